@@ -1,0 +1,33 @@
+// Levelled lines on stderr; stdout is the answer's alone. Secrets never come here.
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+export interface Log {
+  debug(message: string): void
+  info(message: string): void
+  warn(message: string): void
+  error(message: string): void
+}
+
+const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
+
+/** A log that writes lines at or above `level` through `write` (default: stderr). */
+export function createLog(
+  level: LogLevel = 'info',
+  write: (line: string) => void = (line) => void process.stderr.write(line)
+): Log {
+  const floor = ORDER.indexOf(level)
+  const at =
+    (mine: LogLevel, prefix: string) =>
+    (message: string): void => {
+      if (ORDER.indexOf(mine) >= floor) write(`${prefix}${message}\n`)
+    }
+  return {
+    debug: at('debug', 'debug: '),
+    info: at('info', ''),
+    warn: at('warn', 'warning: '),
+    error: at('error', 'error: ')
+  }
+}
+
+export const silentLog: Log = createLog('silent')

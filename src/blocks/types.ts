@@ -1,0 +1,82 @@
+// What the compute room offers to the main thread: spans, sessions, steps and the client's head.
+// Knows no peers; the worker behind it is started by compute.ts.
+import type { ModelLocation } from '../model/types.ts'
+
+/** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
+export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
+export type Device = 'cpu' | 'cuda' | 'webgpu'
+
+export interface ComputeOptions {
+  /** Threads of the engine. Default: max(1, cores - 1). */
+  threads?: number
+  /** Default 'cpu'. 'cuda' and 'webgpu' never fall back in silence. */
+  device?: Device
+  /** Which accelerator, default 0. */
+  deviceId?: number
+  /** Upper bound for weights plus KV in bytes. Default: 80 % of free memory at start. */
+  memoryBytes?: number
+}
+
+export interface SpanOptions {
+  location: ModelLocation
+  /** First block, inclusive. */
+  first: number
+  /** Last block, exclusive. */
+  last: number
+  quant: Quant
+}
+
+export interface SpanInfo {
+  readonly span: number
+  readonly first: number
+  readonly last: number
+  readonly hiddenSize: number
+  readonly weightBytes: number
+  readonly kvBytesPerToken: number
+  /** Longest session in tokens. */
+  readonly maxTokens: number
+  /** What the engine made of `quant`, per source type, e.g. 'Q4_1 exact, 4 bits + minimum'. */
+  readonly notes: readonly string[]
+}
+
+export interface StepInput {
+  session: number
+  /** Position of the first row; the session's KV is cut to it first. Must not be over its length. */
+  start: number
+  count: number
+  /** (count, hiddenSize), transferred: the caller loses it. */
+  hidden: Float32Array
+}
+
+export interface StepOutput {
+  /** (count, hiddenSize) */
+  hidden: Float32Array
+  /** Engine time, ms. */
+  computeMs: number
+  /** Time between posting and start, ms. */
+  queueMs: number
+}
+
+export interface ComputeStats {
+  weightBytes: number
+  kvBytes: number
+  sessions: number
+  freeBytes: number
+}
+
+/** The main thread's handle on the one compute worker. All methods reject with AppError. */
+export interface ComputeApi {
+  loadSpan(options: SpanOptions, signal?: AbortSignal): Promise<SpanInfo>
+  unloadSpan(span: number): Promise<void>
+  /** Opens an empty session; KV memory grows in steps as tokens arrive. */
+  openSession(span: number): Promise<number>
+  closeSession(session: number): Promise<void>
+  /** Runs one step; an abort terminates it in the engine, the session's length is then `start`. */
+  step(input: StepInput, signal?: AbortSignal): Promise<StepOutput>
+  /** Final norm and LM head. 'native' holds Q8_0 and the like exactly as int8 weights; 'f32' has float activations. */
+  loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number>
+  unloadHead(head: number): Promise<void>
+  /** hidden (count, hiddenSize) -> logits (count, vocabSize) */
+  head(head: number, hidden: Float32Array, signal?: AbortSignal): Promise<Float32Array>
+  stats(): Promise<ComputeStats>
+}

@@ -1,0 +1,86 @@
+// What a model is to the rest of the house: facts, tensors by canonical name, a tokenizer's description.
+// Knows no network of peers and no onnxruntime.
+
+/** Architectures whose facts we know; each has a graph in blocks/families. */
+export type Family = 'llama'
+
+/** Frozen facts of a model; every count is an integer over 0. */
+export interface ModelConfig {
+  readonly family: Family
+  /** Human name, e.g. 'SmolLM2 135M Instruct'. */
+  readonly name: string
+  readonly hiddenSize: number
+  readonly blockCount: number
+  readonly headCount: number
+  readonly kvHeadCount: number
+  readonly headDim: number
+  readonly ffnSize: number
+  readonly vocabSize: number
+  /** Longest session, in tokens. */
+  readonly contextLength: number
+  readonly ropeTheta: number
+  readonly rmsEps: number
+  /** The head is the embedding matrix. */
+  readonly tiedEmbedding: boolean
+}
+
+/** Element types as GGUF names them; blocks are 32 values (256 for K types). */
+export type TensorType =
+  'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K'
+
+/**
+ * One tensor under its canonical (hub) name, e.g. `model.layers.3.self_attn.q_proj.weight`.
+ * Linear weights are (out, in) row-major; q and k rows are in half-split RoPE order whatever the source.
+ */
+export interface TensorInfo {
+  readonly name: string
+  readonly type: TensorType
+  /** Outermost first: (rows, columns) for a matrix. */
+  readonly shape: readonly number[]
+  readonly sizeBytes: number
+}
+
+export interface TensorStore {
+  list(): readonly TensorInfo[]
+  /** @throws AppError NOT_FOUND */
+  info(name: string): TensorInfo
+  has(name: string): boolean
+  /**
+   * Raw bytes in `info(name).type`, read-only, memory-mapped where the source's order allows.
+   * @throws AppError NOT_FOUND or CORRUPT
+   */
+  read(name: string): Uint8Array
+  close(): void
+}
+
+/** What another thread needs to open the same model again; survives structured clone. */
+export interface ModelLocation {
+  readonly kind: 'gguf' | 'folder' | 'llama2c'
+  /** GGUF shards in order; a folder; or [checkpoint, tokenizer]. */
+  readonly paths: readonly string[]
+}
+
+/** The tokenizer's own facts; `createTokenizer` turns them into something that encodes. */
+export interface TokenizerSpec {
+  /** `tokenizer.json` as @huggingface/tokenizers reads it. */
+  readonly json: object
+  /** `tokenizer_config.json` likewise. */
+  readonly config: object
+  readonly bosId: number | undefined
+  /** Generation stops at any of these. */
+  readonly eosIds: readonly number[]
+  /** Whether a raw prompt begins with BOS. */
+  readonly addBos: boolean
+}
+
+export interface Model {
+  readonly config: ModelConfig
+  readonly location: ModelLocation
+  readonly tensors: TensorStore
+  readonly tokenizer: TokenizerSpec
+  /** Jinja source, or undefined when the model is no chat model. */
+  readonly chatTemplate: string | undefined
+  /** 32 bytes: BLAKE2b-256 over the config and every tensor's hash. */
+  readonly contentId: Uint8Array
+  close(): void
+}
