@@ -1,0 +1,164 @@
+// The wire's messages as records; codecs.ts turns them into bytes and back.
+// Knows no onnxruntime and no DHT.
+import type { ErrorCode } from '../base/errors.ts'
+
+export type WireDtype = 'f32' | 'f16' | 'bf16' | 'int8'
+
+/** Activations on the wire: `rows` of `columns` values; int8 carries an f32 scale per 64 values. */
+export interface WireTensor {
+  readonly dtype: WireDtype
+  readonly rows: number
+  readonly columns: number
+  /** Encoded values, little-endian, a view into the received frame or ready to be written to one. */
+  readonly data: Uint8Array
+}
+
+/** How busy a server is; in every reply, so that routing needs no other traffic. */
+export interface ServerStatus {
+  /** Steps waiting. */
+  readonly queue: number
+  /** KV tokens that a new session could still get. */
+  readonly freeTokens: number
+  /** Engine time of this step, ms (0 outside a step). */
+  readonly computeMs: number
+  /** Time this step waited, ms. */
+  readonly queueMs: number
+}
+
+/** What one server says of one span; published signed in the DHT and repeated in hello. */
+export interface ServerInfo {
+  /** The server's Noise public key, 32 bytes. */
+  readonly peer: Uint8Array
+  /** The model's content id, 32 bytes. */
+  readonly model: Uint8Array
+  /** For people, at most 128 bytes of UTF-8. */
+  readonly modelName: string
+  readonly blockCount: number
+  readonly hiddenSize: number
+  /** Served blocks [first, last). */
+  readonly first: number
+  readonly last: number
+  readonly quant: string
+  /** Blocks times tokens a second this server forwards when decoding, measured. */
+  readonly throughput: number
+  /** Blocks times tokens a second at prefill, measured; 0 when unknown. */
+  readonly prefillThroughput: number
+  readonly maxTokens: number
+  readonly freeTokens: number
+  readonly version: string
+  readonly draining: boolean
+  /** Wall clock, ms: when it was made and until when it may be believed. */
+  readonly issuedAt: number
+  readonly expiresAt: number
+  /** Round trips to likely successors. */
+  readonly pings: readonly { readonly peer: Uint8Array; readonly ms: number }[]
+}
+
+export interface Hello {
+  readonly version: number
+  /** 'petals/0.1.0 (linux x64)', for people. */
+  readonly agent: string
+  /** Wire dtypes that this end understands. */
+  readonly dtypes: readonly WireDtype[]
+  /** Spans that this end serves; empty for a client. */
+  readonly servers: readonly ServerInfo[]
+  /** Proof of membership in a private swarm (issue 12), opaque here. */
+  readonly proof?: Uint8Array
+}
+
+/** A next station of a step. */
+export interface Hop {
+  readonly peer: Uint8Array
+  readonly first: number
+  readonly last: number
+}
+
+export interface OpenSession {
+  /** 16 random bytes of the client's choice: who knows them may use the session. */
+  readonly session: Uint8Array
+  readonly model: Uint8Array
+  readonly first: number
+  readonly last: number
+  /** Longest length the client will ask for, in tokens: admission is by this. */
+  readonly maxTokens: number
+}
+
+export interface SessionOpened {
+  readonly session: Uint8Array
+  readonly status: ServerStatus
+}
+
+export type StepKind = 'forward' | 'stateless' | 'backward'
+
+export interface Step {
+  readonly session: Uint8Array
+  /** Counts up by the client; a repeated number is a duplicate. */
+  readonly step: number
+  readonly kind: StepKind
+  /** KV is cut to this position first. */
+  readonly start: number
+  readonly count: number
+  /** What is left of the client's patience, ms. */
+  readonly deadlineMs: number
+  /** Servers after this one; empty: answer the client. */
+  readonly route: readonly Hop[]
+  readonly tensor: WireTensor
+  /** Trained per-block prompts (issue on fine-tuning), opaque until then. */
+  readonly prompts?: WireTensor
+  readonly adapter?: string
+  /** Ask for a signed receipt. */
+  readonly receipt?: boolean
+}
+
+export interface StepTrace {
+  readonly peer: Uint8Array
+  readonly status: ServerStatus
+}
+
+export interface StepResult {
+  readonly session: Uint8Array
+  readonly step: number
+  readonly start: number
+  readonly count: number
+  /** Block after the last one computed: less than the route's end when a push failed. */
+  readonly last: number
+  /** One entry per server passed, in order. */
+  readonly trace: readonly StepTrace[]
+  readonly tensor: WireTensor
+  readonly receipt?: Uint8Array
+}
+
+/** A coded failure of a step, of an opening (step -1) or of the connection (session empty). */
+export interface WireError {
+  readonly session: Uint8Array
+  readonly step: number
+  readonly code: ErrorCode | 'UNKNOWN'
+  readonly message: string
+  readonly retryable: boolean
+  readonly retryAfterMs: number
+  readonly status: ServerStatus
+}
+
+export interface CancelStep {
+  readonly session: Uint8Array
+  /** Steps up to and including this one are not wanted any more. */
+  readonly step: number
+}
+
+export interface CloseSession {
+  readonly session: Uint8Array
+}
+
+export interface Ping {
+  readonly nonce: number
+}
+
+export interface Pong {
+  readonly nonce: number
+  readonly status: ServerStatus
+}
+
+/** A peer's new view of its spans while connected: load, draining, leaving (empty). */
+export interface Announce {
+  readonly servers: readonly ServerInfo[]
+}
