@@ -68,8 +68,12 @@ export interface ComputeStats {
 export interface ComputeApi {
   loadSpan(options: SpanOptions, signal?: AbortSignal): Promise<SpanInfo>
   unloadSpan(span: number): Promise<void>
-  /** Opens an empty session; KV memory grows in steps as tokens arrive. */
-  openSession(span: number): Promise<number>
+  /**
+   * Opens an empty session; KV memory grows in steps as tokens arrive.
+   * `range` uses only blocks [first, last) of the span (spans of a route may overlap): the graph for
+   * it is made on first use over the same weights. Default: the whole span.
+   */
+  openSession(span: number, range?: { first: number; last: number }): Promise<number>
   closeSession(session: number): Promise<void>
   /** Runs one step; an abort terminates it in the engine, the session's length is then `start`. */
   step(input: StepInput, signal?: AbortSignal): Promise<StepOutput>

@@ -108,6 +108,10 @@ export interface Step {
   readonly adapter?: string
   /** Ask for a signed receipt. */
   readonly receipt?: boolean
+  /** Only this many last rows of the final answer are wanted (a prompt needs one). Default: all. */
+  readonly answerRows?: number
+  /** Each server also sends what it passes on to the client, who can then replace any one of them. */
+  readonly mirror?: boolean
 }
 
 export interface StepTrace {
