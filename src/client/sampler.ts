@@ -1,0 +1,176 @@
+// Turns logits into the next token id: penalty, temperature, top-k, top-p, min-p, seeded choice.
+// Knows no peers and no tokenizer. The same seed over the same logits gives the same ids.
+import { badInput, computeError } from '../base/errors.ts'
+import { freshSeed, seededRandom, type Random } from '../base/random.ts'
+
+export interface SamplingOptions {
+  /** 0 is greedy. Default 0.7. */
+  temperature?: number
+  /** Keep the smallest set whose probability reaches this. Default 0.95; 1 keeps all. */
+  topP?: number
+  /** Keep this many of the most probable. Default 0: all. */
+  topK?: number
+  /** Drop what is less probable than this share of the most probable. Default 0. */
+  minP?: number
+  /** Divides (multiplies, when negative) logits of ids seen lately. Default 1: none. */
+  repetitionPenalty?: number
+  /** How many of the latest ids the penalty looks at. Default 64. */
+  repetitionWindow?: number
+  /** Default: one nobody chose. */
+  seed?: number
+}
+
+export type Sampling = Readonly<Required<SamplingOptions>>
+
+/** Fills in defaults and refuses what makes no sense. @throws AppError BAD_INPUT */
+export function resolveSampling(options: SamplingOptions = {}): Sampling {
+  const sampling: Sampling = Object.freeze({
+    temperature: options.temperature ?? 0.7,
+    topP: options.topP ?? 0.95,
+    topK: options.topK ?? 0,
+    minP: options.minP ?? 0,
+    repetitionPenalty: options.repetitionPenalty ?? 1,
+    repetitionWindow: options.repetitionWindow ?? 64,
+    seed: options.seed ?? freshSeed()
+  })
+  check('temperature', sampling.temperature, 0, 100)
+  check('top-p', sampling.topP, Number.MIN_VALUE, 1)
+  check('top-k', sampling.topK, 0, 2 ** 31, true)
+  check('min-p', sampling.minP, 0, 1)
+  check('repetition penalty', sampling.repetitionPenalty, 0.01, 100)
+  check('repetition window', sampling.repetitionWindow, 0, 2 ** 31, true)
+  check('seed', sampling.seed, 0, Number.MAX_SAFE_INTEGER, true)
+  return sampling
+}
+
+function check(name: string, value: number, low: number, high: number, whole = false): void {
+  const fits = value >= low && value <= high && (!whole || Number.isInteger(value))
+  if (fits) return
+  const least = low === Number.MIN_VALUE ? 'over 0' : `at least ${low}`
+  const kind = whole ? 'a whole number' : 'a number'
+  throw badInput(`The ${name} cannot be '${value}'`, {
+    hint: `Give ${kind} ${least} and at most ${high}`
+  })
+}
+
+/** Ids with probabilities, most probable first, summing to 1. */
+export interface Distribution {
+  readonly ids: Int32Array
+  readonly probabilities: Float64Array
+}
+
+/** The largest logit's index; the lowest id wins a tie. @throws AppError COMPUTE when none is finite */
+export function argmax(logits: Float32Array): number {
+  let best = -1
+  let value = -Infinity
+  for (let i = 0; i < logits.length; i++) {
+    if (logits[i]! > value) {
+      value = logits[i]!
+      best = i
+    }
+  }
+  if (best < 0 || value === Infinity) {
+    throw computeError('No token can be chosen: the logits are not finite')
+  }
+  return best
+}
+
+/**
+ * What the sampler would draw from at this position; speculation compares draft and target with it.
+ * @param logits (vocabSize), left as they are
+ * @param recent ids already in the text, oldest first
+ */
+export function distribution(
+  logits: Float32Array,
+  sampling: Sampling,
+  recent: readonly number[]
+): Distribution {
+  const penalised = penalise(logits, sampling, recent)
+  if (sampling.temperature === 0) {
+    return { ids: Int32Array.of(argmax(penalised)), probabilities: Float64Array.of(1) }
+  }
+  const ids = candidates(penalised, sampling)
+  const peak = penalised[ids[0]!]!
+  const probabilities = new Float64Array(ids.length)
+  let total = 0
+  for (let i = 0; i < ids.length; i++) {
+    probabilities[i] = Math.exp((penalised[ids[i]!]! - peak) / sampling.temperature)
+    total += probabilities[i]!
+  }
+  const kept = keep(probabilities, total, sampling)
+  let keptTotal = 0
+  for (let i = 0; i < kept; i++) keptTotal += probabilities[i]!
+  const result = probabilities.slice(0, kept)
+  for (let i = 0; i < kept; i++) result[i] = result[i]! / keptTotal
+  return { ids: ids.subarray(0, kept), probabilities: result }
+}
+
+/** Draws from a distribution with one random number; a certain outcome draws none. */
+export function draw(from: Distribution, random: Random): number {
+  if (from.ids.length === 1) return from.ids[0]!
+  let left = random.next()
+  for (let i = 0; i < from.ids.length; i++) {
+    left -= from.probabilities[i]!
+    if (left < 0) return from.ids[i]!
+  }
+  return from.ids[from.ids.length - 1]!
+}
+
+export interface Sampler {
+  readonly sampling: Sampling
+  /** Chooses the next id. `logits` (vocabSize). */
+  next(logits: Float32Array, recent: readonly number[]): number
+}
+
+export function createSampler(options: SamplingOptions = {}): Sampler {
+  const sampling = resolveSampling(options)
+  const random = seededRandom(sampling.seed)
+  return {
+    sampling,
+    next: (logits, recent) => draw(distribution(logits, sampling, recent), random)
+  }
+}
+
+function penalise(
+  logits: Float32Array,
+  sampling: Sampling,
+  recent: readonly number[]
+): Float32Array {
+  const { repetitionPenalty: penalty, repetitionWindow: window } = sampling
+  if (penalty === 1 || window === 0 || recent.length === 0) return logits
+  const result = logits.slice()
+  for (const id of new Set(recent.slice(-window))) {
+    const value = result[id]
+    if (value === undefined) continue
+    result[id] = value > 0 ? value / penalty : value * penalty
+  }
+  return result
+}
+
+// Under this much of the peak a token cannot be drawn: e^-40 is below 53 bits over any vocabulary.
+const NEGLIGIBLE = 40
+
+function candidates(logits: Float32Array, sampling: Sampling): Int32Array {
+  const peak = logits[argmax(logits)]!
+  const floor = Math.max(
+    peak - NEGLIGIBLE * sampling.temperature,
+    sampling.minP > 0 ? peak + Math.log(sampling.minP) * sampling.temperature : -Infinity
+  )
+  let count = 0
+  for (let i = 0; i < logits.length; i++) if (logits[i]! >= floor) count++
+  const ids = new Int32Array(count)
+  let at = 0
+  for (let i = 0; i < logits.length; i++) if (logits[i]! >= floor) ids[at++] = i
+  ids.sort((a, b) => logits[b]! - logits[a]! || a - b)
+  return sampling.topK > 0 && sampling.topK < count ? ids.subarray(0, sampling.topK) : ids
+}
+
+function keep(probabilities: Float64Array, total: number, sampling: Sampling): number {
+  if (sampling.topP >= 1) return probabilities.length
+  let sum = 0
+  for (let i = 0; i < probabilities.length; i++) {
+    sum += probabilities[i]! / total
+    if (sum >= sampling.topP) return i + 1
+  }
+  return probabilities.length
+}
