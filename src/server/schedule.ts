@@ -92,6 +92,10 @@ export function admit(tokens: number, state: AdmissionState, limits: AdmissionLi
   return { kind: 'admit' }
 }
 
-function refuse(code: 'NO_MEMORY' | 'BUSY' | 'LIMIT', why: string, retryAfterMs: number): Admission {
+function refuse(
+  code: 'NO_MEMORY' | 'BUSY' | 'LIMIT',
+  why: string,
+  retryAfterMs: number
+): Admission {
   return { kind: 'refuse', code, why, retryAfterMs }
 }

@@ -1,0 +1,14 @@
+// What the server room needs of a connection; wire's PeerLink is one.
+import type { SessionOpened, Step, StepResult, WireError } from '../wire/types.ts'
+
+export interface ServerLink {
+  /** Hex of the other end's public key. */
+  readonly peer: string
+  opened(message: SessionOpened): void
+  result(message: StepResult): void
+  error(message: WireError): void
+  step(message: Step): void
+}
+
+/** Reaches another server to push a step to it; rejects when that cannot be done in time. */
+export type Reach = (peer: Uint8Array, signal: AbortSignal) => Promise<ServerLink>
