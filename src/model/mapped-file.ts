@@ -1,0 +1,93 @@
+// A file as read-only bytes: memory-mapped, in windows where it is too large for one view, or read
+// piece by piece where mapping is not possible. Knows no formats.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closed, corrupt, notFound, toAppError, unavailable } from '../base/errors.ts'
+
+export interface MappedFile {
+  readonly path: string
+  readonly sizeBytes: number
+  /** Whole milliseconds since 1970 at which the file last changed. */
+  readonly modifiedMs: number
+  /** The bytes [offset, offset + length). @throws AppError CORRUPT when the file has none there. */
+  bytes(offset: number, length: number): Uint8Array
+  close(): void
+}
+
+/** One typed array can span 4 GiB in this engine; files over half of it are mapped by the piece. */
+const MAX_VIEW_BYTES = 2 ** 31
+
+/** Opens `path` for reading. @throws AppError NOT_FOUND, UNAVAILABLE */
+export function openMappedFile(path: string): MappedFile {
+  const stat = statFile(path)
+  let whole: Uint8Array | undefined
+  let mapping = stat.sizeBytes > 0
+  let open = true
+  if (mapping && stat.sizeBytes <= MAX_VIEW_BYTES) {
+    whole = mapOrUndefined(path, 0, stat.sizeBytes)
+    mapping = whole !== undefined
+  }
+  return {
+    path,
+    ...stat,
+    bytes(offset, length) {
+      if (!open) throw closed(`'${path}' cannot be read: it was closed`)
+      if (!(offset >= 0 && length >= 0 && offset + length <= stat.sizeBytes)) {
+        throw corrupt(
+          `'${path}' cannot be read at ${offset}: ${length} bytes would end past its ${stat.sizeBytes}`
+        )
+      }
+      if (length === 0) return new Uint8Array(0)
+      if (whole) return whole.subarray(offset, offset + length)
+      const piece = mapping ? mapOrUndefined(path, offset, length) : undefined
+      return piece ?? readPiece(path, offset, length)
+    },
+    close() {
+      open = false
+      whole = undefined
+    }
+  }
+}
+
+function statFile(path: string): { sizeBytes: number; modifiedMs: number } {
+  let descriptor: number
+  try {
+    descriptor = openSync(path, 'r')
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'ENOENT') throw notFound(`'${path}' cannot be opened: there is no such file`)
+    throw unavailable(`'${path}' cannot be opened: ${toAppError(error).message}`, { cause: error })
+  }
+  try {
+    const stat = fstatSync(descriptor)
+    if (!stat.isFile()) throw notFound(`'${path}' cannot be opened: it is no file`)
+    return { sizeBytes: stat.size, modifiedMs: Math.floor(stat.mtimeMs) }
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+// Private, so that a write through a view by mistake never reaches the file.
+function mapOrUndefined(path: string, offset: number, size: number): Uint8Array | undefined {
+  try {
+    const view = Bun.mmap(path, { shared: false, offset, size })
+    return view.byteLength === size ? view : undefined
+  } catch {
+    return undefined // no mmap on this platform or file system: pieces are read instead
+  }
+}
+
+function readPiece(path: string, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  const descriptor = openSync(path, 'r')
+  try {
+    let filled = 0
+    while (filled < length) {
+      const count = readSync(descriptor, bytes, filled, length - filled, offset + filled)
+      if (count === 0) throw corrupt(`'${path}' became shorter while it was read`)
+      filled += count
+    }
+  } finally {
+    closeSync(descriptor)
+  }
+  return bytes
+}

@@ -1,0 +1,71 @@
+// Describes a SentencePiece BPE vocabulary (pieces and scores) as a tokenizer.json with byte fallback.
+// SentencePiece keeps no merges: it joins whichever neighbours make the piece of the highest score.
+import { vocabOf } from './vocab.ts'
+
+const SPACE = '\u2581'
+
+export interface SentencePiece {
+  /** Pieces by id, with U+2581 for a space. */
+  readonly tokens: readonly string[]
+  readonly scores: readonly number[]
+  /** Whether text is read as if a space came before it. */
+  readonly addPrefix: boolean
+  readonly unk: string | undefined
+}
+
+/** The members `normalizer`, `pre_tokenizer`, `decoder` and `model` of a tokenizer.json. */
+export function sentencePieceJson(piece: SentencePiece): object {
+  const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 }
+  const toSpace = { type: 'Replace', pattern: { String: ' ' }, content: SPACE }
+  return {
+    normalizer: {
+      type: 'Sequence',
+      normalizers: piece.addPrefix ? [{ type: 'Prepend', prepend: SPACE }, toSpace] : [toSpace]
+    },
+    pre_tokenizer: null,
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(piece.addPrefix ? [strip] : [])
+      ]
+    },
+    model: {
+      type: 'BPE',
+      vocab: vocabOf(piece.tokens),
+      merges: mergesOf(piece.tokens, piece.scores),
+      unk_token: piece.unk ?? null,
+      byte_fallback: true,
+      fuse_unk: true
+    }
+  }
+}
+
+/**
+ * Every way to make a piece of two that can stand next to each other, best score first.
+ * A single character can stand though it is no piece.
+ */
+export function mergesOf(tokens: readonly string[], scores: readonly number[]): [string, string][] {
+  const ids = new Map(tokens.map((token, id) => [token, id]))
+  const order = tokens
+    .map((_, id) => id)
+    .sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0) || a - b)
+  const merges: [string, string][] = []
+  for (const id of order) {
+    const characters = Array.from(tokens[id] ?? '')
+    if (characters.length > MAX_PIECE_CHARACTERS) continue
+    for (let at = 1; at < characters.length; at++) {
+      const left = characters.slice(0, at).join('')
+      const right = characters.slice(at).join('')
+      const leftStands = at === 1 || ids.has(left)
+      const rightStands = at === characters.length - 1 || ids.has(right)
+      if (leftStands && rightStands) merges.push([left, right])
+    }
+  }
+  return merges
+}
+
+/** SentencePiece's own default is 16; a hostile file's long pieces would cost their square. */
+const MAX_PIECE_CHARACTERS = 256
