@@ -146,12 +146,17 @@ function cheapest(
 ): { ms: number; from: Arrival | undefined } | undefined {
   let best: { ms: number; from: Arrival | undefined } | undefined
   for (const from of before) {
-    // A peer that serves two spans may follow itself; the same span may not, it would have gone on.
-    if (from && from.candidate === to) continue
+    // A session is open once on a server, over one range: no server stands twice in a route.
+    if (visits(from, to.peer)) continue
     const ms = (from?.ms ?? 0) + oneWayMs(from?.candidate ?? 'client', to)
     if (!best || ms < best.ms) best = { ms, from }
   }
   return best
+}
+
+function visits(from: Arrival | undefined, peer: string): boolean {
+  for (let at = from; at; at = at.before) if (at.candidate.peer === peer) return true
+  return false
 }
 
 function push(arrivals: Map<number, Arrival[]>, at: number, arrival: Arrival): void {

@@ -1,0 +1,70 @@
+// Exit codes, and how an error is told on stderr.
+import { AppError, type ErrorCode } from '../base/errors.ts'
+
+/** Documented in the README and in `petals --help`. */
+export const EXIT = {
+  ok: 0,
+  internal: 1,
+  usage: 2,
+  notFound: 3,
+  corrupt: 4,
+  noRoute: 5,
+  unavailable: 6,
+  resources: 7,
+  denied: 8,
+  interrupted: 130,
+  brokenPipe: 141
+} as const
+
+export const EXIT_HELP = `Exit codes:
+  0 done                      5 nobody serves some blocks
+  1 a fault of ours           6 a peer, hub, device or network failed
+  2 wrong usage               7 no memory, port in use
+  3 no such model or file     8 not permitted
+  4 damaged file or bytes     130 Ctrl-C, 141 the reader of stdout went away`
+
+/** The exit code for an error's code. */
+export function exitCode(code: ErrorCode): number {
+  switch (code) {
+    case 'BAD_INPUT':
+    case 'UNSUPPORTED':
+    case 'LIMIT':
+      return EXIT.usage
+    case 'NOT_FOUND':
+      return EXIT.notFound
+    case 'CORRUPT':
+      return EXIT.corrupt
+    case 'NO_ROUTE':
+      return EXIT.noRoute
+    case 'UNAVAILABLE':
+    case 'TIMEOUT':
+    case 'DISCONNECTED':
+    case 'CLOSED':
+    case 'BUSY':
+    case 'PROTOCOL':
+    case 'COMPUTE':
+      return EXIT.unavailable
+    case 'NO_MEMORY':
+    case 'IN_USE':
+      return EXIT.resources
+    case 'DENIED':
+      return EXIT.denied
+    case 'CANCELLED':
+      return EXIT.interrupted
+    case 'INTERNAL':
+      return EXIT.internal
+    default:
+      throw new TypeError(`No exit code for '${String(code)}'`)
+  }
+}
+
+/** `error: ...` and a line on what to do; with the stack only when debugging. */
+export function errorText(error: AppError, debug: boolean): string {
+  const lines = [`error: ${error.message}`]
+  if (error.hint) lines.push(`  ${error.hint}`)
+  if (debug || error.code === 'INTERNAL') {
+    const cause = error.cause instanceof Error ? error.cause : error
+    if (cause.stack) lines.push(cause.stack)
+  }
+  return `${lines.join('\n')}\n`
+}

@@ -1,0 +1,178 @@
+// The open hops of a session: finds servers for blocks that have none, opens the session on them,
+// and keeps for every boundary what was sent across it.
+// Called by session.ts, which sends steps through the hops. Knows no steps.
+import { deadline, type Clock } from '../base/clock.ts'
+import { disconnected, toAppError } from '../base/errors.ts'
+import type { ServerInfo, SessionOpened, WireDtype, WireError } from '../wire/types.ts'
+import { History } from './history.ts'
+import { fromWire, HopFailure, type Hop } from './hop.ts'
+import type { ClientLink, Connections } from './links.ts'
+import type { PeerBook } from './peers.ts'
+import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'
+
+export interface ChainOptions {
+  session: Uint8Array
+  connections: Connections
+  book: PeerBook
+  /** Servers of the model as the directory knows them now. */
+  find: (signal: AbortSignal | undefined) => Promise<readonly ServerInfo[]>
+  /** The model's content id. */
+  model: Uint8Array
+  blockCount: number
+  hiddenSize: number
+  dtype: WireDtype
+  /** How long one server may take to be reached and to open the session, ms. */
+  openMs: number
+  clock: Clock
+}
+
+export class Chain {
+  /** By first block; covers all blocks after cover(). */
+  hops: Hop[] = []
+  readonly #options: ChainOptions
+  readonly #opening = new Map<string, PromiseWithResolvers<SessionOpened>>()
+  /** Inputs by the block they go into; they outlive the servers that were sent them. */
+  readonly #inputs = new Map<number, History>()
+
+  constructor(options: ChainOptions) {
+    this.#options = options
+  }
+
+  /** What goes into `block`. */
+  inputs(block: number): History {
+    let inputs = this.#inputs.get(block)
+    if (!inputs) {
+      inputs = new History(this.#options.hiddenSize, this.#options.dtype)
+      this.#inputs.set(block, inputs)
+    }
+    return inputs
+  }
+
+  /** Forgets positions from `length` on. */
+  truncate(length: number): void {
+    for (const inputs of this.#inputs.values()) inputs.truncate(length)
+    for (const hop of this.hops) hop.kv = Math.min(hop.kv, length)
+  }
+
+  /**
+   * Makes every block served and every server promise `maxTokens`.
+   * @throws AppError NO_ROUTE, or HopFailure naming a server that refused
+   */
+  async cover(maxTokens: number, signal: AbortSignal | undefined): Promise<void> {
+    const { blockCount, find } = this.#options
+    const gaps = uncovered(this.hops, 0, blockCount)
+    if (gaps.length > 0) {
+      const servers = await find(signal)
+      const used = new Set(this.hops.map((hop) => hop.link.peer))
+      const planned = gaps.flatMap(([from, to]) => this.#plan(servers, used, from, to))
+      const entered = planned.map((one) => this.#enter(one, maxTokens, signal))
+      const opened = await Promise.allSettled(entered)
+      for (const one of opened) if (one.status === 'fulfilled') this.hops.push(one.value)
+      this.hops.sort((a, b) => a.first - b.first)
+      for (const one of opened) if (one.status === 'rejected') throw one.reason
+      const starts = new Set(this.hops.map((hop) => hop.first))
+      for (const block of this.#inputs.keys()) if (!starts.has(block)) this.#inputs.delete(block)
+    }
+    const short = this.hops.filter((hop) => hop.promised < maxTokens)
+    await Promise.all(short.map((hop) => this.#promise(hop.link, hop, maxTokens, signal)))
+    for (const hop of short) hop.promised = maxTokens
+  }
+
+  /** Takes a server out of the route; what it was sent stays. */
+  drop(peer: string): void {
+    const hop = this.hops.find((one) => one.link.peer === peer)
+    if (!hop) return
+    this.#leave(hop)
+    this.hops = this.hops.filter((one) => one !== hop)
+  }
+
+  close(): void {
+    for (const hop of this.hops) this.#leave(hop)
+    this.hops = []
+    this.#inputs.clear()
+  }
+
+  onopened(link: ClientLink, message: SessionOpened): void {
+    this.#opening.get(link.peer)?.resolve(message)
+  }
+
+  onerror(link: ClientLink, message: WireError): void {
+    this.#opening.get(link.peer)?.reject(fromWire(message))
+  }
+
+  ondisconnect(link: ClientLink): void {
+    this.#opening.get(link.peer)?.reject(disconnected('The server went away'))
+  }
+
+  #plan(
+    servers: readonly ServerInfo[],
+    used: Set<string>,
+    from: number,
+    to: number
+  ): readonly RouteHop[] {
+    const { book, clock } = this.#options
+    const free = servers.map((info) => book.candidate(info)).filter((one) => !used.has(one.peer))
+    const hops = planAround(free, from, to, book.avoided(clock.now()))
+    for (const hop of hops) used.add(hop.peer)
+    return hops
+  }
+
+  async #enter(
+    planned: RouteHop,
+    maxTokens: number,
+    signal: AbortSignal | undefined
+  ): Promise<Hop> {
+    const { connections, openMs, clock } = this.#options
+    try {
+      const reaching = connections.connect(planned.peer, signal ?? new AbortController().signal)
+      const link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
+      await this.#promise(link, planned, maxTokens, signal)
+      const { first, last } = planned
+      const inputs = this.inputs(first)
+      return { link, first, last, inputs, kv: 0, promised: maxTokens, relay: false }
+    } catch (error) {
+      if (error instanceof HopFailure) throw error
+      throw new HopFailure(planned.peer, toAppError(error))
+    }
+  }
+
+  /** Opens the session on a server, or changes what it promised. */
+  async #promise(
+    link: ClientLink,
+    range: { first: number; last: number },
+    maxTokens: number,
+    signal: AbortSignal | undefined
+  ): Promise<void> {
+    const waiting = Promise.withResolvers<SessionOpened>()
+    this.#opening.set(link.peer, waiting)
+    try {
+      const { model, session, openMs, clock } = this.#options
+      const { first, last } = range
+      link.open({ session, model, first, last, maxTokens })
+      await deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
+    } catch (error) {
+      throw new HopFailure(link.peer, toAppError(error))
+    } finally {
+      this.#opening.delete(link.peer)
+    }
+  }
+
+  #leave(hop: Hop): void {
+    if (!hop.link.closed) hop.link.closeSession({ session: this.#options.session })
+  }
+}
+
+/** Round the servers that failed; when that leaves a gap, a failed one is better than none. */
+function planAround(
+  free: readonly Candidate[],
+  from: number,
+  to: number,
+  avoid: ReadonlySet<string>
+): readonly RouteHop[] {
+  try {
+    return planRoute(free, from, to, { avoid }).hops
+  } catch (error) {
+    if (avoid.size === 0) throw error
+    return planRoute(free, from, to).hops
+  }
+}

@@ -1,0 +1,218 @@
+// Sends rows through consecutive hops and gathers what comes back: the answer of the last hop and
+// the mirrors of those before. Watches that every hop on the way stays alive.
+// Called by session.ts, which decides what to do when a leg fails with a HopFailure.
+import { cancelled, disconnected, protocolError, timedOut } from '../base/errors.ts'
+import type { Clock } from '../base/clock.ts'
+import type { StepResult, WireError, WireTensor } from '../wire/types.ts'
+import { fromWire, HopFailure, isFiniteTensor, type Hop } from './hop.ts'
+import type { ClientLink } from './links.ts'
+
+export interface LegTimes {
+  /** Longest wait without any answer before the slowest hop is given up, ms. */
+  silenceMs: number
+  /** How often hops are pinged while a leg is under way, ms. */
+  pingEveryMs: number
+  /** A hop that has not answered a ping after this is gone, ms. */
+  pingMs: number
+}
+
+export interface LegOptions {
+  session: Uint8Array
+  /** Consecutive hops; the last one answers. */
+  hops: readonly Hop[]
+  /** The hop behind them, when its inputs must be gathered from the answer. */
+  next: Hop | undefined
+  /** Rows [from, to) of the first hop's inputs. */
+  from: number
+  to: number
+  /** Last rows wanted of the answer. */
+  answerRows: number
+  /** Rows of one step at most. */
+  chunkRows: number
+  /** Steps under way at most. */
+  window: number
+  /** Gives the next step number. */
+  nextStep: () => number
+  times: LegTimes
+  clock: Clock
+  signal: AbortSignal | undefined
+  /** Called with each hop's answer. */
+  onanswer?: (hop: Hop, result: StepResult) => void
+}
+
+interface Pending {
+  readonly start: number
+  readonly count: number
+  readonly answerRows: number
+  /** Hops that have not answered yet. */
+  readonly waiting: Set<Hop>
+}
+
+export class Leg {
+  readonly #options: LegOptions
+  readonly #pending = new Map<number, Pending>()
+  readonly #done = Promise.withResolvers<WireTensor>()
+  #sent: number
+  #answer: WireTensor | undefined
+  #heardAt: number
+  #stopWatch: () => void = () => {}
+  #settled = false
+
+  constructor(options: LegOptions) {
+    this.#options = options
+    this.#sent = options.from
+    this.#heardAt = options.clock.now()
+  }
+
+  /** Rows (answerRows, hidden) of the last hop. @throws HopFailure, or AppError CANCELLED */
+  async run(): Promise<WireTensor> {
+    const { signal } = this.#options
+    const onabort = (): void => this.#fail(cancelled('The step was cancelled'))
+    if (signal?.aborted) onabort()
+    signal?.addEventListener('abort', onabort, { once: true })
+    try {
+      this.#fill()
+      this.#watch()
+      return await this.#done.promise
+    } finally {
+      this.#stopWatch()
+      signal?.removeEventListener('abort', onabort)
+      this.#cancelRest()
+    }
+  }
+
+  result(link: ClientLink, message: StepResult): void {
+    const pending = this.#pending.get(message.step)
+    const hop = this.#hopOf(link)
+    if (!pending || !hop || !pending.waiting.has(hop)) return
+    this.#heardAt = this.#options.clock.now()
+    try {
+      this.#take(hop, pending, message)
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      this.#fail(new HopFailure(link.peer, protocolError(why)))
+      return
+    }
+    this.#options.onanswer?.(hop, message)
+    if (pending.waiting.size > 0) return
+    this.#pending.delete(message.step)
+    this.#fill()
+    if (this.#pending.size === 0 && this.#sent === this.#options.to && this.#answer) {
+      this.#settled = true
+      this.#done.resolve(this.#answer)
+    }
+  }
+
+  error(link: ClientLink, message: WireError): void {
+    const pending = this.#pending.get(message.step)
+    const hop = this.#hopOf(link)
+    if (!pending || !hop) return
+    const error = fromWire(message)
+    // A hop that has answered this step speaks of the one it pushed to.
+    const at = this.#options.hops.indexOf(hop)
+    const behind = pending.waiting.has(hop) ? undefined : this.#options.hops[at + 1]
+    const culprit = behind && error.code !== 'UNAVAILABLE' ? behind.link.peer : link.peer
+    this.#fail(new HopFailure(culprit, error))
+  }
+
+  disconnected(link: ClientLink): void {
+    if (!this.#hopOf(link)) return
+    this.#fail(new HopFailure(link.peer, disconnected('The server went away')))
+  }
+
+  #take(hop: Hop, pending: Pending, message: StepResult): void {
+    const { hops, next } = this.#options
+    const final = hop === hops.at(-1)
+    const rows = final ? pending.answerRows : pending.count
+    const { tensor } = message
+    if (message.start !== pending.start || message.count !== pending.count) {
+      throw new Error('The server answered for other positions than were asked')
+    }
+    if (message.last !== hop.last || tensor.rows !== rows) {
+      throw new Error(`The server answered ${tensor.rows} rows up to block ${message.last}`)
+    }
+    if (tensor.columns !== hop.inputs.columns || tensor.dtype !== hop.inputs.dtype) {
+      throw new Error(`The server answered ${tensor.dtype} rows of ${tensor.columns}`)
+    }
+    if (!isFiniteTensor(tensor)) throw new Error('The server answered values that are not finite')
+    const behind = final ? next : hops[hops.indexOf(hop) + 1]
+    if (behind && tensor.rows === pending.count) behind.inputs.write(pending.start, tensor)
+    hop.kv = pending.start + pending.count
+    pending.waiting.delete(hop)
+    if (final && hop.kv === this.#options.to)
+      this.#answer = { ...tensor, data: tensor.data.slice() }
+  }
+
+  #fill(): void {
+    const { hops, to, window, chunkRows, next, session, nextStep, times } = this.#options
+    const first = hops[0]
+    if (!first) return
+    while (this.#sent < to && this.#pending.size < window && !this.#settled) {
+      const start = this.#sent
+      const count = Math.min(chunkRows, to - start)
+      const ends = start + count === to
+      const answerRows = next ? count : ends ? Math.min(this.#options.answerRows, count) : 1
+      const step = nextStep()
+      this.#pending.set(step, { start, count, answerRows, waiting: new Set(hops) })
+      this.#sent += count
+      first.link.step({
+        session,
+        step,
+        kind: 'forward',
+        start,
+        count,
+        deadlineMs: times.silenceMs,
+        route: hops.slice(1).map((hop) => ({
+          peer: hop.link.key,
+          first: hop.first,
+          last: hop.last
+        })),
+        tensor: first.inputs.read(start, count),
+        ...(hops.length > 1 ? { mirror: true } : {}),
+        ...(answerRows < count ? { answerRows } : {})
+      })
+    }
+  }
+
+  #watch(): void {
+    const { clock, hops, times } = this.#options
+    const look = (): void => {
+      if (this.#settled) return
+      if (clock.now() - this.#heardAt > times.silenceMs) {
+        const [oldest] = this.#pending.values()
+        const silent = hops.find((hop) => oldest?.waiting.has(hop)) ?? hops[0]
+        const why = timedOut(`The server did not answer within ${times.silenceMs} ms`)
+        if (silent) this.#fail(new HopFailure(silent.link.peer, why))
+        return
+      }
+      for (const hop of hops) this.#ping(hop)
+      this.#stopWatch = clock.after(times.pingEveryMs, look)
+    }
+    this.#stopWatch = clock.after(times.pingEveryMs, look)
+  }
+
+  #ping(hop: Hop): void {
+    hop.link.ping(this.#options.times.pingMs).catch(() => {
+      const why = timedOut(`The server is silent for ${this.#options.times.pingMs} ms`)
+      this.#fail(new HopFailure(hop.link.peer, why))
+    })
+  }
+
+  #fail(error: Error): void {
+    if (this.#settled) return
+    this.#settled = true
+    this.#done.reject(error)
+  }
+
+  #cancelRest(): void {
+    const last = Math.max(-1, ...this.#pending.keys())
+    if (last < 0) return
+    this.#pending.clear()
+    const { session, hops } = this.#options
+    for (const hop of hops) if (!hop.link.closed) hop.link.cancel({ session, step: last })
+  }
+
+  #hopOf(link: ClientLink): Hop | undefined {
+    return this.#options.hops.find((hop) => hop.link === link)
+  }
+}

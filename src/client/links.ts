@@ -1,0 +1,38 @@
+// What the client room needs of connections; connections.ts makes it from the swarm's links.
+import type {
+  CancelStep,
+  CloseSession,
+  OpenSession,
+  SessionOpened,
+  Step,
+  StepResult,
+  WireError
+} from '../wire/types.ts'
+
+export interface ClientLink {
+  /** Hex of the server's public key. */
+  readonly peer: string
+  readonly key: Uint8Array
+  readonly closed: boolean
+  open(message: OpenSession): void
+  step(message: Step): void
+  cancel(message: CancelStep): void
+  closeSession(message: CloseSession): void
+  /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
+  ping(timeoutMs: number): Promise<number>
+}
+
+/** What arrives for one session, from whichever server. */
+export interface SessionEvents {
+  onopened(link: ClientLink, message: SessionOpened): void
+  onresult(link: ClientLink, message: StepResult): void
+  onerror(link: ClientLink, message: WireError): void
+  ondisconnect(link: ClientLink): void
+}
+
+export interface Connections {
+  /** Reaches a server, or returns the link that is open. */
+  connect(peer: string, signal: AbortSignal): Promise<ClientLink>
+  /** Delivers a session's messages until the returned function is called. */
+  listen(session: Uint8Array, events: SessionEvents): () => void
+}

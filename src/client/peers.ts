@@ -1,0 +1,77 @@
+// What this client has seen of each server: round trips, engine times, failures.
+// Pure bookkeeping that turns the directory's records into routing candidates.
+import { toHex } from '../base/bytes.ts'
+import type { ServerInfo, ServerStatus } from '../wire/types.ts'
+import type { Candidate } from './route.ts'
+
+interface Seen {
+  rttMs: number | undefined
+  blockMs: number | undefined
+  queueMs: number
+  avoidUntil: number
+}
+
+// Weight of a new reading in the moving averages.
+const ALPHA = 0.2
+// Assumed of a server that was never asked.
+const UNKNOWN_RTT_MS = 50
+const UNKNOWN_BLOCK_MS = 5
+
+export class PeerBook {
+  readonly #seen = new Map<string, Seen>()
+
+  noteRtt(peer: string, ms: number): void {
+    const seen = this.#of(peer)
+    seen.rttMs = blend(seen.rttMs, ms)
+  }
+
+  /** Notes one decode step over `blocks` blocks. */
+  noteStep(peer: string, blocks: number, status: ServerStatus): void {
+    const seen = this.#of(peer)
+    if (blocks > 0) seen.blockMs = blend(seen.blockMs, status.computeMs / blocks)
+    seen.queueMs = blend(seen.queueMs, status.queueMs)
+  }
+
+  /** Goes round a server until `until` (monotonic ms). */
+  avoid(peer: string, until: number): void {
+    const seen = this.#of(peer)
+    seen.avoidUntil = Math.max(seen.avoidUntil, until)
+  }
+
+  forgive(peer: string): void {
+    this.#of(peer).avoidUntil = -Infinity
+  }
+
+  avoided(now: number): Set<string> {
+    const all = new Set<string>()
+    for (const [peer, seen] of this.#seen) if (seen.avoidUntil > now) all.add(peer)
+    return all
+  }
+
+  candidate(info: ServerInfo): Candidate {
+    const peer = toHex(info.peer)
+    const seen = this.#seen.get(peer)
+    const claimed = info.throughput > 0 ? 1000 / info.throughput : UNKNOWN_BLOCK_MS
+    return {
+      peer,
+      first: info.first,
+      last: info.last,
+      blockMs: seen?.blockMs ?? claimed,
+      queueMs: seen?.queueMs ?? 0,
+      rttMs: seen?.rttMs ?? UNKNOWN_RTT_MS
+    }
+  }
+
+  #of(peer: string): Seen {
+    let seen = this.#seen.get(peer)
+    if (!seen) {
+      seen = { rttMs: undefined, blockMs: undefined, queueMs: 0, avoidUntil: -Infinity }
+      this.#seen.set(peer, seen)
+    }
+    return seen
+  }
+}
+
+function blend(old: number | undefined, reading: number): number {
+  return old === undefined ? reading : old + ALPHA * (reading - old)
+}

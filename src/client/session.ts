@@ -1,0 +1,308 @@
+// An inference session through a chain of servers: keeps what each span was sent, and when a server
+// fails, plans round it, opens the replacement, replays the span's inputs and goes on.
+// Called by generate.ts with hidden states. Knows no tokens and no terminal.
+//
+// forward -> Chain.cover (plan, open) -> #replay (cold hops up to start) -> #advance (the new rows)
+//         ^------------------------- #mend (after a HopFailure) ------------------------'
+import { sleep, systemClock, type Clock } from '../base/clock.ts'
+import { cancelled, disconnected, internal, toAppError, type AppError } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { Resource } from '../base/resource.ts'
+import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
+import type { ServerInfo, StepResult, WireDtype, WireError, WireTensor } from '../wire/types.ts'
+import { Chain } from './chain.ts'
+import { remedyFor } from './failure.ts'
+import { HopFailure, type Hop } from './hop.ts'
+import { Leg, type LegTimes } from './leg.ts'
+import type { ClientLink, Connections } from './links.ts'
+import type { PeerBook } from './peers.ts'
+import type { RouteHop } from './route.ts'
+
+export interface SessionOptions {
+  connections: Connections
+  book: PeerBook
+  /** Servers of the model as the directory knows them now. */
+  find: (signal: AbortSignal | undefined) => Promise<readonly ServerInfo[]>
+  /** The model's content id. */
+  model: Uint8Array
+  blockCount: number
+  hiddenSize: number
+  /** Longest length that servers are asked to promise at first. */
+  maxTokens: number
+  /** The model's context, which no promise goes beyond. */
+  contextLength: number
+  /** How activations travel. Default 'f16'. */
+  dtype?: WireDtype
+  /** How long a failure may take to be mended, ms. Default 60,000. */
+  recoverMs?: number
+  /** How long a first route may take to be found, ms. Default 8,000. */
+  findMs?: number
+  times?: Partial<LegTimes>
+  clock?: Clock
+  log?: Log
+  /** Called when a server is gone round. */
+  onreroute?: (peer: string, why: AppError) => void
+}
+
+export interface HopTrace {
+  readonly peer: string
+  readonly blocks: number
+  readonly computeMs: number
+  readonly queueMs: number
+}
+
+export interface ForwardOptions {
+  /** Last rows wanted. Default: all. */
+  answerRows?: number
+  signal?: AbortSignal | undefined
+}
+
+// Of prompts: 128 rows fill the engine's matrices and keep a decode step of others waiting little.
+const CHUNK_ROWS = 128
+// A frame is at most 8 MiB; half of it leaves room for a route and for f32.
+const CHUNK_BYTES = 4 * 1024 * 1024
+const WINDOW = 8
+const OPEN_MS = 8_000
+const FIND_AGAIN_MS = 300
+// An answer that outgrows its promise asks for this many tokens more, not for one at a time.
+const PROMISE_AHEAD = 512
+
+export class InferenceSession extends Resource {
+  readonly id: Uint8Array = crypto.getRandomValues(new Uint8Array(16))
+  /** Servers that were gone round or opened again. */
+  reroutes = 0
+  /** Of the last forward: what each hop reported. */
+  trace: HopTrace[] = []
+  readonly #options: SessionOptions
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #dtype: WireDtype
+  readonly #times: LegTimes
+  readonly #chain: Chain
+  #maxTokens: number
+  #leg: Leg | undefined
+  #step = 0
+  #unlisten: () => void = () => {}
+  #busy = false
+
+  constructor(options: SessionOptions) {
+    super()
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#log = options.log ?? silentLog
+    this.#dtype = options.dtype ?? 'f16'
+    this.#maxTokens = options.maxTokens
+    this.#times = { silenceMs: 60_000, pingEveryMs: 400, pingMs: 1_200, ...options.times }
+    const { connections, book, find, model, blockCount, hiddenSize } = options
+    this.#chain = new Chain({
+      session: this.id,
+      connections,
+      book,
+      find,
+      model,
+      blockCount,
+      hiddenSize,
+      dtype: this.#dtype,
+      openMs: OPEN_MS,
+      clock: this.#clock
+    })
+  }
+
+  get route(): RouteHop[] {
+    return this.#chain.hops.map(({ link, first, last }) => ({ peer: link.peer, first, last }))
+  }
+
+  /** Asks servers to promise at least this many tokens before the next step. */
+  reserve(maxTokens: number): void {
+    const most = Math.min(maxTokens, this.#options.contextLength)
+    this.#maxTokens = Math.max(this.#maxTokens, most)
+  }
+
+  /** Finds servers for all blocks and opens the session on them; forward() does it when needed. */
+  async connect(signal?: AbortSignal): Promise<void> {
+    await this.#retry(signal, () => this.#chain.cover(this.#maxTokens, signal))
+  }
+
+  /**
+   * Runs rows through all blocks. Positions from `start` on are forgotten first.
+   * @param hidden (rows, hiddenSize)
+   * @returns the last `answerRows` rows (answerRows, hiddenSize)
+   * @throws AppError NO_ROUTE, CANCELLED, TIMEOUT or what a server refused for good
+   */
+  async forward(
+    start: number,
+    hidden: Float32Array,
+    options: ForwardOptions = {}
+  ): Promise<Float32Array> {
+    if (!this.opened || this.closing) throw internal('The session is not open')
+    if (this.#busy) throw internal('The session already runs a step')
+    this.#busy = true
+    try {
+      const { signal } = options
+      const rows = hidden.length / this.#options.hiddenSize
+      const end = start + rows
+      if (end > this.#maxTokens) this.reserve(end + PROMISE_AHEAD)
+      this.#chain.truncate(start)
+      const input = encodeTensor(hidden, rows, this.#options.hiddenSize, this.#dtype)
+      this.#chain.inputs(0).write(start, input)
+      const answer = await this.#retry(signal, async () => {
+        await this.#chain.cover(this.#maxTokens, signal)
+        this.trace = []
+        await this.#replay(start, signal)
+        return this.#advance(start, end, options.answerRows ?? rows, signal)
+      })
+      return decodeTensor(answer)
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  protected override async _open(): Promise<void> {
+    this.#unlisten = this.#options.connections.listen(this.id, {
+      onopened: (link, message) => this.#chain.onopened(link, message),
+      onresult: (link, message) => this.#leg?.result(link, message),
+      onerror: (link, message) => this.#onerror(link, message),
+      ondisconnect: (link) => this.#ondisconnect(link)
+    })
+  }
+
+  protected override async _close(): Promise<void> {
+    this.#chain.close()
+    this.#unlisten()
+  }
+
+  async #retry<T>(signal: AbortSignal | undefined, attempt: () => Promise<T>): Promise<T> {
+    const { recoverMs = 60_000, findMs = 8_000 } = this.#options
+    let giveUpAt = Infinity
+    for (;;) {
+      try {
+        return await attempt()
+      } catch (thrown) {
+        if (signal?.aborted) throw cancelled('The step was cancelled')
+        const error = thrown instanceof HopFailure ? thrown.error : toAppError(thrown)
+        const now = this.#clock.now()
+        giveUpAt = Math.min(giveUpAt, now + (this.#step > 0 ? recoverMs : findMs))
+        if (now >= giveUpAt || this.closing) throw error
+        if (thrown instanceof HopFailure) this.#mend(thrown)
+        else if (error.code !== 'NO_ROUTE') throw error
+        else await sleep(FIND_AGAIN_MS, { clock: this.#clock, ...(signal ? { signal } : {}) })
+      }
+    }
+  }
+
+  #mend(failure: HopFailure): void {
+    const { error, peer } = failure
+    const remedy = remedyFor(error)
+    if (remedy.kind === 'fatal') throw error
+    if (remedy.kind === 'relay') {
+      for (const hop of this.#chain.hops) if (hop.link.peer === peer) hop.relay = true
+      return
+    }
+    this.#log.debug(`going round ${peer.slice(0, 8)}: ${error.code} ${error.message}`)
+    this.reroutes++
+    this.#options.onreroute?.(peer, error)
+    if (remedy.kind === 'avoid') this.#options.book.avoid(peer, this.#clock.now() + remedy.ms)
+    this.#chain.drop(peer)
+  }
+
+  /** Brings every hop's KV up to `start` from what its span was sent. */
+  async #replay(start: number, signal: AbortSignal | undefined): Promise<void> {
+    const { hops } = this.#chain
+    let i = 0
+    while (i < hops.length) {
+      let j = i
+      let from = start
+      for (let hop = hops[j]; hop && hop.kv < start; hop = hops[++j]) {
+        from = Math.min(from, hop.kv)
+        if (hop.relay) {
+          j++
+          break
+        }
+      }
+      if (j > i) {
+        const behind = hops[j]
+        const gather = behind !== undefined && behind.inputs.length < start
+        await this.#send(i, j, { from, to: start, answerRows: 1, gather, signal })
+      }
+      i = Math.max(j, i + 1)
+    }
+  }
+
+  /** Sends the new rows from the deepest hop that has them as input. */
+  async #advance(
+    start: number,
+    end: number,
+    answerRows: number,
+    signal: AbortSignal | undefined
+  ): Promise<WireTensor> {
+    const { hops } = this.#chain
+    for (;;) {
+      let i = hops.length - 1
+      while (i > 0 && (hops[i]?.inputs.length ?? 0) < end) i--
+      let j = i + 1
+      while (j < hops.length && !hops[j - 1]?.relay) j++
+      const gather = j < hops.length
+      const answer = await this.#send(i, j, { from: start, to: end, answerRows, gather, signal })
+      if (!gather) return answer
+    }
+  }
+
+  /** Runs rows [from, to) through hops [i, j); `gather` keeps the answer as the next hop's input. */
+  async #send(
+    i: number,
+    j: number,
+    rows: {
+      from: number
+      to: number
+      answerRows: number
+      gather: boolean
+      signal: AbortSignal | undefined
+    }
+  ): Promise<WireTensor> {
+    const rowBytes = this.#options.hiddenSize * 4
+    const leg = new Leg({
+      session: this.id,
+      hops: this.#chain.hops.slice(i, j),
+      next: rows.gather ? this.#chain.hops[j] : undefined,
+      from: rows.from,
+      to: rows.to,
+      answerRows: rows.answerRows,
+      chunkRows: Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_BYTES / rowBytes))),
+      window: WINDOW,
+      nextStep: () => this.#step++,
+      times: this.#times,
+      clock: this.#clock,
+      signal: rows.signal,
+      onanswer: (hop, result) => this.#note(hop, result)
+    })
+    this.#leg = leg
+    try {
+      return await leg.run()
+    } finally {
+      this.#leg = undefined
+    }
+  }
+
+  #note(hop: Hop, result: StepResult): void {
+    const status = result.trace.at(-1)?.status
+    if (!status) return
+    const blocks = hop.last - hop.first
+    const { peer } = hop.link
+    if (result.count === 1) this.#options.book.noteStep(peer, blocks, status)
+    const { computeMs, queueMs } = status
+    this.trace.push({ peer, blocks, computeMs, queueMs })
+  }
+
+  #onerror(link: ClientLink, message: WireError): void {
+    if (message.step < 0) this.#chain.onerror(link, message)
+    else this.#leg?.error(link, message)
+  }
+
+  #ondisconnect(link: ClientLink): void {
+    this.#chain.ondisconnect(link)
+    const mine = this.#chain.hops.some((hop) => hop.link === link)
+    if (this.#leg) this.#leg.disconnected(link)
+    // Between steps: forget the server now, so that the next step plans round it at once.
+    else if (mine) this.#mend(new HopFailure(link.peer, disconnected('The server went away')))
+  }
+}
