@@ -147,7 +147,7 @@ export interface Exchange {
 
 /** Sends seeded bytes both ways at once, ends both sides and waits for both closes. */
 export async function exchange(
-  link: Link,
+  link: Pick<Link, 'a' | 'b'>,
   bytes: { a: number; b: number },
   options: { seed?: number; timeoutMs?: number } = {}
 ): Promise<Exchange> {
