@@ -1,12 +1,13 @@
 // Describes a GGUF's tokenizer (byte-level BPE and SentencePiece) as @huggingface/tokenizers reads it.
 // Knows the `tokenizer.ggml.*` keys and how llama.cpp splits text for each `pre` type.
 import { corrupt, unsupported } from '../base/errors.ts'
-import type { Metadata } from './gguf.ts'
+import type { Metadata } from './gguf-metadata.ts'
 import { sentencePieceJson } from './sentencepiece.ts'
 import type { TokenizerSpec } from './types.ts'
 import { addedToken, vocabOf } from './vocab.ts'
 
 /** Values of `tokenizer.ggml.token_type`. */
+const NORMAL = 1
 const CONTROL = 3
 const USER_DEFINED = 4
 
@@ -97,7 +98,9 @@ export function ggufTokenizer(metadata: Metadata, vocabSize: number): TokenizerS
     const scores = metadata.numbers('tokenizer.ggml.scores') ?? []
     const addPrefix = metadata.flag('tokenizer.ggml.add_space_prefix') ?? true
     const unk = tokens[id('unknown') ?? 0]
-    return spec(sentencePieceJson({ tokens, scores, addPrefix, unk }), true)
+    const isApart = (type = NORMAL): boolean => type !== NORMAL && type !== USER_DEFINED
+    const apart = new Set(tokens.keys().filter((index) => isApart(types[index])))
+    return spec(sentencePieceJson({ tokens, scores, addPrefix, unk, apart }), true)
   }
   if (kind !== 'gpt2') throw unsupported(`The tokenizer '${kind}' is not known yet`)
   const name = metadata.string('tokenizer.ggml.pre') ?? 'default'

@@ -5,53 +5,13 @@ import { corrupt, unsupported } from '../base/errors.ts'
 import { cleanName, createModel } from './create-model.ts'
 import { canonicalName, type FamilyFacts, familyOfArchitecture } from './families.ts'
 import { type GgufHeader, type GgufTensor, parseGgufHeader } from './gguf-header.ts'
+import { Metadata } from './gguf-metadata.ts'
 import { ggufTokenizer } from './gguf-tokenizer.ts'
 import { type MappedFile, openMappedFile } from './mapped-file.ts'
 import { createTensorStore, type TensorEntry } from './tensor-store.ts'
 import type { Model, ModelConfig, ModelLocation } from './types.ts'
 
 const MAX_SHARDS = 1024
-
-/** Typed reads of a header's metadata. */
-export class Metadata {
-  readonly #header: GgufHeader
-
-  constructor(header: GgufHeader) {
-    this.#header = header
-  }
-
-  number(key: string): number | undefined {
-    const value = this.#header.metadata.get(key)
-    if (value === undefined || typeof value === 'number') return value
-    throw corrupt(`The GGUF cannot be opened: '${key}' is no number`)
-  }
-
-  string(key: string): string | undefined {
-    const value = this.#header.metadata.get(key)
-    if (value === undefined || typeof value === 'string') return value
-    throw corrupt(`The GGUF cannot be opened: '${key}' is no string`)
-  }
-
-  flag(key: string): boolean | undefined {
-    const value = this.#header.metadata.get(key)
-    if (value === undefined || typeof value === 'boolean') return value
-    throw corrupt(`The GGUF cannot be opened: '${key}' is no flag`)
-  }
-
-  strings(key: string): string[] | undefined {
-    const value = this.#header.metadata.get(key)
-    if (value === undefined) return undefined
-    if (typeof value === 'object') return value.strings()
-    throw corrupt(`The GGUF cannot be opened: '${key}' is no list`)
-  }
-
-  numbers(key: string): number[] | undefined {
-    const value = this.#header.metadata.get(key)
-    if (value === undefined) return undefined
-    if (typeof value === 'object') return value.numbers()
-    throw corrupt(`The GGUF cannot be opened: '${key}' is no list`)
-  }
-}
 
 /** @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED */
 export function openGguf(location: ModelLocation): Model {

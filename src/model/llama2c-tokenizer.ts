@@ -11,6 +11,8 @@ const MAX_PIECE_BYTES = 1024 // the exporter's longest is 27
 const UNK = 0
 const BOS = 1
 const EOS = 2
+/** Unknown, BOS, EOS and the 256 bytes come before the pieces that text is made of. */
+const FIRST_PIECE = 259
 /** The first ids are fixed by the format; the file writes BOS as a newline, `<s>`, a newline. */
 const FIXED: readonly string[] = ['<unk>', '<s>', '</s>']
 
@@ -18,12 +20,13 @@ const FIXED: readonly string[] = ['<unk>', '<s>', '</s>']
 export function llama2cTokenizer(path: string, vocabSize: number): TokenizerSpec {
   const { tokens, scores } = readPieces(path, vocabSize)
   for (const [id, token] of FIXED.entries()) tokens[id] = token
+  const apart = new Set(tokens.slice(0, FIRST_PIECE).keys())
   return {
     json: {
       version: '1.0',
       added_tokens: FIXED.map((content, id) => addedToken(id, content, true)),
       post_processor: null,
-      ...sentencePieceJson({ tokens, scores, addPrefix: true, unk: FIXED[UNK] })
+      ...sentencePieceJson({ tokens, scores, addPrefix: true, unk: FIXED[UNK], apart })
     },
     config: { clean_up_tokenization_spaces: false },
     bosId: BOS,

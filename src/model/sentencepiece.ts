@@ -4,6 +4,9 @@ import { vocabOf } from './vocab.ts'
 
 const SPACE = '\u2581'
 
+/** SentencePiece's own default is 16; a hostile file's long pieces would cost their square. */
+const MAX_PIECE_CHARACTERS = 256
+
 export interface SentencePiece {
   /** Pieces by id, with U+2581 for a space. */
   readonly tokens: readonly string[]
@@ -11,6 +14,8 @@ export interface SentencePiece {
   /** Whether text is read as if a space came before it. */
   readonly addPrefix: boolean
   readonly unk: string | undefined
+  /** Ids of pieces that text never makes: control tokens and bytes. */
+  readonly apart: ReadonlySet<number>
 }
 
 /** The members `normalizer`, `pre_tokenizer`, `decoder` and `model` of a tokenizer.json. */
@@ -35,7 +40,7 @@ export function sentencePieceJson(piece: SentencePiece): object {
     model: {
       type: 'BPE',
       vocab: vocabOf(piece.tokens),
-      merges: mergesOf(piece.tokens, piece.scores),
+      merges: mergesOf(piece),
       unk_token: piece.unk ?? null,
       byte_fallback: true,
       fuse_unk: true
@@ -47,11 +52,13 @@ export function sentencePieceJson(piece: SentencePiece): object {
  * Every way to make a piece of two that can stand next to each other, best score first.
  * A single character can stand though it is no piece.
  */
-export function mergesOf(tokens: readonly string[], scores: readonly number[]): [string, string][] {
-  const ids = new Map(tokens.map((token, id) => [token, id]))
+export function mergesOf(piece: SentencePiece): [string, string][] {
+  const { tokens, scores, apart } = piece
   const order = tokens
     .map((_, id) => id)
+    .filter((id) => !apart.has(id))
     .sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0) || a - b)
+  const stands = new Set(order.map((id) => tokens[id]))
   const merges: [string, string][] = []
   for (const id of order) {
     const characters = Array.from(tokens[id] ?? '')
@@ -59,13 +66,10 @@ export function mergesOf(tokens: readonly string[], scores: readonly number[]): 
     for (let at = 1; at < characters.length; at++) {
       const left = characters.slice(0, at).join('')
       const right = characters.slice(at).join('')
-      const leftStands = at === 1 || ids.has(left)
-      const rightStands = at === characters.length - 1 || ids.has(right)
+      const leftStands = at === 1 || stands.has(left)
+      const rightStands = at === characters.length - 1 || stands.has(right)
       if (leftStands && rightStands) merges.push([left, right])
     }
   }
   return merges
 }
-
-/** SentencePiece's own default is 16; a hostile file's long pieces would cost their square. */
-const MAX_PIECE_CHARACTERS = 256

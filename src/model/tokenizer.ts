@@ -54,8 +54,7 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
   // text, so a second one without them reads it; made when first needed, it shares the vocabulary.
   let plain: Library | undefined
   const withoutSpecials = (): Library => {
-    const ordinary = added.filter((token) => !token.special)
-    plain ??= openLibrary({ ...spec.json, added_tokens: ordinary }, spec.config)
+    plain ??= openLibrary(withoutSpecialTokens(spec.json, added), spec.config)
     return plain
   }
 
@@ -91,6 +90,19 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
     decode,
     stream: (options = {}) => createStream((ids) => decode(ids, options), options.after ?? [])
   }
+}
+
+/** The description without special tokens, neither among the added ones nor in the vocabulary. */
+function withoutSpecialTokens(json: object, added: readonly AddedTokenJson[]): object {
+  const ordinary = added.filter((token) => !token.special)
+  const { model } = json as { model?: { vocab?: unknown } }
+  const vocab = model?.vocab
+  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab)) {
+    return { ...json, added_tokens: ordinary }
+  }
+  const rest = Object.assign(Object.create(null), vocab) as Record<string, unknown>
+  for (const { content, special } of added) if (special) delete rest[content]
+  return { ...json, added_tokens: ordinary, model: { ...model, vocab: rest } }
 }
 
 /**
