@@ -85,7 +85,7 @@ export class Generator extends Resource {
     const room = config.contextLength - prompt.length
     const maxTokens = Math.min(options.maxTokens ?? room, room)
     const sampler = createSampler(options)
-    const stream = tokenizer.stream()
+    const stream = tokenizer.stream({ after: prompt })
     const started = this.#clock.now()
     const stats = emptyStats()
     this.stats = stats

@@ -1,0 +1,96 @@
+import { expect, test } from 'bun:test'
+import { chooseSpan, coverage } from '../../src/server/placement.ts'
+import { admit, pickNext, type Waiting } from '../../src/server/schedule.ts'
+
+const limits = { sessionsPerPeer: 2, sessions: 4 }
+const idle = {
+  promisedTokens: 0,
+  capacityTokens: 100,
+  sessionsOfPeer: 0,
+  sessions: 0,
+  draining: false
+}
+
+function job(peer: string, session: string, count: number, since: number): Waiting {
+  return { peer, session, count, since }
+}
+
+function order(waiting: Waiting[], now: number): string[] {
+  const left = [...waiting]
+  const lastServed = new Map<string, number>()
+  const served: string[] = []
+  while (left.length > 0) {
+    const index = pickNext(left, { lastServed, now: now + served.length })
+    const [next] = left.splice(index, 1)
+    if (!next) break
+    served.push(`${next.session}@${next.since}`)
+    lastServed.set(next.peer, now + served.length)
+  }
+  return served
+}
+
+test('pickNext() serves peers in turn, not by who asks most', () => {
+  const waiting = [
+    job('a', 'a1', 1, 0),
+    job('a', 'a2', 1, 1),
+    job('a', 'a3', 1, 2),
+    job('b', 'b1', 1, 3)
+  ]
+  expect(order(waiting, 10)).toEqual(['a1@0', 'b1@3', 'a2@1', 'a3@2'])
+})
+
+test('pickNext() lets a decode step overtake a prompt, until the prompt has waited enough', () => {
+  const waiting = [job('a', 'a1', 128, 0), job('b', 'b1', 1, 100)]
+  expect([order(waiting, 120), order(waiting, 260)]).toEqual([
+    ['b1@100', 'a1@0'],
+    ['a1@0', 'b1@100']
+  ])
+})
+
+test('pickNext() keeps the order within a session', () => {
+  const waiting = [job('a', 'a1', 128, 0), job('a', 'a1', 1, 1)]
+  expect(order(waiting, 2)).toEqual(['a1@0', 'a1@1'])
+})
+
+test('admit() promises what is free and no more', () => {
+  expect(admit(100, idle, limits)).toEqual({ kind: 'admit' })
+  expect(admit(41, { ...idle, promisedTokens: 60 }, limits)).toEqual({
+    kind: 'refuse',
+    code: 'NO_MEMORY',
+    why: '41 tokens were asked for, 40 of 100 are free',
+    retryAfterMs: 5000
+  })
+})
+
+test('admit() limits sessions of one peer, of all, and when leaving', () => {
+  const codes = [
+    admit(1, { ...idle, sessionsOfPeer: 2 }, limits),
+    admit(1, { ...idle, sessions: 4 }, limits),
+    admit(1, { ...idle, draining: true }, limits)
+  ].map((verdict) => (verdict.kind === 'refuse' ? verdict.code : 'admitted'))
+  expect(codes).toEqual(['LIMIT', 'BUSY', 'BUSY'])
+})
+
+test('coverage() shares a throughput over its blocks', () => {
+  expect([...coverage([{ first: 1, last: 3, throughput: 10 }], 4)]).toEqual([0, 5, 5, 0])
+})
+
+test('chooseSpan() fills the gap first', () => {
+  const spans = [
+    { first: 0, last: 10, throughput: 5 },
+    { first: 20, last: 30, throughput: 5 }
+  ]
+  expect(chooseSpan(spans, 30, 10)).toEqual({ first: 10, last: 20 })
+})
+
+test('chooseSpan() helps the weakest blocks when there is no gap', () => {
+  const spans = [
+    { first: 0, last: 15, throughput: 100 },
+    { first: 15, last: 30, throughput: 10 }
+  ]
+  expect(chooseSpan(spans, 30, 15)).toEqual({ first: 15, last: 30 })
+})
+
+test('chooseSpan() takes everything when the machine can hold it', () => {
+  expect(chooseSpan([], 30, 64)).toEqual({ first: 0, last: 30 })
+})

@@ -1,0 +1,211 @@
+// A swarm in one process: real BlockServers over FakeCompute, joined by links that can be cut,
+// frozen or made to lie, and that deliver in order but never at once.
+import { toHex } from '../../src/base/bytes.ts'
+import { disconnected, timedOut } from '../../src/base/errors.ts'
+import type { ClientLink, Connections, SessionEvents } from '../../src/client/links.ts'
+import { BlockServer } from '../../src/server/block-server.ts'
+import type { ServerLink } from '../../src/server/links.ts'
+import type { ServerInfo, StepResult, WireError } from '../../src/wire/types.ts'
+import { FakeCompute } from './fake-compute.ts'
+
+export const MODEL: Uint8Array = new Uint8Array(32).fill(7)
+
+export interface FakePeer {
+  readonly key: Uint8Array
+  readonly peer: string
+  readonly server: BlockServer
+  readonly compute: FakeCompute
+  info: ServerInfo
+  /** Gone: every link breaks. */
+  dead: boolean
+  /** Takes everything, answers nothing. */
+  frozen: boolean
+  /** Peers that it cannot push to. */
+  unreachable: Set<string>
+  /** Changes what it answers. */
+  spoil: (result: StepResult) => StepResult
+}
+
+export class FakeSwarm implements Connections {
+  readonly hiddenSize: number
+  readonly blockCount: number
+  readonly peers: FakePeer[] = []
+  readonly #listeners = new Map<string, SessionEvents>()
+  readonly #links = new Map<string, ClientLink & { owner: ServerLink }>()
+
+  constructor(blockCount: number, hiddenSize: number) {
+    this.blockCount = blockCount
+    this.hiddenSize = hiddenSize
+  }
+
+  async add(first: number, last: number, capacityTokens = 4096): Promise<FakePeer> {
+    const key = new Uint8Array(32).fill(this.peers.length + 1)
+    const compute = new FakeCompute(this.hiddenSize)
+    const span = compute.span(first, last)
+    const server = new BlockServer({
+      compute,
+      span,
+      model: MODEL,
+      self: key,
+      capacityTokens,
+      reach: async (to) => this.#pushLink(key, to)
+    })
+    await server.ready()
+    const peer: FakePeer = {
+      key,
+      peer: toHex(key),
+      server,
+      compute,
+      info: fakeInfo(key, first, last, this.blockCount, this.hiddenSize),
+      dead: false,
+      frozen: false,
+      unreachable: new Set(),
+      spoil: (result) => result
+    }
+    this.peers.push(peer)
+    return peer
+  }
+
+  find = async (): Promise<readonly ServerInfo[]> => {
+    return this.peers.filter((peer) => !peer.dead).map((peer) => peer.info)
+  }
+
+  kill(peer: FakePeer): void {
+    peer.dead = true
+    const link = this.#links.get(peer.peer)
+    this.#links.delete(peer.peer)
+    if (link) for (const events of this.#listeners.values()) events.ondisconnect(link)
+  }
+
+  /** Comes back empty, under the same key. */
+  async restart(peer: FakePeer): Promise<FakePeer> {
+    this.kill(peer)
+    this.peers.splice(this.peers.indexOf(peer), 1)
+    const { first, last } = peer.info
+    return this.add(first, last)
+  }
+
+  listen(session: Uint8Array, events: SessionEvents): () => void {
+    this.#listeners.set(toHex(session), events)
+    return () => void this.#listeners.delete(toHex(session))
+  }
+
+  async connect(peer: string): Promise<ClientLink> {
+    const target = this.peers.find((one) => one.peer === peer)
+    if (!target || target.dead) throw disconnected('The server cannot be reached')
+    const known = this.#links.get(peer)
+    if (known) return known
+    const link = this.#link(target)
+    this.#links.set(peer, link)
+    return link
+  }
+
+  #link(target: FakePeer): ClientLink & { owner: ServerLink } {
+    const { server } = target
+    const to = (act: () => void): void => {
+      queueMicrotask(() => {
+        if (!target.dead) act()
+      })
+    }
+    const back = (session: Uint8Array, act: (events: SessionEvents) => void): void => {
+      setImmediate(() => {
+        const events = this.#listeners.get(toHex(session))
+        if (events && !target.dead && !target.frozen) act(events)
+      })
+    }
+    const owner: ServerLink = {
+      peer: 'client',
+      opened: (message) => back(message.session, (events) => events.onopened(link, message)),
+      result: (message) => {
+        const spoiled = target.spoil(message)
+        back(message.session, (events) => events.onresult(link, spoiled))
+      },
+      error: (message) => back(message.session, (events) => events.onerror(link, message)),
+      step: () => {}
+    }
+    const link = {
+      owner,
+      peer: target.peer,
+      key: target.key,
+      get closed() {
+        return target.dead
+      },
+      open: (message: Parameters<ClientLink['open']>[0]) =>
+        to(() => void server.open(owner, message)),
+      step: (message: Parameters<ClientLink['step']>[0]) => {
+        const copy = {
+          ...message,
+          tensor: { ...message.tensor, data: message.tensor.data.slice() }
+        }
+        to(() => server.step(owner, copy))
+      },
+      cancel: (message: Parameters<ClientLink['cancel']>[0]) =>
+        to(() => server.cancel(owner, message)),
+      closeSession: (message: Parameters<ClientLink['closeSession']>[0]) =>
+        to(() => void server.closeSession(owner, message)),
+      ping: async (timeoutMs: number): Promise<number> => {
+        if (target.dead) throw disconnected('The server went away')
+        if (target.frozen) throw timedOut(`No answer in ${timeoutMs} ms`)
+        return 1
+      }
+    }
+    return link
+  }
+
+  #pushLink(from: Uint8Array, to: Uint8Array): ServerLink {
+    const target = this.peers.find((one) => one.peer === toHex(to))
+    const source = this.peers.find((one) => one.peer === toHex(from))
+    if (!target || target.dead || source?.unreachable.has(toHex(to))) {
+      throw disconnected('The server cannot be reached')
+    }
+    const pusher: ServerLink = {
+      peer: toHex(from),
+      opened: () => {},
+      result: () => {},
+      step: () => {},
+      error: (message: WireError) => {
+        const error = disconnected(message.message)
+        const coded = Object.assign(error, { code: message.code })
+        source?.server.pushRefused(message.session, message.step, coded)
+      }
+    }
+    return {
+      peer: target.peer,
+      opened: () => {},
+      result: () => {},
+      error: () => {},
+      step: (message) =>
+        queueMicrotask(() => {
+          if (!target.dead) target.server.step(pusher, message)
+        })
+    }
+  }
+}
+
+export function fakeInfo(
+  peer: Uint8Array,
+  first: number,
+  last: number,
+  blockCount: number,
+  hiddenSize: number
+): ServerInfo {
+  return {
+    peer,
+    model: MODEL,
+    modelName: 'fake',
+    blockCount,
+    hiddenSize,
+    first,
+    last,
+    quant: 'f32',
+    throughput: 100,
+    prefillThroughput: 1000,
+    maxTokens: 4096,
+    freeTokens: 4096,
+    version: 'test',
+    draining: false,
+    issuedAt: 0,
+    expiresAt: Number.MAX_SAFE_INTEGER,
+    pings: []
+  }
+}
