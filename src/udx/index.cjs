@@ -1,1 +1,1 @@
-module.exports = require("./index.ts").UDX
+module.exports = require('./index.ts').UDX

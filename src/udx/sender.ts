@@ -1,0 +1,496 @@
+// The sending half of a stream: queue to packets, windows and pacing, acknowledgements, and the one
+// timer slot (RTO, RACK, TLP, zero-window probe, keepalive). core.ts calls write/end, acknowledge +
+// sack + settle for every packet that came, flush once per turn and ontimer. It sends through
+// SenderHost and never calls the application: what it found is returned or left in fields.
+
+import { Congestion } from './congestion.ts'
+import {
+  type Flight,
+  detectLoss,
+  highestOutstanding,
+  loseOnTimeout,
+  nextLost,
+  wasResent
+} from './loss.ts'
+import { ByteQueue } from './queue.ts'
+import { MtuSearch, Rack, RttEstimator, probeTimeoutMs, reorderWindowMs } from './recovery.ts'
+import {
+  MARK_END,
+  MARK_PROBE,
+  MARK_RETRANSMITTED,
+  type Route,
+  STATE_LOST,
+  STATE_SENT,
+  SentRing
+} from './rings.ts'
+import { type Slot, type SlotPool, sizeSlot } from './slots.ts'
+import {
+  DEFAULT_RWND,
+  FLAG_DATA,
+  FLAG_END,
+  type Header,
+  HEADER_BYTES,
+  createHeader,
+  seqAdd,
+  seqDiff,
+  writeHeader
+} from './wire.ts'
+
+export const TIMER_NONE = 0
+export const TIMER_RTO = 1
+export const TIMER_RACK = 2
+export const TIMER_TLP = 3
+export const TIMER_ZWP = 4
+export const TIMER_KEEPALIVE = 5
+export type TimerKind = 0 | 1 | 2 | 3 | 4 | 5
+
+const OPEN = 0
+const RECOVERY = 1
+const LOSS = 2
+
+/** What the sender needs of the core. */
+export interface SenderHost {
+  readonly pool: SlotPool
+  /** Where new packets go. */
+  readonly route: Route | null
+  readonly blocked: boolean
+  /** A changeRemote waits for its acknowledgement: no MTU probes meanwhile. */
+  readonly changing: boolean
+  /** Fills in the receive window and the acknowledgement that this packet carries. */
+  stamp(header: Header): void
+  transmit(packet: Uint8Array, route: Route): void
+  sendHeartbeat(): void
+}
+
+/** Sending state of one stream. */
+export class Sender {
+  readonly ring: SentRing
+  readonly queue: ByteQueue = new ByteQueue()
+  readonly rtt: RttEstimator = new RttEstimator()
+  readonly congestion: Congestion = new Congestion()
+  mtu: MtuSearch = new MtuSearch(0)
+  readonly flight: Flight
+
+  /** The peer's receive window in bytes. */
+  rwnd: number = DEFAULT_RWND
+  /** Bytes written and not acknowledged. */
+  queuedBytes = 0
+  /** Bytes written, and bytes below `una`: what flush() waits on. */
+  writtenBytes = 0
+  ackedBytes = 0
+  ending = false
+  endAcked = false
+
+  timer: TimerKind = TIMER_NONE
+  deadline: number = Infinity
+  /** When pacing lets more out; Infinity when it holds nothing back. */
+  paceAt: number = Infinity
+  keepaliveMs = 0
+
+  rtoCount = 0
+  retransmits = 0
+  fastRecoveries = 0
+
+  #host: SenderHost
+  #rack = new Rack()
+  #header = createHeader()
+  #state = OPEN
+  #highMark = 0
+  #roundEnd: number
+  #limitedUntil: number
+  #highestAcked: number
+  #rtoAt = Infinity
+  #endSeq = -1
+  #tlpSeq = -1
+  #tlpNewData = false
+  #tlpSamples = 0
+  #lossDirty = false
+  #newlyAcked = 0
+  #sampleSentAt = -Infinity
+
+  constructor(host: SenderHost, seq: number) {
+    this.#host = host
+    this.ring = new SentRing(seq)
+    this.#roundEnd = seq
+    this.#limitedUntil = seq
+    this.#highestAcked = seqAdd(seq, -1)
+    this.flight = { inflight: 0, inflightBytes: 0, lost: 0, lostFrom: seq, resentEnd: seq }
+  }
+
+  get maxPayload(): number {
+    return this.mtu.mtu - (this.#host.route?.overhead ?? 0)
+  }
+
+  /** Something waits to go out in a packet that was never sent. */
+  get pending(): boolean {
+    return this.queue.length > 0 || (this.ending && this.#endSeq < 0)
+  }
+
+  write(chunk: Uint8Array): void {
+    this.queue.push(chunk)
+    this.queuedBytes += chunk.length
+    this.writtenBytes += chunk.length
+  }
+
+  end(): void {
+    this.ending = true
+  }
+
+  /** Everything below `ack` has arrived. The caller knows that ack lies within una and nxt. */
+  acknowledge(ack: number, now: number): void {
+    const ring = this.ring
+    while (ring.una !== ack) {
+      const index = ring.una & ring.mask
+      if (ring.state[index] !== 0) this.#acked(ring.una, now)
+      this.ackedBytes += ring.sizes[index]!
+      if (ring.una === this.#endSeq) this.endAcked = true
+      ring.una = seqAdd(ring.una, 1)
+    }
+  }
+
+  /** One believable SACK range; returns where it ended. */
+  sack(start: number, end: number, now: number): void {
+    const ring = this.ring
+    for (let seq = start; seq !== end; seq = seqAdd(seq, 1)) {
+      if (ring.state[seq & ring.mask] !== 0) this.#acked(seq, now)
+    }
+  }
+
+  /** The peer's window as of its newest packet; an open one ends zero-window probing. */
+  onWindow(rwnd: number, now: number): void {
+    this.rwnd = rwnd
+    if (rwnd > 0 && this.timer === TIMER_ZWP) this.#idleTimer(now)
+  }
+
+  /** Draws the conclusions of one packet's acknowledgements: samples, congestion, timer. */
+  settle(advanced: boolean, now: number): void {
+    const ring = this.ring
+    if (this.#newlyAcked > 0) {
+      if (this.#sampleSentAt !== -Infinity) {
+        const sample = now - this.#sampleSentAt
+        this.rtt.sample(sample, now)
+        this.congestion.onRtt(sample, this.rtt.minRtt)
+      }
+      const limited = seqDiff(ring.una, this.#limitedUntil) <= 0
+      const srtt = this.rtt.srtt
+      this.congestion.onAcked(this.#newlyAcked, now, srtt, limited, this.#state === RECOVERY)
+      if (seqDiff(ring.una, this.#roundEnd) >= 0) {
+        this.congestion.onRound(now, this.rtt.minRtt)
+        this.#roundEnd = ring.nxt
+      }
+      this.mtu.start()
+      this.#newlyAcked = 0
+      this.#sampleSentAt = -Infinity
+      if (this.#sacked > 0 || seqDiff(this.flight.resentEnd, ring.una) > 0) this.#lossDirty = true
+    }
+    if (this.#state !== OPEN && seqDiff(ring.una, this.#highMark) >= 0) this.#state = OPEN
+    if (this.#tlpSeq >= 0) {
+      const past = seqDiff(ring.una, this.#tlpSeq)
+      if (past > 0 || (past === 0 && this.#tlpNewData)) this.#tlpSeq = -1
+    }
+    if (advanced) this.#afterAdvance(now)
+  }
+
+  /** Sends what windows and pacing allow. */
+  flush(now: number): void {
+    if (this.#host.route === null) return
+    if (this.#lossDirty) this.#detect(now)
+    this.#send(now)
+    if (this.timer === TIMER_NONE && this.ring.span === 0) this.#idleTimer(now)
+  }
+
+  /** The deadline may have passed. Returns false when the peer has been silent for too long. */
+  ontimer(now: number): boolean {
+    if (now >= this.paceAt) this.paceAt = Infinity
+    if (now < this.deadline) return true
+    switch (this.timer) {
+      case TIMER_RTO:
+        return this.#timeout(now)
+      case TIMER_RACK:
+        this.#set(TIMER_RTO, this.#rtoAt)
+        this.#lossDirty = true
+        return true
+      case TIMER_TLP:
+        this.#probeTail(now)
+        return true
+      case TIMER_ZWP:
+        this.#host.sendHeartbeat()
+        this.#set(TIMER_ZWP, now + 2 * this.rtt.rto)
+        return true
+      case TIMER_KEEPALIVE:
+        this.#host.sendHeartbeat()
+        this.#set(TIMER_KEEPALIVE, now + this.keepaliveMs)
+        return true
+      default:
+        this.#set(TIMER_NONE, Infinity)
+        return true
+    }
+  }
+
+  /** Starts, changes or stops the keepalive. */
+  setKeepalive(ms: number, now: number): void {
+    this.keepaliveMs = ms
+    const idle = this.timer === TIMER_NONE || this.timer === TIMER_KEEPALIVE
+    if (idle && this.#host.route !== null) this.#idleTimer(now)
+  }
+
+  /** Gives every slot back. */
+  close(): void {
+    const { ring } = this
+    for (let seq = ring.una; seq !== ring.nxt; seq = seqAdd(seq, 1)) {
+      const index = seq & ring.mask
+      const slot = ring.slots[index]
+      if (slot) this.#host.pool.give(slot)
+      ring.slots[index] = null
+      ring.state[index] = 0
+    }
+    this.flight.inflight = 0
+    this.flight.inflightBytes = 0
+    this.flight.lost = 0
+    this.queue.clear()
+    this.#set(TIMER_NONE, Infinity)
+    this.paceAt = Infinity
+  }
+
+  get #sacked(): number {
+    return this.ring.span - this.flight.inflight - this.flight.lost
+  }
+
+  #acked(seq: number, now: number): void {
+    const { ring, flight } = this
+    const index = seq & ring.mask
+    const resent = wasResent(ring, index)
+    const sentAt = ring.sentAt[index]!
+    if (ring.state[index] === STATE_SENT) {
+      flight.inflight--
+      flight.inflightBytes -= ring.sizes[index]! + HEADER_BYTES
+    } else flight.lost--
+    ring.state[index] = 0
+    const slot = ring.slots[index]
+    if (slot) {
+      if ((ring.marks[index]! & MARK_PROBE) !== 0) {
+        this.mtu.acked(slot.packet.length + (ring.routes[index]?.overhead ?? 0) - HEADER_BYTES)
+      }
+      this.#host.pool.give(slot)
+    }
+    ring.slots[index] = null
+    ring.routes[index] = null
+    this.queuedBytes -= ring.sizes[index]!
+    this.#newlyAcked++
+    if (!resent && sentAt > this.#sampleSentAt) this.#sampleSentAt = sentAt
+    if (seqDiff(seq, this.#highestAcked) > 0) this.#highestAcked = seq
+    else if (!resent) this.#rack.reordered = true
+    this.#rack.delivered(sentAt, seqAdd(seq, 1), now, resent, this.rtt.minRtt)
+  }
+
+  #detect(now: number): void {
+    this.#lossDirty = false
+    const { ring, flight } = this
+    const recovering = this.#state !== OPEN
+    const found = detectLoss(ring, flight, this.#rack, this.rtt, recovering, now, HEADER_BYTES)
+    for (let i = 0; i < found.lostProbes; i++) this.mtu.lost()
+    if (found.lost > 0 && this.#state === OPEN) {
+      this.#state = RECOVERY
+      this.#highMark = ring.nxt
+      this.fastRecoveries++
+      this.congestion.onLoss(this.rtt.minRtt)
+    }
+    if (found.waitMs > 0) this.#set(TIMER_RACK, Math.min(now + found.waitMs, this.#rtoAt))
+    else if (this.timer === TIMER_RACK) this.#set(TIMER_RTO, this.#rtoAt)
+  }
+
+  #send(now: number): void {
+    const { ring, flight, congestion } = this
+    const cwnd = congestion.cwnd
+    let tokens = congestion.allowance(now, this.rtt.srtt)
+    let spent = 0
+    this.paceAt = Infinity
+    while (flight.lost > 0 && flight.inflight < cwnd && !this.#host.blocked) {
+      if (tokens <= 0) {
+        this.paceAt = now + 1
+        break
+      }
+      this.#resend(nextLost(ring, flight), now)
+      tokens--
+      spent++
+    }
+    if (flight.lost === 0) {
+      const window = this.#windowPackets()
+      while (this.pending && !ring.full && !this.#host.blocked) {
+        if (flight.inflight >= cwnd) this.#limitedUntil = ring.nxt
+        if (flight.inflight >= cwnd || flight.inflight >= window) break
+        if (tokens <= 0) {
+          this.paceAt = now + 1
+          break
+        }
+        this.#sendNew(now, false)
+        tokens--
+        spent++
+      }
+    }
+    congestion.spend(spent)
+    if (this.rwnd === 0 && ring.span === 0 && this.pending && this.timer !== TIMER_ZWP) {
+      this.#host.sendHeartbeat()
+      this.#set(TIMER_ZWP, now + this.rtt.rto)
+    }
+  }
+
+  #windowPackets(): number {
+    return this.rwnd === 0 ? 0 : Math.max(1, Math.floor(this.rwnd / this.maxPayload))
+  }
+
+  /** Builds and sends one packet out of the queue. */
+  #sendNew(now: number, tail: boolean): void {
+    const { ring, flight } = this
+    const route = this.#host.route
+    if (route === null) return
+    if (ring.span === 0) {
+      this.congestion.onIdleStart(now)
+      this.#roundEnd = seqAdd(ring.nxt, 1)
+    }
+    const size = Math.min(this.queue.length, this.maxPayload)
+    const last = this.ending && size === this.queue.length
+    const padding = this.#padding(size, tail)
+    const slot = this.#host.pool.take()
+    const header = this.#header
+    header.flags = (size > 0 ? FLAG_DATA : 0) | (last ? FLAG_END : 0)
+    header.dataOffset = padding
+    header.id = route.remoteId
+    header.seq = ring.nxt
+    this.#host.stamp(header)
+    writeHeader(slot.words, header)
+    if (padding > 0) slot.bytes.fill(0, HEADER_BYTES, HEADER_BYTES + padding)
+    this.queue.copyTo(slot.bytes, HEADER_BYTES + padding, size)
+    sizeSlot(slot, HEADER_BYTES + padding + size)
+    if (last) this.#endSeq = ring.nxt
+    const index = ring.push()
+    ring.state[index] = STATE_SENT
+    ring.marks[index] = (padding > 0 ? MARK_PROBE : 0) | (last ? MARK_END : 0)
+    ring.timeouts[index] = 0
+    ring.sizes[index] = size
+    ring.sentAt[index] = now
+    ring.slots[index] = slot
+    ring.routes[index] = route
+    flight.inflight++
+    flight.inflightBytes += size + HEADER_BYTES
+    this.#host.transmit(slot.packet, route)
+    this.#afterSend(now, !tail)
+  }
+
+  /** Zero bytes to put before a payload so that the packet probes the MTU. */
+  #padding(size: number, tail: boolean): number {
+    if (tail || !this.mtu.wantsProbe || this.#host.changing || size < this.maxPayload) return 0
+    this.mtu.sent()
+    return this.mtu.size - this.mtu.mtu
+  }
+
+  #resend(seq: number, now: number): void {
+    const { ring, flight } = this
+    const index = seq & ring.mask
+    const slot = ring.slots[index]
+    const route = ring.routes[index]
+    if (!slot || !route) return
+    if ((ring.marks[index]! & MARK_PROBE) !== 0) this.#unpad(slot, index)
+    const header = this.#header
+    this.#host.stamp(header)
+    slot.words[2] = header.rwnd
+    slot.words[4] = header.ack
+    if (ring.state[index] === STATE_LOST) {
+      flight.lost--
+      flight.inflight++
+      flight.inflightBytes += ring.sizes[index]! + HEADER_BYTES
+    }
+    ring.state[index] = STATE_SENT
+    ring.marks[index] = ring.marks[index]! | MARK_RETRANSMITTED
+    ring.sentAt[index] = now
+    const end = seqAdd(seq, 1)
+    if (seqDiff(end, flight.resentEnd) > 0) flight.resentEnd = end
+    this.retransmits++
+    this.#host.transmit(slot.packet, route)
+    this.#afterSend(now, false)
+  }
+
+  /** Turns a probe back into the plain packet it pads: same number, same payload. */
+  #unpad(slot: Slot, index: number): void {
+    const size = this.ring.sizes[index]!
+    const at = slot.packet.length - size
+    slot.bytes.copyWithin(HEADER_BYTES, at, at + size)
+    slot.bytes[3] = 0
+    sizeSlot(slot, HEADER_BYTES + size)
+    this.ring.marks[index] = this.ring.marks[index]! & ~MARK_PROBE
+  }
+
+  #afterSend(now: number, mayProbe: boolean): void {
+    if (this.timer === TIMER_NONE || this.timer >= TIMER_ZWP) {
+      this.#rtoAt = now + this.rtt.rto
+      this.#set(TIMER_RTO, this.#rtoAt)
+    }
+    if (mayProbe && this.#state === OPEN && this.#sacked === 0) this.#armTail(now)
+  }
+
+  #armTail(now: number): void {
+    const at = now + probeTimeoutMs(this.rtt, this.flight.inflight)
+    this.#set(TIMER_TLP, Math.min(at, this.#rtoAt))
+  }
+
+  #afterAdvance(now: number): void {
+    if (this.ring.span === 0) {
+      this.#idleTimer(now)
+      return
+    }
+    this.#rtoAt = now + this.rtt.rto
+    if (this.#state === OPEN && this.#sacked === 0) this.#armTail(now)
+    else this.#set(TIMER_RTO, this.#rtoAt)
+  }
+
+  #idleTimer(now: number): void {
+    this.#rtoAt = Infinity
+    if (this.rwnd === 0 && this.pending) this.#set(TIMER_ZWP, now + this.rtt.rto)
+    else if (this.keepaliveMs > 0) this.#set(TIMER_KEEPALIVE, now + this.keepaliveMs)
+    else this.#set(TIMER_NONE, Infinity)
+  }
+
+  #probeTail(now: number): void {
+    const usable = this.#tlpSeq < 0 && this.rtt.samples > this.#tlpSamples
+    if (!usable) {
+      this.#set(TIMER_RTO, Math.max(this.#rtoAt, now))
+      return
+    }
+    this.#tlpSamples = this.rtt.samples
+    this.#rtoAt = now + this.rtt.rto
+    this.#set(TIMER_RTO, this.#rtoAt)
+    if (this.pending && !this.ring.full && this.rwnd > 0) {
+      this.#tlpSeq = this.ring.nxt
+      this.#tlpNewData = true
+      this.#sendNew(now, true)
+      return
+    }
+    const seq = highestOutstanding(this.ring)
+    if (seq < 0) return
+    this.#tlpSeq = seq
+    this.#tlpNewData = false
+    this.#resend(seq, now)
+  }
+
+  #timeout(now: number): boolean {
+    const { ring, flight } = this
+    const window = this.#rack.rtt + reorderWindowMs(this.#rack, this.rtt, true, 0)
+    this.rtoCount++
+    if ((ring.marks[ring.una & ring.mask]! & MARK_PROBE) !== 0) this.mtu.lost()
+    if (!loseOnTimeout(ring, flight, window, now, HEADER_BYTES)) return false
+    if (this.#state !== LOSS) this.congestion.onTimeout()
+    this.#state = LOSS
+    this.#highMark = ring.nxt
+    this.#tlpSeq = -1
+    this.#rtoAt = now + 2 * this.rtt.rto
+    this.#set(TIMER_RTO, this.#rtoAt)
+    // The head goes out whatever the window says: it is what the peer waits for.
+    if (ring.state[ring.una & ring.mask] === STATE_LOST) this.#resend(ring.una, now)
+    return true
+  }
+
+  #set(timer: TimerKind, deadline: number): void {
+    this.timer = timer
+    this.deadline = deadline
+  }
+}
