@@ -1,0 +1,135 @@
+// Native libraries that the executable carries: unpacked once into a folder named by their content.
+// Safe with processes that start at once, since a file appears whole by a rename and is checked before
+// use. Knows nothing of what the libraries do; base/embedded.ts says which there are.
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
+import { join } from 'node:path'
+import { AppError, corrupt, unavailable } from './errors.ts'
+import { formatBytes } from './bytes.ts'
+
+export interface NativeFile {
+  /** Name beside its siblings, as the loader wants it. */
+  readonly name: string
+  /** Where the executable holds its zstd frame. */
+  readonly path: string
+  /** Unpacked. */
+  readonly sizeBytes: number
+  /** `contentHash` of the unpacked bytes. */
+  readonly hash: string
+}
+
+/** Libraries that must lie in one folder. */
+export interface NativeSet {
+  /** Names the folder; a hash over the files' names and contents. */
+  readonly id: string
+  readonly files: readonly NativeFile[]
+}
+
+/** A temporary file older than this, beside a fresh one, belongs to a process that died. */
+const STALE_MS = 600_000
+
+/**
+ * XXH3 as hex: finds damage at the disk's speed (45 MB: 2 ms, SHA-256: 26 ms). It is no guard against
+ * somebody who can write to the folder, and none is needed: the folder is the user's own (0700).
+ */
+export function contentHash(bytes: Uint8Array): string {
+  return Bun.hash.xxHash3(bytes).toString(16).padStart(16, '0')
+}
+
+/**
+ * Makes sure that every file of the set lies whole below `cache`, and returns their folder.
+ * @throws AppError UNAVAILABLE when the folder cannot be written, CORRUPT when the executable is damaged
+ */
+export function unpackNativeSet(set: NativeSet, cache: string): string {
+  const folder = join(cache, 'lib', set.id)
+  const missing = set.files.filter((file) => !isWhole(join(folder, file.name), file))
+  if (missing.length === 0) return folder
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    for (const file of missing) unpackFile(file, folder)
+    removeStale(folder)
+  } catch (error) {
+    if (error instanceof AppError) throw error
+    const { code, message } = error as NodeJS.ErrnoException
+    const size = set.files.reduce((sum, file) => sum + file.sizeBytes, 0)
+    throw unavailable(`Native libraries cannot be unpacked to '${folder}': ${code ?? message}`, {
+      hint: `Set PETALS_HOME to a folder that can be written, with ${formatBytes(size)} free.`,
+      retryable: false,
+      cause: error
+    })
+  }
+  return folder
+}
+
+/** The error for a library that lies there whole and yet does not load. */
+export function loadFailed(path: string, cause: unknown): AppError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return unavailable(`'${path}' cannot be loaded: ${reason}`, {
+    hint: 'If that folder is mounted noexec, set PETALS_HOME to one that is not.',
+    retryable: false,
+    cause
+  })
+}
+
+function isWhole(path: string, file: NativeFile): boolean {
+  try {
+    return statSync(path).size === file.sizeBytes && contentHash(Bun.mmap(path)) === file.hash
+  } catch {
+    return false
+  }
+}
+
+function unpackFile(file: NativeFile, folder: string): void {
+  const path = join(folder, file.name)
+  const bytes = unpackBytes(file)
+  const temporary = `${path}.${process.pid}-${crypto.randomUUID()}.tmp`
+  try {
+    writeFileSync(temporary, bytes, { mode: 0o755, flush: true })
+    // The umask may have taken bits away.
+    chmodSync(temporary, 0o755)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    // Windows refuses to replace a library that another process has just unpacked and loaded.
+    if (!isWhole(path, file)) throw error
+  }
+}
+
+function unpackBytes(file: NativeFile): Uint8Array {
+  const damaged = (state: string, cause?: unknown): AppError =>
+    corrupt(`'${file.name}' cannot be unpacked from the executable: ${state}`, {
+      hint: 'The executable is damaged: copy or download it again.',
+      cause
+    })
+  let bytes: Uint8Array
+  try {
+    bytes = Bun.zstdDecompressSync(readFileSync(file.path))
+  } catch (cause) {
+    throw damaged('its bytes cannot be read', cause)
+  }
+  if (bytes.byteLength !== file.sizeBytes) throw damaged(`it has ${bytes.byteLength} bytes`)
+  if (contentHash(bytes) !== file.hash) throw damaged('its hash differs')
+  return bytes
+}
+
+/** Removes what died processes left; ages are measured against the folder's own last change. */
+function removeStale(folder: string): void {
+  const now = statSync(folder).mtimeMs
+  for (const name of readdirSync(folder)) {
+    if (!name.endsWith('.tmp')) continue
+    const path = join(folder, name)
+    try {
+      if (now - statSync(path).mtimeMs > STALE_MS) rmSync(path, { force: true })
+    } catch {
+      // Renamed or removed by its owner in the meantime.
+    }
+  }
+}

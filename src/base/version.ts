@@ -1,0 +1,64 @@
+// What this program is made of: its own version and commit, and the runtimes' versions.
+// Compiled, the facts were fixed by scripts/build.ts; from source they are read from the tree.
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { embedded } from './embedded.ts'
+
+export interface BuildInfo {
+  readonly version: string
+  /** Short commit, with '-dirty' when the tree had changes, or 'unknown' outside of git. */
+  readonly commit: string
+  /** Platform and architecture, e.g. 'linux-x64'. */
+  readonly target: string
+  readonly bun: string
+  readonly onnxruntime: string
+  readonly hyperdht: string
+}
+
+/** The facts of the running program. */
+export function buildInfo(): BuildInfo {
+  return embedded?.build ?? readBuildInfo()
+}
+
+/** `petals --version`: one line for the program, one for each runtime. */
+export function versionText(info: BuildInfo = buildInfo()): string {
+  return [
+    `petals ${info.version} (${info.commit}, ${info.target})`,
+    `bun ${info.bun}`,
+    `onnxruntime ${info.onnxruntime}`,
+    `hyperdht ${info.hyperdht}`
+  ].join('\n')
+}
+
+/** Reads the facts from the source tree; `target` is what is being built for. */
+export function readBuildInfo(target = `${process.platform}-${process.arch}`): BuildInfo {
+  const root = join(import.meta.dir, '..', '..')
+  return {
+    version: versionOf(join(root, 'package.json')),
+    commit: readCommit(root),
+    target,
+    bun: Bun.version,
+    onnxruntime: versionOf('onnxruntime-node/package.json'),
+    hyperdht: versionOf('hyperdht/package.json')
+  }
+}
+
+function versionOf(manifest: string): string {
+  const content: unknown = createRequire(import.meta.url)(manifest)
+  const version = (content as { version?: unknown }).version
+  return typeof version === 'string' ? version : 'unknown'
+}
+
+function readCommit(root: string): string {
+  try {
+    const git = (...args: string[]): string => {
+      const { success, stdout } = Bun.spawnSync(['git', ...args], { cwd: root, stderr: 'ignore' })
+      if (!success) throw new Error('Not a git tree')
+      return stdout.toString().trim()
+    }
+    const commit = git('rev-parse', '--short=12', 'HEAD')
+    return git('status', '--porcelain', '--untracked-files=no') ? `${commit}-dirty` : commit
+  } catch {
+    return 'unknown'
+  }
+}
