@@ -19,7 +19,6 @@ export function createModel(parts: ModelParts): Model {
     const config = checkConfig(parts.config)
     checkTensors(config, tensors)
     let tokenizer: TokenizerSpec | undefined
-    let contentId: Uint8Array | undefined
     return {
       config,
       location,
@@ -32,8 +31,7 @@ export function createModel(parts: ModelParts): Model {
         return parts.chatTemplate()
       },
       get contentId() {
-        contentId ??= contentIdOf(config, tensors)
-        return contentId
+        return contentIdOf(config, tensors)
       },
       close: () => tensors.close()
     }

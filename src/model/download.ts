@@ -62,6 +62,8 @@ const BACKOFFS_MS: readonly number[] = [500, 1000, 2000, 4000, 8000]
 const MAX_TRIES = 200
 /** A server that asks for more patience than this is told of to the user. */
 const MAX_RETRY_AFTER_MS = 60_000
+/** Trying again cannot help against these. */
+const DISK_ERRORS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'EIO'])
 /** Room that is left to others on the disk. */
 const SPARE_BYTES = 64 * 2 ** 20
 
@@ -152,7 +154,10 @@ async function fetchRest(options: DownloadOptions, partial: string, have: number
   } catch (error) {
     if (signal?.aborted) throw cancelled(`Downloading '${url}' was cancelled`)
     if (error instanceof AppError) throw error
-    throw unavailable(`'${url}' broke off: ${toAppError(error).message}`, { cause: error })
+    throw unavailable(`'${url}' broke off: ${toAppError(error).message}`, {
+      retryable: !DISK_ERRORS.has((error as NodeJS.ErrnoException).code ?? ''),
+      cause: error
+    })
   } finally {
     signal?.removeEventListener('abort', onabort)
     request.abort()

@@ -1,5 +1,6 @@
 // Opens a model from where it lies, on the main thread and in the compute worker alike.
 // Knows the kinds of sources; each has a file of its own.
+import { openFolder } from './folder.ts'
 import { openGguf } from './gguf.ts'
 import { openLlama2c } from './llama2c.ts'
 import type { Model, ModelLocation } from './types.ts'
@@ -9,9 +10,11 @@ export async function openModel(location: ModelLocation): Promise<Model> {
   switch (location.kind) {
     case 'gguf':
       return openGguf(location)
+    case 'folder':
+      return openFolder(location)
     case 'llama2c':
       return openLlama2c(location)
     default:
-      throw new TypeError(`Unknown kind of model '${location.kind}'`)
+      throw new TypeError(`Unknown kind of model '${String(location.kind)}'`)
   }
 }
