@@ -1,6 +1,6 @@
 // Where things live on disk, by the platform's own habit; PETALS_HOME moves all of it.
 import { homedir, platform } from 'node:os'
-import { join } from 'node:path'
+import { isAbsolute, join, resolve } from 'node:path'
 
 export interface Paths {
   /** Identity, invites, saved sessions: what cannot be made again. */
@@ -14,8 +14,10 @@ export function resolvePaths(
   env: Record<string, string | undefined>,
   home: string = homedir()
 ): Paths {
-  const own = env['PETALS_HOME']
-  if (own) return { data: own, cache: join(own, 'cache') }
+  if (env['PETALS_HOME']) {
+    const own = resolve(env['PETALS_HOME'])
+    return { data: own, cache: join(own, 'cache') }
+  }
   if (platform() === 'darwin') {
     return {
       data: join(home, 'Library', 'Application Support', 'petals'),
@@ -27,7 +29,12 @@ export function resolvePaths(
     return { data: join(local, 'petals'), cache: join(local, 'petals', 'cache') }
   }
   return {
-    data: join(env['XDG_DATA_HOME'] ?? join(home, '.local', 'share'), 'petals'),
-    cache: join(env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'petals')
+    data: join(absolute(env['XDG_DATA_HOME']) ?? join(home, '.local', 'share'), 'petals'),
+    cache: join(absolute(env['XDG_CACHE_HOME']) ?? join(home, '.cache'), 'petals')
   }
+}
+
+/** The XDG specification wants relative paths ignored. */
+function absolute(path: string | undefined): string | undefined {
+  return path && isAbsolute(path) ? path : undefined
 }

@@ -7,7 +7,7 @@ export interface Random {
   below(bound: number): number
 }
 
-/** xoshiro128** seeded by splitmix32: the same seed gives the same text on every machine. */
+/** xoshiro128** seeded by splitmix64: the same seed gives the same text on every machine. */
 export function seededRandom(seed: number | bigint): Random {
   const state = new Uint32Array(4)
   let mix = BigInt.asUintN(64, BigInt(seed))
