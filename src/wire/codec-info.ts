@@ -1,0 +1,190 @@
+// How a server presents itself: info, and the messages that carry infos, hello and announce.
+// The layout is written at the head of protocol.ts.
+import { protocolError, unsupported } from '../base/errors.ts'
+import {
+  amount,
+  bytesUpTo,
+  decodeFields,
+  flags,
+  framed,
+  key,
+  listUpTo,
+  present,
+  roughUpTo,
+  stringUpTo,
+  uintUpTo,
+  type Codec
+} from './fields.ts'
+import { LIMITS, MIN_VERSION } from './protocol.ts'
+import type { Announce, Hello, ServerInfo, WireDtype } from './types.ts'
+
+/** Dtypes by their numbers on the wire. */
+export const DTYPES: readonly WireDtype[] = ['f32', 'f16', 'bf16', 'int8']
+
+const modelName = stringUpTo(LIMITS.modelNameBytes, 'the model name')
+const blocks = uintUpTo(LIMITS.blocks, 'a block')
+const columns = uintUpTo(LIMITS.columns, 'the hidden size')
+const quant = stringUpTo(LIMITS.quantBytes, 'the quantisation')
+const tokens = roughUpTo(LIMITS.tokens, 'a number of tokens')
+const appVersion = stringUpTo(LIMITS.versionBytes, 'the version')
+const wall = uintUpTo(Number.MAX_SAFE_INTEGER, 'a time')
+
+const reading: Codec<{ readonly peer: Uint8Array; readonly ms: number }> = {
+  preencode(state, value) {
+    key.preencode(state, value.peer)
+    amount.preencode(state, value.ms)
+  },
+  encode(state, value) {
+    key.encode(state, value.peer)
+    amount.encode(state, value.ms)
+  },
+  decode: (state) => ({ peer: key.decode(state), ms: amount.decode(state) })
+}
+const pings = listUpTo(LIMITS.pings, reading, 'round trips')
+
+const draining = framed(present)
+
+export const serverInfoCodec: Codec<ServerInfo> = {
+  preencode(state, info) {
+    checkSpan(info)
+    flags.preencode(state, info.draining ? 1 : 0)
+    key.preencode(state, info.peer)
+    key.preencode(state, info.model)
+    modelName.preencode(state, info.modelName)
+    blocks.preencode(state, info.blockCount)
+    columns.preencode(state, info.hiddenSize)
+    blocks.preencode(state, info.first)
+    blocks.preencode(state, info.last)
+    quant.preencode(state, info.quant)
+    amount.preencode(state, info.throughput)
+    amount.preencode(state, info.prefillThroughput)
+    tokens.preencode(state, info.maxTokens)
+    tokens.preencode(state, info.freeTokens)
+    appVersion.preencode(state, info.version)
+    wall.preencode(state, info.issuedAt)
+    wall.preencode(state, info.expiresAt)
+    pings.preencode(state, info.pings)
+    if (info.draining) draining.preencode(state, true)
+  },
+  encode(state, info) {
+    flags.encode(state, info.draining ? 1 : 0)
+    key.encode(state, info.peer)
+    key.encode(state, info.model)
+    modelName.encode(state, info.modelName)
+    blocks.encode(state, info.blockCount)
+    columns.encode(state, info.hiddenSize)
+    blocks.encode(state, info.first)
+    blocks.encode(state, info.last)
+    quant.encode(state, info.quant)
+    amount.encode(state, info.throughput)
+    amount.encode(state, info.prefillThroughput)
+    tokens.encode(state, info.maxTokens)
+    tokens.encode(state, info.freeTokens)
+    appVersion.encode(state, info.version)
+    wall.encode(state, info.issuedAt)
+    wall.encode(state, info.expiresAt)
+    pings.encode(state, info.pings)
+    if (info.draining) draining.encode(state, true)
+  },
+  decode(state) {
+    const bits = flags.decode(state)
+    const info = {
+      peer: key.decode(state),
+      model: key.decode(state),
+      modelName: modelName.decode(state),
+      blockCount: blocks.decode(state),
+      hiddenSize: columns.decode(state),
+      first: blocks.decode(state),
+      last: blocks.decode(state),
+      quant: quant.decode(state),
+      throughput: amount.decode(state),
+      prefillThroughput: amount.decode(state),
+      maxTokens: tokens.decode(state),
+      freeTokens: tokens.decode(state),
+      version: appVersion.decode(state),
+      issuedAt: wall.decode(state),
+      expiresAt: wall.decode(state),
+      pings: pings.decode(state),
+      draining: (bits & 1) !== 0
+    }
+    decodeFields(state, bits)
+    checkSpan(info)
+    return info
+  }
+}
+
+/** Infos, each with its length before it. */
+export const serversCodec: Codec<readonly ServerInfo[]> = listUpTo(
+  LIMITS.servers,
+  framed(serverInfoCodec),
+  'servers'
+)
+
+const protocolVersion = uintUpTo(Number.MAX_SAFE_INTEGER, 'the protocol version')
+const agent = stringUpTo(LIMITS.agentBytes, 'the agent')
+const dtypeNumbers = listUpTo(LIMITS.dtypes, uintUpTo(Number.MAX_SAFE_INTEGER, 'a dtype'), 'dtypes')
+const proof = framed(bytesUpTo(LIMITS.proofBytes, 'the proof'))
+
+export const helloCodec: Codec<Hello> = {
+  preencode(state, hello) {
+    protocolVersion.preencode(state, hello.version)
+    flags.preencode(state, hello.proof ? 1 : 0)
+    agent.preencode(state, hello.agent)
+    dtypeNumbers.preencode(state, numbersOf(hello.dtypes))
+    serversCodec.preencode(state, hello.servers)
+    if (hello.proof) proof.preencode(state, hello.proof)
+  },
+  encode(state, hello) {
+    protocolVersion.encode(state, hello.version)
+    flags.encode(state, hello.proof ? 1 : 0)
+    agent.encode(state, hello.agent)
+    dtypeNumbers.encode(state, numbersOf(hello.dtypes))
+    serversCodec.encode(state, hello.servers)
+    if (hello.proof) proof.encode(state, hello.proof)
+  },
+  decode(state) {
+    const version = protocolVersion.decode(state)
+    if (version < MIN_VERSION) {
+      throw unsupported(`The hello is refused: version ${version} is below ${MIN_VERSION}`)
+    }
+    const bits = flags.decode(state)
+    const hello: { -readonly [K in keyof Hello]: Hello[K] } = {
+      version,
+      agent: agent.decode(state),
+      // A later version may know more of them.
+      dtypes: dtypeNumbers.decode(state).flatMap((number) => DTYPES[number] ?? []),
+      servers: serversCodec.decode(state)
+    }
+    const inner = bytesUpTo(LIMITS.proofBytes, 'the proof')
+    decodeFields(state, bits, [(field) => (hello.proof = inner.decode(field))])
+    return hello
+  }
+}
+
+export const announceCodec: Codec<Announce> = {
+  preencode(state, message) {
+    flags.preencode(state, 0)
+    serversCodec.preencode(state, message.servers)
+  },
+  encode(state, message) {
+    flags.encode(state, 0)
+    serversCodec.encode(state, message.servers)
+  },
+  decode(state) {
+    const bits = flags.decode(state)
+    const message = { servers: serversCodec.decode(state) }
+    decodeFields(state, bits)
+    return message
+  }
+}
+
+function numbersOf(dtypes: readonly WireDtype[]): readonly number[] {
+  return dtypes.map((dtype) => DTYPES.indexOf(dtype))
+}
+
+function checkSpan(info: { first: number; last: number; blockCount: number }): void {
+  if (info.first < info.last && info.last <= info.blockCount) return
+  throw protocolError(
+    `The server's info is refused: blocks ${info.first}:${info.last} of ${info.blockCount}`
+  )
+}

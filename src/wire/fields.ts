@@ -1,0 +1,212 @@
+// The smallest parts of messages over compact-encoding, each checked against a limit before it is
+// taken: integers, floats, strings, keys, lists and the optional fields behind `flags`.
+// Knows no message.
+import { fixed, float32, uint } from 'compact-encoding'
+import { overLimit, protocolError } from '../base/errors.ts'
+
+/** compact-encoding's cursor. */
+export interface State {
+  start: number
+  end: number
+  buffer: Uint8Array | null
+}
+
+/** compact-encoding's triple; encode expects room, decode throws AppError or the library's own. */
+export interface Codec<T> {
+  preencode(state: State, value: T): void
+  encode(state: State, value: T): void
+  decode(state: State): T
+}
+
+export function bytesIn(state: State): Uint8Array {
+  if (!state.buffer) throw new RangeError('A codec was used without a buffer')
+  return state.buffer
+}
+
+/** A uint of at most `max`. */
+export function uintUpTo(max: number, what: string): Codec<number> {
+  return {
+    preencode(state, value) {
+      checkUint(value, max, what)
+      uint.preencode(state, value)
+    },
+    encode: (state, value) => uint.encode(state, value),
+    decode(state) {
+      const value = uint.decode(state)
+      if (value > max) throw overLimit(`The message is refused: ${what} is ${value}, over ${max}`)
+      return value
+    }
+  }
+}
+
+function checkUint(value: number, max: number, what: string): void {
+  if (Number.isSafeInteger(value) && value >= 0 && value <= max) return
+  throw overLimit(`The message cannot be sent: ${what} is ${value}, not in 0 to ${max}`)
+}
+
+/** A reading or an advice, bent into range when sent: it must never cost the answer it rides on. */
+export function roughUpTo(max: number, what: string): Codec<number> {
+  const bend = (value: number): number => Math.ceil(Math.min(max, Math.max(0, value || 0)))
+  return {
+    preencode: (state, value) => uint.preencode(state, bend(value)),
+    encode: (state, value) => uint.encode(state, bend(value)),
+    decode: uintUpTo(max, what).decode
+  }
+}
+
+const MAX_SINGLE = 3.4028234663852886e38
+
+/** A reading of at least 0 in single precision, bent into range when sent. */
+export const amount: Codec<number> = {
+  preencode: (state, value) => float32.preencode(state, value),
+  encode: (state, value) => float32.encode(state, Math.min(MAX_SINGLE, Math.max(0, value || 0))),
+  decode(state) {
+    const value = float32.decode(state)
+    if (!(value >= 0 && value < Infinity)) {
+      throw protocolError(`The message is refused: ${value} is no finite amount`)
+    }
+    return value
+  }
+}
+
+/** Exactly `size` bytes, a view when decoded. */
+export function fixedBytes(size: number): Codec<Uint8Array> {
+  const inner = fixed(size)
+  return {
+    preencode(state, value) {
+      if (value.byteLength !== size) {
+        throw overLimit(
+          `The message cannot be sent: ${value.byteLength} bytes where ${size} belong`
+        )
+      }
+      state.end += size
+    },
+    encode: (state, value) => inner.encode(state, value),
+    decode: (state) => inner.decode(state)
+  }
+}
+
+export const key: Codec<Uint8Array> = fixedBytes(32)
+export const sessionId: Codec<Uint8Array> = fixedBytes(16)
+
+/** Up to `max` bytes with their length before them, a view when decoded. */
+export function bytesUpTo(max: number, what: string): Codec<Uint8Array> {
+  const length = uintUpTo(max, `the length of ${what}`)
+  return {
+    preencode(state, value) {
+      length.preencode(state, value.byteLength)
+      state.end += value.byteLength
+    },
+    encode(state, value) {
+      uint.encode(state, value.byteLength)
+      bytesIn(state).set(value, state.start)
+      state.start += value.byteLength
+    },
+    decode: (state) => take(state, length.decode(state))
+  }
+}
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** UTF-8 of up to `max` bytes; a longer string is cut at a character when sent. */
+export function stringUpTo(max: number, what: string): Codec<string> {
+  const inner = bytesUpTo(max, what)
+  return {
+    preencode: (state, value) => inner.preencode(state, cutText(value, max)),
+    encode: (state, value) => inner.encode(state, cutText(value, max)),
+    decode(state) {
+      const bytes = inner.decode(state)
+      try {
+        return decoder.decode(bytes)
+      } catch (cause) {
+        throw protocolError(`The message is refused: ${what} is no UTF-8`, { cause })
+      }
+    }
+  }
+}
+
+function cutText(text: string, max: number): Uint8Array {
+  const whole = encoder.encode(text)
+  if (whole.byteLength <= max) return whole
+  let end = max
+  while (end > 0 && ((whole[end] ?? 0) & 0xc0) === 0x80) end--
+  return whole.subarray(0, end)
+}
+
+/** Up to `max` items; each takes at least a byte, so a count cannot promise more than is there. */
+export function listUpTo<T>(max: number, item: Codec<T>, what: string): Codec<readonly T[]> {
+  const count = uintUpTo(max, `the number of ${what}`)
+  return {
+    preencode(state, values) {
+      count.preencode(state, values.length)
+      for (const value of values) item.preencode(state, value)
+    },
+    encode(state, values) {
+      uint.encode(state, values.length)
+      for (const value of values) item.encode(state, value)
+    },
+    decode(state) {
+      const values: T[] = []
+      for (let left = count.decode(state); left > 0; left--) values.push(item.decode(state))
+      return values
+    }
+  }
+}
+
+/** `item` with its length before it: what a later version adds at its end is skipped. */
+export function framed<T>(item: Codec<T>): Codec<T> {
+  return {
+    preencode(state, value) {
+      const size = sizeOf(item, value)
+      uint.preencode(state, size)
+      state.end += size
+    },
+    encode(state, value) {
+      uint.encode(state, sizeOf(item, value))
+      item.encode(state, value)
+    },
+    decode(state) {
+      const bytes = take(state, uint.decode(state))
+      return item.decode({ start: 0, end: bytes.byteLength, buffer: bytes })
+    }
+  }
+}
+
+/** A boolean among optional fields: the field is empty, its bit says it all. */
+export const present: Codec<true> = {
+  preencode() {},
+  encode() {},
+  decode: () => true
+}
+
+export const flags: Codec<number> = uintUpTo(2 ** 31 - 1, 'the flags')
+
+/** Decodes the optional fields behind a record: `known` by bit; others are skipped. */
+export function decodeFields(
+  state: State,
+  bits: number,
+  known: readonly ((field: State) => void)[] = []
+): void {
+  for (let bit = 0; bit < 31; bit++) {
+    if ((bits & (1 << bit)) === 0) continue
+    const field = take(state, uint.decode(state))
+    known[bit]?.({ start: 0, end: field.byteLength, buffer: field })
+  }
+}
+
+export function sizeOf<T>(codec: Codec<T>, value: T): number {
+  const state: State = { start: 0, end: 0, buffer: null }
+  codec.preencode(state, value)
+  return state.end
+}
+
+/** The next `length` bytes as a view. */
+function take(state: State, length: number): Uint8Array {
+  if (length > state.end - state.start) {
+    throw protocolError(
+      `The message is cut short: ${length} bytes are announced, ${state.end - state.start} follow`
+    )
+  }
+  return bytesIn(state).subarray(state.start, (state.start += length))
+}

@@ -1,0 +1,135 @@
+// The specification of the wire, version 1, and its limits. codecs.ts and its neighbours carry it
+// out, test/wire pins its bytes. Knows no onnxruntime and no DHT.
+//
+// CARRIER  An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at
+// most 16 MiB). On it protomux, one channel with the protocol name 'petals' and no id. The channel's
+// handshake is Hello; the channel's message types are the numbers below. A frame holds one message:
+// a protomux batch is allowed up to LIMITS.batchBytes, and this side sends none.
+//
+// NOTATION  uint: compact-encoding's variable integer, at most 2^53 - 1. u8: one byte. f32: 4 bytes,
+// little-endian, finite, not negative. key: 32 bytes. id: 16 bytes. str(n): uint length, then at most
+// n bytes of UTF-8. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most n,
+// then so many x. A name in angle brackets is a record below.
+//
+// RECORDS AND THEIR GROWTH  Every record begins with `flags`, a uint below 2^31. Behind its plain
+// fields, in the order of bits, stands one field for each bit set: uint length, then that many bytes.
+// A boolean is a field of length 0. A receiver skips the fields of bits it does not know and whatever
+// follows the last field, so a later version may add optional fields anywhere. Plain fields are never
+// added, removed or reordered: that is a new version.
+//
+//   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
+//   hop      flags | peer key | first uint | last uint                       first < last
+//   trace    flags | peer key | <status>
+//   tensor   dtype uint | rows uint | columns uint | values bytes            no flags: on the hot path
+//            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one f32
+//            scale for each 64 values begun, then the values; value = scale * int8, -127 to 127.
+//            `values` is exactly rows * rowBytes(dtype, columns) long: that is checked, as are rows
+//            and columns, before anything is allocated. No value is NaN or infinite.
+//   info     flags | peer key | model key | modelName str(128) | blockCount uint | hiddenSize uint |
+//            first uint | last uint | quant str(16) | throughput f32 | prefillThroughput f32 |
+//            maxTokens uint | freeTokens uint | version str(32) | issuedAt uint | expiresAt uint |
+//            pings list(16, peer key, ms f32)
+//            bit 0 draining                                                  first < last <= blockCount
+//            In lists each info has its length before it.
+//
+// MESSAGES  (C: whoever wants blocks computed, S: whoever serves them; one link carries both roles,
+// a server that pushes is C towards the next one for steps and nothing else)
+//   --  hello     version uint | flags | agent str(128) | dtypes list(16, uint) | servers list(64, info)
+//                 bit 0 proof bytes(4096)                                    both sides, once, first
+//    0  open      flags | session id | model key | first uint | last uint | maxTokens uint     C to S
+//    1  opened    flags | session id | <status>                                                S to C
+//    2  step      flags | session id | step uint | kind uint | start uint | count uint |
+//                 deadlineMs uint | route list(64, hop) | <tensor>                             C to S
+//                 kind 0 forward, 1 stateless, 2 backward
+//                 bit 0 prompts <tensor>, 1 adapter str(128), 2 receipt, 3 answerRows uint, 4 mirror
+//    3  result    flags | session id | step uint | start uint | count uint | last uint |
+//                 trace list(64, trace) | <tensor>                                             S to C
+//                 bit 0 receipt bytes(256)
+//    4  error     flags | session bytes(16): none or 16 | step uint: number + 1, 0 for an opening |
+//                 code str(32) | message str(1024) | retryAfterMs uint | <status>              both
+//                 bit 0 retryable
+//    5  cancel    flags | session id | step uint                                               C to S
+//    6  close     flags | session id                                                           C to S
+//    7  ping      flags | nonce uint                                                           both
+//    8  pong      flags | nonce uint | <status>                                                both
+//    9  announce  flags | servers list(64, info)                                               both
+//
+// STATES  After its own Hello a side may send at once, before the other's has come: what is in
+// version 1 is understood by all. `open` is answered by `opened` or by an error with step -1 (0 on the
+// wire). A `step` needs no `opened` to have come back, but its session must have been asked for on
+// the same link, except when a server pushes: then the session is one that its client opened at the
+// next server by itself. A step is answered by the last server of its route (or by the one at which
+// it failed) to the client's link, not to the link that brought it; nothing answers cancel and close.
+// A step number at or below the last one of its session is a repeat and is dropped. A message about a
+// session that is unknown here is answered with NOT_FOUND (step, open) or dropped. `start` cuts
+// the session's KV to that length first. `announce` replaces the infos of hello; an empty one says
+// that this end serves no more.
+//
+// FAULTS  A message of an unknown type is skipped. One that cannot be decoded, or says more than the
+// limits allow, or a kind or dtype not known here, is answered with an error (PROTOCOL, LIMIT,
+// UNSUPPORTED) for its session when its session can be read, and else ends the link, as does every
+// 16th such message. A code that is unknown here reads as UNKNOWN.
+//
+// VERSIONS  A side says in Hello the highest version it speaks; both then speak the lower of the two.
+// Every build speaks MIN_VERSION to PROTOCOL_VERSION; a Hello below MIN_VERSION ends the link with
+// UNSUPPORTED. A Hello's plain fields are the same in every version.
+
+export const PROTOCOL_NAME = 'petals'
+export const PROTOCOL_VERSION = 1
+export const MIN_VERSION = 1
+
+/** Message types on the channel, in protomux's order. */
+export const MESSAGE_TYPES = {
+  open: 0,
+  opened: 1,
+  step: 2,
+  result: 3,
+  error: 4,
+  cancel: 5,
+  close: 6,
+  ping: 7,
+  pong: 8,
+  announce: 9
+} as const
+
+export type MessageType = keyof typeof MESSAGE_TYPES
+
+export const LIMITS = {
+  /** Values of one tensor, 8 MiB: 512 f16 rows of a 70B model. A prompt is sent in chunks. */
+  tensorBytes: 8_388_608,
+  /** A whole message: its tensor and 64 KiB for the rest; a secret-stream frame ends at 16 MiB. */
+  frameBytes: 8_454_144,
+  /** A protomux batch: thousands of channel openings fit into a megabyte, each costs memory. */
+  batchBytes: 65_536,
+  /** Tokens of one step: beyond this, chunks flow better than they batch. */
+  rows: 1024,
+  /** Hidden sizes end at 16,384 today. */
+  columns: 65_536,
+  /** Servers of one route: the deepest models have 126 blocks, the longest sensible chain fewer. */
+  hops: 64,
+  /** Spans that one peer serves. */
+  servers: 64,
+  /** Blocks of a model. */
+  blocks: 4096,
+  /** Tokens of a session, and positions: far over any context there is, well below 2^31. */
+  tokens: 16_777_216,
+  /** Published round trips: with them all a signed record still fits a DHT datagram. */
+  pings: 16,
+  /** Dtypes named in a hello: 4 are known. */
+  dtypes: 16,
+  /** A signature and what it says. */
+  receiptBytes: 256,
+  /** An invitation's chain of capabilities. */
+  proofBytes: 4096,
+  agentBytes: 128,
+  modelNameBytes: 128,
+  quantBytes: 16,
+  versionBytes: 32,
+  adapterBytes: 128,
+  codeBytes: 32,
+  messageBytes: 1024,
+  /** Patience of a step and advice to come back: one day. */
+  waitMs: 86_400_000,
+  /** Messages that could not be read before the link ends. */
+  faults: 16
+} as const
