@@ -1,6 +1,7 @@
 // A conversation: messages to ids by the model's template, answers back into messages.
 // The whole conversation is rendered each turn; the generator sends only what is new of it.
-import { renderChat, type ChatMessage } from '../model/chat-template.ts'
+import { encodeChat } from '../model/chat-ids.ts'
+import type { ChatMessage } from '../model/chat-template.ts'
 import { Generator, type GeneratedToken, type GenerateOptions } from './generate.ts'
 import type { GenerationStats } from './generate.ts'
 import type { LocalModel } from './local-model.ts'
@@ -42,8 +43,8 @@ export class Chat {
     let answer = ''
     let finished = false
     try {
-      const text = renderChat(this.#model.model, this.messages, { addGenerationPrompt: true })
-      const prompt = this.#model.tokenizer.encode(text, { parseSpecial: true })
+      const { model, tokenizer } = this.#model
+      const prompt = encodeChat(model, tokenizer, this.messages)
       const answering = this.#generator.generate(prompt, options)
       for (;;) {
         const step = await answering.next()

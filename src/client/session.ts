@@ -73,6 +73,8 @@ export class InferenceSession extends Resource {
   reroutes = 0
   /** Of the last forward: what each hop reported. */
   trace: HopTrace[] = []
+  /** Of the last forward: time to write the rows for the wire and to read the answer, ms. */
+  codec: { encodeMs: number; decodeMs: number } = { encodeMs: 0, decodeMs: 0 }
   readonly #options: SessionOptions
   readonly #clock: Clock
   readonly #log: Log
@@ -143,15 +145,20 @@ export class InferenceSession extends Resource {
       const end = start + rows
       if (end > this.#maxTokens) this.reserve(end + PROMISE_AHEAD)
       this.#chain.truncate(start)
+      const encoding = this.#clock.now()
       const input = encodeTensor(hidden, rows, this.#options.hiddenSize, this.#dtype)
       this.#chain.inputs(0).write(start, input)
+      const encodeMs = this.#clock.now() - encoding
       const answer = await this.#retry(signal, async () => {
         await this.#chain.cover(this.#maxTokens, signal)
         this.trace = []
         await this.#replay(start, signal)
         return this.#advance(start, end, options.answerRows ?? rows, signal)
       })
-      return decodeTensor(answer)
+      const decoding = this.#clock.now()
+      const output = decodeTensor(answer)
+      this.codec = { encodeMs, decodeMs: this.#clock.now() - decoding }
+      return output
     } finally {
       this.#busy = false
     }

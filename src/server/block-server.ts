@@ -6,12 +6,20 @@
 // way of a step:  onstep -> check -> #queue -> #pump -> ComputeApi.step -> #deliver
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { AppError, internal, toAppError } from '../base/errors.ts'
+import { AppError, computeError, internal, toAppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi, SpanInfo } from '../blocks/types.ts'
 import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
-import type { CancelStep, CloseSession, OpenSession, ServerStatus, Step } from '../wire/types.ts'
+import type {
+  CancelStep,
+  CloseSession,
+  OpenSession,
+  ServerStatus,
+  Step,
+  WireDtype,
+  WireTensor
+} from '../wire/types.ts'
 import { checkOpen, checkStep } from './check.ts'
 import type { Reach, ServerLink } from './links.ts'
 import { Pusher } from './push.ts'
@@ -291,7 +299,7 @@ export class BlockServer extends Resource {
         count: step.count,
         last: served.last,
         trace: [{ peer: this.#options.self, status }],
-        tensor: encodeTensor(values, rows, columns, dtype)
+        tensor: encodeOutput(values, rows, columns, dtype)
       })
     if (!next) {
       const rows = Math.min(step.count, step.answerRows ?? step.count)
@@ -299,7 +307,7 @@ export class BlockServer extends Resource {
       return
     }
     const deadlineMs = Math.max(0, step.deadlineMs - (this.#clock.now() - job.since))
-    const tensor = encodeTensor(hidden, step.count, columns, dtype)
+    const tensor = encodeOutput(hidden, step.count, columns, dtype)
     this.#pusher.push(next, { ...step, route: step.route.slice(1), deadlineMs, tensor }, (error) =>
       this.#refuse(served.owner, step.session, step.step, error)
     )
@@ -337,6 +345,20 @@ export class BlockServer extends Resource {
       retryAfterMs: error.retryAfterMs ?? 0,
       status: this.status()
     })
+  }
+}
+
+/** @throws AppError COMPUTE: values that cannot travel are the engine's fault, not the client's */
+function encodeOutput(
+  values: Float32Array,
+  rows: number,
+  columns: number,
+  dtype: WireDtype
+): WireTensor {
+  try {
+    return encodeTensor(values, rows, columns, dtype)
+  } catch (cause) {
+    throw computeError(`The step's output cannot be sent: ${toAppError(cause).message}`, { cause })
   }
 }
 

@@ -38,8 +38,18 @@ export class FakeSwarm implements Connections {
     this.hiddenSize = hiddenSize
   }
 
+  #made = 0
+
   async add(first: number, last: number, capacityTokens = 4096): Promise<FakePeer> {
-    const key = new Uint8Array(32).fill(this.peers.length + 1)
+    return this.#start(new Uint8Array(32).fill(++this.#made), first, last, capacityTokens)
+  }
+
+  async #start(
+    key: Uint8Array,
+    first: number,
+    last: number,
+    capacityTokens: number
+  ): Promise<FakePeer> {
     const compute = new FakeCompute(this.hiddenSize)
     const span = compute.span(first, last)
     const server = new BlockServer({
@@ -81,8 +91,7 @@ export class FakeSwarm implements Connections {
   async restart(peer: FakePeer): Promise<FakePeer> {
     this.kill(peer)
     this.peers.splice(this.peers.indexOf(peer), 1)
-    const { first, last } = peer.info
-    return this.add(first, last)
+    return this.#start(peer.key, peer.info.first, peer.info.last, 4096)
   }
 
   listen(session: Uint8Array, events: SessionEvents): () => void {

@@ -1,0 +1,125 @@
+// A client of one model: finds its servers, decides how activations travel and how exact the head
+// is, and opens sessions. Called by cli and api. Knows no terminal.
+import { toHex } from '../base/bytes.ts'
+import { systemClock, type Clock } from '../base/clock.ts'
+import type { AppError } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { Resource } from '../base/resource.ts'
+import type { ComputeApi } from '../blocks/types.ts'
+import type { Model } from '../model/types.ts'
+import { covered, find } from '../swarm/directory.ts'
+import type { SwarmNode } from '../swarm/node.ts'
+import type { ServerInfo, WireDtype } from '../wire/types.ts'
+import type { SwarmConnections } from './connections.ts'
+import { LocalModel } from './local-model.ts'
+import { PeerBook } from './peers.ts'
+import { InferenceSession } from './session.ts'
+
+export interface ClientOptions {
+  node: SwarmNode
+  connections: SwarmConnections
+  compute: ComputeApi
+  /** Closed with the client. */
+  model: Model
+  /** How activations travel. Default: see chooseDtype. */
+  dtype?: WireDtype | undefined
+  /** Default: 'f32' when the servers found compute in f32, else 'native'. */
+  headQuant?: 'native' | 'f32' | undefined
+  /** How long the first look for servers may take, ms. Default 3000. */
+  findMs?: number
+  clock?: Clock
+  log?: Log
+  signal?: AbortSignal | undefined
+  onreroute?: (peer: string, why: AppError) => void
+}
+
+/** Up to this width a token's f32 row is 8 KiB: exactness costs less than a millisecond at 100 Mbit/s. */
+const EXACT_COLUMNS = 2048
+
+/** f32 where servers compute in f32 or rows are small, so that how spans are cut changes nothing. */
+export function chooseDtype(hiddenSize: number, servers: readonly ServerInfo[]): WireDtype {
+  const exact = servers.some((info) => info.quant === 'f32')
+  return exact || hiddenSize <= EXACT_COLUMNS ? 'f32' : 'f16'
+}
+
+export class Client extends Resource {
+  readonly book: PeerBook = new PeerBook()
+  readonly #options: ClientOptions
+  readonly #clock: Clock
+  readonly #known = new Map<string, ServerInfo>()
+  #local: LocalModel | undefined
+  #dtype: WireDtype | undefined
+
+  constructor(options: ClientOptions) {
+    super()
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+  }
+
+  /** Tokenizer, embedding and head, after ready(). */
+  get local(): LocalModel {
+    if (!this.#local) throw new TypeError('The client is not ready')
+    return this.#local
+  }
+
+  /** A new session over servers of the swarm; the caller closes it. */
+  async openSession(maxTokens = 512): Promise<InferenceSession> {
+    const { config, contentId } = this.#options.model
+    const { connections, onreroute } = this.#options
+    const session = new InferenceSession({
+      connections,
+      book: this.book,
+      find: (signal) => this.servers(signal),
+      model: contentId,
+      blockCount: config.blockCount,
+      hiddenSize: config.hiddenSize,
+      contextLength: config.contextLength,
+      maxTokens,
+      dtype: this.#dtype ?? 'f16',
+      clock: this.#clock,
+      log: this.#options.log ?? silentLog,
+      ...(onreroute ? { onreroute } : {})
+    })
+    await session.ready()
+    return session
+  }
+
+  /** Servers known now; asks the swarm when those that did not fail leave a gap. */
+  async servers(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
+    const { blockCount } = this.#options.model.config
+    const usable = (infos: Iterable<ServerInfo>): ServerInfo[] => {
+      const avoided = this.book.avoided(this.#clock.now())
+      const now = this.#clock.wall()
+      return [...infos].filter(
+        (info) => !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
+      )
+    }
+    if (!covered(usable(this.#known.values()), blockCount)) {
+      const { node, model, findMs = 3000 } = this.#options
+      const found = await find(node, model.contentId, blockCount, {
+        timeoutMs: findMs,
+        enough: (infos) => covered(usable(infos), blockCount),
+        ...(signal ? { signal } : {})
+      })
+      for (const info of found) this.#known.set(toHex(info.peer), info)
+      const now = this.#clock.wall()
+      for (const [peer, info] of this.#known) if (info.expiresAt <= now) this.#known.delete(peer)
+    }
+    return [...this.#known.values()].filter((info) => !info.draining)
+  }
+
+  protected override async _open(): Promise<void> {
+    const { compute, model, signal } = this.#options
+    const servers = await this.servers(signal)
+    this.#dtype = this.#options.dtype ?? chooseDtype(model.config.hiddenSize, servers)
+    const exact = servers.some((info) => info.quant === 'f32')
+    const headQuant = this.#options.headQuant ?? (exact ? 'f32' : 'native')
+    this.#local = new LocalModel({ compute, model, headQuant })
+    await this.#local.ready()
+  }
+
+  protected override async _close(): Promise<void> {
+    if (this.#local) await this.#local.close()
+    else this.#options.model.close()
+  }
+}

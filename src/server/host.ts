@@ -1,0 +1,202 @@
+// A serving process: loads a span, measures it, joins the swarm, says so, and leaves properly.
+// Called by cli/join.ts. Knows no terminal.
+import { deadline, systemClock, type Clock } from '../base/clock.ts'
+import { AppError, toAppError } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { Resource } from '../base/resource.ts'
+import { buildInfo } from '../base/version.ts'
+import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
+import type { Model } from '../model/types.ts'
+import { find } from '../swarm/directory.ts'
+import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
+import type { LinkHandlers } from '../wire/link.ts'
+import type { ServerInfo, WireError } from '../wire/types.ts'
+import { BlockServer } from './block-server.ts'
+import { blocksThatFit } from './budget.ts'
+import { measureSpeed, type Speed } from './measure.ts'
+import { chooseSpan } from './placement.ts'
+
+export interface HostOptions {
+  compute: ComputeApi
+  /** Closed with the host. */
+  model: Model
+  /** Blocks [first, last); default: as many as fit, where the swarm is weakest. */
+  blocks?: { first: number; last: number } | undefined
+  quant: Quant
+  /** Everything of the swarm node but its handlers. */
+  node: Omit<SwarmNodeOptions, 'handlers'>
+  /** How long leaving waits for open sessions, ms. Default 0: clients go round. */
+  drainMs?: number
+  clock?: Clock
+  log?: Log
+  signal?: AbortSignal | undefined
+  /** Says what is being done, for a progress line. */
+  onstage?: (stage: string) => void
+}
+
+/** Share of the free memory that sessions may be promised; the rest is working memory. */
+const KV_SHARE = 0.9
+const REFRESH_MS = 10_000
+
+export class Host extends Resource {
+  readonly #options: HostOptions
+  readonly #clock: Clock
+  readonly #log: Log
+  #node: SwarmNode | undefined
+  #server: BlockServer | undefined
+  #info: ServerInfo | undefined
+  #speed: Speed | undefined
+  #stopRefresh: () => void = () => {}
+
+  constructor(options: HostOptions) {
+    super()
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#log = options.log ?? silentLog
+  }
+
+  get span(): SpanInfo {
+    if (!this.#server) throw new TypeError('The host is not ready')
+    return this.#server.span
+  }
+
+  get speed(): Speed {
+    if (!this.#speed) throw new TypeError('The host is not ready')
+    return this.#speed
+  }
+
+  get peer(): string {
+    return this.#node?.peer ?? ''
+  }
+
+  protected override async _open(): Promise<void> {
+    const { compute, model, quant, signal, onstage = () => {} } = this.#options
+    const node = new SwarmNode({ ...this.#options.node, handlers: this.#handlers() })
+    this.#node = node
+    onstage('joining the swarm')
+    await node.ready()
+    const { first, last } = this.#options.blocks ?? (await this.#choose(node))
+    onstage(`loading blocks ${first}:${last}`)
+    const load = { location: model.location, first, last, quant }
+    const span = await compute.loadSpan(load, signal)
+    onstage('measuring')
+    this.#speed = await measureSpeed(compute, span, { clock: this.#clock, signal })
+    const { freeBytes } = await compute.stats()
+    const capacityTokens = Math.floor((freeBytes * KV_SHARE) / span.kvBytesPerToken)
+    if (capacityTokens < 1) {
+      throw new AppError('NO_MEMORY', 'No memory is left for sessions beside the weights', {
+        hint: 'Serve fewer blocks (--blocks), or give more with --memory'
+      })
+    }
+    this.#server = new BlockServer({
+      compute,
+      span,
+      model: model.contentId,
+      self: node.key,
+      capacityTokens,
+      reach: (peer, abort) => node.connect(peer, { signal: abort }),
+      clock: this.#clock,
+      log: this.#log
+    })
+    await this.#server.ready()
+    onstage('announcing')
+    this.#info = this.#describe(span, this.#speed)
+    await node.serve(this.#info)
+    this.#refresh()
+  }
+
+  protected override async _close(): Promise<void> {
+    const { drainMs = 0, model } = this.#options
+    this.#stopRefresh()
+    if (this.#server && this.#node && this.#info) {
+      this.#server.draining = true
+      const leaving = this.#node.leave().catch((error: unknown) => {
+        this.#log.warn(`leaving was not heard by the swarm: ${toAppError(error).message}`)
+      })
+      if (drainMs > 0) await this.#server.drain(AbortSignal.timeout(drainMs))
+      await deadline(leaving, 5_000, { clock: this.#clock }).catch(() => {})
+    }
+    await this.#server?.close()
+    await this.#node?.close()
+    model.close()
+  }
+
+  #handlers(): LinkHandlers {
+    return {
+      onopen: (link, message) => void this.#server?.open(link, message),
+      onstep: (link, message) => this.#server?.step(link, message),
+      oncancel: (link, message) => this.#server?.cancel(link, message),
+      onclosesession: (link, message) => {
+        this.#guard(this.#server?.closeSession(link, message))
+      },
+      onerror: (_link, message) => this.#pushRefused(message),
+      onclosed: (link) => this.#guard(this.#server?.disconnected(link)),
+      status: () => this.#server?.status() ?? { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+    }
+  }
+
+  /** What goes wrong behind a frame has nobody who waits for it. */
+  #guard(work: Promise<void> | undefined): void {
+    work?.catch((error: unknown) => this.#log.warn(toAppError(error).message))
+  }
+
+  #pushRefused(message: WireError): void {
+    if (message.step < 0 || message.session.byteLength !== 16) return
+    const code = message.code === 'UNKNOWN' ? 'PROTOCOL' : message.code
+    const { retryable, retryAfterMs } = message
+    const error = new AppError(code, message.message, { retryable, retryAfterMs })
+    this.#server?.pushRefused(message.session, message.step, error)
+  }
+
+  async #choose(node: SwarmNode): Promise<{ first: number; last: number }> {
+    const { compute, model, quant, signal } = this.#options
+    const { freeBytes } = await compute.stats()
+    const length = blocksThatFit(model, quant, freeBytes)
+    const { blockCount } = model.config
+    const found = await find(node, model.contentId, blockCount, signal ? { signal } : {})
+    return chooseSpan(
+      found.filter((info) => !info.draining),
+      blockCount,
+      length
+    )
+  }
+
+  #describe(span: SpanInfo, speed: Speed): ServerInfo {
+    const { model, quant } = this.#options
+    return {
+      // The node fills in who and until when.
+      peer: new Uint8Array(32),
+      issuedAt: 0,
+      expiresAt: 0,
+      model: model.contentId,
+      modelName: model.config.name,
+      blockCount: model.config.blockCount,
+      hiddenSize: model.config.hiddenSize,
+      first: span.first,
+      last: span.last,
+      quant,
+      throughput: speed.decode,
+      prefillThroughput: speed.prefill,
+      maxTokens: span.maxTokens,
+      freeTokens: this.#server?.freeTokens ?? 0,
+      version: buildInfo().version,
+      draining: false,
+      pings: []
+    }
+  }
+
+  #refresh(): void {
+    this.#stopRefresh = this.#clock.after(
+      REFRESH_MS,
+      () => {
+        const freeTokens = this.#server?.freeTokens ?? 0
+        if (this.#info && freeTokens !== this.#info.freeTokens) {
+          this.#info = { ...this.#info, freeTokens }
+          this.#node?.update(this.#info)
+        }
+        this.#refresh()
+      },
+      true
+    )
+  }
+}
