@@ -1,5 +1,6 @@
-// How much may be in flight and how fast it may leave: CUBIC growth, HyStart exit, a reduction on
-// loss that never goes below what the path was seen to deliver (Westwood), and a token bucket.
+// How much may be in flight and how fast it may leave. The window grows like CUBIC and shrinks on
+// loss, but never below what the path was seen to deliver; and it is capped at two bandwidth-delay
+// products, so that bulk does not fill the buffers that a small message has to pass.
 // Counts in packets and ms; knows nothing of sequence numbers, sockets or timers.
 
 const INITIAL_CWND = 10
@@ -10,14 +11,31 @@ const CUBIC_C = 0.4
 /** Random loss must not shrink the window below the measured rate; 1.25 covers 20 % of loss. */
 const DELIVERED_GAIN = 1.25
 const RATE_ROUNDS = 10
-const HYSTART_MIN_SAMPLES = 8
-const HYSTART_MIN_MS = 4
-const HYSTART_MAX_MS = 16
+/** Startup ends when this many rounds did not deliver a quarter more than before. */
+const FULL_ROUNDS = 3
+const FULL_GROWTH = 1.25
+const CAP_GAIN = 2
+/** Acknowledgements come in lumps: event loops on both sides serve sockets by the batch. */
+const CAP_ALLOWANCE_MS = 5
+/** Older minima are measured anew, with a nearly empty pipe. */
+const MIN_RTT_AGE_MS = 10_000
+const DRAIN_MIN_MS = 50
 /** Tokens worth this many ms of the rate may leave at once; timers of 1 ms fire late. */
 const BURST_MS = 4
 const MIN_BURST = 16
-const SLOW_START_PACING = 2.5
-const AVOIDANCE_PACING = 1.4
+const STARTUP_PACING = 2.5
+const STEADY_PACING = 1.4
+
+/** What was acknowledged by one packet, and how the sender stood. */
+export interface AckSample {
+  packets: number
+  now: number
+  srtt: number
+  /** The window, not the application, held the sender back. */
+  limited: boolean
+  /** Loss is being repaired. */
+  recovering: boolean
+}
 
 /** Congestion window and pacing of one stream. */
 export class Congestion {
@@ -30,95 +48,106 @@ export class Congestion {
 
   #roundAt = -1
   #roundAcked = 0
-  #roundMinRtt = Infinity
-  #roundSamples = 0
   #rates = new Float64Array(RATE_ROUNDS)
   #rateIndex = 0
+  #bandwidth = 0
+  #capKnown = false
+  #fullRate = 0
+  #fullRounds = 0
+
+  #minRtt = Infinity
+  #minRttAt = 0
+  #drainUntil = -1
+  #drainMin = Infinity
 
   #tokens = MIN_BURST
   #refilledAt = -1
 
   /** Whole packets that may be in flight. */
   get cwnd(): number {
-    return Math.floor(this.#window)
+    return Math.floor(Math.min(this.#window, this.#cap()))
   }
 
-  get slowStart(): boolean {
+  get startup(): boolean {
     return this.#window < this.#threshold
   }
 
   /** Best delivery rate of the last rounds, packets per ms. */
   get bandwidth(): number {
-    let best = 0
-    for (const rate of this.#rates) if (rate > best) best = rate
-    return best
+    return this.#bandwidth
   }
 
-  /** Nothing was in flight: what comes next starts a new round and a full bucket. */
+  /** Nothing was in flight: what comes next starts a new round. */
   onIdleStart(now: number): void {
     this.#roundAt = now
     this.#roundAcked = 0
     this.#epochAt = -1
   }
 
-  /** A round trip's worth of packets was acknowledged. */
-  onRound(now: number, minRtt: number): void {
+  /** A round trip's worth of packets was acknowledged. `limited`: the window held some back. */
+  onRound(now: number, limited: boolean): void {
     if (this.#roundAt >= 0) {
-      const span = Math.max(now - this.#roundAt, minRtt, 0.05)
-      this.#rateIndex = (this.#rateIndex + 1) % RATE_ROUNDS
-      this.#rates[this.#rateIndex] = this.#roundAcked / span
+      const floor = this.#minRtt === Infinity ? 0 : this.#minRtt
+      this.#onRate(this.#roundAcked / Math.max(now - this.#roundAt, floor, 0.05), limited)
     }
     this.#roundAt = now
     this.#roundAcked = 0
-    this.#roundMinRtt = Infinity
-    this.#roundSamples = 0
   }
 
-  onRtt(rtt: number, minRtt: number): void {
-    this.#roundSamples++
-    if (rtt < this.#roundMinRtt) this.#roundMinRtt = rtt
-    if (!this.slowStart || this.#roundSamples < HYSTART_MIN_SAMPLES) return
-    const margin = Math.min(Math.max(minRtt / 8, HYSTART_MIN_MS), HYSTART_MAX_MS)
-    if (this.#roundMinRtt > minRtt + margin) this.#threshold = this.#window
+  onRtt(rtt: number, now: number, srtt: number): void {
+    if (rtt <= this.#minRtt) {
+      this.#minRtt = rtt
+      this.#minRttAt = now
+      this.#drainUntil = -1
+    } else if (this.#drainUntil >= 0) {
+      this.#drainMin = Math.min(this.#drainMin, rtt)
+      if (now < this.#drainUntil) return
+      this.#minRtt = this.#drainMin
+      this.#minRttAt = now
+      this.#drainUntil = -1
+    } else if (now - this.#minRttAt > MIN_RTT_AGE_MS) {
+      this.#drainUntil = now + Math.max(2 * srtt, DRAIN_MIN_MS)
+      this.#drainMin = rtt
+    }
   }
 
   /**
    * Packets were acknowledged. The window grows only when it was what held the sender back
    * and no loss is being repaired.
    */
-  onAcked(count: number, now: number, srtt: number, limited: boolean, recovering: boolean): void {
-    this.#roundAcked += count
-    if (recovering || !limited) return
-    if (this.slowStart) {
-      this.#window = Math.min(this.#window + count, MAX_CWND)
-      return
+  onAcked({ packets, now, srtt, limited, recovering }: AckSample): void {
+    this.#roundAcked += packets
+    // Far above the cap a larger window would change nothing until it did harm.
+    if (recovering || !limited || this.#window >= 2 * this.#cap()) return
+    const before = this.#window
+    if (this.startup) this.#window += packets
+    else {
+      if (this.#epochAt < 0) this.#startEpoch(now)
+      const seconds = (now - this.#epochAt + srtt) / 1000
+      const cubic = this.#wMax + CUBIC_C * (seconds - this.#k) ** 3
+      // Where CUBIC would be slower than NewReno, NewReno's line holds.
+      this.#reno += ((3 * (1 - CUBIC_BETA)) / (1 + CUBIC_BETA)) * (packets / before)
+      const target = Math.min(Math.max(cubic, this.#reno), before * 1.5)
+      if (target > before) this.#window += Math.min(((target - before) * packets) / before, packets)
     }
-    if (this.#epochAt < 0) this.#startEpoch(now)
-    const t = (now - this.#epochAt + srtt) / 1000
-    const cubic = this.#wMax + CUBIC_C * (t - this.#k) ** 3
-    // Where CUBIC would be slower than NewReno, NewReno's line holds.
-    this.#reno += ((3 * (1 - CUBIC_BETA)) / (1 + CUBIC_BETA)) * (count / this.#window)
-    const target = Math.min(Math.max(cubic, this.#reno), this.#window * 1.5)
-    if (target > this.#window) {
-      this.#window += Math.min(((target - this.#window) * count) / this.#window, count)
-    }
-    if (this.#window > MAX_CWND) this.#window = MAX_CWND
+    this.#window = Math.min(this.#window, MAX_CWND)
   }
 
   /** Loss was found by RACK; called once per window. */
-  onLoss(minRtt: number): void {
-    const cubic = this.#window * CUBIC_BETA
-    const delivered = Math.min(this.bandwidth * minRtt * DELIVERED_GAIN, this.#window)
-    this.#wMax = this.#window
-    this.#window = Math.max(cubic, delivered, MIN_CWND)
+  onLoss(): void {
+    const window = Math.min(this.#window, this.#cap())
+    const product = this.#minRtt === Infinity ? 0 : this.#bandwidth * this.#minRtt
+    const delivered = Math.min(product * DELIVERED_GAIN, window)
+    this.#wMax = window
+    this.#window = Math.max(window * CUBIC_BETA, delivered, MIN_CWND)
     this.#threshold = this.#window
     this.#epochAt = -1
   }
 
   /** Nothing came back for a whole timeout. */
   onTimeout(): void {
-    this.#wMax = this.#window
-    this.#threshold = Math.max(this.#window * CUBIC_BETA, MIN_CWND)
+    this.#wMax = Math.min(this.#window, this.#cap())
+    this.#threshold = Math.max(this.#wMax * CUBIC_BETA, MIN_CWND)
     this.#window = MIN_CWND
     this.#epochAt = -1
   }
@@ -126,7 +155,7 @@ export class Congestion {
   /** Packets that pacing lets out now. */
   allowance(now: number, srtt: number): number {
     if (srtt === 0) return Infinity
-    const rate = this.pacingRate(srtt)
+    const rate = ((this.startup ? STARTUP_PACING : STEADY_PACING) * this.cwnd) / srtt
     const burst = Math.max(MIN_BURST, rate * BURST_MS)
     if (this.#refilledAt < 0) this.#tokens = burst
     else this.#tokens = Math.min(this.#tokens + (now - this.#refilledAt) * rate, burst)
@@ -139,9 +168,27 @@ export class Congestion {
     this.#tokens -= packets
   }
 
-  /** Packets per ms. */
-  pacingRate(srtt: number): number {
-    return ((this.slowStart ? SLOW_START_PACING : AVOIDANCE_PACING) * this.#window) / srtt
+  #cap(): number {
+    if (!this.#capKnown || this.#minRtt === Infinity) return Infinity
+    if (this.#drainUntil >= 0) return Math.max((this.#bandwidth * this.#minRtt) / 2, MIN_CWND)
+    const cap = this.#bandwidth * (CAP_GAIN * this.#minRtt + CAP_ALLOWANCE_MS)
+    return Math.max(cap, INITIAL_CWND)
+  }
+
+  /** A rate that the application held down says nothing, unless it is the best so far. */
+  #onRate(rate: number, limited: boolean): void {
+    if ((!limited || this.#drainUntil >= 0) && rate <= this.#bandwidth) return
+    this.#rateIndex = (this.#rateIndex + 1) % RATE_ROUNDS
+    this.#rates[this.#rateIndex] = rate
+    this.#bandwidth = 0
+    for (const one of this.#rates) if (one > this.#bandwidth) this.#bandwidth = one
+    if (!limited) return
+    this.#capKnown = true
+    if (!this.startup) return
+    if (rate >= this.#fullRate * FULL_GROWTH) {
+      this.#fullRate = rate
+      this.#fullRounds = 0
+    } else if (++this.#fullRounds >= FULL_ROUNDS) this.#threshold = this.#window
   }
 
   #startEpoch(now: number): void {

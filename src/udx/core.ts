@@ -280,7 +280,7 @@ export class Core implements SenderHost {
     if (seqDiff(ack, sender.ring.nxt) > 0) return
     this.#window(header, now)
     const advanced = seqDiff(ack, sender.ring.una) > 0
-    if (advanced) sender.acknowledge(ack, now)
+    if (advanced) sender.board.acknowledge(ack, now)
     if (isSack) this.#sack(bytes, header.dataOffset, now)
     sender.settle(advanced, now)
     if (mustAck) receiver.ackPending = true
@@ -317,7 +317,7 @@ export class Core implements SenderHost {
       if (!isSackRangeValid(start, end, sender.ring.una, sender.ring.nxt)) continue
       // Ranges ascend, so that no packet can make us walk the same stretch again and again.
       if (seqDiff(end, cursor) <= 0) continue
-      sender.sack(seqDiff(start, cursor) < 0 ? cursor : start, end, now)
+      sender.board.sack(seqDiff(start, cursor) < 0 ? cursor : start, end, now)
       cursor = end
     }
   }

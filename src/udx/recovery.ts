@@ -74,6 +74,11 @@ export class Rack {
       this.rtt = rtt
     }
   }
+
+  /** Whether a packet was sent before the one that is known delivered. */
+  isBefore(sentAt: number, end: number): boolean {
+    return sentAt < this.sentAt || (sentAt === this.sentAt && seqDiff(end, this.end) < 0)
+  }
 }
 
 /** How long to wait for a late packet before it counts as lost. */

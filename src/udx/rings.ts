@@ -21,7 +21,6 @@ export const STATE_LOST = 2
 export const MARK_RETRANSMITTED = 1
 /** Carries MTU padding at this moment. */
 export const MARK_PROBE = 2
-export const MARK_END = 4
 
 const INITIAL_CAPACITY = 64
 /** More packets than a 4 MiB window of the smallest legal packets can need. */

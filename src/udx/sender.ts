@@ -4,25 +4,10 @@
 // SenderHost and never calls the application: what it found is returned or left in fields.
 
 import { Congestion } from './congestion.ts'
-import {
-  type Flight,
-  detectLoss,
-  highestOutstanding,
-  loseOnTimeout,
-  nextLost,
-  wasResent
-} from './loss.ts'
 import { ByteQueue } from './queue.ts'
-import { MtuSearch, Rack, RttEstimator, probeTimeoutMs, reorderWindowMs } from './recovery.ts'
-import {
-  MARK_END,
-  MARK_PROBE,
-  MARK_RETRANSMITTED,
-  type Route,
-  STATE_LOST,
-  STATE_SENT,
-  SentRing
-} from './rings.ts'
+import { MtuSearch, RttEstimator, probeTimeoutMs } from './recovery.ts'
+import { MARK_PROBE, type Route, STATE_LOST, type SentRing } from './rings.ts'
+import { Scoreboard } from './scoreboard.ts'
 import { type Slot, type SlotPool, sizeSlot } from './slots.ts'
 import {
   DEFAULT_RWND,
@@ -31,7 +16,6 @@ import {
   type Header,
   HEADER_BYTES,
   createHeader,
-  seqAdd,
   seqDiff,
   writeHeader
 } from './wire.ts'
@@ -64,22 +48,19 @@ export interface SenderHost {
 
 /** Sending state of one stream. */
 export class Sender {
-  readonly ring: SentRing
   readonly queue: ByteQueue = new ByteQueue()
   readonly rtt: RttEstimator = new RttEstimator()
   readonly congestion: Congestion = new Congestion()
+  readonly board: Scoreboard
+  readonly ring: SentRing
   mtu: MtuSearch = new MtuSearch(0)
-  readonly flight: Flight
 
   /** The peer's receive window in bytes. */
   rwnd: number = DEFAULT_RWND
   /** Bytes written and not acknowledged. */
   queuedBytes = 0
-  /** Bytes written, and bytes below `una`: what flush() waits on. */
   writtenBytes = 0
-  ackedBytes = 0
   ending = false
-  endAcked = false
 
   timer: TimerKind = TIMER_NONE
   deadline: number = Infinity
@@ -88,33 +69,29 @@ export class Sender {
   keepaliveMs = 0
 
   rtoCount = 0
-  retransmits = 0
   fastRecoveries = 0
 
   #host: SenderHost
-  #rack = new Rack()
   #header = createHeader()
   #state = OPEN
   #highMark = 0
+  #roundStart: number
   #roundEnd: number
   #limitedUntil: number
-  #highestAcked: number
   #rtoAt = Infinity
   #endSeq = -1
   #tlpSeq = -1
   #tlpNewData = false
   #tlpSamples = 0
   #lossDirty = false
-  #newlyAcked = 0
-  #sampleSentAt = -Infinity
 
   constructor(host: SenderHost, seq: number) {
     this.#host = host
-    this.ring = new SentRing(seq)
+    this.board = new Scoreboard(host.pool, this.rtt, seq)
+    this.ring = this.board.ring
+    this.#roundStart = seq
     this.#roundEnd = seq
     this.#limitedUntil = seq
-    this.#highestAcked = seqAdd(seq, -1)
-    this.flight = { inflight: 0, inflightBytes: 0, lost: 0, lostFrom: seq, resentEnd: seq }
   }
 
   get maxPayload(): number {
@@ -136,24 +113,9 @@ export class Sender {
     this.ending = true
   }
 
-  /** Everything below `ack` has arrived. The caller knows that ack lies within una and nxt. */
-  acknowledge(ack: number, now: number): void {
-    const ring = this.ring
-    while (ring.una !== ack) {
-      const index = ring.una & ring.mask
-      if (ring.state[index] !== 0) this.#acked(ring.una, now)
-      this.ackedBytes += ring.sizes[index]!
-      if (ring.una === this.#endSeq) this.endAcked = true
-      ring.una = seqAdd(ring.una, 1)
-    }
-  }
-
-  /** One believable SACK range; returns where it ended. */
-  sack(start: number, end: number, now: number): void {
-    const ring = this.ring
-    for (let seq = start; seq !== end; seq = seqAdd(seq, 1)) {
-      if (ring.state[seq & ring.mask] !== 0) this.#acked(seq, now)
-    }
+  /** END and all before it has arrived. */
+  get endAcked(): boolean {
+    return this.#endSeq >= 0 && seqDiff(this.ring.una, this.#endSeq) > 0
   }
 
   /** The peer's window as of its newest packet; an open one ends zero-window probing. */
@@ -164,24 +126,30 @@ export class Sender {
 
   /** Draws the conclusions of one packet's acknowledgements: samples, congestion, timer. */
   settle(advanced: boolean, now: number): void {
-    const ring = this.ring
-    if (this.#newlyAcked > 0) {
-      if (this.#sampleSentAt !== -Infinity) {
-        const sample = now - this.#sampleSentAt
-        this.rtt.sample(sample, now)
-        this.congestion.onRtt(sample, this.rtt.minRtt)
+    const { ring, board, rtt } = this
+    const tally = board.takeTally()
+    if (tally.packets > 0) {
+      this.queuedBytes -= tally.bytes
+      if (tally.sampleSentAt !== -Infinity) {
+        const sample = now - tally.sampleSentAt
+        rtt.sample(sample, now)
+        this.congestion.onRtt(sample, now, rtt.srtt)
       }
-      const limited = seqDiff(ring.una, this.#limitedUntil) <= 0
-      const srtt = this.rtt.srtt
-      this.congestion.onAcked(this.#newlyAcked, now, srtt, limited, this.#state === RECOVERY)
-      if (seqDiff(ring.una, this.#roundEnd) >= 0) {
-        this.congestion.onRound(now, this.rtt.minRtt)
+      this.congestion.onAcked({
+        packets: tally.packets,
+        now,
+        srtt: rtt.srtt,
+        limited: seqDiff(ring.una, this.#limitedUntil) <= 0,
+        recovering: this.#state === RECOVERY
+      })
+      if (seqDiff(ring.una, this.#roundEnd) > 0) {
+        this.congestion.onRound(now, seqDiff(this.#limitedUntil, this.#roundStart) > 0)
+        this.#roundStart = this.#roundEnd
         this.#roundEnd = ring.nxt
       }
       this.mtu.start()
-      this.#newlyAcked = 0
-      this.#sampleSentAt = -Infinity
-      if (this.#sacked > 0 || seqDiff(this.flight.resentEnd, ring.una) > 0) this.#lossDirty = true
+      if (tally.probeBytes > 0) this.mtu.acked(tally.probeBytes)
+      if (board.suspicious) this.#lossDirty = true
     }
     if (this.#state !== OPEN && seqDiff(ring.una, this.#highMark) >= 0) this.#state = OPEN
     if (this.#tlpSeq >= 0) {
@@ -236,89 +204,45 @@ export class Sender {
 
   /** Gives every slot back. */
   close(): void {
-    const { ring } = this
-    for (let seq = ring.una; seq !== ring.nxt; seq = seqAdd(seq, 1)) {
-      const index = seq & ring.mask
-      const slot = ring.slots[index]
-      if (slot) this.#host.pool.give(slot)
-      ring.slots[index] = null
-      ring.state[index] = 0
-    }
-    this.flight.inflight = 0
-    this.flight.inflightBytes = 0
-    this.flight.lost = 0
+    this.board.clear()
     this.queue.clear()
     this.#set(TIMER_NONE, Infinity)
     this.paceAt = Infinity
   }
 
-  get #sacked(): number {
-    return this.ring.span - this.flight.inflight - this.flight.lost
-  }
-
-  #acked(seq: number, now: number): void {
-    const { ring, flight } = this
-    const index = seq & ring.mask
-    const resent = wasResent(ring, index)
-    const sentAt = ring.sentAt[index]!
-    if (ring.state[index] === STATE_SENT) {
-      flight.inflight--
-      flight.inflightBytes -= ring.sizes[index]! + HEADER_BYTES
-    } else flight.lost--
-    ring.state[index] = 0
-    const slot = ring.slots[index]
-    if (slot) {
-      if ((ring.marks[index]! & MARK_PROBE) !== 0) {
-        this.mtu.acked(slot.packet.length + (ring.routes[index]?.overhead ?? 0) - HEADER_BYTES)
-      }
-      this.#host.pool.give(slot)
-    }
-    ring.slots[index] = null
-    ring.routes[index] = null
-    this.queuedBytes -= ring.sizes[index]!
-    this.#newlyAcked++
-    if (!resent && sentAt > this.#sampleSentAt) this.#sampleSentAt = sentAt
-    if (seqDiff(seq, this.#highestAcked) > 0) this.#highestAcked = seq
-    else if (!resent) this.#rack.reordered = true
-    this.#rack.delivered(sentAt, seqAdd(seq, 1), now, resent, this.rtt.minRtt)
-  }
-
   #detect(now: number): void {
     this.#lossDirty = false
-    const { ring, flight } = this
-    const recovering = this.#state !== OPEN
-    const found = detectLoss(ring, flight, this.#rack, this.rtt, recovering, now, HEADER_BYTES)
-    for (let i = 0; i < found.lostProbes; i++) this.mtu.lost()
-    if (found.lost > 0 && this.#state === OPEN) {
+    const found = this.board.detect(this.#state !== OPEN, now)
+    if (found.packets > 0 && this.#state === OPEN) {
       this.#state = RECOVERY
-      this.#highMark = ring.nxt
+      this.#highMark = this.ring.nxt
       this.fastRecoveries++
-      this.congestion.onLoss(this.rtt.minRtt)
+      this.congestion.onLoss()
     }
     if (found.waitMs > 0) this.#set(TIMER_RACK, Math.min(now + found.waitMs, this.#rtoAt))
     else if (this.timer === TIMER_RACK) this.#set(TIMER_RTO, this.#rtoAt)
   }
 
   #send(now: number): void {
-    const { ring, flight, congestion } = this
+    const { ring, board, congestion } = this
     const cwnd = congestion.cwnd
     let tokens = congestion.allowance(now, this.rtt.srtt)
     let spent = 0
     this.paceAt = Infinity
-    while (flight.lost > 0 && flight.inflight < cwnd && !this.#host.blocked) {
+    while (board.lost > 0 && board.inflight < cwnd && !this.#host.blocked) {
       if (tokens <= 0) {
         this.paceAt = now + 1
         break
       }
-      this.#resend(nextLost(ring, flight), now)
+      this.#resend(board.nextLost(), now)
       tokens--
       spent++
     }
-    if (flight.lost === 0) {
+    if (board.lost === 0) {
       const window = this.#windowPackets()
       while (this.pending && !ring.full && !this.#host.blocked) {
-        if (flight.inflight >= cwnd) this.#limitedUntil = ring.nxt
-        if (flight.inflight >= cwnd || flight.inflight >= window) break
+        if (board.inflight >= cwnd) this.#limitedUntil = ring.nxt
+        if (board.inflight >= cwnd || board.inflight >= window) break
         if (tokens <= 0) {
           this.paceAt = now + 1
           break
@@ -341,12 +265,13 @@ export class Sender {
 
   /** Builds and sends one packet out of the queue. */
   #sendNew(now: number, tail: boolean): void {
-    const { ring, flight } = this
+    const { ring } = this
     const route = this.#host.route
     if (route === null) return
     if (ring.span === 0) {
       this.congestion.onIdleStart(now)
-      this.#roundEnd = seqAdd(ring.nxt, 1)
+      this.#roundStart = ring.nxt
+      this.#roundEnd = ring.nxt
     }
     const size = Math.min(this.queue.length, this.maxPayload)
     const last = this.ending && size === this.queue.length
@@ -363,16 +288,7 @@ export class Sender {
     this.queue.copyTo(slot.bytes, HEADER_BYTES + padding, size)
     sizeSlot(slot, HEADER_BYTES + padding + size)
     if (last) this.#endSeq = ring.nxt
-    const index = ring.push()
-    ring.state[index] = STATE_SENT
-    ring.marks[index] = (padding > 0 ? MARK_PROBE : 0) | (last ? MARK_END : 0)
-    ring.timeouts[index] = 0
-    ring.sizes[index] = size
-    ring.sentAt[index] = now
-    ring.slots[index] = slot
-    ring.routes[index] = route
-    flight.inflight++
-    flight.inflightBytes += size + HEADER_BYTES
+    this.board.push(slot, route, size, padding > 0 ? MARK_PROBE : 0, now)
     this.#host.transmit(slot.packet, route)
     this.#afterSend(now, !tail)
   }
@@ -385,7 +301,7 @@ export class Sender {
   }
 
   #resend(seq: number, now: number): void {
-    const { ring, flight } = this
+    const { ring } = this
     const index = seq & ring.mask
     const slot = ring.slots[index]
     const route = ring.routes[index]
@@ -395,17 +311,7 @@ export class Sender {
     this.#host.stamp(header)
     slot.words[2] = header.rwnd
     slot.words[4] = header.ack
-    if (ring.state[index] === STATE_LOST) {
-      flight.lost--
-      flight.inflight++
-      flight.inflightBytes += ring.sizes[index]! + HEADER_BYTES
-    }
-    ring.state[index] = STATE_SENT
-    ring.marks[index] = ring.marks[index]! | MARK_RETRANSMITTED
-    ring.sentAt[index] = now
-    const end = seqAdd(seq, 1)
-    if (seqDiff(end, flight.resentEnd) > 0) flight.resentEnd = end
-    this.retransmits++
+    this.board.resent(seq, now)
     this.#host.transmit(slot.packet, route)
     this.#afterSend(now, false)
   }
@@ -418,6 +324,7 @@ export class Sender {
     slot.bytes[3] = 0
     sizeSlot(slot, HEADER_BYTES + size)
     this.ring.marks[index] = this.ring.marks[index]! & ~MARK_PROBE
+    this.mtu.lost()
   }
 
   #afterSend(now: number, mayProbe: boolean): void {
@@ -425,11 +332,11 @@ export class Sender {
       this.#rtoAt = now + this.rtt.rto
       this.#set(TIMER_RTO, this.#rtoAt)
     }
-    if (mayProbe && this.#state === OPEN && this.#sacked === 0) this.#armTail(now)
+    if (mayProbe && this.#state === OPEN && this.board.sacked === 0) this.#armTail(now)
   }
 
   #armTail(now: number): void {
-    const at = now + probeTimeoutMs(this.rtt, this.flight.inflight)
+    const at = now + probeTimeoutMs(this.rtt, this.board.inflight)
     this.#set(TIMER_TLP, Math.min(at, this.#rtoAt))
   }
 
@@ -439,7 +346,7 @@ export class Sender {
       return
     }
     this.#rtoAt = now + this.rtt.rto
-    if (this.#state === OPEN && this.#sacked === 0) this.#armTail(now)
+    if (this.#state === OPEN && this.board.sacked === 0) this.#armTail(now)
     else this.#set(TIMER_RTO, this.#rtoAt)
   }
 
@@ -465,7 +372,7 @@ export class Sender {
       this.#sendNew(now, true)
       return
     }
-    const seq = highestOutstanding(this.ring)
+    const seq = this.board.highestOutstanding()
     if (seq < 0) return
     this.#tlpSeq = seq
     this.#tlpNewData = false
@@ -473,11 +380,9 @@ export class Sender {
   }
 
   #timeout(now: number): boolean {
-    const { ring, flight } = this
-    const window = this.#rack.rtt + reorderWindowMs(this.#rack, this.rtt, true, 0)
+    const { ring, board } = this
     this.rtoCount++
-    if ((ring.marks[ring.una & ring.mask]! & MARK_PROBE) !== 0) this.mtu.lost()
-    if (!loseOnTimeout(ring, flight, window, now, HEADER_BYTES)) return false
+    if (!board.loseOnTimeout(now)) return false
     if (this.#state !== LOSS) this.congestion.onTimeout()
     this.#state = LOSS
     this.#highMark = ring.nxt

@@ -87,7 +87,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
 
   /** Bytes in flight, headers included. */
   get inflight(): number {
-    return this.#core.sender.flight.inflightBytes
+    return this.#core.sender.board.inflightBytes
   }
 
   get rtoCount(): number {
@@ -95,7 +95,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
   }
 
   get retransmits(): number {
-    return this.#core.sender.retransmits
+    return this.#core.sender.board.retransmits
   }
 
   get fastRecoveries(): number {
@@ -104,7 +104,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
 
   /** 0 while starting up, 2 after; there is no BBR here, but callers print it. */
   get bbrState(): number {
-    return this.#core.sender.congestion.slowStart ? 0 : 2
+    return this.#core.sender.congestion.startup ? 0 : 2
   }
 
   /** Measured delivery rate in packets per ms. */
@@ -378,7 +378,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
 
   #acked(): number {
     const { sender } = this.#core
-    return sender.ackedBytes + (sender.endAcked ? 1 : 0)
+    return sender.board.ackedBytes + (sender.endAcked ? 1 : 0)
   }
 
   #emitSafely<E extends 'message' | 'remote-changed'>(name: E, ...args: UDXStreamEvents[E]): void {
