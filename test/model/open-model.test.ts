@@ -11,12 +11,8 @@ import { createTokenizer } from '../../src/model/tokenizer.ts'
 import { writeGguf } from '../support/gguf-writer.ts'
 import { smollm2Location } from '../support/smollm2.ts'
 import { storiesGguf } from '../support/stories-gguf.ts'
-import {
-  readReferences,
-  storiesLocation,
-  temporaryFolder,
-  writeHubFolder
-} from '../support/stories.ts'
+import { readReferences, storiesLocation, writeHubFolder } from '../support/stories.ts'
+import { tempFolder } from '../support/temp-folder.ts'
 
 test('openModel() reads a llama2.c checkpoint', async () => {
   const model = await openModel(storiesLocation)
@@ -77,7 +73,7 @@ test('openModel() reads a GGUF', async () => {
 })
 
 test('a checkpoint, a GGUF of it and a folder of it have the same tensors and content id', async () => {
-  using folder = temporaryFolder()
+  await using folder = await tempFolder()
   const checkpoint = await openModel(storiesLocation)
   const path = join(folder.path, 'stories.gguf')
   writeFileSync(path, writeGguf(storiesGguf(checkpoint)))
@@ -93,7 +89,7 @@ test('a checkpoint, a GGUF of it and a folder of it have the same tensors and co
 })
 
 test('a checkpoint, a GGUF of it and a folder of it tokenize alike', async () => {
-  using folder = temporaryFolder()
+  await using folder = await tempFolder()
   const checkpoint = await openModel(storiesLocation)
   const path = join(folder.path, 'stories.gguf')
   writeFileSync(path, writeGguf(storiesGguf(checkpoint)))

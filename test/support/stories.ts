@@ -1,6 +1,5 @@
 // The built-in model for tests, and the same weights in other containers.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Model, ModelLocation } from '../../src/model/types.ts'
 
@@ -36,12 +35,6 @@ export function readReferences(): {
         text: JSON.parse(after('text')) as string
       }
     })
-}
-
-/** A folder that is removed when the scope ends. */
-export function temporaryFolder(): { path: string } & Disposable {
-  const path = mkdtempSync(join(tmpdir(), 'petals-test-'))
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
 }
 
 /** Writes `model` (float32 weights) as a hub folder, its tensors spread over `files` files. */
