@@ -61,7 +61,7 @@ const unpackF32: Unpack = (bytes, at, count, out, to) => {
   const source =
     start % 4 === 0
       ? new Float32Array(bytes.buffer, start, count)
-      : new Float32Array(bytes.slice(at, at + count * 4).buffer)
+      : new Float32Array(new Uint8Array(bytes.subarray(at, at + count * 4)).buffer)
   out.set(source, to)
 }
 
