@@ -1,4 +1,165 @@
-// The program's entry. Until the commands land it says what it is made of.
+// The program's entry: declares the commands, runs one, and ends with an honest exit code.
+// Each command is a file of its own.
+import { cac, type CAC } from 'cac'
+import { AppError, badInput, toAppError } from '../base/errors.ts'
 import { versionText } from '../base/version.ts'
+import { runBootstrap, type BootstrapFlags } from './bootstrap.ts'
+import { runChat, type ChatFlags } from './chat.ts'
+import { createContext, type CommonOptions, type Context } from './context.ts'
+import { errorText, EXIT, EXIT_HELP, exitCode } from './exit.ts'
+import { runJoin, type JoinFlags } from './join.ts'
+import { interruptible } from './lifetime.ts'
+import { defaultModel } from './remember.ts'
+import { runStatus, type StatusFlags } from './status.ts'
+import { chatTarget } from './target.ts'
 
-console.log(versionText())
+type Flags = Record<string, unknown> & CommonOptions
+type Run = (context: Context) => Promise<number | void>
+
+const MODEL_HELP = 'MODEL is an alias (smollm2-135m, stories260k), a GGUF file or a folder'
+
+function declare(run: (flags: Flags, body: Run) => void): CAC {
+  const cli = cac('petals')
+  cli
+    .option(
+      '--bootstrap <host:port>',
+      'DHT nodes to start from (PETALS_BOOTSTRAP); default: public'
+    )
+    .option('--log-level <level>', 'debug, info, warn or error')
+    .option('--debug', 'Tell everything, with stacks')
+
+  cli
+    .command('bootstrap', 'Run a DHT node of your own; prints the address that others need')
+    .option('--host <ip>', 'Address to listen on (default: 127.0.0.1)')
+    .option('--port <port>', 'UDP port, 0 for any (default: 49737)')
+    .example('  petals bootstrap --host 192.168.1.5')
+    .action((flags: Flags) =>
+      run(flags, (context) => runBootstrap(flags as BootstrapFlags, context))
+    )
+
+  cli
+    .command('join <MODEL>', `Serve blocks of a model. ${MODEL_HELP}`)
+    .option(
+      '--blocks <A:B>',
+      'Blocks A to B-1; default: as many as fit, where the swarm is weakest'
+    )
+    .option('--quant <type>', "native (the file's own), f32, f16, int8 or int4 (default: native)")
+    .option('--threads <n>', 'Threads of the engine (default: cores - 1)')
+    .option('--device <name>', 'cpu, cuda or webgpu (default: cpu)')
+    .option(
+      '--memory <size>',
+      'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'
+    )
+    .option('--port <port>', 'UDP port (default: any)')
+    .option('--host <ip>', 'Address to listen on (default: all, or loopback with its bootstrap)')
+    .option(
+      '--identity <folder>',
+      "Where this server's key lies (default: one per model and range)"
+    )
+    .example('  petals join smollm2-135m --blocks 0:10 --bootstrap 127.0.0.1:49737')
+    .action((model: string, flags: Flags) =>
+      run(flags, (context) => runJoin(String(model), flags as JoinFlags, context))
+    )
+
+  cli
+    .command('chat [...words]', `[MODEL] [PROMPT]: ask, or talk on a terminal. ${MODEL_HELP}`)
+    .option('--max-tokens <n>', 'Longest answer in tokens (default: until the model stops)')
+    .option('--system <text>', 'Instructions before the first question')
+    .option('--raw', 'Give the prompt as it is, without a chat template')
+    .option('--temperature <t>', '0 takes the likeliest token each time (default: 0.7)')
+    .option('--top-p <p>', 'Smallest set of tokens with this probability (default: 0.95)')
+    .option('--top-k <k>', 'The k likeliest tokens, 0 for all (default: 0)')
+    .option('--min-p <p>', 'Drop tokens below this share of the likeliest (default: 0)')
+    .option('--repetition-penalty <r>', 'Over 1 avoids what was said lately (default: 1)')
+    .option('--seed <n>', 'The same seed gives the same text')
+    .option('--stats', 'A line on stderr: tokens, tokens/s, time to first token, route')
+    .option('--trace', "A line on stderr: where a step's time goes")
+    .option('--wire <type>', 'How activations travel: f32, f16, bf16 or int8 (default: by width)')
+    .option(
+      '--head <type>',
+      "native or f32: how exact the last matrix is (default: as the servers')"
+    )
+    .option('--threads <n>', 'Threads of the engine (default: cores - 1)')
+    .option('--device <name>', 'cpu, cuda or webgpu (default: cpu)')
+    .example(
+      '  echo "Why is the sky blue?" | petals chat smollm2-135m --temperature 0 > answer.txt'
+    )
+    .example('  cat notes.txt | petals chat smollm2-135m "Summarise this" > out.txt')
+    .action((words: string[], flags: Flags) => run(flags, (context) => chat(words, flags, context)))
+
+  cli
+    .command('status <MODEL>', 'Who serves which blocks, how fast, and what is missing')
+    .option('--json', 'As JSON')
+    .action((model: string, flags: Flags) =>
+      run(flags, (context) => runStatus(String(model), flags as StatusFlags, context))
+    )
+
+  cli.help((sections) => [...sections, { body: EXIT_HELP }])
+  return cli
+}
+
+async function chat(words: string[], flags: Flags, context: Context): Promise<number> {
+  const rest: unknown = flags['--']
+  const all = [...words, ...(Array.isArray(rest) ? rest : [])].map(String)
+  const target = await chatTarget(all, { defaultModel: await defaultModel(context) })
+  return runChat(target, flags as ChatFlags, context)
+}
+
+async function execute(body: Run, flags: Flags, debug: boolean): Promise<number> {
+  const life = interruptible()
+  try {
+    return (await body(createContext(flags, life.signal))) ?? EXIT.ok
+  } catch (thrown) {
+    const error = life.signal.aborted ? interrupted(thrown) : toAppError(thrown)
+    if (error.code !== 'CANCELLED') process.stderr.write(errorText(error, debug))
+    return exitCode(error.code)
+  } finally {
+    life.stop()
+  }
+}
+
+/** What fails because of Ctrl-C is no fault. */
+function interrupted(thrown: unknown): AppError {
+  return new AppError('CANCELLED', 'Interrupted', { cause: thrown })
+}
+
+function usageError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown
+  if (thrown instanceof Error && thrown.name === 'CACError') {
+    return badInput(thrown.message, { hint: 'See petals --help' })
+  }
+  return toAppError(thrown)
+}
+
+/** Runs the program with `argv` as process.argv has it. Returns the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  if (argv.slice(2).some((word) => word === '--version' || word === '-v') && argv.length === 3) {
+    process.stdout.write(`${versionText()}\n`)
+    return EXIT.ok
+  }
+  const debug = argv.includes('--debug')
+  let running: Promise<number> | undefined
+  const cli = declare((flags, body) => {
+    running = execute(body, flags, debug)
+  })
+  try {
+    cli.parse([...argv], { run: false })
+    if (cli.options['help'] === true) return EXIT.ok
+    if (!cli.matchedCommand) {
+      const [name] = cli.args
+      if (name === undefined) {
+        cli.outputHelp()
+        return EXIT.usage
+      }
+      throw badInput(`There is no command '${name}'`, { hint: 'See petals --help' })
+    }
+    cli.runMatchedCommand()
+  } catch (thrown) {
+    const error = usageError(thrown)
+    process.stderr.write(errorText(error, debug))
+    return exitCode(error.code)
+  }
+  return (await running) ?? EXIT.internal
+}
+
+process.exit(await main(process.argv))

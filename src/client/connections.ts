@@ -2,7 +2,7 @@
 // Knows no directory; client.ts finds servers.
 import { toHex } from '../base/bytes.ts'
 import type { SwarmNode } from '../swarm/node.ts'
-import type { LinkHandlers } from '../wire/link.ts'
+import type { LinkHandlers } from '../wire/handlers.ts'
 import type { ClientLink, Connections, SessionEvents } from './links.ts'
 
 export interface SwarmConnections extends Connections {

@@ -1,0 +1,24 @@
+// `petals bootstrap`: a DHT node of one's own, for swarms that need no public one.
+import { startBootstrap } from '../swarm/bootstrap.ts'
+import type { Context } from './context.ts'
+import { untilAborted } from './lifetime.ts'
+import { parseWhole } from './options.ts'
+
+export interface BootstrapFlags {
+  host?: unknown
+  port?: unknown
+}
+
+export async function runBootstrap(flags: BootstrapFlags, context: Context): Promise<void> {
+  const port = parseWhole('port', flags.port, 0, 65_535)
+  await using node = await startBootstrap({
+    ...(flags.host === undefined ? {} : { host: String(flags.host) }),
+    ...(port === undefined ? {} : { port }),
+    log: context.log
+  })
+  process.stdout.write(`${node.host}:${node.port}\n`)
+  if (process.stderr.isTTY) {
+    context.log.info(`Others start with --bootstrap ${node.host}:${node.port}; Ctrl-C ends it`)
+  }
+  await untilAborted(context.signal)
+}

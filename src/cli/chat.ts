@@ -1,0 +1,207 @@
+// `petals chat [MODEL] [PROMPT]`: a conversation on a terminal, or one answer through a pipe.
+// stdout carries the answer and nothing else.
+import { badInput, toAppError } from '../base/errors.ts'
+import { createProgress } from '../base/progress.ts'
+import { Chat, rawPrompt } from '../client/chat.ts'
+import { Client } from '../client/client.ts'
+import { swarmConnections } from '../client/connections.ts'
+import { Generator, type GeneratedToken, type GenerationStats } from '../client/generate.ts'
+import { resolveSampling, type SamplingOptions } from '../client/sampler.ts'
+import type { InferenceSession } from '../client/session.ts'
+import { createIdentity } from '../swarm/identity.ts'
+import { SwarmNode } from '../swarm/node.ts'
+import type { WireDtype } from '../wire/types.ts'
+import type { Context } from './context.ts'
+import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
+import { EXIT } from './exit.ts'
+import { joinPrompt, readPiped } from './input.ts'
+import { converse } from './interactive.ts'
+import { parseChoice, parseNumber, parseWhole } from './options.ts'
+import { createOutput, type Output } from './output.ts'
+import { rememberModel } from './remember.ts'
+import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
+
+export interface ChatFlags extends EngineOptions {
+  maxTokens?: unknown
+  system?: unknown
+  raw?: unknown
+  temperature?: unknown
+  topP?: unknown
+  topK?: unknown
+  minP?: unknown
+  repetitionPenalty?: unknown
+  seed?: unknown
+  stats?: unknown
+  trace?: unknown
+  wire?: unknown
+  head?: unknown
+}
+
+interface Request extends SamplingOptions {
+  maxTokens?: number
+}
+
+export interface ChatTarget {
+  model: string
+  /** From the command line; undefined when none was given. */
+  words: string | undefined
+}
+
+/** Returns the exit code. */
+export async function runChat(
+  target: ChatTarget,
+  flags: ChatFlags,
+  context: Context
+): Promise<number> {
+  const request = readRequest(flags)
+  const dtype = parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
+  const headQuant = parseChoice('head', flags.head, ['native', 'f32'])
+  const interactive = process.stdin.isTTY === true && target.words === undefined
+  const prompt = interactive
+    ? undefined
+    : joinPrompt({ words: target.words, piped: await readPiped(process.stdin) })
+  if (!interactive && (prompt === undefined || (prompt.trim() === '' && flags.raw !== true))) {
+    throw badInput('There is no prompt', {
+      hint: 'Give one as an argument, or through a pipe: echo "Why is the sky blue?" | petals chat MODEL'
+    })
+  }
+  const progress = createProgress()
+  progress.update(`opening ${target.model}`)
+  const model = await openNamedModel(target.model, context)
+  await using stack = new AsyncDisposableStack()
+  const connections = swarmConnections()
+  const node = stack.use(
+    new SwarmNode({
+      bootstrap: context.bootstrap,
+      identity: createIdentity(),
+      handlers: connections.handlers,
+      log: context.log
+    })
+  )
+  connections.use(node)
+  progress.update('looking for servers')
+  const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
+  stack.use(compute)
+  const client = stack.use(
+    new Client({
+      node,
+      connections,
+      compute,
+      model,
+      dtype,
+      headQuant,
+      log: context.log,
+      signal: context.signal,
+      onreroute: (peer, why) =>
+        context.log.debug(`server ${peer.slice(0, 8)} is gone round: ${why.message}`)
+    })
+  )
+  await client.ready()
+  await rememberModel(context, target.model)
+  const session = stack.use(await client.openSession())
+  const generator = stack.use(new Generator(client.local, session))
+  const system = flags.system === undefined ? undefined : String(flags.system)
+  const chat = new Chat(client.local, generator, { system })
+  const ask = (text: string, signal: AbortSignal): Answer =>
+    flags.raw === true
+      ? generator.generate(rawPrompt(client.local, text), { ...request, signal })
+      : chat.ask(text, { ...request, signal })
+  progress.done()
+  const report = reporter(flags, session)
+  if (prompt !== undefined) return await answerOnce(ask, prompt, generator, report, context)
+  await converse({
+    input: process.stdin,
+    output: process.stdout,
+    reset: () => chat.reset(),
+    answer: async (question, write, signal) => {
+      await stream(ask(question, signal), generator, report, async (text) => write(text))
+    }
+  })
+  return EXIT.ok
+}
+
+type Answer = AsyncGenerator<GeneratedToken, GenerationStats>
+
+async function answerOnce(
+  ask: (text: string, signal: AbortSignal) => Answer,
+  prompt: string,
+  generator: Generator,
+  report: Reporter,
+  context: Context
+): Promise<number> {
+  const output = createOutput()
+  const signal = AbortSignal.any([context.signal, output.gone])
+  try {
+    await stream(ask(prompt, signal), generator, report, (text) => output.write(text))
+    if (process.stdout.isTTY) await output.write('\n')
+    await output.end()
+    return output.gone.aborted ? EXIT.brokenPipe : EXIT.ok
+  } catch (error) {
+    return endEarly(error, output)
+  }
+}
+
+function endEarly(error: unknown, output: Output): number {
+  if (output.gone.aborted) return EXIT.brokenPipe
+  throw toAppError(error)
+}
+
+async function stream(
+  answer: Answer,
+  generator: Generator,
+  report: Reporter,
+  write: (text: string) => Promise<void>
+): Promise<void> {
+  for (;;) {
+    const step = await answer.next()
+    if (step.done) {
+      report.done(step.value)
+      return
+    }
+    report.token(generator.stats)
+    await write(step.value.text)
+  }
+}
+
+interface Reporter {
+  token(stats: GenerationStats): void
+  done(stats: GenerationStats): void
+}
+
+/** What --stats and --trace print on stderr. */
+function reporter(flags: ChatFlags, session: InferenceSession): Reporter {
+  let steps: StepShares[] = []
+  return {
+    token(stats) {
+      const times = stats.steps.at(-1)
+      if (flags.trace === true && times) steps.push(sharesOf(times, session))
+    },
+    done(stats) {
+      if (flags.trace === true && steps.length > 0) process.stderr.write(traceLine(steps))
+      if (flags.stats === true) {
+        const separator = process.stdout.isTTY ? '\n' : ''
+        process.stderr.write(separator + statsLine(stats, session.route, session.reroutes))
+      }
+      steps = []
+    }
+  }
+}
+
+function readRequest(flags: ChatFlags): Request {
+  const request: Request = {}
+  const maxTokens = parseWhole('max-tokens', flags.maxTokens, 1, 10_000_000)
+  if (maxTokens !== undefined) request.maxTokens = maxTokens
+  const numbers = {
+    temperature: parseNumber('temperature', flags.temperature),
+    topP: parseNumber('top-p', flags.topP),
+    topK: parseNumber('top-k', flags.topK),
+    minP: parseNumber('min-p', flags.minP),
+    repetitionPenalty: parseNumber('repetition-penalty', flags.repetitionPenalty),
+    seed: parseNumber('seed', flags.seed)
+  }
+  for (const [name, value] of Object.entries(numbers)) {
+    if (value !== undefined) Object.assign(request, { [name]: value })
+  }
+  resolveSampling(request)
+  return request
+}

@@ -1,0 +1,89 @@
+// `petals join MODEL`: serves blocks of a model until it is told to stop.
+import { formatBytes } from '../base/bytes.ts'
+import { badInput } from '../base/errors.ts'
+import { createProgress } from '../base/progress.ts'
+import type { Quant } from '../blocks/types.ts'
+import type { Model } from '../model/types.ts'
+import { Host } from '../server/host.ts'
+import { loadIdentity } from '../swarm/identity.ts'
+import type { Context } from './context.ts'
+import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
+import { untilAborted } from './lifetime.ts'
+import { parseBlocks, parseChoice, parseWhole } from './options.ts'
+import { rememberModel } from './remember.ts'
+
+export interface JoinFlags extends EngineOptions {
+  blocks?: unknown
+  quant?: unknown
+  port?: unknown
+  host?: unknown
+  identity?: unknown
+}
+
+const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
+
+export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
+  const blocks = parseBlocks(flags.blocks)
+  const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
+  const port = parseWhole('port', flags.port, 0, 65_535)
+  const model = await openNamedModel(name, context)
+  checkBlocks(blocks, model)
+  // Several servers of one machine are several peers: each --blocks has an identity of its own.
+  const identity = await loadIdentity(
+    flags.identity === undefined ? defaultIdentity(context, name, blocks) : String(flags.identity)
+  )
+  const compute = await startCompute(flags, context)
+  const progress = createProgress()
+  const host = new Host({
+    compute,
+    model,
+    blocks,
+    quant,
+    node: {
+      bootstrap: context.bootstrap,
+      identity,
+      log: context.log,
+      ...(port === undefined ? {} : { port }),
+      ...(flags.host === undefined ? {} : { host: String(flags.host) })
+    },
+    log: context.log,
+    signal: context.signal,
+    onstage: (stage) => progress.update(stage)
+  })
+  try {
+    await host.ready()
+    progress.done()
+    const { span, speed } = host
+    for (const note of span.notes) context.log.debug(note)
+    context.log.info(
+      `ready: ${model.config.name} blocks ${span.first}:${span.last} of ${model.config.blockCount} ` +
+        `as ${host.peer.slice(0, 8)}, ${quant}, ${formatBytes(span.weightBytes)}, ` +
+        `${(speed.decode / (span.last - span.first)).toFixed(1)} tokens/s through them`
+    )
+    await rememberModel(context, name)
+    await untilAborted(context.signal)
+  } finally {
+    progress.done()
+    await host.close()
+    await compute.close()
+  }
+}
+
+function checkBlocks(blocks: { first: number; last: number } | undefined, model: Model): void {
+  const { blockCount, name } = model.config
+  if (!blocks || blocks.last <= blockCount) return
+  throw badInput(
+    `Blocks ${blocks.first}:${blocks.last} cannot be served: '${name}' has ${blockCount}`,
+    { hint: `Give a range within 0:${blockCount}` }
+  )
+}
+
+function defaultIdentity(
+  context: Context,
+  name: string,
+  blocks: { first: number; last: number } | undefined
+): string {
+  const range = blocks ? `${blocks.first}-${blocks.last}` : 'auto'
+  const safe = name.replaceAll(/[^a-zA-Z0-9.-]+/g, '_').slice(-64)
+  return `${context.paths.data}/identities/${safe}-${range}`
+}

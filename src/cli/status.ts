@@ -1,0 +1,106 @@
+// `petals status MODEL`: who serves which blocks, how fast, and which blocks nobody serves.
+import { toHex } from '../base/bytes.ts'
+import { silentLog } from '../base/log.ts'
+import { createIdentity } from '../swarm/identity.ts'
+import { gapsOf, status, type DirectoryEntry } from '../swarm/directory.ts'
+import { SwarmNode } from '../swarm/node.ts'
+import type { Context } from './context.ts'
+import { openNamedModel } from './engine.ts'
+import { EXIT } from './exit.ts'
+
+export interface StatusFlags {
+  json?: unknown
+}
+
+/** Returns the exit code: 0 when every block is served, 5 when some are not. */
+export async function runStatus(
+  name: string,
+  flags: StatusFlags,
+  context: Context
+): Promise<number> {
+  const model = await openNamedModel(name, context)
+  const { blockCount } = model.config
+  await using node = new SwarmNode({
+    bootstrap: context.bootstrap,
+    identity: createIdentity(),
+    handlers: {},
+    log: context.debug ? context.log : silentLog
+  })
+  await node.ready()
+  const entries = await status(node, model.contentId, blockCount, { signal: context.signal })
+  const alive = entries
+    .filter((entry) => entry.alive)
+    .sort((a, b) => a.info.first - b.info.first || a.info.last - b.info.last)
+  const gaps = gapsOf(
+    alive.map((entry) => entry.info),
+    blockCount
+  )
+  const text =
+    flags.json === true
+      ? `${JSON.stringify(report(model.config.name, blockCount, alive, gaps), undefined, 2)}\n`
+      : table(model.config.name, blockCount, alive, gaps)
+  process.stdout.write(text)
+  model.close()
+  return flags.json === true || gaps.length === 0 ? EXIT.ok : EXIT.noRoute
+}
+
+interface Gap {
+  readonly first: number
+  readonly last: number
+}
+
+function report(
+  name: string,
+  blockCount: number,
+  alive: readonly DirectoryEntry[],
+  gaps: readonly Gap[]
+): object {
+  return {
+    model: name,
+    blocks: blockCount,
+    servers: alive.map(({ info, rttMs }) => ({
+      peer: toHex(info.peer),
+      first: info.first,
+      last: info.last,
+      quant: info.quant,
+      tokensPerSecond: round(info.throughput / (info.last - info.first)),
+      prefillTokensPerSecond: round(info.prefillThroughput / (info.last - info.first)),
+      freeTokens: info.freeTokens,
+      rttMs: rttMs === undefined ? null : round(rttMs),
+      draining: info.draining,
+      version: info.version
+    })),
+    gaps: gaps.map(({ first, last }) => ({ first, last }))
+  }
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10
+}
+
+function table(
+  name: string,
+  blockCount: number,
+  alive: readonly DirectoryEntry[],
+  gaps: readonly Gap[]
+): string {
+  const rows = [
+    ['blocks', 'server', 'quant', 'tokens/s', 'free tokens', 'rtt ms'],
+    ...alive.map(({ info, rttMs }) => [
+      `${info.first}:${info.last}`,
+      toHex(info.peer).slice(0, 8),
+      info.quant,
+      round(info.throughput / (info.last - info.first)).toFixed(1),
+      String(info.freeTokens),
+      rttMs === undefined ? '-' : rttMs.toFixed(1)
+    ])
+  ]
+  const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? []
+  const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '))
+  const missing = gaps.map((gap) => `${gap.first}:${gap.last}`).join(', ')
+  const verdict =
+    gaps.length === 0
+      ? 'Every block is served.'
+      : `Nobody serves blocks ${missing}: petals join MODEL --blocks ${missing.split(', ')[0]}`
+  return `${name}, ${blockCount} blocks, ${alive.length} servers\n${lines.map((line) => `${line.trimEnd()}\n`).join('')}${verdict}\n`
+}

@@ -1,0 +1,149 @@
+import { expect, test } from 'bun:test'
+import { errorText, exitCode } from '../../src/cli/exit.ts'
+import { badInput, internal, noRoute } from '../../src/base/errors.ts'
+import { joinPrompt, readPiped } from '../../src/cli/input.ts'
+import {
+  parseAddresses,
+  parseBlocks,
+  parseBytes,
+  parseChoice,
+  parseNumber,
+  parseWhole
+} from '../../src/cli/options.ts'
+import { chatTarget } from '../../src/cli/target.ts'
+
+const nothing = async (): Promise<boolean> => false
+
+async function* pipe(...chunks: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* chunks
+}
+
+function target(words: string[], defaultModel?: string): Promise<unknown> {
+  return chatTarget(words, { defaultModel, exists: nothing })
+}
+
+test('chatTarget() takes two words as model and prompt', async () => {
+  expect(await target(['summarise', 'this'])).toEqual({ model: 'summarise', words: 'this' })
+})
+
+test('chatTarget() takes one word as the model when it names one', async () => {
+  expect(await target(['stories260k'], 'other')).toEqual({ model: 'stories260k', words: undefined })
+})
+
+test('chatTarget() takes one word that exists as a file as the model', async () => {
+  const exists = async (path: string): Promise<boolean> => path === 'weights'
+  const found = await chatTarget(['weights'], { defaultModel: 'other', exists })
+  expect(found).toEqual({ model: 'weights', words: undefined })
+})
+
+test('chatTarget() takes one plain word as the prompt once a model was used', async () => {
+  expect(await target(['summarise'], 'stories260k')).toEqual({
+    model: 'stories260k',
+    words: 'summarise'
+  })
+})
+
+test('chatTarget() takes what looks like a name as a model, known or not', async () => {
+  expect(await target(['no-such-model'], 'stories260k')).toEqual({
+    model: 'no-such-model',
+    words: undefined
+  })
+})
+
+test('chatTarget() takes a sentence as the prompt for the default model', async () => {
+  expect(await target(['Why is the sky blue?'])).toEqual({
+    model: 'smollm2-135m',
+    words: 'Why is the sky blue?'
+  })
+})
+
+test('chatTarget() refuses three words and says to quote', async () => {
+  expect(target(['a', 'b', 'c'])).rejects.toMatchObject({ code: 'BAD_INPUT' })
+})
+
+test('joinPrompt() puts words before the piped text and drops its last newline', () => {
+  expect([
+    joinPrompt({ words: undefined, piped: 'Once upon a time\n' }),
+    joinPrompt({ words: 'Summarise', piped: 'a\n\nb\r\n' }),
+    joinPrompt({ words: '', piped: '' }),
+    joinPrompt({ words: 'x\n', piped: undefined }),
+    joinPrompt({ words: undefined, piped: undefined })
+  ]).toEqual(['Once upon a time', 'Summarise\n\na\n\nb', '', 'x\n', undefined])
+})
+
+test('readPiped() joins characters that chunks split', async () => {
+  const bytes = new TextEncoder().encode('naïve 🙂')
+  expect(await readPiped(pipe(bytes.slice(0, 3), bytes.slice(3, 9), bytes.slice(9)))).toBe(
+    'naïve 🙂'
+  )
+})
+
+test('readPiped() refuses what is no text', async () => {
+  expect(readPiped(pipe(Uint8Array.of(0x61, 0xff, 0x62)))).rejects.toMatchObject({
+    code: 'BAD_INPUT'
+  })
+})
+
+test('readPiped() does not wait for a terminal', async () => {
+  expect(await readPiped(Object.assign(pipe(), { isTTY: true }))).toBeUndefined()
+})
+
+test('parseAddresses() takes lists, repeats and localhost', () => {
+  expect(parseAddresses(['127.0.0.1:1,10.0.0.2:65535', 'localhost:7'])).toEqual([
+    { host: '127.0.0.1', port: 1 },
+    { host: '10.0.0.2', port: 65_535 },
+    { host: '127.0.0.1', port: 7 }
+  ])
+})
+
+test('parsers refuse what cannot be used and name it', () => {
+  const attempts = [
+    () => parseAddresses('127.0.0.1'),
+    () => parseAddresses('127.0.0.1:0'),
+    () => parseAddresses('host.example:80'),
+    () => parseBlocks('5:5'),
+    () => parseBlocks('a:b'),
+    () => parseBlocks(3),
+    () => parseWhole('threads', 1.5, 1, 8),
+    () => parseWhole('threads', '', 1, 8),
+    () => parseWhole('threads', 9, 1, 8),
+    () => parseNumber('temperature', 'warm'),
+    () => parseChoice('quant', 'int3', ['int4', 'int8']),
+    () => parseBytes('memory', '8 gallons')
+  ]
+  const codes = attempts.map((attempt) => {
+    try {
+      return attempt()
+    } catch (error) {
+      return (error as { code: string }).code
+    }
+  })
+  expect(codes).toEqual(attempts.map(() => 'BAD_INPUT'))
+})
+
+test('parsers leave what was not given undefined', () => {
+  expect([
+    parseAddresses(undefined),
+    parseBlocks(undefined),
+    parseBytes('memory', undefined)
+  ]).toEqual([[], undefined, undefined])
+})
+
+test('parseBytes() reads units', () => {
+  expect([parseBytes('m', '8g'), parseBytes('m', '1.5 GiB'), parseBytes('m', 512)]).toEqual([
+    8 * 2 ** 30,
+    1.5 * 2 ** 30,
+    512
+  ])
+})
+
+test('exitCode() tells usage, routes and faults apart', () => {
+  expect([exitCode('BAD_INPUT'), exitCode('NO_ROUTE'), exitCode('CANCELLED')]).toEqual([2, 5, 130])
+})
+
+test('errorText() shows the hint, and a stack only for faults of ours or on demand', () => {
+  const plain = errorText(badInput('It is wrong', { hint: 'Try right' }), false)
+  expect(plain).toBe('error: It is wrong\n  Try right\n')
+  expect(errorText(noRoute('x'), true)).toContain('words.test.ts')
+  expect(errorText(internal('x'), false)).toContain('words.test.ts')
+})
