@@ -15,6 +15,10 @@ export interface ComputeOptions {
   deviceId?: number
   /** Upper bound for weights plus KV in bytes. Default: 80 % of free memory at start. */
   memoryBytes?: number
+  /** Folder with onnxruntime's library. Default: the onnxruntime-node package's, in a source tree. */
+  libraryDir?: string
+  /** Folder for the packed weights' unnamed file. Default: the system's for temporary files. */
+  scratchDir?: string
 }
 
 export interface SpanOptions {
@@ -53,7 +57,7 @@ export interface StepOutput {
   hidden: Float32Array
   /** Engine time, ms. */
   computeMs: number
-  /** Time between posting and start, ms. */
+  /** Time between posting and the answer that was not engine time, ms. */
   queueMs: number
 }
 

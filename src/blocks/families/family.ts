@@ -1,0 +1,29 @@
+// What a family of models has to say so that a graph of its blocks can be built and filled.
+import { unsupported } from '../../base/errors.ts'
+import type { Family, ModelConfig } from '../../model/types.ts'
+import type { BlockScope, Stream } from '../graph/parts.ts'
+import { llama } from './llama.ts'
+
+/** Matrices with the same input, laid under each other so that one product serves all. */
+export interface MatrixGroup {
+  readonly name: string
+  readonly parts: readonly { readonly part: string; readonly rows: number }[]
+  readonly columns: number
+}
+
+export interface FamilyGraph {
+  matrices(config: ModelConfig): readonly MatrixGroup[]
+  /** Vectors of a block, such as norms. */
+  vectors(config: ModelConfig): readonly string[]
+  /** Adds one block to the graph. */
+  block(scope: BlockScope, stream: Stream): Stream
+}
+
+const GRAPHS: Readonly<Record<Family, FamilyGraph>> = { llama }
+
+/** @throws AppError UNSUPPORTED */
+export function graphOf(family: Family): FamilyGraph {
+  const graph = GRAPHS[family]
+  if (graph === undefined) throw unsupported(`'${String(family)}' blocks cannot be computed`)
+  return graph
+}

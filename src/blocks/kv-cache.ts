@@ -1,0 +1,121 @@
+// Keys and values of one session: a tensor each per block, bound as past and present of attention so
+// that nothing is copied in a step, grown in steps. Knows no graph beyond the names of its caches.
+import { formatBytes } from '../base/bytes.ts'
+import type { ModelConfig } from '../model/types.ts'
+import { cacheNames } from './graph/parts.ts'
+import type { MemoryBudget, Reservation } from './memory-budget.ts'
+import type { OrtRuntime } from './ort/runtime.ts'
+import type { OrtBinding } from './ort/session.ts'
+import { OrtTensor, type OrtAllocator } from './ort/value.ts'
+
+/** Tokens of the first step of growth, and of every step once caches are large. */
+const FIRST_STEP = 256
+const LARGEST_STEP = 4096
+
+/** Tokens of room for `length`: doubling while small, so that copying costs little a token. */
+export function capacityFor(length: number, current: number, longest: number): number {
+  let capacity = Math.max(current, FIRST_STEP)
+  while (capacity < length) capacity += Math.min(capacity, LARGEST_STEP)
+  return Math.min(capacity, longest)
+}
+
+export interface KvCacheOptions {
+  runtime: OrtRuntime
+  allocator: OrtAllocator
+  budget: MemoryBudget
+  config: ModelConfig
+  /** Blocks whose caches are held, [first, last). */
+  first: number
+  last: number
+  /** Moves rows between tensors that this process cannot read. */
+  copy?: (from: OrtTensor, to: OrtTensor, tokens: number) => void
+}
+
+export class KvCache implements Disposable {
+  readonly #options: KvCacheOptions
+  /** By present name, (1, kvHeads, capacity, headDim). */
+  #tensors = new Map<string, OrtTensor>()
+  #reserved: Reservation | undefined
+  #capacity = 0
+
+  constructor(options: KvCacheOptions) {
+    this.#options = options
+  }
+
+  /** Tokens there is memory for. */
+  get capacity(): number {
+    return this.#capacity
+  }
+
+  get sizeBytes(): number {
+    return this.#reserved?.sizeBytes ?? 0
+  }
+
+  /**
+   * Makes room for `length` tokens, of which the first `kept` stay, and binds new tensors.
+   * @throws AppError NO_MEMORY with what there was left untouched
+   */
+  ensure(length: number, kept: number, binding: OrtBinding): void {
+    if (length <= this.#capacity) return
+    const { budget, config, first, last } = this.#options
+    const capacity = capacityFor(length, this.#capacity, config.contextLength)
+    const tensorBytes = config.kvHeadCount * capacity * config.headDim * 4
+    const size = tensorBytes * 2 * (last - first)
+    const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`
+    const hint = 'Close other sessions, shorten this one, or give the server more memory'
+    // The old caches are freed one by one as they are copied, so only the difference is new.
+    const more = budget.reserve(size - this.sizeBytes, what, hint)
+    try {
+      this.#grow(capacity, kept, binding)
+    } catch (error) {
+      more[Symbol.dispose]()
+      throw error
+    }
+    const old = this.#reserved
+    this.#reserved = {
+      sizeBytes: size,
+      [Symbol.dispose]() {
+        more[Symbol.dispose]()
+        old?.[Symbol.dispose]()
+      }
+    }
+    this.#capacity = capacity
+  }
+
+  #grow(capacity: number, kept: number, binding: OrtBinding): void {
+    const { runtime, allocator, config, first, last, copy = copyRows } = this.#options
+    const dims = [1, config.kvHeadCount, capacity, config.headDim]
+    for (let block = first; block < last; block++) {
+      for (const kind of ['key', 'value'] as const) {
+        const { past, present } = cacheNames(block, kind)
+        const old = this.#tensors.get(present)
+        const tensor = OrtTensor.allocate(runtime, allocator, 'f32', dims)
+        if (old !== undefined && kept > 0) copy(old, tensor, kept)
+        binding.input(past, tensor)
+        binding.output(present, tensor)
+        this.#tensors.set(present, tensor)
+        old?.[Symbol.dispose]()
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const tensor of this.#tensors.values()) tensor[Symbol.dispose]()
+    this.#tensors.clear()
+    this.#reserved?.[Symbol.dispose]()
+    this.#reserved = undefined
+    this.#capacity = 0
+  }
+}
+
+/** Copies the first `tokens` rows of every head. */
+function copyRows(from: OrtTensor, to: OrtTensor, tokens: number): void {
+  const [, heads = 0, , width = 0] = from.dims
+  const rowBytes = width * 4
+  const source = from.bytes()
+  const target = to.bytes()
+  for (let head = 0; head < heads; head++) {
+    const at = head * (from.dims[2] ?? 0) * rowBytes
+    target.set(source.subarray(at, at + tokens * rowBytes), head * (to.dims[2] ?? 0) * rowBytes)
+  }
+}

@@ -1,0 +1,161 @@
+// Sessions of onnxruntime: options, a graph with its weights, bindings and runs that can be stopped.
+// Knows names and tensors, no models.
+import type { Pointer } from 'bun:ffi'
+import { cstring } from './libc.ts'
+import { ORT_LOG_LEVEL, pathString, type OrtRuntime } from './runtime.ts'
+import type { OrtTensor } from './value.ts'
+
+export interface SessionSettings {
+  /** Threads of the operators, the calling one included. */
+  threads: number
+  /** How long idle threads spin before they sleep, µs. Default 100. */
+  spinUs?: number
+  /** 0 none, 1 basic, 2 extended, 99 all. Default 1: graphs come fused already. */
+  optimisation?: number
+  /** Where to write a node by node profile when the session is released. */
+  profilePrefix?: string
+  /** Adds an execution provider. */
+  provider?: (options: Pointer) => void
+  /** Further `session.*` entries, for measuring. */
+  config?: Readonly<Record<string, string>>
+}
+
+/** What several sessions over the same weights share once the kernels have repacked them. */
+export class OrtPrepacked implements Disposable {
+  readonly handle: Pointer
+  readonly #runtime: OrtRuntime
+
+  constructor(runtime: OrtRuntime) {
+    this.#runtime = runtime
+    this.handle = runtime.make('CreatePrepackedWeightsContainer')
+  }
+
+  [Symbol.dispose](): void {
+    this.#runtime.release('ReleasePrepackedWeightsContainer', this.handle)
+  }
+}
+
+export interface SessionParts {
+  /** An ONNX model, serialised. */
+  model: Uint8Array
+  /** Initialisers by name; they must outlive the session. */
+  weights: ReadonlyMap<string, OrtTensor>
+  prepacked: OrtPrepacked
+}
+
+export class OrtSession implements Disposable {
+  readonly handle: Pointer
+  readonly runtime: OrtRuntime
+  readonly #parts: SessionParts
+  #disposed = false
+
+  /** @throws AppError COMPUTE */
+  constructor(runtime: OrtRuntime, parts: SessionParts, settings: SessionSettings) {
+    this.runtime = runtime
+    // The library keeps pointers to the values, not copies.
+    this.#parts = parts
+    const options = runtime.make('CreateSessionOptions')
+    try {
+      configure(runtime, options, settings)
+      for (const [name, tensor] of parts.weights) {
+        runtime.run('AddInitializer', options, cstring(name), tensor.handle)
+      }
+      this.handle = runtime.make(
+        'CreateSessionFromArrayWithPrepackedWeightsContainer',
+        runtime.env,
+        parts.model,
+        parts.model.byteLength,
+        options,
+        parts.prepacked.handle
+      )
+    } finally {
+      runtime.release('ReleaseSessionOptions', options)
+    }
+  }
+
+  /** Runs what is bound. @throws AppError COMPUTE, also when `options` was terminated. */
+  run(binding: OrtBinding, options: Pointer | null = null): void {
+    this.runtime.run('RunWithBinding', this.handle, options, binding.handle)
+  }
+
+  /** How many weights it holds on to, for tests. */
+  get weightCount(): number {
+    return this.#parts.weights.size
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.runtime.release('ReleaseSession', this.handle)
+  }
+}
+
+/** Inputs and outputs of a session's runs, bound to tensors; one per state that a session serves. */
+export class OrtBinding implements Disposable {
+  readonly handle: Pointer
+  readonly #runtime: OrtRuntime
+  /** By slot, so that a tensor stays reachable exactly as long as it is bound. */
+  readonly #bound = new Map<string, OrtTensor>()
+
+  constructor(session: OrtSession) {
+    this.#runtime = session.runtime
+    this.handle = session.runtime.make('CreateIoBinding', session.handle)
+  }
+
+  input(name: string, tensor: OrtTensor): void {
+    this.#runtime.run('BindInput', this.handle, cstring(name), tensor.handle)
+    this.#bound.set(`in:${name}`, tensor)
+  }
+
+  output(name: string, tensor: OrtTensor): void {
+    this.#runtime.run('BindOutput', this.handle, cstring(name), tensor.handle)
+    this.#bound.set(`out:${name}`, tensor)
+  }
+
+  [Symbol.dispose](): void {
+    this.#runtime.release('ReleaseIoBinding', this.handle)
+    this.#bound.clear()
+  }
+}
+
+/** Options of one run, made by the thread that may want to stop it and lent to the one that runs. */
+export class OrtRunOptions implements Disposable {
+  readonly handle: Pointer
+  readonly #runtime: OrtRuntime
+
+  constructor(runtime: OrtRuntime) {
+    this.#runtime = runtime
+    this.handle = runtime.make('CreateRunOptions')
+  }
+
+  /** Stops the run that uses these options, from any thread; later runs with them fail at once. */
+  terminate(): void {
+    this.#runtime.run('RunOptionsSetTerminate', this.handle)
+  }
+
+  reset(): void {
+    this.#runtime.run('RunOptionsUnsetTerminate', this.handle)
+  }
+
+  [Symbol.dispose](): void {
+    this.#runtime.release('ReleaseRunOptions', this.handle)
+  }
+}
+
+function configure(runtime: OrtRuntime, options: Pointer, settings: SessionSettings): void {
+  runtime.run('SetSessionLogSeverityLevel', options, ORT_LOG_LEVEL.fatal)
+  runtime.run('SetIntraOpNumThreads', options, settings.threads)
+  runtime.run('SetInterOpNumThreads', options, 1)
+  runtime.run('SetSessionGraphOptimizationLevel', options, settings.optimisation ?? 1)
+  const config = {
+    'session.intra_op.spin_duration_us': String(settings.spinUs ?? 100),
+    ...settings.config
+  }
+  for (const [key, value] of Object.entries(config)) {
+    runtime.run('AddSessionConfigEntry', options, cstring(key), cstring(value))
+  }
+  if (settings.profilePrefix !== undefined) {
+    runtime.run('EnableProfiling', options, pathString(settings.profilePrefix))
+  }
+  settings.provider?.(options)
+}

@@ -1,0 +1,128 @@
+// The functions of onnxruntime's C API that are used: index in the table, argument types.
+// The table is append-only, so an index stays right in every later version.
+import type { FFITypeOrString } from 'bun:ffi'
+
+export interface OrtFunction {
+  readonly index: number
+  readonly args: readonly FFITypeOrString[]
+  /** Default 'ptr': an OrtStatus, null when all went well. */
+  readonly returns?: FFITypeOrString
+}
+
+const release = (index: number): OrtFunction => ({ index, args: ['ptr'], returns: 'void' })
+const call = (index: number, ...args: FFITypeOrString[]): OrtFunction => ({ index, args })
+
+export type OrtFunctionName =
+  | 'GetErrorCode'
+  | 'GetErrorMessage'
+  | 'CreateEnv'
+  | 'DisableTelemetryEvents'
+  | 'CreateSessionOptions'
+  | 'EnableProfiling'
+  | 'DisableMemPattern'
+  | 'DisableCpuMemArena'
+  | 'SetSessionLogSeverityLevel'
+  | 'SetSessionGraphOptimizationLevel'
+  | 'SetIntraOpNumThreads'
+  | 'SetInterOpNumThreads'
+  | 'CreateRunOptions'
+  | 'RunOptionsSetTerminate'
+  | 'RunOptionsUnsetTerminate'
+  | 'CreateTensorAsOrtValue'
+  | 'CreateTensorWithDataAsOrtValue'
+  | 'GetTensorMutableData'
+  | 'CreateMemoryInfo'
+  | 'CreateCpuMemoryInfo'
+  | 'GetAllocatorWithDefaultOptions'
+  | 'ReleaseEnv'
+  | 'ReleaseStatus'
+  | 'ReleaseMemoryInfo'
+  | 'ReleaseSession'
+  | 'ReleaseValue'
+  | 'ReleaseRunOptions'
+  | 'ReleaseSessionOptions'
+  | 'GetAvailableProviders'
+  | 'ReleaseAvailableProviders'
+  | 'AddSessionConfigEntry'
+  | 'CreateAllocator'
+  | 'ReleaseAllocator'
+  | 'RunWithBinding'
+  | 'CreateIoBinding'
+  | 'ReleaseIoBinding'
+  | 'BindInput'
+  | 'BindOutput'
+  | 'AddInitializer'
+  | 'CreatePrepackedWeightsContainer'
+  | 'ReleasePrepackedWeightsContainer'
+  | 'CreateSessionFromArrayWithPrepackedWeightsContainer'
+  | 'SynchronizeBoundInputs'
+  | 'SynchronizeBoundOutputs'
+  | 'SessionOptionsAppendExecutionProvider_CUDA_V2'
+  | 'CreateCUDAProviderOptions'
+  | 'UpdateCUDAProviderOptions'
+  | 'ReleaseCUDAProviderOptions'
+  | 'SessionOptionsAppendExecutionProvider'
+  | 'GetBuildInfoString'
+  | 'CopyTensors'
+
+export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
+  GetErrorCode: { index: 1, args: ['ptr'], returns: 'i32' },
+  GetErrorMessage: { index: 2, args: ['ptr'], returns: 'cstring' },
+  CreateEnv: call(3, 'i32', 'ptr', 'ptr'),
+  DisableTelemetryEvents: call(6, 'ptr'),
+  CreateSessionOptions: call(10, 'ptr'),
+  EnableProfiling: call(14, 'ptr', 'ptr'),
+  DisableMemPattern: call(17, 'ptr'),
+  DisableCpuMemArena: call(19, 'ptr'),
+  SetSessionLogSeverityLevel: call(22, 'ptr', 'i32'),
+  SetSessionGraphOptimizationLevel: call(23, 'ptr', 'i32'),
+  SetIntraOpNumThreads: call(24, 'ptr', 'i32'),
+  SetInterOpNumThreads: call(25, 'ptr', 'i32'),
+  CreateRunOptions: call(39, 'ptr'),
+  RunOptionsSetTerminate: call(46, 'ptr'),
+  RunOptionsUnsetTerminate: call(47, 'ptr'),
+  CreateTensorAsOrtValue: call(48, 'ptr', 'ptr', 'usize', 'i32', 'ptr'),
+  CreateTensorWithDataAsOrtValue: call(49, 'ptr', 'ptr', 'usize', 'ptr', 'usize', 'i32', 'ptr'),
+  GetTensorMutableData: call(51, 'ptr', 'ptr'),
+  CreateMemoryInfo: call(68, 'ptr', 'i32', 'i32', 'i32', 'ptr'),
+  CreateCpuMemoryInfo: call(69, 'i32', 'i32', 'ptr'),
+  GetAllocatorWithDefaultOptions: call(78, 'ptr'),
+  ReleaseEnv: release(92),
+  ReleaseStatus: release(93),
+  ReleaseMemoryInfo: release(94),
+  ReleaseSession: release(95),
+  ReleaseValue: release(96),
+  ReleaseRunOptions: release(97),
+  ReleaseSessionOptions: release(100),
+  GetAvailableProviders: call(125, 'ptr', 'ptr'),
+  ReleaseAvailableProviders: call(126, 'ptr', 'i32'),
+  AddSessionConfigEntry: call(130, 'ptr', 'ptr', 'ptr'),
+  CreateAllocator: call(131, 'ptr', 'ptr', 'ptr'),
+  ReleaseAllocator: release(132),
+  RunWithBinding: call(133, 'ptr', 'ptr', 'ptr'),
+  CreateIoBinding: call(134, 'ptr', 'ptr'),
+  ReleaseIoBinding: release(135),
+  BindInput: call(136, 'ptr', 'ptr', 'ptr'),
+  BindOutput: call(137, 'ptr', 'ptr', 'ptr'),
+  AddInitializer: call(150, 'ptr', 'ptr', 'ptr'),
+  CreatePrepackedWeightsContainer: call(166, 'ptr'),
+  ReleasePrepackedWeightsContainer: release(167),
+  CreateSessionFromArrayWithPrepackedWeightsContainer: call(
+    169,
+    'ptr',
+    'ptr',
+    'usize',
+    'ptr',
+    'ptr',
+    'ptr'
+  ),
+  SynchronizeBoundInputs: call(202, 'ptr'),
+  SynchronizeBoundOutputs: call(203, 'ptr'),
+  SessionOptionsAppendExecutionProvider_CUDA_V2: call(204, 'ptr', 'ptr'),
+  CreateCUDAProviderOptions: call(205, 'ptr'),
+  UpdateCUDAProviderOptions: call(206, 'ptr', 'ptr', 'ptr', 'usize'),
+  ReleaseCUDAProviderOptions: release(208),
+  SessionOptionsAppendExecutionProvider: call(216, 'ptr', 'ptr', 'ptr', 'ptr', 'usize'),
+  GetBuildInfoString: { index: 254, args: [], returns: 'cstring' },
+  CopyTensors: call(386, 'ptr', 'ptr', 'ptr', 'usize', 'ptr')
+}

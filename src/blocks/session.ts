@@ -1,0 +1,135 @@
+// One inference session in the engine: its cache, its bindings, and one chunk of a step at a time.
+// Knows one graph; the engine decides which session runs when.
+import type { Pointer } from 'bun:ffi'
+import { badInput, computeError, overLimit } from '../base/errors.ts'
+import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './graph/parts.ts'
+import { HIDDEN, RESULT } from './graph/span-graph.ts'
+import type { Backend } from './backend.ts'
+import { KvCache } from './kv-cache.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import { OrtBinding, type OrtSession } from './ort/session.ts'
+import { OrtTensor } from './ort/value.ts'
+import type { BlockRange, Span } from './span.ts'
+
+export class Session implements Disposable {
+  readonly span: Span
+  readonly #backend: Backend
+  readonly #graph: OrtSession
+  readonly #binding: OrtBinding
+  readonly #cache: KvCache
+  /** Scalars the graph reads: all tokens less one, all tokens, and the first new position. */
+  readonly #lengths: Int32Array
+  readonly #total: Int32Array
+  readonly #start: BigInt64Array
+  readonly #scalars: OrtTensor[] = []
+  #length = 0
+
+  constructor(backend: Backend, budget: MemoryBudget, span: Span, range: BlockRange) {
+    const { runtime } = backend
+    const { config } = span.plan
+    this.span = span
+    this.#backend = backend
+    this.#graph = span.graph(range)
+    this.#binding = new OrtBinding(this.#graph)
+    this.#lengths = new Int32Array(new ArrayBuffer(4))
+    this.#total = new Int32Array(new ArrayBuffer(4))
+    this.#start = new BigInt64Array(new ArrayBuffer(8))
+    this.#scalar(SEQUENCE_LENGTHS, OrtTensor.view(runtime, this.#lengths, 'i32', [1]))
+    this.#scalar(TOTAL_LENGTH, OrtTensor.view(runtime, this.#total, 'i32', [1]))
+    if (!ropeIsFused(config)) {
+      this.#scalar(ROPE_START, OrtTensor.view(runtime, this.#start, 'i64', [1]))
+    }
+    this.#cache = new KvCache({
+      runtime,
+      allocator: backend.allocator(this.#graph),
+      budget,
+      config,
+      first: range.first,
+      last: range.last
+    })
+  }
+
+  /** Tokens whose keys and values are held. */
+  get length(): number {
+    return this.#length
+  }
+
+  get cacheBytes(): number {
+    return this.#cache.sizeBytes
+  }
+
+  get capacity(): number {
+    return this.#cache.capacity
+  }
+
+  /** Checks a step and cuts the session to its start. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY */
+  begin(start: number, count: number, values: number): void {
+    const { contextLength, hiddenSize } = this.span.plan.config
+    if (!isCount(start) || start > this.#length) {
+      throw badInput(`A step cannot start at ${start}: the session has ${this.#length} tokens`)
+    }
+    if (!isCount(count) || count === 0 || values !== count * hiddenSize) {
+      throw badInput(
+        `A step of ${count} rows of ${hiddenSize} values cannot run: ${values} values were given`
+      )
+    }
+    if (start + count > contextLength) {
+      throw overLimit(
+        `A step to token ${start + count} cannot run: the model ends at ${contextLength}`,
+        { hint: 'Begin a new session' }
+      )
+    }
+    this.#length = start
+    this.#cache.ensure(start + count, start, this.#binding)
+  }
+
+  /**
+   * Runs `count` rows of `hidden` after the tokens held and writes as many of `result`.
+   * @throws AppError COMPUTE, with the length as it was before
+   */
+  run(hidden: Float32Array, result: Float32Array, options: Pointer | null): void {
+    const { hiddenSize } = this.span.plan.config
+    const { runtime } = this.#backend
+    const count = hidden.length / hiddenSize
+    const dims = [1, count, hiddenSize]
+    using input = OrtTensor.view(runtime, hidden, 'f32', dims)
+    using output = OrtTensor.view(runtime, result, 'f32', dims)
+    this.#binding.input(HIDDEN, input)
+    this.#binding.output(RESULT, output)
+    this.#total[0] = this.#length + count
+    this.#lengths[0] = this.#length + count - 1
+    this.#start[0] = BigInt(this.#length)
+    this.#graph.run(this.#binding, options)
+    if (!isFinite(result)) {
+      throw computeError('A step gave values that are no numbers', { retryable: false })
+    }
+    this.#length += count
+  }
+
+  /** Forgets all tokens from `length` on. */
+  cut(length: number): void {
+    this.#length = Math.min(this.#length, length)
+  }
+
+  #scalar(name: string, tensor: OrtTensor): void {
+    this.#scalars.push(tensor)
+    this.#binding.input(name, tensor)
+  }
+
+  [Symbol.dispose](): void {
+    this.#binding[Symbol.dispose]()
+    this.#cache[Symbol.dispose]()
+    for (const tensor of this.#scalars) tensor[Symbol.dispose]()
+  }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0
+}
+
+/** One sum finds every NaN and infinity: neither ever leaves a sum again. */
+function isFinite(values: Float32Array): boolean {
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += values[i]!
+  return Number.isFinite(sum)
+}
