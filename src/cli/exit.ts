@@ -1,5 +1,5 @@
 // Exit codes, and how an error is told on stderr.
-import { AppError, type ErrorCode } from '../base/errors.ts'
+import type { AppError, ErrorCode } from '../base/errors.ts'
 
 /** Documented in the README and in `petals --help`. */
 export const EXIT = {

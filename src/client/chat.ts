@@ -2,8 +2,7 @@
 // The whole conversation is rendered each turn; the generator sends only what is new of it.
 import { encodeChat } from '../model/chat-ids.ts'
 import type { ChatMessage } from '../model/chat-template.ts'
-import { Generator, type GeneratedToken, type GenerateOptions } from './generate.ts'
-import type { GenerationStats } from './generate.ts'
+import type { GeneratedToken, GenerateOptions, GenerationStats, Generator } from './generate.ts'
 import type { LocalModel } from './local-model.ts'
 
 export interface ChatOptions {

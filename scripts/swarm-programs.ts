@@ -1,0 +1,118 @@
+// A swarm of programs on loopback for benchmarks and chaos: bootstrap, servers, clients, each a process
+// of the executable with a home of its own. Knows no measurements.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Program, type Ending } from './processes.ts'
+
+const READY_MS = 180_000
+
+export interface Served {
+  readonly name: string
+  readonly blocks: string
+  readonly program: Program
+}
+
+export class ProgramSwarm implements AsyncDisposable {
+  readonly folder: string
+  address = ''
+  readonly #petals: readonly string[]
+  readonly #programs: Program[] = []
+
+  /** @param petals the executable with its first words, e.g. ['./petals'] or ['bun', 'src/cli/main.ts'] */
+  constructor(petals: readonly string[]) {
+    this.#petals = petals
+    this.folder = mkdtempSync(join(tmpdir(), 'petals-swarm-'))
+  }
+
+  async bootstrap(): Promise<void> {
+    const program = this.#start('bootstrap', ['bootstrap', '--port', '0'])
+    const [, address = ''] = await program.match('stdout', /^(\d+(?:\.\d+){3}:\d+)\s*$/m, READY_MS)
+    this.address = address
+  }
+
+  /** Starts a server and waits until it is ready. */
+  async join(
+    model: string,
+    blocks: string,
+    more: readonly string[] = [],
+    name = `server-${blocks.replace(':', '-')}`
+  ): Promise<Served> {
+    const program = this.#start(name, [
+      'join',
+      model,
+      '--bootstrap',
+      this.address,
+      '--blocks',
+      blocks,
+      ...more
+    ])
+    await program.match('stderr', /^ready\b/m, READY_MS)
+    return { name, blocks, program }
+  }
+
+  /** Starts a chat; the caller awaits its end. */
+  chat(model: string, args: readonly string[], input = '', name = 'client'): Program {
+    return this.#start(name, ['chat', model, '--bootstrap', this.address, ...args], input)
+  }
+
+  async ask(model: string, args: readonly string[], input = '', ms = 300_000): Promise<Ending> {
+    await using program = this.chat(model, args, input)
+    const ending = await program.end(ms)
+    if (ending.code !== 0) throw new Error(`chat ended with ${ending.code}: ${ending.stderr}`)
+    return ending
+  }
+
+  async stop(served: Served): Promise<void> {
+    await served.program[Symbol.asyncDispose]()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#programs.map((program) => program[Symbol.asyncDispose]()))
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  /** Downloads are shared with the user's cache, identities are not. */
+  #start(name: string, args: readonly string[], input = ''): Program {
+    const cache = process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '', '.cache')
+    const env = {
+      PATH: process.env['PATH'] ?? '',
+      HOME: process.env['HOME'] ?? '',
+      XDG_CACHE_HOME: cache,
+      XDG_DATA_HOME: join(this.folder, name)
+    }
+    const program = new Program([...this.#petals, ...args], { env, input })
+    this.#programs.push(program)
+    return program
+  }
+}
+
+export interface StatsLine {
+  readonly tokens: number
+  readonly tokensPerSecond: number
+  readonly promptTokens: number
+  readonly firstTokenMs: number
+  readonly rerouted: number
+}
+
+/** What `chat --stats` said. @throws Error when it did not */
+export function readStats(stderr: string): StatsLine {
+  const match =
+    /(\d+) tokens, ([\d.]+) tokens\/s; prompt (\d+) tokens.*?first token (\d+) ms;.*?(?:; (\d+) rerouted)?$/m.exec(
+      stderr
+    )
+  if (!match) throw new Error(`No line of --stats in: ${stderr}`)
+  const [, tokens, rate, prompt, first, rerouted] = match
+  return {
+    tokens: Number(tokens),
+    tokensPerSecond: Number(rate),
+    promptTokens: Number(prompt),
+    firstTokenMs: Number(first),
+    rerouted: Number(rerouted ?? 0)
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+}
