@@ -278,12 +278,15 @@ export const resultCodec: Codec<StepResult> = {
   }
 }
 
-/** Session and step number of a step or result that cannot be decoded as a whole, if they can be read. */
-export function readTarget(bytes: Uint8Array): { session: Uint8Array; step: number } | undefined {
+/** Session and number of a message that cannot be decoded as a whole; -1 where no number follows. */
+export function readTarget(
+  bytes: Uint8Array
+): { readonly session: Uint8Array; readonly step: number } | undefined {
   const state: State = { start: 0, end: bytes.byteLength, buffer: bytes }
   try {
     flags.decode(state)
-    return { session: sessionId.decode(state), step: anyNumber.decode(state) }
+    const session = sessionId.decode(state)
+    return { session, step: state.start < state.end ? anyNumber.decode(state) : -1 }
   } catch {
     return undefined
   }

@@ -3,8 +3,9 @@
 //
 // CARRIER  An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at
 // most 16 MiB). On it protomux, one channel with the protocol name 'petals' and no id. The channel's
-// handshake is Hello; the channel's message types are the numbers below. A frame holds one message:
-// a protomux batch is allowed up to LIMITS.batchBytes, and this side sends none.
+// handshake is Hello; the channel's message types are the numbers below. A frame holds one message;
+// protomux's batches are not used, and a frame over LIMITS.frameBytes, a batch or more than
+// LIMITS.controlFrames frames of protomux's own end the link.
 //
 // NOTATION  uint: compact-encoding's variable integer, at most 2^53 - 1. u8: one byte. f32: 4 bytes,
 // little-endian, finite, not negative. key: 32 bytes. id: 16 bytes. str(n): uint length, then at most
@@ -67,8 +68,10 @@
 //
 // FAULTS  A message of an unknown type is skipped. One that cannot be decoded, or says more than the
 // limits allow, or a kind or dtype not known here, is answered with an error (PROTOCOL, LIMIT,
-// UNSUPPORTED) for its session when its session can be read, and else ends the link, as does every
-// 16th such message. A code that is unknown here reads as UNKNOWN.
+// UNSUPPORTED) for its session when its session can be read, and else ends the link, as does the
+// 16th such message; an unreadable opened or result is instead taken for the failure of what it
+// answers. An error without a session is about the link, which then ends. A code that is unknown
+// here reads as UNKNOWN. A side that does not read is cut off when more than a bound waits for it.
 //
 // VERSIONS  A side says in Hello the highest version it speaks; both then speak the lower of the two.
 // Every build speaks MIN_VERSION to PROTOCOL_VERSION; a Hello below MIN_VERSION ends the link with
@@ -99,8 +102,8 @@ export const LIMITS = {
   tensorBytes: 8_388_608,
   /** A whole message: its tensor and 64 KiB for the rest; a secret-stream frame ends at 16 MiB. */
   frameBytes: 8_454_144,
-  /** A protomux batch: thousands of channel openings fit into a megabyte, each costs memory. */
-  batchBytes: 65_536,
+  /** protomux's own frames (channels opened, refused, closed): each opening costs memory for good. */
+  controlFrames: 64,
   /** Tokens of one step: beyond this, chunks flow better than they batch. */
   rows: 1024,
   /** Hidden sizes end at 16,384 today. */

@@ -1,0 +1,58 @@
+// What a link calls when something arrives, and what it is made with. Plain callbacks: they run per
+// frame. Bytes and tensors in messages are views into the frame: copy what is kept.
+import type { Clock } from '../base/clock.ts'
+import type { AppError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { PeerLink } from './link.ts'
+import type {
+  Announce,
+  CancelStep,
+  CloseSession,
+  Hello,
+  OpenSession,
+  ServerStatus,
+  SessionOpened,
+  Step,
+  StepResult,
+  WireError
+} from './types.ts'
+
+export interface LinkHandlers {
+  /** The other side's hello is here. */
+  onready?(link: PeerLink): void
+  onopen?(link: PeerLink, message: OpenSession): void
+  onopened?(link: PeerLink, message: SessionOpened): void
+  /** While the promise is open the step's bytes count against maxPendingBytes. */
+  onstep?(link: PeerLink, message: Step): void | Promise<void>
+  onresult?(link: PeerLink, message: StepResult): void
+  /** Also called for an unreadable opened or result: it is the failure of what it answers. */
+  onerror?(link: PeerLink, message: WireError): void
+  oncancel?(link: PeerLink, message: CancelStep): void
+  onclosesession?(link: PeerLink, message: CloseSession): void
+  /** link.servers is up to date already. */
+  onannounce?(link: PeerLink, message: Announce): void
+  /** Once, whatever the reason; CLOSED when this end asked for it. */
+  onclosed?(link: PeerLink, error: AppError): void
+  /** For pongs and for errors of the link's own. */
+  status?(): ServerStatus
+}
+
+export interface LinkOptions {
+  /** What this end says of itself. */
+  hello: Hello
+  handlers: LinkHandlers
+  clock?: Clock
+  log?: Log
+  /** Time for the other side's hello, ms. Default 10000. */
+  helloMs?: number
+  /** Bytes that may wait for a peer that does not read; above, the link ends. Default 32 MiB. */
+  maxQueuedBytes?: number
+  /** Senders return false above so many waiting bytes. Default 1 MiB. */
+  softQueuedBytes?: number
+  /** Waiting bytes that do not move for so long end the link, ms. Default 20000. */
+  stallMs?: number
+  /** Bytes of unanswered steps above which reading pauses. Default 16 MiB. */
+  maxPendingBytes?: number
+  /** Silence that ends the link, ms; keep-alives go every 5000. Default 20000. */
+  silenceMs?: number
+}

@@ -1,0 +1,88 @@
+// What a link needs of an encrypted stream (hyperdht's secret-stream is one), and the guard that
+// looks at raw frames before protomux does. Knows no messages.
+import { overLimit, protocolError, type AppError } from '../base/errors.ts'
+import { bytesIn, type Codec, type State } from './fields.ts'
+import { LIMITS } from './protocol.ts'
+
+export interface LinkStream {
+  readonly publicKey: Uint8Array
+  readonly remotePublicKey: Uint8Array
+  readonly handshakeHash: Uint8Array | null
+  readonly isInitiator: boolean
+  readonly destroyed: boolean
+  readonly keepAlive: number
+  /** Bytes handed on to the transport. */
+  readonly rawBytesWritten: number
+  setKeepAlive(ms: number): void
+  /** Destroys the stream when nothing is heard for so long; 0: never. */
+  setTimeout(ms: number): void
+  pause(): unknown
+  resume(): unknown
+  end(): unknown
+  destroy(error?: Error): unknown
+  on(event: 'close' | 'drain', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  on(event: 'data', listener: (frame: Uint8Array) => void): unknown
+  off(event: 'data', listener: (frame: Uint8Array) => void): unknown
+  listeners(event: 'data'): ((frame: Uint8Array) => void)[]
+}
+
+/** Bytes that the stream adds to a frame: length, header and authentication. */
+export const FRAME_OVERHEAD = 20
+
+const CONTROL = 0
+const CONTROL_BATCH = 0
+
+/**
+ * Puts a check before every listener of frames that is there now (protomux's): what is against the
+ * rules of the carrier goes to `onfault` and no further.
+ */
+export function guardFrames(stream: LinkStream, onfault: (error: AppError) => void): void {
+  const inner = stream.listeners('data')
+  for (const listener of inner) stream.off('data', listener)
+  let controls = 0
+  let broken = false
+  const fail = (error: AppError): void => {
+    broken = true
+    onfault(error)
+  }
+  stream.on('data', (frame) => {
+    if (broken) return
+    if (frame.byteLength > LIMITS.frameBytes) {
+      return fail(overLimit(`The peer sent a frame of ${frame.byteLength} bytes`))
+    }
+    if (frame[0] === CONTROL) {
+      if (frame[1] === CONTROL_BATCH) return fail(protocolError('The peer sent a batch'))
+      if (++controls > LIMITS.controlFrames) {
+        return fail(overLimit(`The peer sent more than ${LIMITS.controlFrames} control frames`))
+      }
+    }
+    for (const listener of inner) listener(frame)
+  })
+}
+
+/**
+ * A codec as protomux takes it: encodes in place, hands received bytes on undecoded, because protomux
+ * would end the whole connection over one message that cannot be decoded.
+ */
+export function rawCodec<T>(
+  codec: Codec<T>,
+  onsize: (bytes: number) => void = () => {}
+): {
+  preencode(state: State, value: T): void
+  encode(state: State, value: T): void
+  decode(state: State): Uint8Array
+} {
+  return {
+    preencode(state, value) {
+      codec.preencode(state, value)
+      onsize(state.end)
+    },
+    encode: (state, value) => codec.encode(state, value),
+    decode(state) {
+      const bytes = bytesIn(state).subarray(state.start, state.end)
+      state.start = state.end
+      return bytes
+    }
+  }
+}

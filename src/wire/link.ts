@@ -1,0 +1,392 @@
+// One encrypted connection to a peer as a protocol link: hello, typed messages both ways, pings,
+// back-pressure both ways. The rules are at the head of protocol.ts. Knows no DHT and no sessions.
+// swarm/node.ts makes it around a stream; the server and client rooms send through it and get what
+// arrives through LinkHandlers.
+//
+// in:   stream -> guard -> protomux -> #receive -> codec -> handlers
+// out:  open(), step(), ... -> #send -> protomux (encodes into the stream's own buffer) -> stream
+import Protomux, { type Channel, type Message } from 'protomux'
+import { toHex } from '../base/bytes.ts'
+import { systemClock, type Clock } from '../base/clock.ts'
+import {
+  AppError,
+  closed,
+  disconnected,
+  protocolError,
+  timedOut,
+  toAppError
+} from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { helloCodec } from './codec-info.ts'
+import { readTarget } from './codec-step.ts'
+import { decodeMessage } from './codecs.ts'
+import type { Codec } from './fields.ts'
+import type { LinkHandlers, LinkOptions } from './handlers.ts'
+import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
+import { CODECS, isAboutSession, type Messages } from './messages.ts'
+import { Pings } from './pings.ts'
+import { LIMITS, PROTOCOL_NAME, type MessageType } from './protocol.ts'
+import { ReadGate } from './read-gate.ts'
+import { SendQueue } from './send-queue.ts'
+import type {
+  Announce,
+  CancelStep,
+  CloseSession,
+  Hello,
+  OpenSession,
+  ServerInfo,
+  ServerStatus,
+  SessionOpened,
+  Step,
+  StepResult,
+  WireError
+} from './types.ts'
+
+const MIB = 1024 * 1024
+const KEEP_ALIVE_MS = 5000
+/** Time for what is queued, and for the other side's end, when a link closes. */
+const GOODBYE_MS = 1000
+const NO_SESSION = new Uint8Array(0)
+const IDLE: ServerStatus = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+
+type Senders = { readonly [K in MessageType]: Message<Messages[K]> }
+type Receivers = { readonly [K in MessageType]: (message: Messages[K], size: number) => void }
+
+export class PeerLink {
+  /** Hex of the other end's public key. */
+  readonly peer: string
+  readonly key: Uint8Array
+  /** Whether this end made the connection. */
+  readonly initiator: boolean
+  /** The other side's hello, once it is here. */
+  remote: Hello | undefined
+  /** The other side's spans, kept current by its announcements. */
+  servers: readonly ServerInfo[] = []
+  closed = false
+  /** Whether any message about a session went either way. */
+  used = false
+  readonly #stream: LinkStream
+  readonly #handlers: LinkHandlers
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #softQueuedBytes: number
+  readonly #channel: Channel | null
+  readonly #senders: Senders
+  readonly #receivers: Receivers
+  readonly #queue: SendQueue
+  readonly #gate: ReadGate
+  readonly #pings: Pings
+  readonly #ready: PromiseWithResolvers<void> = Promise.withResolvers()
+  readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers()
+  readonly #stopHello: () => void
+  #faults = 0
+  #reason: AppError | undefined
+  #frameBytes = 0
+
+  constructor(stream: LinkStream, options: LinkOptions) {
+    const { helloMs = 10_000, silenceMs = 20_000 } = options
+    this.#stream = stream
+    this.#handlers = options.handlers
+    this.#clock = options.clock ?? systemClock
+    this.#log = options.log ?? silentLog
+    this.#softQueuedBytes = options.softQueuedBytes ?? MIB
+    this.#pings = new Pings(this.#clock)
+    this.#gate = new ReadGate(options.maxPendingBytes ?? 16 * MIB, (paused) => {
+      if (this.closed) return
+      // A stream that is not read hears nothing: that silence is ours.
+      stream.setTimeout(paused ? 0 : silenceMs)
+      if (paused) stream.pause()
+      else stream.resume()
+    })
+    this.key = stream.remotePublicKey
+    this.peer = toHex(this.key)
+    this.initiator = stream.isInitiator
+    this.#queue = new SendQueue({
+      clock: this.#clock,
+      maxBytes: options.maxQueuedBytes ?? 32 * MIB,
+      stallMs: options.stallMs ?? 20_000,
+      written: () => stream.rawBytesWritten,
+      onfull: (error) => this.destroy(error)
+    })
+    // A failure before hello also reaches onclosed; nobody need wait here.
+    this.#ready.promise.catch(() => {})
+    this.#stopHello = this.#clock.after(
+      helloMs,
+      () => this.destroy(timedOut(`The peer did not say hello: ${helloMs} ms have passed`)),
+      true
+    )
+    const mux = Protomux.from(stream)
+    guardFrames(stream, (error) => this.destroy(error))
+    this.#channel = mux.createChannel({
+      protocol: PROTOCOL_NAME,
+      handshake: rawCodec(helloCodec),
+      onopen: (bytes) => this.#onhello(bytes),
+      onclose: () => this.#onended()
+    })
+    this.#senders = this.#makeSenders()
+    this.#receivers = this.#makeReceivers()
+    stream.on('error', (error) => {
+      this.#reason ??= disconnected(`The connection broke: ${error.message}`, { cause: error })
+    })
+    stream.on('close', () => {
+      this.#finish(this.#reason ?? disconnected('The peer went away'))
+      this.#gone.resolve()
+    })
+    stream.on('drain', () => this.#queue.clear())
+    if (stream.keepAlive === 0) stream.setKeepAlive(KEEP_ALIVE_MS)
+    stream.setTimeout(silenceMs)
+    if (this.#channel) this.#channel.open(options.hello)
+    else this.destroy(disconnected('The link cannot be made: the connection is closed'))
+  }
+
+  /** The Noise handshake's hash, for proofs bound to this very connection. */
+  get handshakeHash(): Uint8Array | null {
+    return this.#stream.handshakeHash
+  }
+
+  /** Bytes that wait for the transport. */
+  get queuedBytes(): number {
+    return this.#queue.bytes
+  }
+
+  /** Resolves when the other side's hello is here. @throws AppError: why it never came */
+  ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  /** Ends the link when what is queued has gone out, at most a second later. */
+  async close(): Promise<void> {
+    this.destroy()
+    await this.#gone.promise
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Takes nothing more in, tells the peer of an error that is no mere goodbye, and closes. */
+  destroy(error: AppError = closed('The link was closed')): void {
+    if (this.closed) return
+    if (error.code !== 'CLOSED' && error.code !== 'DISCONNECTED' && !this.#stream.destroyed) {
+      this.#senders.error.send(this.#errorOf(NO_SESSION, -1, error))
+    }
+    this.#finish(error)
+    if (this.#stream.destroyed) return this.#gone.resolve()
+    this.#channel?.close()
+    this.#stream.end()
+    // A paused stream never sees the other side's end.
+    this.#stream.resume()
+    const stop = this.#clock.after(GOODBYE_MS, () => this.#stream.destroy(), true)
+    this.#stream.on('close', stop)
+  }
+
+  // Senders return true while little waits for the transport, false when the caller should await
+  // drained(), also on a closed link. @throws AppError LIMIT for what no receiver would take.
+
+  open(message: OpenSession): boolean {
+    return this.#send('open', message)
+  }
+
+  opened(message: SessionOpened): boolean {
+    return this.#send('opened', message)
+  }
+
+  step(message: Step): boolean {
+    return this.#send('step', message)
+  }
+
+  result(message: StepResult): boolean {
+    return this.#send('result', message)
+  }
+
+  error(message: WireError): boolean {
+    return this.#send('error', message)
+  }
+
+  cancel(message: CancelStep): boolean {
+    return this.#send('cancel', message)
+  }
+
+  closeSession(message: CloseSession): boolean {
+    return this.#send('close', message)
+  }
+
+  announce(message: Announce): boolean {
+    return this.#send('announce', message)
+  }
+
+  /** Resolves when the transport has room again. @throws AppError when the link ends first */
+  drained(): Promise<void> {
+    return this.closed ? Promise.reject(this.#end()) : this.#queue.drained()
+  }
+
+  /** Round trip in ms. @throws AppError TIMEOUT, or why the link ended */
+  async ping(timeoutMs: number): Promise<number> {
+    if (this.closed) throw this.#end()
+    return this.#pings.measure((nonce) => this.#send('ping', { nonce }), timeoutMs)
+  }
+
+  /** In the order of MESSAGE_TYPES: protomux numbers messages as they are added. */
+  #makeSenders(): Senders {
+    return {
+      open: this.#add('open'),
+      opened: this.#add('opened'),
+      step: this.#add('step'),
+      result: this.#add('result'),
+      error: this.#add('error'),
+      cancel: this.#add('cancel'),
+      close: this.#add('close'),
+      ping: this.#add('ping'),
+      pong: this.#add('pong'),
+      announce: this.#add('announce')
+    }
+  }
+
+  #add<K extends MessageType>(type: K): Message<Messages[K]> {
+    const codec: Codec<Messages[K]> = CODECS[type]
+    if (!this.#channel) return { send: () => false }
+    return this.#channel.addMessage({
+      encoding: rawCodec(codec, (size) => (this.#frameBytes = size)),
+      // Else protomux would hold replies back until a handler's promise settles.
+      autoBatch: false,
+      onmessage: (bytes) => this.#receive(type, bytes)
+    })
+  }
+
+  #makeReceivers(): Receivers {
+    const handlers = this.#handlers
+    return {
+      open: (message) => handlers.onopen?.(this, message),
+      opened: (message) => handlers.onopened?.(this, message),
+      step: (message, size) => this.#onstep(message, size),
+      result: (message) => handlers.onresult?.(this, message),
+      error: (message) => this.#onerror(message),
+      cancel: (message) => handlers.oncancel?.(this, message),
+      close: (message) => handlers.onclosesession?.(this, message),
+      ping: ({ nonce }) => this.#send('pong', { nonce, status: this.#status() }),
+      pong: ({ nonce }) => this.#pings.pong(nonce),
+      announce: (message) => {
+        this.servers = message.servers
+        handlers.onannounce?.(this, message)
+      }
+    }
+  }
+
+  #send<K extends MessageType>(type: K, message: Messages[K]): boolean {
+    if (this.closed) return false
+    this.used ||= isAboutSession(type)
+    if (this.#senders[type].send(message)) {
+      this.#queue.clear()
+      return true
+    }
+    this.#queue.add(this.#frameBytes + FRAME_OVERHEAD)
+    return !this.closed && this.#queue.bytes <= this.#softQueuedBytes
+  }
+
+  #onhello(bytes: Uint8Array): void {
+    if (this.closed) return
+    try {
+      const hello = decodeMessage(helloCodec, bytes)
+      this.#checkOwn(hello.servers)
+      this.remote = hello
+      this.servers = hello.servers
+    } catch (error) {
+      return this.destroy(toAppError(error))
+    }
+    this.#stopHello()
+    this.#ready.resolve()
+    this.#guard('hello', () => this.#handlers.onready?.(this))
+  }
+
+  /** The other side closed the channel, or the stream went and took it along. */
+  #onended(): void {
+    if (this.closed) return
+    this.destroy(this.#reason ?? disconnected('The peer said goodbye'))
+  }
+
+  #finish(error: AppError): void {
+    if (this.closed) return
+    this.closed = true
+    this.#reason = error
+    this.#stopHello()
+    this.#ready.reject(error)
+    this.#queue.end(error)
+    this.#pings.end(error)
+    this.#guard('end', () => this.#handlers.onclosed?.(this, error))
+  }
+
+  #end(): AppError {
+    return this.#reason ?? closed('The link was closed')
+  }
+
+  #receive<K extends MessageType>(type: K, bytes: Uint8Array): void {
+    if (this.closed) return
+    this.used ||= isAboutSession(type)
+    let message: Messages[K]
+    try {
+      message = decodeMessage(CODECS[type] as Codec<Messages[K]>, bytes)
+      if ('servers' in message) this.#checkOwn(message.servers)
+    } catch (error) {
+      return this.#fault(type, bytes, toAppError(error))
+    }
+    this.#guard(type, () => this.#receivers[type](message, bytes.byteLength))
+  }
+
+  /** A handler's mistake must not reach protomux, which would end the connection for it. */
+  #guard(what: string, call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      this.#log.error(`the '${what}' of ${this.peer} was not handled: ${toAppError(error).message}`)
+    }
+  }
+
+  #onstep(step: Step, size: number): void {
+    const done = this.#handlers.onstep?.(this, step)
+    if (!done) return
+    const leave = this.#gate.enter(size)
+    done
+      .catch((error: unknown) => {
+        this.error(this.#errorOf(step.session, step.step, toAppError(error)))
+      })
+      .finally(leave)
+  }
+
+  #onerror(message: WireError): void {
+    this.#handlers.onerror?.(this, message)
+    if (message.session.byteLength > 0 || this.closed) return
+    const code = message.code === 'UNKNOWN' ? 'DISCONNECTED' : message.code
+    const { retryable, retryAfterMs } = message
+    const text = `The peer ended the link: ${message.message}`
+    this.#reason ??= new AppError(code, text, { retryable, retryAfterMs })
+  }
+
+  /** A message that could not be read. */
+  #fault(type: MessageType, bytes: Uint8Array, error: AppError): void {
+    this.#faults++
+    const target = isAboutSession(type) && type !== 'error' ? readTarget(bytes) : undefined
+    if (!target || this.#faults >= LIMITS.faults) return this.destroy(error)
+    const step = type === 'step' || type === 'result' ? target.step : -1
+    const failure = this.#errorOf(target.session, step, error)
+    if (type === 'result' || type === 'opened') this.#handlers.onerror?.(this, failure)
+    else this.error(failure)
+  }
+
+  /** A peer speaks for itself alone. @throws AppError PROTOCOL */
+  #checkOwn(servers: readonly ServerInfo[]): void {
+    for (const info of servers) {
+      if (Buffer.compare(info.peer, this.key) !== 0) {
+        throw protocolError('The peer presents a server that it is not')
+      }
+    }
+  }
+
+  #status(): ServerStatus {
+    return this.#handlers.status?.() ?? IDLE
+  }
+
+  #errorOf(session: Uint8Array, step: number, error: AppError): WireError {
+    const { code, message, retryable, retryAfterMs = 0 } = error
+    return { session, step, code, message, retryable, retryAfterMs, status: this.#status() }
+  }
+}

@@ -1,0 +1,56 @@
+// Every message of the channel by its name: type, codec and whether it is about a session.
+import { announceCodec } from './codec-info.ts'
+import { resultCodec, stepCodec } from './codec-step.ts'
+import {
+  cancelCodec,
+  closeCodec,
+  errorCodec,
+  openCodec,
+  openedCodec,
+  pingCodec,
+  pongCodec
+} from './codecs.ts'
+import type { Codec } from './fields.ts'
+import type { MessageType } from './protocol.ts'
+import type {
+  Announce,
+  CancelStep,
+  CloseSession,
+  OpenSession,
+  Ping,
+  Pong,
+  SessionOpened,
+  Step,
+  StepResult,
+  WireError
+} from './types.ts'
+
+export interface Messages {
+  open: OpenSession
+  opened: SessionOpened
+  step: Step
+  result: StepResult
+  error: WireError
+  cancel: CancelStep
+  close: CloseSession
+  ping: Ping
+  pong: Pong
+  announce: Announce
+}
+
+export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
+  open: openCodec,
+  opened: openedCodec,
+  step: stepCodec,
+  result: resultCodec,
+  error: errorCodec,
+  cancel: cancelCodec,
+  close: closeCodec,
+  ping: pingCodec,
+  pong: pongCodec,
+  announce: announceCodec
+}
+
+export function isAboutSession(type: MessageType): boolean {
+  return type !== 'ping' && type !== 'pong' && type !== 'announce'
+}
