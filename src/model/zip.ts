@@ -4,7 +4,7 @@ import { createWriteStream } from 'node:fs'
 import { PassThrough, Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createInflateRaw } from 'node:zlib'
-import { corrupt, notFound, unsupported } from '../base/errors.ts'
+import { AppError, corrupt, notFound, toAppError, unsupported } from '../base/errors.ts'
 import { type MappedFile, openMappedFile } from './mapped-file.ts'
 
 const END_SIGNATURE = 0x06054b50
@@ -28,7 +28,7 @@ interface Member {
 
 /**
  * Unpacks `member` to `destination`, which is overwritten.
- * @throws AppError CORRUPT, NOT_FOUND, UNSUPPORTED; AbortError when the signal fires
+ * @throws AppError CORRUPT, NOT_FOUND, UNSUPPORTED; an AbortError when the signal fires
  */
 export async function extractMember(
   archive: string,
@@ -51,6 +51,9 @@ export async function extractMember(
       createWriteStream(destination),
       signal ? { signal } : {}
     )
+  } catch (error) {
+    if (error instanceof AppError || signal?.aborted) throw error
+    throw corrupt(`'${member}' cannot be unpacked: ${toAppError(error).message}`, { cause: error })
   } finally {
     file.close()
   }
