@@ -1,7 +1,6 @@
 // Token ids to rows of the embedding matrix, dequantised one by one from the mapped file.
 import { badInput } from '../base/errors.ts'
 import { dequantise } from './dequantise.ts'
-import { rowBytes } from './tensor-types.ts'
 import type { Model } from './types.ts'
 
 /**
@@ -17,11 +16,9 @@ export function embedTokens(model: Model, ids: readonly number[]): Float32Array 
   }
   const name = 'model.embed_tokens.weight'
   const { type } = model.tensors.info(name)
-  const bytes = model.tensors.read(name)
-  const size = rowBytes(type, hiddenSize)
   const out = new Float32Array(ids.length * hiddenSize)
   for (const [row, id] of ids.entries()) {
-    dequantise(type, bytes.subarray(id * size, (id + 1) * size), out, row * hiddenSize)
+    dequantise(type, model.tensors.readRows(name, id, 1), out, row * hiddenSize)
   }
   return out
 }

@@ -15,6 +15,8 @@ export interface MappedFile {
 
 /** One typed array can span 4 GiB in this engine; files over half of it are mapped by the piece. */
 const MAX_VIEW_BYTES = 2 ** 31
+/** Less than this is read and not mapped: a process has 65,530 mappings, a prompt may have many rows. */
+const MIN_MAPPING_BYTES = 2 ** 20
 
 /** Opens `path` for reading. @throws AppError NOT_FOUND, UNAVAILABLE */
 export function openMappedFile(path: string): MappedFile {
@@ -38,7 +40,8 @@ export function openMappedFile(path: string): MappedFile {
       }
       if (length === 0) return new Uint8Array(0)
       if (whole) return whole.subarray(offset, offset + length)
-      const piece = mapping ? mapOrUndefined(path, offset, length) : undefined
+      const isWorthIt = mapping && length >= MIN_MAPPING_BYTES
+      const piece = isWorthIt ? mapOrUndefined(path, offset, length) : undefined
       return piece ?? readPiece(path, offset, length)
     },
     close() {

@@ -31,15 +31,28 @@ export function createTensorStore(
     if (!entry) throw notFound(`The model has no tensor '${name}'`)
     return entry
   }
+  const read = (name: string): Uint8Array => {
+    const { info, file, offset, interleavedHeads } = find(name)
+    const bytes = file.bytes(offset, info.sizeBytes)
+    if (interleavedHeads === 0) return bytes
+    return halfSplitRows(bytes, info.shape[0] ?? 0, interleavedHeads)
+  }
   return {
     list: () => infos,
     info: (name) => find(name).info,
     has: (name) => byName.has(name),
-    read(name) {
+    read,
+    readRows(name, first, count) {
       const { info, file, offset, interleavedHeads } = find(name)
-      const bytes = file.bytes(offset, info.sizeBytes)
-      if (interleavedHeads === 0) return bytes
-      return halfSplitRows(bytes, info.shape[0] ?? 0, interleavedHeads)
+      const rows = info.shape[0] ?? 0
+      if (!(first >= 0 && count >= 0 && first + count <= rows)) {
+        throw new RangeError(
+          `Rows ${first} to ${first + count} are not within the ${rows} of '${name}'`
+        )
+      }
+      const size = info.sizeBytes / rows
+      if (interleavedHeads > 0) return read(name).subarray(first * size, (first + count) * size)
+      return file.bytes(offset + first * size, count * size)
     },
     close() {
       for (const file of files) file.close()

@@ -50,6 +50,11 @@ export interface TensorStore {
    * @throws AppError NOT_FOUND or CORRUPT
    */
   read(name: string): Uint8Array
+  /**
+   * Rows [first, first + count) of `read(name)`, without touching the others: an embedding is one row,
+   * and where files cannot be mapped the matrix must not be read for each token.
+   */
+  readRows(name: string, first: number, count: number): Uint8Array
   close(): void
 }
 

@@ -1,6 +1,6 @@
 // The same weights out of every container, in every thread.
 import { expect, test } from 'bun:test'
-import { writeFileSync } from 'node:fs'
+import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { dequantise } from '../../src/model/dequantise.ts'
@@ -159,6 +159,36 @@ test('embedTokens() gives the rows of the ids and refuses ids that are not there
   )
   for (const id of [512, -1, 1.5, NaN]) {
     expect(() => embedTokens(model, [id])).toThrow(expect.objectContaining({ code: 'BAD_INPUT' }))
+  }
+})
+
+test('a file of over 4 GiB, which no one view can hold, is read by the piece', async () => {
+  await using folder = await tempFolder()
+  const checkpoint = await openModel(storiesLocation)
+  const spec = storiesGguf(checkpoint)
+  const far = 5 * 2 ** 30
+  const [first, ...rest] = spec.tensors
+  const bytes = writeGguf({ ...spec, tensors: [...rest, { ...first!, offset: far }] })
+  const header =
+    bytes.byteLength - spec.tensors.reduce((sum, { bytes: each }) => sum + each.byteLength, 0)
+  const path = join(folder.path, 'large.gguf')
+  const file = openSync(path, 'w') // sparse: the gap takes no room on the disk
+  writeSync(file, bytes, 0, bytes.byteLength - first!.bytes.byteLength, 0)
+  writeSync(file, first!.bytes, 0, first!.bytes.byteLength, header + far)
+  closeSync(file)
+  const large = await openModel({ kind: 'gguf', paths: [path] })
+  expect(toHex(large.contentId)).toBe(toHex(checkpoint.contentId))
+  expect(embedTokens(large, [0, 511, 403])).toEqual(embedTokens(checkpoint, [0, 511, 403]))
+})
+
+test('readRows() gives rows of read(), reordered ones too', async () => {
+  const { tensors } = await openModel(await smollm2Location())
+  for (const name of ['model.embed_tokens.weight', 'model.layers.3.self_attn.q_proj.weight']) {
+    const { shape, sizeBytes } = tensors.info(name)
+    const size = sizeBytes / shape[0]!
+    const rows = tensors.read(name).subarray(100 * size, 103 * size)
+    expect(toHex(tensors.readRows(name, 100, 3))).toBe(toHex(rows))
+    expect(() => tensors.readRows(name, shape[0]! - 1, 2)).toThrow(RangeError)
   }
 })
 
