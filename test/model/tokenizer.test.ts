@@ -5,6 +5,7 @@ import { openModel } from '../../src/model/open-model.ts'
 import { createTokenizer, type Tokenizer } from '../../src/model/tokenizer.ts'
 import type { TokenizerSpec } from '../../src/model/types.ts'
 import reference from '../fixtures/smollm2.json'
+import { encodeReference, readPieces } from '../support/sentencepiece-reference.ts'
 import { smollm2Location } from '../support/smollm2.ts'
 import { storiesLocation } from '../support/stories.ts'
 
@@ -58,6 +59,23 @@ test('a byte token is made by its byte and never by its name', async () => {
   const tokenizer = await stories()
   expect(tokenizer.encode('a\u0000')).toContain(3)
   expect(tokenizer.encode('a<0x00>')).not.toContain(3)
+})
+
+test('4,000 texts encode as llama2.c encodes them', async () => {
+  const tokenizer = await stories()
+  const pieces = readPieces(storiesLocation.paths[1]!)
+  const known = [...pieces.scores.keys()]
+  const random = seededRandom(99)
+  const strange = ['é', '你', '\n', 'aaa', 'ee', ' ', '  ', 'Z', '9']
+  const pick = (list: readonly string[]): string => list[random.below(list.length)]!
+  for (let round = 0; round < 4000; round++) {
+    const length = random.below(20)
+    const text = Array.from({ length }, () =>
+      random.below(6) === 0 ? pick(strange) : pick(known)
+    ).join('')
+    const ids = encodeReference(pieces, text)
+    expect({ round, text, ids: tokenizer.encode(text) }).toEqual({ round, text, ids })
+  }
 })
 
 test('text and back is the same text where the vocabulary has all bytes', async () => {
