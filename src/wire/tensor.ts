@@ -8,6 +8,9 @@ import type { WireDtype, WireTensor } from './types.ts'
 /** Values of an int8 row that share a scale. */
 export const BLOCK = 64
 
+/** 128 times this is still finite: a peer may send -128. */
+const MAX_SCALE = 2.6e36
+
 const F32_EXPONENT = 0x7f800000
 const F16_EXPONENT = 0x7c00
 const BF16_EXPONENT = 0x7f80
@@ -141,6 +144,7 @@ function toInt8(values: Float32Array, columns: number): Uint8Array {
         else if (-value > most) most = -value
       }
       if (zero !== 0) throw unfit()
+      if (most > 127 * MAX_SCALE) throw unfit('int8')
       // Below the least normal float a scale is too coarse: what is so small counts as zero.
       const scale = most < 2e-36 ? 0 : Math.fround(most / 127)
       view.setFloat32(scaleAt, scale, true)
@@ -207,16 +211,13 @@ function fromInt8(data: Uint8Array, rows: number, columns: number): Float32Array
     for (let begin = row * columns; begin < (row + 1) * columns; begin += BLOCK) {
       const end = Math.min(begin + BLOCK, (row + 1) * columns)
       const scale = view.getFloat32(scaleAt, true)
-      // 128 times the scale must be finite as well: a peer may send -128.
-      if (!(scale >= 0 && scale * 128 <= MAX_F32)) throw notFinite()
+      if (!(scale >= 0 && scale <= MAX_SCALE)) throw notFinite()
       scaleAt += 4
       for (let i = begin; i < end; i++) values[i] = scale * levels[at++]!
     }
   }
   return values
 }
-
-const MAX_F32 = 3.4028234663852886e38
 
 /** A frame's values begin anywhere; where they do not begin at an even byte they are copied. */
 function alignedHalves(data: Uint8Array): Uint16Array {

@@ -1,0 +1,72 @@
+// The bytes of one message of each kind, written down. A change here is a change of the protocol:
+// it needs a new version unless it only adds an optional field.
+import { describe, expect, test } from 'bun:test'
+import { toHex } from '../../src/base/bytes.ts'
+import { decodeMessage, encodeMessage } from '../../src/wire/codecs.ts'
+import { samples } from './samples.ts'
+
+/** By name of the sample, hex in pieces of 32 bytes. */
+const PINNED: Readonly<Record<string, readonly string[]>> = {
+  hello: [
+    '010118706574616c732f302e312e3020286c696e757820783634290400010203',
+    '01a601aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    'aaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bbbbbb0b73746f726965733236304b1efd40020a140471385f30002000440000',
+    '0000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b01',
+    '000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
+    'cccccc00002040000403090807'
+  ],
+  info: [
+    '01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    'aabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bb0b73746f726965733236304b1efd40020a140471385f300020004400000000',
+    'fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b010000',
+    '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
+    'cc0000204000'
+  ],
+  open: [
+    '0051515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a14fd0008'
+  ],
+  opened: ['00515151515151515151515151515151510003fd2c010000c03f0000803e'],
+  step: [
+    '1f515151515151515151515151515151510500fd2c0102fdb80b0100aaaaaaaa',
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa141e0102',
+    '030c0100020003000400050006000a030102060000003f07f905046c6f726100',
+    '010100'
+  ],
+  result: [
+    '015151515151515151515151515151515105fd2c01021e0100aaaaaaaaaaaaaa',
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0003fd2c010000',
+    'c03f0000803e0102030c010002000300040005000600050401020304'
+  ],
+  error: [
+    '011051515151515151515151515151515151000442555359075370c3a4746572',
+    'fdf4010003fd2c010000c03f0000803e00'
+  ],
+  cancel: ['005151515151515151515151515151515106'],
+  close: ['0051515151515151515151515151515151'],
+  ping: ['004d'],
+  pong: ['004d0003fd2c010000c03f0000803e'],
+  announce: [
+    '0001a601aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    'aaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bbbbbbbb0b73746f726965733236304b1efd40020a140471385f300020004400',
+    '000000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b',
+    '01000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
+    'cccccccc0000204000'
+  ]
+}
+
+describe('the wire', () => {
+  for (const [name, codec, value] of samples) {
+    test(`writes ${name} as pinned`, () => {
+      expect(toHex(encodeMessage(codec, value))).toBe((PINNED[name] ?? []).join(''))
+    })
+
+    test(`reads the pinned ${name} back`, () => {
+      const bytes = new Uint8Array(Buffer.from((PINNED[name] ?? []).join(''), 'hex'))
+      expect(decodeMessage(codec, bytes)).toEqual(value)
+    })
+  }
+})

@@ -1,0 +1,105 @@
+// One message of each kind, with every optional field, in numbers that are easy to see in hex.
+import { CODECS, type Messages } from '../../src/wire/messages.ts'
+import { helloCodec, serverInfoCodec } from '../../src/wire/codec-info.ts'
+import type { Codec } from '../../src/wire/fields.ts'
+import type { Hello, ServerInfo, ServerStatus, WireTensor } from '../../src/wire/types.ts'
+
+const session = new Uint8Array(16).fill(0x51)
+const peer = new Uint8Array(32).fill(0xaa)
+const model = new Uint8Array(32).fill(0xbb)
+const status: ServerStatus = { queue: 3, freeTokens: 300, computeMs: 1.5, queueMs: 0.25 }
+
+export const halves: WireTensor = {
+  dtype: 'f16',
+  rows: 2,
+  columns: 3,
+  data: new Uint8Array([1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0])
+}
+const bytes: WireTensor = {
+  dtype: 'int8',
+  rows: 1,
+  columns: 2,
+  data: new Uint8Array([0, 0, 0, 0x3f, 7, 0xf9])
+}
+
+export const info: ServerInfo = {
+  peer,
+  model,
+  modelName: 'stories260K',
+  blockCount: 30,
+  hiddenSize: 576,
+  first: 10,
+  last: 20,
+  quant: 'q8_0',
+  throughput: 512.5,
+  prefillThroughput: 0,
+  maxTokens: 2048,
+  freeTokens: 70_000,
+  version: '0.1.0',
+  draining: true,
+  issuedAt: 1_700_000_000_000,
+  expiresAt: 1_700_000_060_000,
+  pings: [{ peer: new Uint8Array(32).fill(0xcc), ms: 2.5 }]
+}
+
+export const hello: Hello = {
+  version: 1,
+  agent: 'petals/0.1.0 (linux x64)',
+  dtypes: ['f32', 'f16', 'bf16', 'int8'],
+  servers: [info],
+  proof: new Uint8Array([9, 8, 7])
+}
+
+export const messages: Messages = {
+  open: { session, model, first: 10, last: 20, maxTokens: 2048 },
+  opened: { session, status },
+  step: {
+    session,
+    step: 5,
+    kind: 'forward',
+    start: 300,
+    count: 2,
+    deadlineMs: 3000,
+    route: [{ peer, first: 20, last: 30 }],
+    tensor: halves,
+    prompts: bytes,
+    adapter: 'lora',
+    receipt: true,
+    answerRows: 1,
+    mirror: true
+  },
+  result: {
+    session,
+    step: 5,
+    start: 300,
+    count: 2,
+    last: 30,
+    trace: [{ peer, status }],
+    tensor: halves,
+    receipt: new Uint8Array([1, 2, 3, 4])
+  },
+  error: {
+    session,
+    step: -1,
+    code: 'BUSY',
+    message: 'Später',
+    retryable: true,
+    retryAfterMs: 500,
+    status
+  },
+  cancel: { session, step: 6 },
+  close: { session },
+  ping: { nonce: 77 },
+  pong: { nonce: 77, status },
+  announce: { servers: [info] }
+}
+
+/** Everything that has bytes of its own: name, codec, sample. */
+export const samples: readonly (readonly [string, Codec<unknown>, unknown])[] = [
+  ['hello', helloCodec as Codec<unknown>, hello],
+  ['info', serverInfoCodec as Codec<unknown>, info],
+  ...Object.entries(messages).map(
+    ([type, message]) =>
+      [type, CODECS[type as keyof Messages] as Codec<unknown>, message as unknown] as const
+  )
+]
