@@ -20,7 +20,7 @@ export interface FileResult extends Tally {
 export interface RunOptions {
   /** Processes at a time for files that keep no time with the network. Default 2. */
   jobs?: number
-  /** Limit for one file in ms. Default 10 minutes: some train the machine's every core on a model. */
+  /** Limit for one file in ms. Default 5 minutes. */
   timeoutMs?: number
   /** Limit for one test that sets none, in ms. Default 60 s: the machine may be busy. */
   testTimeoutMs?: number
@@ -32,7 +32,7 @@ export interface RunOptions {
 
 /** Folders whose files may run beside one another; all others talk to sockets or use all cores. */
 const TOGETHER = ['test/base/', 'test/wire/', 'test/model/']
-const DEFAULT_TIMEOUT_MS = 600_000
+const DEFAULT_TIMEOUT_MS = 300_000
 const DEFAULT_TEST_TIMEOUT_MS = 60_000
 
 /** Test files below `root`, sorted; under any of `paths` when there are some. Skips test/live. */

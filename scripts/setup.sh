@@ -3,7 +3,10 @@
 # Quiet, idempotent, about 0.1 s when there is nothing to do; works from any folder.
 
 setup_bun_version=1.4.5
-setup_root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+# Who sources this says where the project is in `root`.
+setup_root=${root:-}
+[ -f "$setup_root/scripts/setup.sh" ] ||
+  setup_root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 setup_tools=$setup_root/.cache/tools
 
 setup_fail() {

@@ -1,0 +1,238 @@
+// bun scripts/smoke.ts [--petals FILE] [--result FILE]
+// The executable, alone in an empty folder, in a swarm of three servers on loopback: what a user types.
+// Every wait is bounded; whatever happens, nothing is left running. Ends with `N passed, N failed`.
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { groupLives, killPrograms, Program, type Ending } from './processes.ts'
+
+/** The machine may have two cores that others use as well. */
+const READY_MS = 90_000
+const ANSWER_MS = 120_000
+const MODEL = 'stories260k'
+const BLOCKS = 5
+const SPANS = ['0:2', '2:4', '4:5']
+const PROMPT = 'Once upon a time'
+
+const root = join(import.meta.dir, '..')
+const { values } = parseArgs({
+  args: Bun.argv.slice(2),
+  options: { petals: { type: 'string', default: join(root, 'petals') }, result: { type: 'string' } }
+})
+
+const folder = mkdtempSync(join(tmpdir(), 'petals-smoke-'))
+const petals = join(folder, 'petals')
+const home = join(folder, 'home')
+let passed = 0
+let failed = 0
+
+/** Starts `petals` with nothing of this machine's environment but a home and a search path. */
+function start(args: readonly string[], input = '', name = 'client'): Program {
+  const own = join(home, name)
+  const env = { PATH: '/usr/bin:/bin', HOME: own, PETALS_HOME: own, LANG: 'C.UTF-8' }
+  return new Program([petals, ...args], { cwd: folder, env, input })
+}
+
+async function run(args: readonly string[], input = '', ms = ANSWER_MS): Promise<Ending> {
+  await using program = start(args, input)
+  return await program.end(ms)
+}
+
+/** One thing that a user relies on; what it throws is what is wrong. */
+async function check<T>(name: string, body: () => Promise<T>): Promise<T | undefined> {
+  const begin = performance.now()
+  try {
+    const value = await body()
+    passed++
+    console.log(`  ok      ${name}  ${((performance.now() - begin) / 1000).toFixed(1)} s`)
+    return value
+  } catch (error) {
+    failed++
+    console.log(`  FAILED  ${name}`)
+    console.log(error instanceof Error ? error.message : String(error))
+    return undefined
+  }
+}
+
+function same(what: string, actual: unknown, expected: unknown): void {
+  if (Bun.deepEquals(actual, expected)) return
+  throw new Error(
+    `${what} differs\nexpected: ${JSON.stringify(expected)}\nfound:    ${JSON.stringify(actual)}`
+  )
+}
+
+function matches(what: string, text: string, pattern: RegExp): void {
+  if (!pattern.test(text)) throw new Error(`${what} has no ${pattern}: ${JSON.stringify(text)}`)
+}
+
+/** The greedy text that two other implementations agree on, from test/fixtures. */
+function referenceText(): string {
+  const path = join(root, 'test', 'fixtures', 'stories260k.json')
+  const { completions } = JSON.parse(readFileSync(path, 'utf8')) as {
+    completions: { prompt: string; text: string; ids: number[] }[]
+  }
+  const found = completions.find(({ prompt }) => prompt === PROMPT)
+  if (!found) throw new Error(`The fixture has no completion of '${PROMPT}'`)
+  return found.text
+}
+
+async function swarm(stack: AsyncDisposableStack): Promise<void> {
+  const bootstrap = await check('bootstrap prints where it listens', async () => {
+    const program = stack.use(start(['bootstrap', '--host', '127.0.0.1'], '', 'bootstrap'))
+    const [, address = ''] = await program.match('stdout', /^(\d+(?:\.\d+){3}:\d+)\s*$/m, READY_MS)
+    return { program, address }
+  })
+  if (!bootstrap) return
+  const via = ['--bootstrap', bootstrap.address]
+
+  const servers = await check('three servers join, each with its blocks', async () => {
+    const programs = SPANS.map((blocks) =>
+      stack.use(start(['join', MODEL, ...via, '--blocks', blocks], '', `server-${blocks}`))
+    )
+    await Promise.all(programs.map((program) => program.match('stderr', /\bready\b/i, READY_MS)))
+    return programs
+  })
+  if (!servers) return
+
+  const chat = ['chat', MODEL, ...via, '--raw', '--temperature', '0', '--max-tokens', '120']
+  await check(
+    'chat over three servers gives the reference text, and stdout nothing else',
+    async () => {
+      const { code, stdout, stderr } = await run(chat, PROMPT)
+      same('The exit code', code, 0)
+      same('stdout', stdout.replace(/\n$/, ''), referenceText())
+      same('stderr', stderr, '')
+    }
+  )
+  await check(
+    '--stats adds one line on stderr: tokens, speed, time to first token, route',
+    async () => {
+      const { code, stdout, stderr } = await run([...chat, '--stats'], PROMPT)
+      same('The exit code', code, 0)
+      same('stdout', stdout.replace(/\n$/, ''), referenceText())
+      matches('stderr', stderr, /\b120 tokens\b.*\btokens?\/s\b.*\bfirst\b/)
+      for (const blocks of SPANS) matches('stderr', stderr, new RegExp(`\\b${blocks}\\b`))
+    }
+  )
+  await check('a prompt as an argument gives the same text again', async () => {
+    const { stdout } = await run([...chat, PROMPT])
+    same('stdout', stdout.replace(/\n$/, ''), referenceText())
+  })
+  await check('the same seed gives the same text', async () => {
+    const sampled = ['chat', MODEL, ...via, '--raw', '--temperature', '1', '--seed', '7']
+    const texts = [
+      await run([...sampled, '--max-tokens', '40'], PROMPT),
+      await run([...sampled, '--max-tokens', '40'], PROMPT)
+    ]
+    same(
+      'The exit codes',
+      texts.map(({ code }) => code),
+      [0, 0]
+    )
+    same('The second text', texts[1]?.stdout, texts[0]?.stdout)
+  })
+  await check('status shows that every block is served', async () => {
+    const { code, stdout } = await run(['status', MODEL, ...via, '--json'])
+    same('The exit code', code, 0)
+    same('The served spans', spansOf(stdout), SPANS)
+  })
+  await check('a model that nobody knows ends with 3 and says what to do', async () => {
+    const { code, stdout, stderr } = await run(['chat', 'no-such-model', ...via], PROMPT)
+    same('The exit code', code, 3)
+    same('stdout', stdout, '')
+    matches('stderr', stderr, /no-such-model/)
+  })
+  await check('blocks that are out of bounds end with 2 and name the bounds', async () => {
+    const { code, stderr } = await run(['join', MODEL, ...via, '--blocks', '0:99'])
+    same('The exit code', code, 2)
+    matches('stderr', stderr, new RegExp(`\\b${BLOCKS}\\b`))
+  })
+
+  const [first, second] = servers
+  if (!first || !second) return
+  await check('a server that is killed vanishes from status', async () => {
+    second.signal('SIGKILL')
+    await second.end(5000)
+    const end = performance.now() + ANSWER_MS
+    for (;;) {
+      const { stdout } = await run(['status', MODEL, ...via, '--json'])
+      const spans = spansOf(stdout)
+      if (!spans.includes('2:4')) return same('The served spans', spans, ['0:2', '4:5'])
+      if (performance.now() > end) throw new Error(`It is still there: ${stdout}`)
+    }
+  })
+  await check('chat without a server for some blocks ends with 5 and names them', async () => {
+    const { code, stderr } = await run(chat, PROMPT)
+    same('The exit code', code, 5)
+    matches('stderr', stderr, /2:4|blocks? 2/)
+  })
+  await check('chat finds another server that takes the blocks over', async () => {
+    const program = stack.use(start(['join', MODEL, ...via, '--blocks', '1:5'], '', 'server-1:5'))
+    await program.match('stderr', /\bready\b/i, READY_MS)
+    const { code, stdout } = await run(chat, PROMPT)
+    same('The exit code', code, 0)
+    same('stdout', stdout.replace(/\n$/, ''), referenceText())
+  })
+  await check('Ctrl-C ends a server at once, and it leaves status', async () => {
+    first.signal('SIGINT')
+    const { code } = await first.end(15_000)
+    if (code !== 0 && code !== 130) throw new Error(`It ended with ${code}: ${first.stderr}`)
+    if (groupLives(first.pid)) throw new Error('It left processes running')
+    const { stdout } = await run(['status', MODEL, ...via, '--json'])
+    if (spansOf(stdout).includes('0:2')) throw new Error(`It is still there: ${stdout}`)
+  })
+}
+
+/** The served spans in a status, `first:last`, sorted. */
+function spansOf(json: string): string[] {
+  const { servers } = JSON.parse(json) as { servers: { first: number; last: number }[] }
+  return servers.map(({ first, last }) => `${first}:${last}`).sort()
+}
+
+async function main(): Promise<void> {
+  copyFileSync(resolve(values.petals), petals)
+  await check('--version names the commit and the runtimes', async () => {
+    const { code, stdout } = await run(['--version'])
+    same('The exit code', code, 0)
+    matches('stdout', stdout, /^petals \d+\.\d+\.\d+ \([0-9a-f]{12}(-dirty)?, [a-z]+-[a-z0-9]+\)$/m)
+    for (const name of ['bun', 'onnxruntime', 'hyperdht']) {
+      matches('stdout', stdout, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+$`, 'm'))
+    }
+  })
+  await using stack = new AsyncDisposableStack()
+  await swarm(stack)
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    killPrograms()
+    rmSync(folder, { recursive: true, force: true })
+    process.exit(130)
+  })
+}
+
+/** How many checks there are: those that a failed one kept from running have failed, too. */
+const CHECKS = 13
+try {
+  await main()
+  const files = readdirSync(folder).sort()
+  if (!Bun.deepEquals(files, ['home', 'petals'])) console.log(`Left behind: ${files.join(', ')}`)
+} catch (error) {
+  console.log(error)
+} finally {
+  killPrograms()
+  rmSync(folder, { recursive: true, force: true })
+}
+failed = Math.max(failed, CHECKS - passed)
+const line = `${passed} passed, ${failed} failed`
+if (values.result) writeFileSync(values.result, `${line}\n`)
+else console.log(line)
+process.exit(failed === 0 ? 0 : 1)
