@@ -56,6 +56,8 @@ function valuesIn(type: TensorType, bytes: Uint8Array): number {
 
 const half = (bytes: Uint8Array, at: number): number => halves![bytes[at]! | (bytes[at + 1]! << 8)]!
 
+const signed = (byte: number): number => (byte << 24) >> 24
+
 const unpackF32: Unpack = (bytes, at, count, out, to) => {
   const start = bytes.byteOffset + at
   const source =
@@ -114,7 +116,7 @@ const unpackQ5 =
 const unpackQ8: Unpack = (bytes, at, count, out, to) => {
   for (let block = 0; block < count; block++, at += 34, to += 32) {
     const scale = half(bytes, at)
-    for (let i = 0; i < 32; i++) out[to + i] = ((bytes[at + 2 + i]! << 24) >> 24) * scale
+    for (let i = 0; i < 32; i++) out[to + i] = signed(bytes[at + 2 + i]!) * scale
   }
 }
 
@@ -160,19 +162,20 @@ const unpackQ6K: Unpack = (bytes, at, count, out, to) => {
       const lows = at + part * 64
       const highs = at + 128 + part * 32
       const scales = at + 192 + part * 8
+      // Four runs of 32 values, of which each half has a scale of its own.
       for (let i = 0; i < 32; i++) {
         const group = scales + (i >> 4)
         const first = bytes[lows + i]!
         const second = bytes[lows + 32 + i]!
         const high = bytes[highs + i]!
-        const value = (bits: number, shift: number, index: number): number =>
-          ((bits | (((high >> shift) & 3) << 4)) - 32) *
-          ((bytes[group + index]! << 24) >> 24) *
-          scale
-        out[to + i] = value(first & 15, 0, 0)
-        out[to + 32 + i] = value(second & 15, 2, 2)
-        out[to + 64 + i] = value(first >> 4, 4, 4)
-        out[to + 96 + i] = value(second >> 4, 6, 6)
+        const a = ((first & 15) | ((high & 3) << 4)) - 32
+        const b = ((second & 15) | (((high >> 2) & 3) << 4)) - 32
+        const c = ((first >> 4) | (((high >> 4) & 3) << 4)) - 32
+        const d = ((second >> 4) | ((high >> 6) << 4)) - 32
+        out[to + i] = a * signed(bytes[group]!) * scale
+        out[to + 32 + i] = b * signed(bytes[group + 2]!) * scale
+        out[to + 64 + i] = c * signed(bytes[group + 4]!) * scale
+        out[to + 96 + i] = d * signed(bytes[group + 6]!) * scale
       }
     }
   }
