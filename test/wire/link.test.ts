@@ -281,7 +281,7 @@ describe('PeerLink', () => {
     const one = watchEnd()
     const { a, b, streams } = await linkPair(one, {}, { clock, stallMs: 5000 })
     await Promise.all([a.ready(), b.ready()])
-    streams[1].pause()
+    streams[0].rawStream.pause()
     for (let i = 0; i < 10; i++) a.step(stepOf(i, 512, 1024))
     await clock.advance(10_000)
     expect((await one.ended).code).toBe('LIMIT')
