@@ -29,14 +29,15 @@ module.exports = function dhtCommands(load) {
 
     /** Listens and sends every byte back. */
     async echoServer({ node, relayThrough, direct = true }) {
-      const seen = { opened: 0, closed: 0, errors: [], bytes: 0, bad: 0 }
+      const seen = { opened: 0, closed: 0, errors: [], bytes: 0 }
       const options = { shareLocalAddress: direct }
       if (relayThrough) options.relayThrough = Buffer.from(relayThrough, 'hex')
       const server = nodeAt(node).createServer(options, (socket) => {
         seen.opened++
         socket.on('error', (error) => seen.errors.push(error.code || error.message))
         socket.on('close', () => seen.closed++)
-        echo(socket, seen)
+        socket.on('data', (chunk) => (seen.bytes += chunk.length))
+        socket.pipe(socket)
       })
       await server.listen()
       return {
@@ -78,40 +79,44 @@ module.exports = function dhtCommands(load) {
       return exchange(socket, { bytes, seed })
     },
 
-    async swarm({ bootstrap, topic, server = true, client = true, connections = 1 }) {
+    async swarm({ bootstrap, topic, server = true, client = true }) {
       const Hyperswarm = load('hyperswarm')
       const DHT = load('hyperdht')
       const dht = new DHT({ bootstrap, host: '127.0.0.1', quickFirewall: false, ephemeral: true })
       const swarm = new Hyperswarm({ dht })
-      const seen = { peers: [], errors: [], bytes: 0, waiting: new Set() }
+      const seen = { peers: [], errors: [], closed: 0, waiting: new Set() }
+      const changed = () => {
+        for (const check of seen.waiting) check()
+      }
       swarm.on('connection', (socket) => {
         socket.on('error', (error) => seen.errors.push(error.code || error.message))
         socket.on('data', (chunk) => {
-          seen.bytes += chunk.length
           seen.peers.push(`${socket.remotePublicKey.toString('hex')}:${chunk}`)
-          for (const check of seen.waiting) check()
+          changed()
+        })
+        socket.on('close', () => {
+          seen.closed++
+          changed()
         })
         socket.write('hello')
       })
       const discovery = swarm.join(Buffer.from(topic, 'hex'), { server, client })
       if (server) await discovery.flushed()
       else swarm.flush().catch(() => {})
-      const index = keep(swarms, { swarm, seen, connections })
+      const index = keep(swarms, { swarm, seen })
       return { swarm: index, publicKey: swarm.keyPair.publicKey.toString('hex') }
     },
 
     /** Waits until so many peers have greeted. */
     greeted({ swarm, count = 1 }) {
       const { seen } = swarms[swarm]
-      return new Promise((resolve) => {
-        const check = () => {
-          if (seen.peers.length < count) return
-          seen.waiting.delete(check)
-          resolve(seen.peers)
-        }
-        seen.waiting.add(check)
-        check()
-      })
+      return until(seen, () => seen.peers.length >= count)
+    },
+
+    /** Waits until so many connections have closed. */
+    parted({ swarm, count = 1 }) {
+      const { seen } = swarms[swarm]
+      return until(seen, () => seen.closed >= count)
     },
 
     async leaveSwarm({ swarm }) {
@@ -120,17 +125,16 @@ module.exports = function dhtCommands(load) {
   }
 }
 
-async function echo(socket, seen) {
-  try {
-    for await (const chunk of socket) {
-      seen.bytes += chunk.length
-      if (!socket.write(chunk))
-        await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve))
+function until(seen, satisfied) {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (!satisfied()) return
+      seen.waiting.delete(check)
+      resolve(seen.peers)
     }
-    socket.end()
-  } catch {
-    // Seen by the 'error' listener.
-  }
+    seen.waiting.add(check)
+    check()
+  })
 }
 
 function exchange(socket, { bytes, seed }) {

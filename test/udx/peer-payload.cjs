@@ -29,10 +29,10 @@ function drained(stream) {
   })
 }
 
-/** Writes seeded bytes; returns how many the stream took and their sha256. */
-async function writeSeeded(stream, { bytes, seed, chunk = 65536, end = false }) {
+/** Writes seeded bytes; returns how many the stream took and the sha256 of all that went into `hash`. */
+async function writeSeeded(stream, options, hash = createHash('sha256')) {
+  const { bytes, seed, chunk = 65536, end = false } = options
   const next = source(seed)
-  const hash = createHash('sha256')
   let left = bytes
   let open = true
   while (left > 0 && open && !stream.destroying) {
@@ -43,7 +43,7 @@ async function writeSeeded(stream, { bytes, seed, chunk = 65536, end = false }) 
     if (!stream.write(buffer)) open = await drained(stream)
   }
   if (end) stream.end()
-  return { bytes: bytes - left, sha256: hash.digest('hex') }
+  return { bytes: bytes - left, sha256: hash.copy().digest('hex') }
 }
 
 module.exports = { createHash, source, writeSeeded }

@@ -75,8 +75,10 @@ module.exports = function streamCommands(load) {
       )
     },
 
+    /** The hash in the answer is of everything written to this stream so far. */
     write({ id, ...options }) {
-      return writeSeeded(record(id).stream, options)
+      const { stream, sent } = record(id)
+      return writeSeeded(stream, options, sent)
     },
 
     end({ id }) {
@@ -138,6 +140,7 @@ function track(id) {
     stream: null,
     bytes: 0,
     hash: createHash('sha256'),
+    sent: createHash('sha256'),
     events: [],
     messages: [],
     asked: [],

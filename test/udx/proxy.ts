@@ -16,10 +16,10 @@ export interface Impairment {
   duplicate?: number
   /** Chance to be overtaken by the next 1 to 8 packets (by none when 10 ms pass first). */
   reorder?: number
-  /** Chance that one bit is flipped, at `corruptFrom` or later. */
+  /** Chance that one bit is flipped in the bytes [from, to) of `corruptWithin`. */
   corrupt?: number
-  /** First byte that may be corrupted; default 0. */
-  corruptFrom?: number
+  /** Default the whole packet. */
+  corruptWithin?: [from: number, to: number]
   /** Milliseconds added to every packet. */
   delayMs?: number
   /** Up to so many milliseconds more, uniform: overtaking follows from it. */
@@ -208,7 +208,7 @@ export class UdpProxy {
     }
     let out = bytes
     if (ruled === 'corrupt' || random.next() < (impairment.corrupt ?? 0)) {
-      out = flipBit(bytes, impairment.corruptFrom ?? 0, random)
+      out = flipBit(bytes, impairment.corruptWithin, random)
       tally.corrupted++
     }
     const twice = ruled === 'duplicate' || random.next() < (impairment.duplicate ?? 0)
@@ -283,10 +283,12 @@ function lane(direction: Direction, impairment: Impairment, seed: number): Lane 
   return { direction, impairment, random: seededRandom(seed), held: new Set(), tally }
 }
 
-function flipBit(bytes: Buffer, from: number, random: Random): Buffer {
+function flipBit(bytes: Buffer, within: [number, number] | undefined, random: Random): Buffer {
+  const [from, to] = within ?? [0, bytes.length]
   const copy = Buffer.from(bytes)
-  if (from >= copy.length) return copy
-  const at = from + random.below(copy.length - from)
+  const length = Math.min(to, copy.length) - from
+  if (length <= 0) return copy
+  const at = from + random.below(length)
   copy[at] = (copy[at] ?? 0) ^ (1 << random.below(8))
   return copy
 }

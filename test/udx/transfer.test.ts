@@ -76,6 +76,7 @@ const spoils: [string, number, Impairment][] = [
   ['20 % loss', 512 * KIB, { drop: 0.2 }],
   ['10 % duplicates', 4 * MIB, { duplicate: 0.1 }],
   ['30 % overtaken', 4 * MIB, { reorder: 0.3 }],
+  ['5 % of magic and version bytes corrupted', 2 * MIB, { corrupt: 0.05, corruptWithin: [0, 2] }],
   ['50 ms jitter', 256 * KIB, { jitterMs: 50 }],
   [
     'loss, duplicates, reordering and jitter together',
@@ -91,6 +92,7 @@ describe.each(pairs)('%s and %s through a bad path', (a, b) => {
     // Or the test would prove nothing.
     if (spoil.drop) expect(tally?.dropped).toBeGreaterThan(0)
     if (spoil.duplicate) expect(tally?.duplicated).toBeGreaterThan(0)
+    if (spoil.corrupt) expect(tally?.corrupted).toBeGreaterThan(0)
     if (spoil.reorder) expect(tally?.reordered).toBeGreaterThan(0)
   })
 })
