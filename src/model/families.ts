@@ -3,7 +3,7 @@
 import { corrupt, unsupported } from '../base/errors.ts'
 import type { Family, ModelConfig, TensorStore } from './types.ts'
 
-/** A weight, with an optional bias of as many values as it has rows. */
+/** A weight, and perhaps a bias of as many values as it has rows. */
 export interface Part {
   /** Hub name without `.weight`; inside a block without `model.layers.N.`. */
   readonly hub: string
@@ -11,7 +11,9 @@ export interface Part {
   readonly gguf: string
   /** Outermost first. */
   shape(config: ModelConfig): readonly number[]
-  /** Heads whose rows a GGUF holds in interleaved RoPE order. */
+  /** A bias may be there, and the family's graph adds it; without this one is refused, not ignored. */
+  readonly mayHaveBias?: true
+  /** Heads whose rows (of weight and bias) a GGUF holds in interleaved RoPE order. */
   interleavedHeads?(config: ModelConfig): number
 }
 
@@ -109,7 +111,6 @@ export function factsOf(family: Family): FamilyFacts {
 export interface TensorName {
   readonly name: string
   readonly part: Part
-  readonly isBias: boolean
 }
 
 const BLOCK_TENSOR = /^blk\.(0|[1-9]\d{0,5})\.(.+)\.(weight|bias)$/
@@ -122,7 +123,7 @@ export function canonicalName(facts: FamilyFacts, gguf: string): TensorName | un
   const part = (inBlock ? facts.block : facts.outer).find((each) => each.gguf === stem)
   if (!part || suffix === undefined) return undefined
   const prefix = inBlock ? `model.layers.${inBlock[1]}.` : ''
-  return { name: `${prefix}${part.hub}.${suffix}`, part, isBias: suffix === 'bias' }
+  return { name: `${prefix}${part.hub}.${suffix}`, part }
 }
 
 const MAX_CONFIG: Partial<Record<keyof ModelConfig, number>> = {
@@ -166,7 +167,7 @@ export function checkTensors(config: ModelConfig, store: TensorStore): void {
     const shape = part.shape(config)
     const optional = part === HEAD && config.tiedEmbedding
     expected.set(`${prefix}${part.hub}.weight`, { shape, optional })
-    if (shape.length > 1) {
+    if (part.mayHaveBias) {
       expected.set(`${prefix}${part.hub}.bias`, { shape: shape.slice(0, 1), optional: true })
     }
   }
@@ -177,7 +178,9 @@ export function checkTensors(config: ModelConfig, store: TensorStore): void {
   for (const { name, shape } of store.list()) {
     const want = expected.get(name)
     if (!want) {
-      throw unsupported(`The model cannot be run: a ${config.family} model has no tensor '${name}'`)
+      throw unsupported(
+        `The model cannot be run: it has '${name}', which ${config.family} models here have not`
+      )
     }
     if (want.shape.length !== shape.length || want.shape.some((size, i) => size !== shape[i])) {
       throw corrupt(

@@ -161,6 +161,13 @@ const UNSUPPORTED_GGUFS: Readonly<Record<string, (spec: GgufSpec) => GgufSpec>> 
   'type 16': (spec) => changeTensor(spec, { typeId: 16 }),
   'mixture of experts': (spec) => withCount(spec, 'llama.expert_count', 8),
   "RoPE scaling 'yarn'": (spec) => withText(spec, 'llama.rope.scaling.type', 'yarn'),
+  'self_attn.q_proj.bias': (spec) => ({
+    ...spec,
+    tensors: [
+      ...spec.tensors,
+      { name: 'blk.0.attn_q.bias', type: 'F32', shape: [64], bytes: new Uint8Array(256) }
+    ]
+  }),
   'blk.0.attn_sinks': (spec) => ({
     ...spec,
     tensors: [

@@ -130,6 +130,10 @@ test('q and k rows of a GGUF come out in half-split order, blocks untouched', as
 test('halfSplitRows() moves pairs apart within each head', () => {
   const rows = Uint8Array.of(0, 1, 2, 3, 10, 11, 12, 13)
   expect([...halfSplitRows(rows, 8, 2)]).toEqual([0, 2, 1, 3, 10, 12, 11, 13])
+  const bias = new Uint8Array(Float32Array.of(0, 1, 2, 3, 4, 5).buffer)
+  expect(new Float32Array(halfSplitRows(bias, 6, 1).buffer)).toEqual(
+    Float32Array.of(0, 2, 4, 1, 3, 5)
+  )
 })
 
 test('a worker opens the location that the main thread sends', async () => {
