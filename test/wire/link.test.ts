@@ -251,11 +251,11 @@ describe('PeerLink', () => {
   test('tells a sender to wait, and when to go on', async () => {
     const { a, b, streams } = await linkPair({}, {})
     await Promise.all([a.ready(), b.ready()])
-    streams[1].pause()
+    streams[0].rawStream.pause()
     const sent = [a.step(stepOf(1)), a.step(stepOf(2, 512, 1024)), a.queuedBytes > 2_000_000]
     expect(sent).toEqual([true, false, true])
     const drained = a.drained()
-    streams[1].resume()
+    streams[0].rawStream.resume()
     await drained
     expect([a.queuedBytes, a.step(stepOf(3))]).toEqual([0, true])
     await Promise.all([a.close(), b.close()])
@@ -265,7 +265,7 @@ describe('PeerLink', () => {
     const one = watchEnd()
     const { a, b, streams } = await linkPair(one, {}, { maxQueuedBytes: 8_000_000 })
     await Promise.all([a.ready(), b.ready()])
-    streams[1].pause()
+    streams[0].rawStream.pause()
     let most = 0
     for (let i = 0; i < 100 && !a.closed; i++) {
       a.step(stepOf(i, 512, 1024))

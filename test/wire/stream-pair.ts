@@ -6,7 +6,16 @@ import type { LinkStream } from '../../src/wire/link-stream.ts'
 import type { Hello } from '../../src/wire/types.ts'
 
 interface SecretStream extends LinkStream {
-  readonly rawStream: { pipe(to: unknown): unknown; pause(): void; resume(): void }
+  readonly rawStream: {
+    on(event: 'data', listener: (bytes: Uint8Array) => void): void
+    on(event: 'end' | 'close', listener: () => void): void
+    write(bytes: Uint8Array): void
+    end(): void
+    destroy(): void
+    /** What this end sends stays in it, until resume(). */
+    pause(): void
+    resume(): void
+  }
   write(frame: Uint8Array): boolean
 }
 
@@ -20,10 +29,16 @@ const SecretStreamOf: SecretStreamClass = fromHyperdht('@hyperswarm/secret-strea
 export async function streamPair(): Promise<readonly [SecretStream, SecretStream]> {
   const one = new SecretStreamOf(true)
   const two = new SecretStreamOf(false)
-  one.rawStream.pipe(two.rawStream)
-  two.rawStream.pipe(one.rawStream)
+  connect(one, two)
+  connect(two, one)
   await Promise.all([openedOf(one), openedOf(two)])
   return [one, two]
+}
+
+function connect(from: SecretStream, to: SecretStream): void {
+  from.rawStream.on('data', (bytes) => to.rawStream.write(bytes))
+  from.rawStream.on('end', () => to.rawStream.end())
+  from.rawStream.on('close', () => to.rawStream.destroy())
 }
 
 async function openedOf(stream: SecretStream): Promise<void> {
