@@ -45,7 +45,11 @@ if (values.out && targets.length > 1) fail('--out names one file, but there are 
 for (const target of targets) {
   const start = performance.now()
   const outfile = values.out ?? join(root, defaultName(target))
-  await buildExecutable({ target, outfile, entries: ENTRIES })
+  try {
+    await buildExecutable({ target, outfile, entries: ENTRIES })
+  } catch (error) {
+    fail(`${target}: ${error instanceof Error ? error.message : String(error)}`)
+  }
   const seconds = ((performance.now() - start) / 1000).toFixed(1)
   console.error(`${outfile}  ${target}  ${formatBytes(statSync(outfile).size)}  ${seconds} s`)
 }

@@ -73,15 +73,14 @@ function matches(what: string, text: string, pattern: RegExp): void {
   if (!pattern.test(text)) throw new Error(`${what} has no ${pattern}: ${JSON.stringify(text)}`)
 }
 
-/** The greedy text that two other implementations agree on, from test/fixtures. */
+/** The greedy text on which two other implementations agree, from test/fixtures. */
 function referenceText(): string {
-  const path = join(root, 'test', 'fixtures', 'stories260k.json')
-  const { completions } = JSON.parse(readFileSync(path, 'utf8')) as {
-    completions: { prompt: string; text: string; ids: number[] }[]
-  }
-  const found = completions.find(({ prompt }) => prompt === PROMPT)
-  if (!found) throw new Error(`The fixture has no completion of '${PROMPT}'`)
-  return found.text
+  const path = join(root, 'test', 'fixtures', 'reference_completions.txt')
+  const sections = readFileSync(path, 'utf8').split('## prompt: ').slice(1)
+  const section = sections.find((text) => text.startsWith(`${JSON.stringify(PROMPT)}\n`))
+  const text = section?.match(/^text: (".*")$/m)?.[1]
+  if (text === undefined) throw new Error(`The fixture has no completion of '${PROMPT}'`)
+  return String(JSON.parse(text))
 }
 
 async function swarm(stack: AsyncDisposableStack): Promise<void> {

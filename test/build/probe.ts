@@ -2,11 +2,12 @@
 // it tells, as JSON on stdout, whether the parts that need native code work without node_modules.
 import { join } from 'node:path'
 import { CFunction, dlopen, FFIType, read, CString } from 'bun:ffi'
+import { embedded } from '../../src/base/embedded.ts'
 import type { AppError } from '../../src/base/errors.ts'
+import { unpackNativeSet } from '../../src/base/native-files.ts'
 import { resolvePaths } from '../../src/base/paths.ts'
 import { versionText } from '../../src/base/version.ts'
 import { ortLibraryName } from '../../src/blocks/ort/library.ts'
-import { nativeLibraryDir } from '../../src/cli/native-library.ts'
 
 // The packages have no types; `require` inside of a function loads them when they are asked for.
 interface SodiumHash {
@@ -31,7 +32,9 @@ function hashWithSodium(): string {
 
 /** OrtGetApiBase()->GetVersionString(), the second pointer of the structure. */
 function onnxruntimeVersion(): string {
-  const path = join(nativeLibraryDir(resolvePaths(process.env)), ortLibraryName())
+  if (!embedded) throw new Error('Nothing is embedded')
+  const folder = unpackNativeSet(embedded.onnxruntime, resolvePaths(process.env).cache)
+  const path = join(folder, ortLibraryName())
   const library = dlopen(path, { OrtGetApiBase: { args: [], returns: FFIType.ptr } })
   const base = library.symbols.OrtGetApiBase()
   if (!base) throw new Error('OrtGetApiBase returned nothing')
