@@ -17,7 +17,7 @@ function inputRows(count: number, seed = 1): Float32Array {
 
 /** All blocks over all rows, in one plain loop. */
 function reference(input: Float32Array): Float32Array {
-  let rows = Array.from({ length: input.length / HIDDEN }, (_, at) =>
+  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
     input.slice(at * HIDDEN, (at + 1) * HIDDEN)
   )
   for (let block = 0; block < BLOCKS; block++) {

@@ -29,7 +29,7 @@ export function fakeBlock(block: number, rows: readonly Float32Array[], at: numb
 
 export class FakeCompute implements ComputeApi {
   readonly hiddenSize: number
-  readonly sessions = new Map<number, FakeSession>()
+  readonly sessions: Map<number, FakeSession> = new Map()
   /** Called before each step; may throw or wait. */
   onstep: (input: StepInput, signal?: AbortSignal) => Promise<void> | void = () => {}
   steps: { session: number; start: number; count: number }[] = []
