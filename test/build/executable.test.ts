@@ -22,7 +22,11 @@ beforeAll(async () => {
   await buildExecutable({
     target: hostTarget()!,
     outfile: probe,
-    entries: [join(import.meta.dir, 'probe.ts'), join(import.meta.dir, 'probe-worker.ts')]
+    entries: [
+      join(import.meta.dir, 'probe.ts'),
+      join(import.meta.dir, 'probe-worker.ts'),
+      join(root, 'src/blocks/worker.ts')
+    ]
   })
 }, 120_000)
 
@@ -86,6 +90,12 @@ test('onnxruntime answers with the version that was built in', async () => {
 test('a worker starts from its own entry', async () => {
   await using folder = await tempFolder()
   expect(await ask(folder.path, 'worker')).toBe('worker heard hello')
+})
+
+test('the compute worker runs a step of the embedded model', async () => {
+  await using folder = await tempFolder()
+  const answer = String(await ask(folder.path, 'compute'))
+  expect(Number(answer)).toBeGreaterThan(0)
 })
 
 test('a record crosses a DHT over our UDX', async () => {

@@ -7,7 +7,9 @@ import type { AppError } from '../../src/base/errors.ts'
 import { unpackNativeSet } from '../../src/base/native-files.ts'
 import { resolvePaths } from '../../src/base/paths.ts'
 import { versionText } from '../../src/base/version.ts'
+import { Compute } from '../../src/blocks/compute.ts'
 import { ortLibraryName } from '../../src/blocks/ort/library.ts'
+import { resolveModel } from '../../src/model/resolve.ts'
 
 // The packages have no types; `require` inside of a function loads them when they are asked for.
 interface SodiumHash {
@@ -70,12 +72,30 @@ async function askDht(): Promise<string> {
   }
 }
 
+/** A step of an embedded, trained model through the product's own worker: its largest output. */
+async function compute(): Promise<string> {
+  const { cache } = resolvePaths(process.env)
+  if (!embedded) throw new Error('Nothing is embedded')
+  const location = await resolveModel('stories260k', { cacheDir: cache })
+  await using engine = new Compute({
+    libraryDir: unpackNativeSet(embedded.onnxruntime, cache),
+    threads: 1
+  })
+  await engine.ready()
+  const { span, hiddenSize } = await engine.loadSpan({ location, first: 0, last: 5, quant: 'f32' })
+  const session = await engine.openSession(span)
+  const hidden = Float32Array.from({ length: hiddenSize }, (_, i) => Math.sin(i))
+  const output = await engine.step({ session, start: 0, count: 1, hidden })
+  return Math.max(...output.hidden).toFixed(3)
+}
+
 const PROBES: Record<string, () => unknown> = {
   version: versionText,
   sodium: hashWithSodium,
   onnxruntime: onnxruntimeVersion,
   worker: () => askWorker('hello'),
   dht: askDht,
+  compute,
   environment: () => process.env['PETALS_TEST_DOTENV'] ?? 'unset'
 }
 
