@@ -54,7 +54,9 @@ export function layerFaults(path: string, text: string): string[] {
     faults.push(`${path}:${line + 1}: ${message}`)
   }
   if (lines.length - 1 > MAX_LINES) fault(0, `${lines.length - 1} lines: over ${MAX_LINES}`)
-  if (!/^(\/\/|#!)/.test(text)) fault(0, 'does not open with a comment that says what it is')
+  // A test's own sentences say what it is.
+  if (!path.endsWith('.test.ts') && !/^(\/\/|#!)/.test(text))
+    fault(0, 'does not open with a comment that says what it is')
   code.forEach((line, index) => {
     for (const specifier of specifiersIn(lines[index] ?? '', line)) {
       for (const message of importFaults(path, specifier)) fault(index, message)
