@@ -42,7 +42,19 @@ function command(tool: string, ...args: string[]): () => Promise<StageResult> {
 const STAGES: readonly Stage[] = [
   {
     name: 'format',
-    run: command('prettier', '--check', '--log-level', 'warn', ...FOLDERS, 'package.json')
+    run: command(
+      'prettier',
+      '--check',
+      '--cache',
+      '--cache-strategy',
+      'content',
+      '--cache-location',
+      '.cache/prettier',
+      '--log-level',
+      'warn',
+      ...FOLDERS,
+      'package.json'
+    )
   },
   { name: 'lint', run: command('oxlint', '-c', 'scripts/oxlint.json', ...FOLDERS) },
   {
