@@ -72,7 +72,8 @@ export class Program implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     killGroup(this.pid)
     await this.#ended
-    killGroup(this.pid)
+    // Orphans are in the group until whoever adopted them has noticed that they ended.
+    for (let wait = 0; groupLives(this.pid) && wait < 100; wait++) await Bun.sleep(10)
     running.delete(this)
   }
 

@@ -97,3 +97,11 @@ test('adds files up and prints a line for each', async () => {
     'test/udx/b.test.ts: 0 passed, 1 FAILED'
   ])
 })
+
+test('the gate fails when what was asked for has no test file', () => {
+  const command = [process.execPath, 'scripts/check.ts', '--only', 'test/nowhere']
+  const root = `${import.meta.dir}/../..`
+  const { exitCode, stdout } = Bun.spawnSync(command, { cwd: root })
+  expect(exitCode).toBe(1)
+  expect(stdout.toString().trimEnd().split('\n').at(-1)).toBe('0 passed, 1 failed')
+})
