@@ -78,6 +78,17 @@ export class Chain {
     for (const hop of short) hop.promised = maxTokens
   }
 
+  has(peer: string): boolean {
+    return this.hops.some((hop) => hop.link.peer === peer)
+  }
+
+  /** Lets the client carry what this server cannot push; false when the route does not have it. */
+  carryAfter(peer: string): boolean {
+    const hop = this.hops.find((one) => one.link.peer === peer && !one.relay)
+    if (hop) hop.relay = true
+    return hop !== undefined
+  }
+
   /** Takes a server out of the route; what it was sent stays. */
   drop(peer: string): void {
     const hop = this.hops.find((one) => one.link.peer === peer)

@@ -64,6 +64,9 @@ const CHUNK_BYTES = 4 * 1024 * 1024
 const WINDOW = 8
 const OPEN_MS = 8_000
 const FIND_AGAIN_MS = 300
+// How often one server may forget a session within a step, and how long one that refuses is left alone.
+const MOST_STRIKES = 2
+const REFUSED_MS = 5_000
 // An answer that outgrows its promise asks for this many tokens more, not for one at a time.
 const PROMISE_AHEAD = 512
 
@@ -82,6 +85,8 @@ export class InferenceSession extends Resource {
   readonly #times: LegTimes
   readonly #chain: Chain
   #maxTokens: number
+  /** Failures by peer since the last step that succeeded. */
+  readonly #strikes = new Map<string, number>()
   #leg: Leg | undefined
   #step = 0
   #unlisten: () => void = () => {}
@@ -155,6 +160,7 @@ export class InferenceSession extends Resource {
         await this.#replay(start, signal)
         return this.#advance(start, end, options.answerRows ?? rows, signal)
       })
+      this.#strikes.clear()
       const decoding = this.#clock.now()
       const output = decodeTensor(answer)
       this.codec = { encodeMs, decodeMs: this.#clock.now() - decoding }
@@ -201,14 +207,18 @@ export class InferenceSession extends Resource {
     const { error, peer } = failure
     const remedy = remedyFor(error)
     if (remedy.kind === 'fatal') throw error
-    if (remedy.kind === 'relay') {
-      for (const hop of this.#chain.hops) if (hop.link.peer === peer) hop.relay = true
-      return
-    }
+    if (remedy.kind === 'relay' && this.#chain.carryAfter(peer)) return
     this.#log.debug(`going round ${peer.slice(0, 8)}: ${error.code} ${error.message}`)
     this.reroutes++
     this.#options.onreroute?.(peer, error)
-    if (remedy.kind === 'avoid') this.#options.book.avoid(peer, this.#clock.now() + remedy.ms)
+    // A server that lost the session may have it again; one that loses it again and again may not.
+    const strikes = (this.#strikes.get(peer) ?? 0) + 1
+    this.#strikes.set(peer, strikes)
+    const forgot = remedy.kind === 'reopen' && this.#chain.has(peer) && strikes <= MOST_STRIKES
+    if (!forgot) {
+      const ms = remedy.kind === 'avoid' ? remedy.ms : REFUSED_MS
+      this.#options.book.avoid(peer, this.#clock.now() + ms)
+    }
     this.#chain.drop(peer)
   }
 

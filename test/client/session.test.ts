@@ -246,3 +246,30 @@ test('close() frees the session on every server', async () => {
   expect(peers.map((peer) => peer.compute.sessions.size)).toEqual([0, 0, 0])
   expect(peers.map((peer) => peer.server.sessions.promisedTokens)).toEqual([0, 0, 0])
 })
+
+test('a server that refuses to open again and again is left alone', async () => {
+  const { swarm, peers } = await threeServers()
+  const spare = await swarm.add(2, 4)
+  const [, middle] = peers
+  let refusals = 0
+  if (middle) {
+    middle.server.open = async (link, message) => {
+      refusals++
+      const status = middle.server.status()
+      link.error({
+        session: message.session,
+        step: -1,
+        code: 'NOT_FOUND',
+        message: 'not here',
+        retryable: true,
+        retryAfterMs: 0,
+        status
+      })
+    }
+  }
+  await using session = await start(swarm)
+  const input = inputRows(6)
+  expect(await decode(session, input, 3)).toEqual(reference(input))
+  expect(refusals).toBe(1)
+  expect(session.route.map((hop) => hop.peer)).toContain(spare.peer)
+})
