@@ -12,77 +12,48 @@ import {
   writeFile
 } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { formatBytes } from '../base/bytes.ts'
-import { type Clock, deadline, sleep, systemClock } from '../base/clock.ts'
+import { sleep, systemClock } from '../base/clock.ts'
+import { corrupt, toAppError, unavailable } from '../base/errors.ts'
+import { hashLike } from './hash-file.ts'
 import {
-  AppError,
-  busy,
-  cancelled,
-  corrupt,
-  denied,
-  notFound,
-  toAppError,
-  unavailable
-} from '../base/errors.ts'
-import { sha256File } from './hash-file.ts'
-
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>
+  BACKOFFS_MS,
+  brokenOff,
+  checkRoom,
+  checkStatus,
+  type HttpOptions,
+  piecesOf,
+  request
+} from './http.ts'
 
 export interface DownloadProgress {
   doneBytes: number
   totalBytes: number
 }
 
-export interface DownloadOptions {
+export interface DownloadOptions extends HttpOptions {
   url: string
   /** Where the verified file goes. */
   path: string
-  /** Lower-case hex. */
-  sha256: string
+  /** Lower-case hex: a SHA-256, or the 40 digits of a git blob. */
+  hash: string
   sizeBytes: number
   headers?: Readonly<Record<string, string>>
-  fetch?: Fetch
-  clock?: Clock
-  signal?: AbortSignal | undefined
   onprogress?: ((progress: DownloadProgress) => void) | undefined
-  /** Waits before tries that bring nothing; the last is followed by giving up. */
-  backoffsMs?: readonly number[]
-  /** Longest wait for the head of an answer. Default 10,000 ms. */
-  answerTimeoutMs?: number
-  /** Longest silence within a body. Default 30,000 ms. */
-  idleTimeoutMs?: number
-  /** Gives up at once when nothing answers at all: there is another source. Default false. */
-  impatient?: boolean
-  /** Free space of a folder's disk in bytes. Default: the system's word. */
-  freeBytes?: (folder: string) => Promise<number>
 }
 
-const BACKOFFS_MS: readonly number[] = [500, 1000, 2000, 4000, 8000]
 /** A server that hands out a few bytes a connection must not keep us for ever. */
 const MAX_TRIES = 200
-/** A server that asks for more patience than this is told of to the user. */
-const MAX_RETRY_AFTER_MS = 60_000
-/** Trying again cannot help against these. */
-const DISK_ERRORS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'EIO'])
-/** Room that is left to others on the disk. */
-const SPARE_BYTES = 64 * 2 ** 20
 
 /**
  * @throws AppError DENIED, NOT_FOUND, CORRUPT (other bytes than promised), BUSY, UNAVAILABLE, CANCELLED
  */
 export async function downloadFile(options: DownloadOptions): Promise<void> {
-  const { path, sizeBytes, sha256, signal } = options
+  const { path, sizeBytes, hash, signal } = options
   const { clock = systemClock, backoffsMs = BACKOFFS_MS, freeBytes = systemFreeBytes } = options
   const partial = `${path}.partial`
   await mkdir(dirname(path), { recursive: true })
   const missing = sizeBytes - (await sizeOrZero(partial))
-  const free = await freeBytes(dirname(path))
-  if (free < missing + SPARE_BYTES) {
-    throw unavailable(
-      `'${path}' cannot be downloaded: ${formatBytes(missing)} are needed, the disk has ${formatBytes(free)}`,
-      { hint: 'Free some space, or set PETALS_HOME to a folder on another disk', retryable: false }
-    )
-  }
+  checkRoom(path, missing, await freeBytes(dirname(path)))
   if (missing < 0) await forget(partial)
   let failures = 0
   let resumed = (await sizeOrZero(partial)) > 0
@@ -91,11 +62,11 @@ export async function downloadFile(options: DownloadOptions): Promise<void> {
     const before = await sizeOrZero(partial)
     try {
       if (before !== sizeBytes) await fetchRest(options, partial, before)
-      if ((await sha256File(partial, signal)) === sha256) break
+      if ((await hashLike(hash, partial, signal)) === hash) break
       await forget(partial)
       // What was resumed may have been begun from other bytes: once more, from the start.
       if (!resumed || restarted) {
-        throw corrupt(`'${options.url}' gave other bytes: their SHA-256 is not ${sha256}`)
+        throw corrupt(`'${options.url}' gave other bytes: their hash is not ${hash}`)
       }
       resumed = false
       restarted = true
@@ -116,9 +87,8 @@ export async function downloadFile(options: DownloadOptions): Promise<void> {
 
 async function fetchRest(options: DownloadOptions, partial: string, have: number): Promise<void> {
   const { url, sizeBytes, signal, clock = systemClock } = options
-  const { answerTimeoutMs = 10_000 } = options
-  const request = new AbortController()
-  const onabort = (): void => request.abort()
+  const abort = new AbortController()
+  const onabort = (): void => abort.abort()
   signal?.addEventListener('abort', onabort, { once: true })
   try {
     const etag = have > 0 ? await readFile(`${partial}.etag`, 'utf8').catch(() => '') : ''
@@ -128,14 +98,7 @@ async function fetchRest(options: DownloadOptions, partial: string, have: number
       ...(have > 0 ? { range: `bytes=${have}-` } : {}),
       ...(etag === '' ? {} : { 'if-range': etag })
     }
-    const send = options.fetch ?? fetch
-    let response: Response
-    try {
-      const pending = send(url, { headers, signal: request.signal })
-      response = await deadline(pending, answerTimeoutMs, { clock, signal, what: 'The answer' })
-    } catch (error) {
-      throw connectionError(error, options)
-    }
+    const response = await request(url, { headers }, abort, options)
     if (have > 0 && response.status === 416) {
       await forget(partial)
       throw unavailable(`'${url}' has no such range any more`)
@@ -152,15 +115,10 @@ async function fetchRest(options: DownloadOptions, partial: string, have: number
       await file.close()
     }
   } catch (error) {
-    if (signal?.aborted) throw cancelled(`Downloading '${url}' was cancelled`)
-    if (error instanceof AppError) throw error
-    throw unavailable(`'${url}' broke off: ${toAppError(error).message}`, {
-      retryable: !DISK_ERRORS.has((error as NodeJS.ErrnoException).code ?? ''),
-      cause: error
-    })
+    throw brokenOff(error, url, signal)
   } finally {
     signal?.removeEventListener('abort', onabort)
-    request.abort()
+    abort.abort()
   }
 }
 
@@ -171,16 +129,8 @@ async function receive(
   at: number,
   options: DownloadOptions
 ): Promise<number> {
-  const { url, sizeBytes, signal, clock = systemClock, idleTimeoutMs = 30_000 } = options
-  const reader = response.body?.getReader()
-  if (!reader) return at
-  for (;;) {
-    const { done, value } = await deadline(reader.read(), idleTimeoutMs, {
-      clock,
-      signal,
-      what: 'The next piece'
-    })
-    if (done) return at
+  const { url, sizeBytes } = options
+  for await (const value of piecesOf(response, options)) {
     if (at + value.byteLength > sizeBytes) {
       throw corrupt(`'${url}' gave more than the ${sizeBytes} bytes that were promised`)
     }
@@ -188,44 +138,7 @@ async function receive(
     at += value.byteLength
     options.onprogress?.({ doneBytes: at, totalBytes: sizeBytes })
   }
-}
-
-function connectionError(error: unknown, options: DownloadOptions): AppError {
-  if (options.signal?.aborted) return cancelled(`Downloading '${options.url}' was cancelled`)
-  return unavailable(`'${options.url}' does not answer: ${toAppError(error).message}`, {
-    retryable: !options.impatient,
-    cause: error
-  })
-}
-
-function checkStatus(response: Response, url: string, clock: Clock): void {
-  const { status } = response
-  if (status === 200 || status === 206) return
-  if (status === 401 || status === 403) {
-    throw denied(`'${url}' may not be downloaded: the server answered ${status}`, {
-      hint: 'Accept the licence on the hub if it asks for that, and set HF_TOKEN'
-    })
-  }
-  if (status === 404 || status === 410) throw notFound(`'${url}' is not there any more`)
-  if (status === 429 || status === 503) {
-    const retryAfterMs = retryAfter(response.headers.get('retry-after'), clock)
-    throw busy(`'${url}' is busy: the server answered ${status}`, {
-      retryable: (retryAfterMs ?? 0) <= MAX_RETRY_AFTER_MS,
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs })
-    })
-  }
-  throw unavailable(`'${url}' cannot be downloaded: the server answered ${status}`, {
-    retryable: status >= 500 || status === 408
-  })
-}
-
-/** Seconds or a date, in ms from now. */
-function retryAfter(header: string | null, clock: Clock): number | undefined {
-  if (header === null) return undefined
-  const ms = /^\d{1,9}$/.test(header.trim())
-    ? Number(header) * 1000
-    : Date.parse(header) - clock.wall()
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
+  return at
 }
 
 /** Where the body begins: behind what we have, or at 0 when the server gives the whole. */
@@ -260,7 +173,7 @@ async function sizeOrZero(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.size ?? 0
 }
 
-async function systemFreeBytes(folder: string): Promise<number> {
+export async function systemFreeBytes(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder)
   return bavail * bsize
 }

