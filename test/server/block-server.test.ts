@@ -1,0 +1,301 @@
+// One server over a plain engine, told things by hand: what it refuses, what it forgets, what it
+// keeps apart.
+import { expect, test } from 'bun:test'
+import { computeError } from '../../src/base/errors.ts'
+import { BlockServer } from '../../src/server/block-server.ts'
+import type { ServerLink } from '../../src/server/links.ts'
+import { encodeTensor } from '../../src/wire/tensor.ts'
+import type { SessionOpened, Step, StepResult, WireError } from '../../src/wire/types.ts'
+import { FakeCompute } from '../support/fake-compute.ts'
+
+const HIDDEN = 4
+const MODEL = new Uint8Array(32).fill(7)
+
+class Peer implements ServerLink {
+  readonly peer: string
+  results: StepResult[] = []
+  errors: WireError[] = []
+  openings: SessionOpened[] = []
+  #wake: () => void = () => {}
+
+  constructor(peer: string) {
+    this.peer = peer
+  }
+
+  opened(message: SessionOpened): void {
+    this.openings.push(message)
+    this.#wake()
+  }
+
+  result(message: StepResult): void {
+    this.results.push(message)
+    this.#wake()
+  }
+
+  error(message: WireError): void {
+    this.errors.push(message)
+    this.#wake()
+  }
+
+  step(): void {
+    throw new Error('A client is pushed nothing')
+  }
+
+  /** Resolves when this many answers and errors have come. */
+  async until(count: number): Promise<void> {
+    while (this.results.length + this.errors.length < count) {
+      await new Promise<void>((resolve) => (this.#wake = resolve))
+    }
+  }
+}
+
+async function serve(): Promise<{ server: BlockServer; compute: FakeCompute }> {
+  const compute = new FakeCompute(HIDDEN)
+  const server = new BlockServer({
+    compute,
+    span: compute.span(2, 4),
+    model: MODEL,
+    self: new Uint8Array(32).fill(1),
+    capacityTokens: 100,
+    reach: () => Promise.reject(new Error('nobody is there')),
+    limits: { sessionsPerPeer: 2, sessions: 3 },
+    queuePerPeer: 4
+  })
+  await server.ready()
+  return { server, compute }
+}
+
+function id(value: number): Uint8Array {
+  return new Uint8Array(16).fill(value)
+}
+
+async function open(server: BlockServer, peer: Peer, session: number, more = {}): Promise<void> {
+  const message = { session: id(session), model: MODEL, first: 2, last: 4, maxTokens: 20, ...more }
+  await server.open(peer, message)
+}
+
+function step(
+  session: number,
+  number: number,
+  start: number,
+  count = 1,
+  more: Partial<Step> = {}
+): Step {
+  const values = Float32Array.from({ length: count * HIDDEN }, (_, i) => start + i)
+  return {
+    session: id(session),
+    step: number,
+    kind: 'forward',
+    start,
+    count,
+    deadlineMs: 1000,
+    route: [],
+    tensor: encodeTensor(values, count, HIDDEN, 'f32'),
+    ...more
+  }
+}
+
+function codes(peer: Peer): string[] {
+  return peer.errors.map((error) => error.code)
+}
+
+test('open() refuses another model, other blocks, too many tokens and too many sessions', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1, { model: new Uint8Array(32) })
+  await open(server, peer, 1, { first: 1 })
+  await open(server, peer, 1, { last: 5 })
+  await open(server, peer, 1, { maxTokens: 5000 })
+  await open(server, peer, 1, { maxTokens: 101 })
+  await open(server, peer, 1)
+  await open(server, peer, 2)
+  await open(server, peer, 3)
+  expect(codes(peer)).toEqual([
+    'NOT_FOUND',
+    'NOT_FOUND',
+    'NOT_FOUND',
+    'LIMIT',
+    'NO_MEMORY',
+    'LIMIT'
+  ])
+  expect(server.sessions.promisedTokens).toBe(40)
+})
+
+test("open() of a known session changes its promise, and not for a stranger's", async () => {
+  const { server } = await serve()
+  await using _server = server
+  const [owner, stranger] = [new Peer('a'), new Peer('b')]
+  await open(server, owner, 1)
+  await open(server, owner, 1, { maxTokens: 50 })
+  await open(server, stranger, 1)
+  expect([server.sessions.promisedTokens, codes(owner), codes(stranger)]).toEqual([
+    50,
+    [],
+    ['DENIED']
+  ])
+})
+
+test('step() refuses what does not fit, and says so of that session only', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  await open(server, peer, 2)
+  const wide = encodeTensor(new Float32Array(8), 1, 8, 'f32')
+  server.step(peer, step(9, 0, 0))
+  server.step(peer, step(1, 0, 0, 1, { tensor: wide }))
+  server.step(peer, step(1, 0, 0, 2, { count: 3 }))
+  server.step(peer, step(1, 0, 0, 1, { kind: 'backward' }))
+  server.step(peer, step(1, 0, 19, 2))
+  server.step(peer, step(1, 0, 5))
+  server.step(peer, step(2, 0, 0))
+  await peer.until(7)
+  expect(codes(peer)).toEqual([
+    'NOT_FOUND',
+    'BAD_INPUT',
+    'BAD_INPUT',
+    'UNSUPPORTED',
+    'LIMIT',
+    'NOT_FOUND'
+  ])
+  expect(peer.results.map((result) => result.session)).toEqual([id(2)])
+})
+
+test('a repeated step number is answered once', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  server.step(peer, step(1, 5, 0))
+  server.step(peer, step(1, 5, 0))
+  server.step(peer, step(1, 4, 0))
+  server.step(peer, step(1, 6, 1))
+  await peer.until(2)
+  expect(compute.steps.map(({ start }) => start)).toEqual([0, 1])
+})
+
+test('an engine fault in one session leaves the others alone', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  await open(server, peer, 2)
+  compute.onstep = ({ hidden }) => {
+    if (hidden[0] === 0) throw computeError('The engine failed')
+  }
+  server.step(peer, step(1, 0, 0))
+  await peer.until(1)
+  compute.onstep = () => {}
+  server.step(peer, step(2, 0, 0))
+  server.step(peer, step(1, 1, 0))
+  await peer.until(3)
+  expect([codes(peer), peer.results.length]).toEqual([['COMPUTE'], 2])
+})
+
+test("values that are not finite are the engine's fault", async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  compute.onstep = ({ hidden }) => void hidden.fill(Number.NaN)
+  server.step(peer, step(1, 0, 0))
+  await peer.until(1)
+  expect(codes(peer)).toEqual(['COMPUTE'])
+})
+
+test('a peer that goes away mid-step frees its sessions and stops its step', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const [leaver, stayer] = [new Peer('a'), new Peer('b')]
+  await open(server, leaver, 1)
+  await open(server, stayer, 2)
+  const started = Promise.withResolvers<void>()
+  compute.onstep = (_input, signal) => {
+    started.resolve()
+    return new Promise((resolve) => signal?.addEventListener('abort', () => resolve()))
+  }
+  server.step(leaver, step(1, 0, 0))
+  await started.promise
+  compute.onstep = () => {}
+  server.step(stayer, step(2, 0, 0))
+  await server.disconnected(leaver)
+  await stayer.until(1)
+  expect([compute.sessions.size, server.sessions.promisedTokens, stayer.results.length]).toEqual([
+    1, 20, 1
+  ])
+})
+
+test('cancel() drops what waits and stops what runs, and the session goes on', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  compute.onstep = (_input, signal) =>
+    new Promise((resolve) => signal?.addEventListener('abort', () => resolve()))
+  server.step(peer, step(1, 0, 0))
+  server.step(peer, step(1, 1, 1))
+  server.cancel(peer, { session: id(1), step: 1 })
+  await peer.until(1)
+  compute.onstep = () => {}
+  server.step(peer, step(1, 2, 0))
+  await peer.until(2)
+  expect([codes(peer), peer.results.map((result) => result.step)]).toEqual([['CANCELLED'], [2]])
+})
+
+test('a flood of steps is told BUSY with a time to wait', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  const release = Promise.withResolvers<void>()
+  compute.onstep = () => release.promise
+  for (let i = 0; i < 8; i++) server.step(peer, step(1, i, 0))
+  const busy = peer.errors.map(({ code, retryable, retryAfterMs }) => [
+    code,
+    retryable,
+    retryAfterMs
+  ])
+  release.resolve()
+  await peer.until(8)
+  expect(busy).toEqual(Array.from({ length: 3 }, () => ['BUSY', true, 500]))
+})
+
+test('a push that cannot be made is told to the client, with the mirror it needs to carry on', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  const route = [{ peer: new Uint8Array(32).fill(9), first: 4, last: 6 }]
+  server.step(peer, step(1, 0, 0, 1, { route, mirror: true }))
+  await peer.until(2)
+  expect([codes(peer), peer.results.map((result) => result.last)]).toEqual([['UNAVAILABLE'], [4]])
+})
+
+test('a draining server refuses sessions and is done when the last one ends', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  const drained = server.drain(new AbortController().signal)
+  await open(server, peer, 2)
+  expect(codes(peer)).toEqual(['BUSY'])
+  await server.closeSession(peer, { session: id(1) })
+  await drained
+  expect(server.sessions.size).toBe(0)
+})
+
+test('a thousand peers that open and vanish leave nothing behind', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  for (let i = 0; i < 1000; i++) {
+    const peer = new Peer(`peer ${i}`)
+    await open(server, peer, i % 256)
+    server.step(peer, step(i % 256, 0, 0))
+    await server.disconnected(peer)
+  }
+  await new Promise((resolve) => setImmediate(resolve))
+  expect([compute.sessions.size, server.sessions.size, server.sessions.promisedTokens]).toEqual([
+    0, 0, 0
+  ])
+})
