@@ -10,6 +10,13 @@ const CUBIC_BETA = 0.7
 const CUBIC_C = 0.4
 /** Random loss must not shrink the window below the measured rate; 1.25 covers 20 % of loss. */
 const DELIVERED_GAIN = 1.25
+/**
+ * So much loss is no sign of a full path: radio links lose by themselves, and the cap keeps queues
+ * short without it. Counted over some hundred packets, so that a few in a row do not decide.
+ */
+const TOLERATED_LOSS = 0.01
+const TOLERATED_PACKETS = 2
+const LOSS_HISTORY_PACKETS = 1024
 const RATE_ROUNDS = 10
 /** Startup ends when this many rounds did not deliver a quarter more than before. */
 const FULL_ROUNDS = 3
@@ -33,8 +40,6 @@ export interface AckSample {
   srtt: number
   /** The window, not the application, held the sender back. */
   limited: boolean
-  /** Loss is being repaired. */
-  recovering: boolean
 }
 
 /** Congestion window and pacing of one stream. */
@@ -45,6 +50,11 @@ export class Congestion {
   #epochAt = -1
   #k = 0
   #reno = 0
+
+  /** The window was reduced and what was in flight then is not yet dealt with. */
+  #reducing = false
+  #recentAcked = 0
+  #recentLost = 0
 
   #roundAt = -1
   #roundAcked = 0
@@ -113,12 +123,17 @@ export class Congestion {
 
   /**
    * Packets were acknowledged. The window grows only when it was what held the sender back
-   * and no loss is being repaired.
+   * and it was not just reduced.
    */
-  onAcked({ packets, now, srtt, limited, recovering }: AckSample): void {
+  onAcked({ packets, now, srtt, limited }: AckSample): void {
     this.#roundAcked += packets
+    this.#recentAcked += packets
+    if (this.#recentAcked > LOSS_HISTORY_PACKETS) {
+      this.#recentAcked /= 2
+      this.#recentLost /= 2
+    }
     // Far above the cap a larger window would change nothing until it did harm.
-    if (recovering || !limited || this.#window >= 2 * this.#cap()) return
+    if (this.#reducing || !limited || this.#window >= 2 * this.#cap()) return
     const before = this.#window
     if (this.startup) this.#window += packets
     else {
@@ -133,15 +148,17 @@ export class Congestion {
     this.#window = Math.min(this.#window, MAX_CWND)
   }
 
-  /** Loss was found by RACK; called once per window. */
-  onLoss(): void {
-    const window = Math.min(this.#window, this.#cap())
-    const product = this.#minRtt === Infinity ? 0 : this.#bandwidth * this.#minRtt
-    const delivered = Math.min(product * DELIVERED_GAIN, window)
-    this.#wMax = window
-    this.#window = Math.max(window * CUBIC_BETA, delivered, MIN_CWND)
-    this.#threshold = this.#window
-    this.#epochAt = -1
+  /** RACK found packets lost; MTU probes do not count. */
+  onLost(packets: number): void {
+    this.#recentLost += packets
+    if (this.#reducing) return
+    const tolerated = TOLERATED_PACKETS + TOLERATED_LOSS * (this.#recentAcked + this.#recentLost)
+    if (this.#recentLost > tolerated) this.#reduce()
+  }
+
+  /** What was in flight when loss was found is dealt with. */
+  onRecovered(): void {
+    this.#reducing = false
   }
 
   /** Nothing came back for a whole timeout. */
@@ -150,6 +167,7 @@ export class Congestion {
     this.#threshold = Math.max(this.#wMax * CUBIC_BETA, MIN_CWND)
     this.#window = MIN_CWND
     this.#epochAt = -1
+    this.#reducing = false
   }
 
   /** Packets that pacing lets out now. */
@@ -166,6 +184,17 @@ export class Congestion {
   /** Takes the tokens of packets that left. */
   spend(packets: number): void {
     this.#tokens -= packets
+  }
+
+  #reduce(): void {
+    this.#reducing = true
+    const window = Math.min(this.#window, this.#cap())
+    const product = this.#minRtt === Infinity ? 0 : this.#bandwidth * this.#minRtt
+    const delivered = Math.min(product * DELIVERED_GAIN, window)
+    this.#wMax = window
+    this.#window = Math.max(window * CUBIC_BETA, delivered, MIN_CWND)
+    this.#threshold = this.#window
+    this.#epochAt = -1
   }
 
   #cap(): number {

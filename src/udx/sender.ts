@@ -139,8 +139,7 @@ export class Sender {
         packets: tally.packets,
         now,
         srtt: rtt.srtt,
-        limited: seqDiff(ring.una, this.#limitedUntil) <= 0,
-        recovering: this.#state === RECOVERY
+        limited: seqDiff(ring.una, this.#limitedUntil) <= 0
       })
       if (seqDiff(ring.una, this.#roundEnd) > 0) {
         this.congestion.onRound(now, seqDiff(this.#limitedUntil, this.#roundStart) > 0)
@@ -151,7 +150,10 @@ export class Sender {
       if (tally.probeBytes > 0) this.mtu.acked(tally.probeBytes)
       if (board.suspicious) this.#lossDirty = true
     }
-    if (this.#state !== OPEN && seqDiff(ring.una, this.#highMark) >= 0) this.#state = OPEN
+    if (this.#state !== OPEN && seqDiff(ring.una, this.#highMark) >= 0) {
+      this.#state = OPEN
+      this.congestion.onRecovered()
+    }
     if (this.#tlpSeq >= 0) {
       const past = seqDiff(ring.una, this.#tlpSeq)
       if (past > 0 || (past === 0 && this.#tlpNewData)) this.#tlpSeq = -1
@@ -217,8 +219,8 @@ export class Sender {
       this.#state = RECOVERY
       this.#highMark = this.ring.nxt
       this.fastRecoveries++
-      this.congestion.onLoss()
     }
+    if (found.packets > 0) this.congestion.onLost(found.packets)
     if (found.waitMs > 0) this.#set(TIMER_RACK, Math.min(now + found.waitMs, this.#rtoAt))
     else if (this.timer === TIMER_RACK) this.#set(TIMER_RTO, this.#rtoAt)
   }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { Congestion } from '../../../src/udx/congestion.ts'
 
 const acked = (packets: number, now: number, limited = true) => {
-  return { packets, now, srtt: 20, limited, recovering: false }
+  return { packets, now, srtt: 20, limited }
 }
 
 /** A path of 20 ms that delivers `rate` packets per ms, driven for some round trips. */
@@ -45,13 +45,40 @@ describe('Congestion', () => {
     const congestion = new Congestion()
     congestion.onIdleStart(0)
     drive(congestion, 10, 40, 0)
-    for (let i = 0; i < 20; i++) congestion.onLoss()
+    const before = congestion.cwnd
+    congestion.onLost(100)
+    expect(congestion.cwnd).toBe(Math.floor(before * 0.7))
+    for (let i = 0; i < 20; i++) {
+      congestion.onRecovered()
+      congestion.onLost(100)
+    }
     expect(congestion.cwnd).toBe(250)
+  })
+
+  test('shrinks once for everything that was in flight when loss was found', () => {
+    const congestion = new Congestion()
+    congestion.onAcked(acked(90, 20))
+    for (let i = 0; i < 5; i++) congestion.onLost(10)
+    expect(congestion.cwnd).toBe(70)
+  })
+
+  test('takes one packet in a hundred for the way of radio links', () => {
+    const congestion = new Congestion()
+    for (let i = 0; i < 10; i++) {
+      congestion.onAcked(acked(100, 20 * i, false))
+      congestion.onLost(1)
+    }
+    expect(congestion.cwnd).toBe(10)
+    congestion.onLost(5)
+    expect(congestion.cwnd).toBe(7)
   })
 
   test('never falls below four packets', () => {
     const congestion = new Congestion()
-    for (let i = 0; i < 20; i++) congestion.onLoss()
+    for (let i = 0; i < 20; i++) {
+      congestion.onRecovered()
+      congestion.onLost(10)
+    }
     congestion.onTimeout()
     expect(congestion.cwnd).toBe(4)
   })
