@@ -1,6 +1,6 @@
 // Puts the parts of an opened model together and checks that they fit; what each source ends in.
 import { contentIdOf } from './content-id.ts'
-import { checkConfig, checkTensors } from './families.ts'
+import { checkConfig, checkTensors } from './families-check.ts'
 import type { Model, ModelConfig, ModelLocation, TensorStore, TokenizerSpec } from './types.ts'
 
 export interface ModelParts {

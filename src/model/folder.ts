@@ -4,9 +4,11 @@ import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { corrupt, notFound, unsupported } from '../base/errors.ts'
 import { cleanName, createModel } from './create-model.ts'
-import { type FamilyFacts, familyOfModelType } from './families.ts'
+import type { FamilyFacts } from './families/facts.ts'
+import { HubFacts } from './families/hub-config.ts'
+import { canonicalHubName, familyOfModelType, orderOf } from './families.ts'
 import { folderChatTemplate, folderTokenizer } from './folder-tokenizer.ts'
-import { type JsonObject, numberOf, readJsonObject } from './json-file.ts'
+import { readJsonObject } from './json-file.ts'
 import { type MappedFile, openMappedFile } from './mapped-file.ts'
 import { parseSafetensors, type SafeTensor } from './safetensors.ts'
 import { createTensorStore, type TensorEntry } from './tensor-store.ts'
@@ -25,7 +27,8 @@ export function openFolder(location: ModelLocation): Model {
   const json = readJsonObject(join(folder, 'config.json'))
   const modelType = json['model_type']
   if (typeof modelType !== 'string') throw corrupt(`'${folder}' names no model type in config.json`)
-  const config = folderConfig(json, familyOfModelType(modelType), basename(folder))
+  const facts = familyOfModelType(modelType)
+  const config = facts.fromHub(new HubFacts(json, cleanName(basename(folder))))
   const files: MappedFile[] = []
   try {
     const entries: TensorEntry[] = []
@@ -33,8 +36,10 @@ export function openFolder(location: ModelLocation): Model {
       const file = openMappedFile(join(folder, name))
       files.push(file)
       for (const tensor of parseSafetensors(file)) {
-        const isSpare = config.tiedEmbedding && tensor.name === 'lm_head.weight'
-        if (!isSpare && !IGNORED.test(tensor.name)) entries.push(entryOf(tensor, file))
+        if (IGNORED.test(tensor.name)) continue
+        const entry = entryOf(tensor, file, facts, config)
+        const isSpare = config.tiedEmbedding && entry?.info.name === 'lm_head.weight'
+        if (entry !== undefined && !isSpare) entries.push(entry)
       }
     }
     return createModel({
@@ -73,51 +78,22 @@ function weightFiles(folder: string): string[] {
   return names.sort()
 }
 
-function entryOf(tensor: SafeTensor, file: MappedFile): TensorEntry {
-  const { name, type, shape, sizeBytes, offset } = tensor
+function entryOf(
+  tensor: SafeTensor,
+  file: MappedFile,
+  facts: FamilyFacts,
+  config: ModelConfig
+): TensorEntry | undefined {
+  const found = canonicalHubName(facts, config, tensor.name)
+  if (found === undefined) return undefined
+  const { name, part, isBias } = found
+  const { type, sizeBytes, offset } = tensor
   if (type !== 'F32' && type !== 'F16' && type !== 'BF16') {
     throw unsupported(`The model cannot be run: tensor '${name}' has the type ${type}`, {
       hint: 'F32, F16 and BF16 are known in safetensors; use a GGUF for quantised weights'
     })
   }
-  return { info: { name, type, shape, sizeBytes }, file, offset, interleavedHeads: 0 }
-}
-
-function folderConfig(json: JsonObject, facts: FamilyFacts, name: string): ModelConfig {
-  const required = (key: string): number => {
-    const value = numberOf(json, key)
-    if (value === undefined)
-      throw corrupt(`The model cannot be opened: config.json has no '${key}'`)
-    return value
-  }
-  const refuse = (what: string): Error =>
-    unsupported(`The model cannot be run: ${what} is not supported yet`)
-  if (json['quantization_config']) throw refuse('a quantised folder')
-  const activation = json['hidden_act'] ?? 'silu'
-  if (activation !== 'silu') throw refuse(`the activation '${String(activation)}'`)
-  const rope = objectOf(json['rope_parameters'] ?? json['rope_scaling'])
-  const scaling = rope['rope_type'] ?? rope['type'] ?? 'default'
-  if (scaling !== 'default') throw refuse(`RoPE scaling '${String(scaling)}'`)
-  const hiddenSize = required('hidden_size')
-  const headCount = required('num_attention_heads')
-  return {
-    family: facts.family,
-    name: cleanName(name),
-    hiddenSize,
-    blockCount: required('num_hidden_layers'),
-    headCount,
-    kvHeadCount: numberOf(json, 'num_key_value_heads') ?? headCount,
-    headDim: numberOf(json, 'head_dim') ?? hiddenSize / headCount,
-    ffnSize: required('intermediate_size'),
-    vocabSize: required('vocab_size'),
-    contextLength: required('max_position_embeddings'),
-    // As float32, like a GGUF holds them, so that one model has one content id in both.
-    ropeTheta: Math.fround(numberOf(rope, 'rope_theta') ?? numberOf(json, 'rope_theta') ?? 10_000),
-    rmsEps: Math.fround(required('rms_norm_eps')),
-    tiedEmbedding: json['tie_word_embeddings'] === true
-  }
-}
-
-function objectOf(value: unknown): JsonObject {
-  return typeof value === 'object' && value !== null ? (value as JsonObject) : {}
+  const order = orderOf(part, 'hub', config, isBias)
+  const shape = order?.kind === 'transposed' ? tensor.shape.toReversed() : tensor.shape
+  return { info: { name, type, shape, sizeBytes }, file, offset, order }
 }

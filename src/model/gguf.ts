@@ -3,7 +3,10 @@
 import { basename } from 'node:path'
 import { corrupt, unsupported } from '../base/errors.ts'
 import { cleanName, createModel } from './create-model.ts'
-import { canonicalName, type FamilyFacts, familyOfArchitecture } from './families.ts'
+import type { FamilyFacts } from './families/facts.ts'
+import { GgufFacts } from './families/gguf-config.ts'
+import { canonicalName, familyOfArchitecture, orderOf } from './families.ts'
+import { checkConfig } from './families-check.ts'
 import { type GgufHeader, type GgufTensor, parseGgufHeader } from './gguf-header.ts'
 import { Metadata } from './gguf-metadata.ts'
 import { ggufTokenizer } from './gguf-tokenizer.ts'
@@ -31,12 +34,17 @@ export function openGguf(location: ModelLocation): Model {
     if (architecture === undefined) {
       throw corrupt(`'${files[0]?.path}' cannot be opened: it names no architecture`)
     }
-    const facts = familyOfArchitecture(architecture)
-    const tensors = headers.flatMap((header) => header.tensors)
-    const fallbackName = basename(location.paths[0] ?? '', '.gguf')
-    const config = ggufConfig(metadata, architecture, facts, tensors, fallbackName)
+    const gguf = new GgufFacts({
+      architecture,
+      name: cleanName(metadata.string('general.name') ?? '') || fallbackName(location),
+      metadata,
+      tensors: headers.flatMap((header) => header.tensors)
+    })
+    const facts = familyOfArchitecture(gguf)
+    // Checked before entries are made by its counts.
+    const config = checkConfig(facts.fromGguf(gguf))
     const entries = headers.flatMap((header, i) =>
-      header.tensors.map((tensor) => entryOf(tensor, files[i] as MappedFile, facts, config))
+      header.tensors.flatMap((tensor) => entriesOf(tensor, files[i] as MappedFile, facts, config))
     )
     return createModel({
       config,
@@ -49,6 +57,10 @@ export function openGguf(location: ModelLocation): Model {
     for (const file of files) file.close()
     throw error
   }
+}
+
+function fallbackName(location: ModelLocation): string {
+  return cleanName(basename(location.paths[0] ?? '', '.gguf'))
 }
 
 function checkShards(headers: readonly GgufHeader[], files: readonly MappedFile[]): void {
@@ -67,71 +79,36 @@ function checkShards(headers: readonly GgufHeader[], files: readonly MappedFile[
   }
 }
 
-function entryOf(
+/** One entry, or one for each expert of a tensor that holds them all. */
+function entriesOf(
   tensor: GgufTensor,
   file: MappedFile,
   facts: FamilyFacts,
   config: ModelConfig
-): TensorEntry {
-  const found = canonicalName(facts, tensor.name)
+): TensorEntry[] {
+  const found = canonicalName(facts, config, tensor.name)
   if (!found) {
     throw unsupported(
       `The model cannot be run: tensor '${tensor.name}' is not known of ${config.family} models`
     )
   }
+  const { name, part, isBias } = found
   const { type, shape, sizeBytes, offset } = tensor
-  return {
-    info: { name: found.name, type, shape, sizeBytes },
+  const order = orderOf(part, 'gguf', config, isBias)
+  if (!name.includes('*')) {
+    return [{ info: { name, type, shape, sizeBytes }, file, offset, order }]
+  }
+  const [count = 0, ...rest] = shape
+  if (count !== config.expertCount || rest.length === 0) {
+    throw corrupt(
+      `The GGUF cannot be opened: tensor '${tensor.name}' has ${count} experts, not ${config.expertCount}`
+    )
+  }
+  const size = sizeBytes / count
+  return Array.from({ length: count }, (_, expert) => ({
+    info: { name: name.replace('*', String(expert)), type, shape: rest, sizeBytes: size },
     file,
-    offset,
-    interleavedHeads: found.part.interleavedHeads?.(config) ?? 0
-  }
-}
-
-function ggufConfig(
-  metadata: Metadata,
-  architecture: string,
-  facts: FamilyFacts,
-  tensors: readonly GgufTensor[],
-  fallbackName: string
-): ModelConfig {
-  const optional = (key: string): number | undefined => metadata.number(`${architecture}.${key}`)
-  const required = (key: string): number => {
-    const value = optional(key)
-    if (value === undefined) {
-      throw corrupt(`The GGUF cannot be opened: '${architecture}.${key}' is missing`)
-    }
-    return value
-  }
-  const headCount = required('attention.head_count')
-  const hiddenSize = required('embedding_length')
-  const headDim = optional('attention.key_length') ?? hiddenSize / headCount
-  const refuse = (what: string): Error =>
-    unsupported(`The model cannot be run: ${what} is not supported yet`)
-  if ((optional('expert_count') ?? 0) > 0) throw refuse('a mixture of experts')
-  if ((optional('attention.value_length') ?? headDim) !== headDim) {
-    throw refuse('a value size other than the key size')
-  }
-  if ((optional('rope.dimension_count') ?? headDim) !== headDim)
-    throw refuse('RoPE over part of a head')
-  const scaling = metadata.string(`${architecture}.rope.scaling.type`) ?? 'none'
-  if (scaling !== 'none') throw refuse(`RoPE scaling '${scaling}'`)
-  if (tensors.some((tensor) => tensor.name.startsWith('rope_'))) throw refuse('RoPE with factors')
-  const embedding = tensors.find((tensor) => tensor.name === 'token_embd.weight')
-  if (!embedding) throw corrupt("The GGUF cannot be opened: tensor 'token_embd.weight' is missing")
-  return {
-    family: facts.family,
-    name: cleanName(metadata.string('general.name') ?? '') || cleanName(fallbackName),
-    hiddenSize,
-    blockCount: required('block_count'),
-    headCount,
-    kvHeadCount: optional('attention.head_count_kv') ?? headCount,
-    headDim,
-    ffnSize: required('feed_forward_length'),
-    vocabSize: embedding.shape[0] ?? 0,
-    contextLength: required('context_length'),
-    ropeTheta: optional('rope.freq_base') ?? 10_000,
-    rmsEps: required('attention.layer_norm_rms_epsilon'),
-    tiedEmbedding: !tensors.some((tensor) => tensor.name === 'output.weight')
-  }
+    offset: offset + expert * size,
+    order
+  }))
 }

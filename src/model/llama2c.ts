@@ -3,7 +3,7 @@
 import { basename } from 'node:path'
 import { corrupt } from '../base/errors.ts'
 import { createModel } from './create-model.ts'
-import { checkConfig } from './families.ts'
+import { checkConfig } from './families-check.ts'
 import { llama2cTokenizer } from './llama2c-tokenizer.ts'
 import { openMappedFile } from './mapped-file.ts'
 import { createTensorStore, type TensorEntry } from './tensor-store.ts'
@@ -31,7 +31,7 @@ export function openLlama2c(location: ModelLocation): Model {
           info: { name, type: 'F32', shape, sizeBytes },
           file,
           offset,
-          interleavedHeads: heads ?? 0
+          order: heads ? { kind: 'interleaved', heads } : undefined
         })
       }
       offset += sizeBytes

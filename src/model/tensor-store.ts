@@ -1,7 +1,9 @@
-// Tensors by canonical name over mapped files; moves q and k rows from interleaved to half-split RoPE order.
+// Tensors by canonical name over mapped files, their rows in the house's order whatever the file's.
 // Knows no file formats: gguf.ts, safetensors.ts and llama2c.ts say where the bytes lie.
 import { corrupt, notFound } from '../base/errors.ts'
+import type { RowOrder } from './families/facts.ts'
 import type { MappedFile } from './mapped-file.ts'
+import { orderRows } from './row-order.ts'
 import type { TensorInfo, TensorStore } from './types.ts'
 
 /** Where a tensor lies, and whether its rows are to be reordered. */
@@ -9,8 +11,8 @@ export interface TensorEntry {
   readonly info: TensorInfo
   readonly file: MappedFile
   readonly offset: number
-  /** Heads whose rows are interleaved in the file: 0 for none. */
-  readonly interleavedHeads: number
+  /** How the file has the rows; undefined for as `info` says. */
+  readonly order?: RowOrder | undefined
 }
 
 /** A store over `entries`; closes `files` with itself. @throws AppError CORRUPT on a name given twice. */
@@ -32,10 +34,11 @@ export function createTensorStore(
     return entry
   }
   const read = (name: string): Uint8Array => {
-    const { info, file, offset, interleavedHeads } = find(name)
+    const { info, file, offset, order } = find(name)
     const bytes = file.bytes(offset, info.sizeBytes)
-    if (interleavedHeads === 0) return bytes
-    return halfSplitRows(bytes, info.shape[0] ?? 0, interleavedHeads)
+    if (order === undefined) return bytes
+    const [rows = 0, columns = 1] = info.shape
+    return orderRows(bytes, order, { rows, columns })
   }
   return {
     list: () => infos,
@@ -43,7 +46,7 @@ export function createTensorStore(
     has: (name) => byName.has(name),
     read,
     readRows(name, first, count) {
-      const { info, file, offset, interleavedHeads } = find(name)
+      const { info, file, offset, order } = find(name)
       const rows = info.shape[0] ?? 0
       if (!(first >= 0 && count >= 0 && first + count <= rows)) {
         throw new RangeError(
@@ -51,34 +54,11 @@ export function createTensorStore(
         )
       }
       const size = info.sizeBytes / rows
-      if (interleavedHeads > 0) return read(name).subarray(first * size, (first + count) * size)
+      if (order !== undefined) return read(name).subarray(first * size, (first + count) * size)
       return file.bytes(offset + first * size, count * size)
     },
     close() {
       for (const file of files) file.close()
     }
   }
-}
-
-/**
- * Copies rows so that each head's pairs (2i, 2i+1) become (i, i + half): [half, 2] -> [2, half].
- * Rows move whole, so any element type works; a bias is a matrix with rows of one value.
- */
-export function halfSplitRows(bytes: Uint8Array, rows: number, heads: number): Uint8Array {
-  const rowSize = bytes.byteLength / rows
-  const headRows = rows / heads
-  const half = headRows / 2
-  if (!Number.isInteger(rowSize) || !Number.isInteger(half)) {
-    throw corrupt(`Rows cannot be reordered: ${rows} rows are no multiple of ${heads} even heads`)
-  }
-  const out = new Uint8Array(bytes.byteLength)
-  for (let head = 0; head < heads; head++) {
-    for (let i = 0; i < headRows; i++) {
-      const to = (head * headRows + i) * rowSize
-      const source = i < half ? 2 * i : 2 * (i - half) + 1
-      const from = (head * headRows + source) * rowSize
-      out.set(bytes.subarray(from, from + rowSize), to)
-    }
-  }
-  return out
 }

@@ -1,8 +1,19 @@
 // What a model is to the rest of the house: facts, tensors by canonical name, a tokenizer's description.
 // Knows no network of peers and no onnxruntime.
 
-/** Architectures whose facts we know; each has a graph in blocks/families. */
-export type Family = 'llama'
+/** Architectures whose facts we know; each has facts in model/families and a graph in blocks/families. */
+export type Family =
+  | 'llama'
+  | 'mistral'
+  | 'qwen2'
+  | 'qwen3'
+  | 'qwen3moe'
+  | 'mixtral'
+  | 'gemma2'
+  | 'gemma3'
+  | 'gpt2'
+  | 'bloom'
+  | 'falcon'
 
 /** Frozen facts of a model; every count is an integer over 0. */
 export interface ModelConfig {
@@ -14,14 +25,48 @@ export interface ModelConfig {
   readonly headCount: number
   readonly kvHeadCount: number
   readonly headDim: number
+  /** Width inside the MLP; of one expert where there are several. */
   readonly ffnSize: number
   readonly vocabSize: number
   /** Longest session, in tokens. */
   readonly contextLength: number
   readonly ropeTheta: number
+  /** Epsilon of every norm, those that subtract the mean included. */
   readonly rmsEps: number
   /** The head is the embedding matrix. */
   readonly tiedEmbedding: boolean
+
+  // What only some models have; absent means that it is not so.
+
+  /** How positions enter when not by RoPE: as rows added to embeddings, or as attention's bias. */
+  readonly positions?: 'learned' | 'alibi'
+  /** What each RoPE frequency is divided by, (headDim / 2); a tensor `rope_freqs.weight` goes before it. */
+  readonly ropeFactors?: readonly number[]
+  /** What RoPE's cosines and sines are multiplied by. */
+  readonly ropeGain?: number
+  /** RoPE base of the blocks that see a window only; their frequencies are not divided. */
+  readonly ropeLocalTheta?: number
+  /** Tokens that a query sees, its own included, in blocks with a window. */
+  readonly window?: number
+  /** Each nth block of a model with a window sees everything; absent: none does. */
+  readonly fullEvery?: number
+  /** What a query's product with a key is multiplied by; absent: headDim ** -0.5. */
+  readonly attentionScale?: number
+  /** Scores become cap * tanh(score / cap). */
+  readonly attentionSoftCap?: number
+  /** The same for logits. */
+  readonly headSoftCap?: number
+  /** What embeddings are multiplied by. */
+  readonly embeddingScale?: number
+  /** The file's norm weights are less by one than what is multiplied. */
+  readonly normPlusOne?: true
+  /** MLPs of a block, of which a router picks `expertsPerToken` for each token. */
+  readonly expertCount?: number
+  readonly expertsPerToken?: number
+  /** The weights of the experts picked are shares of all experts and do not add up to one. */
+  readonly expertSharesOfAll?: true
+  /** Attention and MLP read the same stream, through one norm or one each; absent: one after the other. */
+  readonly parallelNorms?: 1 | 2
 }
 
 /** Element types as GGUF names them; blocks are 32 values (256 for K types). */

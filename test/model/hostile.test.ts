@@ -159,13 +159,12 @@ const UNSUPPORTED_GGUFS: Readonly<Record<string, (spec: GgufSpec) => GgufSpec>> 
   'version is 1': (spec) => ({ ...spec, version: 1 }),
   'big endian': (spec) => ({ ...spec, version: 3 << 24 }),
   'type 16': (spec) => changeTensor(spec, { typeId: 16 }),
-  'mixture of experts': (spec) => withCount(spec, 'llama.expert_count', 8),
   "RoPE scaling 'yarn'": (spec) => withText(spec, 'llama.rope.scaling.type', 'yarn'),
-  'self_attn.q_proj.bias': (spec) => ({
+  'input_layernorm.bias': (spec) => ({
     ...spec,
     tensors: [
       ...spec.tensors,
-      { name: 'blk.0.attn_q.bias', type: 'F32', shape: [64], bytes: new Uint8Array(256) }
+      { name: 'blk.0.attn_norm.bias', type: 'F32', shape: [64], bytes: new Uint8Array(256) }
     ]
   }),
   'blk.0.attn_sinks': (spec) => ({

@@ -19,7 +19,7 @@ export interface FamilyGraph {
   block(scope: BlockScope, stream: Stream): Stream
 }
 
-const GRAPHS: Readonly<Record<Family, FamilyGraph>> = { llama }
+const GRAPHS: Readonly<Partial<Record<Family, FamilyGraph>>> = { llama }
 
 /** @throws AppError UNSUPPORTED */
 export function graphOf(family: Family): FamilyGraph {

@@ -1,0 +1,145 @@
+// What is said of a family of models: its tensors by canonical name, their shapes and names in files,
+// and the parts that most families share. Knows no files; hub-config.ts and gguf-config.ts read configs.
+import type { Family, ModelConfig } from '../types.ts'
+import type { GgufFacts } from './gguf-config.ts'
+import type { HubFacts } from './hub-config.ts'
+
+/** In which order a file holds rows that we want otherwise. */
+export type RowOrder =
+  /** Heads whose rows are pairs for RoPE; we want first halves, then second halves. */
+  | { readonly kind: 'interleaved'; readonly heads: number }
+  /** Groups that each have some rows of every part; we want each part's rows together. */
+  | { readonly kind: 'grouped'; readonly groups: number; readonly rows: readonly number[] }
+  /** (in, out) where we want (out, in); does not change a bias. */
+  | { readonly kind: 'transposed' }
+
+/** A weight, and perhaps a bias of as many values as it has rows. */
+export interface Part {
+  /**
+   * Canonical name without `.weight`; inside a block without `model.layers.N.`; `*` is an expert's
+   * number. It is the hub's, unless the family says otherwise by `hubName`.
+   */
+  readonly name: string
+  /** GGUF name without `.weight`; inside a block without `blk.N.`. */
+  readonly gguf: string
+  /** Outermost first; of one expert. */
+  shape(config: ModelConfig): readonly number[]
+  /** Whether there is a bias, which the graph adds; without this one is refused, not ignored. */
+  readonly bias?: 'may' | 'must'
+  /** The model may do without it. */
+  isOptional?(config: ModelConfig): boolean
+  /** The family's GGUF holds the rows in another order. */
+  ggufOrder?(config: ModelConfig): RowOrder
+  /** The family's safetensors do. */
+  hubOrder?(config: ModelConfig): RowOrder | undefined
+}
+
+export interface FamilyFacts {
+  readonly family: Family
+  /** `general.architecture` of a GGUF. */
+  readonly architectures: readonly string[]
+  /** `model_type` of a hub's config.json. */
+  readonly modelTypes: readonly string[]
+  /** Tells families apart whose GGUFs name one architecture. */
+  isInGguf?(gguf: GgufFacts): boolean
+  readonly outer: readonly Part[]
+  block(config: ModelConfig): readonly Part[]
+  /** Canonical name of a tensor of the hub, undefined for one that is left out. Default: the same. */
+  hubName?(name: string): string | undefined
+  /** @throws AppError CORRUPT, UNSUPPORTED */
+  fromHub(hub: HubFacts): ModelConfig
+  /** @throws AppError CORRUPT, UNSUPPORTED */
+  fromGguf(gguf: GgufFacts): ModelConfig
+}
+
+const hidden = (c: ModelConfig): readonly number[] => [c.hiddenSize]
+const head = (c: ModelConfig): readonly number[] => [c.headDim]
+const vocabulary = (c: ModelConfig): readonly number[] => [c.vocabSize, c.hiddenSize]
+
+export const EMBEDDING: Part = {
+  name: 'model.embed_tokens',
+  gguf: 'token_embd',
+  shape: vocabulary
+}
+export const FINAL_NORM: Part = { name: 'model.norm', gguf: 'output_norm', shape: hidden }
+export const HEAD: Part = {
+  name: 'lm_head',
+  gguf: 'output',
+  shape: vocabulary,
+  isOptional: (c) => c.tiedEmbedding
+}
+/** What Llama 3.1's GGUFs say of RoPE scaling. */
+export const ROPE_FACTORS: Part = {
+  name: 'rope_freqs',
+  gguf: 'rope_freqs',
+  shape: (c) => [c.headDim / 2],
+  isOptional: () => true
+}
+
+export const INPUT_NORM: Part = { name: 'input_layernorm', gguf: 'attn_norm', shape: hidden }
+export const POST_ATTENTION_NORM: Part = {
+  name: 'post_attention_layernorm',
+  gguf: 'ffn_norm',
+  shape: hidden
+}
+export const QUERY: Part = {
+  name: 'self_attn.q_proj',
+  gguf: 'attn_q',
+  shape: (c) => [c.headCount * c.headDim, c.hiddenSize]
+}
+export const KEY: Part = {
+  name: 'self_attn.k_proj',
+  gguf: 'attn_k',
+  shape: (c) => [c.kvHeadCount * c.headDim, c.hiddenSize]
+}
+export const VALUE: Part = {
+  name: 'self_attn.v_proj',
+  gguf: 'attn_v',
+  shape: (c) => [c.kvHeadCount * c.headDim, c.hiddenSize]
+}
+export const ATTENTION_OUT: Part = {
+  name: 'self_attn.o_proj',
+  gguf: 'attn_output',
+  shape: (c) => [c.hiddenSize, c.headCount * c.headDim]
+}
+export const QUERY_NORM: Part = { name: 'self_attn.q_norm', gguf: 'attn_q_norm', shape: head }
+export const KEY_NORM: Part = { name: 'self_attn.k_norm', gguf: 'attn_k_norm', shape: head }
+
+export const GATED_MLP: readonly Part[] = [
+  { name: 'mlp.gate_proj', gguf: 'ffn_gate', shape: (c) => [c.ffnSize, c.hiddenSize] },
+  { name: 'mlp.up_proj', gguf: 'ffn_up', shape: (c) => [c.ffnSize, c.hiddenSize] },
+  { name: 'mlp.down_proj', gguf: 'ffn_down', shape: (c) => [c.hiddenSize, c.ffnSize] }
+]
+
+export const EXPERTS: readonly Part[] = [
+  { name: 'mlp.gate', gguf: 'ffn_gate_inp', shape: (c) => [c.expertCount ?? 0, c.hiddenSize] },
+  {
+    name: 'mlp.experts.*.gate_proj',
+    gguf: 'ffn_gate_exps',
+    shape: (c) => [c.ffnSize, c.hiddenSize]
+  },
+  { name: 'mlp.experts.*.up_proj', gguf: 'ffn_up_exps', shape: (c) => [c.ffnSize, c.hiddenSize] },
+  {
+    name: 'mlp.experts.*.down_proj',
+    gguf: 'ffn_down_exps',
+    shape: (c) => [c.hiddenSize, c.ffnSize]
+  }
+]
+
+/** The parts with a bias that may be or must be there. */
+export function withBias(bias: 'may' | 'must', ...parts: readonly Part[]): Part[] {
+  return parts.map((part) => ({ ...part, bias }))
+}
+
+/** Llama's architecture in GGUFs turns pairs of neighbours, so its files hold q and k that way. */
+export const LLAMA_ATTENTION: readonly Part[] = [
+  { ...QUERY, ggufOrder: (c) => ({ kind: 'interleaved', heads: c.headCount }) },
+  { ...KEY, ggufOrder: (c) => ({ kind: 'interleaved', heads: c.kvHeadCount }) },
+  VALUE,
+  ATTENTION_OUT
+]
+
+/** `model.layers.3.mlp.experts.7.up_proj` to `mlp.experts.*.up_proj`. */
+export function isExpert(part: Part): boolean {
+  return part.name.includes('*')
+}
