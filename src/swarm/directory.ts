@@ -1,0 +1,262 @@
+// Who serves a model: looks the cells' topics up, reads the records of those who announce there, and
+// asks the servers themselves whether they live. The rules for records are in record.ts.
+import type DHT from 'hyperdht'
+import { toHex } from '../base/bytes.ts'
+import { cancelled, toAppError, type AppError } from '../base/errors.ts'
+import type { ServerInfo } from '../wire/types.ts'
+import type { SwarmNode } from './node.ts'
+import { judgeInfo, usableInfos } from './record.ts'
+import { cellsOf, topicOf, type Cell } from './topics.ts'
+
+export interface DirectoryEntry {
+  readonly info: ServerInfo
+  /** Undefined: not asked yet. */
+  readonly alive: boolean | undefined
+  readonly rttMs: number | undefined
+}
+
+export interface FindOptions {
+  signal?: AbortSignal | undefined
+  /** How long to look, ms. Default 3000. */
+  timeoutMs?: number | undefined
+  /** Ends the search early. Default: never. */
+  enough?: (found: readonly ServerInfo[]) => boolean
+}
+
+export interface ProbeOptions {
+  signal?: AbortSignal | undefined
+  /** For reaching it and for the ping together, ms. Default 2000. */
+  timeoutMs?: number | undefined
+}
+
+/** Records read at a time: more would only fill the DHT's own window of requests. */
+const MAX_READS = 16
+/** Servers looked at in one search: more than a route needs, less than a flood of fake ones brings. */
+const MAX_PEERS = 512
+const MAX_PROBES = 32
+const MINUTES_WARNING = 'their clocks or this machine’s may be minutes off'
+
+/** Servers of a model as their records arrive, each peer once, self left out. Ends by `options`. */
+export async function* findServers(
+  node: SwarmNode,
+  model: Uint8Array,
+  blockCount: number,
+  options: FindOptions = {}
+): AsyncGenerator<ServerInfo, void, void> {
+  const { signal, timeoutMs = 3000, enough = () => false } = options
+  if (signal?.aborted) throw cancelled('Looking for servers was cancelled')
+  const search = new Search(node, model, blockCount)
+  const stop = node.clock.after(timeoutMs, () => search.end())
+  const onabort = (): void => search.end(cancelled('Looking for servers was cancelled'))
+  signal?.addEventListener('abort', onabort, { once: true })
+  const found: ServerInfo[] = []
+  try {
+    search.start()
+    for (let info = await search.next(); info; info = await search.next()) {
+      found.push(info)
+      yield info
+      if (enough(found)) return
+    }
+    if (found.length === 0 && search.expired > 0) {
+      node.log.warn(`${search.expired} servers were found, all expired: ${MINUTES_WARNING}`)
+    }
+  } finally {
+    signal?.removeEventListener('abort', onabort)
+    stop()
+    search.end()
+  }
+}
+
+/** Collects findServers(). */
+export async function find(
+  node: SwarmNode,
+  model: Uint8Array,
+  blockCount: number,
+  options: FindOptions = {}
+): Promise<ServerInfo[]> {
+  const found: ServerInfo[] = []
+  for await (const info of findServers(node, model, blockCount, options)) found.push(info)
+  return found
+}
+
+/** Blocks in [from, to) that no info serves. */
+export function gapsOf(
+  infos: readonly ServerInfo[],
+  blockCount: number,
+  from = 0,
+  to: number = blockCount
+): readonly Cell[] {
+  const gaps: Cell[] = []
+  let covered = from
+  for (const { first, last } of [...infos].sort((a, b) => a.first - b.first)) {
+    if (first >= to) break
+    if (first > covered) gaps.push({ first: covered, last: first })
+    covered = Math.max(covered, last)
+  }
+  if (covered < to) gaps.push({ first: covered, last: to })
+  return gaps
+}
+
+/** Whether every block in [from, to) is served. */
+export function covered(
+  infos: readonly ServerInfo[],
+  blockCount: number,
+  from = 0,
+  to: number = blockCount
+): boolean {
+  return gapsOf(infos, blockCount, from, to).length === 0
+}
+
+/** Asks one server whether it lives and what it serves now. Never throws but for cancelling. */
+export async function probe(
+  node: SwarmNode,
+  info: ServerInfo,
+  options: ProbeOptions = {}
+): Promise<DirectoryEntry> {
+  const { signal, timeoutMs = 2000 } = options
+  const began = node.clock.now()
+  try {
+    const link = await node.connect(info.peer, { signal, timeoutMs })
+    const rttMs = await link.ping(Math.max(1, timeoutMs - (node.clock.now() - began)))
+    const { model, blockCount, peer } = info
+    const wanted = { peer, model, blockCount, now: node.clock.wall() }
+    for (const server of link.servers) {
+      const verdict = judgeInfo(server, wanted)
+      if (verdict.kind === 'usable') return { info: verdict.info, alive: true, rttMs }
+    }
+    return { info, alive: false, rttMs }
+  } catch (error) {
+    if (signal?.aborted) throw cancelled('Asking servers was cancelled')
+    node.log.debug(`${toHex(info.peer).slice(0, 8)} does not answer: ${toAppError(error).message}`)
+    return { info, alive: false, rttMs: undefined }
+  }
+}
+
+/** Every server of a model that can be found, each asked whether it lives. */
+export async function status(
+  node: SwarmNode,
+  model: Uint8Array,
+  blockCount: number,
+  options: FindOptions & { probeMs?: number } = {}
+): Promise<DirectoryEntry[]> {
+  const { signal, probeMs } = options
+  const probing: Promise<DirectoryEntry>[] = []
+  const gate = limiter(MAX_PROBES)
+  for await (const info of findServers(node, model, blockCount, options)) {
+    const entry = gate(() => probe(node, info, { signal, timeoutMs: probeMs }))
+    // Read below, all together; until then a failure is nobody's.
+    entry.catch(() => {})
+    probing.push(entry)
+  }
+  return Promise.all(probing)
+}
+
+/** One look at the DHT: lookups of all cells and reads of records, side by side. */
+class Search {
+  /** Servers whose records were too old. */
+  expired = 0
+  readonly #node: SwarmNode
+  readonly #model: Uint8Array
+  readonly #blockCount: number
+  readonly #session: DHT.Session
+  readonly #seen = new Set<string>()
+  readonly #found: ServerInfo[] = []
+  readonly #gate = limiter(MAX_READS)
+  #wake: PromiseWithResolvers<void> = Promise.withResolvers()
+  #open = 0
+  #ended = false
+  #error: AppError | undefined
+
+  constructor(node: SwarmNode, model: Uint8Array, blockCount: number) {
+    this.#node = node
+    this.#model = model
+    this.#blockCount = blockCount
+    this.#session = node.dht.session()
+    this.#seen.add(node.peer)
+  }
+
+  start(): void {
+    for (const cell of cellsOf(0, this.#blockCount, this.#blockCount)) {
+      this.#run(() => this.#lookUp(topicOf(this.#model, cell, this.#node.swarmSecret)))
+    }
+  }
+
+  /** The next server, or undefined at the end. */
+  async next(): Promise<ServerInfo | undefined> {
+    while (true) {
+      if (this.#error) throw this.#error
+      const info = this.#found.shift()
+      if (info || this.#ended || this.#open === 0) return info
+      this.#wake = Promise.withResolvers()
+      await this.#wake.promise
+    }
+  }
+
+  /** Ends everything under way. */
+  end(error?: AppError): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#error = error
+    this.#session.destroy()
+    this.#wake.resolve()
+  }
+
+  /** Runs a part of the search; one that fails (a node that does not answer) ends alone. */
+  #run(part: () => Promise<void>): void {
+    this.#open++
+    part()
+      .catch((error: unknown) => {
+        if (!this.#ended) this.#node.log.debug(`a look-up failed: ${toAppError(error).message}`)
+      })
+      .finally(() => {
+        this.#open--
+        this.#wake.resolve()
+      })
+  }
+
+  async #lookUp(topic: Uint8Array): Promise<void> {
+    const query = this.#node.dht.lookup(Buffer.from(topic), { session: this.#session })
+    for await (const { peers } of query) {
+      for (const { publicKey } of peers) {
+        const peer = toHex(publicKey)
+        if (this.#ended || this.#seen.has(peer) || this.#seen.size > MAX_PEERS) continue
+        this.#seen.add(peer)
+        this.#run(() => this.#gate(() => this.#read(publicKey)))
+      }
+      if (this.#ended) return
+    }
+  }
+
+  async #read(peer: Uint8Array): Promise<void> {
+    if (this.#ended) return
+    const { dht, clock, log } = this.#node
+    const record = await dht.mutableGet(Buffer.from(peer), { session: this.#session })
+    if (!record || this.#ended) return
+    const { value } = record
+    const wanted = { peer, model: this.#model, blockCount: this.#blockCount, now: clock.wall() }
+    const usable = usableInfos(value, wanted, (why) => {
+      if (why === 'expired') this.expired++
+      log.debug(`a record of ${toHex(peer).slice(0, 8)} is not used: ${why}`)
+    })
+    this.#found.push(...usable)
+    this.#wake.resolve()
+  }
+}
+
+/** Runs at most `limit` tasks at a time, the others in turn. */
+function limiter(limit: number): <T>(task: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = []
+  let running = 0
+  return async (task) => {
+    if (running < limit) running++
+    else await new Promise<void>((resolve) => waiting.push(resolve))
+    try {
+      return await task()
+    } finally {
+      const next = waiting.shift()
+      // The place is handed on, so that nobody new can take it in between.
+      if (next) next()
+      else running--
+    }
+  }
+}

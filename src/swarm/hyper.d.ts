@@ -1,0 +1,139 @@
+// The parts of hyperdht, hyperswarm and sodium-universal that this room uses; they have no types.
+declare module 'sodium-universal' {
+  export function crypto_generichash(output: Uint8Array, input: Uint8Array, key?: Uint8Array): void
+  export function crypto_sign_seed_keypair(
+    publicKey: Uint8Array,
+    secretKey: Uint8Array,
+    seed: Uint8Array
+  ): void
+}
+
+declare module 'hyperdht' {
+  class DHT {
+    constructor(options?: DHT.Options)
+    static bootstrapper(port: number, host: string, options?: DHT.Options): DHT
+    /** Whether its NAT gives every destination another port. */
+    readonly randomized: boolean
+    readonly destroyed: boolean
+    /** Other nodes that it has heard from. */
+    readonly nodes: { readonly length: number }
+    session(): DHT.Session
+    address(): { readonly host: string; readonly port: number }
+    fullyBootstrapped(): Promise<void>
+    lookup(topic: Uint8Array, options?: DHT.QueryOptions): DHT.Lookup
+    mutableGet(key: Uint8Array, options?: DHT.GetOptions): Promise<DHT.MutableRecord | null>
+    mutablePut(
+      keyPair: DHT.KeyPair,
+      value: Uint8Array,
+      options?: { seq?: number }
+    ): Promise<{ readonly closestNodes: readonly unknown[] }>
+    connect(key: Uint8Array, options?: DHT.ConnectOptions): DHT.Connection
+    destroy(options?: { force?: boolean }): Promise<void>
+  }
+
+  namespace DHT {
+    interface KeyPair {
+      readonly publicKey: Uint8Array
+      readonly secretKey: Uint8Array
+    }
+
+    interface Options {
+      bootstrap?: readonly { readonly host: string; readonly port: number }[]
+      keyPair?: KeyPair
+      host?: string
+      /** A port, or those from the first to before the second; [0, 0] is any. */
+      port?: number | readonly [number, number]
+      anyPort?: boolean
+      ephemeral?: boolean
+      firewalled?: boolean
+    }
+
+    /** Requests that end together. */
+    interface Session {
+      destroy(): void
+    }
+
+    interface QueryOptions {
+      session?: Session
+    }
+
+    interface GetOptions extends QueryOptions {
+      /** Older records are not wanted. */
+      seq?: number
+      /** False: the first that is valid is enough. */
+      latest?: boolean
+    }
+
+    interface Lookup extends AsyncIterable<{
+      readonly peers: readonly { readonly publicKey: Uint8Array }[]
+    }> {
+      destroy(): void
+    }
+
+    interface MutableRecord {
+      readonly seq: number
+      readonly value: Uint8Array
+    }
+
+    interface ConnectOptions {
+      keyPair?: KeyPair
+      relayThrough?: Uint8Array | null
+    }
+
+    interface Connection {
+      readonly publicKey: Uint8Array
+      readonly remotePublicKey: Uint8Array
+      readonly handshakeHash: Uint8Array | null
+      readonly isInitiator: boolean
+      readonly destroyed: boolean
+      readonly keepAlive: number
+      readonly rawBytesWritten: number
+      readonly rawStream: { readonly remoteHost: string | null } | null
+      setKeepAlive(ms: number): void
+      setTimeout(ms: number): void
+      pause(): unknown
+      resume(): unknown
+      end(): unknown
+      destroy(error?: Error): unknown
+      on(event: 'close' | 'drain', listener: () => void): unknown
+      on(event: 'error', listener: (error: Error & { code?: string }) => void): unknown
+      on(event: 'data', listener: (frame: Uint8Array) => void): unknown
+      off(event: 'data', listener: (frame: Uint8Array) => void): unknown
+      listeners(event: 'data'): ((frame: Uint8Array) => void)[]
+    }
+  }
+
+  export = DHT
+}
+
+declare module 'hyperswarm' {
+  import type DHT from 'hyperdht'
+
+  class Hyperswarm {
+    constructor(options: Hyperswarm.Options)
+    /** Its refresh announces the server's address again. */
+    readonly server: { refresh(): void }
+    join(topic: Uint8Array, options: { server: boolean; client: boolean }): Hyperswarm.Session
+    leave(topic: Uint8Array): Promise<void>
+    listen(): Promise<void>
+    on(event: 'connection', listener: (connection: DHT.Connection) => void): void
+    destroy(options?: { force?: boolean }): Promise<void>
+  }
+
+  namespace Hyperswarm {
+    interface Options {
+      dht: DHT
+      keyPair: DHT.KeyPair
+      maxPeers?: number
+      relayThrough?: Uint8Array
+    }
+
+    interface Session {
+      /** Resolves when the announcement went out. */
+      flushed(): Promise<boolean>
+      refresh(options: { server: boolean; client: boolean }): Promise<boolean>
+    }
+  }
+
+  export = Hyperswarm
+}

@@ -1,0 +1,305 @@
+// This process in the swarm: a DHT node, the links to other peers, and what it serves.
+// Called by server/host.ts (serve, update, leave, connect), client/connections.ts (connect) and
+// directory.ts (dht). Knows no tensors and no sessions.
+import DHT from 'hyperdht'
+import Hyperswarm from 'hyperswarm'
+import { toHex } from '../base/bytes.ts'
+import { deadline, systemClock, type Clock } from '../base/clock.ts'
+import { AppError, badInput, busy, closed, inUse, toAppError, unavailable } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { freshSeed, seededRandom, type Random } from '../base/random.ts'
+import { Resource } from '../base/resource.ts'
+import { DTYPES } from '../wire/codec-info.ts'
+import type { LinkHandlers } from '../wire/handlers.ts'
+import { PeerLink } from '../wire/link.ts'
+import { PROTOCOL_VERSION } from '../wire/protocol.ts'
+import type { ServerInfo, WireDtype } from '../wire/types.ts'
+import { CellAnnouncer } from './announcer.ts'
+import { Dialer, type ConnectOptions } from './dialer.ts'
+import type { Identity } from './identity.ts'
+import { LinkTable } from './link-table.ts'
+import { Publisher } from './publisher.ts'
+import { LIFE_MS } from './record.ts'
+
+export interface SwarmNodeOptions {
+  /** Where to begin. Empty: the public DHT's own nodes. */
+  bootstrap: readonly { readonly host: string; readonly port: number }[]
+  identity: Identity
+  /** For every link, whoever made it. */
+  handlers: LinkHandlers
+  /** For people, e.g. 'petals/0.1.0 (linux x64)'. Default 'petals'. */
+  agent?: string
+  /** Wire dtypes to say in hello. Default all. */
+  dtypes?: readonly WireDtype[]
+  /** Address to bind. Default every interface; loopback when every bootstrap node is there. */
+  host?: string
+  /** UDP port. Default any. */
+  port?: number
+  /** 32 bytes that keep a private swarm's topics apart. */
+  swarmSecret?: Uint8Array
+  /** Public key of a relay for peers that no hole punching reaches. */
+  relayThrough?: Uint8Array | null
+  /** Links taken in, in all. Default 1024. */
+  maxLinks?: number
+  /** Links taken in from one address. Default 256. */
+  maxLinksPerHost?: number
+  clock?: Clock
+  random?: Random
+  log?: Log
+}
+
+const BOOTSTRAP_MS = 10_000
+const SERVE_MS = 15_000
+const LEAVE_MS = 3_000
+const CLOSE_MS = 3_000
+/** What a peer over the limit is told to wait. */
+const FULL_RETRY_MS = 5_000
+
+export class SwarmNode extends Resource {
+  readonly identity: Identity
+  /** This peer's public key, 32 bytes. */
+  readonly key: Uint8Array
+  /** The same as hex. */
+  readonly peer: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly swarmSecret: Uint8Array | undefined
+  /** Called with every new link, before its first message. */
+  onlink: ((link: PeerLink) => void) | undefined
+  readonly #options: SwarmNodeOptions
+  readonly #random: Random
+  readonly #links: LinkTable
+  readonly #hosts = new Map<string, number>()
+  readonly #handlers: LinkHandlers
+  #dht: DHT | undefined
+  #swarm: Hyperswarm | undefined
+  #dialer: Dialer | undefined
+  #cells: CellAnnouncer | undefined
+  #publisher: Publisher | undefined
+  #servers: readonly ServerInfo[] = []
+
+  constructor(options: SwarmNodeOptions) {
+    super()
+    this.#options = options
+    this.identity = options.identity
+    this.key = options.identity.publicKey
+    this.peer = toHex(this.key)
+    this.clock = options.clock ?? systemClock
+    this.log = options.log ?? silentLog
+    this.swarmSecret = options.swarmSecret
+    this.#random = options.random ?? seededRandom(freshSeed())
+    this.#links = new LinkTable(this.peer, this.clock)
+    this.#handlers = this.#wrap(options.handlers)
+  }
+
+  /** Every open link. */
+  get links(): Iterable<PeerLink> {
+    return this.#links
+  }
+
+  /** The DHT, for directory.ts. */
+  get dht(): DHT {
+    if (!this.#dht || this.closing) throw closed('The swarm node is not open')
+    return this.#dht
+  }
+
+  /**
+   * A link to a peer that has said hello: the open one, or a new one.
+   * @throws AppError TIMEOUT, DISCONNECTED, CANCELLED, BUSY or CLOSED
+   */
+  async connect(peer: Uint8Array, options: ConnectOptions = {}): Promise<PeerLink> {
+    const id = toHex(peer)
+    if (peer.byteLength !== 32 || id === this.peer) {
+      throw badInput('The peer cannot be reached: its key is not one of another peer')
+    }
+    if (!this.#dialer || this.closing) throw closed('The swarm node is not open')
+    return this.#links.get(id) ?? this.#dialer.connect(id, peer, options)
+  }
+
+  /** Announces a span and publishes its record; resolves when others can find it. */
+  async serve(info: ServerInfo): Promise<void> {
+    if (!this.#swarm || !this.#cells || !this.#publisher || this.closing) {
+      throw closed('The swarm node is not open')
+    }
+    this.#servers = [this.#stamp(info)]
+    const limit = { clock: this.clock, what: 'Announcing' }
+    await deadline(
+      Promise.all([
+        this.#swarm.listen(),
+        this.#cells.announce(info),
+        this.#publisher.start(this.#servers)
+      ]),
+      SERVE_MS,
+      limit
+    )
+  }
+
+  /** New numbers of the span that is served; the swarm and open links hear of them soon. */
+  update(info: ServerInfo): void {
+    const before = this.#servers[0]
+    if (!before || !this.#publisher || !this.#cells) return
+    this.#servers = [this.#stamp(info)]
+    const moved = before.first !== info.first || before.last !== info.last
+    if (moved) {
+      this.#cells.announce(info).catch((error: unknown) => {
+        this.log.warn(`the new span was not announced: ${toAppError(error).message}`)
+      })
+    }
+    this.#publisher.update(this.#servers, moved || before.draining !== info.draining)
+  }
+
+  /** Says that nothing is served any more: to open links, in the record, and at the cells' topics. */
+  async leave(): Promise<void> {
+    this.#servers = []
+    for (const link of this.#links) if (link.remote) link.announce({ servers: [] })
+    const limit = { clock: this.clock, what: 'Leaving' }
+    await deadline(Promise.all([this.#publisher?.stop(), this.#cells?.leave()]), LEAVE_MS, limit)
+  }
+
+  protected override async _open(): Promise<void> {
+    const { bootstrap, port = 0 } = this.#options
+    const loopback = bootstrap.length > 0 && bootstrap.every(({ host }) => isLoopback(host))
+    const host = this.#options.host ?? (loopback ? '127.0.0.1' : undefined)
+    this.#dht = new DHT({
+      ...(bootstrap.length > 0 ? { bootstrap } : {}),
+      keyPair: this.identity,
+      port: port === 0 ? [0, 0] : [port, port + 1],
+      anyPort: port === 0,
+      ...(host === undefined ? {} : { host }),
+      // Nothing stands between peers on loopback: no hole need be punched.
+      ...(loopback ? { firewalled: false } : {})
+    })
+    await this.#bootstrap(this.#dht, port)
+    this.#swarm = new Hyperswarm({
+      dht: this.#dht,
+      keyPair: this.identity,
+      ...(this.#options.relayThrough ? { relayThrough: this.#options.relayThrough } : {})
+    })
+    this.#swarm.on('connection', (stream) => this.#onincoming(stream))
+    this.#dialer = new Dialer({
+      dht: this.#dht,
+      clock: this.clock,
+      identity: this.identity,
+      relayThrough: this.#options.relayThrough ?? null,
+      open: (stream) => this.#addLink(stream)
+    })
+    this.#cells = new CellAnnouncer(this.#swarm, this.swarmSecret)
+    this.#publisher = this.#makePublisher(this.#dht, this.#swarm, this.#cells)
+  }
+
+  protected override async _close(): Promise<void> {
+    const limit = { clock: this.clock, what: 'Closing the swarm node' }
+    if (this.#servers.length > 0) await this.leave().catch(() => {})
+    this.#dialer?.close()
+    await Promise.all([...this.#links].map((link) => link.close()))
+    const gone = this.#swarm ? this.#swarm.destroy() : this.#dht?.destroy()
+    await deadline(Promise.resolve(gone), CLOSE_MS, limit).catch(async () => {
+      // Nobody is left who would hear of it.
+      await this.#dht?.destroy({ force: true })
+    })
+  }
+
+  async #bootstrap(dht: DHT, port: number): Promise<void> {
+    const { bootstrap } = this.#options
+    const limit = { clock: this.clock, what: 'Joining the DHT' }
+    try {
+      await deadline(dht.fullyBootstrapped(), BOOTSTRAP_MS, limit)
+    } catch (cause) {
+      if (cause instanceof AppError) throw cause
+      throw inUse(`The swarm cannot be joined: UDP port ${port} cannot be used`, {
+        hint: 'Stop what uses it, or choose another with --port',
+        cause
+      })
+    }
+    if (dht.nodes.length > 0) return
+    const where = bootstrap.map(({ host, port }) => `${host}:${port}`).join(', ')
+    throw unavailable(
+      `The swarm cannot be joined: nobody answers at ${where || 'the public nodes'}`,
+      {
+        hint: where
+          ? 'Start a node there with petals bootstrap, or correct --bootstrap'
+          : 'Check the connection to the internet, or start from your own node with --bootstrap'
+      }
+    )
+  }
+
+  #makePublisher(dht: DHT, swarm: Hyperswarm, cells: CellAnnouncer): Publisher {
+    return new Publisher({
+      clock: this.clock,
+      random: this.#random,
+      log: this.log,
+      put: async (record, seq) => {
+        const { closestNodes } = await dht.mutablePut(this.identity, Buffer.from(record), { seq })
+        if (closestNodes.length === 0) throw unavailable('No DHT node took the record')
+      },
+      lastSeq: async () => (await dht.mutableGet(this.key))?.seq ?? 0,
+      onpublished: (servers) => {
+        for (const link of this.#links) if (link.remote) link.announce({ servers })
+      },
+      onrefresh: () => {
+        // A bootstrap node that was restarted has forgotten everything.
+        swarm.server.refresh()
+        cells.refresh()
+      }
+    })
+  }
+
+  #onincoming(stream: DHT.Connection): void {
+    const { maxLinks = 1024, maxLinksPerHost = 256 } = this.#options
+    const host = stream.rawStream?.remoteHost ?? ''
+    const fromHost = this.#hosts.get(host) ?? 0
+    this.#hosts.set(host, fromHost + 1)
+    stream.on('close', () => {
+      const left = (this.#hosts.get(host) ?? 1) - 1
+      if (left > 0) this.#hosts.set(host, left)
+      else this.#hosts.delete(host)
+    })
+    const full = this.#links.size >= maxLinks || fromHost >= maxLinksPerHost
+    // Some are told why; a flood is not worth the answer.
+    if (this.closing || (full && fromHost >= 2 * maxLinksPerHost)) {
+      stream.on('error', () => {})
+      stream.destroy()
+      return
+    }
+    const link = this.#addLink(stream)
+    if (full) {
+      link.destroy(busy('This peer has all the links it takes', { retryAfterMs: FULL_RETRY_MS }))
+    }
+  }
+
+  #addLink(stream: DHT.Connection): PeerLink {
+    const { agent = 'petals', dtypes = DTYPES } = this.#options
+    const link = new PeerLink(stream, {
+      hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#servers },
+      handlers: this.#handlers,
+      clock: this.clock,
+      log: this.log
+    })
+    if (!link.closed) this.#links.add(link)
+    this.onlink?.(link)
+    return link
+  }
+
+  #wrap(handlers: LinkHandlers): LinkHandlers {
+    return {
+      ...handlers,
+      onready: (link) => {
+        this.#dialer?.onready(link)
+        handlers.onready?.(link)
+      },
+      onclosed: (link, error) => {
+        this.#links.remove(link)
+        handlers.onclosed?.(link, error)
+      }
+    }
+  }
+
+  #stamp(info: ServerInfo): ServerInfo {
+    const issuedAt = this.clock.wall()
+    return { ...info, peer: this.key, issuedAt, expiresAt: issuedAt + LIFE_MS }
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === 'localhost'
+}
