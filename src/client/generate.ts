@@ -1,11 +1,16 @@
 // Makes text: feeds ids through the swarm, samples, streams, and keeps the ids so that the next
 // turn costs only what is new. Knows no terminal; the swarm is a `Forward`.
+// One trip through the swarm checks guessed ids along (speculate.ts); the text is the same without.
 import { systemClock, type Clock } from '../base/clock.ts'
-import { badInput } from '../base/errors.ts'
+import { badInput, cancelled } from '../base/errors.ts'
 import { Resource } from '../base/resource.ts'
-import { createSampler, type SamplingOptions } from './sampler.ts'
+import { cutDraft, NO_DRAFT, type Draft, type Drafter } from './draft.ts'
 import type { LocalModel } from './local-model.ts'
+import { NgramDrafter } from './ngram.ts'
+import { createSampler, type Sampler, type SamplingOptions } from './sampler.ts'
 import type { ForwardOptions } from './session.ts'
+import { MOST_DRAFTED } from './speculate-policy.ts'
+import { Speculator, verify, type Speculation } from './speculate.ts'
 
 /** What runs hidden states through the blocks: an InferenceSession. */
 export interface Forward {
@@ -14,9 +19,25 @@ export interface Forward {
   forward(start: number, hidden: Float32Array, options?: ForwardOptions): Promise<Float32Array>
 }
 
+/** The client's own part of a model, of which a LocalModel is one. */
+export type GeneratorModel = Pick<LocalModel, 'eosIds' | 'embed' | 'head'> & {
+  readonly config: Pick<LocalModel['config'], 'contextLength'>
+  readonly tokenizer: Pick<LocalModel['tokenizer'], 'stream'>
+}
+
+export interface GeneratorOptions {
+  clock?: Clock
+  /** What guesses tokens. Default: look-up in the text itself. */
+  drafter?: Drafter
+  /** What decides how many guesses are sent. Default: learned from trips and guesses so far. */
+  speculation?: Speculation
+}
+
 export interface GenerateOptions extends SamplingOptions {
   /** New tokens at most. Default: until the model stops or its context is full. */
   maxTokens?: number
+  /** Check guessed tokens along; the text is the same, sooner. Default true. */
+  speculate?: boolean
   signal?: AbortSignal | undefined
 }
 
@@ -28,8 +49,10 @@ export interface GeneratedToken {
   readonly text: string
 }
 
-/** Where the time of one decode step went, ms. */
+/** Where the time of one trip of decoding went, ms. */
 export interface StepTimes {
+  /** Guessing the tokens that were sent along. */
+  draftMs: number
   embedMs: number
   /** Everything between handing rows to the swarm and having its answer. */
   swarmMs: number
@@ -47,27 +70,47 @@ export interface GenerationStats {
   /** From the first token to the last, ms. */
   decodeMs: number
   finish: FinishReason
-  /** One entry per decode step. */
+  /** Trips through the swarm after the prompt's; each gave at least one token. */
+  trips: number
+  /** Guessed tokens that were sent along. */
+  drafted: number
+  /** Of those, how many the model drew itself: tokens that cost no trip. */
+  accepted: number
+  /** One entry per trip after the prompt's. */
   steps: StepTimes[]
 }
 
 // An answer of unknown length is promised this much; the session asks for more when it gets there.
 const PROMISE_TOKENS = 512
 
+/** What one call of generate() carries through its trips. */
+interface Run {
+  readonly text: number[]
+  readonly sampler: Sampler
+  readonly maxTokens: number
+  readonly speculate: boolean
+  readonly stats: GenerationStats
+  readonly signal: AbortSignal | undefined
+}
+
 /** A conversation's ids over one inference session. */
 export class Generator extends Resource {
   /** Ids whose KV the servers hold, in order. */
   readonly fed: number[] = []
   stats: GenerationStats = emptyStats()
-  readonly #model: LocalModel
+  readonly #model: GeneratorModel
   readonly #swarm: Forward
   readonly #clock: Clock
+  readonly #drafter: Drafter
+  readonly #speculation: Speculation
 
-  constructor(model: LocalModel, swarm: Forward, options: { clock?: Clock } = {}) {
+  constructor(model: GeneratorModel, swarm: Forward, options: GeneratorOptions = {}) {
     super()
     this.#model = model
     this.#swarm = swarm
     this.#clock = options.clock ?? systemClock
+    this.#drafter = options.drafter ?? new NgramDrafter()
+    this.#speculation = options.speculation ?? new Speculator()
   }
 
   /**
@@ -79,74 +122,118 @@ export class Generator extends Resource {
     prompt: readonly number[],
     options: GenerateOptions = {}
   ): AsyncGenerator<GeneratedToken, GenerationStats> {
-    const { config, tokenizer } = this.#model
-    const { signal } = options
+    const { config, tokenizer, eosIds } = this.#model
     checkPrompt(prompt, config.contextLength)
     const room = config.contextLength - prompt.length
-    const maxTokens = Math.min(options.maxTokens ?? room, room)
-    const sampler = createSampler(options)
+    const run = this.#begin(prompt, Math.min(options.maxTokens ?? room, room), options)
+    const { stats, signal } = run
     const stream = tokenizer.stream({ after: prompt })
     const started = this.#clock.now()
-    const stats = emptyStats()
-    this.stats = stats
-    stats.promptTokens = prompt.length
-    stats.reusedTokens = Math.min(commonPrefix(this.fed, prompt), prompt.length - 1)
-    this.fed.length = stats.reusedTokens
-    this.#swarm.reserve(prompt.length + Math.min(maxTokens, PROMISE_TOKENS))
-    const text = [...prompt]
-    let next: readonly number[] = prompt.slice(stats.reusedTokens)
     let firstAt = started
-    while (stats.newTokens < maxTokens) {
-      const times: StepTimes = { embedMs: 0, swarmMs: 0, headMs: 0, sampleMs: 0 }
-      const logits = await this.#logits(next, times, signal)
-      const sampling = this.#clock.now()
-      const id = sampler.next(logits, text)
+    let drawn: readonly number[] = []
+    while (stats.newTokens < run.maxTokens && stats.finish !== 'stop') {
+      drawn = stats.newTokens === 0 ? await this.#prompt(run) : await this.#trip(run)
       const now = this.#clock.now()
-      times.sampleMs = now - sampling
-      stats.newTokens++
-      if (stats.newTokens === 1) {
+      if (stats.newTokens === 0) {
         firstAt = now
         stats.firstTokenMs = now - started
-      } else {
-        stats.steps.push(times)
       }
       stats.decodeMs = now - firstAt
-      if (this.#model.eosIds.has(id)) {
-        stats.finish = 'stop'
-        break
+      for (const [i, id] of drawn.entries()) {
+        if (i > 0 && signal?.aborted) throw cancelled('The answer was cancelled')
+        stats.newTokens++
+        if (eosIds.has(id)) stats.finish = 'stop'
+        else yield { id, text: stream.push(id) }
       }
-      text.push(id)
-      next = [id]
-      yield { id, text: stream.push(id) }
     }
-    if (stats.finish !== 'stop' && maxTokens === room) stats.finish = 'context'
+    if (stats.finish !== 'stop' && run.maxTokens === room) stats.finish = 'context'
     const rest = stream.end()
-    if (rest) yield { id: text.at(-1) ?? 0, text: rest }
+    if (rest) yield { id: run.text.at(-1) ?? 0, text: rest }
     return stats
   }
 
   protected override async _open(): Promise<void> {}
   protected override async _close(): Promise<void> {}
 
-  /** Feeds ids behind what was fed and returns the logits after the last (vocabSize). */
-  async #logits(
+  #begin(prompt: readonly number[], maxTokens: number, options: GenerateOptions): Run {
+    const stats = emptyStats()
+    const { speculate = true, signal } = options
+    const sampler = createSampler(options)
+    this.stats = stats
+    stats.promptTokens = prompt.length
+    stats.reusedTokens = Math.min(commonPrefix(this.fed, prompt), prompt.length - 1)
+    this.fed.length = stats.reusedTokens
+    this.#swarm.reserve(prompt.length + Math.min(maxTokens, PROMISE_TOKENS))
+    if (speculate) this.#drafter.begin(prompt)
+    return { text: [...prompt], sampler, maxTokens, speculate, stats, signal }
+  }
+
+  /** Feeds what is new of the prompt; the first id behind it. */
+  async #prompt(run: Run): Promise<readonly number[]> {
+    return this.#step(run, run.text.slice(this.fed.length), [], emptyTimes())
+  }
+
+  /** Feeds the last id with guesses behind it; the ids drawn, at least one. */
+  async #trip(run: Run): Promise<readonly number[]> {
+    const { text, stats, speculate } = run
+    const times = emptyTimes()
+    const before = this.#clock.now()
+    // The last row brings a token of its own, so a guess for it would go over the limit.
+    const most = speculate ? run.maxTokens - stats.newTokens - 1 : 0
+    const { draft, sent } = await this.#guess(text, most)
+    times.draftMs = this.#clock.now() - before
+    const drawn = await this.#step(run, text.slice(-1), draft.ids.slice(0, sent), times)
+    stats.trips++
+    stats.drafted += sent
+    stats.accepted += Math.min(drawn.length - 1, sent)
+    stats.steps.push(times)
+    const ms = this.#clock.now() - before
+    if (speculate) this.#speculation.note({ draft, sent, drawn, ms })
+    return drawn
+  }
+
+  async #guess(text: readonly number[], most: number): Promise<{ draft: Draft; sent: number }> {
+    if (most <= 0) return { draft: NO_DRAFT, sent: 0 }
+    const { free } = this.#drafter
+    const asked = free ? Math.min(most, MOST_DRAFTED) : this.#speculation.choose(0, most)
+    if (asked === 0) return { draft: NO_DRAFT, sent: 0 }
+    const guess = await this.#drafter.draft(text, asked)
+    const draft = cutDraft(guess, asked, this.#model.eosIds)
+    const { length } = draft.ids
+    return { draft, sent: free ? this.#speculation.choose(draft.matched, length) : length }
+  }
+
+  /** Feeds `ids` and `guess` behind what was fed, draws, and forgets the guesses that were wrong. */
+  async #step(
+    run: Run,
     ids: readonly number[],
-    times: StepTimes,
-    signal: AbortSignal | undefined
-  ): Promise<Float32Array> {
+    guess: readonly number[],
+    times: StepTimes
+  ): Promise<number[]> {
+    const { text, sampler, signal } = run
+    const start = this.fed.length
+    const rows = guess.length > 0 ? [...ids, ...guess] : ids
     const t0 = this.#clock.now()
-    const hidden = this.#model.embed(ids)
+    const hidden = this.#model.embed(rows)
     const t1 = this.#clock.now()
-    const answer = await this.#swarm.forward(this.fed.length, hidden, { answerRows: 1, signal })
+    const answerRows = guess.length + 1
+    const answer = await this.#swarm.forward(start, hidden, { answerRows, signal })
     const t2 = this.#clock.now()
-    for (const id of ids) this.fed.push(id)
+    for (const id of rows) this.fed.push(id)
     const logits = await this.#model.head(answer, signal)
     const t3 = this.#clock.now()
+    const drawn = verify(logits, guess, sampler, text, this.#model.eosIds)
+    this.fed.length = start + ids.length + Math.min(drawn.length - 1, guess.length)
     times.embedMs = t1 - t0
     times.swarmMs = t2 - t1
     times.headMs = t3 - t2
-    return logits
+    times.sampleMs = this.#clock.now() - t3
+    return drawn
   }
+}
+
+function emptyTimes(): StepTimes {
+  return { draftMs: 0, embedMs: 0, swarmMs: 0, headMs: 0, sampleMs: 0 }
 }
 
 function emptyStats(): GenerationStats {
@@ -157,6 +244,9 @@ function emptyStats(): GenerationStats {
     firstTokenMs: 0,
     decodeMs: 0,
     finish: 'length',
+    trips: 0,
+    drafted: 0,
+    accepted: 0,
     steps: []
   }
 }
