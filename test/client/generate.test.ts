@@ -9,7 +9,14 @@ import {
   type GenerationStats,
   type GeneratorOptions
 } from '../../src/client/generate.ts'
-import { distribution, resolveSampling, type SamplingOptions } from '../../src/client/sampler.ts'
+import {
+  argmax,
+  createSampler,
+  distribution,
+  resolveSampling,
+  type SamplingOptions
+} from '../../src/client/sampler.ts'
+import { verify } from '../../src/client/speculate.ts'
 import { diceSpeculation, SeerDrafter, TinyLm, TinySwarm } from '../support/tiny-lm.ts'
 
 interface Told {
@@ -166,7 +173,7 @@ async function stopping(seed: number): Promise<{ lm: TinyLm; prompt: number[]; p
 test('a stop among right guesses ends the text there', async () => {
   for (let seed = 0; seed < 30; seed++) {
     const { lm, prompt, plain } = await stopping(seed)
-    const { generator } = open(lm, {
+    const { generator, swarm } = open(lm, {
       drafter: new SeerDrafter([...prompt, ...plain, 1, 2, 3], 1, seed),
       speculation: diceSpeculation(seed)
     })
@@ -178,6 +185,8 @@ test('a stop among right guesses ends the text there', async () => {
       newTokens
     } as never)
     expect(generator.fed).toEqual([...prompt, ...plain.slice(0, -1)])
+    // A stop needs no row of its own, and what is guessed behind it none at all.
+    expect(swarm.held).toEqual(generator.fed)
   }
 })
 
@@ -312,6 +321,32 @@ test('a conversation sends each turn only what is new, and guesses from all of i
     text = [...text, ...ids, 3, 1, 2]
   }
   expect(accepted).toBeGreaterThan(0)
+})
+
+test('a drafter is told of every text from its beginning', async () => {
+  const lm = new TinyLm({ seed: 7, order: Infinity })
+  const begun: (readonly number[])[] = []
+  const drafter = {
+    free: true,
+    begin: (ids: readonly number[]) => void begun.push([...ids]),
+    draft: () => ({ ids: [], matched: 0 })
+  }
+  const { generator } = open(lm, { drafter })
+  for (const prompt of [[1, 2], [1, 2, 3, 4], [5]]) {
+    await tell(generator, prompt, { temperature: 0, maxTokens: 4 })
+  }
+  await tell(generator, [6], { temperature: 0, maxTokens: 4, speculate: false })
+  expect(begun).toEqual([[1, 2], [1, 2, 3, 4], [5]])
+})
+
+test('verify() draws nothing behind a stop, and leaves it out of the text', async () => {
+  const lm = new TinyLm({ seed: 8, order: Infinity })
+  const logits = await lm.head(Float32Array.of(1, 2, 3))
+  const stop = argmax(logits.subarray(0, lm.vocabSize))
+  const text = [4]
+  const sampler = createSampler({ temperature: 0 })
+  expect(verify(logits, [stop, 5], sampler, text, new Set([stop]))).toEqual([stop])
+  expect(text).toEqual([4])
 })
 
 test('a drafter that is not free is asked only for what will be sent', async () => {
