@@ -1,6 +1,7 @@
 // A bound UDP port on Bun.udpSocket: synchronous bind, batched sending, one-off TTL, and what to do
 // when the kernel refuses. Knows no streams and no packet formats.
 
+import type { Traffic } from './core.ts'
 import type { Outlet } from './link.ts'
 import type { Route } from './rings.ts'
 import type { Slot, SlotPool } from './slots.ts'
@@ -9,10 +10,11 @@ import {
   getSendBuffer,
   ignoreIcmpErrors,
   setDontFragment,
+  setMappedTTL,
   setReceiveBuffer,
   setSendBuffer
 } from './sockopt.ts'
-import type { Turn } from './turn.ts'
+import type { Flushable } from './turn.ts'
 import { MTU_MAX } from './wire.ts'
 
 export const DEFAULT_TTL = 64
@@ -45,6 +47,15 @@ interface Datagram {
 // flags and fd are there in Bun 1.4 and not in its types.
 type BindOptions = Bun.udp.SocketOptions<'buffer'> & { flags: number }
 type BunSocket = Bun.udp.Socket<'buffer'> & { fd?: number }
+/** Opens a socket; its promise is already fulfilled. Tests hand in one that refuses to send. */
+export type OpenSocket = (options: BindOptions) => Promise<BunSocket>
+
+/** What a port needs of the turn. */
+export interface PortTurn {
+  readonly pool: SlotPool
+  readonly traffic: Traffic
+  wakeSocket(socket: Flushable): void
+}
 
 /** A bound port. Construction binds, or throws the system's error. */
 export class Port implements Outlet {
@@ -57,7 +68,7 @@ export class Port implements Outlet {
 
   #socket: BunSocket
   #fd: number
-  #turn: Turn
+  #turn: PortTurn
   #pool: SlotPool
   #ondrain: () => void
   #ttl = DEFAULT_TTL
@@ -65,12 +76,12 @@ export class Port implements Outlet {
   #slots: Slot[] = []
   #backlog: Datagram[] = []
 
-  constructor(turn: Turn, options: PortOptions) {
+  constructor(turn: PortTurn, options: PortOptions, open: OpenSocket = Bun.udpSocket) {
     this.#turn = turn
     this.#pool = turn.pool
     this.#ondrain = options.ondrain
     this.family = options.family
-    this.#socket = bind(options, () => this.#drain())
+    this.#socket = bind(options, open, () => this.#drain())
     this.port = this.#socket.port
     this.#fd = this.#socket.fd ?? -1
     ignoreIcmpErrors(this.#fd)
@@ -110,7 +121,7 @@ export class Port implements Outlet {
 
   /** @throws the system's error for a TTL that it does not take. */
   setTTL(ttl: number): void {
-    this.#socket.setTTL(ttl)
+    this.#applyTTL(ttl)
     this.#ttl = ttl
   }
 
@@ -161,13 +172,19 @@ export class Port implements Outlet {
 
   /** False when the kernel's buffer is full. A datagram that is refused counts as sent. */
   #sendOne({ bytes, port, host, ttl }: Datagram): boolean {
-    if (ttl !== 0 && ttl !== this.#ttl) this.#socket.setTTL(ttl)
+    const own = ttl !== 0 && ttl !== this.#ttl
+    if (own) this.#applyTTL(ttl)
     try {
       // An error may belong to an earlier datagram and then says nothing of this one.
       return this.#trySend(bytes, port, host) ?? this.#trySend(bytes, port, host) ?? true
     } finally {
-      if (ttl !== 0 && ttl !== this.#ttl) this.#socket.setTTL(this.#ttl)
+      if (own) this.#applyTTL(this.#ttl)
     }
+  }
+
+  #applyTTL(ttl: number): void {
+    this.#socket.setTTL(ttl)
+    if (this.family === 6) setMappedTTL(this.#fd, ttl)
   }
 
   #trySend(bytes: Uint8Array, port: number, host: string): boolean | null {
@@ -181,7 +198,7 @@ export class Port implements Outlet {
   #keep(datagram: Datagram, copy: boolean): void {
     this.blocked = true
     if (this.#backlog.length >= MAX_BACKLOG) return
-    this.#backlog.push(copy ? { ...datagram, bytes: datagram.bytes.slice() } : datagram)
+    this.#backlog.push(copy ? { ...datagram, bytes: new Uint8Array(datagram.bytes) } : datagram)
   }
 
   #drain(): void {
@@ -195,7 +212,7 @@ export class Port implements Outlet {
   }
 }
 
-function bind(options: PortOptions, ondrain: () => void): BunSocket {
+function bind(options: PortOptions, open: OpenSocket, ondrain: () => void): BunSocket {
   const { port, host, ipv6Only, reuseAddress, onpacket } = options
   const request: BindOptions = {
     hostname: host,
@@ -208,7 +225,7 @@ function bind(options: PortOptions, ondrain: () => void): BunSocket {
       error: () => undefined
     }
   }
-  const socket = Bun.peek(Bun.udpSocket(request))
+  const socket = Bun.peek(open(request))
   if (socket instanceof Promise) throw new Error('UDP bind did not complete synchronously')
   return socket
 }

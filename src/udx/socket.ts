@@ -7,6 +7,7 @@ import { type Traffic, createTraffic } from './core.ts'
 import { plainAddress, plainFamily, requireFamily } from './ip.ts'
 import type { UDX } from './index.ts'
 import { Port } from './port.ts'
+import { rethrowLater } from './rethrow.ts'
 import type { UDXStream } from './stream.ts'
 import { createHeader, isStreamPacket, readHeader } from './wire.ts'
 
@@ -269,16 +270,6 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
   #ondrain(): void {
     for (const stream of this.streams) stream.wake()
   }
-}
-
-/**
- * Throws outside of the socket's data handler, where Bun would swallow it into the socket's error
- * handler instead of reporting an uncaught exception.
- */
-export function rethrowLater(error: unknown): void {
-  setImmediate(() => {
-    throw error
-  })
 }
 
 function invalidArgument(): Error {

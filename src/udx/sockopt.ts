@@ -19,6 +19,8 @@ interface Constants {
   /** [level, name, value] that make datagrams leave with DF set and without a cached path MTU. */
   dontFragment4: readonly [number, number, number]
   dontFragment6: readonly [number, number, number]
+  /** [level, name] of the TTL of IPv4 datagrams. */
+  ttl4: readonly [number, number]
   /** [level, name] whose 0 stops ICMP errors from failing later sends. */
   receiveErrors: readonly (readonly [number, number])[]
 }
@@ -31,6 +33,7 @@ const LINUX: Constants = {
   receiveBufferForce: 33,
   dontFragment4: [0, 10, 3],
   dontFragment6: [41, 23, 3],
+  ttl4: [0, 2],
   receiveErrors: [
     [0, 11],
     [41, 25]
@@ -45,6 +48,7 @@ const MACOS: Constants = {
   receiveBufferForce: null,
   dontFragment4: [0, 28, 1],
   dontFragment6: [41, 62, 1],
+  ttl4: [0, 4],
   receiveErrors: []
 }
 
@@ -56,6 +60,7 @@ const WINDOWS: Constants = {
   receiveBufferForce: null,
   dontFragment4: [0, 14, 1],
   dontFragment6: [41, 14, 1],
+  ttl4: [0, 4],
   receiveErrors: []
 }
 
@@ -93,6 +98,12 @@ export function setDontFragment(fd: number, family: 4 | 6): boolean {
   if (family === 4) return four
   const [level6, name6, value6] = constants.dontFragment6
   return setOption(fd, level6, name6, value6)
+}
+
+/** TTL of IPv4 datagrams from a dual-stack socket, whose own setter minds IPv6 only. */
+export function setMappedTTL(fd: number, ttl: number): boolean {
+  const [level, name] = constants.ttl4
+  return setOption(fd, level, name, ttl)
 }
 
 /** Keeps an ICMP error of one dead peer from failing the next send to another. */

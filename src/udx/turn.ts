@@ -4,6 +4,7 @@
 
 import { type Core, type Traffic, createTraffic } from './core.ts'
 import type { Link } from './link.ts'
+import { rethrowLater } from './rethrow.ts'
 import { SlotPool } from './slots.ts'
 
 /** A socket with queued packets. */
@@ -98,10 +99,19 @@ export class Turn implements Link {
     this.#cores = []
     for (const core of cores) {
       core.awake = false
-      core.flush()
+      guard(() => core.flush())
     }
     const sockets = this.#sockets
     this.#sockets = []
-    for (const socket of sockets) socket.flush()
+    for (const socket of sockets) guard(() => socket.flush())
+  }
+}
+
+/** One stream's failure must not keep the others of the turn from being served. */
+function guard(serve: () => void): void {
+  try {
+    serve()
+  } catch (error) {
+    rethrowLater(error)
   }
 }
