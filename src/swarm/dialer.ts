@@ -105,10 +105,17 @@ export class Dialer {
       const text = `Peer ${id.slice(0, 8)} cannot be reached: ${why}`
       this.#fail(id, attempt, disconnected(text, { cause: error }))
     })
-    attempt.link = open(stream)
+    const link = open(stream)
+    attempt.link = link
+    // Refused by the peer: its code says more than the end of the stream, which is what any
+    // DISCONNECTED here comes from, and then the listener above decides.
+    link.ready().catch((refused: AppError) => {
+      if (refused.code !== 'DISCONNECTED') this.#fail(id, attempt, refused)
+    })
   }
 
   #fail(id: string, attempt: Attempt, error: AppError): void {
+    if (this.#attempts.get(id) !== attempt) return
     this.#end(id, attempt)
     attempt.reached.reject(error)
     attempt.link?.destroy(error)

@@ -56,7 +56,10 @@ export async function loadIdentity(dir: string): Promise<Identity> {
 
 async function readIdentity(path: string): Promise<Identity | undefined> {
   try {
-    const { mode, size } = await stat(path)
+    const found = await stat(path)
+    if (!found.isFile())
+      throw unavailable(`The identity cannot be kept in '${path}': it is no file`)
+    const { mode, size } = found
     if (platform() !== 'win32' && (mode & 0o077) !== 0) {
       throw denied(`The identity in '${path}' is refused: others may read or change it`, {
         hint: `If it is still yours alone: chmod 600 '${path}'`

@@ -5,15 +5,14 @@ import DHT from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
-import { AppError, badInput, busy, closed, inUse, toAppError, unavailable } from '../base/errors.ts'
+import { AppError, badInput, closed, inUse, toAppError, unavailable } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
-import { DTYPES } from '../wire/codec-info.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
 import { PeerLink } from '../wire/link.ts'
-import { PROTOCOL_VERSION } from '../wire/protocol.ts'
-import type { ServerInfo, WireDtype } from '../wire/types.ts'
+import { DTYPES, PROTOCOL_VERSION } from '../wire/protocol.ts'
+import type { ServerInfo, WireDtype, WireError } from '../wire/types.ts'
 import { CellAnnouncer } from './announcer.ts'
 import { Dialer, type ConnectOptions } from './dialer.ts'
 import type { Identity } from './identity.ts'
@@ -193,10 +192,11 @@ export class SwarmNode extends Resource {
     this.#dialer?.close()
     await Promise.all([...this.#links].map((link) => link.close()))
     const gone = this.#swarm ? this.#swarm.destroy() : this.#dht?.destroy()
-    await deadline(Promise.resolve(gone), CLOSE_MS, limit).catch(async () => {
-      // Nobody is left who would hear of it.
-      await this.#dht?.destroy({ force: true })
-    })
+    await deadline(Promise.resolve(gone), CLOSE_MS, limit)
+      // Nobody answers any more: without goodbyes then.
+      .catch(() => this.#dht?.destroy({ force: true }))
+      // What was never bound cannot be unbound.
+      .catch((error: unknown) => this.log.debug(toAppError(error).message))
   }
 
   async #bootstrap(dht: DHT, port: number): Promise<void> {
@@ -261,10 +261,24 @@ export class SwarmNode extends Resource {
       stream.destroy()
       return
     }
-    const link = this.#addLink(stream)
-    if (full) {
-      link.destroy(busy('This peer has all the links it takes', { retryAfterMs: FULL_RETRY_MS }))
+    if (full) this.#refuse(stream)
+    else this.#addLink(stream)
+  }
+
+  /** Says that there is no room, and no more. */
+  #refuse(stream: DHT.Connection): void {
+    const { agent = 'petals', handlers } = this.#options
+    const refusal: WireError = {
+      session: new Uint8Array(0),
+      step: -1,
+      code: 'BUSY',
+      message: 'All the links that this peer takes are in use',
+      retryable: true,
+      retryAfterMs: FULL_RETRY_MS,
+      status: handlers.status?.() ?? { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
     }
+    const hello = { version: PROTOCOL_VERSION, agent, dtypes: [], servers: [], refusal }
+    new PeerLink(stream, { hello, handlers: {}, clock: this.clock, log: this.log }).destroy()
   }
 
   #addLink(stream: DHT.Connection): PeerLink {
@@ -295,7 +309,7 @@ export class SwarmNode extends Resource {
   }
 
   #stamp(info: ServerInfo): ServerInfo {
-    const issuedAt = this.clock.wall()
+    const issuedAt = Math.floor(this.clock.wall())
     return { ...info, peer: this.key, issuedAt, expiresAt: issuedAt + LIFE_MS }
   }
 }

@@ -92,7 +92,7 @@ export class Publisher {
     const { clock, random, put, lastSeq, onpublished } = this.#options
     this.#stopTimer()
     try {
-      const issuedAt = clock.wall()
+      const issuedAt = Math.floor(clock.wall())
       const servers = this.#servers.map((info) => ({
         ...info,
         issuedAt,

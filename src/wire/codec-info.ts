@@ -1,6 +1,7 @@
 // How a server presents itself: info, and the messages that carry infos, hello and announce.
 // The layout is written at the head of protocol.ts.
 import { protocolError, unsupported } from '../base/errors.ts'
+import { errorCodec } from './codecs.ts'
 import {
   amount,
   bytesUpTo,
@@ -15,11 +16,8 @@ import {
   uintUpTo,
   type Codec
 } from './fields.ts'
-import { LIMITS, MIN_VERSION } from './protocol.ts'
+import { DTYPES, LIMITS, MIN_VERSION } from './protocol.ts'
 import type { Announce, Hello, ServerInfo, WireDtype } from './types.ts'
-
-/** Dtypes by their numbers on the wire. */
-export const DTYPES: readonly WireDtype[] = ['f32', 'f16', 'bf16', 'int8']
 
 const modelName = stringUpTo(LIMITS.modelNameBytes, 'the model name')
 const blocks = uintUpTo(LIMITS.blocks, 'a block')
@@ -123,24 +121,32 @@ export const serversCodec: Codec<readonly ServerInfo[]> = listUpTo(
 const protocolVersion = uintUpTo(Number.MAX_SAFE_INTEGER, 'the protocol version')
 const agent = stringUpTo(LIMITS.agentBytes, 'the agent')
 const dtypeNumbers = listUpTo(LIMITS.dtypes, uintUpTo(Number.MAX_SAFE_INTEGER, 'a dtype'), 'dtypes')
-const proof = framed(bytesUpTo(LIMITS.proofBytes, 'the proof'))
+const proof = bytesUpTo(LIMITS.proofBytes, 'the proof')
+const framedProof = framed(proof)
+const framedRefusal = framed(errorCodec)
+
+function fieldsOfHello(hello: Hello): number {
+  return (hello.proof ? 1 : 0) | (hello.refusal ? 2 : 0)
+}
 
 export const helloCodec: Codec<Hello> = {
   preencode(state, hello) {
     protocolVersion.preencode(state, hello.version)
-    flags.preencode(state, hello.proof ? 1 : 0)
+    flags.preencode(state, fieldsOfHello(hello))
     agent.preencode(state, hello.agent)
     dtypeNumbers.preencode(state, numbersOf(hello.dtypes))
     serversCodec.preencode(state, hello.servers)
-    if (hello.proof) proof.preencode(state, hello.proof)
+    if (hello.proof) framedProof.preencode(state, hello.proof)
+    if (hello.refusal) framedRefusal.preencode(state, hello.refusal)
   },
   encode(state, hello) {
     protocolVersion.encode(state, hello.version)
-    flags.encode(state, hello.proof ? 1 : 0)
+    flags.encode(state, fieldsOfHello(hello))
     agent.encode(state, hello.agent)
     dtypeNumbers.encode(state, numbersOf(hello.dtypes))
     serversCodec.encode(state, hello.servers)
-    if (hello.proof) proof.encode(state, hello.proof)
+    if (hello.proof) framedProof.encode(state, hello.proof)
+    if (hello.refusal) framedRefusal.encode(state, hello.refusal)
   },
   decode(state) {
     const version = protocolVersion.decode(state)
@@ -155,8 +161,10 @@ export const helloCodec: Codec<Hello> = {
       dtypes: dtypeNumbers.decode(state).flatMap((number) => DTYPES[number] ?? []),
       servers: serversCodec.decode(state)
     }
-    const inner = bytesUpTo(LIMITS.proofBytes, 'the proof')
-    decodeFields(state, bits, [(field) => (hello.proof = inner.decode(field))])
+    decodeFields(state, bits, [
+      (field) => (hello.proof = proof.decode(field)),
+      (field) => (hello.refusal = errorCodec.decode(field))
+    ])
     return hello
   }
 }

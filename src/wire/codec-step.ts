@@ -1,7 +1,6 @@
 // The messages on the way of a token: step and result, with the records inside them.
 // The layout is written at the head of protocol.ts. Tensors are written once and read as views.
 import { overLimit, protocolError, unsupported } from '../base/errors.ts'
-import { DTYPES } from './codec-info.ts'
 import {
   amount,
   bytesUpTo,
@@ -18,7 +17,7 @@ import {
   type Codec,
   type State
 } from './fields.ts'
-import { LIMITS } from './protocol.ts'
+import { DTYPES, LIMITS } from './protocol.ts'
 import { rowBytes } from './tensor.ts'
 import type {
   Hop,

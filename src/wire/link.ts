@@ -80,6 +80,8 @@ export class PeerLink {
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #stopHello: () => void
   #faults = 0
+  /** The peer ended the link with an error: it need not hear it from us. */
+  #told = false
   #reason: AppError | undefined
   #frameBytes = 0
 
@@ -167,7 +169,8 @@ export class PeerLink {
   /** Takes nothing more in, tells the peer of an error that is no mere goodbye, and closes. */
   destroy(error: AppError = closed('The link was closed')): void {
     if (this.closed) return
-    if (error.code !== 'CLOSED' && error.code !== 'DISCONNECTED' && !this.#stream.destroyed) {
+    const goodbye = this.#told || error.code === 'CLOSED' || error.code === 'DISCONNECTED'
+    if (!goodbye && !this.#stream.destroyed) {
       this.#senders.error.send(this.#errorOf(NO_SESSION, -1, error))
     }
     this.#finish(error)
@@ -287,6 +290,7 @@ export class PeerLink {
     if (this.closed) return
     try {
       const hello = decodeMessage(helloCodec, bytes)
+      if (hello.refusal) return this.#onerror(hello.refusal)
       this.#checkOwn(hello.servers)
       this.remote = hello
       this.servers = hello.servers
@@ -355,10 +359,12 @@ export class PeerLink {
   #onerror(message: WireError): void {
     this.#handlers.onerror?.(this, message)
     if (message.session.byteLength > 0 || this.closed) return
+    // The other side ends the link now; waiting for that would only hide why.
     const code = message.code === 'UNKNOWN' ? 'DISCONNECTED' : message.code
     const { retryable, retryAfterMs } = message
     const text = `The peer ended the link: ${message.message}`
-    this.#reason ??= new AppError(code, text, { retryable, retryAfterMs })
+    this.#told = true
+    this.destroy(new AppError(code, text, { retryable, retryAfterMs }))
   }
 
   /** A message that could not be read. */

@@ -36,7 +36,7 @@
 // MESSAGES  (C: whoever wants blocks computed, S: whoever serves them; one link carries both roles,
 // a server that pushes is C towards the next one for steps and nothing else)
 //   --  hello     version uint | flags | agent str(128) | dtypes list(16, uint) | servers list(64, info)
-//                 bit 0 proof bytes(4096)                                    both sides, once, first
+//                 bit 0 proof bytes(4096), 1 refusal <error>                 both sides, once, first
 //    0  open      flags | session id | model key | first uint | last uint | maxTokens uint     C to S
 //    1  opened    flags | session id | <status>                                                S to C
 //    2  step      flags | session id | step uint | kind uint | start uint | count uint |
@@ -55,7 +55,8 @@
 //    8  pong      flags | nonce uint | <status>                                                both
 //    9  announce  flags | servers list(64, info)                                               both
 //
-// STATES  After its own Hello a side may send at once, before the other's has come: what is in
+// STATES  A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
+// After its own Hello a side may send at once, before the other's has come: what is in
 // version 1 is understood by all. `open` is answered by `opened` or by an error with step -1 (0 on the
 // wire). A `step` needs no `opened` to have come back, but its session must have been asked for on
 // the same link, except when a server pushes: then the session is one that its client opened at the
@@ -76,10 +77,14 @@
 // VERSIONS  A side says in Hello the highest version it speaks; both then speak the lower of the two.
 // Every build speaks MIN_VERSION to PROTOCOL_VERSION; a Hello below MIN_VERSION ends the link with
 // UNSUPPORTED. A Hello's plain fields are the same in every version.
+import type { WireDtype } from './types.ts'
 
 export const PROTOCOL_NAME = 'petals'
 export const PROTOCOL_VERSION = 1
 export const MIN_VERSION = 1
+
+/** Dtypes by their numbers on the wire. */
+export const DTYPES: readonly WireDtype[] = ['f32', 'f16', 'bf16', 'int8']
 
 /** Message types on the channel, in protomux's order. */
 export const MESSAGE_TYPES = {

@@ -64,6 +64,8 @@ export interface Hello {
   readonly servers: readonly ServerInfo[]
   /** Proof of membership in a private swarm (issue 12), opaque here. */
   readonly proof?: Uint8Array
+  /** Instead of a link: why there is none. Nothing follows, and nothing else in the hello counts. */
+  readonly refusal?: WireError
 }
 
 /** A next station of a step. */

@@ -8,13 +8,14 @@ import { samples } from './samples.ts'
 /** By name of the sample, hex in pieces of 32 bytes. */
 const PINNED: Readonly<Record<string, readonly string[]>> = {
   hello: [
-    '010118706574616c732f302e312e3020286c696e757820783634290400010203',
+    '010318706574616c732f302e312e3020286c696e757820783634290400010203',
     '01a601aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbb0b73746f726965733236304b1efd40020a140471385f30002000440000',
     '0000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b01',
     '000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cccccc00002040000403090807'
+    'cccccc000020400004030908071b0000000644454e494544024e6f000003fd2c',
+    '010000c03f0000803e'
   ],
   info: [
     '01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',

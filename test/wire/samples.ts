@@ -47,7 +47,16 @@ export const hello: Hello = {
   agent: 'petals/0.1.0 (linux x64)',
   dtypes: ['f32', 'f16', 'bf16', 'int8'],
   servers: [info],
-  proof: new Uint8Array([9, 8, 7])
+  proof: new Uint8Array([9, 8, 7]),
+  refusal: {
+    session: new Uint8Array(0),
+    step: -1,
+    code: 'DENIED',
+    message: 'No',
+    retryable: false,
+    retryAfterMs: 0,
+    status
+  }
 }
 
 export const messages: Messages = {

@@ -1,0 +1,248 @@
+// Finding servers: all of them, soon, and none that left, died, lied or belong to others.
+import { describe, expect, test } from 'bun:test'
+import DHT from 'hyperdht'
+import { toHex } from '../../src/base/bytes.ts'
+import type { AppError } from '../../src/base/errors.ts'
+import { startBootstrap } from '../../src/swarm/bootstrap.ts'
+import {
+  covered,
+  find,
+  findServers,
+  gapsOf,
+  probe,
+  status,
+  type DirectoryEntry
+} from '../../src/swarm/directory.ts'
+import { createIdentity, type Identity } from '../../src/swarm/identity.ts'
+import type { SwarmNode } from '../../src/swarm/node.ts'
+import { encodeRecord } from '../../src/swarm/record.ts'
+import { cellsOf, topicOf } from '../../src/swarm/topics.ts'
+import type { ServerInfo } from '../../src/wire/types.ts'
+import { FakeClock } from '../support/fake-clock.ts'
+import { BLOCKS, infoOf, MODEL, until, World } from './world.ts'
+
+const spans = (infos: readonly ServerInfo[]): string[] =>
+  infos.map(({ first, last }) => `${first}:${last}`).sort()
+const all = (node: SwarmNode): Promise<ServerInfo[]> => find(node, MODEL, BLOCKS)
+
+/** Announces a key at every cell of the model, with whatever record. */
+async function lie(
+  world: World,
+  identity: Identity,
+  record: Uint8Array | undefined
+): Promise<void> {
+  const node = new DHT({ bootstrap: world.address, host: '127.0.0.1', firewalled: false })
+  await node.fullyBootstrapped()
+  const announcing = cellsOf(0, BLOCKS, BLOCKS).map((cell) => {
+    const topic = Buffer.from(topicOf(MODEL, cell))
+    return (node as unknown as Announcing).announce(topic, identity, []).finished()
+  })
+  await Promise.all(announcing)
+  if (record) await node.mutablePut(identity, Buffer.from(record), { seq: Date.now() })
+  await node.destroy()
+}
+
+interface Announcing {
+  announce(topic: Uint8Array, keyPair: Identity, relays: []): { finished(): Promise<void> }
+}
+
+function lastAlive(entries: readonly DirectoryEntry[], peer: string): boolean | undefined {
+  return entries.find(({ info }) => toHex(info.peer) === peer)?.alive
+}
+
+describe('find()', () => {
+  test('finds 20 servers over 30 blocks, each once, with what they say', async () => {
+    await using world = await World.start()
+    const wanted = Array.from({ length: 20 }, (_, i) => [i, Math.min(BLOCKS, i + 4 + (i % 8))])
+    await Promise.all(wanted.map(([first, last]) => world.server(first ?? 0, last ?? 0)))
+    const client = await world.node()
+    const found = await all(client)
+    expect(spans(found)).toEqual(wanted.map(([first, last]) => `${first}:${last}`).sort())
+    expect(found.every(({ throughput, quant }) => throughput === 100 && quant === 'f32')).toBe(true)
+  }, 20_000)
+
+  test('ends as soon as it has enough', async () => {
+    await using world = await World.start()
+    await Promise.all([world.server(0, 15), world.server(15, 30), world.server(0, 30)])
+    const client = await world.node()
+    const found: ServerInfo[] = []
+    const enough = (infos: readonly ServerInfo[]): boolean => covered(infos, BLOCKS)
+    for await (const info of findServers(client, MODEL, BLOCKS, { enough })) found.push(info)
+    expect(covered(found, BLOCKS)).toBe(true)
+    expect(covered(found.slice(0, -1), BLOCKS)).toBe(false)
+  })
+
+  test('finds with one bootstrap node alone', async () => {
+    await using world = await World.start(1)
+    await world.server(0, 30)
+    expect(spans(await all(await world.node()))).toEqual(['0:30'])
+  })
+
+  test('does not find a server that left, from that moment on', async () => {
+    await using world = await World.start()
+    const [stays, leaves] = await Promise.all([world.server(0, 15), world.server(15, 30)])
+    const client = await world.node()
+    expect(spans(await all(client))).toEqual(['0:15', '15:30'])
+    await leaves.leave()
+    expect(spans(await all(client))).toEqual(['0:15'])
+    await stays.close()
+    expect(await all(client)).toEqual([])
+  })
+
+  test('finds a server that came back by its newest record', async () => {
+    await using world = await World.start()
+    const identity = createIdentity()
+    const first = await world.server(0, 10, { identity })
+    await first.close()
+    await world.server(10, 20, { identity })
+    expect(spans(await all(await world.node()))).toEqual(['10:20'])
+  })
+
+  test('finds a server that moved where it is now', async () => {
+    await using world = await World.start()
+    const server = await world.server(0, 10)
+    const client = await world.node()
+    server.update(infoOf(20, 30))
+    await until(async () => spans(await all(client)).join() === '20:30')
+    expect(spans(await all(client))).toEqual(['20:30'])
+  })
+
+  test('finds nothing of another model, nor of a private swarm without its secret', async () => {
+    await using world = await World.start()
+    const swarmSecret = new Uint8Array(32).fill(5)
+    await world.server(0, 30, { swarmSecret })
+    const [stranger, member] = await Promise.all([world.node(), world.node({ swarmSecret })])
+    expect(await all(stranger)).toEqual([])
+    expect(await find(member, new Uint8Array(32), BLOCKS)).toEqual([])
+    expect(spans(await all(member))).toEqual(['0:30'])
+  })
+
+  test('takes no record that is foreign, expired, absurd, oversized, damaged or missing', async () => {
+    await using world = await World.start()
+    await world.server(0, 30)
+    const now = Date.now()
+    const record = (peer: Uint8Array, more: Partial<ServerInfo>): Uint8Array =>
+      encodeRecord([infoOf(0, 9, { peer, issuedAt: now, expiresAt: now + 60_000, ...more })])
+    const bad: ((peer: Uint8Array) => Uint8Array | undefined)[] = [
+      () => record(createIdentity().publicKey, {}),
+      (peer) => record(peer, { issuedAt: now - 600_000, expiresAt: now - 540_000 }),
+      (peer) => record(peer, { model: new Uint8Array(32) }),
+      (peer) => record(peer, { blockCount: 4000, last: 4000 }),
+      (peer) => Buffer.concat([record(peer, {}), new Uint8Array(1000)]),
+      (peer) => record(peer, {}).subarray(0, 80),
+      () => new Uint8Array([255]),
+      () => undefined
+    ]
+    for (const make of bad) {
+      const identity = createIdentity()
+      await lie(world, identity, make(identity.publicKey))
+    }
+    const honest = createIdentity()
+    await lie(world, honest, record(honest.publicKey, {}))
+    expect(spans(await all(await world.node()))).toEqual(['0:30', '0:9'])
+  }, 20_000)
+
+  test('stops when it is told to', async () => {
+    await using world = await World.start()
+    const client = await world.node()
+    const controller = new AbortController()
+    const looking = find(client, MODEL, BLOCKS, { signal: controller.signal })
+    controller.abort()
+    const code = (error: AppError): string => error.code
+    expect(await looking.then(() => 'nothing', code)).toBe('CANCELLED')
+    expect(await all(client)).toEqual([])
+  })
+
+  test('finds a server again after the bootstrap node was restarted', async () => {
+    const first = await startBootstrap({ port: 0, nodes: 1 })
+    const bootstrap = [{ host: first.host, port: first.port }]
+    const clock = new FakeClock()
+    await using world = await World.start()
+    const server = await world.server(0, 30, { bootstrap, clock })
+    await first.close()
+    await using _second = await startBootstrap({ port: first.port, nodes: 1 })
+    // The world's time stays as it is: the record must not have expired for the client's clock.
+    const client = await world.node({ bootstrap, clock: new FakeClock() })
+    expect(await all(client)).toEqual([])
+    await clock.advance(25_000)
+    await until(async () => (await all(client)).length === 1)
+    await until(async () => {
+      const [entry] = await status(client, MODEL, BLOCKS)
+      return entry?.alive === true
+    })
+    expect(server.closed).toBe(false)
+  }, 30_000)
+})
+
+describe('status()', () => {
+  test('says who lives, and that a killed server does not', async () => {
+    await using world = await World.start()
+    const lives = await world.server(0, 15)
+    const child = Bun.spawn(
+      [
+        process.execPath,
+        `${import.meta.dir}/server-process.ts`,
+        String(world.bootstrap.port),
+        '15',
+        '30'
+      ],
+      { stdout: 'pipe', stderr: 'inherit' }
+    )
+    const { value } = await child.stdout.getReader().read()
+    const peer = new TextDecoder().decode(value).trim()
+    const client = await world.node()
+    const before = await status(client, MODEL, BLOCKS)
+    expect([lastAlive(before, lives.peer), lastAlive(before, peer)]).toEqual([true, true])
+    child.kill('SIGKILL')
+    await child.exited
+    const began = performance.now()
+    const [known, fresh] = [client, await world.node()]
+    for (const asker of [known, fresh]) {
+      const after = await status(asker, MODEL, BLOCKS)
+      expect([lastAlive(after, lives.peer), lastAlive(after, peer)]).toEqual([true, false])
+    }
+    expect(performance.now() - began).toBeLessThan(12_000)
+  }, 30_000)
+})
+
+describe('probe()', () => {
+  test('brings what the server says now', async () => {
+    await using world = await World.start()
+    const server = await world.server(0, 10)
+    const client = await world.node()
+    const [found] = await all(client)
+    if (!found) throw new Error('Nothing was found')
+    await client.connect(server.key)
+    server.update(infoOf(0, 10, { freeTokens: 5, draining: true }))
+    await until(async () => (await probe(client, found)).info.freeTokens === 5)
+    const entry = await probe(client, found)
+    expect([entry.alive, entry.info.draining, entry.rttMs]).toEqual([
+      true,
+      true,
+      expect.any(Number)
+    ])
+  })
+
+  test('finds a server dead that lives but serves no more', async () => {
+    await using world = await World.start()
+    const server = await world.server(0, 10)
+    const client = await world.node()
+    const [found] = await all(client)
+    if (!found) throw new Error('Nothing was found')
+    await server.leave()
+    expect((await probe(client, found)).alive).toBe(false)
+  })
+})
+
+describe('gapsOf()', () => {
+  test('names the blocks that nobody serves', () => {
+    const infos = [infoOf(20, 25), infoOf(0, 5), infoOf(3, 10), infoOf(4, 6)]
+    expect(gapsOf(infos, BLOCKS)).toEqual([
+      { first: 10, last: 20 },
+      { first: 25, last: 30 }
+    ])
+    expect(gapsOf(infos, BLOCKS, 2, 12)).toEqual([{ first: 10, last: 12 }])
+    expect(gapsOf([], BLOCKS)).toEqual([{ first: 0, last: 30 }])
+    expect([covered(infos, BLOCKS, 0, 10), covered(infos, BLOCKS, 0, 11)]).toEqual([true, false])
+  })
+})

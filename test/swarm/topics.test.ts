@@ -1,0 +1,66 @@
+// The grid of cells and its topics: pinned, because every peer must compute the same.
+import { describe, expect, test } from 'bun:test'
+import { toHex } from '../../src/base/bytes.ts'
+import { cellsOf, cellSize, topicOf } from '../../src/swarm/topics.ts'
+
+const model = new Uint8Array(32).fill(7)
+
+describe('cellSize()', () => {
+  test('makes at most 8 cells, of at least 4 blocks each', () => {
+    const sizes = [1, 5, 30, 32, 33, 64, 80, 126, 4096].map(cellSize)
+    expect(sizes).toEqual([4, 4, 4, 4, 8, 8, 16, 16, 512])
+  })
+})
+
+describe('cellsOf()', () => {
+  test('gives every cell that a span touches', () => {
+    expect(cellsOf(10, 20, 30)).toEqual([
+      { first: 8, last: 12 },
+      { first: 12, last: 16 },
+      { first: 16, last: 20 }
+    ])
+    expect(cellsOf(29, 30, 30)).toEqual([{ first: 28, last: 30 }])
+  })
+
+  test('covers every model without gaps', () => {
+    for (let blockCount = 1; blockCount <= 200; blockCount++) {
+      const cells = cellsOf(0, blockCount, blockCount)
+      expect(cells.length).toBeLessThanOrEqual(8)
+      expect(cells[0]?.first).toBe(0)
+      expect(cells.at(-1)?.last).toBe(blockCount)
+      cells.slice(1).forEach((cell, i) => expect(cell.first).toBe(cells[i]?.last ?? -1))
+    }
+  })
+
+  test('refuses what is no span', () => {
+    for (const [first, last] of [
+      [-1, 2],
+      [3, 3],
+      [0, 31]
+    ] as const) {
+      expect(() => cellsOf(first, last, 30)).toThrow(RangeError)
+    }
+  })
+})
+
+describe('topicOf()', () => {
+  test('is pinned', () => {
+    // hashlib.blake2b(b'petals\x01' + pack('<II', 8, 12) + 32 * b'\x07', digest_size=32, key=bytes(32))
+    expect(toHex(topicOf(model, { first: 8, last: 12 }))).toBe(
+      '4fe1a9811813c089d9cef883820c1e22b440cd09114423fda6cce672ba955d32'
+    )
+  })
+
+  test('differs by model, cell and secret', () => {
+    const cell = { first: 8, last: 12 }
+    const topics = [
+      topicOf(model, cell),
+      topicOf(new Uint8Array(32).fill(8), cell),
+      topicOf(model, { first: 8, last: 16 }),
+      topicOf(model, { first: 4, last: 12 }),
+      topicOf(model, cell, new Uint8Array(32).fill(1)),
+      topicOf(model, cell, new Uint8Array(32).fill(2))
+    ]
+    expect(new Set(topics.map(toHex)).size).toBe(topics.length)
+  })
+})

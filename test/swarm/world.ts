@@ -1,0 +1,86 @@
+// A swarm in this process: bootstrap nodes of its own on loopback, and peers that close with the test.
+import { silentLog } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
+import { createIdentity } from '../../src/swarm/identity.ts'
+import { SwarmNode, type SwarmNodeOptions } from '../../src/swarm/node.ts'
+import type { ServerInfo } from '../../src/wire/types.ts'
+
+export const MODEL: Uint8Array = new Uint8Array(32).fill(7)
+export const BLOCKS = 30
+
+export function infoOf(first: number, last: number, more: Partial<ServerInfo> = {}): ServerInfo {
+  return {
+    peer: new Uint8Array(32),
+    model: MODEL,
+    modelName: 'test',
+    blockCount: BLOCKS,
+    hiddenSize: 64,
+    first,
+    last,
+    quant: 'f32',
+    throughput: 100,
+    prefillThroughput: 0,
+    maxTokens: 2048,
+    freeTokens: 4096,
+    version: '0.0.0',
+    draining: false,
+    issuedAt: 0,
+    expiresAt: 0,
+    pings: [],
+    ...more
+  }
+}
+
+export class World implements AsyncDisposable {
+  readonly bootstrap: Bootstrap
+  readonly #nodes: SwarmNode[] = []
+
+  private constructor(bootstrap: Bootstrap) {
+    this.bootstrap = bootstrap
+  }
+
+  static async start(nodes?: number): Promise<World> {
+    return new World(await startBootstrap({ port: 0, ...(nodes === undefined ? {} : { nodes }) }))
+  }
+
+  get address(): { host: string; port: number }[] {
+    return [{ host: this.bootstrap.host, port: this.bootstrap.port }]
+  }
+
+  /** A peer that is ready. */
+  async node(options: Partial<SwarmNodeOptions> = {}): Promise<SwarmNode> {
+    const node = new SwarmNode({
+      bootstrap: this.address,
+      identity: createIdentity(),
+      handlers: {},
+      random: seededRandom(this.#nodes.length),
+      log: silentLog,
+      ...options
+    })
+    this.#nodes.push(node)
+    await node.ready()
+    return node
+  }
+
+  /** A peer that serves blocks. */
+  async server(
+    first: number,
+    last: number,
+    options: Partial<SwarmNodeOptions> = {}
+  ): Promise<SwarmNode> {
+    const node = await this.node(options)
+    await node.serve(infoOf(first, last))
+    return node
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#nodes.map((node) => node.close()))
+    await this.bootstrap.close()
+  }
+}
+
+/** Waits until a condition holds, a turn of the event loop at a time. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setImmediate(resolve))
+}
