@@ -3,11 +3,14 @@
 import { bytesOf } from '../base/bytes.ts'
 import { corrupt } from '../base/errors.ts'
 import { dequantise } from '../model/dequantise.ts'
+import { isFactor } from '../model/families-check.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { blockCounts, encodeBlocks, encodeFloats, type MatrixSource } from './quantise/encode.ts'
 import { matrixTensors, type BlockForm } from './quantise/form.ts'
-import { ropeSpecs, type MatrixPlan } from './span-plan.ts'
+import { biasName, ropeTables, type MatrixPlan } from './span-plan.ts'
 import type { WeightStore } from './weight-store.ts'
+
+const ROPE_FACTORS = 'rope_freqs.weight'
 
 /** Buffers that only ever grow; a view of the wanted length is handed out. */
 class Scratch {
@@ -45,30 +48,61 @@ export class WeightFiller {
       const array = arrays[index]
       if (array !== undefined) this.#store.add(spec, bytesOf(array))
     }
+    if (plan.bias) this.#bias(plan)
   }
 
-  /** A vector such as a norm's weights, as floats. */
-  vector(name: string, length: number): void {
+  /** A vector such as a norm's weights, as floats, with `plus` added to each. */
+  vector(name: string, length: number, plus = 0): void {
     const source = this.#source(name, 1, length)
     const floats = dequantise(source.type, source.bytes)
+    if (plus !== 0) for (let i = 0; i < length; i++) floats[i]! += plus
     this.#store.add({ name, type: 'f32', dims: [length] }, bytesOf(floats))
   }
 
-  /** Cosines and sines of every position. */
-  rope(config: ModelConfig): void {
-    const half = config.headDim / 2
-    const [cos, sin] = ropeSpecs(config)
-    const table = this.#values.floats(config.contextLength * half)
-    for (const [spec, of] of [
-      [cos, Math.cos],
-      [sin, Math.sin]
-    ] as const) {
-      for (let i = 0; i < half; i++) {
-        const step = config.ropeTheta ** ((-2 * i) / config.headDim)
-        for (let at = 0; at < config.contextLength; at++) table[at * half + i] = of(at * step)
+  /** Biases of a matrix's sources under each other; zeros for those without. */
+  #bias(plan: MatrixPlan): void {
+    const out = new Float32Array(plan.rows)
+    let row = 0
+    for (const { tensor, rows } of plan.sources) {
+      const name = biasName(tensor)
+      if (this.#tensors.has(name)) {
+        const source = this.#source(name, 1, rows)
+        dequantise(source.type, source.bytes, out, row)
       }
-      this.#store.add(spec, bytesOf(table))
+      row += rows
     }
+    this.#store.add({ name: `${plan.name}.bias`, type: 'f32', dims: [plan.rows] }, bytesOf(out))
+  }
+
+  /** Cosines and sines of every position, for blocks [first, last). @throws AppError CORRUPT */
+  rope(config: ModelConfig, range: { first: number; last: number }): void {
+    const { contextLength, headDim, ropeGain = 1 } = config
+    const half = headDim / 2
+    for (const { cos, sin, theta, isScaled } of ropeTables(config, range)) {
+      const factors = isScaled ? this.#ropeFactors(config) : undefined
+      const table = this.#values.floats(contextLength * half)
+      for (const [spec, of] of [
+        [cos, Math.cos],
+        [sin, Math.sin]
+      ] as const) {
+        for (let i = 0; i < half; i++) {
+          const step = theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
+          for (let at = 0; at < contextLength; at++) table[at * half + i] = ropeGain * of(at * step)
+        }
+        this.#store.add(spec, bytesOf(table))
+      }
+    }
+  }
+
+  /** The file's own, or those that the config tells of. */
+  #ropeFactors(config: ModelConfig): ArrayLike<number> | undefined {
+    if (!this.#tensors.has(ROPE_FACTORS)) return config.ropeFactors
+    const source = this.#source(ROPE_FACTORS, 1, config.headDim / 2)
+    const factors = dequantise(source.type, source.bytes)
+    if (!factors.every(isFactor)) {
+      throw corrupt(`Tensor '${ROPE_FACTORS}' cannot be used: not all are numbers over 0`)
+    }
+    return factors
   }
 
   #floats(plan: MatrixPlan, half: boolean): Float32Array {

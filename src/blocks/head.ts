@@ -5,14 +5,14 @@ import { badInput } from '../base/errors.ts'
 import type { Model } from '../model/types.ts'
 import type { Backend } from './backend.ts'
 import { WeightFiller } from './fill-weights.ts'
-import { HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
+import { graphOf } from './families/family.ts'
+import { FINAL_NORM, HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
 import { matrixBytes, planGroup } from './span-plan.ts'
 import { WeightStore } from './weight-store.ts'
 
-const NORM = 'model.norm.weight'
 const OUTPUT = 'lm_head.weight'
 const EMBEDDING = 'model.embed_tokens.weight'
 
@@ -48,19 +48,26 @@ export class Head implements Disposable {
       columns: config.hiddenSize,
       quant
     })
-    const weightBytes = plans.reduce((sum, plan) => sum + matrixBytes(plan), config.hiddenSize * 4)
+    const vectors =
+      graphOf(config.family).norm === 'layer'
+        ? [FINAL_NORM.weight, FINAL_NORM.bias]
+        : [FINAL_NORM.weight]
+    const normBytes = vectors.length * config.hiddenSize * 4
+    const weightBytes = plans.reduce((sum, plan) => sum + matrixBytes(plan), normBytes)
     const reserved: Reservation = budget.reserve(weightBytes, "The head's weights")
     const owned: Disposable[] = [reserved]
     try {
       const store = new WeightStore(backend.runtime, backend.storeOptions)
       owned.push(store)
       const filler = new WeightFiller(tensors, store)
-      filler.vector(NORM, config.hiddenSize)
+      for (const vector of vectors) {
+        filler.vector(vector, config.hiddenSize, config.normPlusOne ? 1 : 0)
+      }
       for (const plan of plans) filler.matrix(plan)
       store.seal()
       const prepacked = new OrtPrepacked(backend.runtime)
       owned.push(prepacked)
-      const graph = headGraph(config, NORM, plans, quant === 'f32' ? 0 : 4)
+      const graph = headGraph(config, plans, quant === 'f32' ? 0 : 4)
       const session = new OrtSession(
         backend.runtime,
         { model: graph.model, weights: store.tensors, prepacked },

@@ -2,7 +2,7 @@
 // that nothing is copied in a step, grown in steps. Knows no graph beyond the names of its caches.
 import { formatBytes } from '../base/bytes.ts'
 import type { ModelConfig } from '../model/types.ts'
-import { cacheNames } from './graph/parts.ts'
+import { cacheNames } from './graph/attention.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import type { OrtRuntime } from './ort/runtime.ts'
 import type { OrtBinding } from './ort/session.ts'

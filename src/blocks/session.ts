@@ -2,7 +2,7 @@
 // Knows one graph; the engine decides which session runs when.
 import type { Pointer } from 'bun:ffi'
 import { badInput, computeError, overLimit } from '../base/errors.ts'
-import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './graph/parts.ts'
+import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './graph/attention.ts'
 import { HIDDEN, RESULT } from './graph/span-graph.ts'
 import type { Backend } from './backend.ts'
 import { KvCache } from './kv-cache.ts'

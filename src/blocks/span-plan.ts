@@ -2,7 +2,8 @@
 // Knows no engine.
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { graphOf } from './families/family.ts'
-import { ROPE_COS, ROPE_SIN, tensorName, type LinearPart } from './graph/parts.ts'
+import { isWindowed, ROPE_GLOBAL, ROPE_LOCAL } from './graph/attention.ts'
+import { tensorName, type LinearPart } from './graph/parts.ts'
 import {
   matrixTensors,
   planForm,
@@ -18,12 +19,17 @@ export interface MatrixPlan extends LinearPart {
   readonly sources: readonly { readonly tensor: string; readonly rows: number }[]
 }
 
+/** A vector under its canonical name. */
+export interface VectorPlan {
+  readonly tensor: string
+  readonly length: number
+}
+
 export interface BlockPlan {
   readonly block: number
   /** By group name: one matrix, or several where source types do not mix. */
   readonly groups: ReadonlyMap<string, readonly MatrixPlan[]>
-  /** Canonical names of vectors. */
-  readonly vectors: readonly string[]
+  readonly vectors: readonly VectorPlan[]
 }
 
 export interface SpanPlan {
@@ -46,14 +52,15 @@ export function planSpan(
     blocks.push(planBlock(config, tensors, block, quant))
   }
   const matrices = blocks.flatMap((block) => [...block.groups.values()].flat())
-  const rope = ropeSpecs(config).reduce((sum, spec) => sum + specBytes(spec), 0)
+  const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
+  const vectors = blocks.flatMap((block) => block.vectors)
   return {
     config,
     quant,
     blocks,
     weightBytes:
-      rope +
-      blocks.length * graphOf(config.family).vectors(config).length * config.hiddenSize * 4 +
+      specs.reduce((sum, spec) => sum + specBytes(spec), 0) +
+      vectors.reduce((sum, vector) => sum + vector.length * 4, 0) +
       matrices.reduce((sum, matrix) => sum + matrixBytes(matrix), 0),
     kvBytesPerToken: blocks.length * 2 * config.kvHeadCount * config.headDim * 4,
     notes: [...new Set(matrices.map((matrix) => matrix.form.note))]
@@ -75,7 +82,9 @@ function planBlock(
   return {
     block,
     groups,
-    vectors: family.vectors(config).map((part) => tensorName(block, part))
+    vectors: family
+      .vectors(config)
+      .map(({ name, length }) => ({ tensor: `model.layers.${block}.${name}`, length }))
   }
 }
 
@@ -100,20 +109,52 @@ export function planGroup(tensors: TensorStore, name: string, facts: GroupFacts)
     form: run.form,
     columns,
     rows: run.sources.reduce((sum, source) => sum + source.rows, 0),
-    sources: run.sources
+    sources: run.sources,
+    bias: run.sources.some((source) => tensors.has(biasName(source.tensor)))
   }))
+}
+
+/** Canonical name of a weight's bias. */
+export function biasName(weight: string): string {
+  return weight.replace(/weight$/, 'bias')
 }
 
 export function matrixBytes(matrix: LinearPart): number {
   const specs = matrixTensors(matrix.name, matrix.form, matrix.rows, matrix.columns)
-  return specs.reduce((sum, spec) => sum + specBytes(spec), 0)
+  const bias = matrix.bias ? matrix.rows * 4 : 0
+  return specs.reduce((sum, spec) => sum + specBytes(spec), bias)
 }
 
-/** The tables of rotary positions: (contextLength, headDim / 2) each. */
-export function ropeSpecs(config: ModelConfig): [TensorSpec, TensorSpec] {
-  const dims = [config.contextLength, config.headDim / 2]
+/** One pair of tables of rotary positions, (contextLength, headDim / 2) each. */
+export interface RopeTable {
+  readonly cos: TensorSpec
+  readonly sin: TensorSpec
+  readonly theta: number
+  /** Whether frequencies are divided by the model's factors. */
+  readonly isScaled: boolean
+}
+
+/** The tables that blocks [first, last) need. */
+export function ropeTables(
+  config: ModelConfig,
+  range: { first: number; last: number }
+): RopeTable[] {
+  const { positions, contextLength, headDim, ropeTheta, ropeLocalTheta } = config
+  if (positions !== undefined) return []
+  const dims = [contextLength, headDim / 2]
+  const table = (names: typeof ROPE_GLOBAL | typeof ROPE_LOCAL, theta: number): RopeTable => ({
+    cos: { name: names.cos, type: 'f32', dims },
+    sin: { name: names.sin, type: 'f32', dims },
+    theta,
+    isScaled: names === ROPE_GLOBAL
+  })
+  const [globals, locals] = [new Set<number>(), new Set<number>()]
+  for (let block = range.first; block < range.last; block++) {
+    const isLocal = ropeLocalTheta !== undefined && isWindowed(config, block)
+    ;(isLocal ? locals : globals).add(block)
+  }
   return [
-    { name: ROPE_COS, type: 'f32', dims },
-    { name: ROPE_SIN, type: 'f32', dims }
+    ...(globals.size > 0 ? [table(ROPE_GLOBAL, ropeTheta)] : []),
+    ...(locals.size > 0 ? [table(ROPE_LOCAL, ropeLocalTheta ?? ropeTheta)] : [])
   ]
 }

@@ -61,9 +61,11 @@ export class Span implements Disposable {
     const span = new Span(backend, { plan, range: { first, last }, store, reserved })
     try {
       const filler = new WeightFiller(model.tensors, store)
-      filler.rope(model.config)
+      filler.rope(model.config, { first, last })
       for (const block of plan.blocks) {
-        for (const vector of block.vectors) filler.vector(vector, model.config.hiddenSize)
+        for (const { tensor, length } of block.vectors) {
+          filler.vector(tensor, length, model.config.normPlusOne ? 1 : 0)
+        }
         for (const matrix of [...block.groups.values()].flat()) {
           filler.matrix(matrix, quant === 'f16')
           await checkpoint()

@@ -214,7 +214,7 @@ export class Generator extends Resource {
     const start = this.fed.length
     const rows = guess.length > 0 ? [...ids, ...guess] : ids
     const t0 = this.#clock.now()
-    const hidden = this.#model.embed(rows)
+    const hidden = this.#model.embed(rows, start)
     const t1 = this.#clock.now()
     const answerRows = guess.length + 1
     const answer = await this.#swarm.forward(start, hidden, { answerRows, signal })

@@ -33,9 +33,9 @@ export class LocalModel extends Resource {
     this.#headQuant = options.headQuant ?? 'native'
   }
 
-  /** ids -> hidden (ids.length, hiddenSize) */
-  embed(ids: readonly number[]): Float32Array {
-    return embedTokens(this.model, ids)
+  /** ids from position `start` on -> hidden (ids.length, hiddenSize) */
+  embed(ids: readonly number[], start: number): Float32Array {
+    return embedTokens(this.model, ids, start)
   }
 
   /** hidden (rows, hiddenSize) -> logits (rows, vocabSize) */

@@ -1,6 +1,7 @@
 // What a family of models has to say so that a graph of its blocks can be built and filled.
 import { unsupported } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../../model/types.ts'
+import type { NormKind } from '../graph/norms.ts'
 import type { BlockScope, Stream } from '../graph/parts.ts'
 import { llama } from './llama.ts'
 
@@ -11,10 +12,18 @@ export interface MatrixGroup {
   readonly columns: number
 }
 
+/** A tensor of a block that is taken as it is, in floats. */
+export interface VectorPart {
+  /** Canonical name inside the block, e.g. `input_layernorm.weight`. */
+  readonly name: string
+  readonly length: number
+}
+
 export interface FamilyGraph {
+  /** Also of the model's last norm. */
+  readonly norm: NormKind
   matrices(config: ModelConfig): readonly MatrixGroup[]
-  /** Vectors of a block, such as norms. */
-  vectors(config: ModelConfig): readonly string[]
+  vectors(config: ModelConfig): readonly VectorPart[]
   /** Adds one block to the graph. */
   block(scope: BlockScope, stream: Stream): Stream
 }

@@ -44,6 +44,7 @@ export class GraphBuilder {
   readonly #initializers = new Map<string, TensorMessage>()
   readonly #inputs: ValueInfoMessage[] = []
   readonly #outputs: ValueInfoMessage[] = []
+  readonly #shared = new Map<string, Value>()
   #fresh = 0
 
   constructor(name: string) {
@@ -103,6 +104,15 @@ export class GraphBuilder {
       attribute: Object.entries(options.attributes ?? {}).map(attribute)
     })
     return outputs
+  }
+
+  /** What `make` adds, once however often it is asked for. */
+  shared(key: string, make: () => Value): Value {
+    const known = this.#shared.get(key)
+    if (known !== undefined) return known
+    const value = make()
+    this.#shared.set(key, value)
+    return value
   }
 
   /** A name that no other value has. */

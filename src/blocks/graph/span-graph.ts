@@ -3,19 +3,10 @@
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/family.ts'
 import type { SpanPlan } from '../span-plan.ts'
-import { GraphBuilder } from './builder.ts'
-import {
-  linearWith,
-  normWith,
-  ropeIsFused,
-  ROPE_COS,
-  ROPE_SIN,
-  ROPE_START,
-  SEQUENCE_LENGTHS,
-  TOTAL_LENGTH,
-  type LinearPart,
-  type Stream
-} from './parts.ts'
+import { GraphBuilder, type Value } from './builder.ts'
+import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './attention.ts'
+import { normWith, type NormWeights } from './norms.ts'
+import { linearWith, type LinearPart, type Stream } from './parts.ts'
 
 export const HIDDEN = 'hidden'
 export const RESULT = 'result'
@@ -38,9 +29,6 @@ export function spanGraph(
   builder.input(SEQUENCE_LENGTHS, 'i32', [1])
   builder.input(TOTAL_LENGTH, 'i32', [1])
   if (!ropeIsFused(config)) builder.input(ROPE_START, 'i64', [1])
-  for (const name of [ROPE_COS, ROPE_SIN]) {
-    builder.weight(name, 'f32', [config.contextLength, config.headDim / 2])
-  }
   const family = graphOf(config.family)
   let stream: Stream = { residual: HIDDEN }
   for (const { block, groups } of plan.blocks) {
@@ -53,19 +41,34 @@ export function spanGraph(
   return { model: builder.build(), weightNames: builder.weightNames }
 }
 
+/** Names of the final norm's weights. */
+export const FINAL_NORM = { weight: 'model.norm.weight', bias: 'model.norm.bias' } as const
+
 /** Final norm and output matrix: (count, hiddenSize) to (count, vocabSize). */
 export function headGraph(
   config: ModelConfig,
-  norm: string,
   parts: readonly LinearPart[],
   accuracy: number
 ): Graph {
   const builder = new GraphBuilder('head')
-  builder.input(HIDDEN, 'f32', [1, 'count', config.hiddenSize])
-  const gamma = builder.weight(norm, 'f32', [config.hiddenSize])
-  const { normed } = normWith(builder, { residual: HIDDEN }, gamma, config.rmsEps)
+  const { hiddenSize, vocabSize, rmsEps, headSoftCap } = config
+  builder.input(HIDDEN, 'f32', [1, 'count', hiddenSize])
+  const vector = (name: string): Value => builder.weight(name, 'f32', [hiddenSize])
+  const gamma = vector(FINAL_NORM.weight)
+  const isLayerNorm = graphOf(config.family).norm === 'layer'
+  const weights: NormWeights = isLayerNorm ? { gamma, beta: vector(FINAL_NORM.bias) } : { gamma }
+  const { normed } = normWith(builder, { residual: HIDDEN }, weights, rmsEps)
   const logits = linearWith(builder, parts, normed, accuracy)
-  builder.nodes('Identity', [logits], { outputs: [RESULT] })
-  builder.output(RESULT, 'f32', [1, 'count', config.vocabSize])
+  if (headSoftCap === undefined) builder.nodes('Identity', [logits], { outputs: [RESULT] })
+  else softCapped(builder, logits, headSoftCap)
+  builder.output(RESULT, 'f32', [1, 'count', vocabSize])
   return { model: builder.build(), weightNames: builder.weightNames }
+}
+
+/** RESULT is cap * tanh(logits / cap). */
+function softCapped(builder: GraphBuilder, logits: Value, cap: number): void {
+  const bytes = new Uint8Array(Float32Array.of(cap).buffer)
+  const value = builder.constant('head.cap', 'f32', [], bytes)
+  const bent = builder.node('Tanh', [builder.node('Div', [logits, value])])
+  builder.nodes('Mul', [bent, value], { outputs: [RESULT] })
 }

@@ -1,0 +1,58 @@
+// Matrices and vectors that many families have under the same names.
+import type { ModelConfig } from '../../model/types.ts'
+import type { MatrixGroup, VectorPart } from './family.ts'
+
+/** One matrix by itself. */
+export function matrix(name: string, part: string, rows: number, columns: number): MatrixGroup {
+  return { name, parts: [{ part, rows }], columns }
+}
+
+/** `qkv` and `out` of attention with matrices for queries, keys and values. */
+export function attentionMatrices(config: ModelConfig): MatrixGroup[] {
+  const { hiddenSize, headCount, kvHeadCount, headDim } = config
+  return [
+    {
+      name: 'qkv',
+      parts: [
+        { part: 'self_attn.q_proj', rows: headCount * headDim },
+        { part: 'self_attn.k_proj', rows: kvHeadCount * headDim },
+        { part: 'self_attn.v_proj', rows: kvHeadCount * headDim }
+      ],
+      columns: hiddenSize
+    },
+    matrix('out', 'self_attn.o_proj', hiddenSize, headCount * headDim)
+  ]
+}
+
+/** `gateUp` and `down` of a gated MLP, or of the one under `prefix`. */
+export function gatedMatrices(config: ModelConfig): MatrixGroup[] {
+  const { hiddenSize, ffnSize } = config
+  return [
+    {
+      name: 'gateUp',
+      parts: [
+        { part: 'mlp.gate_proj', rows: ffnSize },
+        { part: 'mlp.up_proj', rows: ffnSize }
+      ],
+      columns: hiddenSize
+    },
+    matrix('down', 'mlp.down_proj', hiddenSize, ffnSize)
+  ]
+}
+
+/** Weights of norms over the whole width. */
+export function norms(config: ModelConfig, ...parts: readonly string[]): VectorPart[] {
+  return parts.map((part) => ({ name: `${part}.weight`, length: config.hiddenSize }))
+}
+
+/** Weights and biases of layer norms over the whole width. */
+export function layerNorms(config: ModelConfig, ...parts: readonly string[]): VectorPart[] {
+  const names = parts.flatMap((part) => [`${part}.weight`, `${part}.bias`])
+  return names.map((name) => ({ name, length: config.hiddenSize }))
+}
+
+/** Weights of the norms of single heads. */
+export function headNorms(config: ModelConfig): VectorPart[] {
+  const parts = ['self_attn.q_norm', 'self_attn.k_norm']
+  return parts.map((part) => ({ name: `${part}.weight`, length: config.headDim }))
+}

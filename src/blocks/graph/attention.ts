@@ -1,0 +1,127 @@
+// Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and ALiBi.
+// Knows the names under which caches and tables are handed over.
+import type { ModelConfig } from '../../model/types.ts'
+import { alibiBias } from './alibi.ts'
+import { float, MICROSOFT, type Attributes, type GraphBuilder, type Value } from './builder.ts'
+import { constantIntegers, type BlockScope } from './parts.ts'
+
+/** Names of what attention shares over all blocks of a graph. */
+export const SEQUENCE_LENGTHS = 'lengths'
+export const TOTAL_LENGTH = 'total'
+export const ROPE_START = 'start'
+
+/** Names of a block's key and value cache, as inputs and outputs of the graph. */
+export function cacheNames(block: number, kind: 'key' | 'value'): { past: Value; present: Value } {
+  return { past: `past.${block}.${kind}`, present: `present.${block}.${kind}` }
+}
+
+/** Whether no operator of ours turns queries and keys: attention's turns only heads of whole sixteens. */
+export function ropeIsFused(config: ModelConfig): boolean {
+  return config.positions !== undefined || config.headDim % 16 === 0
+}
+
+/** Whether a block sees a window only. */
+export function isWindowed(config: ModelConfig, block: number): boolean {
+  const { window, fullEvery } = config
+  return window !== undefined && (fullEvery === undefined || (block + 1) % fullEvery !== 0)
+}
+
+/** Names of the tables (contextLength, headDim / 2) that a block's queries and keys are turned by. */
+export function ropeNames(config: ModelConfig, block: number): { cos: Value; sin: Value } {
+  const isLocal = config.ropeLocalTheta !== undefined && isWindowed(config, block)
+  return isLocal ? ROPE_LOCAL : ROPE_GLOBAL
+}
+
+export const ROPE_GLOBAL = { cos: 'rope.cos', sin: 'rope.sin' } as const
+export const ROPE_LOCAL = { cos: 'rope.local.cos', sin: 'rope.local.sin' } as const
+
+export interface AttentionOptions {
+  /** Changes queries and keys, (1, count, heads * headDim) each, before they are turned. */
+  beforeTurn?: (x: Value, of: 'query' | 'key') => Value
+}
+
+/** Causal attention over the block's cache; qkv is (1, count, q + k + v). */
+export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
+  const { builder, config, block } = scope
+  const { headCount, kvHeadCount, headDim, positions, contextLength } = config
+  const key = cacheNames(block, 'key')
+  const value = cacheNames(block, 'value')
+  const dims = [1, kvHeadCount, 'capacity', headDim] as const
+  for (const { past } of [key, value]) builder.input(past, 'f32', dims)
+  const attended = builder.fresh('attended')
+  const { cos, sin } = ropeNames(config, block)
+  const turns = positions === undefined
+  if (turns) {
+    for (const name of [cos, sin]) builder.weight(name, 'f32', [contextLength, headDim / 2])
+  }
+  const isInside = turns && ropeIsFused(config)
+  let [q, k, v]: [Value, Value, Value] = [qkv, '', '']
+  if (options.beforeTurn !== undefined || (turns && !isInside)) {
+    ;[q, k, v] = splitQkv(scope, qkv)
+    q = options.beforeTurn?.(q, 'query') ?? q
+    k = options.beforeTurn?.(k, 'key') ?? k
+    if (turns && !isInside) {
+      q = turned(builder, q, headCount, { cos, sin })
+      k = turned(builder, k, kvHeadCount, { cos, sin })
+    }
+  }
+  const tables = isInside ? [cos, sin] : ['', '']
+  const rows = { total: TOTAL_LENGTH, rows: qkv }
+  const bias = positions === 'alibi' ? ['', alibiBias(builder, headCount, rows)] : []
+  builder.nodes(
+    'GroupQueryAttention',
+    withoutEnd([q, k, v, key.past, value.past, SEQUENCE_LENGTHS, TOTAL_LENGTH, ...tables, ...bias]),
+    {
+      domain: MICROSOFT,
+      attributes: attentionAttributes(scope, isInside),
+      outputs: [attended, key.present, value.present]
+    }
+  )
+  for (const { present } of [key, value]) builder.output(present, 'f32', dims)
+  return attended
+}
+
+function attentionAttributes(scope: BlockScope, doesTurn: boolean): Attributes {
+  const { config, block } = scope
+  const { headCount, kvHeadCount, attentionScale, attentionSoftCap, window } = config
+  return {
+    num_heads: headCount,
+    kv_num_heads: kvHeadCount,
+    do_rotary: doesTurn ? 1 : 0,
+    ...(attentionScale === undefined ? {} : { scale: float(attentionScale) }),
+    ...(attentionSoftCap === undefined ? {} : { softcap: float(attentionSoftCap) }),
+    ...(isWindowed(config, block) && window !== undefined ? { local_window_size: window } : {})
+  }
+}
+
+/** Optional inputs that are not given are left out at the end, and empty before. */
+function withoutEnd(inputs: Value[]): Value[] {
+  while (inputs.at(-1) === '') inputs.pop()
+  return inputs
+}
+
+/** Queries, keys and values apart. */
+function splitQkv(scope: BlockScope, qkv: Value): [Value, Value, Value] {
+  const { builder, config } = scope
+  const { headCount, kvHeadCount, headDim } = config
+  const sizes = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim)
+  const parts: [Value, Value, Value] = [builder.fresh('q'), builder.fresh('k'), builder.fresh('v')]
+  builder.nodes('Split', [qkv, constantIntegers(builder, 'split.qkv', sizes)], {
+    attributes: { axis: -1 },
+    outputs: parts
+  })
+  return parts
+}
+
+/** Turned by their positions, for heads that the operator itself does not turn. */
+function turned(
+  builder: GraphBuilder,
+  x: Value,
+  heads: number,
+  tables: { cos: Value; sin: Value }
+): Value {
+  return builder.node('RotaryEmbedding', [x, ROPE_START, tables.cos, tables.sin], {
+    domain: MICROSOFT,
+    attributes: { num_heads: heads }
+  })
+}

@@ -1,0 +1,78 @@
+// Norms: by root mean square or with the mean subtracted, of the stream, of a branch, or of single heads.
+import { float, MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
+import { constantIntegers, tensorName, type BlockScope, type Stream } from './parts.ts'
+
+/** How a family norms: RMS has a weight; a layer norm subtracts the mean and has a bias too. */
+export type NormKind = 'rms' | 'layer'
+
+export interface NormWeights {
+  readonly gamma: Value
+  /** Undefined: a norm by root mean square. */
+  readonly beta?: Value
+}
+
+export interface Normed {
+  readonly normed: Value
+  /** The stream, summed. */
+  readonly residual: Value
+}
+
+/** RMS norm of the stream, and the stream itself, summed. */
+export function norm(scope: BlockScope, stream: Stream, part: string): Normed {
+  return normWith(scope.builder, stream, blockNorm(scope, part, 'rms'), scope.config.rmsEps)
+}
+
+/** The same with the mean subtracted and a bias. */
+export function layerNorm(scope: BlockScope, stream: Stream, part: string): Normed {
+  return normWith(scope.builder, stream, blockNorm(scope, part, 'layer'), scope.config.rmsEps)
+}
+
+/** RMS norm of a branch before it joins the stream. */
+export function branchNorm(scope: BlockScope, branch: Value, part: string): Value {
+  return norm(scope, { residual: branch }, part).normed
+}
+
+/** RMS norm of each head of x (1, count, heads * headDim) by itself. */
+export function headNorm(scope: BlockScope, x: Value, part: string): Value {
+  const { builder, config, block } = scope
+  const { headDim, rmsEps } = config
+  const gamma = builder.weight(tensorName(block, part), 'f32', [headDim])
+  const apart = constantIntegers(builder, 'shape.heads', [0, 0, -1, headDim])
+  const heads = builder.node('Reshape', [x, apart])
+  const { normed } = normWith(builder, { residual: heads }, { gamma }, rmsEps)
+  return builder.node('Reshape', [normed, constantIntegers(builder, 'shape.rows', [0, 0, -1])])
+}
+
+function blockNorm(scope: BlockScope, part: string, kind: NormKind): NormWeights {
+  const { builder, config, block } = scope
+  const weight = (suffix: 'weight' | 'bias'): Value =>
+    builder.weight(tensorName(block, part, suffix), 'f32', [config.hiddenSize])
+  const gamma = weight('weight')
+  return kind === 'rms' ? { gamma } : { gamma, beta: weight('bias') }
+}
+
+/** A norm whose weights are already there; sums and norms in one operator. */
+export function normWith(
+  builder: GraphBuilder,
+  stream: Stream,
+  weights: NormWeights,
+  epsilon: number
+): Normed {
+  const { residual, branch } = stream
+  const { gamma, beta } = weights
+  const parameters = beta === undefined ? [gamma] : [gamma, beta]
+  const name = beta === undefined ? 'SimplifiedLayerNormalization' : 'LayerNormalization'
+  if (branch === undefined) {
+    const normed = builder.node(name, [residual, ...parameters], {
+      attributes: { epsilon: float(epsilon), axis: -1 }
+    })
+    return { normed, residual }
+  }
+  const outputs = [builder.fresh('normed'), '', '', builder.fresh('residual')] as const
+  builder.nodes(`Skip${name}`, [branch, residual, ...parameters], {
+    domain: MICROSOFT,
+    attributes: { epsilon: float(epsilon) },
+    outputs
+  })
+  return { normed: outputs[0], residual: outputs[3] }
+}

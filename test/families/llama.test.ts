@@ -1,0 +1,11 @@
+// Llama 1 to 3: RoPE scaling, biases, heads that attention does not turn by itself.
+import { afterAll } from 'bun:test'
+import { Compute } from '../../src/blocks/compute.ts'
+import { proveFixture } from './prove.ts'
+
+const compute = new Compute({ threads: 2 })
+afterAll(() => compute.close())
+
+proveFixture(compute, 'llama')
+proveFixture(compute, 'llama3')
+proveFixture(compute, 'llama-linear')
