@@ -1,12 +1,27 @@
 // Puts the parts of an opened model together and checks that they fit; what each source ends in.
+import { notFound } from '../base/errors.ts'
+import type { ByteRange } from './chunk-map.ts'
 import { contentIdOf } from './content-id.ts'
 import { checkConfig, checkTensors } from './families-check.ts'
-import type { Model, ModelConfig, ModelLocation, TensorStore, TokenizerSpec } from './types.ts'
+import type { PlacedTensors } from './tensor-store.ts'
+import type { EnsureOptions, Model, ModelConfig, ModelLocation, TokenizerSpec } from './types.ts'
+
+/** Brings bytes of files that are fetched by the chunk; remote-files.ts has the one for hubs. */
+export interface RangeFetcher {
+  fetch(wanted: readonly WantedRanges[], options: EnsureOptions): Promise<void>
+}
+
+export interface WantedRanges {
+  readonly path: string
+  readonly ranges: readonly ByteRange[]
+}
 
 export interface ModelParts {
   config: ModelConfig
   location: ModelLocation
-  tensors: TensorStore
+  tensors: PlacedTensors
+  /** Of the thread that fetches; the others find what it brought. */
+  fetcher?: RangeFetcher | undefined
   /** Called once, by whoever first asks: a compute worker never does. */
   tokenizer: () => TokenizerSpec
   chatTemplate: () => string | undefined
@@ -23,6 +38,7 @@ export function createModel(parts: ModelParts): Model {
       config,
       location,
       tensors,
+      files: tensors.files,
       get tokenizer() {
         tokenizer ??= parts.tokenizer()
         return tokenizer
@@ -33,12 +49,48 @@ export function createModel(parts: ModelParts): Model {
       get contentId() {
         return contentIdOf(config, tensors)
       },
+      missingBytes: (names) => missingBytes(tensors, names),
+      ensure: (names, options = {}) => ensure(parts, names, options),
       close: () => tensors.close()
     }
   } catch (error) {
     tensors.close()
     throw error
   }
+}
+
+/** Where tensors lie that are not here, by file; whole files where every tensor is wanted. */
+function wantedOf(tensors: PlacedTensors, names: readonly string[]): WantedRanges[] {
+  const all = new Set(names).size === tensors.list().length
+  const byFile = new Map<string, WantedRanges & { ranges: ByteRange[] }>()
+  for (const name of names) {
+    const { file, offset, info } = tensors.place(name)
+    if (file.claimedSha256 === undefined || (!all && file.has(offset, info.sizeBytes))) continue
+    const wanted = byFile.get(file.path) ?? { path: file.path, ranges: [] }
+    byFile.set(file.path, wanted)
+    if (!all) wanted.ranges.push({ start: offset, end: offset + info.sizeBytes })
+    else wanted.ranges = [{ start: 0, end: file.sizeBytes }]
+  }
+  return [...byFile.values()]
+}
+
+function missingBytes(tensors: PlacedTensors, names: readonly string[]): number {
+  const places = [...new Set(names)].map((name) => tensors.place(name))
+  const missing = places.filter(({ file, offset, info }) => !file.has(offset, info.sizeBytes))
+  return missing.reduce((sum, { info }) => sum + info.sizeBytes, 0)
+}
+
+async function ensure(
+  parts: ModelParts,
+  names: readonly string[],
+  options: EnsureOptions
+): Promise<void> {
+  const { tensors, fetcher } = parts
+  const wanted = wantedOf(tensors, names)
+  if (wanted.length === 0) return
+  if (!fetcher) throw notFound(`'${wanted[0]?.path}' is not whole, and nobody here can fetch it`)
+  await fetcher.fetch(wanted, options)
+  for (const file of tensors.files) file.refresh()
 }
 
 /** A name as a terminal can show it: a file's author may have put escape sequences into it. */

@@ -2,8 +2,9 @@
 // Our own in place of @huggingface/gguf: that one pads its buffer with zeros past the end of the file,
 // so a truncated header parses as empty strings; it makes arrays before it knows that the bytes are
 // there; and it is asynchronous and decodes 100,000 token strings that the compute worker never reads.
+// A file of which only the beginning is here is told by AbsentBytes how much more the header needs.
 import { corrupt, unsupported } from '../base/errors.ts'
-import type { MappedFile } from './mapped-file.ts'
+import { AbsentBytes, type MappedFile } from './mapped-file.ts'
 import { sizeOf, typeOfGgufId } from './tensor-types.ts'
 import type { TensorType } from './types.ts'
 
@@ -145,11 +146,14 @@ class Reader {
   readonly #path: string
   readonly #bytes: Uint8Array
   readonly #view: DataView
+  /** Where the header must end, whether or not the bytes up to there are here. */
+  readonly #end: number
   position = 0
 
   constructor(file: MappedFile) {
     this.#path = file.path
-    this.#bytes = file.bytes(0, Math.min(file.sizeBytes, MAX_HEADER_BYTES))
+    this.#bytes = file.bytes(0, Math.min(file.presentBytes, MAX_HEADER_BYTES))
+    this.#end = Math.min(file.sizeBytes, MAX_HEADER_BYTES)
     const { buffer, byteOffset, byteLength } = this.#bytes
     this.#view = new DataView(buffer, byteOffset, byteLength)
   }
@@ -172,7 +176,7 @@ class Reader {
   /** A count of things that take `least` bytes each. */
   count(least: number, what: string): number {
     const count = this.u64()
-    const left = this.#bytes.byteLength - this.position
+    const left = this.#end - this.position
     if (count * least > left)
       throw this.bad(`${count} ${what} do not fit in the ${left} bytes left`)
     return count
@@ -270,7 +274,8 @@ class Reader {
 
   #take(length: number): number {
     const at = this.position
-    if (at + length > this.#bytes.byteLength) throw this.bad('it ends too early')
+    if (at + length > this.#end) throw this.bad('it ends too early')
+    if (at + length > this.#bytes.byteLength) throw new AbsentBytes(this.#path, at + length)
     this.position = at + length
     return at
   }

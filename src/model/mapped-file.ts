@@ -1,16 +1,39 @@
 // A file as read-only bytes: memory-mapped, in windows where it is too large for one view, or read
-// piece by piece where mapping is not possible. Knows no formats.
+// piece by piece where mapping is not possible. Of a file that is fetched by the chunk, only what its
+// journal has can be read. Knows no formats.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { closed, corrupt, notFound, toAppError, unavailable } from '../base/errors.ts'
+import { AppError, closed, corrupt, notFound, toAppError, unavailable } from '../base/errors.ts'
+import { type ChunkMap, hasRange, prefixBytes, readChunkMap } from './chunk-map.ts'
 
 export interface MappedFile {
   readonly path: string
   readonly sizeBytes: number
   /** Whole milliseconds since 1970 at which the file last changed. */
   readonly modifiedMs: number
-  /** The bytes [offset, offset + length). @throws AppError CORRUPT when the file has none there. */
+  /** How many bytes from the start on are here: all, unless the file is fetched by the chunk. */
+  readonly presentBytes: number
+  /** The whole file's SHA-256 as its source claims it, while only some chunks are here. */
+  readonly claimedSha256: string | undefined
+  has(offset: number, length: number): boolean
+  /**
+   * The bytes [offset, offset + length).
+   * @throws AppError CORRUPT when the file has none there, AbsentBytes when they were not fetched
+   */
   bytes(offset: number, length: number): Uint8Array
+  /** Looks again at what is here; only a file that was not whole can have changed. */
+  refresh(): void
   close(): void
+}
+
+/** Bytes that a file will have when they are fetched; whoever fetches decides on how many are needed. */
+export class AbsentBytes extends AppError {
+  /** From the start of the file. */
+  readonly neededBytes: number
+
+  constructor(path: string, neededBytes: number) {
+    super('INTERNAL', `'${path}' cannot be read up to ${neededBytes}: that was not fetched`)
+    this.neededBytes = neededBytes
+  }
 }
 
 /** One typed array can span 4 GiB in this engine; files over half of it are mapped by the piece. */
@@ -24,13 +47,31 @@ export function openMappedFile(path: string): MappedFile {
   let whole: Uint8Array | undefined
   let mapping = stat.sizeBytes > 0
   let open = true
-  if (mapping && stat.sizeBytes <= MAX_VIEW_BYTES) {
-    whole = mapOrUndefined(path, 0, stat.sizeBytes)
-    mapping = whole !== undefined
+  let chunks: ChunkMap | undefined
+  const look = (): void => {
+    chunks = readChunkMap(path, stat.sizeBytes)
+    // What is mapped before it is written need not show what is written: pieces are mapped until then.
+    if (chunks === undefined && mapping && stat.sizeBytes <= MAX_VIEW_BYTES) {
+      whole = mapOrUndefined(path, 0, stat.sizeBytes)
+      mapping = whole !== undefined
+    }
   }
+  look()
+  const has = (offset: number, length: number): boolean =>
+    chunks === undefined || hasRange(chunks, { start: offset, end: offset + length })
   return {
     path,
     ...stat,
+    get presentBytes() {
+      return chunks === undefined ? stat.sizeBytes : prefixBytes(chunks)
+    },
+    get claimedSha256() {
+      return chunks?.sha256
+    },
+    has,
+    refresh() {
+      if (chunks !== undefined && open) look()
+    },
     bytes(offset, length) {
       if (!open) throw closed(`'${path}' cannot be read: it was closed`)
       if (!(offset >= 0 && length >= 0 && offset + length <= stat.sizeBytes)) {
@@ -39,6 +80,7 @@ export function openMappedFile(path: string): MappedFile {
         )
       }
       if (length === 0) return new Uint8Array(0)
+      if (!has(offset, length)) throw new AbsentBytes(path, offset + length)
       if (whole) return whole.subarray(offset, offset + length)
       const isWorthIt = mapping && length >= MIN_MAPPING_BYTES
       const piece = isWorthIt ? mapOrUndefined(path, offset, length) : undefined

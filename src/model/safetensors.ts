@@ -1,7 +1,7 @@
 // Parses the header of one safetensors file: names, types, shapes and places of its tensors.
 // Knows no models; folder.ts decides which tensors are wanted.
 import { corrupt, toAppError } from '../base/errors.ts'
-import type { MappedFile } from './mapped-file.ts'
+import { AbsentBytes, type MappedFile } from './mapped-file.ts'
 import { countOf } from './tensor-types.ts'
 
 /** Limits on what a file may claim. */
@@ -43,6 +43,7 @@ export function parseSafetensors(file: MappedFile): SafeTensor[] {
   const bad = (why: string, cause?: unknown): Error =>
     corrupt(`'${file.path}' is no good safetensors file: ${why}`, { cause })
   if (file.sizeBytes < 8) throw bad('it is too short')
+  if (file.presentBytes < 8) throw new AbsentBytes(file.path, 8)
   const head = file.bytes(0, 8)
   const headerBytes = Number(
     new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true) // exact up to the limit
@@ -50,6 +51,7 @@ export function parseSafetensors(file: MappedFile): SafeTensor[] {
   if (headerBytes > Math.min(MAX_HEADER_BYTES, file.sizeBytes - 8)) {
     throw bad(`its header claims ${headerBytes} bytes`)
   }
+  if (file.presentBytes < 8 + headerBytes) throw new AbsentBytes(file.path, 8 + headerBytes)
   let header: unknown
   try {
     header = JSON.parse(new TextDecoder().decode(file.bytes(8, headerBytes)))

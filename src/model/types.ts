@@ -106,8 +106,22 @@ export interface TensorStore {
 /** What another thread needs to open the same model again; survives structured clone. */
 export interface ModelLocation {
   readonly kind: 'gguf' | 'folder' | 'llama2c'
-  /** GGUF shards in order; a folder; or [checkpoint, tokenizer]. */
+  /** GGUF shards in order; a folder, and its weights where they lie elsewhere; or [checkpoint, tokenizer]. */
   readonly paths: readonly string[]
+}
+
+/** A file with weights, or some chunks of it. */
+export interface WeightFile {
+  readonly path: string
+  readonly sizeBytes: number
+  /** The whole file's SHA-256 as its source claims it, while only some chunks are here. */
+  readonly claimedSha256: string | undefined
+  bytes(offset: number, length: number): Uint8Array
+}
+
+export interface EnsureOptions {
+  signal?: AbortSignal | undefined
+  onprogress?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined
 }
 
 /** The tokenizer's own facts; `createTokenizer` turns them into something that encodes. */
@@ -130,7 +144,17 @@ export interface Model {
   readonly tokenizer: TokenizerSpec
   /** Jinja source, or undefined when the model is no chat model. */
   readonly chatTemplate: string | undefined
-  /** 32 bytes: BLAKE2b-256 over the config and every tensor's hash. */
+  /** What holds the tensors. */
+  readonly files: readonly WeightFile[]
+  /** 32 bytes: see content-id.ts. */
   readonly contentId: Uint8Array
+  /** Bytes of these tensors that are not on this machine yet; 0 for whole files. */
+  missingBytes(names: readonly string[]): number
+  /**
+   * Fetches what of these tensors is not on this machine yet; nothing to do for whole files. Only then
+   * may they be read, here and in any thread that opens the location afterwards.
+   * @throws AppError NOT_FOUND for an unknown name, or as a download fails
+   */
+  ensure(names: readonly string[], options?: EnsureOptions): Promise<void>
   close(): void
 }

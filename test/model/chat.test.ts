@@ -22,7 +22,10 @@ async function withTemplate(chatTemplate: string): Promise<Model> {
     location: model.location,
     tensors: model.tensors,
     tokenizer: model.tokenizer,
+    files: model.files,
     contentId: new Uint8Array(32),
+    missingBytes: () => 0,
+    ensure: () => Promise.resolve(),
     close: () => model.close(),
     chatTemplate
   }
