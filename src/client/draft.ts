@@ -12,12 +12,18 @@ export interface Draft {
 }
 
 export interface Drafter {
-  /** Whether a guess costs next to nothing, so that it may be made only to see if it was right. */
-  readonly free: boolean
+  /** Guesses of one name are right equally often, as far as `matched` tells. */
+  readonly name: string
+  /** Time of one guess, ms. 0: next to nothing, so that it may be made only to see if it was right. */
+  readonly guessMs: number
   /** A text begins with `ids`; it may share a beginning with the one before. */
   begin(ids: readonly number[]): void
   /** Guesses at most `most` ids behind `ids`, which continue what was begun or drafted for. */
-  draft(ids: readonly number[], most: number): Draft | Promise<Draft>
+  draft(
+    ids: readonly number[],
+    most: number,
+    signal?: AbortSignal | undefined
+  ): Draft | Promise<Draft>
 }
 
 export const NO_DRAFT: Draft = Object.freeze({ ids: Object.freeze([]), matched: 0 })

@@ -4,11 +4,12 @@
 import { systemClock, type Clock } from '../base/clock.ts'
 import { badInput, cancelled } from '../base/errors.ts'
 import { Resource } from '../base/resource.ts'
-import { cutDraft, NO_DRAFT, type Draft, type Drafter } from './draft.ts'
+import type { Drafter } from './draft.ts'
 import type { LocalModel } from './local-model.ts'
 import { NgramDrafter } from './ngram.ts'
 import { createSampler, type Sampler, type SamplingOptions } from './sampler.ts'
 import type { ForwardOptions } from './session.ts'
+import { guess } from './speculate-guess.ts'
 import { MOST_DRAFTED } from './speculate-policy.ts'
 import { Speculator, verify, type Speculation } from './speculate.ts'
 
@@ -27,8 +28,8 @@ export type GeneratorModel = Pick<LocalModel, 'eosIds' | 'embed' | 'head'> & {
 
 export interface GeneratorOptions {
   clock?: Clock
-  /** What guesses tokens. Default: look-up in the text itself. */
-  drafter?: Drafter
+  /** What guesses tokens, each trip the one that promises most. Default: look-up in the text itself. */
+  drafters?: readonly Drafter[]
   /** What decides how many guesses are sent. Default: learned from trips and guesses so far. */
   speculation?: Speculation
 }
@@ -101,7 +102,7 @@ export class Generator extends Resource {
   readonly #model: GeneratorModel
   readonly #swarm: Forward
   readonly #clock: Clock
-  readonly #drafter: Drafter
+  readonly #drafters: readonly Drafter[]
   readonly #speculation: Speculation
 
   constructor(model: GeneratorModel, swarm: Forward, options: GeneratorOptions = {}) {
@@ -109,7 +110,7 @@ export class Generator extends Resource {
     this.#model = model
     this.#swarm = swarm
     this.#clock = options.clock ?? systemClock
-    this.#drafter = options.drafter ?? new NgramDrafter()
+    this.#drafters = options.drafters ?? [new NgramDrafter()]
     this.#speculation = options.speculation ?? new Speculator()
   }
 
@@ -164,7 +165,7 @@ export class Generator extends Resource {
     stats.reusedTokens = Math.min(commonPrefix(this.fed, prompt), prompt.length - 1)
     this.fed.length = stats.reusedTokens
     this.#swarm.reserve(prompt.length + Math.min(maxTokens, PROMISE_TOKENS))
-    if (speculate) this.#drafter.begin(prompt)
+    if (speculate) for (const drafter of this.#drafters) drafter.begin(prompt)
     return { text: [...prompt], sampler, maxTokens, speculate, stats, signal }
   }
 
@@ -179,51 +180,49 @@ export class Generator extends Resource {
     const times = emptyTimes()
     const before = this.#clock.now()
     // The last row brings a token of its own, so a guess for it would go over the limit.
-    const most = speculate ? run.maxTokens - stats.newTokens - 1 : 0
-    const { draft, sent } = await this.#guess(text, most)
-    times.draftMs = this.#clock.now() - before
-    const drawn = await this.#step(run, text.slice(-1), draft.ids.slice(0, sent), times)
+    const most = Math.min(MOST_DRAFTED, run.maxTokens - stats.newTokens - 1)
+    const { guesses, ids } = await guess({
+      drafters: this.#drafters,
+      speculation: this.#speculation,
+      text,
+      most: speculate ? most : 0,
+      stops: this.#model.eosIds,
+      signal: run.signal
+    })
+    const guessed = this.#clock.now()
+    times.draftMs = guessed - before
+    const drawn = await this.#step(run, text.slice(-1), ids, times)
+    const sent = ids.length
     stats.trips++
     stats.drafted += sent
     stats.accepted += Math.min(drawn.length - 1, sent)
     stats.steps.push(times)
-    const ms = this.#clock.now() - before
-    if (speculate) this.#speculation.note({ draft, sent, drawn, ms })
+    const ms = this.#clock.now() - guessed
+    if (speculate) this.#speculation.note({ guesses, sent, guessMs: times.draftMs, drawn, ms })
     return drawn
   }
 
-  async #guess(text: readonly number[], most: number): Promise<{ draft: Draft; sent: number }> {
-    if (most <= 0) return { draft: NO_DRAFT, sent: 0 }
-    const { free } = this.#drafter
-    const asked = free ? Math.min(most, MOST_DRAFTED) : this.#speculation.choose(0, most)
-    if (asked === 0) return { draft: NO_DRAFT, sent: 0 }
-    const guess = await this.#drafter.draft(text, asked)
-    const draft = cutDraft(guess, asked, this.#model.eosIds)
-    const { length } = draft.ids
-    return { draft, sent: free ? this.#speculation.choose(draft.matched, length) : length }
-  }
-
-  /** Feeds `ids` and `guess` behind what was fed, draws, and forgets the guesses that were wrong. */
+  /** Feeds `ids` and `guesses` behind what was fed, draws, and forgets the guesses that were wrong. */
   async #step(
     run: Run,
     ids: readonly number[],
-    guess: readonly number[],
+    guesses: readonly number[],
     times: StepTimes
   ): Promise<number[]> {
     const { text, sampler, signal } = run
     const start = this.fed.length
-    const rows = guess.length > 0 ? [...ids, ...guess] : ids
+    const rows = guesses.length > 0 ? [...ids, ...guesses] : ids
     const t0 = this.#clock.now()
     const hidden = this.#model.embed(rows, start)
     const t1 = this.#clock.now()
-    const answerRows = guess.length + 1
+    const answerRows = guesses.length + 1
     const answer = await this.#swarm.forward(start, hidden, { answerRows, signal })
     const t2 = this.#clock.now()
     for (const id of rows) this.fed.push(id)
     const logits = await this.#model.head(answer, signal)
     const t3 = this.#clock.now()
-    const drawn = verify(logits, guess, sampler, text, this.#model.eosIds)
-    this.fed.length = start + ids.length + Math.min(drawn.length - 1, guess.length)
+    const drawn = verify(logits, guesses, sampler, text, this.#model.eosIds)
+    this.fed.length = start + ids.length + Math.min(drawn.length - 1, guesses.length)
     times.embedMs = t1 - t0
     times.swarmMs = t2 - t1
     times.headMs = t3 - t2

@@ -67,7 +67,8 @@ class Chains {
 }
 
 export class NgramDrafter implements Drafter {
-  readonly free = true
+  readonly name = 'text'
+  readonly guessMs = 0
   readonly #chains = ORDERS.map(({ order }) => new Chains(order))
   #ids = new Int32Array(FIRST_BUCKETS)
   #length = 0

@@ -6,6 +6,8 @@ export interface Estimates {
   costMs(rows: number): number
   /** Probability that an id supported by `matched` ids before it is right. */
   acceptance(matched: number): number
+  /** Time of making one guess, ms. */
+  guessMs: number
   /** What guesses may lose on average where they turn out wrong, ms. */
   spareMs: number
   /** Whether the cost of several rows was measured lately. */
@@ -21,12 +23,21 @@ const WORTH_MEASURING = 0.05
 // Further guesses that are reached less often than this change nothing.
 const UNREACHED = 0.005
 
-/** The number of guesses, at most `most`, with the most expected tokens a ms; 0 when none pays. */
-export function draftLength(estimates: Estimates, matched: number, most: number): number {
-  const { spareMs, measured } = estimates
+export interface Choice {
+  /** How many guesses to send; 0 when none pays. */
+  readonly length: number
+  /** Expected tokens a ms with them; 0 when none are sent. */
+  readonly rate: number
+}
+
+const NONE: Choice = Object.freeze({ length: 0, rate: 0 })
+
+/** The number of guesses, at most `most`, with the most expected tokens a ms. */
+export function chooseDraft(estimates: Estimates, matched: number, most: number): Choice {
+  const { spareMs, measured, guessMs } = estimates
   const plainMs = estimates.costMs(1)
-  if (plainMs <= 0 || most <= 0) return 0
-  let best = 0
+  if (plainMs <= 0 || most <= 0) return NONE
+  let best = NONE
   let bestRate = (1 + MARGIN) / plainMs
   let tokens = 1
   let reached = 1
@@ -38,14 +49,15 @@ export function draftLength(estimates: Estimates, matched: number, most: number)
     reached = right
     tokens += reached
     if (reached < UNREACHED) break
-    const costMs = estimates.costMs(drafted + 1)
+    const costMs = estimates.costMs(drafted + 1) + guessMs * drafted
     const riskMs = ends.reduce((sum, p, i) => sum + p * Math.max(0, costMs - (i + 1) * plainMs), 0)
     if (riskMs > spareMs) continue
-    const pays = tokens / costMs > bestRate
+    const rate = tokens / costMs
+    const pays = rate > bestRate
     const measures = drafted === 1 && !measured && reached >= WORTH_MEASURING
     if (!pays && !measures) continue
-    best = drafted
-    if (pays) bestRate = tokens / costMs
+    best = { length: drafted, rate }
+    if (pays) bestRate = rate
   }
   return best
 }

@@ -1,26 +1,36 @@
 // Speculation of one conversation: what it has learned of trips and guesses, how much it may still
 // lose, and the check of a draft against what the model draws. The policy is speculate-policy.ts.
 // Called by generate.ts. Knows no swarm.
-import type { Draft } from './draft.ts'
+import type { Draft, Drafter } from './draft.ts'
 import type { Sampler } from './sampler.ts'
 import { StepCosts } from './speculate-cost.ts'
-import { draftLength, type Estimates } from './speculate-policy.ts'
+import { chooseDraft, type Choice } from './speculate-policy.ts'
+
+export type Source = Pick<Drafter, 'name' | 'guessMs'>
+
+export interface Guess {
+  readonly source: Source
+  readonly draft: Draft
+}
 
 /** One trip as it turned out. */
 export interface Trip {
-  /** The whole guess, of which the first `sent` ids were sent. */
-  readonly draft: Draft
+  /** Every guess that was made, by whom; all but one only to see whether it was right. */
+  readonly guesses: readonly Guess[]
+  /** How many guesses were sent, of one draft. */
   readonly sent: number
+  /** Time of making what was sent, ms. */
+  readonly guessMs: number
   /** What the model drew: accepted ids and one more. */
   readonly drawn: readonly number[]
-  /** From the guess to the last id drawn. */
+  /** From embedding the rows to the last id drawn. */
   readonly ms: number
 }
 
 /** Decides how much of a draft is sent; the default is a Speculator. */
 export interface Speculation {
   /** How many of at most `most` guesses to send that `matched` ids support. */
-  choose(matched: number, most: number): number
+  choose(source: Source, matched: number, most: number): Choice
   note(trip: Trip): void
 }
 
@@ -33,34 +43,49 @@ const MOST_OWED = 1
 
 export class Speculator implements Speculation {
   readonly #costs = new StepCosts()
-  readonly #acceptance = new Acceptance()
+  readonly #acceptance = new Map<string, Acceptance>()
   #spareMs = 0
 
-  choose(matched: number, most: number): number {
-    return draftLength(this.#estimates(), matched, most)
+  choose(source: Source, matched: number, most: number): Choice {
+    const acceptance = this.#acceptanceOf(source)
+    const estimates = {
+      costMs: (rows: number) => this.#costs.at(rows),
+      acceptance: (support: number) => acceptance.of(support),
+      guessMs: source.guessMs,
+      spareMs: this.#spareMs,
+      measured: this.#costs.measured
+    }
+    return chooseDraft(estimates, matched, most)
   }
 
   note(trip: Trip): void {
-    const { draft, sent, drawn } = trip
-    for (const [i, id] of drawn.entries()) {
-      const guess = draft.ids[i]
-      if (guess !== undefined) this.#acceptance.note(draft.matched + i, guess === id)
+    const { guesses, sent, drawn } = trip
+    for (const { source, draft } of guesses) {
+      const acceptance = this.#acceptanceOf(source)
+      for (const [i, id] of drawn.entries()) {
+        const guess = draft.ids[i]
+        if (guess !== undefined) acceptance.note(draft.matched + i, guess === id)
+      }
+    }
+    for (const [name, acceptance] of this.#acceptance) {
+      if (!guesses.some(({ source }) => source.name === name)) acceptance.fade()
     }
     this.#costs.note(sent + 1, trip.ms)
     // By the learned costs and not by `ms`: one reroute is neither the fault nor the merit of a guess.
     const plainMs = this.#costs.at(1)
-    const lostMs = sent > 0 ? this.#costs.at(sent + 1) - drawn.length * plainMs : 0
+    const costMs = this.#costs.at(sent + 1) + trip.guessMs
+    const lostMs = sent > 0 ? costMs - drawn.length * plainMs : 0
     const spare = this.#spareMs + LOSS_SHARE * drawn.length * plainMs - lostMs
     this.#spareMs = Math.min(Math.max(spare, -MOST_OWED * plainMs), MOST_STAKED * plainMs)
   }
 
-  #estimates(): Estimates {
-    return {
-      costMs: (rows) => this.#costs.at(rows),
-      acceptance: (matched) => this.#acceptance.of(matched),
-      spareMs: this.#spareMs,
-      measured: this.#costs.measured
+  #acceptanceOf(source: Source): Acceptance {
+    let acceptance = this.#acceptance.get(source.name)
+    if (!acceptance) {
+      acceptance = new Acceptance()
+      this.#acceptance.set(source.name, acceptance)
     }
+    return acceptance
   }
 }
 
@@ -70,6 +95,8 @@ const FIRST_GUESS = 0.5
 // As many guesses does the next shorter support's estimate count.
 const PRIOR_WEIGHT = 2
 const LONGEST = 8
+// What guesses nobody made any more were worth is forgotten at this rate a trip.
+const KEPT_UNSEEN = 0.99
 
 /** How often guesses were right, by how many ids supported them. */
 export class Acceptance {
@@ -80,6 +107,14 @@ export class Acceptance {
     const at = Math.max(0, Math.min(matched, LONGEST))
     this.#right[at] = (this.#right[at] ?? 0) * KEPT + (right ? 1 : 0)
     this.#all[at] = (this.#all[at] ?? 0) * KEPT + 1
+  }
+
+  /** A trip passed without a guess: once found poor, guesses that cost must get another chance. */
+  fade(): void {
+    for (let at = 0; at <= LONGEST; at++) {
+      this.#right[at] = (this.#right[at] ?? 0) * KEPT_UNSEEN
+      this.#all[at] = (this.#all[at] ?? 0) * KEPT_UNSEEN
+    }
   }
 
   of(matched: number): number {

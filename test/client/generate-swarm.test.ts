@@ -6,10 +6,9 @@ import { Generator, type GenerateOptions } from '../../src/client/generate.ts'
 import { PeerBook } from '../../src/client/peers.ts'
 import { createSampler } from '../../src/client/sampler.ts'
 import { InferenceSession } from '../../src/client/session.ts'
-import type { Speculation } from '../../src/client/speculate.ts'
 import { fakeBlock } from '../support/fake-compute.ts'
 import { FakeSwarm, MODEL } from '../support/fake-swarm.ts'
-import { diceSpeculation, SeerDrafter, TinyLm } from '../support/tiny-lm.ts'
+import { diceSpeculation, fixedSpeculation, SeerDrafter, TinyLm } from '../support/tiny-lm.ts'
 
 const BLOCKS = 6
 const HIDDEN = 4
@@ -110,7 +109,7 @@ for (const temperature of [0, 0.6]) {
       const options = { temperature, seed, maxTokens: 40 }
       const plain = await reference(lm, PROMPT, options)
       const generator = new Generator(lm, session, {
-        drafter: new SeerDrafter([...PROMPT, ...plain], 0.7, seed),
+        drafters: [new SeerDrafter([...PROMPT, ...plain], 0.7, seed)],
         speculation: diceSpeculation(seed)
       })
       expect({ seed, ids: await tell(generator, PROMPT, options) }).toEqual({ seed, ids: plain })
@@ -137,7 +136,7 @@ test('servers that restart between and within speculated trips change nothing', 
     const options = { temperature: 0.6, seed, maxTokens: 40 }
     const plain = await reference(lm, PROMPT, options)
     const generator = new Generator(lm, session, {
-      drafter: new SeerDrafter([...PROMPT, ...plain], 0.7, seed),
+      drafters: [new SeerDrafter([...PROMPT, ...plain], 0.7, seed)],
       speculation: diceSpeculation(seed)
     })
     const ids = await tell(generator, PROMPT, options, async () => {
@@ -161,7 +160,7 @@ test('where two servers cannot reach each other the client carries guesses betwe
   const options = { temperature: 0, maxTokens: 30 }
   const plain = await reference(lm, PROMPT, options)
   const generator = new Generator(lm, session, {
-    drafter: new SeerDrafter([...PROMPT, ...plain], 0.7, 1),
+    drafters: [new SeerDrafter([...PROMPT, ...plain], 0.7, 1)],
     speculation: diceSpeculation(1)
   })
   expect(await tell(generator, PROMPT, options)).toEqual(plain)
@@ -173,9 +172,9 @@ test('a cancelled speculated trip leaves the conversation usable', async () => {
   const lm = new BlockLm({ seed: 1 })
   const options = { temperature: 0, maxTokens: 30 }
   const plain = await reference(lm, PROMPT, options)
-  const four: Speculation = { choose: (_, most) => Math.min(most, 4), note: () => {} }
+  const four = fixedSpeculation((offered) => Math.min(offered, 4))
   const generator = new Generator(lm, session, {
-    drafter: new SeerDrafter([...PROMPT, ...plain], 0.9, 1),
+    drafters: [new SeerDrafter([...PROMPT, ...plain], 0.9, 1)],
     speculation: four
   })
   const controller = new AbortController()

@@ -17,7 +17,13 @@ import {
   type SamplingOptions
 } from '../../src/client/sampler.ts'
 import { verify } from '../../src/client/speculate.ts'
-import { diceSpeculation, SeerDrafter, TinyLm, TinySwarm } from '../support/tiny-lm.ts'
+import {
+  diceSpeculation,
+  fixedSpeculation,
+  SeerDrafter,
+  TinyLm,
+  TinySwarm
+} from '../support/tiny-lm.ts'
 
 interface Told {
   ids: number[]
@@ -83,7 +89,7 @@ test('any number of guesses, right or wrong, gives the text of plain decoding', 
     const options = { ...sampling, seed, maxTokens: 60 }
     const plain = await lm.plain(prompt, 60, options)
     const { generator, swarm } = open(lm, {
-      drafter: new SeerDrafter([...prompt, ...plain], 0.7, seed),
+      drafters: [new SeerDrafter([...prompt, ...plain], 0.7, seed)],
       speculation: diceSpeculation(seed)
     })
     const { ids, stats } = await tell(generator, prompt, options)
@@ -113,7 +119,6 @@ test('three tokens with speculation are distributed as the model says', async ()
   }
   await walk(prompt, 1)
   // The guess is one fixed text, whatever the draw: now right, now wrong.
-  const drafter = { ...new SeerDrafter([], 1, 1), free: true, begin: () => {} }
   const guess = (ids: readonly number[], most: number): { ids: number[]; matched: number } => ({
     ids: [1, 2, 3, 0, 2].slice(ids.length - prompt.length, ids.length - prompt.length + most),
     matched: 2
@@ -123,8 +128,8 @@ test('three tokens with speculation are distributed as the model says', async ()
   let accepted = 0
   for (let seed = 0; seed < seeds; seed++) {
     const { generator } = open(lm, {
-      drafter: { ...drafter, draft: guess },
-      speculation: { choose: (_, most) => most, note: () => {} }
+      drafters: [{ name: 'fixed', guessMs: 0, begin: () => {}, draft: guess }],
+      speculation: fixedSpeculation((offered) => offered)
     })
     const { ids, stats } = await tell(generator, prompt, { ...sampling, seed, maxTokens: 3 })
     counts.set(ids.join(), (counts.get(ids.join()) ?? 0) + 1)
@@ -174,7 +179,7 @@ test('a stop among right guesses ends the text there', async () => {
   for (let seed = 0; seed < 30; seed++) {
     const { lm, prompt, plain } = await stopping(seed)
     const { generator, swarm } = open(lm, {
-      drafter: new SeerDrafter([...prompt, ...plain, 1, 2, 3], 1, seed),
+      drafters: [new SeerDrafter([...prompt, ...plain, 1, 2, 3], 1, seed)],
       speculation: diceSpeculation(seed)
     })
     const { ids, stats } = await tell(generator, prompt, { temperature: 0, maxTokens: 40 })
@@ -197,8 +202,8 @@ test('the limit of tokens and the context are met exactly and never passed', asy
     const plain = await lm.plain(prompt, 60, { temperature: 0 })
     for (const maxTokens of [1, 2, 3, 17, 1000]) {
       const { generator, swarm } = open(lm, {
-        drafter: new SeerDrafter([...prompt, ...plain], 0.9, seed),
-        speculation: { choose: (_, most) => most, note: () => {} }
+        drafters: [new SeerDrafter([...prompt, ...plain], 0.9, seed)],
+        speculation: fixedSpeculation((offered) => offered)
       })
       const { ids, stats } = await tell(generator, prompt, { temperature: 0, maxTokens })
       const length = Math.min(maxTokens, 50 - prompt.length)
@@ -235,7 +240,7 @@ test('an answer that the reader leaves anywhere leaves the next turn right', asy
     const options = { ...SAMPLINGS[seed % SAMPLINGS.length], seed, maxTokens: 40 }
     const plain = await lm.plain(prompt, 40, options)
     const { generator } = open(lm, {
-      drafter: new SeerDrafter([...prompt, ...plain], 0.8, seed),
+      drafters: [new SeerDrafter([...prompt, ...plain], 0.8, seed)],
       speculation: diceSpeculation(seed)
     })
     const heard: number[] = []
@@ -258,7 +263,7 @@ test('a trip that fails, before or behind the servers, leaves the next turn righ
     const options = { temperature: 0, maxTokens: 40 }
     const plain = await lm.plain(prompt, 40, options)
     const { generator, swarm } = open(lm, {
-      drafter: new SeerDrafter([...prompt, ...plain], 0.8, seed),
+      drafters: [new SeerDrafter([...prompt, ...plain], 0.8, seed)],
       speculation: diceSpeculation(seed)
     })
     const head = lm.head.bind(lm)
@@ -284,8 +289,8 @@ test('a cancelled answer gives no more tokens, also of those already drawn', asy
   const options = { temperature: 0, maxTokens: 40 }
   const plain = await lm.plain(prompt, 40, options)
   const { generator, swarm } = open(lm, {
-    drafter: new SeerDrafter([...prompt, ...plain], 1, 1),
-    speculation: { choose: (_, most) => Math.min(most, 6), note: () => {} }
+    drafters: [new SeerDrafter([...prompt, ...plain], 1, 1)],
+    speculation: fixedSpeculation((offered) => Math.min(offered, 6))
   })
   const controller = new AbortController()
   const heard: number[] = []
@@ -327,11 +332,12 @@ test('a drafter is told of every text from its beginning', async () => {
   const lm = new TinyLm({ seed: 7, order: Infinity })
   const begun: (readonly number[])[] = []
   const drafter = {
-    free: true,
+    name: 'silent',
+    guessMs: 0,
     begin: (ids: readonly number[]) => void begun.push([...ids]),
     draft: () => ({ ids: [], matched: 0 })
   }
-  const { generator } = open(lm, { drafter })
+  const { generator } = open(lm, { drafters: [drafter] })
   for (const prompt of [[1, 2], [1, 2, 3, 4], [5]]) {
     await tell(generator, prompt, { temperature: 0, maxTokens: 4 })
   }
@@ -349,11 +355,12 @@ test('verify() draws nothing behind a stop, and leaves it out of the text', asyn
   expect(text).toEqual([4])
 })
 
-test('a drafter that is not free is asked only for what will be sent', async () => {
+test('a drafter whose guesses cost is asked only for what will be sent', async () => {
   const lm = new TinyLm({ seed: 6, order: Infinity })
   const asked: number[] = []
   const drafter = {
-    free: false,
+    name: 'dear',
+    guessMs: 2,
     begin: () => {},
     draft: (ids: readonly number[], most: number) => {
       asked.push(most)
@@ -361,8 +368,8 @@ test('a drafter that is not free is asked only for what will be sent', async () 
     }
   }
   const lengths = [0, 3, 0, 2]
-  const speculation = { choose: () => lengths.shift() ?? 0, note: () => {} }
-  const { generator } = open(lm, { drafter, speculation })
+  const speculation = fixedSpeculation(() => lengths.shift() ?? 0)
+  const { generator } = open(lm, { drafters: [drafter], speculation })
   const { stats } = await tell(generator, [1, 2, 3, 4], { temperature: 0, maxTokens: 12 })
   expect([asked, stats.drafted]).toEqual([[3, 2], 5])
 })

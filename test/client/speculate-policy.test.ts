@@ -1,13 +1,18 @@
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
 import { StepCosts } from '../../src/client/speculate-cost.ts'
-import { draftLength, type Estimates } from '../../src/client/speculate-policy.ts'
+import { chooseDraft, type Estimates } from '../../src/client/speculate-policy.ts'
 import { Acceptance } from '../../src/client/speculate.ts'
+
+function draftLength(given: Estimates, matched: number, most: number): number {
+  return chooseDraft(given, matched, most).length
+}
 
 function estimates(more: Partial<Estimates> = {}): Estimates {
   return {
     costMs: (rows) => 10 + 2 * (rows - 1),
     acceptance: () => 0.8,
+    guessMs: 0,
     spareMs: 1000,
     measured: true,
     ...more
@@ -21,7 +26,7 @@ function rate(right: number, costMs: number, drafted: number): number {
   return tokens / costMs
 }
 
-test('draftLength() is the length with the most tokens a ms, found by trying all', () => {
+test('chooseDraft() is the length with the most tokens a ms, found by trying all', () => {
   const random = seededRandom(8)
   for (let i = 0; i < 300; i++) {
     const right = 0.3 + random.next() * 0.69
@@ -36,11 +41,11 @@ test('draftLength() is the length with the most tokens a ms, found by trying all
   }
 })
 
-test('draftLength() is 0 when no guess pays for its row', () => {
+test('chooseDraft() is 0 when no guess pays for its row', () => {
   expect(draftLength(estimates({ acceptance: () => 0.19 }), 2, 31)).toBe(0)
 })
 
-test('draftLength() grows with the time of a trip', () => {
+test('chooseDraft() grows with the time of a trip', () => {
   const lengths = [0, 20, 100, 400].map((rttMs) =>
     draftLength(estimates({ costMs: (rows) => rttMs + 10 + 2 * (rows - 1) }), 2, 31)
   )
@@ -48,17 +53,17 @@ test('draftLength() grows with the time of a trip', () => {
   expect(lengths[3]).toBeGreaterThan((lengths[0] ?? 0) * 2)
 })
 
-test('draftLength() sends more behind a longer match when those are right more often', () => {
+test('chooseDraft() sends more behind a longer match when those are right more often', () => {
   const acceptance = (matched: number): number => (matched >= 4 ? 0.95 : 0.3)
   const [short, long] = [2, 4].map((matched) => draftLength(estimates({ acceptance }), matched, 31))
   expect(long).toBeGreaterThan(short ?? 0)
 })
 
-test('draftLength() never goes over what is offered', () => {
+test('chooseDraft() never goes over what is offered', () => {
   expect([0, 1, 3].map((most) => draftLength(estimates(), 2, most))).toEqual([0, 1, 3])
 })
 
-test('draftLength() risks no more than it may lose', () => {
+test('chooseDraft() risks no more than it may lose', () => {
   const acceptance = (): number => 0.6
   // One guess that is wrong costs a row, 2 ms, four times in ten.
   const lengths = [0, 0.79, 0.81].map((spareMs) =>
@@ -67,7 +72,7 @@ test('draftLength() risks no more than it may lose', () => {
   expect(lengths).toEqual([0, 0, 1])
 })
 
-test('draftLength() tries one guess that may not pay, only to measure what a row costs', () => {
+test('chooseDraft() tries one guess that may not pay, only to measure what a row costs', () => {
   const poor = { acceptance: () => 0.15 }
   expect([
     draftLength(estimates({ ...poor, measured: false }), 2, 31),
@@ -77,8 +82,21 @@ test('draftLength() tries one guess that may not pay, only to measure what a row
   ]).toEqual([1, 0, 0, 0])
 })
 
-test('draftLength() is 0 while nothing is known of trips', () => {
+test('chooseDraft() is 0 while nothing is known of trips', () => {
   expect(draftLength(estimates({ costMs: () => 0, measured: false }), 2, 31)).toBe(0)
+})
+
+test('chooseDraft() sends fewer guesses that take time to make, and none when they take too much', () => {
+  const lengths = [0, 3, 20].map((guessMs) => draftLength(estimates({ guessMs }), 2, 31))
+  expect(lengths[0]).toBeGreaterThan(lengths[1] ?? 0)
+  expect(lengths[1]).toBeGreaterThan(0)
+  expect(lengths[2]).toBe(0)
+})
+
+test('chooseDraft() promises tokens a ms that can be compared between drafters', () => {
+  const { length, rate } = chooseDraft(estimates({ guessMs: 1 }), 2, 2)
+  expect(length).toBe(2)
+  expect(rate).toBeCloseTo((1 + 0.8 + 0.64) / (14 + 2), 9)
 })
 
 test('StepCosts learns a line from trips with few different numbers of rows', () => {
@@ -131,6 +149,14 @@ test('Acceptance learns longer matches apart from shorter ones', () => {
     acceptance.note(6, i % 10 !== 0)
   }
   expect([2, 6].map((matched) => Math.round(acceptance.of(matched) * 5) / 5)).toEqual([0.2, 0.8])
+})
+
+test('Acceptance of guesses that nobody makes drifts back to not knowing', () => {
+  const acceptance = new Acceptance()
+  for (let i = 0; i < 60; i++) acceptance.note(0, false)
+  const before = acceptance.of(0)
+  for (let i = 0; i < 300; i++) acceptance.fade()
+  expect([before < 0.05, acceptance.of(0) > 0.2]).toEqual([true, true])
 })
 
 test('Acceptance expects of a longer match at first what shorter ones showed', () => {

@@ -66,6 +66,18 @@ test('text that repeats only in bursts never falls below 0.97', () => {
   }
 })
 
+test('guesses that take time to make are made only where they pay', () => {
+  for (const rttMs of [0, 100]) {
+    for (const right of [0, 0.3, 0.7]) {
+      const scene = { tokens: 1000, rttMs: () => rttMs, acceptance: () => right, matched: 0 }
+      const all = gains({ ...scene, guessMs: 6 })
+      expect({ rttMs, right, fine: (all[0] ?? 0) >= 0.97 }).toEqual({ rttMs, right, fine: true })
+    }
+  }
+  const paying = { tokens: 1000, rttMs: () => 100, acceptance: () => 0.8, matched: 0, guessMs: 6 }
+  expect(mean(gains(paying))).toBeGreaterThan(2)
+})
+
 test('unsteady trips and reroutes of seconds cost nothing on average', () => {
   for (const rttMs of [0, 20, 100]) {
     for (const right of [0, 0.1, 0.3]) {

@@ -41,6 +41,8 @@ export interface Scene {
   seed: number
   /** What decides; by default one that has learned nothing yet. */
   speculator?: Speculator
+  /** Time of making one guess. Default 0: guesses are also made only to see if they are right. */
+  guessMs?: number
   /** Support of a guess. Default 2. */
   matched?: number
 }
@@ -56,13 +58,14 @@ export function simulate(scene: Scene): Outcome {
   const { tokens, offered = 1, jitter = 0, hiccups = 0, matched = 2 } = scene
   const speculator = scene.speculator ?? new Speculator()
   const random = seededRandom(scene.seed)
+  const source = { name: 'simulated', guessMs: scene.guessMs ?? 0 }
   const outcome = { gain: 0, trips: 0, drafted: 0 }
   let plainMs = 0
   let ms = 0
   for (let made = 0; made < tokens;) {
     const most = Math.min(31, tokens - made - 1)
     const ids = random.next() < offered ? Array.from({ length: most }, () => 1) : []
-    const sent = speculator.choose(matched, ids.length)
+    const sent = speculator.choose(source, matched, ids.length).length
     const drawn: number[] = []
     do drawn.push(random.next() < scene.acceptance(made + drawn.length) ? 1 : 0)
     while (drawn.length <= sent && drawn.at(-1) === 1)
@@ -77,7 +80,11 @@ export function simulate(scene: Scene): Outcome {
     made += drawn.length
     outcome.trips++
     outcome.drafted += sent
-    speculator.note({ draft: { ids, matched }, sent, drawn, ms: tripMs })
+    const guessMs = source.guessMs * sent
+    ms += guessMs
+    // What costs is not made only to see whether it would have been right.
+    const guesses = source.guessMs > 0 && sent === 0 ? [] : [{ source, draft: { ids, matched } }]
+    speculator.note({ guesses, sent, guessMs, drawn, ms: tripMs })
   }
   return { ...outcome, gain: plainMs / ms }
 }

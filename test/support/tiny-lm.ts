@@ -129,7 +129,8 @@ export class TinySwarm implements Forward {
 
 /** Knows the text to come, and errs in a seeded share of guesses. */
 export class SeerDrafter implements Drafter {
-  readonly free = true
+  readonly name = 'seer'
+  readonly guessMs = 0
   readonly #text: readonly number[]
   readonly #right: number
   readonly #random: Random
@@ -152,8 +153,13 @@ export class SeerDrafter implements Drafter {
   }
 }
 
+/** Sends as many guesses as `length` says of those offered. */
+export function fixedSpeculation(length: (offered: number) => number): Speculation {
+  return { choose: (_, __, offered) => ({ length: length(offered), rate: 1 }), note: () => {} }
+}
+
 /** Sends as many guesses as a die says. */
 export function diceSpeculation(seed: number, most = 6): Speculation {
   const random = seededRandom(seed)
-  return { choose: (_, offered) => Math.min(offered, random.below(most + 1)), note: () => {} }
+  return fixedSpeculation((offered) => Math.min(offered, random.below(most + 1)))
 }

@@ -1,0 +1,48 @@
+// Asks drafters for guesses: those that cost nothing always, so that they are judged even when not
+// sent, and one that costs only when it promises more. Called by generate.ts. Knows no swarm.
+import { cutDraft, type Drafter } from './draft.ts'
+import type { Guess, Speculation } from './speculate.ts'
+
+export interface GuessOptions {
+  drafters: readonly Drafter[]
+  speculation: Speculation
+  /** Ids so far. */
+  text: readonly number[]
+  /** Guesses to send at most. */
+  most: number
+  /** Ids that end a text. */
+  stops: ReadonlySet<number>
+  signal: AbortSignal | undefined
+}
+
+export interface Guessed {
+  /** Every guess that was made. */
+  readonly guesses: readonly Guess[]
+  /** What to send, of one of them. */
+  readonly ids: readonly number[]
+}
+
+export async function guess(options: GuessOptions): Promise<Guessed> {
+  const { drafters, speculation, text, most, stops, signal } = options
+  const guesses: Guess[] = []
+  const ask = async (source: Drafter, length: number): Promise<Guess> => {
+    const draft = cutDraft(await source.draft(text, length, signal), length, stops)
+    guesses.push({ source, draft })
+    return { source, draft }
+  }
+  let ids: readonly number[] = []
+  if (most <= 0) return { guesses, ids }
+  let rate = 0
+  let dear: { source: Drafter; length: number } | undefined
+  for (const source of drafters) {
+    const draft = source.guessMs === 0 ? (await ask(source, most)).draft : undefined
+    const offered = draft?.ids.length ?? most
+    const choice = speculation.choose(source, draft?.matched ?? 0, offered)
+    if (choice.length === 0 || choice.rate <= rate) continue
+    rate = choice.rate
+    ids = draft?.ids.slice(0, choice.length) ?? []
+    dear = draft ? undefined : { source, length: choice.length }
+  }
+  if (dear) ids = (await ask(dear.source, dear.length)).draft.ids
+  return { guesses, ids }
+}
