@@ -33,6 +33,7 @@ export class WeightFiller {
   readonly #values = new Scratch()
   readonly #scales = new Scratch()
   readonly #offsets = new Scratch()
+  readonly #turned = new Scratch()
 
   constructor(tensors: TensorStore, store: WeightStore) {
     this.#tensors = tensors
@@ -127,7 +128,17 @@ export class WeightFiller {
       encodeBlocks(this.#source(tensor, rows, plan.columns), form, out, row)
       row += rows
     }
-    return [out.values, out.scales, out.offsets]
+    return [out.values, out.scales, this.#transposed(out.offsets, plan.rows)]
+  }
+
+  /** (rows, blocks) to (blocks, rows). */
+  #transposed(offsets: Float32Array, rows: number): Float32Array {
+    const count = offsets.length / rows
+    const out = this.#turned.floats(offsets.length)
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < count; i++) out[i * rows + row] = offsets[row * count + i]!
+    }
+    return out
   }
 
   #source(name: string, rows: number, columns: number): MatrixSource {

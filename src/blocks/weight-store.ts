@@ -33,7 +33,7 @@ export class WeightStore implements Disposable {
   #file: number | undefined
   #sizeBytes = 0
   #mapping: Pointer | undefined
-  #memory: OrtAllocator | undefined
+  readonly #owners: OrtTensor[] = []
 
   constructor(runtime: OrtRuntime, options: WeightStoreOptions = {}) {
     const { folder = tmpdir(), mapped = canMap() } = options
@@ -50,14 +50,21 @@ export class WeightStore implements Disposable {
     const offset = this.#sizeBytes
     this.#sizeBytes = Math.ceil((offset + bytes.byteLength) / ALIGNMENT) * ALIGNMENT
     if (this.#file === undefined) {
-      this.#memory ??= OrtAllocator.cpu(this.#runtime)
-      const tensor = OrtTensor.allocate(this.#runtime, this.#memory, spec.type, spec.dims)
-      this.tensors.set(spec.name, tensor)
-      tensor.bytes().set(bytes)
+      this.#addInMemory(spec, bytes)
       return
     }
     writeAll(this.#file, bytes, offset, this.#sizeBytes)
     this.#pending.push({ spec, offset })
+  }
+
+  /** Weights handed over must be the user's own memory, so the tensor that owns it is not the one given. */
+  #addInMemory(spec: TensorSpec, bytes: Uint8Array): void {
+    const allocator = OrtAllocator.cpu(this.#runtime)
+    const owner = OrtTensor.allocate(this.#runtime, allocator, spec.type, spec.dims)
+    this.#owners.push(owner)
+    const own = owner.bytes()
+    own.set(bytes)
+    this.tensors.set(spec.name, OrtTensor.view(this.#runtime, own, spec.type, spec.dims))
   }
 
   /** Ends the adding; only then are there tensors. */
@@ -85,6 +92,7 @@ export class WeightStore implements Disposable {
   [Symbol.dispose](): void {
     for (const tensor of this.tensors.values()) tensor[Symbol.dispose]()
     this.tensors.clear()
+    for (const owner of this.#owners.splice(0)) owner[Symbol.dispose]()
     if (this.#mapping !== undefined) unmap(this.#mapping, this.#sizeBytes)
     this.#mapping = undefined
     if (this.#file !== undefined) closeSync(this.#file)

@@ -73,7 +73,10 @@ function unbiasedProduct(
   const { name, rows, columns, form } = part
   if (form.kind === 'float') {
     const weight = builder.weight(name, 'f32', [rows, columns])
-    return transposedProduct(builder, x, weight)
+    return builder.node('FusedMatMul', [x, weight], {
+      domain: MICROSOFT,
+      attributes: { transB: 1 }
+    })
   }
   const count = Math.ceil(columns / form.block)
   const values = builder.weight(`${name}.values`, 'u8', [rows, count, (form.block * form.bits) / 8])
@@ -89,14 +92,9 @@ function unbiasedProduct(
     }
   })
   if (!form.offsets) return scaled
-  const offsets = builder.weight(`${name}.offsets`, 'f32', [rows, count])
+  const offsets = builder.weight(`${name}.offsets`, 'f32', [count, rows])
   const sums = blockSums(builder, x, count, form.block)
-  return builder.node('Add', [scaled, transposedProduct(builder, sums, offsets)])
-}
-
-/** x times a float matrix (rows, columns). */
-function transposedProduct(builder: GraphBuilder, x: Value, weight: Value): Value {
-  return builder.node('FusedMatMul', [x, weight], { domain: MICROSOFT, attributes: { transB: 1 } })
+  return builder.node('Add', [scaled, builder.node('MatMul', [sums, offsets])])
 }
 
 /** Sums of x over each block of columns: what a block's offset is multiplied with. */

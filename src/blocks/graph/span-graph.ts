@@ -30,7 +30,9 @@ export function spanGraph(
   builder.input(TOTAL_LENGTH, 'i32', [1])
   if (!ropeIsFused(config)) builder.input(ROPE_START, 'i64', [1])
   const family = graphOf(config.family)
-  let stream: Stream = { residual: HIDDEN }
+  // A branch of zeros before the first block: its norm is then the operator that all others have, and
+  // spans behind one another give the same bits as one span.
+  let stream: Stream = { residual: HIDDEN, branch: builder.node('Sub', [HIDDEN, HIDDEN]) }
   for (const { block, groups } of plan.blocks) {
     if (block < range.first || block >= range.last) continue
     const linear = (name: string): readonly LinearPart[] => groups.get(name) ?? []
