@@ -24,6 +24,7 @@ import {
   isSackRangeValid,
   readU32,
   sackArea,
+  seqAdd,
   seqDiff,
   writeHeader,
   writeU32
@@ -118,11 +119,13 @@ export class Core implements SenderHost {
     this.outlet = outlet
     this.route = route
     this.sender.mtu.reset()
-    if (this.sender.ring.span === 0) {
+    const { ring, pending } = this.sender
+    if (ring.span === 0 && !pending) {
       this.#owner.onremotechanged()
       return true
     }
-    this.#changeSeq = this.sender.ring.nxt
+    // Written bytes that wait for the end of the turn count like a packet that is under way.
+    this.#changeSeq = ring.span === 0 ? seqAdd(ring.nxt, 1) : ring.nxt
     return false
   }
 
@@ -197,7 +200,8 @@ export class Core implements SenderHost {
   ontimer(): void {
     if (this.closed) return
     if (!this.sender.ontimer(this.#link.now())) {
-      this.close('timeout')
+      // All data has arrived and the peer ended too: it closed, and its last word got lost.
+      this.close(this.#ended && this.sender.onlyEndLeft ? 'done' : 'timeout')
       return
     }
     this.#rearm()

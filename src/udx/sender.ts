@@ -118,6 +118,12 @@ export class Sender {
     return this.#endSeq >= 0 && seqDiff(this.ring.una, this.#endSeq) > 0
   }
 
+  /** An END without data is the one thing that is not acknowledged. */
+  get onlyEndLeft(): boolean {
+    const { ring } = this
+    return ring.span === 1 && ring.una === this.#endSeq && ring.sizes[ring.una & ring.mask] === 0
+  }
+
   /** The peer's window as of its newest packet; an open one ends zero-window probing. */
   onWindow(rwnd: number, now: number): void {
     this.rwnd = rwnd

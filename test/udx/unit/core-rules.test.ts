@@ -189,6 +189,29 @@ describe('a stream', () => {
     expect([left.closedBy, right.closedBy]).toEqual(['done', 'done'])
   })
 
+  test('closes without an error when only the acknowledgement of its END got lost', () => {
+    const network = new FakeNetwork({ delayMs: 1 })
+    const [left, right] = network.createPair()
+    right.core.end()
+    network.advance(20)
+    network.path = { delayMs: 1, drop: ({ from }) => from === 'right' }
+    left.core.end()
+    network.advance(20_000)
+    expect([left.closedBy, left.events]).toEqual(['done', ['end', 'close']])
+  })
+
+  test('times out when the acknowledgement of data is what got lost', () => {
+    const network = new FakeNetwork({ delayMs: 1 })
+    const [left, right] = network.createPair()
+    right.core.end()
+    network.advance(20)
+    network.path = { delayMs: 1, drop: ({ from }) => from === 'right' }
+    left.core.write(HELLO)
+    left.core.end()
+    network.advance(20_000)
+    expect(left.closedBy).toBe('timeout')
+  })
+
   test('starts at the numbers it is told', () => {
     const network = new FakeNetwork({ delayMs: 1 })
     const [left, right] = network.createPair({ seq: 2 ** 32 - 3 })
@@ -213,6 +236,17 @@ describe('changeRemote()', () => {
     const [left, right] = network.createPair()
     expect(left.core.changeRemote(left.outlet, routeTo(right))).toBe(true)
     expect(left.events).toEqual(['remote-changed'])
+  })
+
+  test('waits for the new remote when written bytes have not left yet', () => {
+    const network = new FakeNetwork({ delayMs: 10 })
+    const [left, right] = network.createPair()
+    left.core.write(HELLO)
+    expect(left.core.changeRemote(left.outlet, routeTo(right))).toBe(false)
+    network.advance(15)
+    expect(left.events).toEqual([])
+    network.advance(10)
+    expect([left.events, right.text]).toEqual([['remote-changed'], 'hello'])
   })
 
   test('sends new packets to the new remote and completes when the old ones are acknowledged', () => {
