@@ -145,19 +145,36 @@ export interface Exchange {
   sentByB: Digest
 }
 
+export interface ExchangeOptions {
+  seed?: number
+  timeoutMs?: number
+  /** Called when every byte has arrived and no side has ended yet. */
+  onsent?: (() => void) | undefined
+}
+
 /** Sends seeded bytes both ways at once, ends both sides and waits for both closes. */
 export async function exchange(
   link: Pick<Link, 'a' | 'b'>,
   bytes: { a: number; b: number },
-  options: { seed?: number; timeoutMs?: number } = {}
+  options: ExchangeOptions = {}
 ): Promise<Exchange> {
-  const { seed = 1, timeoutMs = 20_000 } = options
-  const [sentByA, sentByB, a, b] = await Promise.all([
-    link.a.write({ bytes: bytes.a, seed, end: true }),
-    link.b.write({ bytes: bytes.b, seed: seed + 1, end: true }),
-    link.a.closed(timeoutMs),
-    link.b.closed(timeoutMs)
+  const { seed = 1, timeoutMs = 20_000, onsent } = options
+  const end = onsent === undefined
+  const closes = [link.a.closed(timeoutMs), link.b.closed(timeoutMs)] as const
+  const [sentByA, sentByB] = await Promise.all([
+    link.a.write({ bytes: bytes.a, seed, end }),
+    link.b.write({ bytes: bytes.b, seed: seed + 1, end })
   ])
+  if (onsent) {
+    const arrived = [
+      link.a.wait({ bytes: bytes.b }, timeoutMs),
+      link.b.wait({ bytes: bytes.a }, timeoutMs)
+    ]
+    await Promise.race([Promise.all(arrived), Promise.all(closes)])
+    onsent()
+    await Promise.all([link.a.end(), link.b.end()])
+  }
+  const [a, b] = await Promise.all(closes)
   return { a, b, sentByA, sentByB }
 }
 

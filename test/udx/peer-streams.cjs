@@ -118,6 +118,23 @@ module.exports = function streamCommands(load) {
       return { returned: 'promise' }
     },
 
+    /** Noise over a connected stream: sends seeded bytes, compares what comes with the other's seed. */
+    secret({ id, initiator, bytes, seed, remoteSeed }) {
+      const SecretStream = load('@hyperswarm/secret-stream')
+      const secured = new SecretStream(initiator, record(id).stream)
+      const expected = source(remoteSeed)(bytes)
+      const outcome = { got: 0, equal: true, ended: false, error: null }
+      secured.on('data', (chunk) => {
+        const due = expected.subarray(outcome.got, outcome.got + chunk.length)
+        outcome.equal &&= due.equals(chunk)
+        outcome.got += chunk.length
+      })
+      secured.on('end', () => (outcome.ended = true))
+      secured.on('error', (error) => (outcome.error = error.code || error.message))
+      writeSeeded(secured, { bytes, seed, chunk: 4096, end: true })
+      return new Promise((resolve) => secured.on('close', () => resolve(outcome)))
+    },
+
     report({ id }) {
       return report(record(id))
     },

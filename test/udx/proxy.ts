@@ -40,6 +40,8 @@ export interface Passing {
 export interface Rule {
   match: (packet: Passing) => boolean
   action: 'drop' | 'duplicate' | 'corrupt'
+  /** Bytes of which one bit is flipped, for 'corrupt'; default the whole packet. */
+  within?: [from: number, to: number]
   /** Forget the rule after so many hits; default never. */
   times?: number
 }
@@ -201,14 +203,15 @@ export class UdpProxy {
     const index = tally.received++
     const packet = { direction, index, client, bytes, udx: decodePacket(bytes) }
     this.#onpacket?.(packet)
-    const ruled = this.#rule(packet)
+    const rule = this.#rule(packet)
+    const ruled = rule?.action
     if (ruled === 'drop' || this.#cut[direction] || random.next() < (impairment.drop ?? 0)) {
       tally.dropped++
       return
     }
     let out = bytes
     if (ruled === 'corrupt' || random.next() < (impairment.corrupt ?? 0)) {
-      out = flipBit(bytes, impairment.corruptWithin, random)
+      out = flipBit(bytes, rule ? rule.within : impairment.corruptWithin, random)
       tally.corrupted++
     }
     const twice = ruled === 'duplicate' || random.next() < (impairment.duplicate ?? 0)
@@ -253,11 +256,11 @@ export class UdpProxy {
     this.#timers.add(timer)
   }
 
-  #rule(packet: Passing): Rule['action'] | undefined {
+  #rule(packet: Passing): Rule | undefined {
     for (const rule of this.#rules) {
       if (!rule.match(packet)) continue
       if (rule.times !== undefined && --rule.times <= 0) this.#rules.delete(rule)
-      return rule.action
+      return rule
     }
     return undefined
   }
