@@ -40,9 +40,10 @@ export async function guess(options: GuessOptions): Promise<Guessed> {
     const choice = speculation.choose(source, draft?.matched ?? 0, offered)
     if (choice.length === 0 || choice.rate <= rate) continue
     rate = choice.rate
-    ids = draft?.ids.slice(0, choice.length) ?? []
+    if (draft) ids = draft.ids.slice(0, choice.length)
     dear = draft ? undefined : { source, length: choice.length }
   }
-  if (dear) ids = (await ask(dear.source, dear.length)).draft.ids
-  return { guesses, ids }
+  if (!dear) return { guesses, ids }
+  const { draft } = await ask(dear.source, dear.length)
+  return { guesses, ids: draft.ids.length > 0 ? draft.ids : ids }
 }

@@ -1,0 +1,119 @@
+// Speculation over the real engine: several rows at once choose what single rows choose, and a
+// model on this machine can guess for the swarm.
+import { afterAll, expect, test } from 'bun:test'
+import { Compute } from '../../src/blocks/compute.ts'
+import type { AppError } from '../../src/base/errors.ts'
+import { DraftBlocks } from '../../src/client/draft-blocks.ts'
+import { ModelDrafter, sharesVocabulary } from '../../src/client/draft-model.ts'
+import { Generator, type GenerateOptions } from '../../src/client/generate.ts'
+import { LocalModel } from '../../src/client/local-model.ts'
+import { NgramDrafter } from '../../src/client/ngram.ts'
+import { openModel } from '../../src/model/open-model.ts'
+import { fixedSpeculation } from '../support/tiny-lm.ts'
+import { readReferences, storiesLocation } from '../support/stories.ts'
+
+const compute = new Compute({ threads: 1 })
+const model = await openModel(storiesLocation)
+const local = new LocalModel({ compute, model, headQuant: 'f32' })
+afterAll(async () => {
+  await local.close()
+  await compute.close()
+})
+
+const always = fixedSpeculation((offered) => Math.min(offered, 5))
+
+async function tell(
+  generator: Generator,
+  prompt: readonly number[],
+  options: GenerateOptions
+): Promise<number[]> {
+  const ids: number[] = []
+  for await (const { id } of generator.generate(prompt, options)) ids.push(id)
+  return ids
+}
+
+async function open(): Promise<DraftBlocks> {
+  const blocks = new DraftBlocks({ compute, model, quant: 'f32' })
+  await Promise.all([blocks.ready(), local.ready()])
+  return blocks
+}
+
+test('looked-up guesses leave the golden texts of stories260K as they are', async () => {
+  await using blocks = await open()
+  let accepted = 0
+  for (const { promptIds, ids } of readReferences()) {
+    const generator = new Generator(local, blocks, { speculation: always })
+    const options = { temperature: 0, maxTokens: ids.length }
+    expect(await tell(generator, promptIds, options)).toEqual(ids)
+    accepted += generator.stats.accepted
+  }
+  expect(accepted).toBeGreaterThan(20)
+})
+
+test('a seed gives one text over the engine, with speculation and without', async () => {
+  await using blocks = await open()
+  for (const seed of [1, 2, 3]) {
+    const [{ promptIds } = { promptIds: [1] }] = readReferences()
+    const options = { temperature: 0.8, seed, maxTokens: 120 }
+    const generator = new Generator(local, blocks, { speculation: always })
+    const plain = await tell(generator, promptIds, { ...options, speculate: false })
+    expect({ seed, ids: await tell(generator, promptIds, options) }).toEqual({ seed, ids: plain })
+  }
+})
+
+test('a model guesses for its equal without an error', async () => {
+  await using blocks = await open()
+  const small = await openModel(storiesLocation)
+  await using drafter = new ModelDrafter({ compute, model: small, quant: 'f32' })
+  await drafter.ready()
+  expect(drafter.guessMs).toBeGreaterThan(0)
+  const [{ promptIds, ids } = { promptIds: [1], ids: [1] }] = readReferences()
+  const generator = new Generator(local, blocks, { drafters: [drafter], speculation: always })
+  expect(await tell(generator, promptIds, { temperature: 0, maxTokens: ids.length })).toEqual(ids)
+  const { accepted, drafted, trips } = generator.stats
+  // Its head has other activations than the target's, so a near tie may fall the other way.
+  expect(accepted / drafted).toBeGreaterThan(0.9)
+  expect(trips).toBeLessThan(ids.length / 4)
+})
+
+test('a model that fails is not asked again, and the text goes on', async () => {
+  await using blocks = await open()
+  const small = await openModel(storiesLocation)
+  const errors: AppError[] = []
+  const drafter = new ModelDrafter({
+    compute,
+    model: small,
+    quant: 'f32',
+    onerror: (error) => void errors.push(error)
+  })
+  await drafter.ready()
+  const [{ promptIds, ids } = { promptIds: [1], ids: [1] }] = readReferences()
+  const drafters = [new NgramDrafter(), drafter]
+  const generator = new Generator(local, blocks, { drafters, speculation: always })
+  const heard: number[] = []
+  for await (const { id } of generator.generate(promptIds, {
+    temperature: 0,
+    maxTokens: ids.length
+  })) {
+    heard.push(id)
+    if (heard.length === 20) await drafter.close()
+  }
+  expect(heard).toEqual(ids)
+  expect(errors.length).toBeLessThanOrEqual(1)
+  expect(drafter.guessMs).toBeGreaterThan(1e6)
+})
+
+test('sharesVocabulary() compares every id', () => {
+  const spec = (tokens: string[]): typeof model.tokenizer => ({
+    ...model.tokenizer,
+    json: { model: { vocab: tokens.map((token) => [token, 0]) }, added_tokens: [] }
+  })
+  const asObject = { ...spec([]), json: { model: { vocab: { a: 0, b: 1 } } } }
+  expect([
+    sharesVocabulary(model.tokenizer, model.tokenizer),
+    sharesVocabulary(spec(['a', 'b']), asObject),
+    sharesVocabulary(spec(['a', 'b']), spec(['a', 'c'])),
+    sharesVocabulary(spec(['a', 'b']), spec(['a'])),
+    sharesVocabulary(spec([]), spec([]))
+  ]).toEqual([true, true, false, false, false])
+})
