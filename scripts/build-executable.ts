@@ -1,8 +1,8 @@
 // Bundles entry files and the native libraries of a target into one executable. scripts/build.ts calls it,
 // and tests do with an entry of their own. Knows the packages' layouts, not what the program does.
-import { mkdirSync, renameSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { ortLibraryFiles, ortPackageDir } from '../src/blocks/ort/library.ts'
 import { embeddedModule, packNativeSet } from './build-embed.ts'
 
@@ -39,9 +39,11 @@ export function hostTarget(): Target | undefined {
 export async function buildExecutable(options: ExecutableOptions): Promise<void> {
   const { target, entries, bytecode = true } = options
   const outfile = resolve(options.outfile)
-  const temporary = join(dirname(outfile), `.petals-build-${process.pid}.exe`)
-  mkdirSync(dirname(outfile), { recursive: true })
   const module = await embeddedSource(target)
+  mkdirSync(dirname(outfile), { recursive: true })
+  // Beside it, so that a rename is enough; under its own name, which stack traces show.
+  const folder = mkdtempSync(join(dirname(outfile), '.build-'))
+  const temporary = join(folder, basename(outfile))
   try {
     const result = await Bun.build({
       entrypoints: [...entries],
@@ -64,7 +66,7 @@ export async function buildExecutable(options: ExecutableOptions): Promise<void>
     if (!result.success) throw new Error(result.logs.map(String).join('\n'))
     renameSync(temporary, outfile)
   } finally {
-    rmSync(temporary, { force: true })
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 

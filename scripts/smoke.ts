@@ -85,7 +85,9 @@ function referenceText(): string {
 
 async function swarm(stack: AsyncDisposableStack): Promise<void> {
   const bootstrap = await check('bootstrap prints where it listens', async () => {
-    const program = stack.use(start(['bootstrap', '--host', '127.0.0.1'], '', 'bootstrap'))
+    const program = stack.use(
+      start(['bootstrap', '--host', '127.0.0.1', '--port', '0'], '', 'bootstrap')
+    )
     const [, address = ''] = await program.match('stdout', /^(\d+(?:\.\d+){3}:\d+)\s*$/m, READY_MS)
     return { program, address }
   })
@@ -170,7 +172,7 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
   })
   await check('chat without a server for some blocks ends with 5 and names them', async () => {
     const { code, stderr } = await run(chat, PROMPT)
-    same('The exit code', code, 5)
+    same(`The exit code (stderr: ${stderr.trimEnd()})`, code, 5)
     matches('stderr', stderr, /2:4|blocks? 2/)
   })
   await check('chat finds another server that takes the blocks over', async () => {
@@ -219,7 +221,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 /** How many checks there are: those that a failed one kept from running have failed, too. */
-const CHECKS = 13
+const CHECKS = 14
 try {
   await main()
   const files = readdirSync(folder).sort()
