@@ -7,6 +7,7 @@ import { isFactor } from '../model/families-check.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { blockCounts, encodeBlocks, encodeFloats, type MatrixSource } from './quantise/encode.ts'
 import { matrixTensors, type BlockForm } from './quantise/form.ts'
+import { longestRun } from './graph/attention.ts'
 import { biasName, ropeTables, type MatrixPlan } from './span-plan.ts'
 import type { WeightStore } from './weight-store.ts'
 
@@ -77,18 +78,19 @@ export class WeightFiller {
 
   /** Cosines and sines of every position, for blocks [first, last). @throws AppError CORRUPT */
   rope(config: ModelConfig, range: { first: number; last: number }): void {
-    const { contextLength, headDim, ropeGain = 1 } = config
+    const { headDim, ropeGain = 1 } = config
+    const length = longestRun(config)
     const half = headDim / 2
     for (const { cos, sin, theta, isScaled } of ropeTables(config, range)) {
       const factors = isScaled ? this.#ropeFactors(config) : undefined
-      const table = this.#values.floats(contextLength * half)
+      const table = this.#values.floats(length * half)
       for (const [spec, of] of [
         [cos, Math.cos],
         [sin, Math.sin]
       ] as const) {
         for (let i = 0; i < half; i++) {
           const step = theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
-          for (let at = 0; at < contextLength; at++) table[at * half + i] = ropeGain * of(at * step)
+          for (let at = 0; at < length; at++) table[at * half + i] = ropeGain * of(at * step)
         }
         this.#store.add(spec, bytesOf(table))
       }

@@ -2,7 +2,7 @@
 // that nothing is copied in a step, grown in steps. Knows no graph beyond the names of its caches.
 import { formatBytes } from '../base/bytes.ts'
 import type { ModelConfig } from '../model/types.ts'
-import { cacheNames } from './graph/attention.ts'
+import { cacheNames, longestRun } from './graph/attention.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import type { OrtRuntime } from './ort/runtime.ts'
 import type { OrtBinding } from './ort/session.ts'
@@ -58,7 +58,7 @@ export class KvCache implements Disposable {
   ensure(length: number, kept: number, binding: OrtBinding): void {
     if (length <= this.#capacity) return
     const { budget, config, first, last } = this.#options
-    const capacity = capacityFor(length, this.#capacity, config.contextLength)
+    const capacity = capacityFor(length, this.#capacity, longestRun(config))
     const tensorBytes = config.kvHeadCount * capacity * config.headDim * 4
     const size = tensorBytes * 2 * (last - first)
     const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`

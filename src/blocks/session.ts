@@ -2,7 +2,13 @@
 // Knows one graph; the engine decides which session runs when.
 import type { Pointer } from 'bun:ffi'
 import { badInput, computeError, overLimit } from '../base/errors.ts'
-import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './graph/attention.ts'
+import {
+  EXTRA_ROWS,
+  ropeIsFused,
+  ROPE_START,
+  SEQUENCE_LENGTHS,
+  TOTAL_LENGTH
+} from './graph/attention.ts'
 import { HIDDEN, RESULT } from './graph/span-graph.ts'
 import type { Backend } from './backend.ts'
 import { KvCache } from './kv-cache.ts'
@@ -80,7 +86,7 @@ export class Session implements Disposable {
       )
     }
     this.#length = start
-    this.#cache.ensure(start + count, start, this.#binding)
+    this.#cache.ensure(start + count + EXTRA_ROWS, start, this.#binding)
   }
 
   /**
@@ -96,8 +102,8 @@ export class Session implements Disposable {
     using output = OrtTensor.view(runtime, result, 'f32', dims)
     this.#binding.input(HIDDEN, input)
     this.#binding.output(RESULT, output)
-    this.#total[0] = this.#length + count
-    this.#lengths[0] = this.#length + count - 1
+    this.#total[0] = this.#length + count + EXTRA_ROWS
+    this.#lengths[0] = this.#length + count + EXTRA_ROWS - 1
     this.#start[0] = BigInt(this.#length)
     this.#graph.run(this.#binding, options)
     if (!isFinite(result)) {

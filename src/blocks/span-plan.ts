@@ -2,7 +2,7 @@
 // Knows no engine.
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { graphOf } from './families/family.ts'
-import { isWindowed, ROPE_GLOBAL, ROPE_LOCAL } from './graph/attention.ts'
+import { isWindowed, ROPE_GLOBAL, ROPE_LOCAL, longestRun } from './graph/attention.ts'
 import { tensorName, type LinearPart } from './graph/parts.ts'
 import {
   matrixTensors,
@@ -125,7 +125,7 @@ export function matrixBytes(matrix: LinearPart): number {
   return specs.reduce((sum, spec) => sum + specBytes(spec), bias)
 }
 
-/** One pair of tables of rotary positions, (contextLength, headDim / 2) each. */
+/** One pair of tables of rotary positions, (longestRun, headDim / 2) each. */
 export interface RopeTable {
   readonly cos: TensorSpec
   readonly sin: TensorSpec
@@ -139,9 +139,9 @@ export function ropeTables(
   config: ModelConfig,
   range: { first: number; last: number }
 ): RopeTable[] {
-  const { positions, contextLength, headDim, ropeTheta, ropeLocalTheta } = config
+  const { positions, headDim, ropeTheta, ropeLocalTheta } = config
   if (positions !== undefined) return []
-  const dims = [contextLength, headDim / 2]
+  const dims = [longestRun(config), headDim / 2]
   const table = (names: typeof ROPE_GLOBAL | typeof ROPE_LOCAL, theta: number): RopeTable => ({
     cos: { name: names.cos, type: 'f32', dims },
     sin: { name: names.sin, type: 'f32', dims },

@@ -26,7 +26,21 @@ export function isWindowed(config: ModelConfig, block: number): boolean {
   return window !== undefined && (fullEvery === undefined || (block + 1) % fullEvery !== 0)
 }
 
-/** Names of the tables (contextLength, headDim / 2) that a block's queries and keys are turned by. */
+/**
+ * Attention runs with one row more than was asked, a copy of the last: the operator's way for a single
+ * row sums in another order than its way for several (at SmolLM2 all later rows then differ, and int8
+ * rounding makes 4e-6 into other words). So a row comes out the same to the bit however rows were cut
+ * into steps, which replay and speculation rest on. The extra row's key and value lie behind the
+ * session's end, where the next step writes. Costs about 3 % of a decode step.
+ */
+export const EXTRA_ROWS = 1
+
+/** Positions that caches and tables must have room for. */
+export function longestRun(config: ModelConfig): number {
+  return config.contextLength + EXTRA_ROWS
+}
+
+/** Names of the tables (longestRun, headDim / 2) that a block's queries and keys are turned by. */
 export function ropeNames(config: ModelConfig, block: number): { cos: Value; sin: Value } {
   const isLocal = config.ropeLocalTheta !== undefined && isWindowed(config, block)
   return isLocal ? ROPE_LOCAL : ROPE_GLOBAL
@@ -43,7 +57,7 @@ export interface AttentionOptions {
 /** Causal attention over the block's cache; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
   const { builder, config, block } = scope
-  const { headCount, kvHeadCount, headDim, positions, contextLength } = config
+  const { headCount, kvHeadCount, headDim, positions } = config
   const key = cacheNames(block, 'key')
   const value = cacheNames(block, 'value')
   const dims = [1, kvHeadCount, 'capacity', headDim] as const
@@ -52,7 +66,7 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
   const { cos, sin } = ropeNames(config, block)
   const turns = positions === undefined
   if (turns) {
-    for (const name of [cos, sin]) builder.weight(name, 'f32', [contextLength, headDim / 2])
+    for (const name of [cos, sin]) builder.weight(name, 'f32', [longestRun(config), headDim / 2])
   }
   const isInside = turns && ropeIsFused(config)
   let [q, k, v]: [Value, Value, Value] = [qkv, '', '']
@@ -65,8 +79,9 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
       k = turned(builder, k, kvHeadCount, { cos, sin })
     }
   }
+  ;[q, k, v] = [padded(builder, q), padded(builder, k), padded(builder, v)]
   const tables = isInside ? [cos, sin] : ['', '']
-  const rows = { total: TOTAL_LENGTH, rows: qkv }
+  const rows = { total: TOTAL_LENGTH, rows: q }
   const bias = positions === 'alibi' ? ['', alibiBias(builder, headCount, rows)] : []
   builder.nodes(
     'GroupQueryAttention',
@@ -78,7 +93,26 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
     }
   )
   for (const { present } of [key, value]) builder.output(present, 'f32', dims)
-  return attended
+  return trimmed(builder, attended)
+}
+
+/** The last row once more behind x (1, count, width). */
+function padded(builder: GraphBuilder, x: Value): Value {
+  if (x === '') return x
+  const last = builder.node('Gather', [x, constantIntegers(builder, 'row.last', [-1])], {
+    attributes: { axis: 1 }
+  })
+  return builder.node('Concat', [x, last], { attributes: { axis: 1 } })
+}
+
+/** Without the extra row. */
+function trimmed(builder: GraphBuilder, x: Value): Value {
+  const bounds = [
+    constantIntegers(builder, 'rows.first', [0]),
+    constantIntegers(builder, 'row.last', [-1]),
+    constantIntegers(builder, 'rows.axis', [1])
+  ]
+  return builder.node('Slice', [x, ...bounds])
 }
 
 function attentionAttributes(scope: BlockScope, doesTurn: boolean): Attributes {
