@@ -23,7 +23,7 @@ const FULL_ROUNDS = 3
 const FULL_GROWTH = 1.25
 const CAP_GAIN = 2
 /** Acknowledgements come in lumps: event loops on both sides serve sockets by the batch. */
-const CAP_ALLOWANCE_MS = 5
+const CAP_ALLOWANCE_MS = 4
 /** Older minima are measured anew, with a nearly empty pipe. */
 const MIN_RTT_AGE_MS = 10_000
 const DRAIN_MIN_MS = 50

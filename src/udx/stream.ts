@@ -261,7 +261,11 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
         code: 'ERR_ASSERTION'
       })
     }
-    for (const chunk of batch) if (chunk instanceof Uint8Array) this.#core.write(chunk)
+    for (const chunk of batch) {
+      if (!(chunk instanceof Uint8Array))
+        return cb(new TypeError('Only bytes and strings can be written'))
+      this.#core.write(chunk)
+    }
     if (this.#mustHold()) this.#onwrite = cb
     else cb(null)
   }
