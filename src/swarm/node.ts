@@ -14,7 +14,7 @@ import { PeerLink } from '../wire/link.ts'
 import { DTYPES, PROTOCOL_VERSION } from '../wire/protocol.ts'
 import type { ServerInfo, WireDtype, WireError } from '../wire/types.ts'
 import { CellAnnouncer } from './announcer.ts'
-import { Dialer, type ConnectOptions } from './dialer.ts'
+import { ATTEMPT_MS, Dialer, type ConnectOptions } from './dialer.ts'
 import type { Identity } from './identity.ts'
 import { LinkTable } from './link-table.ts'
 import { Publisher } from './publisher.ts'
@@ -180,7 +180,8 @@ export class SwarmNode extends Resource {
       clock: this.clock,
       identity: this.identity,
       relayThrough: this.#options.relayThrough ?? null,
-      open: (stream) => this.#addLink(stream)
+      // The attempt has a deadline of its own, which counts the hole punching.
+      open: (stream) => this.#addLink(stream, ATTEMPT_MS)
     })
     this.#cells = new CellAnnouncer(this.#swarm, this.swarmSecret)
     this.#publisher = this.#makePublisher(this.#dht, this.#swarm, this.#cells)
@@ -281,11 +282,12 @@ export class SwarmNode extends Resource {
     new PeerLink(stream, { hello, handlers: {}, clock: this.clock, log: this.log }).destroy()
   }
 
-  #addLink(stream: DHT.Connection): PeerLink {
+  #addLink(stream: DHT.Connection, helloMs = 10_000): PeerLink {
     const { agent = 'petals', dtypes = DTYPES } = this.#options
     const link = new PeerLink(stream, {
       hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#servers },
       handlers: this.#handlers,
+      helloMs,
       clock: this.clock,
       log: this.log
     })
