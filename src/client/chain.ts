@@ -143,7 +143,7 @@ export class Chain {
       return { link, first, last, inputs, kv: 0, promised: maxTokens, relay: false }
     } catch (error) {
       if (error instanceof HopFailure) throw error
-      throw new HopFailure(planned.peer, toAppError(error))
+      throw new HopFailure(planned.peer, toAppError(error), planned)
     }
   }
 

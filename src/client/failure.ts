@@ -34,6 +34,7 @@ export function remedyFor(error: AppError): Remedy {
         : { kind: 'fatal' }
     case 'DISCONNECTED':
     case 'TIMEOUT':
+    case 'NO_ROUTE':
       return { kind: 'avoid', ms: GONE_MS }
     case 'COMPUTE':
     case 'INTERNAL':
@@ -43,7 +44,6 @@ export function remedyFor(error: AppError): Remedy {
     case 'BAD_INPUT':
     case 'UNSUPPORTED':
     case 'IN_USE':
-    case 'NO_ROUTE':
     case 'CANCELLED':
     case 'DENIED':
       return { kind: 'fatal' }

@@ -1,5 +1,5 @@
 // One station of a session's route as the client keeps it, and the error that names one.
-import { AppError } from '../base/errors.ts'
+import { AppError, noRoute } from '../base/errors.ts'
 import type { WireDtype, WireError, WireTensor } from '../wire/types.ts'
 import type { History } from './history.ts'
 import type { ClientLink } from './links.ts'
@@ -23,12 +23,25 @@ export class HopFailure extends Error {
   readonly peer: string
   readonly error: AppError
 
-  constructor(peer: string, error: AppError) {
+  constructor(peer: string, error: AppError, blocks?: { first: number; last: number }) {
     super(error.message, { cause: error })
     this.name = 'HopFailure'
     this.peer = peer
-    this.error = error
+    this.error = blocks && isGone(error) ? unreachable(blocks, error) : error
   }
+}
+
+function isGone(error: AppError): boolean {
+  return error.code === 'TIMEOUT' || error.code === 'DISCONNECTED'
+}
+
+/** A record whose server is gone is no server. */
+function unreachable(blocks: { first: number; last: number }, cause: AppError): AppError {
+  const { first, last } = blocks
+  return noRoute(`No route through the model: no server of blocks ${first}:${last} answers`, {
+    hint: `Start a server for them: petals join MODEL --blocks ${first}:${last}`,
+    cause
+  })
 }
 
 /** A peer's error as ours; a code we do not know becomes PROTOCOL. */
