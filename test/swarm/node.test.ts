@@ -1,5 +1,6 @@
 // Peers of a loopback swarm: links both ways, one per pair, limits, and what a failed one comes to.
 import { describe, expect, test } from 'bun:test'
+import { networkInterfaces } from 'node:os'
 import type { AppError } from '../../src/base/errors.ts'
 import { startBootstrap } from '../../src/swarm/bootstrap.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
@@ -212,7 +213,28 @@ describe('SwarmNode', () => {
   })
 })
 
+const lan = Object.values(networkInterfaces()).some((addresses) =>
+  addresses?.some(({ family, internal }) => family === 'IPv4' && !internal)
+)
+
 describe('startBootstrap()', () => {
+  test.skipIf(!lan)(
+    "serves peers at this machine's address, whom hole punching joins",
+    async () => {
+      await using bootstrap = await startBootstrap({ host: '0.0.0.0', port: 0 })
+      const address = [{ host: bootstrap.host, port: bootstrap.port }]
+      const make = (): SwarmNode =>
+        new SwarmNode({ bootstrap: address, identity: createIdentity(), handlers: {} })
+      await using server = make()
+      await using client = make()
+      await Promise.all([server.ready(), client.ready()])
+      await server.serve(infoOf(0, 30))
+      const link = await client.connect(server.key)
+      expect(bootstrap.host).not.toMatch(/^(127|0)\./)
+      expect(await link.ping(2000)).toBeGreaterThan(0)
+    }
+  )
+
   test('says when its port is taken', async () => {
     await using first = await startBootstrap({ port: 0, nodes: 1 })
     const error = await startBootstrap({ port: first.port }).catch((thrown: AppError) => thrown)
