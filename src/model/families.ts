@@ -3,10 +3,28 @@
 import { unsupported } from '../base/errors.ts'
 import type { FamilyFacts, Part, RowOrder } from './families/facts.ts'
 import type { GgufFacts } from './families/gguf-config.ts'
+import { GPT2 } from './families/gpt2.ts'
 import { LLAMA } from './families/llama.ts'
+import { MISTRAL } from './families/mistral.ts'
+import { QWEN2 } from './families/qwen2.ts'
+import { QWEN3 } from './families/qwen3.ts'
+import { BLOOM } from './families/bloom.ts'
+import { FALCON } from './families/falcon.ts'
+import { GEMMA2 } from './families/gemma2.ts'
+import { GEMMA3 } from './families/gemma3.ts'
 import type { Family, ModelConfig } from './types.ts'
 
-export const FAMILIES: readonly FamilyFacts[] = [LLAMA]
+export const FAMILIES: readonly FamilyFacts[] = [
+  LLAMA,
+  MISTRAL,
+  QWEN2,
+  QWEN3,
+  GEMMA2,
+  GEMMA3,
+  GPT2,
+  BLOOM,
+  FALCON
+]
 
 /** @throws AppError UNSUPPORTED, naming the architecture. */
 export function familyOfArchitecture(gguf: GgufFacts): FamilyFacts {

@@ -3,7 +3,15 @@ import { unsupported } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../../model/types.ts'
 import type { NormKind } from '../graph/norms.ts'
 import type { BlockScope, Stream } from '../graph/parts.ts'
+import { bloom } from './bloom.ts'
+import { falcon } from './falcon.ts'
+import { gemma2 } from './gemma2.ts'
+import { gemma3 } from './gemma3.ts'
+import { gpt2 } from './gpt2.ts'
 import { llama } from './llama.ts'
+import { mistral } from './mistral.ts'
+import { qwen2 } from './qwen2.ts'
+import { qwen3 } from './qwen3.ts'
 
 /** Matrices with the same input, laid under each other so that one product serves all. */
 export interface MatrixGroup {
@@ -28,7 +36,17 @@ export interface FamilyGraph {
   block(scope: BlockScope, stream: Stream): Stream
 }
 
-const GRAPHS: Readonly<Partial<Record<Family, FamilyGraph>>> = { llama }
+const GRAPHS: Readonly<Partial<Record<Family, FamilyGraph>>> = {
+  bloom,
+  falcon,
+  gemma2,
+  gemma3,
+  gpt2,
+  llama,
+  mistral,
+  qwen2,
+  qwen3
+}
 
 /** @throws AppError UNSUPPORTED */
 export function graphOf(family: Family): FamilyGraph {

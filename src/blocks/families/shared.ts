@@ -40,6 +40,18 @@ export function gatedMatrices(config: ModelConfig): MatrixGroup[] {
   ]
 }
 
+/** Of attention with one matrix for queries, keys and values, and of an MLP without a gate. */
+export function fusedMatrices(config: ModelConfig): MatrixGroup[] {
+  const { hiddenSize, headCount, kvHeadCount, headDim, ffnSize } = config
+  const rows = (headCount + 2 * kvHeadCount) * headDim
+  return [
+    matrix('qkv', 'self_attention.query_key_value', rows, hiddenSize),
+    matrix('out', 'self_attention.dense', hiddenSize, headCount * headDim),
+    matrix('up', 'mlp.dense_h_to_4h', ffnSize, hiddenSize),
+    matrix('down', 'mlp.dense_4h_to_h', hiddenSize, ffnSize)
+  ]
+}
+
 /** Weights of norms over the whole width. */
 export function norms(config: ModelConfig, ...parts: readonly string[]): VectorPart[] {
   return parts.map((part) => ({ name: `${part}.weight`, length: config.hiddenSize }))

@@ -17,7 +17,7 @@ export function alibiSlopes(heads: number): Float32Array {
 export function alibiBias(
   builder: GraphBuilder,
   heads: number,
-  from: { total: Value; rows: Value }
+  from: { total: Value; rows: Value; scale: number }
 ): Value {
   return builder.shared(`alibi.${from.total}`, () => {
     const scalar = (name: string, value: bigint): Value =>
@@ -42,7 +42,7 @@ export function alibiBias(
       'alibi.slopes',
       'f32',
       [1, heads, 1, 1],
-      new Uint8Array(alibiSlopes(heads).buffer)
+      new Uint8Array(alibiSlopes(heads).map((slope) => slope * from.scale).buffer)
     )
     const scores = builder.node('Mul', [
       slopes,

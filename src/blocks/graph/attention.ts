@@ -52,6 +52,8 @@ export const ROPE_LOCAL = { cos: 'rope.local.cos', sin: 'rope.local.sin' } as co
 export interface AttentionOptions {
   /** Changes queries and keys, (1, count, heads * headDim) each, before they are turned. */
   beforeTurn?: (x: Value, of: 'query' | 'key') => Value
+  /** What ALiBi's slopes are multiplied by. Default 1. */
+  alibiScale?: number
 }
 
 /** Causal attention over the block's cache; qkv is (1, count, q + k + v). */
@@ -81,8 +83,8 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
   }
   ;[q, k, v] = [padded(builder, q), padded(builder, k), padded(builder, v)]
   const tables = isInside ? [cos, sin] : ['', '']
-  const rows = { total: TOTAL_LENGTH, rows: q }
-  const bias = positions === 'alibi' ? ['', alibiBias(builder, headCount, rows)] : []
+  const alibi = { total: TOTAL_LENGTH, rows: q, scale: options.alibiScale ?? 1 }
+  const bias = positions === 'alibi' ? ['', alibiBias(builder, headCount, alibi)] : []
   builder.nodes(
     'GroupQueryAttention',
     withoutEnd([q, k, v, key.past, value.past, SEQUENCE_LENGTHS, TOTAL_LENGTH, ...tables, ...bias]),

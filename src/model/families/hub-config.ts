@@ -81,28 +81,49 @@ export function windowFromHub(hub: HubFacts): { window?: number } {
   return window === undefined ? {} : { window }
 }
 
+/** What a block may be called in `layer_types`. */
+export type LayerType = 'full_attention' | 'sliding_attention'
+
 /**
- * A window in all blocks but each nth, as `layer_types` lists it or else every `otherwise`th.
- * @throws AppError UNSUPPORTED for another pattern
+ * Which blocks have `sliding_window`, as `layer_types` says or else `otherwise`.
+ * @throws AppError UNSUPPORTED for a pattern other than a full block after so many with a window
  */
 export function alternatingWindow(
   hub: HubFacts,
   blockCount: number,
-  otherwise: number
+  otherwise: (block: number) => LayerType
 ): { window?: number; fullEvery?: number } {
   const { window } = windowFromHub(hub)
   if (window === undefined) return {}
-  const types = hub.json['layer_types']
-  if (!Array.isArray(types)) return { window, fullEvery: otherwise }
-  if (types.length !== blockCount) {
-    throw corrupt(`The model cannot be opened: ${types.length} layer types, ${blockCount} blocks`)
+  const listed = hub.json['layer_types']
+  if (Array.isArray(listed) && listed.length !== blockCount) {
+    throw corrupt(`The model cannot be opened: ${listed.length} layer types, ${blockCount} blocks`)
   }
-  const first = types.indexOf('full_attention')
-  const fits = types.every(
-    (type, i) =>
-      type === (first >= 0 && (i + 1) % (first + 1) === 0 ? 'full_attention' : 'sliding_attention')
-  )
+  // A config may claim any number of blocks; checkConfig refuses it later.
+  const count = Math.min(blockCount, MAX_BLOCKS)
+  const types: readonly unknown[] = Array.isArray(listed)
+    ? listed
+    : Array.from({ length: count }, (_, block) => otherwise(block))
+  const every = types.indexOf('full_attention') + 1
+  const fits = types.every((type, i) => {
+    const isFull = every > 0 && (i + 1) % every === 0
+    return type === (isFull ? 'full_attention' : 'sliding_attention')
+  })
   if (!fits) throw hub.refuse('this order of full and sliding attention')
-  if (first === 0) return {}
-  return first < 0 ? { window } : { window, fullEvery: first + 1 }
+  if (every === 1) return {}
+  return every === 0 ? { window } : { window, fullEvery: every }
+}
+
+const MAX_BLOCKS = 2 ** 12
+
+/** Qwen's way: a window only where `use_sliding_window` says so, from block `max_window_layers` on. */
+export function qwenWindow(
+  hub: HubFacts,
+  blockCount: number
+): { window?: number; fullEvery?: number } {
+  if (!hub.flag('use_sliding_window', false)) return {}
+  const first = hub.optional('max_window_layers') ?? 0
+  return alternatingWindow(hub, blockCount, (block) =>
+    block < first ? 'full_attention' : 'sliding_attention'
+  )
 }

@@ -1,0 +1,20 @@
+// Mistral: Llama's block with a sliding window. llama.cpp calls it 'llama' and leaves the window out.
+import { GATED_MLP, LLAMA_ATTENTION, INPUT_NORM, POST_ATTENTION_NORM } from './facts.ts'
+import { EMBEDDING, FINAL_NORM, HEAD, type FamilyFacts, type Part } from './facts.ts'
+import { commonFromGguf, windowFromGguf } from './gguf-config.ts'
+import { commonFromHub, windowFromHub } from './hub-config.ts'
+
+const BLOCK: readonly Part[] = [INPUT_NORM, ...LLAMA_ATTENTION, POST_ATTENTION_NORM, ...GATED_MLP]
+
+export const MISTRAL: FamilyFacts = {
+  family: 'mistral',
+  architectures: [],
+  modelTypes: ['mistral'],
+  outer: [EMBEDDING, FINAL_NORM, HEAD],
+  block: () => BLOCK,
+  fromHub(hub) {
+    hub.checkActivation('silu', 'silu')
+    return { ...commonFromHub(hub, 'mistral'), ...windowFromHub(hub) }
+  },
+  fromGguf: (gguf) => ({ ...commonFromGguf(gguf, 'mistral'), ...windowFromGguf(gguf) })
+}
