@@ -1,0 +1,9 @@
+// Qwen 3: norms of each query's and key's head.
+import { afterAll } from 'bun:test'
+import { Compute } from '../../src/blocks/compute.ts'
+import { proveFixture } from './prove.ts'
+
+const compute = new Compute({ threads: 2 })
+afterAll(() => compute.close())
+
+proveFixture(compute, 'qwen3')
