@@ -80,9 +80,9 @@ export class Sender {
   #limitedUntil: number
   #rtoAt = Infinity
   #endSeq = -1
-  #tlpSeq = -1
-  #tlpNewData = false
-  #tlpSamples = 0
+  #lastSentAt = 0
+  /** Tail probes since the peer was last heard to have got something new. */
+  #probes = 0
   #lossDirty = false
 
   constructor(host: SenderHost, seq: number) {
@@ -135,6 +135,7 @@ export class Sender {
     const { ring, board, rtt } = this
     const tally = board.takeTally()
     if (tally.packets > 0) {
+      this.#probes = 0
       this.queuedBytes -= tally.bytes
       if (tally.sampleSentAt !== -Infinity) {
         const sample = now - tally.sampleSentAt
@@ -160,10 +161,6 @@ export class Sender {
       this.#state = OPEN
       this.congestion.onRecovered()
     }
-    if (this.#tlpSeq >= 0) {
-      const past = seqDiff(ring.una, this.#tlpSeq)
-      if (past > 0 || (past === 0 && this.#tlpNewData)) this.#tlpSeq = -1
-    }
     if (advanced) this.#afterAdvance(now)
   }
 
@@ -183,7 +180,7 @@ export class Sender {
       case TIMER_RTO:
         return this.#timeout(now)
       case TIMER_RACK:
-        this.#set(TIMER_RTO, this.#rtoAt)
+        this.#armTail()
         this.#lossDirty = true
         return true
       case TIMER_TLP:
@@ -228,7 +225,7 @@ export class Sender {
     }
     if (found.packets > 0) this.congestion.onLost(found.packets)
     if (found.waitMs > 0) this.#set(TIMER_RACK, Math.min(now + found.waitMs, this.#rtoAt))
-    else if (this.timer === TIMER_RACK) this.#set(TIMER_RTO, this.#rtoAt)
+    else if (this.timer === TIMER_RACK) this.#armTail()
   }
 
   #send(now: number): void {
@@ -298,7 +295,7 @@ export class Sender {
     if (last) this.#endSeq = ring.nxt
     this.board.push(slot, route, size, padding > 0 ? MARK_PROBE : 0, now)
     this.#host.transmit(slot.packet, route)
-    this.#afterSend(now, !tail)
+    this.#afterSend(now)
   }
 
   /** Zero bytes to put before a payload so that the packet probes the MTU. */
@@ -321,7 +318,7 @@ export class Sender {
     slot.words[4] = header.ack
     this.board.resent(seq, now)
     this.#host.transmit(slot.packet, route)
-    this.#afterSend(now, false)
+    this.#afterSend(now)
   }
 
   /** Turns a probe back into the plain packet it pads: same number, same payload. */
@@ -335,17 +332,21 @@ export class Sender {
     this.mtu.lost()
   }
 
-  #afterSend(now: number, mayProbe: boolean): void {
-    if (this.timer === TIMER_NONE || this.timer >= TIMER_ZWP) {
-      this.#rtoAt = now + this.rtt.rto
-      this.#set(TIMER_RTO, this.#rtoAt)
-    }
-    if (mayProbe && this.#state === OPEN && this.board.sacked === 0) this.#armTail(now)
+  #afterSend(now: number): void {
+    this.#lastSentAt = now
+    if (this.timer === TIMER_NONE || this.timer >= TIMER_ZWP) this.#rtoAt = now + this.rtt.rto
+    if (this.timer !== TIMER_RACK) this.#armTail()
   }
 
-  #armTail(now: number): void {
-    const at = now + probeTimeoutMs(this.rtt, this.board.inflight)
-    this.#set(TIMER_TLP, Math.min(at, this.#rtoAt))
+  /**
+   * Waits for the tail probe, or for the timeout where that comes first. Probes repeat at doubling
+   * distance: a timeout of a second or more is a long time on a path of a few ms. Without a round
+   * trip to go by there are none.
+   */
+  #armTail(): void {
+    const wait = probeTimeoutMs(this.rtt, this.board.inflight) * 2 ** this.#probes
+    const at = this.rtt.samples > 0 ? this.#lastSentAt + wait : Infinity
+    this.#set(at < this.#rtoAt ? TIMER_TLP : TIMER_RTO, Math.min(at, this.#rtoAt))
   }
 
   #afterAdvance(now: number): void {
@@ -354,8 +355,7 @@ export class Sender {
       return
     }
     this.#rtoAt = now + this.rtt.rto
-    if (this.#state === OPEN && this.board.sacked === 0) this.#armTail(now)
-    else this.#set(TIMER_RTO, this.#rtoAt)
+    this.#armTail()
   }
 
   #idleTimer(now: number): void {
@@ -365,26 +365,19 @@ export class Sender {
     else this.#set(TIMER_NONE, Infinity)
   }
 
+  /**
+   * Sends something whose acknowledgement tells what is missing: first new data or the last packet,
+   * so that RACK sees all before it; when that stays unanswered, the packet the peer waits for.
+   */
   #probeTail(now: number): void {
-    const usable = this.#tlpSeq < 0 && this.rtt.samples > this.#tlpSamples
-    if (!usable) {
-      this.#set(TIMER_RTO, Math.max(this.#rtoAt, now))
-      return
-    }
-    this.#tlpSamples = this.rtt.samples
-    this.#rtoAt = now + this.rtt.rto
-    this.#set(TIMER_RTO, this.#rtoAt)
-    if (this.pending && !this.ring.full && this.rwnd > 0) {
-      this.#tlpSeq = this.ring.nxt
-      this.#tlpNewData = true
+    const first = this.#probes++ === 0 && this.#state === OPEN
+    if (first) this.#rtoAt = now + this.rtt.rto
+    if (first && this.pending && !this.ring.full && this.rwnd > 0) {
       this.#sendNew(now, true)
       return
     }
-    const seq = this.board.highestOutstanding()
-    if (seq < 0) return
-    this.#tlpSeq = seq
-    this.#tlpNewData = false
-    this.#resend(seq, now)
+    const seq = first ? this.board.highestOutstanding() : this.ring.una
+    if (seq >= 0) this.#resend(seq, now)
   }
 
   #timeout(now: number): boolean {
@@ -394,9 +387,8 @@ export class Sender {
     if (this.#state !== LOSS) this.congestion.onTimeout()
     this.#state = LOSS
     this.#highMark = ring.nxt
-    this.#tlpSeq = -1
     this.#rtoAt = now + 2 * this.rtt.rto
-    this.#set(TIMER_RTO, this.#rtoAt)
+    this.#armTail()
     // The head goes out whatever the window says: it is what the peer waits for.
     if (ring.state[ring.una & ring.mask] === STATE_LOST) this.#resend(ring.una, now)
     return true

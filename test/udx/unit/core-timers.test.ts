@@ -67,6 +67,20 @@ describe('tail loss probe', () => {
     expect([right.receivedBytes, left.core.sender.rtoCount]).toEqual([20, 0])
   })
 
+  test('sends the packet that the peer waits for when the first one stays unanswered', () => {
+    const network = new FakeNetwork({ delayMs: 25 })
+    const [left, right] = network.createPair()
+    left.core.write(createPattern(10))
+    network.advance(500)
+    let dropped = 0
+    network.path = { delayMs: 25, drop: (packet) => isPayload(packet) && dropped++ < 4 }
+    const before = left.sent.length
+    left.core.write(createPattern(3000))
+    network.advance(900)
+    expect(left.sent.slice(before).map(({ seq }) => seq)).toEqual([1, 2, 3, 3, 1, 2, 3])
+    expect([right.receivedBytes, left.core.sender.rtoCount]).toEqual([3010, 0])
+  })
+
   test('is not sent before the peer was ever heard', () => {
     const network = new FakeNetwork({ loss: 1 })
     const [left] = network.createPair()
@@ -75,7 +89,7 @@ describe('tail loss probe', () => {
     expect(left.sent.length).toBe(1)
   })
 
-  test('is not repeated while the last one is unresolved', () => {
+  test('repeats at doubling distance and leaves the timeouts where they are', () => {
     const network = new FakeNetwork({ delayMs: 25 })
     const [left] = network.createPair()
     left.core.write(createPattern(10))
@@ -85,7 +99,7 @@ describe('tail loss probe', () => {
     const before = left.sent.length
     left.core.write(createPattern(10))
     network.advance(3200)
-    expect(timesSince(start, left.sent.slice(before))).toEqual([0, 102, 1102, 3102])
+    expect(timesSince(start, left.sent.slice(before))).toEqual([0, 102, 306, 714, 1102, 1918, 3102])
   })
 })
 
