@@ -1,6 +1,6 @@
-// The sending half of a stream: queue to packets, windows and pacing, acknowledgements, and the one
-// timer slot (RTO, RACK, TLP, zero-window probe, keepalive). core.ts calls write/end, acknowledge +
-// sack + settle for every packet that came, flush once per turn and ontimer. It sends through
+// The sending half of a stream: queue to packets, windows and pacing, and the one timer slot (RTO,
+// RACK, TLP, zero-window probe, keepalive). core.ts calls write and end, for every packet that came
+// board.acknowledge, board.sack and settle, once a turn flush, and ontimer. It sends through
 // SenderHost and never calls the application: what it found is returned or left in fields.
 
 import { Congestion } from './congestion.ts'
