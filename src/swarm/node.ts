@@ -49,8 +49,9 @@ export interface SwarmNodeOptions {
 
 const BOOTSTRAP_MS = 10_000
 const SERVE_MS = 15_000
-const LEAVE_MS = 3_000
-const CLOSE_MS = 3_000
+/** Who leaves says so, but waits for nobody who is gone. */
+const LEAVE_MS = 2_000
+const CLOSE_MS = 1_500
 /** What a peer over the limit is told to wait. */
 const FULL_RETRY_MS = 5_000
 
