@@ -35,7 +35,7 @@ export interface SessionOptions {
   dtype?: WireDtype
   /** How long a failure may take to be mended, ms. Default 60,000. */
   recoverMs?: number
-  /** How long a first route may take to be found, ms. Default 8,000. */
+  /** How long a first route may take to be found, ms. Default 5,000. */
   findMs?: number
   times?: Partial<LegTimes>
   clock?: Clock
@@ -185,7 +185,7 @@ export class InferenceSession extends Resource {
   }
 
   async #retry<T>(signal: AbortSignal | undefined, attempt: () => Promise<T>): Promise<T> {
-    const { recoverMs = 60_000, findMs = 8_000 } = this.#options
+    const { recoverMs = 60_000, findMs = 5_000 } = this.#options
     let giveUpAt = Infinity
     for (;;) {
       try {
