@@ -14,9 +14,9 @@
 //
 // RECORDS AND THEIR GROWTH  Every record begins with `flags`, a uint below 2^31. Behind its plain
 // fields, in the order of bits, stands one field for each bit set: uint length, then that many bytes.
-// A boolean is a field of length 0. A receiver skips the fields of bits it does not know and whatever
-// follows the last field, so a later version may add optional fields anywhere. Plain fields are never
-// added, removed or reordered: that is a new version.
+// A boolean is a field of length 0. A receiver skips the fields of bits it does not know, and whatever
+// follows the last field of a message or of a record that has its length before it, so optional fields
+// may be added anywhere. Plain fields are never added, removed or reordered: that is a new version.
 //
 //   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
 //   hop      flags | peer key | first uint | last uint                       first < last
@@ -25,7 +25,8 @@
 //            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one f32
 //            scale for each 64 values begun, then the values; value = scale * int8, -127 to 127.
 //            `values` is exactly rows * rowBytes(dtype, columns) long: that is checked, as are rows
-//            and columns, before anything is allocated. No value is NaN or infinite.
+//            and columns, before anything is allocated. No value is NaN or infinite; a scale is at
+//            most 2.6e36, so that -128 times it is finite too.
 //   info     flags | peer key | model key | modelName str(128) | blockCount uint | hiddenSize uint |
 //            first uint | last uint | quant str(16) | throughput f32 | prefillThroughput f32 |
 //            maxTokens uint | freeTokens uint | version str(32) | issuedAt uint | expiresAt uint |
@@ -56,8 +57,8 @@
 //    9  announce  flags | servers list(64, info)                                               both
 //
 // STATES  A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
-// After its own Hello a side may send at once, before the other's has come: what is in
-// version 1 is understood by all. `open` is answered by `opened` or by an error with step -1 (0 on the
+// After its own Hello a side may send at once, before the other's has come: what is in version 1 is
+// understood by all. A peer names only itself in its infos. `open` is answered by `opened` or by an error with step -1 (0 on the
 // wire). A `step` needs no `opened` to have come back, but its session must have been asked for on
 // the same link, except when a server pushes: then the session is one that its client opened at the
 // next server by itself. A step is answered by the last server of its route (or by the one at which
