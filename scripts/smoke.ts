@@ -3,6 +3,7 @@
 // Every wait is bounded; whatever happens, nothing is left running. Ends with `N passed, N failed`.
 import {
   copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -41,8 +42,13 @@ function start(args: readonly string[], input = '', name = 'client'): Program {
   return new Program([petals, ...args], { cwd: folder, env, input })
 }
 
-async function run(args: readonly string[], input = '', ms = ANSWER_MS): Promise<Ending> {
-  await using program = start(args, input)
+async function run(
+  args: readonly string[],
+  input = '',
+  ms = ANSWER_MS,
+  name = 'client'
+): Promise<Ending> {
+  await using program = start(args, input, name)
   return await program.end(ms)
 }
 
@@ -200,6 +206,7 @@ function spansOf(json: string): string[] {
 
 async function main(): Promise<void> {
   copyFileSync(resolve(values.petals), petals)
+  mkdirSync(home)
   await check('--version names the commit and the runtimes', async () => {
     const { code, stdout } = await run(['--version'])
     same('The exit code', code, 0)
@@ -208,6 +215,17 @@ async function main(): Promise<void> {
       matches('stdout', stdout, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+$`, 'm'))
     }
   })
+  await check(
+    'a cache that cannot be written is told with a way out, and --version needs none',
+    async () => {
+      writeFileSync(join(home, 'in-the-way'), '')
+      const version = await run(['--version'], '', ANSWER_MS, 'in-the-way')
+      same('The exit code of --version', version.code, 0)
+      const { code, stderr } = await run(['bootstrap', '--port', '0'], '', ANSWER_MS, 'in-the-way')
+      same('The exit code', code, 6)
+      matches('stderr', stderr, /^error: .*in-the-way.*\n.*PETALS_HOME.*\n$/)
+    }
+  )
   await using stack = new AsyncDisposableStack()
   await swarm(stack)
 }
@@ -221,7 +239,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 /** How many checks there are: those that a failed one kept from running have failed, too. */
-const CHECKS = 14
+const CHECKS = 15
 try {
   await main()
   const files = readdirSync(folder).sort()
