@@ -75,9 +75,10 @@ function planBlock(
 ): BlockPlan {
   const family = graphOf(config.family)
   const groups = new Map<string, MatrixPlan[]>()
-  for (const { name, parts, columns } of family.matrices(config)) {
+  for (const { name, parts, columns, exact } of family.matrices(config)) {
     const sources = parts.map(({ part, rows }) => ({ tensor: tensorName(block, part), rows }))
-    groups.set(name, planGroup(tensors, `blocks.${block}.${name}`, { sources, columns, quant }))
+    const facts = { sources, columns, quant: exact ? ('f32' as const) : quant }
+    groups.set(name, planGroup(tensors, `blocks.${block}.${name}`, facts))
   }
   return {
     block,

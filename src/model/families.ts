@@ -6,8 +6,10 @@ import type { GgufFacts } from './families/gguf-config.ts'
 import { GPT2 } from './families/gpt2.ts'
 import { LLAMA } from './families/llama.ts'
 import { MISTRAL } from './families/mistral.ts'
+import { MIXTRAL } from './families/mixtral.ts'
 import { QWEN2 } from './families/qwen2.ts'
 import { QWEN3 } from './families/qwen3.ts'
+import { QWEN3MOE } from './families/qwen3moe.ts'
 import { BLOOM } from './families/bloom.ts'
 import { FALCON } from './families/falcon.ts'
 import { GEMMA2 } from './families/gemma2.ts'
@@ -19,6 +21,8 @@ export const FAMILIES: readonly FamilyFacts[] = [
   MISTRAL,
   QWEN2,
   QWEN3,
+  QWEN3MOE,
+  MIXTRAL,
   GEMMA2,
   GEMMA3,
   GPT2,

@@ -10,14 +10,18 @@ import { gemma3 } from './gemma3.ts'
 import { gpt2 } from './gpt2.ts'
 import { llama } from './llama.ts'
 import { mistral } from './mistral.ts'
+import { mixtral } from './mixtral.ts'
 import { qwen2 } from './qwen2.ts'
 import { qwen3 } from './qwen3.ts'
+import { qwen3moe } from './qwen3moe.ts'
 
 /** Matrices with the same input, laid under each other so that one product serves all. */
 export interface MatrixGroup {
   readonly name: string
   readonly parts: readonly { readonly part: string; readonly rows: number }[]
   readonly columns: number
+  /** Small and decisive: held in floats whatever the quantisation. */
+  readonly exact?: true
 }
 
 /** A tensor of a block that is taken as it is, in floats. */
@@ -36,7 +40,7 @@ export interface FamilyGraph {
   block(scope: BlockScope, stream: Stream): Stream
 }
 
-const GRAPHS: Readonly<Partial<Record<Family, FamilyGraph>>> = {
+const GRAPHS: Readonly<Record<Family, FamilyGraph>> = {
   bloom,
   falcon,
   gemma2,
@@ -44,8 +48,10 @@ const GRAPHS: Readonly<Partial<Record<Family, FamilyGraph>>> = {
   gpt2,
   llama,
   mistral,
+  mixtral,
   qwen2,
-  qwen3
+  qwen3,
+  qwen3moe
 }
 
 /** @throws AppError UNSUPPORTED */

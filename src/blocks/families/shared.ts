@@ -24,20 +24,33 @@ export function attentionMatrices(config: ModelConfig): MatrixGroup[] {
   ]
 }
 
-/** `gateUp` and `down` of a gated MLP, or of the one under `prefix`. */
+/** `gateUp` and `down` of a gated MLP. */
 export function gatedMatrices(config: ModelConfig): MatrixGroup[] {
+  return gated(config, '', 'mlp')
+}
+
+function gated(config: ModelConfig, name: string, prefix: string): MatrixGroup[] {
   const { hiddenSize, ffnSize } = config
   return [
     {
-      name: 'gateUp',
+      name: `${name}gateUp`,
       parts: [
-        { part: 'mlp.gate_proj', rows: ffnSize },
-        { part: 'mlp.up_proj', rows: ffnSize }
+        { part: `${prefix}.gate_proj`, rows: ffnSize },
+        { part: `${prefix}.up_proj`, rows: ffnSize }
       ],
       columns: hiddenSize
     },
-    matrix('down', 'mlp.down_proj', hiddenSize, ffnSize)
+    matrix(`${name}down`, `${prefix}.down_proj`, hiddenSize, ffnSize)
   ]
+}
+
+/** `router`, and `gateUp` and `down` of each expert. */
+export function expertMatrices(config: ModelConfig): MatrixGroup[] {
+  const { hiddenSize, expertCount = 0 } = config
+  const each = Array.from({ length: expertCount }, (_, expert) =>
+    gated(config, `experts.${expert}.`, `mlp.experts.${expert}`)
+  )
+  return [{ ...matrix('router', 'mlp.gate', expertCount, hiddenSize), exact: true }, ...each.flat()]
 }
 
 /** Of attention with one matrix for queries, keys and values, and of an MLP without a gate. */

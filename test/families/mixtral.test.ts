@@ -1,0 +1,9 @@
+// Mixtral: two of four experts for each token.
+import { afterAll } from 'bun:test'
+import { Compute } from '../../src/blocks/compute.ts'
+import { proveFixture } from './prove.ts'
+
+const compute = new Compute({ threads: 2 })
+afterAll(() => compute.close())
+
+proveFixture(compute, 'mixtral')
