@@ -5,8 +5,8 @@ import { createProgress } from '../base/progress.ts'
 import type { Quant } from '../blocks/types.ts'
 import type { Model } from '../model/types.ts'
 import { Host } from '../server/host.ts'
-import { loadIdentity } from '../swarm/identity.ts'
 import type { Context } from './context.ts'
+import { claimIdentity } from './claim-identity.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseChoice, parseWhole } from './options.ts'
@@ -28,10 +28,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const port = parseWhole('port', flags.port, 0, 65_535)
   const model = await openNamedModel(name, context)
   checkBlocks(blocks, model)
-  // Several servers of one machine are several peers: each --blocks has an identity of its own.
-  const identity = await loadIdentity(
-    flags.identity === undefined ? defaultIdentity(context, name, blocks) : String(flags.identity)
-  )
+  const claimed = await claimIdentity(flags.identity, name, context)
   const compute = await startCompute(flags, context)
   const progress = createProgress()
   const host = new Host({
@@ -41,7 +38,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     quant,
     node: {
       bootstrap: context.bootstrap,
-      identity,
+      identity: claimed.identity,
       log: context.log,
       ...(port === undefined ? {} : { port }),
       ...(flags.host === undefined ? {} : { host: String(flags.host) })
@@ -66,6 +63,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     progress.done()
     await host.close()
     await compute.close()
+    await claimed.release()
   }
 }
 
@@ -76,14 +74,4 @@ function checkBlocks(blocks: { first: number; last: number } | undefined, model:
     `Blocks ${blocks.first}:${blocks.last} cannot be served: '${name}' has ${blockCount}`,
     { hint: `Give a range within 0:${blockCount}` }
   )
-}
-
-function defaultIdentity(
-  context: Context,
-  name: string,
-  blocks: { first: number; last: number } | undefined
-): string {
-  const range = blocks ? `${blocks.first}-${blocks.last}` : 'auto'
-  const safe = name.replaceAll(/[^a-zA-Z0-9.-]+/g, '_').slice(-64)
-  return `${context.paths.data}/identities/${safe}-${range}`
 }

@@ -59,9 +59,11 @@ export interface ForwardOptions {
 
 // Of prompts: 128 rows fill the engine's matrices and keep a decode step of others waiting little.
 const CHUNK_ROWS = 128
-// A frame is at most 8 MiB; half of it leaves room for a route and for f32.
-const CHUNK_BYTES = 4 * 1024 * 1024
+// A frame is at most 8 MiB; a quarter of it keeps the chain of servers busy with several.
+const CHUNK_BYTES = 2 * 1024 * 1024
 const WINDOW = 8
+// What may be under way to one server; its link ends when 32 MiB wait, and others use it too.
+const WINDOW_BYTES = 4 * 1024 * 1024
 const OPEN_MS = 8_000
 const FIND_AGAIN_MS = 300
 // How often one server may forget a session within a step, and how long one that refuses is left alone.
@@ -277,6 +279,7 @@ export class InferenceSession extends Resource {
     }
   ): Promise<WireTensor> {
     const rowBytes = this.#options.hiddenSize * 4
+    const chunkRows = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_BYTES / rowBytes)))
     const leg = new Leg({
       session: this.id,
       hops: this.#chain.hops.slice(i, j),
@@ -284,8 +287,8 @@ export class InferenceSession extends Resource {
       from: rows.from,
       to: rows.to,
       answerRows: rows.answerRows,
-      chunkRows: Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_BYTES / rowBytes))),
-      window: WINDOW,
+      chunkRows,
+      window: Math.max(2, Math.min(WINDOW, Math.floor(WINDOW_BYTES / (chunkRows * rowBytes)))),
       nextStep: () => this.#step++,
       times: this.#times,
       clock: this.#clock,

@@ -23,13 +23,29 @@ export async function withFileLock<T>(
   work: () => Promise<T>,
   options: LockOptions = {}
 ): Promise<T> {
-  const { clock = systemClock, signal, onwait, pollMs = 250, staleMs = 60_000 } = options
+  const { clock = systemClock, signal, onwait, pollMs = 250 } = options
+  let release = await tryFileLock(path, options)
+  if (!release) onwait?.()
+  while (!release) {
+    await sleep(pollMs, { clock, ...(signal ? { signal } : {}) })
+    release = await tryFileLock(path, options)
+  }
+  try {
+    return await work()
+  } finally {
+    await release()
+  }
+}
+
+/** Takes `path` if nobody holds it: what gives it back, or undefined. */
+export async function tryFileLock(
+  path: string,
+  options: Pick<LockOptions, 'clock' | 'staleMs'> = {}
+): Promise<(() => Promise<void>) | undefined> {
+  const { clock = systemClock, staleMs = 60_000 } = options
   const content = JSON.stringify({ host: hostname(), pid: process.pid, token: randomUUID() })
-  for (let waited = false; !(await tryCreate(path, content)); waited = true) {
-    if (!waited) onwait?.()
-    if (!(await removeStale(path, clock.wall() - staleMs))) {
-      await sleep(pollMs, { clock, ...(signal ? { signal } : {}) })
-    }
+  while (!(await tryCreate(path, content))) {
+    if (!(await removeStale(path, clock.wall() - staleMs))) return undefined
   }
   let held = true
   let stop = (): void => {}
@@ -46,9 +62,7 @@ export async function withFileLock<T>(
     )
   }
   refresh()
-  try {
-    return await work()
-  } finally {
+  return async () => {
     held = false
     stop()
     if ((await readOrUndefined(path)) === content) await unlink(path).catch(() => {})

@@ -7,7 +7,9 @@ export interface ServerLink {
   opened(message: SessionOpened): void
   result(message: StepResult): void
   error(message: WireError): void
-  step(message: Step): void
+  /** False when the link is full: wait for drained(). */
+  step(message: Step): boolean | void
+  drained?(): Promise<void>
 }
 
 /** Reaches another server to push a step to it; rejects when that cannot be done in time. */

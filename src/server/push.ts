@@ -17,8 +17,8 @@ export class Pusher {
   readonly #clock: Clock
   readonly #reachMs: number
   readonly #closing = new AbortController()
-  /** What is under way per peer, so that a later step does not overtake an earlier one. */
-  readonly #reaching = new Map<string, Promise<ServerLink>>()
+  /** The end of what is under way per peer: a later step does not overtake an earlier one. */
+  readonly #tails = new Map<string, Promise<void>>()
 
   constructor(reach: Reach, options: PusherOptions) {
     this.#reach = reach
@@ -28,34 +28,35 @@ export class Pusher {
 
   /** Pushes; `onfailure` is called once when the server cannot be reached. */
   push(hop: Hop, step: Step, onfailure: (error: AppError) => void): void {
-    this.#link(hop.peer, step.deadlineMs).then(
-      (link) => link.step(step),
-      (error: unknown) => {
+    const key = toHex(hop.peer)
+    const before = this.#tails.get(key) ?? Promise.resolve()
+    const tail = before
+      .then(() => this.#send(hop.peer, step))
+      .catch((error: unknown) => {
         const cause = toAppError(error)
-        onfailure(
-          new AppError('UNAVAILABLE', `The next server cannot be reached: ${cause.message}`, {
-            cause
-          })
-        )
-      }
-    )
+        const why = `The next server cannot be reached: ${cause.message}`
+        onfailure(new AppError('UNAVAILABLE', why, { cause }))
+      })
+      .finally(() => {
+        if (this.#tails.get(key) === tail) this.#tails.delete(key)
+      })
+    this.#tails.set(key, tail)
   }
 
   close(): void {
     this.#closing.abort()
   }
 
-  #link(peer: Uint8Array, deadlineMs: number): Promise<ServerLink> {
-    const key = toHex(peer)
-    const known = this.#reaching.get(key)
-    if (known) return known
+  /** Resolves when the link takes more: a slow reader holds back who pushes to it. */
+  async #send(peer: Uint8Array, step: Step): Promise<void> {
     const { signal } = this.#closing
-    const link = deadline(this.#reach(peer, signal), Math.min(this.#reachMs, deadlineMs), {
-      clock: this.#clock,
-      signal,
-      what: 'Reaching the next server'
-    }).finally(() => this.#reaching.delete(key))
-    this.#reaching.set(key, link)
-    return link
+    const link = await deadline(
+      this.#reach(peer, signal),
+      Math.min(this.#reachMs, step.deadlineMs),
+      { clock: this.#clock, signal, what: 'Reaching the next server' }
+    )
+    if (link.step(step) !== false || !link.drained) return
+    // A link that ends while it is full has said so to its sessions' owners by itself.
+    await link.drained().catch(() => {})
   }
 }

@@ -1,0 +1,52 @@
+// Who a server of this machine is: several running at once are several peers, and a server that
+// starts again is the peer that it was. Two processes under one key would take each other's links.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { inUse } from '../base/errors.ts'
+import { tryFileLock } from '../model/file-lock.ts'
+import { loadIdentity, type Identity } from '../swarm/identity.ts'
+import type { Context } from './context.ts'
+
+export interface Claimed {
+  readonly identity: Identity
+  release(): Promise<void>
+}
+
+// So many servers of one model on one machine are a mistake.
+const MOST = 256
+
+/**
+ * The identity in `folder`, or the first of this model's that no other process uses.
+ * @throws AppError IN_USE when `folder` is used by another process
+ */
+export async function claimIdentity(
+  folder: unknown,
+  model: string,
+  context: Context
+): Promise<Claimed> {
+  if (folder !== undefined) {
+    const claimed = await claim(String(folder))
+    if (claimed) return claimed
+    throw inUse(`The identity in '${String(folder)}' is used by another process`, {
+      hint: 'Give each server a folder of its own with --identity'
+    })
+  }
+  const name = model.replaceAll(/[^a-zA-Z0-9.-]+/g, '_').slice(-64)
+  for (let number = 1; number <= MOST; number++) {
+    const claimed = await claim(join(context.paths.data, 'identities', `${name}-${number}`))
+    if (claimed) return claimed
+  }
+  throw inUse(`${MOST} servers of '${model}' run here already`)
+}
+
+async function claim(folder: string): Promise<Claimed | undefined> {
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const release = await tryFileLock(join(folder, 'lock'))
+  if (!release) return undefined
+  try {
+    return { identity: await loadIdentity(folder), release }
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
