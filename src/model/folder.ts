@@ -3,26 +3,24 @@
 import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { corrupt, notFound, unsupported } from '../base/errors.ts'
-import { cleanName, createModel } from './create-model.ts'
+import { cleanName, createModel, type RangeFetcher } from './create-model.ts'
 import type { FamilyFacts } from './families/facts.ts'
 import { HubFacts } from './families/hub-config.ts'
 import { canonicalHubName, familyOfModelType, orderOf } from './families.ts'
 import { folderChatTemplate, folderTokenizer } from './folder-tokenizer.ts'
 import { readJsonObject } from './json-file.ts'
 import { type MappedFile, openMappedFile } from './mapped-file.ts'
+import { INDEX, weightNames } from './repo-files.ts'
 import { parseSafetensors, type SafeTensor } from './safetensors.ts'
 import { createTensorStore, type TensorEntry } from './tensor-store.ts'
 import type { Model, ModelConfig, ModelLocation } from './types.ts'
-
-const INDEX = 'model.safetensors.index.json'
-const MAX_FILES = 1024
 
 /** Buffers that old checkpoints saved and every reader computes for itself. */
 const IGNORED = /\.rotary_emb\.inv_freq$/
 
 /** @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED */
-export function openFolder(location: ModelLocation): Model {
-  const [folder] = location.paths
+export function openFolder(location: ModelLocation, fetcher?: RangeFetcher): Model {
+  const [folder, ...elsewhere] = location.paths
   if (folder === undefined) throw notFound('A model cannot be opened: no folder was named')
   const json = readJsonObject(join(folder, 'config.json'))
   const modelType = json['model_type']
@@ -32,8 +30,8 @@ export function openFolder(location: ModelLocation): Model {
   const files: MappedFile[] = []
   try {
     const entries: TensorEntry[] = []
-    for (const name of weightFiles(folder)) {
-      const file = openMappedFile(join(folder, name))
+    for (const path of elsewhere.length > 0 ? elsewhere : weightFiles(folder)) {
+      const file = openMappedFile(path)
       files.push(file)
       for (const tensor of parseSafetensors(file)) {
         if (IGNORED.test(tensor.name)) continue
@@ -46,6 +44,7 @@ export function openFolder(location: ModelLocation): Model {
       config,
       location,
       tensors: createTensorStore(entries, files),
+      fetcher,
       tokenizer: () => folderTokenizer(folder, json),
       chatTemplate: () => folderChatTemplate(folder)
     })
@@ -57,25 +56,8 @@ export function openFolder(location: ModelLocation): Model {
 
 /** The files that the index names, or all there are. Names are plain: nothing outside the folder. */
 function weightFiles(folder: string): string[] {
-  const there = readdirSync(folder).filter((name) => name.endsWith('.safetensors'))
-  if (there.length === 0) {
-    throw notFound(`'${folder}' has no weights: there is no .safetensors file`, {
-      hint: 'Weights in the old .bin format must be converted first'
-    })
-  }
-  let names = there
-  if (readdirSync(folder).includes(INDEX)) {
-    const map = readJsonObject(join(folder, INDEX))['weight_map']
-    if (typeof map !== 'object' || map === null) throw corrupt(`'${INDEX}' has no weight map`)
-    names = [...new Set(Object.values(map).map(String))]
-    for (const name of names) {
-      if (!there.includes(name)) throw notFound(`'${folder}' is not whole: '${name}' is missing`)
-    }
-  } else if (there.includes('model.safetensors')) {
-    names = ['model.safetensors']
-  }
-  if (names.length > MAX_FILES) throw corrupt(`'${folder}' has ${names.length} weight files`)
-  return names.sort()
+  const map = (): unknown => readJsonObject(join(folder, INDEX))['weight_map']
+  return weightNames(readdirSync(folder), folder, map).map((name) => join(folder, name))
 }
 
 function entryOf(

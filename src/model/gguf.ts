@@ -2,7 +2,7 @@
 // gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
 import { basename } from 'node:path'
 import { corrupt, unsupported } from '../base/errors.ts'
-import { cleanName, createModel } from './create-model.ts'
+import { cleanName, createModel, type RangeFetcher } from './create-model.ts'
 import type { FamilyFacts } from './families/facts.ts'
 import { GgufFacts } from './families/gguf-config.ts'
 import { canonicalName, familyOfArchitecture, orderOf } from './families.ts'
@@ -17,7 +17,7 @@ import type { Model, ModelConfig, ModelLocation } from './types.ts'
 const MAX_SHARDS = 1024
 
 /** @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED */
-export function openGguf(location: ModelLocation): Model {
+export function openGguf(location: ModelLocation, fetcher?: RangeFetcher): Model {
   const files: MappedFile[] = []
   try {
     const headers: GgufHeader[] = []
@@ -50,6 +50,7 @@ export function openGguf(location: ModelLocation): Model {
       config,
       location,
       tensors: createTensorStore(entries, files),
+      fetcher,
       tokenizer: () => ggufTokenizer(metadata, config.vocabSize),
       chatTemplate: () => metadata.string('tokenizer.chat_template')
     })

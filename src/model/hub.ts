@@ -27,12 +27,17 @@ export function hubUrl(
   if (!REPO.test(repo) || parts.some((part) => part === '' || part === '.' || part === '..')) {
     throw badInput(`'${repo}/${file}' is no file of a hub`)
   }
+  const path = [...repo.split('/'), 'resolve', revision, ...parts].map(encodeURIComponent).join('/')
+  return `${hubEndpoint(options)}/${path}`
+}
+
+/** Without a slash at its end. @throws AppError BAD_INPUT */
+export function hubEndpoint(options: HubOptions = {}): string {
   const endpoint = options.endpoint ?? PUBLIC_HUB
   if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint)) {
     throw badInput(`'${endpoint}' is no address of a hub`, { hint: 'Look at HF_ENDPOINT' })
   }
-  const path = [...repo.split('/'), 'resolve', revision, ...parts].map(encodeURIComponent).join('/')
-  return `${endpoint.replace(/\/+$/, '')}/${path}`
+  return endpoint.replace(/\/+$/, '')
 }
 
 /** The token goes to the hub alone: fetch drops it when a redirect leads to another host. */

@@ -1,47 +1,91 @@
-// What the user calls a model, to files on this disk: an alias is fetched, a path is looked at.
+// What the user calls a model, to files on this disk: an alias or a hub's repository is fetched as far as
+// it must be to open it, a path is looked at.
 // Knows no formats beyond how their files are called; open-model.ts opens what is found.
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { badInput, notFound } from '../base/errors.ts'
-import { ALIASES, type Alias, findAlias, nearestAlias } from './aliases.ts'
+import { type AppError, badInput, notFound, toAppError, unavailable } from '../base/errors.ts'
+import { silentLog } from '../base/log.ts'
+import { ALIASES, type Alias, findAlias, nearestAlias, type RepoAlias } from './aliases.ts'
 import { embeddedPath } from './embedded.ts'
-import { type FetchOptions, fetchFile } from './fetch-file.ts'
+import { fetchFile } from './fetch-file.ts'
 import { openMappedFile } from './mapped-file.ts'
+import { type FoundModel, isSilence, openRepo, type RepoOptions } from './repo.ts'
+import { parseRepoName, type RepoName, repoText } from './repo-name.ts'
+import { readRecord } from './repo-record.ts'
 import type { ModelLocation } from './types.ts'
 
-export interface ResolveOptions extends FetchOptions {
+export interface ResolveOptions extends RepoOptions {
   /** Default: the built-in table. */
   aliases?: readonly Alias[]
 }
 
 const SHARD = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
 const MAX_SHARDS = 1024
+/** A path that leads nowhere, and no repository. */
+const FILE_NAME = /\.(gguf|bin|safetensors|json)$/i
 
 /**
- * Finds or fetches what `name` stands for: an alias, a GGUF file (its first shard), a llama2.c
- * checkpoint, or a folder.
- * @throws AppError NOT_FOUND, BAD_INPUT, UNAVAILABLE, CANCELLED
+ * Finds or fetches what `name` stands for: an alias, a hub's `owner/name[@revision][:file]`, a GGUF file
+ * (any of its shards), a llama2.c checkpoint, or a folder.
+ * @throws AppError NOT_FOUND, BAD_INPUT, DENIED, CORRUPT, UNAVAILABLE, CANCELLED
  */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ModelLocation> {
+  return (await findModel(name, options)).location
+}
+
+/** As resolveModel, with what fetches the tensors that are not here. */
+export async function findModel(name: string, options: ResolveOptions): Promise<FoundModel> {
   const aliases = options.aliases ?? ALIASES
   const alias = findAlias(name, aliases)
+  if (alias?.kind === 'repo') return await fromRepos(alias, options)
   if (alias) {
     const paths: string[] = []
     for (const file of alias.files) paths.push(await fetchFile(alias.name, file, options))
-    return { kind: alias.kind, paths }
+    return { location: { kind: alias.kind, paths } }
   }
   const path = resolve(name)
   const found = await stat(path).catch(() => undefined)
-  if (found?.isDirectory()) return await resolveFolder(path)
-  if (found?.isFile()) return await resolveFile(path, aliases, options)
+  if (found?.isDirectory()) return { location: await resolveFolder(path) }
+  if (found?.isFile()) return { location: await resolveFile(path, aliases, options) }
+  const repo = FILE_NAME.test(name) ? undefined : parseRepoName(name)
+  if (repo) return await openRepo(repo, options)
   const nearest = nearestAlias(name, aliases)
   const list = aliases.map((each) => each.name).join(', ')
   throw notFound(`There is no model '${name}': it is no alias, no file and no folder`, {
     hint:
       nearest === undefined
-        ? `Give a GGUF file, a folder, or one of: ${list}`
+        ? `Give owner/name of a hub, a GGUF file, a folder, or one of: ${list}`
         : `Did you mean '${nearest}'? Known are: ${list}`
   })
+}
+
+/** The first source that gives itself; one that only is silent is not left for what was never used. */
+async function fromRepos(alias: RepoAlias, options: ResolveOptions): Promise<FoundModel> {
+  const { log = silentLog } = options
+  const failures: AppError[] = []
+  let isSilent = false
+  for (const [i, { repo, revision = 'main', pick }] of alias.sources.entries()) {
+    const name: RepoName = { repo, revision, pick }
+    if (isSilent && !(await readRecord(options.cacheDir, name))) continue
+    try {
+      const found = await openRepo(name, options)
+      if (i > 0) {
+        log.info(`'${alias.name}' is taken from ${repoText(name)}: ${failures.at(-1)?.message}`)
+      }
+      return found
+    } catch (error) {
+      const failure = toAppError(error)
+      if (failure.code === 'CANCELLED' || failure.code === 'INTERNAL') throw failure
+      failures.push(failure)
+      isSilent ||= isSilence(failure.code)
+    }
+  }
+  const [first] = failures
+  if (first && failures.length === 1) throw first
+  throw unavailable(
+    `'${alias.name}' cannot be had from anywhere: ${failures.map((each) => each.message).join('; ')}`,
+    { hint: first?.hint ?? 'Look at HF_ENDPOINT and HF_TOKEN', retryable: false }
+  )
 }
 
 async function resolveFolder(path: string): Promise<ModelLocation> {
@@ -127,7 +171,7 @@ async function vocabularyOf(
     if (await stat(candidate).catch(() => undefined)) return candidate
   }
   const builtIn = aliases
-    .flatMap((alias) => alias.files)
+    .flatMap((alias) => (alias.kind === 'repo' ? [] : alias.files))
     .find((each) => each.name === `tok${size}.bin`)
   if (builtIn && embeddedPath(builtIn.name) !== undefined) {
     return await fetchFile(builtIn.name, builtIn, options)

@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
-import { ALIASES } from '../../src/model/aliases.ts'
+import { ALIASES, type FileAlias } from '../../src/model/aliases.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { storiesLocation } from '../support/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
@@ -25,7 +25,8 @@ test('an executable puts its built-in model into the cache, also when three star
     expect({ exit: await process.exited, words }).toEqual({ exit: 0, words: '' })
     return await new Response(process.stdout).json()
   }
-  const files = ALIASES.find((alias) => alias.name === 'stories260k')!.files
+  const alias = ALIASES.find((each) => each.name === 'stories260k') as FileAlias
+  const { files } = alias
   const paths = files.map((file) => join(cache, 'models', file.sha256, file.name))
   const id = toHex((await openModel(storiesLocation)).contentId)
   const wanted = { paths, id, bos: 1 }

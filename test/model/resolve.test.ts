@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { editDistance, nearestAlias } from '../../src/model/aliases.ts'
+import { ALIASES, editDistance, nearestAlias } from '../../src/model/aliases.ts'
 import { hubCachePath, hubUrl } from '../../src/model/hub.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { resolveModel, type ResolveOptions } from '../../src/model/resolve.ts'
@@ -235,12 +235,15 @@ test('a file that is no model is not taken for one', async () => {
 
 test('an unknown name brings the list and the nearest alias', async () => {
   const error = await failure(resolveModel('smolm2-135m', { cacheDir: 'unused' }))
+  const list = ALIASES.map((alias) => alias.name).join(', ')
   expect({ code: error.code, hint: error.hint }).toEqual({
     code: 'NOT_FOUND',
-    hint: "Did you mean 'smollm2-135m'? Known are: smollm2-135m, stories260k"
+    hint: `Did you mean 'smollm2-135m'? Known are: ${list}`
   })
-  const far = await failure(resolveModel('./no/such/model.gguf', { cacheDir: 'unused' }))
-  expect(far.hint).toBe('Give a GGUF file, a folder, or one of: smollm2-135m, stories260k')
+  for (const path of ['./no/such/model.gguf', 'models/none.gguf', '/no/such']) {
+    const far = await failure(resolveModel(path, { cacheDir: 'unused' }))
+    expect(far.hint).toBe(`Give owner/name of a hub, a GGUF file, a folder, or one of: ${list}`)
+  }
 })
 
 test('the nearest alias is near', () => {

@@ -3,6 +3,7 @@ import { createServer, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 
 export interface HubRequest {
+  method: string
   path: string
   headers: Readonly<Record<string, string>>
 }
@@ -45,7 +46,7 @@ export async function hubServer(
       text = text.slice(end + 4)
       requests.push(request)
       void Promise.resolve(answer(request, requests.length - 1)).then((reply) =>
-        send(socket, reply)
+        send(socket, reply, request.method)
       )
     })
   })
@@ -66,20 +67,21 @@ export async function hubServer(
 
 /** What an honest hub answers: the whole, or the range that was asked for. */
 export function serve(bytes: Uint8Array, request: HubRequest, etag = '"v1"'): HubReply {
-  const range = /^bytes=(\d+)-$/.exec(request.headers['range'] ?? '')
+  const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers['range'] ?? '')
   const condition = request.headers['if-range']
   if (!range || (condition !== undefined && condition !== etag)) {
     return { status: 200, headers: { etag }, body: bytes }
   }
   const start = Number(range[1])
   if (start >= bytes.byteLength) return { status: 416 }
+  const end = range[2] === '' ? bytes.byteLength : Math.min(Number(range[2]) + 1, bytes.byteLength)
   return {
     status: 206,
     headers: {
       etag,
-      'content-range': `bytes ${start}-${bytes.byteLength - 1}/${bytes.byteLength}`
+      'content-range': `bytes ${start}-${end - 1}/${bytes.byteLength}`
     },
-    body: bytes.subarray(start)
+    body: bytes.subarray(start, end)
   }
 }
 
@@ -91,10 +93,11 @@ function parse(head: string): HubRequest {
       return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]
     })
   )
-  return { path: first.split(' ')[1] ?? '', headers }
+  const [method = '', path = ''] = first.split(' ')
+  return { method, path, headers }
 }
 
-function send(socket: Socket, reply: HubReply): void {
+function send(socket: Socket, reply: HubReply, method: string): void {
   const body = reply.body ?? new Uint8Array(0)
   const length = reply.contentLength === undefined ? body.byteLength : reply.contentLength
   const lines = Object.entries(reply.headers ?? {}).map(([name, value]) => `${name}: ${value}`)
@@ -102,6 +105,10 @@ function send(socket: Socket, reply: HubReply): void {
   socket.write(
     `HTTP/1.1 ${reply.status} Status\r\n${lines.join('\r\n')}\r\nconnection: close\r\n\r\n`
   )
+  if (method === 'HEAD') {
+    socket.end()
+    return
+  }
   if (reply.stallAfter !== undefined) {
     socket.write(body.subarray(0, reply.stallAfter))
     return

@@ -1,0 +1,58 @@
+// How much of the disk the cache's models take, and whether there is room for more.
+// Knows no networks; holes of files that are fetched by the chunk take nothing.
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { formatBytes } from '../base/bytes.ts'
+import { unavailable } from '../base/errors.ts'
+import { heldBytes, readChunkMap } from './chunk-map.ts'
+import { systemFreeBytes } from './download.ts'
+import { checkRoom } from './http.ts'
+
+export interface RoomOptions {
+  cacheDir: string
+  /** Most bytes that the cache's models may take together. Default: what the disk has. */
+  diskBytes?: number | undefined
+  freeBytes?: ((folder: string) => Promise<number>) | undefined
+}
+
+/** Bytes of a file that are here. */
+export async function heldBytesOf(path: string): Promise<number> {
+  const found = await stat(path).catch(() => undefined)
+  if (!found?.isFile()) return 0
+  const map = readChunkMap(path, found.size)
+  return map ? heldBytes(map) : found.size
+}
+
+/** Bytes that all weights in the cache take. */
+export async function usedBytes(cacheDir: string): Promise<number> {
+  const root = join(cacheDir, 'models')
+  let sum = 0
+  for (const folder of await readdir(root).catch(() => [])) {
+    for (const name of await readdir(join(root, folder)).catch(() => [])) {
+      sum += await heldBytesOf(join(root, folder, name))
+    }
+  }
+  return sum
+}
+
+/** @throws AppError UNAVAILABLE with the numbers when the disk or the budget is too small */
+export async function checkDisk(
+  what: string,
+  neededBytes: number,
+  options: RoomOptions
+): Promise<void> {
+  const { cacheDir, diskBytes, freeBytes = systemFreeBytes } = options
+  if (neededBytes <= 0) return
+  checkRoom(what, neededBytes, await freeBytes(cacheDir))
+  if (diskBytes === undefined) return
+  const used = await usedBytes(cacheDir)
+  if (used + neededBytes <= diskBytes) return
+  throw unavailable(
+    `'${what}' cannot be downloaded: ${formatBytes(neededBytes)} are needed, models take ` +
+      `${formatBytes(used)} of the ${formatBytes(diskBytes)} that they may`,
+    {
+      hint: 'Give more with --disk, serve fewer blocks, or make room with petals rm MODEL',
+      retryable: false
+    }
+  )
+}

@@ -1,0 +1,70 @@
+// Fetches what a model's tensors need of its remote files: one budget and one progress over all of them.
+// fetch-ranges.ts does the work for each file.
+import { mkdir } from 'node:fs/promises'
+import { internal } from '../base/errors.ts'
+import { checkDisk } from './cache-usage.ts'
+import { type ByteRange, CHUNK_BYTES, missingRuns, readChunkMap, runBytes } from './chunk-map.ts'
+import type { RangeFetcher } from './create-model.ts'
+import { fetchRanges, type FetchRangesOptions, type RemoteFile } from './fetch-ranges.ts'
+import { rememberHash } from './file-hashes.ts'
+
+export interface RemoteFilesOptions extends FetchRangesOptions {
+  cacheDir: string
+  /** Names the model in messages. */
+  what: string
+  /** Most bytes that the cache's models may take together. */
+  diskBytes?: number | undefined
+}
+
+export function createFetcher(
+  remotes: readonly RemoteFile[],
+  options: RemoteFilesOptions
+): RangeFetcher {
+  const byPath = new Map(remotes.map((remote) => [remote.path, remote]))
+  const { cacheDir, what } = options
+  return {
+    async fetch(wanted, { signal, onprogress }) {
+      const jobs = wanted.map(({ path, ranges }) => {
+        const remote = byPath.get(path)
+        if (!remote) throw internal(`'${path}' has no source`)
+        return { remote, ranges, missing: missingBytes(remote, ranges, options.chunkBytes) }
+      })
+      let totalBytes = jobs.reduce((sum, { missing }) => sum + missing, 0)
+      await mkdir(cacheDir, { recursive: true })
+      await checkDisk(what, totalBytes, options)
+      let doneBytes = 0
+      const signals = [options.signal, signal].filter((each) => each !== undefined)
+      for (const { remote, ranges } of jobs) {
+        await fetchRanges(remote, ranges, {
+          ...options,
+          signal: signals.length === 0 ? undefined : AbortSignal.any(signals),
+          // Known only once a server without ranges makes it more.
+          room: (neededBytes) => checkDisk(what, neededBytes, options),
+          onbytes(bytes) {
+            doneBytes += bytes
+            totalBytes = Math.max(totalBytes, doneBytes)
+            onprogress?.({ doneBytes, totalBytes })
+          }
+        })
+        const isWhole = readChunkMap(remote.path, remote.sizeBytes) === undefined
+        if (isWhole) await rememberHash(remote.path, remote.sha256, cacheDir)
+      }
+    }
+  }
+}
+
+/** Bytes of chunks that `ranges` touch and that are not here. */
+function missingBytes(
+  remote: RemoteFile,
+  ranges: readonly ByteRange[],
+  chunkBytes = CHUNK_BYTES
+): number {
+  const { path, sizeBytes } = remote
+  const none = { sizeBytes, chunkBytes, count: Math.ceil(sizeBytes / chunkBytes) }
+  const map = readChunkMap(path, sizeBytes) ?? {
+    ...none,
+    sha256: remote.sha256,
+    hashes: new Uint8Array(none.count * 32)
+  }
+  return missingRuns(map, ranges).reduce((sum, run) => sum + runBytes(map, run), 0)
+}
