@@ -4,7 +4,7 @@ import { toHex } from '../base/bytes.ts'
 import { deadline, type Clock } from '../base/clock.ts'
 import { AppError, toAppError } from '../base/errors.ts'
 import type { Hop, Step } from '../wire/types.ts'
-import type { Reach, ServerLink } from './links.ts'
+import type { Reach } from './links.ts'
 
 export interface PusherOptions {
   clock: Clock
