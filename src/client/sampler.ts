@@ -89,13 +89,10 @@ export function distribution(
   if (sampling.temperature === 0) {
     return { ids: Int32Array.of(argmax(penalised)), probabilities: Float64Array.of(1) }
   }
-  const ids = candidates(penalised, sampling)
-  const peak = penalised[ids[0]!]!
+  const { ids, peak, total } = candidates(penalised, sampling)
   const probabilities = new Float64Array(ids.length)
-  let total = 0
   for (let i = 0; i < ids.length; i++) {
     probabilities[i] = Math.exp((penalised[ids[i]!]! - peak) / sampling.temperature)
-    total += probabilities[i]!
   }
   const kept = keep(probabilities, total, sampling)
   let keptTotal = 0
@@ -150,19 +147,77 @@ function penalise(
 // Under this much of the peak a token cannot be drawn: e^-40 is below 53 bits over any vocabulary.
 const NEGLIGIBLE = 40
 
-function candidates(logits: Float32Array, sampling: Sampling): Int32Array {
+interface Candidates {
+  /** Most probable first; all that top-k and top-p can keep. */
+  readonly ids: Int32Array
+  /** The largest logit. */
+  readonly peak: number
+  /** Sum over all that top-k leaves, of e^((logit - peak) / temperature). */
+  readonly total: number
+}
+
+// Sorting a whole vocabulary takes longer than many a trip, and top-p keeps a few ids of it: so one
+// pass first weighs them by how many e-folds they are below the peak, and the light end is left out.
+function candidates(logits: Float32Array, sampling: Sampling): Candidates {
+  const { temperature, minP, topK, topP } = sampling
   const peak = logits[argmax(logits)]!
   const floor = Math.max(
-    peak - NEGLIGIBLE * sampling.temperature,
-    sampling.minP > 0 ? peak + Math.log(sampling.minP) * sampling.temperature : -Infinity
+    peak - NEGLIGIBLE * temperature,
+    minP > 0 ? peak + Math.log(minP) * temperature : -Infinity
   )
+  const weights = new Float64Array(NEGLIGIBLE + 1)
+  const counts = new Int32Array(NEGLIGIBLE + 1)
+  let total = 0
+  for (let i = 0; i < logits.length; i++) {
+    if (!(logits[i]! >= floor)) continue
+    const below = (peak - logits[i]!) / temperature
+    const weight = Math.exp(-below)
+    const fold = Math.min(NEGLIGIBLE, Math.floor(below))
+    weights[fold] = weights[fold]! + weight
+    counts[fold] = counts[fold]! + 1
+    total += weight
+  }
+  // A hair over top-p, so that sums in another order cannot leave out the id that reaches it.
+  const enough = topK > 0 || topP >= 1 ? Infinity : topP * total * (1 + 1e-9)
+  let folds = 0
   let count = 0
-  for (let i = 0; i < logits.length; i++) if (logits[i]! >= floor) count++
-  const ids = new Int32Array(count)
+  for (let weight = 0; folds <= NEGLIGIBLE; folds++) {
+    if (weight >= enough || (topK > 0 && count >= topK)) break
+    weight += weights[folds]!
+    count += counts[folds]!
+  }
+  const found = new Int32Array(count)
   let at = 0
-  for (let i = 0; i < logits.length; i++) if (logits[i]! >= floor) ids[at++] = i
-  ids.sort((a, b) => logits[b]! - logits[a]! || a - b)
-  return sampling.topK > 0 && sampling.topK < count ? ids.subarray(0, sampling.topK) : ids
+  for (let i = 0; i < logits.length; i++) {
+    if (!(logits[i]! >= floor)) continue
+    const fold = Math.min(NEGLIGIBLE, Math.floor((peak - logits[i]!) / temperature))
+    if (fold < folds) found[at++] = i
+  }
+  const sorted = sortByLogit(found, logits)
+  if (topK === 0) return { ids: sorted, peak, total }
+  const ids = sorted.subarray(0, topK)
+  total = 0
+  for (const id of ids) total += Math.exp((logits[id]! - peak) / temperature)
+  return { ids, peak, total }
+}
+
+const ID_BITS = 2 ** 21
+
+/** Largest logit first, lower ids first among equals. Native sorting of numbers is 5 times faster. */
+function sortByLogit(ids: Int32Array, logits: Float32Array): Int32Array {
+  const keys = new Float64Array(ids.length)
+  const value = new Float32Array(1)
+  const bits = new Uint32Array(value.buffer)
+  for (let i = 0; i < ids.length; i++) {
+    // + 0 makes of -0 the 0 that it equals.
+    value[0] = logits[ids[i]!]! + 0
+    const ascending = bits[0]! >= 0x80000000 ? 0xffffffff - bits[0]! : bits[0]! + 0x80000000
+    keys[i] = (0xffffffff - ascending) * ID_BITS + ids[i]!
+  }
+  keys.sort()
+  const sorted = new Int32Array(ids.length)
+  for (let i = 0; i < keys.length; i++) sorted[i] = keys[i]! % ID_BITS
+  return sorted
 }
 
 function keep(probabilities: Float64Array, total: number, sampling: Sampling): number {

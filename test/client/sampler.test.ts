@@ -63,6 +63,46 @@ test('distribution() penalises ids of the window only', () => {
   expect([shares(options, [1, 0, 3]), shares(options, [0, 1, 3])]).toEqual([{ 1: 1 }, { 4: 1 }])
 })
 
+/** What the options say, by sorting everything. */
+function plainDistribution(values: Float32Array, options: SamplingOptions): Map<number, number> {
+  const { temperature, topK, topP, minP } = resolveSampling(options)
+  const peak = Math.max(...values)
+  let kept = [...values.entries()]
+    .map(([id, logit]) => ({ id, logit, weight: Math.exp((logit - peak) / temperature) }))
+    .filter(({ weight }) => weight >= Math.max(minP, Math.exp(-40)))
+    .sort((a, b) => b.logit - a.logit || a.id - b.id)
+  if (topK > 0) kept = kept.slice(0, topK)
+  const sum = (): number => kept.reduce((total, { weight }) => total + weight, 0)
+  const total = sum()
+  let reached = 0
+  const end = kept.findIndex(({ weight }) => (reached += weight / total) >= topP)
+  if (topP < 1 && end >= 0) kept = kept.slice(0, end + 1)
+  const rest = sum()
+  return new Map(kept.map(({ id, weight }) => [id, weight / rest]))
+}
+
+test('distribution() over a large vocabulary is that of sorting all of it', () => {
+  const random = seededRandom(9)
+  for (let round = 0; round < 120; round++) {
+    const spread = [0.01, 1, 10, 300][round % 4] ?? 1
+    const values = Float32Array.from({ length: 3000 }, () => (random.next() - 0.5) * spread)
+    // Some equal ones, some zeros of either sign, some that a model forbids.
+    for (let i = 0; i < 300; i++) values[random.below(3000)] = [0, -0, 0.25, -Infinity][i % 4] ?? 0
+    const options = {
+      temperature: [0.05, 0.7, 1, 5][random.below(4)] ?? 1,
+      topP: [0.1, 0.5, 0.95, 1][random.below(4)] ?? 1,
+      topK: [0, 0, 1, 40, 5000][random.below(5)] ?? 0,
+      minP: [0, 0, 0.1][random.below(3)] ?? 0
+    }
+    const { ids, probabilities } = distribution(values, resolveSampling(options), [])
+    const plain = plainDistribution(values, options)
+    expect({ round, ids: [...ids] }).toEqual({ round, ids: [...plain.keys()] })
+    for (const [i, id] of ids.entries()) {
+      expect(probabilities[i]).toBeCloseTo(plain.get(id) ?? 0, 10)
+    }
+  }
+})
+
 test('a sampler with the same seed draws the same ids', () => {
   const run = (seed: number): number[] => {
     const sampler = createSampler({ temperature: 2, seed })
