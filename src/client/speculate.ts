@@ -23,7 +23,7 @@ export interface Trip {
   readonly guessMs: number
   /** What the model drew: accepted ids and one more. */
   readonly drawn: readonly number[]
-  /** From embedding the rows to the last id drawn. */
+  /** From embedding the rows to having their logits. */
   readonly ms: number
 }
 
