@@ -264,7 +264,7 @@ export class BlockServer extends Resource {
       const controller = new AbortController()
       served.running = controller
       served.length = step.start
-      const { hidden, computeMs } = await this.#options.compute.step(
+      const { hidden, computeMs, queueMs } = await this.#options.compute.step(
         {
           session: served.compute,
           start: step.start,
@@ -276,7 +276,7 @@ export class BlockServer extends Resource {
       served.length = step.start + step.count
       served.usedAt = this.#clock.now()
       served.running = undefined
-      this.#deliver(job, hidden, this.status(computeMs, waited))
+      this.#deliver(job, hidden, this.status(computeMs, waited + queueMs))
     } catch (error) {
       const failure = toAppError(error)
       if (failure.code === 'INTERNAL') this.#log.error(`a step failed: ${failure.message}`)
