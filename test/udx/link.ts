@@ -148,8 +148,8 @@ export interface Exchange {
 export interface ExchangeOptions {
   seed?: number
   timeoutMs?: number
-  /** Called when every byte has arrived and no side has ended yet. */
-  onsent?: (() => void) | undefined
+  /** Called when every byte has arrived and no side has ended yet; awaited. */
+  onsent?: (() => void | Promise<unknown>) | undefined
 }
 
 /** Sends seeded bytes both ways at once, ends both sides and waits for both closes. */
@@ -171,7 +171,7 @@ export async function exchange(
       link.b.wait({ bytes: bytes.a }, timeoutMs)
     ]
     await Promise.race([Promise.all(arrived), Promise.all(closes)])
-    onsent()
+    await onsent()
     await Promise.all([link.a.end(), link.b.end()])
   }
   const [a, b] = await Promise.all(closes)

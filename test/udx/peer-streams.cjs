@@ -107,8 +107,12 @@ module.exports = function streamCommands(load) {
       record(from).stream.relayTo(record(to).stream)
     },
 
-    changeRemote({ id, socket, remoteId, port, host = '127.0.0.1' }) {
+    /** With `write` there is surely something in flight at the change. */
+    async changeRemote({ id, socket, remoteId, port, host = '127.0.0.1', write }) {
       const entry = record(id)
+      if (write) writeSeeded(entry.stream, write, entry.sent)
+      // The stream passes its queue on in a microtask; no packet can come in between.
+      for (let turns = write ? 5 : 0; turns > 0; turns--) await Promise.resolve()
       const pending = entry.stream.changeRemote(socketAt(socket), remoteId, port, host)
       if (pending === null) return { returned: 'null' }
       pending.then(
@@ -211,7 +215,7 @@ function until(entry, satisfied) {
   })
 }
 
-function report({ stream, bytes, hash, events, messages, asked, error, closedAfterMs }) {
+function report({ stream, bytes, hash, sent, events, messages, asked, error, closedAfterMs }) {
   const { mtu, rtt, cwnd, inflight, retransmits, rtoCount, connected, destroyed } = stream
   const { bytesReceived, bytesTransmitted, packetsReceived, packetsTransmitted } = stream
   const counters = { bytesReceived, bytesTransmitted, packetsReceived, packetsTransmitted }
@@ -226,8 +230,11 @@ function report({ stream, bytes, hash, events, messages, asked, error, closedAft
     destroyed,
     ...counters
   }
-  const digest = hash.copy().digest('hex')
-  return { bytes, sha256: digest, events, messages, asked, error, closedAfterMs, transport }
+  const digests = {
+    sha256: hash.copy().digest('hex'),
+    sentSha256: sent.copy().digest('hex')
+  }
+  return { bytes, ...digests, events, messages, asked, error, closedAfterMs, transport }
 }
 
 function sha256(bytes) {

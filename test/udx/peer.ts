@@ -17,7 +17,9 @@ export interface Transport {
 
 export interface StreamReport {
   bytes: number
+  /** Of what came in, and of what was written. */
   sha256: string
+  sentSha256: string
   events: string[]
   messages: { size: number; sha256: string }[]
   asked: { port: number; host: string; family: number; socket: number }[]

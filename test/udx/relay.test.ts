@@ -49,8 +49,10 @@ async function openRelayed(
   return relayed
 }
 
-function change(end: End, to: End): Promise<{ returned: string }> {
-  const args = { id: end.id, socket: end.at.socket, remoteId: to.id, port: to.at.port }
+/** Moves `end` to face `to`, right after a write of so many bytes. */
+function change(end: End, to: End, bytes = 0): Promise<{ returned: string }> {
+  const write = bytes > 0 ? { bytes, seed: 77 } : undefined
+  const args = { id: end.id, socket: end.at.socket, remoteId: to.id, port: to.at.port, write }
   return end.peer.call('changeRemote', args)
 }
 
@@ -92,12 +94,14 @@ describe.each(chains)('%s over a %s relay to %s', (a, relay, b) => {
   test('both ends change to the direct path in the middle of a transfer', async () => {
     await using relayed = await openRelayed(chain())
     const bytes = { a: 24 * MIB, b: 24 * MIB }
-    const result = exchange(relayed, bytes)
-    await Promise.all([relayed.a.wait({ bytes: MIB }), relayed.b.wait({ bytes: MIB })])
-    const returned = await Promise.all([change(relayed.a, relayed.b), change(relayed.b, relayed.a)])
-    const done = await result
-    expect(outcome(done)).toEqual(cleanOutcome(done, bytes))
-    expect(returned).toEqual([{ returned: 'promise' }, { returned: 'promise' }])
+    const changed = Promise.all([relayed.a.wait({ bytes: MIB }), relayed.b.wait({ bytes: MIB })])
+      .then(() => [change(relayed.a, relayed.b, 5000), change(relayed.b, relayed.a, 5000)])
+      .then((changing) => Promise.all(changing))
+    const done = await exchange(relayed, bytes, { onsent: () => changed })
+    expect(await changed).toEqual([{ returned: 'promise' }, { returned: 'promise' }])
+    expect([done.a.bytes, done.b.bytes]).toEqual([24 * MIB + 5000, 24 * MIB + 5000])
+    expect([done.a.sha256, done.b.sha256]).toEqual([done.b.sentSha256, done.a.sentSha256])
+    expect([done.a.error, done.b.error]).toEqual([null, null])
     const changes = [done.a, done.b].map(({ events }) =>
       ['remote-changed', 'changed'].map((name) => count(events, name))
     )
