@@ -151,7 +151,7 @@ export class Compute extends Resource implements ComputeApi {
   /** A call that a signal stops at the worker's next checkpoint. */
   async #load(kind: 'loadSpan', args: SpanOptions, signal?: AbortSignal): Promise<SpanInfo> {
     if (signal?.aborted) throw cancelled('Loading was cancelled')
-    await this.#usable()
+    if (!this.#isUsable()) await this.ready()
     const id = this.#nextId
     const answer = this.#post(kind, args)
     const onabort = (): void => void this.#call('cancel', { id }).catch(() => {})
@@ -170,7 +170,7 @@ export class Compute extends Resource implements ComputeApi {
     late: () => void = () => {}
   ): Promise<T> {
     if (signal?.aborted) throw cancelled('The step was cancelled')
-    await this.#usable()
+    if (!this.#isUsable()) await this.ready()
     const run = this.#idleRuns.pop() ?? new OrtRunOptions(this.#openRuntime())
     this.#runs.add(run)
     const onabort = (): void => run.terminate()
@@ -195,14 +195,18 @@ export class Compute extends Resource implements ComputeApi {
     return this.#runtime
   }
 
-  async #usable(): Promise<void> {
+  /**
+   * Whether a message can go at once. Nobody waits for what is open already: calls reach the worker in
+   * the order they were made in. @throws AppError CLOSED
+   */
+  #isUsable(): boolean {
     if (this.closing) throw closed('The compute worker was closed')
-    await this.ready()
     if (this.#failure !== undefined) throw this.#failure
+    return this.opened
   }
 
   async #call<K extends CallKind>(kind: K, args: Calls[K]['args']): Promise<Calls[K]['answer']> {
-    await this.#usable()
+    if (!this.#isUsable()) await this.ready()
     return this.#post(kind, args)
   }
 

@@ -2,7 +2,7 @@
 // that nothing is copied in a step, grown in steps. Knows no graph beyond the names of its caches.
 import { formatBytes } from '../base/bytes.ts'
 import type { ModelConfig } from '../model/types.ts'
-import { cacheNames, longestRun } from './graph/attention.ts'
+import { cacheNames, EXTRA_ROWS, longestRun } from './graph/attention.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import type { OrtRuntime } from './ort/runtime.ts'
 import type { OrtBinding } from './ort/session.ts'
@@ -56,9 +56,10 @@ export class KvCache implements Disposable {
    * @throws AppError NO_MEMORY with what there was left untouched
    */
   ensure(length: number, kept: number, binding: OrtBinding): void {
-    if (length <= this.#capacity) return
+    const rows = length + EXTRA_ROWS
+    if (rows <= this.#capacity) return
     const { budget, config, first, last } = this.#options
-    const capacity = capacityFor(length, this.#capacity, longestRun(config))
+    const capacity = capacityFor(rows, this.#capacity, longestRun(config))
     const tensorBytes = config.kvHeadCount * capacity * config.headDim * 4
     const size = tensorBytes * 2 * (last - first)
     const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`

@@ -86,7 +86,7 @@ export class Session implements Disposable {
       )
     }
     this.#length = start
-    this.#cache.ensure(start + count + EXTRA_ROWS, start, this.#binding)
+    this.#cache.ensure(start + count, start, this.#binding)
   }
 
   /**

@@ -15,15 +15,24 @@ export interface TestEngine extends Disposable {
   feed(span: number, hidden: Float32Array, width: number, size: number): Float32Array
 }
 
-export function testEngine(memoryBytes = 2 ** 32, threads = 2): TestEngine {
-  const backend = createBackend({
-    threads,
+export interface TestEngineOptions {
+  memoryBytes?: number
+  /** Whether weights lie in a mapped file. */
+  mapped?: boolean
+  chunkRows?: number
+}
+
+export function testEngine(options: TestEngineOptions = {}): TestEngine {
+  const { memoryBytes = 2 ** 32, mapped = true, chunkRows }: TestEngineOptions = options
+  const made = createBackend({
+    threads: 2,
     device: 'cpu',
     deviceId: 0,
     memoryBytes,
     libraryDir: undefined,
     scratchDir: undefined
   })
+  const backend = { ...made, chunkRows: chunkRows ?? made.chunkRows, storeOptions: { mapped } }
   const engine = new Engine(backend, memoryBytes, systemClock)
   const step: TestEngine['step'] = (session, start, hidden, width) => {
     const steps = engine.step({ session, start, count: hidden.length / width, hidden }, null)

@@ -29,5 +29,5 @@ for (const quant of ['native', 'int8', 'int4', 'f32'] as const satisfies readonl
       differing: [],
       isSplitEqual: true
     })
-  })
+  }, 60_000)
 }

@@ -28,7 +28,8 @@ export async function writeRandomLlama(
 ): Promise<ModelLocation> {
   const { hidden, blocks, heads, kvHeads, headDim, ffn, vocab = 64, context = 1024 } = shape
   const random = seededRandom(shape.seed ?? 1)
-  const typeOf = typeof shape.type === 'function' ? shape.type : () => shape.type ?? 'F32'
+  const { type: types = 'F32' } = shape
+  const typeOf = typeof types === 'function' ? types : (): TensorType => types
   const matrix = (
     name: string,
     rows: number,

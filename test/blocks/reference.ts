@@ -12,7 +12,7 @@ export function referenceBlocks(
   hidden: Float32Array
 ): Float64Array {
   const { hiddenSize } = model.config
-  let rows = Array.from({ length: hidden.length / hiddenSize }, (_, i) =>
+  let rows: Row[] = Array.from({ length: hidden.length / hiddenSize }, (_, i) =>
     Float64Array.from(hidden.subarray(i * hiddenSize, (i + 1) * hiddenSize))
   )
   for (let block = first; block < last; block++) rows = referenceBlock(model, block, rows)

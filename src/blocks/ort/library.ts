@@ -10,8 +10,8 @@ export type OrtPlatform = 'linux' | 'darwin' | 'win32'
 /** What a target needs besides the library itself; the Node binding is never used. */
 const LIBRARY_FILES: Readonly<Record<OrtPlatform, RegExp>> = {
   linux: /^libonnxruntime(_providers_\w+)?\.so(\.\d+)?$/,
-  // The package holds the same file under two names; one is enough.
-  darwin: /^libonnxruntime\.\d+\.dylib$/,
+  // The package holds the same file under two names; the library's own is enough.
+  darwin: /^libonnxruntime_providers_\w+\.dylib$/,
   win32: /^(onnxruntime(_providers_\w+)?|DirectML|dxcompiler|dxil)\.dll$/
 }
 

@@ -1,0 +1,235 @@
+// The worker seen from the main thread: turns, cancelling, closing, failing.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import type { AppError } from '../../src/base/errors.ts'
+import { Compute } from '../../src/blocks/compute.ts'
+import type { SpanInfo } from '../../src/blocks/types.ts'
+import type { ModelLocation } from '../../src/model/types.ts'
+import { storiesLocation } from '../support/stories.ts'
+import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
+import { randomRows, writeRandomLlama } from './random-llama.ts'
+
+// A machine that does other things at the same time must not fail these.
+setDefaultTimeout(120_000)
+
+const shape = {
+  hidden: 512,
+  blocks: 6,
+  heads: 8,
+  kvHeads: 4,
+  headDim: 64,
+  ffn: 2048,
+  context: 2048
+}
+const WIDTH = shape.hidden
+/** Rows that take the engine long enough to be stopped in between. */
+const LONG = 2000
+
+let folder: TempFolder
+let compute: Compute
+let info: SpanInfo
+let location: ModelLocation
+
+beforeAll(async () => {
+  folder = await tempFolder()
+  location = await writeRandomLlama(folder, { ...shape, type: 'Q4_0' })
+  compute = new Compute({ threads: 2 })
+  info = await compute.loadSpan({ location, first: 0, last: 6, quant: 'native' })
+})
+afterAll(async () => {
+  await compute.close()
+  await folder[Symbol.asyncDispose]()
+})
+
+const failure = (promise: Promise<unknown>): Promise<AppError> =>
+  promise.then(
+    () => {
+      throw new Error('It went well')
+    },
+    (error: unknown) => error as AppError
+  )
+const code = async (promise: Promise<unknown>): Promise<string> => (await failure(promise)).code
+const rows = (count: number, seed?: number): Float32Array => randomRows(count, WIDTH, seed)
+
+describe('a step', () => {
+  test('aborted in the engine rejects, and the session goes on from its start', async () => {
+    const session = await compute.openSession(info.span)
+    const first = rows(10)
+    await compute.step({ session, start: 0, count: 10, hidden: first.slice() })
+    const long = compute.step(
+      { session, start: 10, count: LONG, hidden: rows(LONG) },
+      AbortSignal.timeout(40)
+    )
+    expect(await code(long)).toBe('CANCELLED')
+    const past = compute.step({ session, start: 11, count: 1, hidden: rows(1) })
+    expect(await code(past)).toBe('BAD_INPUT')
+    const fresh = await compute.openSession(info.span)
+    await compute.step({ session: fresh, start: 0, count: 10, hidden: first.slice() })
+    const next = (id: number): Promise<Float32Array> =>
+      compute.step({ session: id, start: 10, count: 3, hidden: rows(3) }).then((out) => out.hidden)
+    expect(await next(session)).toEqual(await next(fresh))
+  })
+
+  test('aborted before it was sent or while it waits never runs', async () => {
+    const session = await compute.openSession(info.span)
+    const other = await compute.openSession(info.span)
+    const aborted = compute.step(
+      { session, start: 0, count: 1, hidden: rows(1) },
+      AbortSignal.abort()
+    )
+    expect(await code(aborted)).toBe('CANCELLED')
+    const stop = new AbortController()
+    const long = compute.step({ session: other, start: 0, count: LONG, hidden: rows(LONG) })
+    const waiting = compute.step({ session, start: 0, count: 1, hidden: rows(1) }, stop.signal)
+    await Promise.resolve()
+    stop.abort()
+    expect(await code(waiting)).toBe('CANCELLED')
+    await long
+    const start = compute.step({ session, start: 1, count: 1, hidden: rows(1) })
+    expect(await code(start)).toBe('BAD_INPUT')
+  })
+
+  test('aborted when it is already done is taken back', async () => {
+    const session = await compute.openSession(info.span)
+    const stop = new AbortController()
+    const step = compute.step({ session, start: 0, count: 1, hidden: rows(1) }, stop.signal)
+    const after = compute.stats().then(() => stop.abort())
+    const outcome = await step.catch((error: unknown) => error as AppError)
+    await after
+    const next = compute.step({ session, start: 1, count: 1, hidden: rows(1) })
+    if ('code' in outcome) expect(await code(next)).toBe('BAD_INPUT')
+    else expect((await next).hidden.length).toBe(WIDTH)
+  })
+
+  test('of one token is answered while a long prompt of another session runs', async () => {
+    const [prompt, token] = [
+      await compute.openSession(info.span),
+      await compute.openSession(info.span)
+    ]
+    const order: string[] = []
+    const long = compute
+      .step({ session: prompt, start: 0, count: LONG, hidden: rows(LONG) })
+      .then(() => order.push('prompt'))
+    for (let at = 0; at < 4; at++) {
+      await compute.step({ session: token, start: at, count: 1, hidden: rows(1) })
+      order.push('token')
+    }
+    await long
+    expect(order).toEqual(['token', 'token', 'token', 'token', 'prompt'])
+  })
+
+  test('waits for those before it in its session', async () => {
+    const session = await compute.openSession(info.span)
+    const outcomes = await Promise.all([
+      compute.step({ session, start: 0, count: 300, hidden: rows(300) }),
+      compute.step({ session, start: 300, count: 1, hidden: rows(1) }),
+      compute.step({ session, start: 301, count: 200, hidden: rows(200) })
+    ])
+    expect(outcomes.map(({ hidden }) => hidden.length / WIDTH)).toEqual([300, 1, 200])
+  })
+
+  test('takes its rows away from the caller, but not what lies beside them', async () => {
+    const session = await compute.openSession(info.span)
+    const whole = rows(1)
+    await compute.step({ session, start: 0, count: 1, hidden: whole })
+    const wide = rows(3)
+    const view = wide.subarray(WIDTH, 2 * WIDTH)
+    await compute.step({ session, start: 1, count: 1, hidden: view })
+    expect([whole.length, wide.length]).toEqual([0, 3 * WIDTH])
+  })
+
+  test('of a session that is closed meanwhile is CLOSED', async () => {
+    const session = await compute.openSession(info.span)
+    const long = compute.step({ session, start: 0, count: LONG, hidden: rows(LONG) })
+    const outcome = code(long)
+    await compute.closeSession(session)
+    expect(await outcome).toBe('CLOSED')
+    const late = compute.step({ session, start: 0, count: 1, hidden: rows(1) })
+    expect(await code(late)).toBe('NOT_FOUND')
+  })
+})
+
+describe('loading', () => {
+  test('stops when it is aborted and gives all memory back', async () => {
+    const before = await compute.stats()
+    const stop = new AbortController()
+    const options = { location, first: 0, last: 6, quant: 'int8' } as const
+    const loading = compute.loadSpan(options, stop.signal)
+    await compute.stats()
+    stop.abort()
+    expect(await code(loading)).toBe('CANCELLED')
+    expect(await compute.stats()).toEqual(before)
+  })
+
+  test('says what is wrong with blocks, files and quantisations', async () => {
+    const options = { location: storiesLocation, first: 0, last: 5, quant: 'f32' } as const
+    const missing = { kind: 'gguf', paths: ['/nowhere/at/all.gguf'] } as const
+    expect([
+      await code(compute.loadSpan({ ...options, last: 6 })),
+      await code(compute.loadSpan({ ...options, first: 3, last: 3 })),
+      await code(compute.loadSpan({ ...options, location: missing })),
+      await code(compute.loadHead(missing, 'native'))
+    ]).toEqual(['BAD_INPUT', 'BAD_INPUT', 'NOT_FOUND', 'NOT_FOUND'])
+  })
+})
+
+describe('the worker', () => {
+  test('closes while it computes, and refuses what comes after', async () => {
+    const own = new Compute({ threads: 1 })
+    const { span } = await own.loadSpan({
+      location: storiesLocation,
+      first: 0,
+      last: 5,
+      quant: 'f32'
+    })
+    const session = await own.openSession(span)
+    const step = own.step({ session, start: 0, count: 512, hidden: randomRows(512, 64) })
+    const outcome = step.then(
+      () => 'done',
+      (error: AppError) => error.code
+    )
+    await Promise.all([own.close(), own.close()])
+    expect(['done', 'COMPUTE', 'CLOSED']).toContain(await outcome)
+    expect([await code(own.stats()), await code(own.openSession(span))]).toEqual([
+      'CLOSED',
+      'CLOSED'
+    ])
+  })
+
+  test('may be closed before it was opened, and while it opens', async () => {
+    await new Compute().close()
+    const opening = new Compute()
+    const ready = opening.ready()
+    await opening.close()
+    await ready
+    expect(opening.closed).toBe(true)
+  })
+
+  test('that dies rejects everything pending and says so', async () => {
+    const url = new URL('./dying-worker.ts', import.meta.url).href
+    await using own = new Compute({}, { workerUrl: url })
+    await own.ready()
+    const pending = [own.stats(), own.openSession(1)].map(failure)
+    const errors = await Promise.all(pending)
+    expect(errors.map(({ code, retryable }) => ({ code, retryable }))).toEqual(
+      errors.map(() => ({ code: 'CLOSED', retryable: true }))
+    )
+    expect(errors[0]!.message).toContain('The compute worker failed')
+    expect(await code(own.stats())).toBe('CLOSED')
+  })
+
+  test('whose library is missing says where it looked', async () => {
+    await using own = new Compute({ libraryDir: '/nowhere' })
+    const { code, message, hint } = await failure(own.ready())
+    expect({ code, message, hint }).toEqual({
+      code: 'UNAVAILABLE',
+      message: expect.stringContaining("'/nowhere/libonnxruntime.so.1'") as unknown as string,
+      hint: expect.stringContaining('Install') as unknown as string
+    })
+  })
+
+  test('refuses a number of threads that is none', () => {
+    for (const threads of [0, -1, 1.5, Number.NaN, 5000]) {
+      expect(() => new Compute({ threads })).toThrow('threads cannot be used')
+    }
+  })
+})

@@ -1,0 +1,232 @@
+// Sessions of one span: taking back, growing, standing beside one another, being refused.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import type { AppError } from '../../src/base/errors.ts'
+import { capacityFor } from '../../src/blocks/kv-cache.ts'
+import { storiesLocation } from '../support/stories.ts'
+import { tempFolder } from '../support/temp-folder.ts'
+import { testEngine, type TestEngine } from './engine-helpers.ts'
+import { randomRows, writeRandomLlama } from './random-llama.ts'
+
+// A machine that does other things at the same time must not fail these.
+setDefaultTimeout(120_000)
+
+const WIDTH = 64
+const whole = { location: storiesLocation, first: 0, last: 5, quant: 'f32' } as const
+
+let shared: TestEngine
+let span: number
+
+beforeAll(async () => {
+  shared = testEngine()
+  ;({ span } = await shared.load(whole))
+})
+afterAll(() => shared[Symbol.dispose]())
+
+const rows = (count: number, seed?: number): Float32Array => randomRows(count, WIDTH, seed)
+const part = (values: Float32Array, first: number, last: number): Float32Array =>
+  values.slice(first * WIDTH, last * WIDTH)
+
+function refusal(run: () => unknown): { code: string; message: string } {
+  try {
+    run()
+  } catch (error) {
+    const { code, message } = error as AppError
+    return { code, message }
+  }
+  throw new Error('Nothing was refused')
+}
+
+describe('a session', () => {
+  test('taken back to a start is as if what came after had never been', () => {
+    const { engine, step } = shared
+    const [input, other] = [rows(60), rows(20, 8)]
+    const fresh = engine.openSession(span)
+    step(fresh, 0, part(input, 0, 30), WIDTH)
+    const expected = step(fresh, 30, part(input, 30, 60), WIDTH)
+    const session = engine.openSession(span)
+    step(session, 0, part(input, 0, 30), WIDTH)
+    step(session, 30, other.slice(), WIDTH)
+    expect(step(session, 30, part(input, 30, 60), WIDTH)).toEqual(expected)
+    // To the very beginning, too.
+    step(session, 0, part(input, 0, 30), WIDTH)
+    expect(step(session, 30, part(input, 30, 60), WIDTH)).toEqual(expected)
+  })
+
+  test('is not disturbed by another between its steps', () => {
+    const { engine, step } = shared
+    const inputs = [rows(24, 1), rows(24, 2)]
+    const alone = inputs.map((input) => shared.feed(span, input, WIDTH, 3))
+    const sessions = inputs.map(() => engine.openSession(span))
+    const mixed: Float32Array[] = inputs.map(() => new Float32Array(24 * WIDTH))
+    for (let at = 0; at < 24; at += 3) {
+      for (const [i, session] of sessions.entries()) {
+        mixed[i]!.set(step(session, at, part(inputs[i]!, at, at + 3), WIDTH), at * WIDTH)
+      }
+    }
+    expect(mixed).toEqual(alone)
+  })
+
+  test('grows over steps with the same bits as one that had the room at once', () => {
+    const { engine, step } = shared
+    const input = rows(500)
+    const roomy = engine.openSession(span)
+    const whole = step(roomy, 0, input.slice(), WIDTH)
+    const growing = engine.openSession(span)
+    const grown: Float32Array = new Float32Array(input.length)
+    const sizes: number[] = []
+    for (let at = 0; at < 500; at += 100) {
+      grown.set(step(growing, at, part(input, at, at + 100), WIDTH), at * WIDTH)
+      sizes.push(engine.stats().kvBytes)
+    }
+    expect(grown).toEqual(whole)
+    expect(sizes.at(-1)! - sizes[0]!).toBe(256 * 1280)
+  })
+
+  test('refuses a start past its length, wrong shapes and more tokens than the model has', () => {
+    const { engine, step } = shared
+    const session = engine.openSession(span)
+    step(session, 0, rows(4), WIDTH)
+    const send = (start: number, count: number, values: number): string =>
+      refusal(() =>
+        engine.step({ session, start, count, hidden: new Float32Array(values) }, null).next()
+      ).code
+    expect([
+      send(5, 1, WIDTH),
+      send(-1, 1, WIDTH),
+      send(0.5, 1, WIDTH),
+      send(0, 0, 0),
+      send(0, 2, WIDTH),
+      send(0, 2.5, 2.5 * WIDTH),
+      send(0, Number.NaN, WIDTH),
+      send(0, 513, 513 * WIDTH)
+    ]).toEqual([...Array.from({ length: 7 }, () => 'BAD_INPUT'), 'LIMIT'])
+    // None of it has changed what the session holds.
+    step(session, 4, rows(1), WIDTH)
+  })
+
+  test('that computes no numbers fails by itself and can go on from its start', () => {
+    const { engine, step } = shared
+    const input = rows(10)
+    const healthy = engine.openSession(span)
+    const expected = step(healthy, 0, input.slice(), WIDTH)
+    const session = engine.openSession(span)
+    step(session, 0, part(input, 0, 5), WIDTH)
+    const broken = new Float32Array(5 * WIDTH).fill(Number.NaN)
+    expect(refusal(() => step(session, 5, broken, WIDTH)).code).toBe('COMPUTE')
+    expect(refusal(() => step(session, 6, rows(1), WIDTH)).code).toBe('BAD_INPUT')
+    expect(step(session, 5, part(input, 5, 10), WIDTH)).toEqual(part(expected, 5, 10))
+    expect(step(healthy, 9, part(input, 9, 10), WIDTH).length).toBe(WIDTH)
+  })
+
+  test('that is not there is NOT_FOUND, as are spans and heads', () => {
+    const { engine } = shared
+    const codes = [
+      () => engine.openSession(99_999),
+      () => engine.closeSession(99_999),
+      () => engine.unloadSpan(99_999),
+      () => engine.unloadHead(99_999),
+      () => engine.step({ session: 99_999, start: 0, count: 1, hidden: rows(1) }, null).next()
+    ].map((run) => refusal(run).code)
+    expect(codes).toEqual(codes.map(() => 'NOT_FOUND'))
+  })
+
+  test('outside of its span is refused', () => {
+    const { engine } = shared
+    for (const [first, last] of [
+      [0, 6],
+      [-1, 2],
+      [3, 3],
+      [4, 2],
+      [0.5, 2]
+    ] as const) {
+      expect(refusal(() => engine.openSession(span, { first, last })).code).toBe('BAD_INPUT')
+    }
+  })
+})
+
+describe('memory', () => {
+  test('for weights is refused with numbers before any is taken', async () => {
+    using small = testEngine({ memoryBytes: 100_000 })
+    const error = (await small.load(whole).catch((thrown: unknown) => thrown)) as AppError
+    expect({ code: error.code, message: error.message }).toEqual({
+      code: 'NO_MEMORY',
+      message:
+        'Weights of blocks 0 to 5 cannot be held: 903.5 KiB are needed, 97.7 KiB of 97.7 KiB are free'
+    })
+    expect(small.engine.stats().freeBytes).toBe(100_000)
+  })
+
+  test('for tokens is refused with numbers, and the session keeps what it has', async () => {
+    // Weights, and room for one cache of 256 tokens.
+    using small = testEngine({ memoryBytes: 925_216 + 256 * 1280 + 1000 })
+    const { span: loaded } = await small.load(whole)
+    const session = small.engine.openSession(loaded)
+    const input = rows(300)
+    const expected = small.step(session, 0, part(input, 0, 100), WIDTH)
+    const error = refusal(() => small.step(session, 100, part(input, 100, 300), WIDTH))
+    expect(error).toEqual({
+      code: 'NO_MEMORY',
+      message:
+        'A session of 300 tokens (640.0 KiB of keys and values) cannot be held: ' +
+        '320.0 KiB are needed, 1000 B of 1.2 MiB are free'
+    })
+    expect(small.step(session, 0, part(input, 0, 100), WIDTH)).toEqual(expected)
+    const other = small.engine.openSession(loaded)
+    expect(refusal(() => small.step(other, 0, rows(1), WIDTH)).code).toBe('NO_MEMORY')
+    small.engine.closeSession(session)
+    small.step(other, 0, rows(1), WIDTH)
+  })
+
+  test('is given back by closing and unloading', async () => {
+    using test = testEngine({ memoryBytes: 10_000_000 })
+    const { span: loaded } = await test.load(whole)
+    const head = await test.engine.loadHead(storiesLocation, 'native')
+    const session = test.engine.openSession(loaded)
+    test.step(session, 0, rows(300), WIDTH)
+    const during = test.engine.stats()
+    expect(during.kvBytes).toBe(512 * 1280)
+    expect(test.engine.unloadSpan(loaded)).toEqual([session])
+    test.engine.unloadHead(head)
+    expect(test.engine.stats()).toEqual({
+      weightBytes: 0,
+      kvBytes: 0,
+      sessions: 0,
+      freeBytes: 10_000_000
+    })
+  })
+
+  test('does not leak over many spans and sessions', async () => {
+    await using folder = await tempFolder()
+    const shape = { hidden: 64, blocks: 4, heads: 4, kvHeads: 4, headDim: 64, ffn: 64 }
+    const location = await writeRandomLlama(folder, { ...shape, type: 'Q4_1' })
+    using test = testEngine()
+    const round = async (sessions: number): Promise<void> => {
+      const { span: loaded } = await test.load({ location, first: 0, last: 4, quant: 'native' })
+      for (let i = 0; i < sessions; i++) {
+        const session = test.engine.openSession(loaded)
+        // 1024 tokens of 8 KiB: 8 MiB each.
+        test.step(session, 0, rows(600), WIDTH)
+        test.engine.closeSession(session)
+      }
+      test.engine.unloadSpan(loaded)
+      Bun.gc(true)
+    }
+    await round(10)
+    const before = process.memoryUsage.rss()
+    for (let i = 0; i < 10; i++) await round(3)
+    // 30 caches are 240 MiB, were they kept.
+    expect(process.memoryUsage.rss() - before).toBeLessThan(60 * 2 ** 20)
+  })
+})
+
+test('room for tokens doubles while small, grows by steps when large, and ends with the model', () => {
+  expect([
+    capacityFor(1, 0, 8192),
+    capacityFor(257, 256, 8192),
+    capacityFor(2000, 512, 8192),
+    capacityFor(4097, 4096, 100_000),
+    capacityFor(8193, 8192, 100_000),
+    capacityFor(500, 256, 512),
+    capacityFor(300, 0, 300)
+  ]).toEqual([256, 512, 2048, 8192, 12_288, 512, 300])
+})
