@@ -7,17 +7,22 @@ import { parseGgufHeader } from './gguf-header.ts'
 import { AbsentBytes, openMappedFile } from './mapped-file.ts'
 import { parseSafetensors } from './safetensors.ts'
 
-/** A first look at a GGUF; small vocabularies are within it. */
-const GGUF_FIRST_BYTES = 2 ** 20
+export interface FetchHeaderOptions extends FetchRangesOptions {
+  /** Of the first look at a GGUF. Default 1 MiB, which holds small vocabularies. */
+  headerBytes?: number
+}
+
+const HEADER_BYTES = 2 ** 20
 const GROWTH = 4
 
 /** @throws AppError as fetchRanges, and CORRUPT when what came is no header; nothing is left of it then */
 export async function fetchHeader(
   remote: RemoteFile,
   kind: 'gguf' | 'safetensors',
-  options: FetchRangesOptions
+  options: FetchHeaderOptions
 ): Promise<void> {
-  let end = Math.min(kind === 'gguf' ? GGUF_FIRST_BYTES : 8, remote.sizeBytes)
+  const { headerBytes = HEADER_BYTES } = options
+  let end = Math.min(kind === 'gguf' ? headerBytes : 8, remote.sizeBytes)
   for (;;) {
     await fetchRanges(remote, [{ start: 0, end }], options)
     const neededBytes = await headerNeeds(remote, kind)

@@ -9,8 +9,8 @@ import type { RangeFetcher } from './create-model.ts'
 import { downloadFile } from './download.ts'
 import { inHubCache } from './fetch-file.ts'
 import type { FetchOptions } from './fetch-file.ts'
-import { fetchHeader } from './fetch-header.ts'
-import type { FetchRangesOptions, RemoteFile } from './fetch-ranges.ts'
+import { fetchHeader, type FetchHeaderOptions } from './fetch-header.ts'
+import type { RemoteFile } from './fetch-ranges.ts'
 import { withFileLock } from './file-lock.ts'
 import { hubEndpoint, hubHeaders, hubUrl } from './hub.ts'
 import { listRepo, type ListedFile } from './hub-tree.ts'
@@ -33,7 +33,7 @@ export interface RepoOptions extends FetchOptions {
   /** Most bytes that the cache's models may take together. Default: what the disk has. */
   diskBytes?: number | undefined
   /** Passed on to fetchRanges: what tests must make small. */
-  ranges?: Pick<FetchRangesOptions, 'connections' | 'partBytes' | 'chunkBytes'>
+  ranges?: Pick<FetchHeaderOptions, 'connections' | 'partBytes' | 'chunkBytes' | 'headerBytes'>
   /** Asks nobody what the repository holds now: what was found out before must do. */
   isOffline?: boolean
 }

@@ -3,6 +3,13 @@
 import { createHash } from 'node:crypto'
 import { type HubReply, type HubRequest, type HubServer, hubServer, serve } from './hub-server.ts'
 
+interface Claim {
+  hash?: string
+  sizeBytes?: number
+  /** Kept as small files are, whatever its name. */
+  isSmall?: boolean
+}
+
 export interface HubRepoOptions {
   repo?: string
   revision?: string
@@ -14,7 +21,7 @@ export interface HubRepoOptions {
   /** Changes what the store answers, `index` counts its requests from 0. */
   onstore?: (request: HubRequest, reply: HubReply, index: number) => HubReply | Promise<HubReply>
   /** What the list claims in place of a file's true hash or size. */
-  claims?: Readonly<Record<string, { hash?: string; sizeBytes?: number }>>
+  claims?: Readonly<Record<string, Claim>>
   /** Files a page of the list. Default: all. */
   pageSize?: number
 }
@@ -30,7 +37,8 @@ export interface HubRepo extends AsyncDisposable {
   readonly storeBytes: number
 }
 
-const isLarge = (path: string): boolean => /\.(safetensors|gguf)$/.test(path)
+const isLarge = (path: string, claim?: Claim): boolean =>
+  /\.(safetensors|gguf)$/.test(path) && claim?.isSmall !== true
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 const gitBlob = (bytes: Uint8Array): string =>
   createHash('sha1').update(`blob ${bytes.byteLength}\0`).update(bytes).digest('hex')
@@ -74,7 +82,7 @@ export async function hubRepo(options: HubRepoOptions): Promise<HubRepo> {
     const name = decodeURIComponent(path.slice(start.length))
     const bytes = files[name]
     if (!bytes) return { status: 404, headers: { 'x-error-code': 'EntryNotFound' } }
-    if (!isLarge(name)) return serve(bytes, request, `"${gitBlob(bytes)}"`)
+    if (!isLarge(name, options.claims?.[name])) return serve(bytes, request, `"${gitBlob(bytes)}"`)
     return {
       status: 302,
       headers: {
@@ -102,14 +110,10 @@ export async function hubRepo(options: HubRepoOptions): Promise<HubRepo> {
   }
 }
 
-function entryOf(
-  path: string,
-  bytes: Uint8Array,
-  claim: { hash?: string; sizeBytes?: number } = {}
-): object {
+function entryOf(path: string, bytes: Uint8Array, claim: Claim = {}): object {
   const size = claim.sizeBytes ?? bytes.byteLength
   const common = { type: 'file', path, size }
-  if (!isLarge(path)) return { ...common, oid: claim.hash ?? gitBlob(bytes) }
+  if (!isLarge(path, claim)) return { ...common, oid: claim.hash ?? gitBlob(bytes) }
   const lfs = { oid: claim.hash ?? sha256(bytes), size, pointerSize: 134 }
   return { ...common, oid: '0'.repeat(40), lfs }
 }
