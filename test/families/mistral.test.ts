@@ -1,9 +1,11 @@
 // Mistral: a sliding window in every block, shorter than the prompt.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture } from './prove.ts'
+import { proveFixture, proveRandom } from './prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())
 
 proveFixture(compute, 'mistral')
+
+proveRandom(compute, 'mistral', 5)

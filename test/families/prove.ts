@@ -1,9 +1,18 @@
-// What every family must show: the answers of `transformers` on the fixtures, whole, in pieces and split,
-// with float and with integer weights.
+// What every family must show: the answers of `transformers` on the fixtures, from the hub's folder and from
+// llama.cpp's file, and those of a float64 reference on models drawn by lot; whole, in pieces and split, with
+// float and with integer weights.
 import { expect, test } from 'bun:test'
 import type { Compute } from '../../src/blocks/compute.ts'
+import { seededRandom } from '../../src/base/random.ts'
 import { embedTokens } from '../../src/model/embed.ts'
+import type { Family } from '../../src/model/types.ts'
+import { tempFolder } from '../support/temp-folder.ts'
 import { readFixture } from './fixture.ts'
+import { writeFixtureGguf } from './gguf.ts'
+import { randomIds, randomModel, writeModel } from './random-model.ts'
+import { llamaAnswer } from './reference/llama.ts'
+import { olderAnswer } from './reference/older.ts'
+import type { Row } from './reference/ops.ts'
 import { argmax, joined, meanError, Runner, worstError } from './run.ts'
 
 /** Of the largest value: float32 sums in another order, over a few blocks. */
@@ -70,4 +79,67 @@ export function proveFixture(compute: Compute, name: string): void {
     const rows = await (await runner.session()).feedBy(7, ids)
     expect(meanError(await runner.head(rows), logits)).toBeLessThan(INT8_TOLERANCE)
   })
+}
+
+/** Declares the test that a fixture's GGUF gives what its folder gives. */
+export function proveGguf(compute: Compute, name: string): void {
+  const fixture = readFixture(name)
+  const { ids, logits } = fixture
+
+  test(`${name}: a GGUF as llama.cpp has it gives what transformers gives`, async () => {
+    await using folder = await tempFolder()
+    const path = await folder.write('model.gguf', writeFixtureGguf(fixture))
+    await using runner = await Runner.load(compute, { kind: 'gguf', paths: [path] }, { cuts: [1] })
+    const rows = await (await runner.session()).feedBy(10, ids)
+    expect(worstError(await runner.head(rows), logits)).toBeLessThan(FLOAT_TOLERANCE)
+  })
+}
+
+const OLDER: ReadonlySet<Family> = new Set(['gpt2', 'bloom', 'falcon'])
+
+/** Declares a test for each of `seeds` models drawn by lot. */
+export function proveRandom(compute: Compute, family: Family, seeds: number): void {
+  for (let seed = 1; seed <= seeds; seed++) {
+    test(`${family}: a random model (seed ${seed}) gives what float64 gives`, async () => {
+      await using folder = await tempFolder()
+      const random = seededRandom(1000 + seed)
+      const model = randomModel(family, seed)
+      const ids = randomIds(seed, 20 + random.below(12))
+      const answer = OLDER.has(family) ? olderAnswer(model, ids) : llamaAnswer(model, ids)
+      const logits = flat(answer.logits)
+      const location = writeModel(model, folder.path)
+      const cut = 1 + random.below(answer.hidden.length - 1)
+      await using whole = await Runner.load(compute, location)
+      await using split = await Runner.load(compute, location, { cuts: [cut] })
+
+      const check = async (runner: Runner, rows: Float32Array): Promise<void> =>
+        expect(worstError(await runner.head(rows), logits)).toBeLessThan(FLOAT_TOLERANCE)
+      await check(whole, await (await whole.session()).feed(ids, 0))
+      await check(whole, await (await whole.session()).feedBy(1, ids))
+      await check(split, await (await split.session()).feedBy(2 + random.below(9), ids))
+      const session = await split.session()
+      await session.feed(ids, 0)
+      expect(worstError(session.inputs[1]!, flat(answer.hidden[cut]!))).toBeLessThan(
+        FLOAT_TOLERANCE
+      )
+
+      // Back to some position, with three sessions in turns.
+      const from = random.below(ids.length)
+      const sessions = [session, await split.session(), await whole.session()]
+      for (const each of sessions.slice(1)) await each.feed(ids.slice(0, from + 1), 0)
+      const parts: Float32Array[] = []
+      for (let at = from; at < ids.length; at++) {
+        const rows: Float32Array[] = []
+        for (const each of sessions) rows.push(await each.feed([ids[at]!], at))
+        parts.push(rows[at % sessions.length]!)
+      }
+      const { vocabSize } = whole.model.config
+      const rest = logits.subarray(from * vocabSize)
+      expect(worstError(await whole.head(joined(parts)), rest)).toBeLessThan(FLOAT_TOLERANCE)
+    })
+  }
+}
+
+function flat(rows: readonly Row[]): Float32Array {
+  return joined(rows.map((each) => new Float32Array(each)))
 }
