@@ -26,11 +26,16 @@ export interface ChainOptions {
   clock: Clock
 }
 
+/** On loopback a link takes 15 ms, through a consistent NAT up to 100 ms. */
+const FIRST_TRY_MS = 2_500
+
 export class Chain {
   /** By first block; covers all blocks after cover(). */
   hops: Hop[] = []
   readonly #options: ChainOptions
   readonly #opening = new Map<string, PromiseWithResolvers<SessionOpened>>()
+  /** Servers that were not reached in time once. */
+  readonly #tried = new Set<string>()
   /** Inputs by the block they go into; they outlive the servers that were sent them. */
   readonly #inputs = new Map<number, History>()
 
@@ -135,8 +140,13 @@ export class Chain {
   ): Promise<Hop> {
     const { connections, openMs, clock } = this.#options
     try {
-      const reaching = connections.connect(planned.peer, signal ?? new AbortController().signal)
-      const link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
+      // A server that was killed is found out soon; one behind a difficult NAT gets its time later.
+      const connectMs = this.#tried.has(planned.peer) ? openMs : Math.min(FIRST_TRY_MS, openMs)
+      this.#tried.add(planned.peer)
+      const abort = signal ?? new AbortController().signal
+      const reaching = connections.connect(planned.peer, abort, connectMs)
+      const link = await deadline(reaching, connectMs, { clock, signal, what: 'Connecting' })
+      this.#tried.delete(planned.peer)
       await this.#promise(link, planned, maxTokens, signal)
       const { first, last } = planned
       const inputs = this.inputs(first)

@@ -26,9 +26,9 @@ export function swarmConnections(): SwarmConnections {
       }
     },
     use: (made) => void (node = made),
-    async connect(peer, signal): Promise<ClientLink> {
+    async connect(peer, signal, timeoutMs): Promise<ClientLink> {
       if (!node) throw new TypeError('connect() was called before use()')
-      return node.connect(new Uint8Array(Buffer.from(peer, 'hex')), { signal })
+      return node.connect(new Uint8Array(Buffer.from(peer, 'hex')), { signal, timeoutMs })
     },
     listen(session, events) {
       const key = toHex(session)

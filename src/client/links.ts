@@ -31,8 +31,8 @@ export interface SessionEvents {
 }
 
 export interface Connections {
-  /** Reaches a server, or returns the link that is open. */
-  connect(peer: string, signal: AbortSignal): Promise<ClientLink>
+  /** Reaches a server within `timeoutMs`, or returns the link that is open. */
+  connect(peer: string, signal: AbortSignal, timeoutMs: number): Promise<ClientLink>
   /** Delivers a session's messages until the returned function is called. */
   listen(session: Uint8Array, events: SessionEvents): () => void
 }

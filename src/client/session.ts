@@ -64,7 +64,7 @@ const CHUNK_BYTES = 2 * 1024 * 1024
 const WINDOW = 8
 // What may be under way to one server; its link ends when 32 MiB wait, and others use it too.
 const WINDOW_BYTES = 4 * 1024 * 1024
-const OPEN_MS = 8_000
+const OPEN_MS = 12_000
 const FIND_AGAIN_MS = 300
 // How often one server may forget a session within a step, and how long one that refuses is left alone.
 const MOST_STRIKES = 2
