@@ -19,6 +19,7 @@ import { converse } from './interactive.ts'
 import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
+import { loadChat, saveChat } from './saved-chat.ts'
 import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 
 export interface ChatFlags extends EngineOptions {
@@ -35,10 +36,13 @@ export interface ChatFlags extends EngineOptions {
   trace?: unknown
   wire?: unknown
   head?: unknown
+  session?: unknown
+  speculate?: unknown
 }
 
 interface Request extends SamplingOptions {
   maxTokens?: number
+  speculate: boolean
 }
 
 export interface ChatTarget {
@@ -102,19 +106,29 @@ export async function runChat(
   const generator = stack.use(new Generator(client.local, session))
   const system = flags.system === undefined ? undefined : String(flags.system)
   const chat = new Chat(client.local, generator, { system })
+  const path = flags.session === undefined ? undefined : String(flags.session)
+  if (path !== undefined) chat.resume(await loadChat(path, model.contentId))
+  const keep = async (): Promise<void> => {
+    if (path !== undefined) await saveChat(path, model.contentId, chat.messages)
+  }
   const ask = (text: string, signal: AbortSignal): Answer =>
     flags.raw === true
       ? generator.generate(rawPrompt(client.local, text), { ...request, signal })
       : chat.ask(text, { ...request, signal })
   progress.done()
   const report = reporter(flags, session)
-  if (prompt !== undefined) return await answerOnce(ask, prompt, generator, report, context)
+  if (prompt !== undefined) {
+    const code = await answerOnce(ask, prompt, generator, report, context)
+    await keep()
+    return code
+  }
   await converse({
     input: process.stdin,
     output: process.stdout,
     reset: () => chat.reset(),
     answer: async (question, write, signal) => {
       await stream(ask(question, signal), generator, report, async (text) => write(text))
+      await keep()
     }
   })
   return EXIT.ok
@@ -188,7 +202,7 @@ function reporter(flags: ChatFlags, session: InferenceSession): Reporter {
 }
 
 function readRequest(flags: ChatFlags): Request {
-  const request: Request = {}
+  const request: Request = { speculate: flags.speculate !== false }
   const maxTokens = parseWhole('max-tokens', flags.maxTokens, 1, 10_000_000)
   if (maxTokens !== undefined) request.maxTokens = maxTokens
   const numbers = {

@@ -79,6 +79,8 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
     .option('--min-p <p>', 'Drop tokens below this share of the likeliest (default: 0)')
     .option('--repetition-penalty <r>', 'Over 1 avoids what was said lately (default: 1)')
     .option('--seed <n>', 'The same seed gives the same text')
+    .option('--session <file>', 'Keep the conversation in a file and go on with it')
+    .option('--no-speculate', 'Send no guessed tokens along; the text is the same')
     .option('--stats', 'A line on stderr: tokens, tokens/s, time to first token, route')
     .option('--trace', "A line on stderr: where a step's time goes")
     .option('--wire <type>', 'How activations travel: f32, f16, bf16 or int8 (default: by width)')

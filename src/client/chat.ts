@@ -29,6 +29,11 @@ export class Chat {
     if (this.#system !== undefined) this.messages.push({ role: 'system', content: this.#system })
   }
 
+  /** Goes on with a conversation of before; the next turn feeds all of it. */
+  resume(messages: readonly ChatMessage[]): void {
+    if (messages.length > 0) this.messages.splice(0, this.messages.length, ...messages)
+  }
+
   /**
    * Asks, streams the answer, and remembers both. A turn that fails or is cancelled is forgotten
    * with what was said of it, so that it can be asked again.

@@ -1,0 +1,75 @@
+// A conversation kept in a file, so that it goes on after the client was closed. The servers hold
+// nothing of it then: the first turn feeds it again.
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { toHex } from '../base/bytes.ts'
+import { badInput, corrupt, unavailable } from '../base/errors.ts'
+import type { ChatMessage } from '../model/chat-template.ts'
+
+/** A longer file is no conversation that fits a context. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
+const MAX_MESSAGES = 10_000
+const FORMAT = 'petals-chat-1'
+
+/**
+ * Messages of the conversation in `path`; none when there is no such file.
+ * @throws AppError CORRUPT, or BAD_INPUT when it was held with another model
+ */
+export async function loadChat(path: string, model: Uint8Array): Promise<ChatMessage[]> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw unavailable(
+      `The conversation in '${path}' cannot be read: ${error.code ?? error.message}`
+    )
+  })
+  if (text === undefined) return []
+  const saved = parse(path, text)
+  if (saved.model !== toHex(model)) {
+    throw badInput(`The conversation in '${path}' was held with another model`, {
+      hint: 'Name the same model, or another file'
+    })
+  }
+  return saved.messages
+}
+
+/** Writes the whole conversation; what was there stays until the new file is whole. */
+export async function saveChat(
+  path: string,
+  model: Uint8Array,
+  messages: readonly ChatMessage[]
+): Promise<void> {
+  const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages })
+  const aside = `${path}.${process.pid}.tmp`
+  try {
+    await writeFile(aside, `${text}\n`, { mode: 0o600 })
+    await rename(aside, path)
+  } catch (error) {
+    throw unavailable(`The conversation cannot be kept in '${path}': ${String(error)}`, {
+      hint: 'Choose a file in a folder that can be written'
+    })
+  }
+}
+
+function parse(path: string, text: string): { model: string; messages: ChatMessage[] } {
+  const bad = (why: string): Error =>
+    corrupt(`'${path}' is no conversation: ${why}`, { hint: 'Remove it to begin a new one' })
+  if (text.length > MAX_FILE_BYTES) throw bad('it is too long')
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw bad('it is no JSON')
+  }
+  const { format, model, messages } = (value ?? {}) as Record<string, unknown>
+  if (format !== FORMAT || typeof model !== 'string') throw bad(`it is not in ${FORMAT}`)
+  if (!Array.isArray(messages) || messages.length > MAX_MESSAGES) throw bad('it has no messages')
+  return {
+    model,
+    messages: messages.map((message: unknown) => {
+      const { role, content } = (message ?? {}) as Record<string, unknown>
+      if (typeof role !== 'string' || typeof content !== 'string') {
+        throw bad('a message has no role or text')
+      }
+      return { role, content }
+    })
+  }
+}

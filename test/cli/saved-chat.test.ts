@@ -1,0 +1,58 @@
+import { expect, test } from 'bun:test'
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadChat, saveChat } from '../../src/cli/saved-chat.ts'
+
+const MODEL = new Uint8Array(32).fill(3)
+const MESSAGES = [
+  { role: 'system', content: 'Be short' },
+  { role: 'user', content: 'Hällo "there"\n' }
+]
+
+async function withFile(body: (path: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'petals-chat-'))
+  try {
+    await body(join(folder, 'chat.json'))
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+test('a conversation comes back as it was kept, and only its owner may read it', async () => {
+  await withFile(async (path) => {
+    await saveChat(path, MODEL, MESSAGES)
+    expect(await loadChat(path, MODEL)).toEqual(MESSAGES)
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+  })
+})
+
+test('a file that is not there is an empty conversation', async () => {
+  await withFile(async (path) => expect(await loadChat(path, MODEL)).toEqual([]))
+})
+
+test('a conversation with another model is refused', async () => {
+  await withFile(async (path) => {
+    await saveChat(path, MODEL, MESSAGES)
+    expect(loadChat(path, new Uint8Array(32))).rejects.toMatchObject({ code: 'BAD_INPUT' })
+  })
+})
+
+test('a damaged conversation is CORRUPT, whatever is wrong with it', async () => {
+  const files = [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"format":"petals-chat-1","model":"00"}',
+    '{"format":"petals-chat-1","model":"00","messages":[{"role":"user"}]}',
+    '{"format":"other","model":"00","messages":[]}'
+  ]
+  await withFile(async (path) => {
+    for (const text of files) {
+      await writeFile(path, text)
+      const code = await loadChat(path, MODEL).catch((error: { code: string }) => error.code)
+      expect({ text, code }).toEqual({ text, code: 'CORRUPT' })
+    }
+  })
+})
