@@ -3,6 +3,7 @@
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { groupEnds, killGroup } from './processes.ts'
 
 export interface Tally {
   passed: number
@@ -176,26 +177,4 @@ const running = new Set<number>()
 /** Kills every test process that still runs; for the signal handlers of the gate. */
 export function killRunning(): void {
   for (const pid of running) killGroup(pid)
-}
-
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, 'SIGKILL')
-  } catch {
-    // Nobody is left in the group.
-  }
-}
-
-/** Whether the process group is empty within `graceMs`. */
-async function groupEnds(pid: number, graceMs: number): Promise<boolean> {
-  const end = performance.now() + graceMs
-  while (performance.now() < end) {
-    try {
-      process.kill(-pid, 0)
-    } catch {
-      return true
-    }
-    await Bun.sleep(20)
-  }
-  return false
 }

@@ -1,5 +1,6 @@
 // Starts programs, waits for what they print and leaves none of them running.
 // For scripts/smoke.ts and tests of the command line; knows nothing of what the programs do.
+import { readdirSync, readFileSync } from 'node:fs'
 
 export interface ProgramOptions {
   cwd?: string
@@ -72,8 +73,7 @@ export class Program implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     killGroup(this.pid)
     await this.#ended
-    // Orphans are in the group until whoever adopted them has noticed that they ended.
-    for (let wait = 0; groupLives(this.pid) && wait < 100; wait++) await Bun.sleep(10)
+    await groupEnds(this.pid, 1000)
     running.delete(this)
   }
 
@@ -122,14 +122,39 @@ export function killPrograms(): void {
   for (const program of running) killGroup(program.pid)
 }
 
-/** Whether any process of the group lives. */
-export function groupLives(pid: number): boolean {
+/**
+ * Whether any process of the group lives. A zombie does not: the first process of a container may never
+ * ask how its adopted children ended, and they stay in their group.
+ */
+export function groupLives(group: number): boolean {
   try {
-    process.kill(-pid, 0)
-    return true
+    process.kill(-group, 0)
   } catch {
     return false
   }
+  if (process.platform !== 'linux') return true
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      // `pid (name) state parent group ...`, where the name may hold anything.
+      const text = readFileSync(`/proc/${name}/stat`, 'utf8')
+      const [state, , itsGroup] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+      if (Number(itsGroup) === group && state !== 'Z' && state !== 'X') return true
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return false
+}
+
+/** Whether the group's last process ends within `ms`. */
+export async function groupEnds(group: number, ms: number): Promise<boolean> {
+  const end = performance.now() + ms
+  while (groupLives(group)) {
+    if (performance.now() > end) return false
+    await Bun.sleep(20)
+  }
+  return true
 }
 
 export function killGroup(pid: number): void {
