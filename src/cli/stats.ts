@@ -13,10 +13,15 @@ export function statsLine(
   const hops = route.map((hop) => `${hop.peer.slice(0, 8)}[${hop.first}:${hop.last}]`).join(' > ')
   const reused = stats.reusedTokens > 0 ? ` (${stats.reusedTokens} reused)` : ''
   const mended = reroutes > 0 ? `; ${reroutes} rerouted` : ''
+  const perTrip = stats.trips > 0 ? (stats.newTokens - 1) / stats.trips : 1
+  const guessed =
+    stats.drafted > 0
+      ? `${stats.accepted} of ${stats.drafted} guesses right, ${perTrip.toFixed(2)} tokens a trip; `
+      : ''
   return (
     `${stats.newTokens} tokens, ${rate.toFixed(1)} tokens/s; ` +
     `prompt ${stats.promptTokens} tokens${reused}, first token ${Math.round(stats.firstTokenMs)} ms; ` +
-    `route ${hops}${mended}\n`
+    `${guessed}route ${hops}${mended}\n`
   )
 }
 
