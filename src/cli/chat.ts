@@ -71,7 +71,7 @@ export async function runChat(
   }
   const progress = createProgress()
   progress.update(`opening ${target.model}`)
-  const model = await openNamedModel(target.model, context)
+  const model = await openNamedModel(target.model, context, { need: 'client' })
   await using stack = new AsyncDisposableStack()
   const connections = swarmConnections()
   const node = stack.use(

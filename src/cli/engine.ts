@@ -6,11 +6,14 @@ import { createProgress } from '../base/progress.ts'
 import { Compute } from '../blocks/compute.ts'
 import type { Device } from '../blocks/types.ts'
 import { identifyModel } from '../model/identify.ts'
+import { clientTensorNames } from '../model/needed-tensors.ts'
 import { openModel } from '../model/open-model.ts'
-import { resolveModel } from '../model/resolve.ts'
+import { findModel } from '../model/resolve.ts'
 import type { Model } from '../model/types.ts'
 import type { Context } from './context.ts'
+import { hubOptions } from './hub-env.ts'
 import { parseBytes, parseChoice, parseWhole } from './options.ts'
+import { transferLine } from './transfer-line.ts'
 
 export interface EngineOptions {
   threads?: unknown
@@ -18,32 +21,53 @@ export interface EngineOptions {
   memory?: unknown
 }
 
-/** Finds or fetches a model and opens it. @throws AppError */
-export async function openNamedModel(name: string, context: Context): Promise<Model> {
-  const { env, paths, signal, log } = context
+/**
+ * What a command needs of a model at once: 'facts' is config, tokenizer and content id, 'client' also
+ * embedding, norm and head. A server fetches its blocks when it knows which.
+ */
+export type Need = 'facts' | 'client'
+
+export interface OpenOptions {
+  need: Need
+  /** --disk: most that all models in the cache may take, e.g. 100g. */
+  disk?: unknown
+}
+
+/** Finds or fetches a model, as far as it is needed, and opens it. @throws AppError */
+export async function openNamedModel(
+  name: string,
+  context: Context,
+  options: OpenOptions
+): Promise<Model> {
+  const { paths, signal, log } = context
+  const diskBytes = parseBytes('disk', options.disk)
   const progress = createProgress()
-  const hub = {
-    ...(env['HF_ENDPOINT'] ? { endpoint: env['HF_ENDPOINT'] } : {}),
-    ...(env['HF_TOKEN'] ? { token: env['HF_TOKEN'] } : {}),
-    ...(env['HF_HOME'] ? { home: env['HF_HOME'] } : {})
-  }
+  let model: Model | undefined
   try {
-    const location = await resolveModel(name, {
+    const onprogress = transferLine(progress, name)
+    progress.update(`${name}: looking`)
+    const { location, fetcher } = await findModel(name, {
       cacheDir: paths.cache,
-      hub,
+      hub: await hubOptions(context.env),
       log,
       signal,
-      onprogress: ({ what, doneBytes, totalBytes }) =>
-        progress.update(`${what}: ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`)
+      diskBytes,
+      onprogress
     })
-    const model = await openModel(location)
+    model = await openModel(location, fetcher)
     await identifyModel(model, {
       cacheDir: paths.cache,
       signal,
       onprogress: ({ doneBytes, totalBytes }) =>
         progress.update(`hashing: ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`)
     })
+    if (options.need === 'client') {
+      await model.ensure(clientTensorNames(model.tensors), { signal, onprogress })
+    }
     return model
+  } catch (error) {
+    model?.close()
+    throw error
   } finally {
     progress.done()
   }

@@ -11,6 +11,7 @@ import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseChoice, parseWhole } from './options.ts'
 import { rememberModel } from './remember.ts'
+import { transferLine } from './transfer-line.ts'
 
 export interface JoinFlags extends EngineOptions {
   blocks?: unknown
@@ -18,6 +19,7 @@ export interface JoinFlags extends EngineOptions {
   port?: unknown
   host?: unknown
   identity?: unknown
+  disk?: unknown
 }
 
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
@@ -26,7 +28,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const blocks = parseBlocks(flags.blocks)
   const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
   const port = parseWhole('port', flags.port, 0, 65_535)
-  const model = await openNamedModel(name, context)
+  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
   checkBlocks(blocks, model)
   const claimed = await claimIdentity(flags.identity, name, context)
   const compute = await startCompute(flags, context)
@@ -45,7 +47,8 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     },
     log: context.log,
     signal: context.signal,
-    onstage: (stage) => progress.update(stage)
+    onstage: (stage) => progress.update(stage),
+    onfetch: transferLine(progress, name)
   })
   try {
     await host.ready()

@@ -10,6 +10,8 @@ import { createContext, type CommonOptions, type Context } from './context.ts'
 import { errorText, EXIT, EXIT_HELP, exitCode } from './exit.ts'
 import type { JoinFlags } from './join.ts'
 import { interruptible } from './lifetime.ts'
+import type { ModelsFlags } from './models.ts'
+import type { PullFlags } from './pull.ts'
 import { defaultModel } from './remember.ts'
 import type { StatusFlags } from './status.ts'
 import { chatTarget } from './target.ts'
@@ -17,7 +19,9 @@ import { chatTarget } from './target.ts'
 type Flags = Record<string, unknown> & CommonOptions
 type Run = (context: Context) => Promise<number | void>
 
-const MODEL_HELP = 'MODEL is an alias (smollm2-135m, stories260k), a GGUF file or a folder'
+const MODEL_HELP =
+  'MODEL is an alias (smollm2-135m, llama3-8b ...), owner/name of a hub, a GGUF file or a folder'
+const DISK_HELP = 'Most disk for all models in the cache, e.g. 100g (default: what is free)'
 
 function declare(run: (flags: Flags, body: Run) => void): CAC {
   const cli = cac('petals')
@@ -54,6 +58,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
       '--memory <size>',
       'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'
     )
+    .option('--disk <size>', DISK_HELP)
     .option('--port <port>', 'UDP port (default: any)')
     .option('--host <ip>', 'Address to listen on (default: all, or loopback with its bootstrap)')
     .option(
@@ -103,6 +108,44 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
       run(flags, async (context) => {
         const { runStatus } = await import('./status.ts')
         return runStatus(String(model), flags as StatusFlags, context)
+      })
+    )
+
+  cli
+    .command('models', 'What is in the cache, and how much of it is here')
+    .option('--json', 'As JSON')
+    .action((flags: Flags) =>
+      run(flags, async (context) => {
+        const { runModels } = await import('./models.ts')
+        return runModels(flags as ModelsFlags, context)
+      })
+    )
+
+  cli
+    .command('pull <MODEL>', 'Fetch a model, or some of its blocks, before it is needed')
+    .option('--blocks <A:B>', 'Blocks A to B-1 alone; default: all of the model')
+    .option('--disk <size>', DISK_HELP)
+    .example('  petals pull llama3.3-70b --blocks 0:20')
+    .action((model: string, flags: Flags) =>
+      run(flags, async (context) => {
+        const { runPull } = await import('./pull.ts')
+        return runPull(String(model), flags as PullFlags, context)
+      })
+    )
+
+  cli.command('rm <MODEL>', 'Remove a model from the cache').action((model: string, flags: Flags) =>
+    run(flags, async (context) => {
+      const { runRm } = await import('./rm.ts')
+      return runRm(String(model), context)
+    })
+  )
+
+  cli
+    .command('verify <MODEL>', 'Check a model in the cache against its hashes')
+    .action((model: string, flags: Flags) =>
+      run(flags, async (context) => {
+        const { runVerify } = await import('./verify.ts')
+        return runVerify(String(model), context)
       })
     )
 

@@ -18,7 +18,7 @@ export async function runStatus(
   flags: StatusFlags,
   context: Context
 ): Promise<number> {
-  const model = await openNamedModel(name, context)
+  const model = await openNamedModel(name, context, { need: 'facts' })
   const { blockCount } = model.config
   await using node = new SwarmNode({
     bootstrap: context.bootstrap,

@@ -3,6 +3,7 @@
 import { internal } from '../base/errors.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi, Quant } from '../blocks/types.ts'
+import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { Model } from '../model/types.ts'
 import type { Forward } from './generate.ts'
 import type { ForwardOptions } from './session.ts'
@@ -52,6 +53,7 @@ export class DraftBlocks extends Resource implements Forward {
   protected override async _open(): Promise<void> {
     const { compute, model, quant = 'native' } = this.#options
     const { location, config } = model
+    await model.ensure(blockTensorNames(model.tensors, 0, config.blockCount))
     const info = await compute.loadSpan({ location, first: 0, last: config.blockCount, quant })
     this.#span = info.span
     this.#session = await compute.openSession(info.span)

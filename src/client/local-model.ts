@@ -4,6 +4,7 @@ import { unsupported } from '../base/errors.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi } from '../blocks/types.ts'
 import { embedTokens } from '../model/embed.ts'
+import { clientTensorNames } from '../model/needed-tensors.ts'
 import { createTokenizer, type Tokenizer } from '../model/tokenizer.ts'
 import type { Model, ModelConfig } from '../model/types.ts'
 
@@ -45,6 +46,7 @@ export class LocalModel extends Resource {
   }
 
   protected override async _open(): Promise<void> {
+    await this.model.ensure(clientTensorNames(this.model.tensors))
     this.#head = await this.#compute.loadHead(this.model.location, this.#headQuant)
   }
 

@@ -19,8 +19,12 @@ export interface RoomOptions {
 export async function heldBytesOf(path: string): Promise<number> {
   const found = await stat(path).catch(() => undefined)
   if (!found?.isFile()) return 0
-  const map = readChunkMap(path, found.size)
-  return map ? heldBytes(map) : found.size
+  try {
+    const map = readChunkMap(path, found.size)
+    return map ? heldBytes(map) : found.size
+  } catch {
+    return found.blocks * 512 // a journal that is none: what the disk says
+  }
 }
 
 /** Bytes that all weights in the cache take. */

@@ -6,6 +6,7 @@ import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import { buildInfo } from '../base/version.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
+import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { Model } from '../model/types.ts'
 import { find } from '../swarm/directory.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
@@ -32,6 +33,8 @@ export interface HostOptions {
   signal?: AbortSignal | undefined
   /** Says what is being done, for a progress line. */
   onstage?: (stage: string) => void
+  /** Told while weights are fetched. */
+  onfetch?: (progress: { doneBytes: number; totalBytes: number }) => void
 }
 
 /** Share of the free memory that sessions may be promised; the rest is working memory. */
@@ -76,6 +79,9 @@ export class Host extends Resource {
     onstage('joining the swarm')
     await node.ready()
     const { first, last } = this.#options.blocks ?? (await this.#choose(node))
+    const names = blockTensorNames(model.tensors, first, last)
+    if (model.missingBytes(names) > 0) onstage(`fetching blocks ${first}:${last}`)
+    await model.ensure(names, { signal, onprogress: this.#options.onfetch })
     onstage(`loading blocks ${first}:${last}`)
     const load = { location: model.location, first, last, quant }
     const span = await compute.loadSpan(load, signal)

@@ -1,0 +1,42 @@
+// `petals pull MODEL`: fetches a model, or some of its blocks, before it is needed.
+import { formatBytes } from '../base/bytes.ts'
+import { badInput } from '../base/errors.ts'
+import { createProgress } from '../base/progress.ts'
+import { blockTensorNames } from '../model/needed-tensors.ts'
+import type { Context } from './context.ts'
+import { openNamedModel } from './engine.ts'
+import { parseBlocks } from './options.ts'
+import { transferLine } from './transfer-line.ts'
+
+export interface PullFlags {
+  blocks?: unknown
+  disk?: unknown
+}
+
+export async function runPull(name: string, flags: PullFlags, context: Context): Promise<void> {
+  const blocks = parseBlocks(flags.blocks)
+  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
+  const progress = createProgress()
+  try {
+    const { tensors, config } = model
+    if (blocks && blocks.last > config.blockCount) {
+      throw badInput(`There are no blocks ${blocks.first}:${blocks.last}`, {
+        hint: `'${config.name}' has ${config.blockCount}: give a range within 0:${config.blockCount}`
+      })
+    }
+    const names = blocks
+      ? blockTensorNames(tensors, blocks.first, blocks.last)
+      : tensors.list().map((info) => info.name)
+    const { signal } = context
+    await model.ensure(names, { signal, onprogress: transferLine(progress, name) })
+    progress.done()
+    const sizeBytes = names.reduce((sum, each) => sum + tensors.info(each).sizeBytes, 0)
+    const what = blocks ? `blocks ${blocks.first}:${blocks.last} of ` : ''
+    context.log.info(
+      `${what}${config.name} ${blocks ? 'are' : 'is'} here: ${formatBytes(sizeBytes)}`
+    )
+  } finally {
+    progress.done()
+    model.close()
+  }
+}
