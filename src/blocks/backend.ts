@@ -1,7 +1,7 @@
 // What all graphs of a worker run on: the library, the device, its settings.
 import type { OrtRuntime } from './ort/runtime.ts'
 import type { OrtSession, SessionSettings } from './ort/session.ts'
-import type { OrtAllocator } from './ort/value.ts'
+import type { OrtAllocator, OrtTensor } from './ort/value.ts'
 import type { WeightStoreOptions } from './weight-store.ts'
 
 export interface Backend {
@@ -11,5 +11,14 @@ export interface Backend {
   /** Rows of a step that run at once; longer steps are cut. */
   readonly chunkRows: number
   /** Where a graph's caches live. */
-  allocator(session: OrtSession): OrtAllocator
+  cacheMemory(session: OrtSession): CacheMemory
+}
+
+/** Memory of caches, and what can be done with it. */
+export interface CacheMemory extends Disposable {
+  readonly allocator: OrtAllocator
+  /** Whether binding an input copies it, so that what changes must be bound for each run. */
+  readonly copiesInputs: boolean
+  /** Copies the first `tokens` rows of every head, (1, heads, capacity, width), into a larger tensor. */
+  copy(from: OrtTensor, to: OrtTensor, tokens: number): void
 }

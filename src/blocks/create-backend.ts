@@ -1,22 +1,33 @@
 // Makes what a worker's graphs run on from its options. Knows which device needs what.
 import type { Backend } from './backend.ts'
+import { cpuMemory } from './cpu-memory.ts'
+import { deviceMemory } from './device/device-memory.ts'
+import { DEVICE_MEMORY, deviceProvider } from './device/provider.ts'
 import type { WorkerOptions } from './messages.ts'
 import { OrtRuntime } from './ort/runtime.ts'
-import { OrtAllocator } from './ort/value.ts'
 
 /** Rows that run at once: 128 are as fast as more, need a quarter of the memory, and end sooner. */
 const CHUNK_ROWS = 128
+/** A GPU is fed by more. */
+const DEVICE_CHUNK_ROWS = 512
 
 /** @throws AppError UNAVAILABLE, UNSUPPORTED */
 export function createBackend(options: WorkerOptions): Backend {
-  const { threads, libraryDir, scratchDir } = options
+  const { threads, device, deviceId, libraryDir, scratchDir } = options
   const runtime = new OrtRuntime(libraryDir)
-  const cpu = OrtAllocator.cpu(runtime)
+  const storeOptions = scratchDir === undefined ? {} : { folder: scratchDir }
+  if (device === 'cpu') {
+    const memory = cpuMemory(runtime)
+    const settings = { threads }
+    return { runtime, settings, storeOptions, chunkRows: CHUNK_ROWS, cacheMemory: () => memory }
+  }
+  const settings = { threads, provider: deviceProvider(runtime, device, deviceId) }
+  const facts = { memory: DEVICE_MEMORY[device], id: deviceId, settings }
   return {
     runtime,
-    settings: { threads },
-    storeOptions: scratchDir === undefined ? {} : { folder: scratchDir },
-    chunkRows: CHUNK_ROWS,
-    allocator: () => cpu
+    settings,
+    storeOptions,
+    chunkRows: DEVICE_CHUNK_ROWS,
+    cacheMemory: (session) => deviceMemory(runtime, session, facts)
   }
 }

@@ -110,10 +110,11 @@ export class WeightFiller {
 
   #floats(plan: MatrixPlan, half: boolean): Float32Array {
     const out = this.#values.floats(plan.rows * plan.columns)
-    let row = 0
+    let first = 0
     for (const { tensor, rows } of plan.sources) {
-      encodeFloats(this.#source(tensor, rows, plan.columns), out, row, half)
-      row += rows
+      const place = { first, height: plan.rows, half }
+      encodeFloats(this.#source(tensor, rows, plan.columns), out, place)
+      first += rows
     }
     return out
   }

@@ -2,11 +2,12 @@
 // that nothing is copied in a step, grown in steps. Knows no graph beyond the names of its caches.
 import { formatBytes } from '../base/bytes.ts'
 import type { ModelConfig } from '../model/types.ts'
+import type { CacheMemory } from './backend.ts'
 import { cacheNames, EXTRA_ROWS, longestRun } from './graph/attention.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import type { OrtRuntime } from './ort/runtime.ts'
 import type { OrtBinding } from './ort/session.ts'
-import { OrtTensor, type OrtAllocator } from './ort/value.ts'
+import { OrtTensor } from './ort/value.ts'
 
 /** Tokens of the first step of growth, and of every step once caches are large. */
 const FIRST_STEP = 256
@@ -21,14 +22,12 @@ export function capacityFor(length: number, current: number, longest: number): n
 
 export interface KvCacheOptions {
   runtime: OrtRuntime
-  allocator: OrtAllocator
+  memory: CacheMemory
   budget: MemoryBudget
   config: ModelConfig
   /** Blocks whose caches are held, [first, last). */
   first: number
   last: number
-  /** Moves rows between tensors that this process cannot read. */
-  copy?: (from: OrtTensor, to: OrtTensor, tokens: number) => void
 }
 
 export class KvCache implements Disposable {
@@ -84,14 +83,14 @@ export class KvCache implements Disposable {
   }
 
   #grow(capacity: number, kept: number, binding: OrtBinding): void {
-    const { runtime, allocator, config, first, last, copy = copyRows } = this.#options
+    const { runtime, memory, config, first, last } = this.#options
     const dims = [1, config.kvHeadCount, capacity, config.headDim]
     for (let block = first; block < last; block++) {
       for (const kind of ['key', 'value'] as const) {
         const { past, present } = cacheNames(block, kind)
         const old = this.#tensors.get(present)
-        const tensor = OrtTensor.allocate(runtime, allocator, 'f32', dims)
-        if (old !== undefined && kept > 0) copy(old, tensor, kept)
+        const tensor = OrtTensor.allocate(runtime, memory.allocator, 'f32', dims)
+        if (old !== undefined && kept > 0) memory.copy(old, tensor, kept)
         binding.input(past, tensor)
         binding.output(present, tensor)
         this.#tensors.set(present, tensor)
@@ -106,17 +105,5 @@ export class KvCache implements Disposable {
     this.#reserved?.[Symbol.dispose]()
     this.#reserved = undefined
     this.#capacity = 0
-  }
-}
-
-/** Copies the first `tokens` rows of every head. */
-function copyRows(from: OrtTensor, to: OrtTensor, tokens: number): void {
-  const [, heads = 0, , width = 0] = from.dims
-  const rowBytes = width * 4
-  const source = from.bytes()
-  const target = to.bytes()
-  for (let head = 0; head < heads; head++) {
-    const at = head * (from.dims[2] ?? 0) * rowBytes
-    target.set(source.subarray(at, at + tokens * rowBytes), head * (to.dims[2] ?? 0) * rowBytes)
   }
 }

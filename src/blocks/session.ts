@@ -13,21 +13,21 @@ import { HIDDEN, RESULT } from './graph/span-graph.ts'
 import type { Backend } from './backend.ts'
 import { KvCache } from './kv-cache.ts'
 import type { MemoryBudget } from './memory-budget.ts'
-import { OrtBinding, type OrtSession } from './ort/session.ts'
+import { OrtBinding } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
-import type { BlockRange, Span } from './span.ts'
+import type { BlockRange, LoadedGraph, Span } from './span.ts'
 
 export class Session implements Disposable {
   readonly span: Span
   readonly #backend: Backend
-  readonly #graph: OrtSession
+  readonly #graph: LoadedGraph
   readonly #binding: OrtBinding
   readonly #cache: KvCache
   /** Scalars the graph reads: all tokens less one, all tokens, and the first new position. */
   readonly #lengths: Int32Array
   readonly #total: Int32Array
   readonly #start: BigInt64Array
-  readonly #scalars: OrtTensor[] = []
+  readonly #scalars = new Map<string, OrtTensor>()
   #length = 0
 
   constructor(backend: Backend, budget: MemoryBudget, span: Span, range: BlockRange) {
@@ -36,7 +36,7 @@ export class Session implements Disposable {
     this.span = span
     this.#backend = backend
     this.#graph = span.graph(range)
-    this.#binding = new OrtBinding(this.#graph)
+    this.#binding = new OrtBinding(this.#graph.session)
     this.#lengths = new Int32Array(new ArrayBuffer(4))
     this.#total = new Int32Array(new ArrayBuffer(4))
     this.#start = new BigInt64Array(new ArrayBuffer(8))
@@ -47,7 +47,7 @@ export class Session implements Disposable {
     }
     this.#cache = new KvCache({
       runtime,
-      allocator: backend.allocator(this.#graph),
+      memory: this.#graph.memory,
       budget,
       config,
       first: range.first,
@@ -105,7 +105,8 @@ export class Session implements Disposable {
     this.#total[0] = this.#length + count + EXTRA_ROWS
     this.#lengths[0] = this.#length + count + EXTRA_ROWS - 1
     this.#start[0] = BigInt(this.#length)
-    this.#graph.run(this.#binding, options)
+    if (this.#graph.memory.copiesInputs) this.#bindScalars()
+    this.#graph.session.run(this.#binding, options)
     if (!isFinite(result)) {
       throw computeError('A step gave values that are no numbers', { retryable: false })
     }
@@ -118,14 +119,18 @@ export class Session implements Disposable {
   }
 
   #scalar(name: string, tensor: OrtTensor): void {
-    this.#scalars.push(tensor)
+    this.#scalars.set(name, tensor)
     this.#binding.input(name, tensor)
+  }
+
+  #bindScalars(): void {
+    for (const [name, tensor] of this.#scalars) this.#binding.input(name, tensor)
   }
 
   [Symbol.dispose](): void {
     this.#binding[Symbol.dispose]()
     this.#cache[Symbol.dispose]()
-    for (const tensor of this.#scalars) tensor[Symbol.dispose]()
+    for (const tensor of this.#scalars.values()) tensor[Symbol.dispose]()
   }
 }
 

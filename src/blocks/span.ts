@@ -1,7 +1,7 @@
 // A span's weights in the engine and the graphs over them: one for the whole span, further ones for
 // parts of it on first use. Knows no worker; engine.ts owns spans and sessions.
 import type { Model } from '../model/types.ts'
-import type { Backend } from './backend.ts'
+import type { Backend, CacheMemory } from './backend.ts'
 import { WeightFiller } from './fill-weights.ts'
 import { spanGraph } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
@@ -14,6 +14,12 @@ import { WeightStore } from './weight-store.ts'
 export interface BlockRange {
   readonly first: number
   readonly last: number
+}
+
+/** A session of the engine and where its caches live. */
+export interface LoadedGraph {
+  readonly session: OrtSession
+  readonly memory: CacheMemory
 }
 
 export interface LoadOptions extends BlockRange {
@@ -29,7 +35,7 @@ export class Span implements Disposable {
   readonly #store: WeightStore
   readonly #prepacked: OrtPrepacked
   readonly #reserved: Reservation
-  readonly #graphs = new Map<string, OrtSession>()
+  readonly #graphs = new Map<string, LoadedGraph>()
 
   private constructor(
     backend: Backend,
@@ -81,7 +87,7 @@ export class Span implements Disposable {
   }
 
   /** The graph of blocks [first, last), made on first use over the same weights. */
-  graph(range: BlockRange): OrtSession {
+  graph(range: BlockRange): LoadedGraph {
     const key = `${range.first}:${range.last}`
     const known = this.#graphs.get(key)
     if (known !== undefined) return known
@@ -97,9 +103,10 @@ export class Span implements Disposable {
       { model, weights, prepacked: this.#prepacked },
       this.#backend.settings
     )
-    this.#graphs.set(key, session)
     this.#store.trim()
-    return session
+    const graph = { session, memory: this.#backend.cacheMemory(session) }
+    this.#graphs.set(key, graph)
+    return graph
   }
 
   info(span: number): SpanInfo {
@@ -122,7 +129,10 @@ export class Span implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const session of this.#graphs.values()) session[Symbol.dispose]()
+    for (const { session, memory } of this.#graphs.values()) {
+      memory[Symbol.dispose]()
+      session[Symbol.dispose]()
+    }
     this.#graphs.clear()
     this.#prepacked[Symbol.dispose]()
     this.#store[Symbol.dispose]()

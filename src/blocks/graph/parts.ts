@@ -72,11 +72,7 @@ function unbiasedProduct(
 ): Value {
   const { name, rows, columns, form } = part
   if (form.kind === 'float') {
-    const weight = builder.weight(name, 'f32', [rows, columns])
-    return builder.node('FusedMatMul', [x, weight], {
-      domain: MICROSOFT,
-      attributes: { transB: 1 }
-    })
+    return builder.node('MatMul', [x, builder.weight(name, 'f32', [columns, rows])])
   }
   const count = Math.ceil(columns / form.block)
   const values = builder.weight(`${name}.values`, 'u8', [rows, count, (form.block * form.bits) / 8])

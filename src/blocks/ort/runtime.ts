@@ -21,6 +21,8 @@ export class OrtRuntime implements Disposable {
   /** What the library says of itself, e.g. 'ORT Build Info: git-branch=...'. */
   readonly buildInfo: string
   readonly directory: string
+  /** The library's version, e.g. '1.30.0'. */
+  readonly version: string
   readonly #functions: ReadonlyMap<OrtFunctionName, CFunctionLike>
   #env: Pointer | undefined
 
@@ -35,9 +37,9 @@ export class OrtRuntime implements Disposable {
     const api = openApi(path)
     this.#functions = bindTable(api)
     this.buildInfo = String(this.#call('GetBuildInfoString', []))
-    const version = apiVersionText(path)
-    if (version.split('.')[0] !== MAJOR) {
-      throw unsupported(`onnxruntime ${version} cannot be used: version ${MAJOR} is needed`)
+    this.version = apiVersionText(path)
+    if (this.version.split('.')[0] !== MAJOR) {
+      throw unsupported(`onnxruntime ${this.version} cannot be used: version ${MAJOR} is needed`)
     }
   }
 

@@ -1,6 +1,6 @@
 // Sessions of onnxruntime: options, a graph with its weights, bindings and runs that can be stopped.
 // Knows names and tensors, no models.
-import type { Pointer } from 'bun:ffi'
+import { ptr, type Pointer } from 'bun:ffi'
 import { cstring } from './libc.ts'
 import { ORT_LOG_LEVEL, pathString, type OrtRuntime } from './runtime.ts'
 import type { OrtTensor } from './value.ts'
@@ -14,7 +14,7 @@ export interface SessionSettings {
   optimisation?: number
   /** Where to write a node by node profile when the session is released. */
   profilePrefix?: string
-  /** Adds an execution provider. */
+  /** Adds an execution provider, which then holds copies of all weights in its own memory. */
   provider?: (options: Pointer) => void
   /** Further `session.*` entries, for measuring. */
   config?: Readonly<Record<string, string>>
@@ -43,6 +43,14 @@ export interface SessionParts {
   prepacked: OrtPrepacked
 }
 
+/** Pointers of strings and values side by side, as the C API takes arrays. */
+interface NamedValues {
+  names: BigUint64Array
+  values: BigUint64Array
+  /** What the pointers point to. */
+  keep: unknown
+}
+
 export class OrtSession implements Disposable {
   readonly handle: Pointer
   readonly runtime: OrtRuntime
@@ -57,9 +65,7 @@ export class OrtSession implements Disposable {
     const options = runtime.make('CreateSessionOptions')
     try {
       configure(runtime, options, settings)
-      for (const [name, tensor] of parts.weights) {
-        runtime.run('AddInitializer', options, cstring(name), tensor.handle)
-      }
+      addWeights(runtime, options, parts.weights, settings.provider !== undefined)
       this.handle = runtime.make(
         'CreateSessionFromArrayWithPrepackedWeightsContainer',
         runtime.env,
@@ -142,6 +148,32 @@ export class OrtRunOptions implements Disposable {
   }
 }
 
+/** Shares weights with the engine, or has it copy them to a device. */
+function addWeights(
+  runtime: OrtRuntime,
+  options: Pointer,
+  weights: ReadonlyMap<string, OrtTensor>,
+  toDevice: boolean
+): void {
+  if (toDevice && weights.size > 0) {
+    const { names, values } = namedValues(weights)
+    runtime.run('AddExternalInitializers', options, names, values, names.length)
+    return
+  }
+  for (const [name, tensor] of weights) {
+    runtime.run('AddInitializer', options, cstring(name), tensor.handle)
+  }
+}
+
+function namedValues(weights: ReadonlyMap<string, OrtTensor>): NamedValues {
+  const keep = [...weights.keys()].map(cstring)
+  return {
+    names: BigUint64Array.from(keep, (name) => BigInt(ptr(name))),
+    values: BigUint64Array.from(weights.values(), (tensor) => BigInt(tensor.handle)),
+    keep
+  }
+}
+
 function configure(runtime: OrtRuntime, options: Pointer, settings: SessionSettings): void {
   runtime.run('SetSessionLogSeverityLevel', options, ORT_LOG_LEVEL.fatal)
   runtime.run('SetIntraOpNumThreads', options, settings.threads)
@@ -157,5 +189,13 @@ function configure(runtime: OrtRuntime, options: Pointer, settings: SessionSetti
   if (settings.profilePrefix !== undefined) {
     runtime.run('EnableProfiling', options, pathString(settings.profilePrefix))
   }
-  settings.provider?.(options)
+  if (settings.provider === undefined) return
+  settings.provider(options)
+  // A node that the device cannot run must be an error, not a hundred times slower.
+  runtime.run(
+    'AddSessionConfigEntry',
+    options,
+    cstring('session.disable_cpu_ep_fallback'),
+    cstring('1')
+  )
 }

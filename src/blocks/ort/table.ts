@@ -13,14 +13,11 @@ const release = (index: number): OrtFunction => ({ index, args: ['ptr'], returns
 const call = (index: number, ...args: FFITypeOrString[]): OrtFunction => ({ index, args })
 
 export type OrtFunctionName =
-  | 'GetErrorCode'
   | 'GetErrorMessage'
   | 'CreateEnv'
   | 'DisableTelemetryEvents'
   | 'CreateSessionOptions'
   | 'EnableProfiling'
-  | 'DisableMemPattern'
-  | 'DisableCpuMemArena'
   | 'SetSessionLogSeverityLevel'
   | 'SetSessionGraphOptimizationLevel'
   | 'SetIntraOpNumThreads'
@@ -41,8 +38,6 @@ export type OrtFunctionName =
   | 'ReleaseValue'
   | 'ReleaseRunOptions'
   | 'ReleaseSessionOptions'
-  | 'GetAvailableProviders'
-  | 'ReleaseAvailableProviders'
   | 'AddSessionConfigEntry'
   | 'CreateAllocator'
   | 'ReleaseAllocator'
@@ -55,25 +50,20 @@ export type OrtFunctionName =
   | 'CreatePrepackedWeightsContainer'
   | 'ReleasePrepackedWeightsContainer'
   | 'CreateSessionFromArrayWithPrepackedWeightsContainer'
-  | 'SynchronizeBoundInputs'
-  | 'SynchronizeBoundOutputs'
   | 'SessionOptionsAppendExecutionProvider_CUDA_V2'
   | 'CreateCUDAProviderOptions'
   | 'UpdateCUDAProviderOptions'
   | 'ReleaseCUDAProviderOptions'
+  | 'AddExternalInitializers'
   | 'SessionOptionsAppendExecutionProvider'
   | 'GetBuildInfoString'
-  | 'CopyTensors'
 
 export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
-  GetErrorCode: { index: 1, args: ['ptr'], returns: 'i32' },
   GetErrorMessage: { index: 2, args: ['ptr'], returns: 'cstring' },
   CreateEnv: call(3, 'i32', 'ptr', 'ptr'),
   DisableTelemetryEvents: call(6, 'ptr'),
   CreateSessionOptions: call(10, 'ptr'),
   EnableProfiling: call(14, 'ptr', 'ptr'),
-  DisableMemPattern: call(17, 'ptr'),
-  DisableCpuMemArena: call(19, 'ptr'),
   SetSessionLogSeverityLevel: call(22, 'ptr', 'i32'),
   SetSessionGraphOptimizationLevel: call(23, 'ptr', 'i32'),
   SetIntraOpNumThreads: call(24, 'ptr', 'i32'),
@@ -94,8 +84,6 @@ export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
   ReleaseValue: release(96),
   ReleaseRunOptions: release(97),
   ReleaseSessionOptions: release(100),
-  GetAvailableProviders: call(125, 'ptr', 'ptr'),
-  ReleaseAvailableProviders: call(126, 'ptr', 'i32'),
   AddSessionConfigEntry: call(130, 'ptr', 'ptr', 'ptr'),
   CreateAllocator: call(131, 'ptr', 'ptr', 'ptr'),
   ReleaseAllocator: release(132),
@@ -116,13 +104,11 @@ export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
     'ptr',
     'ptr'
   ),
-  SynchronizeBoundInputs: call(202, 'ptr'),
-  SynchronizeBoundOutputs: call(203, 'ptr'),
   SessionOptionsAppendExecutionProvider_CUDA_V2: call(204, 'ptr', 'ptr'),
   CreateCUDAProviderOptions: call(205, 'ptr'),
   UpdateCUDAProviderOptions: call(206, 'ptr', 'ptr', 'ptr', 'usize'),
   ReleaseCUDAProviderOptions: release(208),
+  AddExternalInitializers: call(210, 'ptr', 'ptr', 'ptr', 'usize'),
   SessionOptionsAppendExecutionProvider: call(216, 'ptr', 'ptr', 'ptr', 'ptr', 'usize'),
-  GetBuildInfoString: { index: 254, args: [], returns: 'cstring' },
-  CopyTensors: call(386, 'ptr', 'ptr', 'ptr', 'usize', 'ptr')
+  GetBuildInfoString: { index: 254, args: [], returns: 'cstring' }
 }

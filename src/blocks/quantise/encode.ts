@@ -28,17 +28,28 @@ export interface BlockArrays {
 /** Rows that are dequantised at a time: bounds the floats in memory. */
 const ROWS_AT_A_TIME = 64
 
-/** Floats of all rows, from row `first` of `out`; `half` rounds each to float16. */
+/**
+ * Floats of all rows as columns of `out` (columns, `height`) from column `first` on: a plain product takes
+ * them so on every device. `half` rounds each to float16.
+ */
 export function encodeFloats(
   source: MatrixSource,
   out: Float32Array,
-  first: number,
-  half: boolean
+  place: { first: number; height: number; half: boolean }
 ): void {
-  dequantise(source.type, source.bytes, out, first * source.columns)
-  if (!half) return
-  const rows = out.subarray(first * source.columns, (first + source.rows) * source.columns)
-  rows.set(new Float16Array(rows))
+  const { type, columns, rows, bytes } = source
+  const { first, height, half } = place
+  const size = rowBytes(type, columns)
+  const floats = new Float32Array(ROWS_AT_A_TIME * columns)
+  for (let row = 0; row < rows; row += ROWS_AT_A_TIME) {
+    const count = Math.min(ROWS_AT_A_TIME, rows - row)
+    dequantise(type, bytes.subarray(row * size, (row + count) * size), floats)
+    if (half) floats.set(new Float16Array(floats))
+    for (let column = 0; column < columns; column++) {
+      const to = column * height + first + row
+      for (let i = 0; i < count; i++) out[to + i] = floats[i * columns + column]!
+    }
+  }
 }
 
 /** Integers and scales of all rows, from row `first` of `out`. */

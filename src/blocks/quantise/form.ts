@@ -4,7 +4,7 @@ import { ELEMENTS, type ElementType } from '../ort/value.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { Quant } from '../types.ts'
 
-/** Float weights (rows, columns), multiplied as they are. */
+/** Float weights, held as (columns, rows). */
 export interface FloatForm {
   readonly kind: 'float'
   readonly note: string
@@ -95,7 +95,7 @@ export function matrixTensors(
   rows: number,
   columns: number
 ): TensorSpec[] {
-  if (form.kind === 'float') return [{ name, type: 'f32', dims: [rows, columns] }]
+  if (form.kind === 'float') return [{ name, type: 'f32', dims: [columns, rows] }]
   const count = Math.ceil(columns / form.block)
   const tensors: TensorSpec[] = [
     { name: `${name}.values`, type: 'u8', dims: [rows, count, (form.block * form.bits) / 8] },

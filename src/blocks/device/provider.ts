@@ -1,0 +1,73 @@
+// Adds a device's execution provider to a session's options. Knows the C API's names for devices.
+import { ptr, type Pointer } from 'bun:ffi'
+import { toAppError, unavailable, unsupported } from '../../base/errors.ts'
+import { cstring } from '../ort/libc.ts'
+import type { OrtRuntime } from '../ort/runtime.ts'
+import type { Device } from '../types.ts'
+import { cudaRefusal, prepareCuda } from './cuda.ts'
+
+export type Accelerator = Exclude<Device, 'cpu'>
+
+/** The providers' names for their memory. */
+export const DEVICE_MEMORY: Readonly<Record<Accelerator, string>> = {
+  cuda: 'Cuda',
+  webgpu: 'WebGPU_Buf'
+}
+
+/** A function that adds the device to options. @throws AppError UNAVAILABLE, UNSUPPORTED */
+export function deviceProvider(
+  runtime: OrtRuntime,
+  device: Accelerator,
+  deviceId: number
+): (options: Pointer) => void {
+  // What creates sessions also logs, and the log is the environment's.
+  void runtime.env
+  if (device === 'webgpu') return webgpuProvider(runtime, deviceId)
+  prepareCuda(runtime.directory, runtime.version)
+  return (options) => appendCuda(runtime, options, deviceId)
+}
+
+function appendCuda(runtime: OrtRuntime, options: Pointer, deviceId: number): void {
+  const cuda = runtime.make('CreateCUDAProviderOptions')
+  try {
+    const [keys, values] = [strings(['device_id']), strings([String(deviceId)])]
+    runtime.run('UpdateCUDAProviderOptions', cuda, keys.pointers, values.pointers, 1)
+    runtime.run('SessionOptionsAppendExecutionProvider_CUDA_V2', options, cuda)
+  } catch (error) {
+    throw cudaRefusal(toAppError(error))
+  } finally {
+    runtime.release('ReleaseCUDAProviderOptions', cuda)
+  }
+}
+
+function webgpuProvider(runtime: OrtRuntime, deviceId: number): (options: Pointer) => void {
+  if (deviceId !== 0) {
+    throw unsupported(`WebGPU device ${deviceId} cannot be chosen: the system chooses its GPU`)
+  }
+  return (options) => {
+    try {
+      runtime.run(
+        'SessionOptionsAppendExecutionProvider',
+        options,
+        cstring('WebGPU'),
+        null,
+        null,
+        0
+      )
+    } catch (cause) {
+      throw unavailable(`WebGPU cannot be used: ${toAppError(cause).message}`, {
+        hint:
+          process.platform === 'linux'
+            ? "Install your GPU's Vulkan driver and libvulkan1, or use --device cpu"
+            : 'Update the graphics driver, or use --device cpu',
+        cause
+      })
+    }
+  }
+}
+
+/** An array of C strings; the strings stay reachable through it. */
+function strings(texts: readonly string[]): { pointers: BigUint64Array; keep: Uint8Array[] } {
+  const keep = texts.map(cstring)
+  return { pointers: BigUint64Array.from(keep, (text) => BigInt(ptr(text))), keep }
+}
