@@ -357,12 +357,12 @@ for (const [status, headers, code] of [
 test('429 is waited out for as long as it says, by all connections', async () => {
   await using folder = await tempFolder()
   const time = new FakeClock()
-  let waiting = 0
+  const sleeps: number[] = []
   const clock: Clock = {
     now: () => time.now(),
     wall: () => time.wall(),
     after(ms, callback) {
-      if (ms === 7000) waiting++
+      if (ms === 7000) sleeps.push(ms)
       return time.after(ms, callback)
     }
   }
@@ -374,7 +374,7 @@ test('429 is waited out for as long as it says, by all connections', async () =>
   })
   const model = await openRemote(hub.repo, remoteOptions(folder, hub, { clock }))
   const done = model.ensure(NAMES)
-  while (waiting < 3) await settle()
+  while (sleeps.length < 3) await settle()
   const before = hub.store.requests.length
   await time.advance(6999)
   expect({ refusals, since: hub.store.requests.length - before }).toEqual({ refusals: 1, since: 0 })

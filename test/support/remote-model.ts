@@ -54,3 +54,27 @@ export const failure = (promise: Promise<unknown>): Promise<AppError> =>
     () => Promise.reject(new Error('nothing was thrown')),
     (error: AppError) => error
   )
+
+/**
+ * stories260K as a GGUF whose blocks lie `gapBytes` apart and more, as those of a large model do: chunks of
+ * the usual size tell them apart then.
+ */
+export async function spreadGgufBytes(gapBytes: number): Promise<Uint8Array> {
+  const spec = storiesGguf(await openModel(storiesLocation))
+  const blockOf = (name: string): number => Number(/^blk\.(\d+)\./.exec(name)?.[1] ?? -1)
+  const sorted = spec.tensors.toSorted((a, b) => blockOf(a.name) - blockOf(b.name))
+  let offset = 0
+  const tensors = sorted.map((tensor, i) => {
+    if (i > 0 && blockOf(sorted[i - 1]!.name) !== blockOf(tensor.name)) offset += gapBytes
+    const placed = { ...tensor, offset }
+    offset += Math.ceil(tensor.bytes.byteLength / 32) * 32
+    return placed
+  })
+  const dense = writeGguf({ ...spec, tensors })
+  const padded = tensors.map(({ bytes }) => Math.ceil(bytes.byteLength / 32) * 32)
+  const headerBytes = dense.byteLength - padded.reduce((sum, size) => sum + size, 0)
+  const spread = new Uint8Array(headerBytes + offset)
+  spread.set(dense.subarray(0, headerBytes))
+  for (const tensor of tensors) spread.set(tensor.bytes, headerBytes + tensor.offset)
+  return spread
+}
