@@ -6,6 +6,28 @@ declare module 'sodium-universal' {
     secretKey: Uint8Array,
     seed: Uint8Array
   ): void
+  export function crypto_sign_detached(
+    signature: Uint8Array,
+    message: Uint8Array,
+    secretKey: Uint8Array
+  ): void
+  export function crypto_sign_verify_detached(
+    signature: Uint8Array,
+    message: Uint8Array,
+    publicKey: Uint8Array
+  ): boolean
+  export function crypto_secretbox_easy(
+    cipher: Uint8Array,
+    message: Uint8Array,
+    nonce: Uint8Array,
+    key: Uint8Array
+  ): void
+  export function crypto_secretbox_open_easy(
+    message: Uint8Array,
+    cipher: Uint8Array,
+    nonce: Uint8Array,
+    key: Uint8Array
+  ): boolean
 }
 
 declare module 'hyperdht' {
