@@ -26,6 +26,7 @@ function command(tool: string, ...args: string[]): () => Promise<StageResult> {
     const path = join(root, 'node_modules', '.bin', tool)
     const child = Bun.spawn([path, ...args], {
       cwd: root,
+      env: { ...process.env, NO_COLOR: '1' },
       stdin: 'ignore',
       stdout: 'pipe',
       stderr: 'pipe'
