@@ -5,7 +5,12 @@ import { createProgress } from '../base/progress.ts'
 import { Chat, rawPrompt } from '../client/chat.ts'
 import { Client } from '../client/client.ts'
 import { swarmConnections } from '../client/connections.ts'
-import { Generator, type GeneratedToken, type GenerationStats } from '../client/generate.ts'
+import {
+  Generator,
+  type GeneratedToken,
+  type GenerationStats,
+  type StepTimes
+} from '../client/generate.ts'
 import { resolveSampling, type SamplingOptions } from '../client/sampler.ts'
 import type { InferenceSession } from '../client/session.ts'
 import { createIdentity } from '../swarm/identity.ts'
@@ -185,10 +190,14 @@ interface Reporter {
 /** What --stats and --trace print on stderr. */
 function reporter(flags: ChatFlags, session: InferenceSession): Reporter {
   let steps: StepShares[] = []
+  let latest: StepTimes | undefined
   return {
     token(stats) {
+      // One trip may bring several tokens.
       const times = stats.steps.at(-1)
-      if (flags.trace === true && times) steps.push(sharesOf(times, session))
+      if (flags.trace !== true || times === latest || !times) return
+      latest = times
+      steps.push(sharesOf(times, session))
     },
     done(stats) {
       if (flags.trace === true && steps.length > 0) process.stderr.write(traceLine(steps))
