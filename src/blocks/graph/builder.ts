@@ -4,7 +4,6 @@ import { ELEMENTS, tensorBytes, type ElementType } from '../ort/value.ts'
 import {
   encodeModel,
   type AttributeMessage,
-  type GraphMessage,
   type NodeMessage,
   type TensorMessage,
   type ValueInfoMessage
@@ -13,9 +12,7 @@ import {
 /** The name of a value in the graph. */
 export type Value = string
 
-export type Attributes = Readonly<
-  Record<string, number | string | readonly number[] | FloatValue | GraphBuilder>
->
+export type Attributes = Readonly<Record<string, number | string | readonly number[] | FloatValue>>
 
 /** A float attribute; a plain number is an integer one. */
 export interface FloatValue {
@@ -36,7 +33,7 @@ export interface NodeOptions {
 
 const OPSET = 21
 const IR_VERSION = 10
-const ATTRIBUTE = { float: 1, int: 2, string: 3, graph: 5, ints: 7 }
+const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 }
 const EXTERNAL = 1
 /** The library wants a path that exists, and never opens it: the values come by AddInitializer. */
 const PLACEHOLDER = '.'
@@ -44,34 +41,14 @@ const PLACEHOLDER = '.'
 export class GraphBuilder {
   readonly #name: string
   readonly #nodes: NodeMessage[] = []
-  /** The outermost graph's, as `#shared` and `#names`: a branch sees all that its graph has. */
-  readonly #initializers: Map<string, TensorMessage>
+  readonly #initializers = new Map<string, TensorMessage>()
   readonly #inputs: ValueInfoMessage[] = []
   readonly #outputs: ValueInfoMessage[] = []
   readonly #shared = new Map<string, Value>()
-  readonly #names: { next: number }
+  #fresh = 0
 
-  constructor(name: string, around?: GraphBuilder) {
+  constructor(name: string) {
     this.#name = name
-    this.#initializers = around === undefined ? new Map() : around.#initializers
-    this.#names = around === undefined ? { next: 0 } : around.#names
-  }
-
-  /** What `then` or `otherwise` give in a graph of their own; only one of the two runs. */
-  either(
-    condition: Value,
-    type: ElementType,
-    then: (inner: GraphBuilder) => Value,
-    otherwise: (inner: GraphBuilder) => Value
-  ): Value {
-    const branch = (name: string, make: (inner: GraphBuilder) => Value): GraphBuilder => {
-      const inner = new GraphBuilder(`${name}_${this.#names.next++}`, this)
-      inner.output(make(inner), type)
-      return inner
-    }
-    return this.node('If', [condition], {
-      attributes: { then_branch: branch('then', then), else_branch: branch('else', otherwise) }
-    })
   }
 
   /** A dimension is a number, or a name for one that is known when it runs. */
@@ -80,7 +57,7 @@ export class GraphBuilder {
     return name
   }
 
-  output(name: Value, type: ElementType, dims?: readonly (number | string)[]): void {
+  output(name: Value, type: ElementType, dims: readonly (number | string)[]): void {
     this.#outputs.push(valueInfo(name, type, dims))
   }
 
@@ -116,7 +93,7 @@ export class GraphBuilder {
 
   /** Adds a node and returns its outputs. */
   nodes(opType: string, inputs: readonly Value[], options: NodeOptions = {}): readonly Value[] {
-    const name = `${opType}_${this.#names.next++}`
+    const name = `${opType}_${this.#fresh++}`
     const outputs = options.outputs ?? [`${name}_out`]
     this.#nodes.push({
       opType,
@@ -140,7 +117,7 @@ export class GraphBuilder {
 
   /** A name that no other value has. */
   fresh(stem: string): Value {
-    return `${stem}_${this.#names.next++}`
+    return `${stem}_${this.#fresh++}`
   }
 
   /** Names of the weights that a session must be given. */
@@ -159,39 +136,31 @@ export class GraphBuilder {
         { domain: '', version: OPSET },
         { domain: MICROSOFT, version: 1 }
       ],
-      graph: { ...this.message(), initializer: [...this.#initializers.values()] }
+      graph: {
+        name: this.#name,
+        node: this.#nodes,
+        initializer: [...this.#initializers.values()],
+        input: this.#inputs,
+        output: this.#outputs
+      }
     })
-  }
-
-  /** The graph without the outermost one's weights and constants. */
-  message(): GraphMessage {
-    return {
-      name: this.#name,
-      node: this.#nodes,
-      initializer: [],
-      input: this.#inputs,
-      output: this.#outputs
-    }
   }
 }
 
 function valueInfo(
   name: string,
   type: ElementType,
-  dims: readonly (number | string)[] | undefined
+  dims: readonly (number | string)[]
 ): ValueInfoMessage {
-  const elemType = ELEMENTS[type].id
-  if (dims === undefined) return { name, type: { tensorType: { elemType } } }
   const dim = dims.map((size) =>
     typeof size === 'number' ? { dimValue: size } : { dimParam: size }
   )
-  return { name, type: { tensorType: { elemType, shape: { dim } } } }
+  return { name, type: { tensorType: { elemType: ELEMENTS[type].id, shape: { dim } } } }
 }
 
 function attribute([name, value]: [string, Attributes[string]]): AttributeMessage {
   if (typeof value === 'number') return { name, type: ATTRIBUTE.int, i: value }
   if (typeof value === 'string') return { name, type: ATTRIBUTE.string, s: Buffer.from(value) }
-  if (value instanceof GraphBuilder) return { name, type: ATTRIBUTE.graph, g: value.message() }
   if ('float' in value) return { name, type: ATTRIBUTE.float, f: value.float }
   return { name, type: ATTRIBUTE.ints, ints: [...value] }
 }

@@ -46,7 +46,6 @@ const SCHEMA = {
       f: field('float', 2),
       i: field('int64', 3),
       s: field('bytes', 4),
-      g: field('GraphProto', 6),
       ints: list('int64', 8),
       type: field('int32', 20)
     }
@@ -75,7 +74,6 @@ export interface AttributeMessage {
   f?: number
   i?: number
   s?: Uint8Array
-  g?: GraphMessage
   ints?: number[]
 }
 
@@ -100,23 +98,21 @@ export interface TensorMessage {
 export interface ValueInfoMessage {
   name: string
   type: {
-    tensorType: { elemType: number; shape?: { dim: { dimValue?: number; dimParam?: string }[] } }
+    tensorType: { elemType: number; shape: { dim: { dimValue?: number; dimParam?: string }[] } }
   }
-}
-
-export interface GraphMessage {
-  name: string
-  node: NodeMessage[]
-  initializer: TensorMessage[]
-  input: ValueInfoMessage[]
-  output: ValueInfoMessage[]
 }
 
 export interface ModelMessage {
   irVersion: number
   producerName: string
   opsetImport: { domain: string; version: number }[]
-  graph: GraphMessage
+  graph: {
+    name: string
+    node: NodeMessage[]
+    initializer: TensorMessage[]
+    input: ValueInfoMessage[]
+    output: ValueInfoMessage[]
+  }
 }
 
 let modelType: protobuf.Type | undefined
