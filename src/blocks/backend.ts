@@ -10,6 +10,8 @@ export interface Backend {
   readonly storeOptions: WeightStoreOptions
   /** Rows of a step that run at once; longer steps are cut. */
   readonly chunkRows: number
+  /** 0 makes integer weights meet float activations too: exact and slow, for proofs. Default: int8 ones. */
+  readonly integerAccuracy?: 0 | 4
   /** Where a graph's caches live. */
   cacheMemory(session: OrtSession): CacheMemory
 }

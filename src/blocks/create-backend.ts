@@ -3,13 +3,12 @@ import type { Backend } from './backend.ts'
 import { cpuMemory } from './cpu-memory.ts'
 import { deviceMemory } from './device/device-memory.ts'
 import { DEVICE_MEMORY, deviceProvider } from './device/provider.ts'
+import { trustedRows } from './device/self-check.ts'
 import type { WorkerOptions } from './messages.ts'
 import { OrtRuntime } from './ort/runtime.ts'
 
 /** Rows that run at once: 128 are as fast as more, need a quarter of the memory, and end sooner. */
 const CHUNK_ROWS = 128
-/** A GPU is fed by more. */
-const DEVICE_CHUNK_ROWS = 512
 
 /** @throws AppError UNAVAILABLE, UNSUPPORTED */
 export function createBackend(options: WorkerOptions): Backend {
@@ -22,12 +21,13 @@ export function createBackend(options: WorkerOptions): Backend {
     return { runtime, settings, storeOptions, chunkRows: CHUNK_ROWS, cacheMemory: () => memory }
   }
   const settings = { threads, provider: deviceProvider(runtime, device, deviceId) }
+  const chunkRows = trustedRows(runtime, device, settings)
   const facts = { memory: DEVICE_MEMORY[device], id: deviceId, settings }
   return {
     runtime,
     settings,
     storeOptions,
-    chunkRows: DEVICE_CHUNK_ROWS,
+    chunkRows,
     cacheMemory: (session) => deviceMemory(runtime, session, facts)
   }
 }

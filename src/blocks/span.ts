@@ -125,7 +125,8 @@ export class Span implements Disposable {
 
   /** Float weights are multiplied with float activations, integers with int8 ones. */
   get #accuracy(): number {
-    return this.plan.quant === 'f32' || this.plan.quant === 'f16' ? 0 : 4
+    const { quant } = this.plan
+    return quant === 'f32' || quant === 'f16' ? 0 : (this.#backend.integerAccuracy ?? 4)
   }
 
   [Symbol.dispose](): void {

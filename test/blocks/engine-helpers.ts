@@ -20,10 +20,17 @@ export interface TestEngineOptions {
   /** Whether weights lie in a mapped file. */
   mapped?: boolean
   chunkRows?: number
+  /** Whether integer weights meet float activations. */
+  exact?: boolean
 }
 
 export function testEngine(options: TestEngineOptions = {}): TestEngine {
-  const { memoryBytes = 2 ** 32, mapped = true, chunkRows }: TestEngineOptions = options
+  const {
+    memoryBytes = 2 ** 32,
+    mapped = true,
+    chunkRows,
+    exact = false
+  }: TestEngineOptions = options
   const made = createBackend({
     threads: 2,
     device: 'cpu',
@@ -32,7 +39,12 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     libraryDir: undefined,
     scratchDir: undefined
   })
-  const backend = { ...made, chunkRows: chunkRows ?? made.chunkRows, storeOptions: { mapped } }
+  const backend = {
+    ...made,
+    chunkRows: chunkRows ?? made.chunkRows,
+    storeOptions: { mapped },
+    ...(exact ? { integerAccuracy: 0 as const } : {})
+  }
   const engine = new Engine(backend, memoryBytes, systemClock)
   const step: TestEngine['step'] = (session, start, hidden, width) => {
     const steps = engine.step({ session, start, count: hidden.length / width, hidden }, null)

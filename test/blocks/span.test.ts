@@ -72,24 +72,19 @@ describe('a span', () => {
     })
   }
 
-  test('of K types gives what the definition gives', async () => {
+  test('holds every type of the file exactly: with float activations only the last bits differ', async () => {
     await using folder = await tempFolder()
-    using test = testEngine()
-    for (const type of ['Q4_K', 'Q5_K', 'Q6_K', 'Q5_0', 'Q5_1'] as const) {
-      const location = await writeRandomLlama(folder, {
-        ...shape,
-        hidden: 256,
-        ffn: 512,
-        headDim: 64,
-        heads: 4,
-        type,
-        seed: type.charCodeAt(1) + type.length
-      })
+    using test = testEngine({ exact: true })
+    const wide = { ...shape, hidden: 256, ffn: 512, headDim: 64, heads: 4 }
+    const types = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const
+    for (const [seed, type] of types.entries()) {
+      const location = await writeRandomLlama(folder, { ...wide, type, seed })
       using model = closing(await openModel(location))
       const rows = randomRows(12, 256)
       const { span } = await test.load({ location, first: 0, last: 3, quant: 'native' })
       const error = worstError(test.feed(span, rows, 256, 12), referenceBlocks(model, 0, 3, rows))
-      expect({ type, good: error < INT8, error }).toMatchObject({ type, good: true })
+      // Blocks with a minimum are two products that partly cancel: a few bits more.
+      expect({ type, good: error < 2e-5, error }).toMatchObject({ type, good: true })
     }
   })
 

@@ -55,7 +55,7 @@ function webgpuProvider(runtime: OrtRuntime, deviceId: number): (options: Pointe
         0
       )
     } catch (cause) {
-      throw unavailable(`WebGPU cannot be used: ${toAppError(cause).message}`, {
+      throw unavailable(`WebGPU cannot be used: ${reasonOf(toAppError(cause).message)}`, {
         hint:
           process.platform === 'linux'
             ? "Install your GPU's Vulkan driver and libvulkan1, or use --device cpu"
@@ -64,6 +64,11 @@ function webgpuProvider(runtime: OrtRuntime, deviceId: number): (options: Pointe
       })
     }
   }
+}
+
+/** The engine's message without its source lines. */
+function reasonOf(message: string): string {
+  return /Failed to get a WebGPU [^\n]*/.exec(message)?.[0] ?? message.trim()
 }
 
 /** An array of C strings; the strings stay reachable through it. */
