@@ -169,19 +169,26 @@ export const helloCodec: Codec<Hello> = {
   }
 }
 
+const revocations = bytesUpTo(LIMITS.revocationBytes, 'the list of revoked invites')
+const framedRevocations = framed(revocations)
+
 export const announceCodec: Codec<Announce> = {
   preencode(state, message) {
-    flags.preencode(state, 0)
+    flags.preencode(state, message.revocations ? 1 : 0)
     serversCodec.preencode(state, message.servers)
+    if (message.revocations) framedRevocations.preencode(state, message.revocations)
   },
   encode(state, message) {
-    flags.encode(state, 0)
+    flags.encode(state, message.revocations ? 1 : 0)
     serversCodec.encode(state, message.servers)
+    if (message.revocations) framedRevocations.encode(state, message.revocations)
   },
   decode(state) {
     const bits = flags.decode(state)
-    const message = { servers: serversCodec.decode(state) }
-    decodeFields(state, bits)
+    const message: { -readonly [K in keyof Announce]: Announce[K] } = {
+      servers: serversCodec.decode(state)
+    }
+    decodeFields(state, bits, [(field) => (message.revocations = revocations.decode(field))])
     return message
   }
 }

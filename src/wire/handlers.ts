@@ -38,8 +38,10 @@ export interface LinkHandlers {
 }
 
 export interface LinkOptions {
-  /** What this end says of itself. */
-  hello: Hello
+  /** What this end says of itself; of a function: once the connection has its handshake's hash. */
+  hello: Hello | ((link: PeerLink) => Hello)
+  /** Why a peer with this hello is refused; it then learns that and nothing else. Default: never. */
+  refusal?: (link: PeerLink, hello: Hello) => AppError | undefined
   handlers: LinkHandlers
   clock?: Clock
   log?: Log

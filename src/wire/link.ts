@@ -67,6 +67,7 @@ export class PeerLink {
   used = false
   readonly #stream: LinkStream
   readonly #handlers: LinkHandlers
+  readonly #refusal: LinkOptions['refusal']
   readonly #clock: Clock
   readonly #log: Log
   readonly #softQueuedBytes: number
@@ -79,6 +80,8 @@ export class PeerLink {
   readonly #ready: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #stopHello: () => void
+  /** Our hello has gone out: nothing may before it. */
+  #greeted = false
   #faults = 0
   /** The peer ended the link with an error: it need not hear it from us. */
   #told = false
@@ -89,6 +92,7 @@ export class PeerLink {
     const { helloMs = 10_000, silenceMs = 20_000 } = options
     this.#stream = stream
     this.#handlers = options.handlers
+    this.#refusal = options.refusal
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
     this.#softQueuedBytes = options.softQueuedBytes ?? MIB
@@ -137,8 +141,11 @@ export class PeerLink {
     stream.on('drain', () => this.#queue.clear())
     if (stream.keepAlive === 0) stream.setKeepAlive(KEEP_ALIVE_MS)
     stream.setTimeout(silenceMs)
-    if (this.#channel) this.#channel.open(options.hello)
-    else this.destroy(disconnected('The link cannot be made: the connection is closed'))
+    if (!this.#channel) {
+      this.destroy(disconnected('The link cannot be made: the connection is closed'))
+    } else if (typeof options.hello !== 'function') this.#greet(options.hello)
+    else if (stream.handshakeHash) this.#greet(options.hello(this))
+    else this.#greetLater(options.hello)
   }
 
   /** The Noise handshake's hash, for proofs bound to this very connection. */
@@ -170,12 +177,12 @@ export class PeerLink {
   destroy(error: AppError = closed('The link was closed')): void {
     if (this.closed) return
     const goodbye = this.#told || error.code === 'CLOSED' || error.code === 'DISCONNECTED'
-    if (!goodbye && !this.#stream.destroyed) {
+    if (!goodbye && this.#greeted && !this.#stream.destroyed) {
       this.#senders.error.send(this.#errorOf(NO_SESSION, -1, error))
     }
     this.#finish(error)
     if (this.#stream.destroyed) return this.#gone.resolve()
-    this.#channel?.close()
+    if (this.#greeted) this.#channel?.close()
     this.#stream.end()
     // A paused stream never sees the other side's end.
     this.#stream.resume()
@@ -276,7 +283,7 @@ export class PeerLink {
   }
 
   #send<K extends MessageType>(type: K, message: Messages[K]): boolean {
-    if (this.closed) return false
+    if (this.closed || !this.#greeted) return false
     this.used ||= isAboutSession(type)
     if (this.#senders[type].send(message)) {
       this.#queue.clear()
@@ -286,12 +293,30 @@ export class PeerLink {
     return !this.closed && this.#queue.bytes <= this.#softQueuedBytes
   }
 
+  #greet(hello: Hello): void {
+    this.#greeted = true
+    this.#channel?.open(hello)
+  }
+
+  #greetLater(hello: (link: PeerLink) => Hello): void {
+    this.#stream.on('handshake', () => {
+      if (this.closed) return
+      try {
+        this.#greet(hello(this))
+      } catch (error) {
+        this.destroy(toAppError(error))
+      }
+    })
+  }
+
   #onhello(bytes: Uint8Array): void {
     if (this.closed) return
     try {
       const hello = decodeMessage(helloCodec, bytes)
       if (hello.refusal) return this.#onerror(hello.refusal)
       this.#checkOwn(hello.servers)
+      const refusal = this.#refusal?.(this, hello)
+      if (refusal) return this.#refuse(refusal)
       this.remote = hello
       this.servers = hello.servers
     } catch (error) {
@@ -300,6 +325,13 @@ export class PeerLink {
     this.#stopHello()
     this.#ready.resolve()
     this.#guard('hello', () => this.#handlers.onready?.(this))
+  }
+
+  /** The peer is told why; to this end it is the peer's fault. */
+  #refuse(refusal: AppError): void {
+    this.#senders.error.send(this.#errorOf(NO_SESSION, -1, refusal))
+    this.#told = true
+    this.destroy(protocolError(`The peer is refused: ${refusal.message}`))
   }
 
   /** The other side closed the channel, or the stream went and took it along. */
@@ -393,6 +425,8 @@ export class PeerLink {
 
   #errorOf(session: Uint8Array, step: number, error: AppError): WireError {
     const { code, message, retryable, retryAfterMs = 0 } = error
-    return { session, step, code, message, retryable, retryAfterMs, status: this.#status() }
+    // How busy this end is concerns nobody who may yet be refused.
+    const status = this.#refusal && !this.remote ? IDLE : this.#status()
+    return { session, step, code, message, retryable, retryAfterMs, status }
   }
 }

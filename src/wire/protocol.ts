@@ -55,6 +55,7 @@
 //    7  ping      flags | nonce uint                                                           both
 //    8  pong      flags | nonce uint | <status>                                                both
 //    9  announce  flags | servers list(64, info)                                               both
+//                 bit 0 revocations bytes(20000)
 //
 // STATES  A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
 // After its own Hello a side may send at once, before the other's has come: what is in version 1 is
@@ -67,6 +68,11 @@
 // session that is unknown here is answered with NOT_FOUND (step, open) or dropped. `start` cuts
 // the session's KV to that length first. `announce` replaces the infos of hello; an empty one says
 // that this end serves no more.
+//
+// PRIVATE SWARMS  A member's Hello says who it is to other members and nothing to a stranger: its proof
+// is a box that only they open (swarm/membership.ts), its servers are empty and follow in `announce`
+// once the other's proof is good. A peer without a good proof gets DENIED, with an idle status.
+// `revocations` is a list signed by the swarm's creator, passed on to whoever has an older one.
 //
 // FAULTS  A message of an unknown type is skipped. One that cannot be decoded, or says more than the
 // limits allow, or a kind or dtype not known here, is answered with an error (PROTOCOL, LIMIT,
@@ -130,6 +136,8 @@ export const LIMITS = {
   receiptBytes: 256,
   /** An invitation's chain of capabilities. */
   proofBytes: 4096,
+  /** Revoked invites: 1,024 ids of 16 bytes and a signature, twice what a swarm should ever need. */
+  revocationBytes: 20_000,
   agentBytes: 128,
   modelNameBytes: 128,
   quantBytes: 16,

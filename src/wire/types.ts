@@ -62,7 +62,7 @@ export interface Hello {
   readonly dtypes: readonly WireDtype[]
   /** Spans that this end serves; empty for a client. */
   readonly servers: readonly ServerInfo[]
-  /** Proof of membership in a private swarm (issue 12), opaque here. */
+  /** Proof of membership in a private swarm, opaque here. */
   readonly proof?: Uint8Array
   /** Instead of a link: why there is none. Nothing follows, and nothing else in the hello counts. */
   readonly refusal?: WireError
@@ -167,4 +167,6 @@ export interface Pong {
 /** A peer's new view of its spans while connected: load, draining, leaving (empty). */
 export interface Announce {
   readonly servers: readonly ServerInfo[]
+  /** A private swarm's newest list of revoked invites, opaque here. */
+  readonly revocations?: Uint8Array
 }

@@ -1,6 +1,6 @@
 // Links over real encrypted streams in memory: what arrives, what ends a link, what holds it back.
 import { describe, expect, test } from 'bun:test'
-import { timedOut, type AppError } from '../../src/base/errors.ts'
+import { denied, timedOut, type AppError } from '../../src/base/errors.ts'
 import { encodeMessage } from '../../src/wire/codecs.ts'
 import { stepCodec } from '../../src/wire/codec-step.ts'
 import type { LinkHandlers } from '../../src/wire/handlers.ts'
@@ -146,6 +146,39 @@ describe('PeerLink', () => {
     const b = new PeerLink(two, { hello: helloOfNobody, handlers: {} })
     expect(await b.ready().catch((error: AppError) => error.code)).toBe('PROTOCOL')
     a.destroy()
+  })
+
+  test('tells a peer that it refuses why, and nothing else', async () => {
+    const [one, two] = await streamPair()
+    const told = event<WireError>()
+    const stranger = watchEnd({ onerror: (_, message) => told.fire(message) })
+    const a = new PeerLink(one, { hello: helloOfNobody, handlers: stranger })
+    const b = new PeerLink(two, {
+      hello: () => helloOfNobody,
+      refusal: () => denied('Members only'),
+      handlers: {
+        onready: () => told.fire({} as WireError),
+        status: () => ({ queue: 5, freeTokens: 77, computeMs: 0, queueMs: 0 })
+      }
+    })
+    a.cancel(messages.cancel)
+    expect(await b.ready().catch((error: AppError) => error.code)).toBe('PROTOCOL')
+    const { code, message, status } = await told.promise
+    expect([code, message]).toEqual(['DENIED', 'Members only'])
+    expect(status).toEqual({ queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 })
+    expect((await stranger.ended).code).toBe('DENIED')
+  })
+
+  test('carries a list of revoked invites with its spans', async () => {
+    const heard = event<Uint8Array | undefined>()
+    const { a, b } = await linkPair(
+      {},
+      { onannounce: (_, { revocations }) => heard.fire(revocations?.slice()) }
+    )
+    await a.ready()
+    a.announce({ servers: [], revocations: Uint8Array.of(1, 2, 3) })
+    expect(await heard.promise).toEqual(Uint8Array.of(1, 2, 3))
+    await Promise.all([a.close(), b.close()])
   })
 
   test('tells the peer why it ends', async () => {
