@@ -78,7 +78,7 @@ export class WeightFiller {
 
   /** Cosines and sines of every position, for blocks [first, last). @throws AppError CORRUPT */
   rope(config: ModelConfig, range: { first: number; last: number }): void {
-    const { headDim, ropeGain = 1 } = config
+    const { headDim } = config
     const length = longestRun(config)
     const half = headDim / 2
     for (const { cos, sin, theta, isScaled } of ropeTables(config, range)) {
@@ -90,7 +90,7 @@ export class WeightFiller {
       ] as const) {
         for (let i = 0; i < half; i++) {
           const step = theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
-          for (let at = 0; at < length; at++) table[at * half + i] = ropeGain * of(at * step)
+          for (let at = 0; at < length; at++) table[at * half + i] = of(at * step)
         }
         this.#store.add(spec, bytesOf(table))
       }

@@ -15,8 +15,7 @@ import { ropeFromHub } from './rope.ts'
 
 const hidden = (c: ModelConfig): readonly number[] => [c.hiddenSize]
 
-const MATRICES: readonly Part[] = withBias(
-  'may',
+const MATRICES: readonly Part[] = [
   {
     name: 'self_attention.query_key_value',
     gguf: 'attn_qkv',
@@ -34,7 +33,7 @@ const MATRICES: readonly Part[] = withBias(
   },
   { name: 'mlp.dense_h_to_4h', gguf: 'ffn_up', shape: (c) => [c.ffnSize, c.hiddenSize] },
   { name: 'mlp.dense_4h_to_h', gguf: 'ffn_down', shape: (c) => [c.hiddenSize, c.ffnSize] }
-)
+]
 
 /** One norm for both, one each, or one after the other. */
 function norms(config: ModelConfig): readonly Part[] {
@@ -56,7 +55,11 @@ export const FALCON: FamilyFacts = {
   architectures: ['falcon'],
   modelTypes: ['falcon', 'RefinedWebModel', 'RefinedWeb'],
   outer: [EMBEDDING, ...withBias('must', FINAL_NORM), HEAD],
-  block: (config) => [...withBias('must', ...norms(config)), ...MATRICES],
+  block: (config) => [
+    ...withBias('must', ...norms(config)),
+    // The RW models' matrices have biases.
+    ...withBias(config.parallelNorms === undefined ? 'must' : 'may', ...MATRICES)
+  ],
   hubName: (name) =>
     name
       .replace(/^transformer\./, '')

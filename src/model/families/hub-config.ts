@@ -11,9 +11,11 @@ export class HubFacts {
   /** The model's name, shown to people. */
   readonly name: string
 
+  /** @throws AppError UNSUPPORTED for weights in a format of their own */
   constructor(json: JsonObject, name: string) {
     this.json = json
     this.name = name
+    if (json['quantization_config']) throw this.refuse('a quantised folder')
   }
 
   /** The first of `keys` that is there. */
@@ -54,7 +56,6 @@ export class HubFacts {
 
 /** What families of Llama's kind have in common. */
 export function commonFromHub(hub: HubFacts, family: Family): ModelConfig {
-  if (hub.json['quantization_config']) throw hub.refuse('a quantised folder')
   const hiddenSize = hub.required('hidden_size')
   const headCount = hub.required('num_attention_heads')
   const headDim = hub.optional('head_dim') ?? hiddenSize / headCount
