@@ -86,6 +86,12 @@ export function emptyJournal(sizeBytes: number, chunkBytes: number, sha256: stri
   return bytes
 }
 
+/** Of a file that is not there at all. */
+export function emptyMap(sizeBytes: number, chunkBytes: number, sha256: string): ChunkMap {
+  const count = Math.ceil(sizeBytes / chunkBytes)
+  return { sizeBytes, chunkBytes, count, sha256, hashes: new Uint8Array(count * SLOT_BYTES) }
+}
+
 export function hasChunk(map: ChunkMap, index: number): boolean {
   const at = index * SLOT_BYTES
   for (let i = at; i < at + SLOT_BYTES; i++) if (map.hashes[i] !== 0) return true

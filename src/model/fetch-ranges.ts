@@ -1,57 +1,42 @@
-// Ranges of one file of a hub into its sparse copy here: several connections at once, resumed by the chunk,
-// retried, and the whole checked once every chunk is there.
-// remote-files.ts asks for ranges; hub-file.ts knows where the bytes lie; chunk-file.ts keeps them.
-import { mkdir } from 'node:fs/promises'
+// Ranges of one file of a hub into its sparse copy here, and the check of the whole once every chunk is there.
+// Several processes may want ranges of one file at once: each region of it has a lock, so that nothing is
+// fetched twice and a client need not wait for all that a server beside it fetches.
+// remote-files.ts asks for ranges; chunk-transfer.ts brings chunks; chunk-file.ts keeps them.
+import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { sleep, systemClock } from '../base/clock.ts'
-import { AppError, cancelled, corrupt, unavailable } from '../base/errors.ts'
+import { systemClock } from '../base/clock.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import { ChunkFile } from './chunk-file.ts'
-import { type ByteRange, CHUNK_BYTES, runBytes } from './chunk-map.ts'
-import { withFileLock } from './file-lock.ts'
-import { type HubFile, type Located, locateFile } from './hub-file.ts'
 import {
-  BACKOFFS_MS,
-  bare,
-  brokenOff,
-  checkStatus,
-  type HttpOptions,
-  piecesOf,
-  request
-} from './http.ts'
+  type ByteRange,
+  CHUNK_BYTES,
+  type ChunkMap,
+  emptyMap,
+  missingRuns,
+  prefixBytes,
+  readChunkMap,
+  runBytes
+} from './chunk-map.ts'
+import { RangesIgnored, Transfer, type TransferOptions } from './chunk-transfer.ts'
+import { withFileLock } from './file-lock.ts'
+import type { HubFile } from './hub-file.ts'
+import { bare } from './http.ts'
 
 export interface RemoteFile extends HubFile {
   /** Where its chunks go. */
   path: string
 }
 
-export interface FetchRangesOptions extends HttpOptions {
-  /** Requests at once. Default 6. */
-  connections?: number
-  /** Bytes of one request. Default 16 MiB. */
-  partBytes?: number
+export interface FetchRangesOptions extends TransferOptions {
   /** Bytes of a chunk of a new file. Default: CHUNK_BYTES. */
   chunkBytes?: number
   log?: Log
-  /** Told of each chunk's bytes as they are written. */
-  onbytes?: (bytes: number) => void
   /** Throws when so many bytes have no room. */
   room?: (neededBytes: number) => Promise<void>
 }
 
-const CONNECTIONS = 6
-const PART_BYTES = 2 ** 24
-/** What a crash may lose: fetched, and not yet in the journal. */
-const COMMIT_BYTES = 2 ** 26
-/** A server that hands out a few bytes a connection must not keep us for ever. */
-const MAX_TRIES = 200
-
-/** The server answers with the whole file whatever is asked for. */
-class RangesIgnored extends AppError {
-  constructor(url: string) {
-    super('UNSUPPORTED', `'${bare(url)}' knows no ranges`)
-  }
-}
+/** What is fetched under one lock. */
+const REGION_BYTES = 2 ** 28
 
 /**
  * Brings `ranges` of a file, or all of it from a server without ranges.
@@ -62,19 +47,62 @@ export async function fetchRanges(
   ranges: readonly ByteRange[],
   options: FetchRangesOptions = {}
 ): Promise<void> {
+  const { path, sizeBytes } = remote
+  if ((await missingBytesOf(remote, ranges)) === 0) return await complete(remote, options)
   const { clock = systemClock, signal, log = silentLog, chunkBytes = CHUNK_BYTES } = options
-  await mkdir(dirname(remote.path), { recursive: true })
+  await mkdir(dirname(path), { recursive: true })
+  const onwait = (): void => log.info(`Another process fetches '${bare(remote.url)}'`)
+  const openFile = (): Promise<ChunkFile | undefined> =>
+    withFileLock(`${path}.lock`, () => ChunkFile.open({ ...remote, chunkBytes }), { clock, signal })
+  for (let start = 0, region = 0; start < sizeBytes; start += REGION_BYTES, region++) {
+    const end = start + REGION_BYTES
+    const parts = ranges
+      .map((range) => ({ start: Math.max(range.start, start), end: Math.min(range.end, end) }))
+      .filter((part) => part.start < part.end)
+    if (parts.length === 0 || (await missingBytesOf(remote, parts)) === 0) continue
+    await withFileLock(
+      `${path}.${region}.lock`,
+      async () => {
+        await using file = await openFile()
+        if (file) await bring(remote, file, parts, options)
+      },
+      { clock, signal, onwait }
+    )
+  }
+  await complete(remote, options)
+}
+
+/** Checks a file of which every chunk is here. */
+async function complete(remote: RemoteFile, options: FetchRangesOptions): Promise<void> {
+  const { path, sizeBytes } = remote
+  const { clock = systemClock, signal } = options
+  const isReady = (): boolean => {
+    const map = readChunkMap(path, sizeBytes)
+    return map !== undefined && prefixBytes(map) === sizeBytes
+  }
+  if (!isReady()) return
   await withFileLock(
-    `${remote.path}.lock`,
+    `${path}.lock`,
     async () => {
-      const file = await ChunkFile.open({ ...remote, chunkBytes })
-      if (!file) return
-      await using _ = file
-      await bring(remote, file, ranges, options)
-      await file.complete(signal)
+      await using file = isReady() ? await ChunkFile.open(remote) : undefined
+      await file?.complete(signal)
     },
-    { clock, signal, onwait: () => log.info(`Another process fetches '${bare(remote.url)}'`) }
+    { clock, signal }
   )
+}
+
+/** Bytes of chunks that `ranges` touch and that are not here. */
+export async function missingBytesOf(
+  remote: RemoteFile,
+  ranges: readonly ByteRange[],
+  chunkBytes: number = CHUNK_BYTES
+): Promise<number> {
+  const { path, sizeBytes, sha256 } = remote
+  const found = await stat(path).catch(() => undefined)
+  const map = found && readChunkMap(path, sizeBytes)
+  if (found?.size === sizeBytes && !map) return 0
+  const known = map ?? emptyMap(sizeBytes, chunkBytes, sha256)
+  return bytesOf(known, missingRuns(known, ranges))
 }
 
 async function bring(
@@ -87,12 +115,12 @@ async function bring(
   if (runs.length === 0) return
   const { log = silentLog, room } = options
   try {
-    await room?.(bytesOf(file, runs))
+    await room?.(bytesOf(file.map, runs))
     await new Transfer(remote, file, options).bringRuns(runs)
   } catch (error) {
     await file.commit().catch(() => {})
     if (!(error instanceof RangesIgnored)) throw error
-    await room?.(bytesOf(file, file.missing([{ start: 0, end: remote.sizeBytes }])))
+    await room?.(bytesOf(file.map, file.missing([{ start: 0, end: remote.sizeBytes }])))
     log.warn(`'${bare(remote.url)}' cannot be had in parts: all of it is fetched`)
     await new Transfer(remote, file, options).bringAll()
   } finally {
@@ -100,204 +128,6 @@ async function bring(
   }
 }
 
-/** One go at a file; what fails for one connection stops them all. */
-class Transfer {
-  readonly #remote: RemoteFile
-  readonly #file: ChunkFile
-  readonly #options: FetchRangesOptions
-  readonly #stop = new AbortController()
-  readonly #signal: AbortSignal
-  #located: Promise<Located> | undefined
-  #uncommitted = 0
-  /** Until when nobody is to ask, by the clock. */
-  #quietUntil = 0
-
-  constructor(remote: RemoteFile, file: ChunkFile, options: FetchRangesOptions) {
-    this.#remote = remote
-    this.#file = file
-    const { signal } = options
-    this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
-    this.#options = { ...options, signal: this.#signal }
-  }
-
-  async bringRuns(runs: readonly ByteRange[]): Promise<void> {
-    const { connections = CONNECTIONS, partBytes = PART_BYTES } = this.#options
-    const parts = split(runs, Math.max(1, Math.floor(partBytes / this.#file.map.chunkBytes)))
-    const next = parts.values()
-    let failure: { error: unknown } | undefined
-    const work = async (): Promise<void> => {
-      try {
-        for (const part of next) await this.#persist(part, () => this.#bringPart(part))
-      } catch (error) {
-        failure ??= { error }
-        this.#stop.abort()
-      }
-    }
-    await Promise.all(Array.from({ length: Math.min(connections, parts.length) }, work))
-    if (failure) throw failure.error
-  }
-
-  /** One stream over the whole file, of which every chunk that is not here is kept. */
-  async bringAll(): Promise<void> {
-    const progress = { start: 0, end: this.#file.map.count }
-    await this.#persist(progress, async () => {
-      progress.start = 0
-      await this.#exchange({}, (response) =>
-        this.#receive(response, 0, async (index, bytes) => {
-          if (!this.#file.has(index)) await this.#keep(index, bytes)
-          progress.start = index + 1
-        })
-      )
-    })
-  }
-
-  /** Tries until `part.start` has come to its end; gives up when tries bring nothing. */
-  async #persist(part: { start: number; end: number }, once: () => Promise<void>): Promise<void> {
-    const { clock = systemClock, backoffsMs = BACKOFFS_MS } = this.#options
-    let failures = 0
-    let best = part.start
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#quiet()
-        await once()
-        if (part.start >= part.end) return
-        throw unavailable(`'${bare(this.#remote.url)}' ended too early`)
-      } catch (thrown) {
-        const failure = this.#failureOf(thrown)
-        if (!failure.retryable || tries >= MAX_TRIES) throw failure
-        failures = part.start > best ? 1 : failures + 1
-        best = Math.max(best, part.start)
-        const wait = failure.retryAfterMs ?? backoffsMs[failures - 1]
-        if (wait === undefined || failures > backoffsMs.length) throw failure
-        if (failure.retryAfterMs !== undefined) this.#quietUntil = clock.now() + wait
-        else await sleep(wait, { clock, signal: this.#signal })
-      }
-    }
-  }
-
-  async #bringPart(part: { start: number; end: number }): Promise<void> {
-    const { map } = this.#file
-    const start = part.start * map.chunkBytes
-    const end = Math.min(part.end * map.chunkBytes, map.sizeBytes)
-    const { url } = this.#remote
-    await this.#exchange({ range: `bytes=${start}-${end - 1}` }, async (response) => {
-      const isAll = start === 0 && end === map.sizeBytes
-      if (response.status === 200 && !isAll) throw new RangesIgnored(url)
-      if (response.status === 206) checkRange(response, { start, end }, map.sizeBytes, url)
-      await this.#receive(response, part.start, async (index, bytes) => {
-        if (index >= part.end) throw corrupt(`'${bare(url)}' gave more than was asked for`)
-        await this.#keep(index, bytes)
-        part.start = index + 1
-      })
-    })
-  }
-
-  /** Sends a request to where the file lies now; the connection ends with `use`. */
-  async #exchange(
-    headers: Readonly<Record<string, string>>,
-    use: (response: Response) => Promise<void>
-  ): Promise<void> {
-    const { clock = systemClock } = this.#options
-    this.#located ??= locateFile(this.#remote, this.#options)
-    const locating = this.#located
-    const forget = (): void => {
-      if (this.#located === locating) this.#located = undefined
-    }
-    const located = await locating.catch((error: unknown) => {
-      forget()
-      throw error
-    })
-    const abort = new AbortController()
-    const onabort = (): void => abort.abort()
-    this.#signal.addEventListener('abort', onabort, { once: true })
-    try {
-      const all = { ...located.headers, 'accept-encoding': 'identity', ...headers }
-      const response = await request(located.url, { headers: all }, abort, this.#options)
-      if (located.isElsewhere && [401, 403, 404, 410].includes(response.status)) {
-        forget()
-        throw unavailable(`'${bare(located.url)}' cannot be downloaded: the link has run out`)
-      }
-      if (response.status === 416) {
-        throw corrupt(`'${bare(this.#remote.url)}' is shorter than the hub has listed`)
-      }
-      checkStatus(response, this.#remote.url, clock)
-      await use(response)
-    } finally {
-      this.#signal.removeEventListener('abort', onabort)
-      abort.abort()
-    }
-  }
-
-  /** Cuts a body into chunks from `index` on. */
-  async #receive(
-    response: Response,
-    index: number,
-    onchunk: (index: number, bytes: Uint8Array) => Promise<void>
-  ): Promise<void> {
-    const { map } = this.#file
-    const chunk = new Uint8Array(map.chunkBytes)
-    let filled = 0
-    for await (const piece of piecesOf(response, this.#options)) {
-      for (let at = 0; at < piece.byteLength;) {
-        const size = index < map.count ? runBytes(map, { start: index, end: index + 1 }) : 0
-        if (size === 0) {
-          throw corrupt(`'${bare(this.#remote.url)}' gave more than its ${map.sizeBytes} bytes`)
-        }
-        const taken = Math.min(size - filled, piece.byteLength - at)
-        chunk.set(piece.subarray(at, at + taken), filled)
-        filled += taken
-        at += taken
-        if (filled < size) continue
-        await onchunk(index, chunk.subarray(0, size))
-        index++
-        filled = 0
-      }
-    }
-  }
-
-  async #keep(index: number, bytes: Uint8Array): Promise<void> {
-    await this.#file.write(index, bytes)
-    this.#options.onbytes?.(bytes.byteLength)
-    this.#uncommitted += bytes.byteLength
-    if (this.#uncommitted < COMMIT_BYTES) return
-    this.#uncommitted = 0
-    await this.#file.commit()
-  }
-
-  /** Waits out what the server asked one of the connections to wait. */
-  async #quiet(): Promise<void> {
-    const { clock = systemClock } = this.#options
-    const wait = this.#quietUntil - clock.now()
-    if (wait > 0) await sleep(wait, { clock, signal: this.#signal })
-  }
-
-  #failureOf(thrown: unknown): AppError {
-    if (this.#stop.signal.aborted) return cancelled('Another connection failed')
-    return brokenOff(thrown, this.#remote.url, this.#signal)
-  }
-}
-
-function bytesOf(file: ChunkFile, runs: readonly ByteRange[]): number {
-  return runs.reduce((sum, run) => sum + runBytes(file.map, run), 0)
-}
-
-function split(runs: readonly ByteRange[], chunks: number): { start: number; end: number }[] {
-  const parts: { start: number; end: number }[] = []
-  for (const { start, end } of runs) {
-    for (let at = start; at < end; at += chunks) {
-      parts.push({ start: at, end: Math.min(at + chunks, end) })
-    }
-  }
-  return parts
-}
-
-/** A server may give less than was asked for, and nothing else. */
-function checkRange(response: Response, asked: ByteRange, sizeBytes: number, url: string): void {
-  const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '')
-  const fits =
-    found !== null &&
-    Number(found[1]) === asked.start &&
-    Number(found[2]) < asked.end &&
-    (found[3] === '*' || Number(found[3]) === sizeBytes)
-  if (!fits) throw corrupt(`'${bare(url)}' gave another range than was asked for`)
+function bytesOf(map: ChunkMap, runs: readonly ByteRange[]): number {
+  return runs.reduce((sum, run) => sum + runBytes(map, run), 0)
 }

@@ -31,7 +31,8 @@ export async function locateFile(file: HubFile, options: HttpOptions): Promise<L
   const abort = new AbortController()
   try {
     for (let i = 0; i < MAX_REDIRECTS; i++) {
-      const init = { method: 'HEAD', redirect: 'manual', headers: file.headers } as const
+      const headers = { ...file.headers, 'accept-encoding': 'identity' }
+      const init = { method: 'HEAD', redirect: 'manual', headers } as const
       const response = await request(url, init, abort, options)
       const location = response.headers.get('location')
       const isRedirect = response.status >= 300 && response.status < 400 && location !== null

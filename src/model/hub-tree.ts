@@ -18,6 +18,8 @@ const MAX_PAGES = 64
 const MAX_PAGE_BYTES = 2 ** 24
 const MAX_FILES = 65_536
 const MAX_PATH = 1024
+/** Hubs take files of up to 500 GB; a journal of 1 TiB has 128 MiB. */
+const MAX_SIZE = 2 ** 40
 
 export interface ListedFile {
   readonly path: string
@@ -100,11 +102,15 @@ function filesOf(body: unknown, repo: string): ListedFile[] {
     const hash = large ? large.oid : oid
     const sizeBytes = large?.size ?? size
     const isHash = typeof hash === 'string' && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash)
-    if (!isHash || !Number.isSafeInteger(sizeBytes) || (sizeBytes as number) < 0) {
+    if (!isHash || !isSize(sizeBytes)) {
       throw corrupt(`'${repo}' cannot be listed: '${path}' has no good hash or size`)
     }
     return [{ path, sizeBytes: sizeBytes as number, hash }]
   })
+}
+
+function isSize(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MAX_SIZE
 }
 
 /** A path that stays within its repository on any system. */

@@ -1,7 +1,7 @@
 // What lies in the cache, by the names that people know it by; removes it, and checks it against its hashes.
 // Knows no network. resolve.ts and repo.ts fill the cache.
 import { readdir, rm, rmdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { inUse, notFound } from '../base/errors.ts'
 import { ALIASES, type Alias, findAlias } from './aliases.ts'
 import { heldBytesOf } from './cache-usage.ts'
@@ -130,7 +130,7 @@ export async function removeCachedModels(
 }
 
 async function removeFile(path: string): Promise<void> {
-  const release = await tryFileLock(`${path}.lock`)
+  const release = await tryFetchLocks(path)
   if (!release) {
     throw inUse(`'${path}' cannot be removed: another process fetches it`, {
       hint: 'Stop petals join, pull or chat of this model first'
@@ -145,6 +145,26 @@ async function removeFile(path: string): Promise<void> {
   }
   // Only when nothing else is in it.
   await rmdir(dirname(path)).catch(() => {})
+}
+
+/** Keeps others from fetching into a file; undefined when somebody does. */
+export async function tryFetchLocks(path: string): Promise<(() => Promise<void>) | undefined> {
+  const regions = (await readdir(dirname(path)).catch(() => []))
+    .filter((name) => name.startsWith(`${basename(path)}.`) && /\.\d+\.lock$/.test(name))
+    .map((name) => join(dirname(path), name))
+  const held: (() => Promise<void>)[] = []
+  for (const lock of [`${path}.lock`, ...regions]) {
+    const release = await tryFileLock(lock)
+    if (release) {
+      held.push(release)
+      continue
+    }
+    for (const each of held) await each()
+    return undefined
+  }
+  return async () => {
+    for (const each of held) await each()
+  }
 }
 
 /** Weights, without what lies beside them while they are fetched. */

@@ -3,9 +3,14 @@
 import { mkdir } from 'node:fs/promises'
 import { internal } from '../base/errors.ts'
 import { checkDisk } from './cache-usage.ts'
-import { type ByteRange, CHUNK_BYTES, missingRuns, readChunkMap, runBytes } from './chunk-map.ts'
+import { type ByteRange, readChunkMap } from './chunk-map.ts'
 import type { RangeFetcher } from './create-model.ts'
-import { fetchRanges, type FetchRangesOptions, type RemoteFile } from './fetch-ranges.ts'
+import {
+  fetchRanges,
+  type FetchRangesOptions,
+  missingBytesOf,
+  type RemoteFile
+} from './fetch-ranges.ts'
 import { rememberHash } from './file-hashes.ts'
 
 export interface RemoteFilesOptions extends FetchRangesOptions {
@@ -24,12 +29,14 @@ export function createFetcher(
   const { cacheDir, what } = options
   return {
     async fetch(wanted, { signal, onprogress }) {
-      const jobs = wanted.map(({ path, ranges }) => {
+      let totalBytes = 0
+      const jobs: { remote: RemoteFile; ranges: readonly ByteRange[] }[] = []
+      for (const { path, ranges } of wanted) {
         const remote = byPath.get(path)
         if (!remote) throw internal(`'${path}' has no source`)
-        return { remote, ranges, missing: missingBytes(remote, ranges, options.chunkBytes) }
-      })
-      let totalBytes = jobs.reduce((sum, { missing }) => sum + missing, 0)
+        totalBytes += await missingBytesOf(remote, ranges, options.chunkBytes)
+        jobs.push({ remote, ranges })
+      }
       await mkdir(cacheDir, { recursive: true })
       await checkDisk(what, totalBytes, options)
       let doneBytes = 0
@@ -51,20 +58,4 @@ export function createFetcher(
       }
     }
   }
-}
-
-/** Bytes of chunks that `ranges` touch and that are not here. */
-function missingBytes(
-  remote: RemoteFile,
-  ranges: readonly ByteRange[],
-  chunkBytes = CHUNK_BYTES
-): number {
-  const { path, sizeBytes } = remote
-  const none = { sizeBytes, chunkBytes, count: Math.ceil(sizeBytes / chunkBytes) }
-  const map = readChunkMap(path, sizeBytes) ?? {
-    ...none,
-    sha256: remote.sha256,
-    hashes: new Uint8Array(none.count * 32)
-  }
-  return missingRuns(map, ranges).reduce((sum, run) => sum + runBytes(map, run), 0)
 }

@@ -13,9 +13,8 @@ import {
   runBytes,
   SLOT_BYTES
 } from './chunk-map.ts'
-import { tryFileLock } from './file-lock.ts'
 import { hashLike } from './hash-file.ts'
-import type { CachedFile } from './model-cache.ts'
+import { type CachedFile, tryFetchLocks } from './model-cache.ts'
 
 export interface VerifyOptions {
   signal?: AbortSignal | undefined
@@ -38,7 +37,7 @@ export async function verifyFile(
   options: VerifyOptions = {}
 ): Promise<VerifiedFile> {
   const { path, hash, sizeBytes } = file
-  const release = await tryFileLock(`${path}.lock`)
+  const release = await tryFetchLocks(path)
   if (!release) throw inUse(`'${path}' cannot be checked: another process fetches it`)
   try {
     const map = readChunkMap(path, sizeBytes)

@@ -103,6 +103,31 @@ test('verify finds one wrong bit of a part and of a whole, and pull mends it', a
   }
 }, 30_000)
 
+test('a pull that was killed is gone on with by the next', async () => {
+  await using folder = await tempFolder()
+  const home = folder.path
+  let isSlow = true
+  const asked = Promise.withResolvers<void>()
+  const slow = await hubRepo({
+    files: { 'stories.gguf': GGUF },
+    // The header comes; of what follows only a beginning.
+    onstore(_, reply, index) {
+      if (!isSlow || index === 0) return reply
+      asked.resolve()
+      return { ...reply, stallAfter: 600_000 }
+    }
+  })
+  await using _ = slow
+  const env = { HF_ENDPOINT: slow.url }
+  await using killed = petals(home, ['pull', 'some/model'], env)
+  await asked.promise
+  killed.signal('SIGKILL')
+  await killed.end(10_000)
+  isSlow = false
+  expect((await run(home, ['pull', 'some/model'], env)).code).toBe(0)
+  expect((await run(home, ['verify', 'some/model'], env)).code).toBe(0)
+})
+
 test('a refusal ends with its own exit code and says what to do', async () => {
   await using folder = await tempFolder()
   const gated = await hubRepo({ files: { 'stories.gguf': GGUF }, token: 'secret' })
