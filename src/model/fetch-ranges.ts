@@ -30,12 +30,13 @@ export interface RemoteFile extends HubFile {
 export interface FetchRangesOptions extends TransferOptions {
   /** Bytes of a chunk of a new file. Default: CHUNK_BYTES. */
   chunkBytes?: number
+  /** What is fetched under one lock. Default 256 MiB. */
+  regionBytes?: number
   log?: Log
   /** Throws when so many bytes have no room. */
   room?: (neededBytes: number) => Promise<void>
 }
 
-/** What is fetched under one lock. */
 const REGION_BYTES = 2 ** 28
 
 /**
@@ -50,12 +51,13 @@ export async function fetchRanges(
   const { path, sizeBytes } = remote
   if ((await missingBytesOf(remote, ranges)) === 0) return await complete(remote, options)
   const { clock = systemClock, signal, log = silentLog, chunkBytes = CHUNK_BYTES } = options
+  const { regionBytes = REGION_BYTES } = options
   await mkdir(dirname(path), { recursive: true })
   const onwait = (): void => log.info(`Another process fetches '${bare(remote.url)}'`)
   const openFile = (): Promise<ChunkFile | undefined> =>
     withFileLock(`${path}.lock`, () => ChunkFile.open({ ...remote, chunkBytes }), { clock, signal })
-  for (let start = 0, region = 0; start < sizeBytes; start += REGION_BYTES, region++) {
-    const end = start + REGION_BYTES
+  for (let start = 0, region = 0; start < sizeBytes; start += regionBytes, region++) {
+    const end = start + regionBytes
     const parts = ranges
       .map((range) => ({ start: Math.max(range.start, start), end: Math.min(range.end, end) }))
       .filter((part) => part.start < part.end)

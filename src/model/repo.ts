@@ -33,7 +33,7 @@ export interface RepoOptions extends FetchOptions {
   /** Most bytes that the cache's models may take together. Default: what the disk has. */
   diskBytes?: number | undefined
   /** Passed on to fetchRanges: what tests must make small. */
-  ranges?: Pick<FetchHeaderOptions, 'connections' | 'partBytes' | 'chunkBytes' | 'headerBytes'>
+  ranges?: Omit<FetchHeaderOptions, keyof HttpOptions>
   /** Asks nobody what the repository holds now: what was found out before must do. */
   isOffline?: boolean
 }

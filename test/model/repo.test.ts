@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
+import { tryFileLock } from '../../src/model/file-lock.ts'
 import type { Model } from '../../src/model/types.ts'
 import { hubRepo } from '../support/hub-repo.ts'
 import {
@@ -147,6 +148,28 @@ test('two that need the same at once fetch it once', async () => {
   await Promise.all(models.map((model) => model.ensure(names)))
   for (const model of models) expectTensors(model, names)
   expect(hub.storeBytes).toBeLessThan(GGUF.byteLength)
+})
+
+test('who needs one region does not wait for who fetches another', async () => {
+  await using folder = await tempFolder()
+  await using hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const options = remoteOptions(folder, hub)
+  const regionBytes = 256 * CHUNK
+  const regions = { ...options, ranges: { ...options.ranges, regionBytes } }
+  const model = await openRemote(hub.repo, regions)
+  const path = model.location.paths[0]!
+  const others = (GGUF.byteLength / regionBytes) | 0
+  // The embedding is in the first; whoever has the others is not done yet.
+  const held = await tryFileLock(`${path}.${others}.lock`)
+  const first = 'model.embed_tokens.weight'
+  await model.ensure([first])
+  expectTensors(model, [first])
+  const last = 'model.layers.4.mlp.up_proj.weight'
+  const waiting = model.ensure([last])
+  expect(model.missingBytes([last])).toBeGreaterThan(0)
+  await held?.()
+  await waiting
+  expectTensors(model, [last])
 })
 
 test('a header that is longer than the first look is fetched to its end', async () => {
