@@ -40,11 +40,16 @@ export function proveFixture(compute: Compute, name: string): void {
     }
   })
 
-  test(`${name}: pieces of any size give what the whole gives`, async () => {
-    await using runner = await Runner.load(compute, location)
-    for (const size of [1, 5, 16]) {
-      const rows = await (await runner.session()).feedBy(size, ids)
-      expect(worstError(await runner.head(rows), logits)).toBeLessThan(FLOAT_TOLERANCE)
+  test(`${name}: pieces of any size give the whole's rows to the bit`, async () => {
+    for (const quant of ['f32', 'int8', 'int4'] as const) {
+      await using runner = await Runner.load(compute, location, { quant })
+      const whole = await (await runner.session()).feed(ids, 0)
+      if (quant === 'f32') {
+        expect(worstError(await runner.head(whole), logits)).toBeLessThan(FLOAT_TOLERANCE)
+      }
+      for (const size of [1, 5, 16]) {
+        expect(await (await runner.session()).feedBy(size, ids)).toEqual(whole)
+      }
     }
   })
 

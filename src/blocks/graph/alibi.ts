@@ -1,6 +1,10 @@
 // ALiBi: attention's scores lose with distance, each head by a slope of its own.
 import type { GraphBuilder, Value } from './builder.ts'
 
+/** Element types as ONNX numbers them. */
+const FLOAT = 1
+const INT64 = 7
+
 /** Of how many heads the slopes are a plain geometric row from 2 ** (-8 / heads) down to 2 ** -8. */
 export function alibiSlopes(heads: number): Float32Array {
   const whole = 2 ** Math.floor(Math.log2(heads))
@@ -11,8 +15,9 @@ export function alibiSlopes(heads: number): Float32Array {
 }
 
 /**
- * What is added to scores, (1, heads, count, total): slope times the key's position less the last one's.
- * A query's own position would add the same to all its scores, which softmax does not see.
+ * What is added to scores, (1, heads, count, total): slope times the key's position less the query's own,
+ * so that a row's scores are the same to the bit wherever its step began and ended. `total` counts all
+ * tokens, the rows (1, count, ...) of this run being the last of them.
  */
 export function alibiBias(
   builder: GraphBuilder,
@@ -20,42 +25,27 @@ export function alibiBias(
   from: { total: Value; rows: Value; scale: number }
 ): Value {
   return builder.shared(`alibi.${from.total}`, () => {
-    const scalar = (name: string, value: bigint): Value =>
-      builder.constant(name, 'i64', [], new Uint8Array(BigInt64Array.of(value).buffer))
-    const list = (name: string, ...values: bigint[]): Value =>
-      builder.constant(
-        name,
-        'i64',
-        [values.length],
-        new Uint8Array(BigInt64Array.from(values).buffer)
-      )
-    const [none, one] = [scalar('alibi.none', 0n), scalar('alibi.one', 1n)]
-    const first = list('alibi.first', 0n)
-    const second = list('alibi.second', 1n)
-    const third = list('alibi.third', 2n)
-    const batch = list('alibi.batch', 1n)
-    const total = builder.node('Cast', [from.total], { attributes: { to: 7 } })
-    const limit = builder.node('Squeeze', [total, first])
-    const keys = builder.node('Range', [none, limit, one])
-    const distance = builder.node('Add', [builder.node('Sub', [keys, limit]), one])
+    const number = (name: string, value: bigint, dims: readonly number[]): Value =>
+      builder.constant(`alibi.${name}`, 'i64', dims, new Uint8Array(BigInt64Array.of(value).buffer))
+    const axis = [number('axis0', 0n, [1]), number('axis1', 1n, [1]), number('axis2', 2n, [1])]
+    const [first = '', second = '', third = ''] = axis
+    const one = number('one', 1n, [])
+    const scalar = (x: Value): Value => builder.node('Squeeze', [x, first])
+    const total = scalar(builder.node('Cast', [from.total], { attributes: { to: INT64 } }))
+    const count = scalar(builder.node('Slice', [builder.node('Shape', [from.rows]), second, third]))
+    const keys = builder.node('Range', [number('none', 0n, []), total, one])
+    const start = builder.node('Sub', [total, count])
+    const queries = builder.node('Range', [start, total, one])
+    const column = builder.node('Unsqueeze', [queries, second])
+    const distance = builder.node('Cast', [builder.node('Sub', [keys, column])], {
+      attributes: { to: FLOAT }
+    })
     const slopes = builder.constant(
       'alibi.slopes',
       'f32',
       [1, heads, 1, 1],
       new Uint8Array(alibiSlopes(heads).map((slope) => slope * from.scale).buffer)
     )
-    const scores = builder.node('Mul', [
-      slopes,
-      builder.node('Cast', [distance], { attributes: { to: 1 } })
-    ])
-    const count = builder.node('Slice', [builder.node('Shape', [from.rows]), second, third])
-    const shape = builder.node(
-      'Concat',
-      [batch, list('alibi.heads', BigInt(heads)), count, total],
-      {
-        attributes: { axis: 0 }
-      }
-    )
-    return builder.node('Expand', [scores, shape])
+    return builder.node('Mul', [slopes, distance])
   })
 }
