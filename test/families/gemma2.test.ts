@@ -1,7 +1,7 @@
 // Gemma 2: soft caps, windows in every other block, norms before and after, a scaled embedding.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())
@@ -11,3 +11,4 @@ proveFixture(compute, 'gemma2')
 proveGguf(compute, 'gemma2')
 
 proveRandom(compute, 'gemma2', 5)
+proveLong(compute, 'gemma2')

@@ -1,7 +1,7 @@
 // GPT-2: learned positions, layer norms, transposed matrices, a tied head.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())
@@ -11,3 +11,4 @@ proveFixture(compute, 'gpt2')
 proveGguf(compute, 'gpt2')
 
 proveRandom(compute, 'gpt2', 5)
+proveLong(compute, 'gpt2')

@@ -1,7 +1,7 @@
 // Mistral: a sliding window in every block, shorter than the prompt.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveRandom } from './prove.ts'
+import { proveFixture, proveLong, proveRandom } from './prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())
@@ -9,3 +9,4 @@ afterAll(() => compute.close())
 proveFixture(compute, 'mistral')
 
 proveRandom(compute, 'mistral', 5)
+proveLong(compute, 'mistral')

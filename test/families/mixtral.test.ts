@@ -6,7 +6,7 @@ import { tempFolder } from '../support/temp-folder.ts'
 import { readFixture } from './fixture.ts'
 import { fixtureGguf } from './gguf.ts'
 import { apartGguf, inQ8 } from './gguf-experts.ts'
-import { proveFixture, proveGguf, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
 import { meanError, Runner, worstError } from './run.ts'
 
 const compute = new Compute({ threads: 2 })
@@ -17,6 +17,7 @@ proveFixture(compute, 'mixtral')
 proveGguf(compute, 'mixtral')
 
 proveRandom(compute, 'mixtral', 5)
+proveLong(compute, 'mixtral')
 
 test('mixtral: an old GGUF with a tensor for each expert gives the same', async () => {
   await using folder = await tempFolder()

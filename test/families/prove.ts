@@ -145,6 +145,24 @@ export function proveRandom(compute: Compute, family: Family, seeds: number): vo
   }
 }
 
+/** Declares the test of a session longer than a chunk (128 rows) and than a cache's first memory (256). */
+export function proveLong(compute: Compute, family: Family): void {
+  test(`${family}: a long session gives what float64 gives`, async () => {
+    await using folder = await tempFolder()
+    const model = randomModel(family, 77, 330)
+    const ids = randomIds(77, 300)
+    const answer = OLDER.has(family) ? olderAnswer(model, ids) : llamaAnswer(model, ids)
+    const logits = flat(answer.logits)
+    await using runner = await Runner.load(compute, writeModel(model, folder.path))
+    const session = await runner.session()
+    const whole = await session.feed(ids, 0)
+    expect(worstError(await runner.head(whole), logits)).toBeLessThan(FLOAT_TOLERANCE)
+    const { hiddenSize } = runner.model.config
+    expect(await session.feed(ids.slice(100), 100)).toEqual(whole.slice(100 * hiddenSize))
+    expect(await session.feed(ids.slice(299), 299)).toEqual(whole.slice(299 * hiddenSize))
+  })
+}
+
 function flat(rows: readonly Row[]): Float32Array {
   return joined(rows.map((each) => new Float32Array(each)))
 }

@@ -1,7 +1,7 @@
 // Qwen 2: biases of queries, keys and values.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())
@@ -11,3 +11,4 @@ proveFixture(compute, 'qwen2')
 proveGguf(compute, 'qwen2')
 
 proveRandom(compute, 'qwen2', 5)
+proveLong(compute, 'qwen2')

@@ -1,7 +1,7 @@
 // Qwen 3: norms of each query's and key's head.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())
@@ -11,3 +11,4 @@ proveFixture(compute, 'qwen3')
 proveGguf(compute, 'qwen3')
 
 proveRandom(compute, 'qwen3', 5)
+proveLong(compute, 'qwen3')

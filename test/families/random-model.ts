@@ -7,7 +7,6 @@ import { safetensors } from '../support/stories.ts'
 import type { HubModel } from './reference/model.ts'
 import { WeightBuilder } from './weight-builder.ts'
 
-const CONTEXT = 64
 const VOCAB = 40
 
 /** A model's shape, drawn by lot. */
@@ -18,9 +17,11 @@ interface Shape {
   kvHeads: number
   headDim: number
   ffn: number
+  context: number
 }
 
-export function randomModel(family: Family, seed: number): HubModel {
+/** `context`: tokens of its longest session. */
+export function randomModel(family: Family, seed: number, context = 64): HubModel {
   const random = seededRandom(seed)
   const pick = <T>(...values: readonly T[]): T => values[random.below(values.length)]!
   const kvHeads = pick(1, 2, 3)
@@ -30,7 +31,8 @@ export function randomModel(family: Family, seed: number): HubModel {
     heads: kvHeads * pick(1, 2),
     kvHeads,
     headDim: pick(8, 16, 32),
-    ffn: pick(20, 48)
+    ffn: pick(20, 48),
+    context
   }
   const builder = new WeightBuilder(random)
   switch (family) {
@@ -80,7 +82,7 @@ function llama(family: Family, builder: WeightBuilder, shape: Shape, pick: Pick)
     head_dim: headDim,
     intermediate_size: ffn,
     vocab_size: VOCAB,
-    max_position_embeddings: CONTEXT,
+    max_position_embeddings: shape.context,
     rope_theta: pick(10_000, 500_000),
     rms_norm_eps: 1e-6,
     tie_word_embeddings: isTied,
@@ -214,13 +216,13 @@ function older(family: Family, builder: WeightBuilder, shape: Shape, pick: Pick)
   const kvHeads = isNew ? shape.kvHeads : kind === '7b' ? 1 : heads
   const named = { model_type: family, vocab_size: VOCAB, layer_norm_epsilon: 1e-5 }
   const own = isGpt2
-    ? { n_embd: hidden, n_head: heads, n_layer: blocks, n_positions: CONTEXT }
-    : { hidden_size: hidden, n_head: heads, n_layer: blocks, seq_length: CONTEXT }
+    ? { n_embd: hidden, n_head: heads, n_layer: blocks, n_positions: shape.context }
+    : { hidden_size: hidden, n_head: heads, n_layer: blocks, seq_length: shape.context }
   const falcon = {
     hidden_size: hidden,
     num_attention_heads: heads,
     num_hidden_layers: blocks,
-    max_position_embeddings: CONTEXT,
+    max_position_embeddings: shape.context,
     multi_query: kind === '7b',
     parallel_attn: kind !== 'rw',
     alibi: kind === 'rw',
@@ -232,7 +234,7 @@ function older(family: Family, builder: WeightBuilder, shape: Shape, pick: Pick)
   const tie = { tie_word_embeddings: pick(true, false) }
   const config = { ...named, ...(isFalcon ? falcon : own), ...tie }
   builder.table(`transformer.${isGpt2 ? 'wte' : 'word_embeddings'}`, VOCAB, hidden)
-  if (isGpt2) builder.table('transformer.wpe', CONTEXT, hidden)
+  if (isGpt2) builder.table('transformer.wpe', shape.context, hidden)
   if (family === 'bloom') builder.layerNorm('transformer.word_embeddings_layernorm', hidden)
   builder.layerNorm('transformer.ln_f', hidden)
   if (!tie.tie_word_embeddings) builder.matrix('lm_head', VOCAB, hidden)
