@@ -1,8 +1,8 @@
 // A mixture of experts: a router picks a few MLPs for each row; rows are sorted by expert, each expert's
 // matrices see only its own (often none), and the results go back into order.
-// Composed of small operators around MatMulNBits, as onnxruntime's fused QMoE widens 4 bits to floats at
-// every run on a CPU (1.30: one row through 8 of 32 experts of Qwen3-30B-A3B's shape 96 ms against 4.7,
-// 64 rows 930 against 83, two threads). Not branches of `If`, whose repacked weights graphs cannot share.
+// Composed of small operators around MatMulNBits, as onnxruntime's fused QMoE (1.30) widens 4 bits to floats
+// at every run on a CPU: 18 times slower for one row, 4 or more for 64 (scripts/bench-experts.py, two
+// threads). Not branches of `If`, whose repacked weights several graphs cannot share.
 import type { GraphBuilder, Value } from './builder.ts'
 import { swiglu } from './mlp.ts'
 import { constantIntegers, linear, type BlockScope } from './parts.ts'
