@@ -4,12 +4,15 @@ import type DHT from 'hyperdht'
 import { deadline, type Clock } from '../base/clock.ts'
 import { busy, closed, disconnected, timedOut, type AppError } from '../base/errors.ts'
 import type { PeerLink } from '../wire/link.ts'
+import type { NamedModel } from './capability.ts'
 import type { Identity } from './identity.ts'
 
 export interface ConnectOptions {
   signal?: AbortSignal | undefined
   /** How long to wait, ms. Default 5000. */
   timeoutMs?: number
+  /** In a private swarm, a model that the peer's invite must permit it to serve. */
+  serves?: NamedModel | undefined
 }
 
 export interface DialerOptions {

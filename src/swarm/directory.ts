@@ -229,10 +229,11 @@ class Search {
 
   async #read(peer: Uint8Array): Promise<void> {
     if (this.#ended) return
-    const { dht, clock, log } = this.#node
+    const { dht, clock, log, membership } = this.#node
     const record = await dht.mutableGet(Buffer.from(peer), { session: this.#session })
     if (!record || this.#ended) return
-    const { value } = record
+    const value = membership ? membership.openRecord(record.value) : record.value
+    if (!value) return log.debug(`a record of ${toHex(peer).slice(0, 8)} is no member's`)
     const wanted = { peer, model: this.#model, blockCount: this.#blockCount, now: clock.wall() }
     const usable = usableInfos(value, wanted, (why) => {
       if (why === 'expired') this.expired++

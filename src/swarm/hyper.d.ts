@@ -47,8 +47,14 @@ declare module 'hyperdht' {
     mutablePut(
       keyPair: DHT.KeyPair,
       value: Uint8Array,
-      options?: { seq?: number }
+      options?: { seq?: number; signMutable?: () => Uint8Array }
     ): Promise<{ readonly closestNodes: readonly unknown[] }>
+    /** Value by its BLAKE2b-256. */
+    immutableGet(hash: Uint8Array): Promise<{ readonly value: Uint8Array } | null>
+    immutablePut(value: Uint8Array): Promise<{ readonly closestNodes: readonly unknown[] }>
+    /** Addresses of nodes that it has heard from, the latest first. */
+    toArray(): { readonly host: string; readonly port: number }[]
+    addNode(node: { readonly host: string; readonly port: number }): void
     connect(key: Uint8Array, options?: DHT.ConnectOptions): DHT.Connection
     destroy(options?: { force?: boolean }): Promise<void>
   }
@@ -95,6 +101,7 @@ declare module 'hyperdht' {
     interface MutableRecord {
       readonly seq: number
       readonly value: Uint8Array
+      readonly signature: Uint8Array
     }
 
     interface ConnectOptions {

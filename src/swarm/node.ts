@@ -5,7 +5,15 @@ import DHT from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
-import { AppError, badInput, closed, inUse, toAppError, unavailable } from '../base/errors.ts'
+import {
+  AppError,
+  badInput,
+  closed,
+  inUse,
+  protocolError,
+  toAppError,
+  unavailable
+} from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
@@ -14,11 +22,16 @@ import { PeerLink } from '../wire/link.ts'
 import { DTYPES, PROTOCOL_VERSION } from '../wire/protocol.ts'
 import type { ServerInfo, WireDtype, WireError } from '../wire/types.ts'
 import { CellAnnouncer } from './announcer.ts'
+import type { Capability, NamedModel } from './capability.ts'
 import { ATTEMPT_MS, Dialer, type ConnectOptions } from './dialer.ts'
 import type { Identity } from './identity.ts'
 import { LinkTable } from './link-table.ts'
+import { Members } from './members.ts'
+import type { Membership } from './membership.ts'
 import { Publisher } from './publisher.ts'
-import { LIFE_MS } from './record.ts'
+import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
+import { RevocationFeed } from './revocation-feed.ts'
+import { SEAL_BYTES } from './seal.ts'
 
 export interface SwarmNodeOptions {
   /** Where to begin. Empty: the public DHT's own nodes. */
@@ -34,8 +47,8 @@ export interface SwarmNodeOptions {
   host?: string
   /** UDP port. Default any. */
   port?: number
-  /** 32 bytes that keep a private swarm's topics apart. */
-  swarmSecret?: Uint8Array
+  /** Makes it a node of a private swarm: only members are let in, and only they can read what it says. */
+  membership?: Membership | undefined
   /** Public key of a relay for peers that no hole punching reaches. */
   relayThrough?: Uint8Array | null
   /** Links taken in, in all. Default 1024. */
@@ -52,6 +65,8 @@ const SERVE_MS = 15_000
 /** Who leaves says so, but waits for nobody who is gone. */
 const LEAVE_MS = 2_000
 const CLOSE_MS = 1_500
+/** A first look for revoked invites; links bring them too. */
+const REVOCATIONS_MS = 1_500
 /** What a peer over the limit is told to wait. */
 const FULL_RETRY_MS = 5_000
 
@@ -63,7 +78,9 @@ export class SwarmNode extends Resource {
   readonly peer: string
   readonly clock: Clock
   readonly log: Log
-  readonly swarmSecret: Uint8Array | undefined
+  readonly membership: Membership | undefined
+  /** Resolves when this process is no member of its private swarm any more, with the reason. */
+  readonly barred: Promise<AppError>
   /** Called with every new link, before its first message. */
   onlink: ((link: PeerLink) => void) | undefined
   readonly #options: SwarmNodeOptions
@@ -71,6 +88,8 @@ export class SwarmNode extends Resource {
   readonly #links: LinkTable
   readonly #hosts = new Map<string, number>()
   readonly #handlers: LinkHandlers
+  readonly #members: Members | undefined
+  #feed: RevocationFeed | undefined
   #dht: DHT | undefined
   #swarm: Hyperswarm | undefined
   #dialer: Dialer | undefined
@@ -86,10 +105,18 @@ export class SwarmNode extends Resource {
     this.peer = toHex(this.key)
     this.clock = options.clock ?? systemClock
     this.log = options.log ?? silentLog
-    this.swarmSecret = options.swarmSecret
+    this.membership = options.membership
     this.#random = options.random ?? seededRandom(freshSeed())
     this.#links = new LinkTable(this.peer, this.clock)
     this.#handlers = this.#wrap(options.handlers)
+    const barred = Promise.withResolvers<AppError>()
+    this.barred = barred.promise
+    this.#members = this.#makeMembers(barred.resolve)
+  }
+
+  /** Keys the topics of a private swarm. */
+  get swarmSecret(): Uint8Array | undefined {
+    return this.membership?.topicSecret
   }
 
   /** Every open link. */
@@ -113,7 +140,19 @@ export class SwarmNode extends Resource {
       throw badInput('The peer cannot be reached: its key is not one of another peer')
     }
     if (!this.#dialer || this.closing) throw closed('The swarm node is not open')
-    return this.#links.get(id) ?? this.#dialer.connect(id, peer, options)
+    const link = this.#links.get(id) ?? (await this.#dialer.connect(id, peer, options))
+    if (options.serves) this.#checkServer(link, options.serves)
+    return link
+  }
+
+  /** What a link's peer may do in a private swarm; undefined in an open one. */
+  memberOf(link: object): Capability | undefined {
+    return this.#members?.get(link)
+  }
+
+  /** Takes a list of revoked invites in and passes it on. @throws AppError CORRUPT */
+  learnRevocations(bytes: Uint8Array): void {
+    this.#members?.learn(bytes)
   }
 
   /** Announces a span and publishes its record; resolves when others can find it. */
@@ -121,6 +160,8 @@ export class SwarmNode extends Resource {
     if (!this.#swarm || !this.#cells || !this.#publisher || this.closing) {
       throw closed('The swarm node is not open')
     }
+    const { membership } = this
+    membership?.require('serve')
     this.#servers = [this.#stamp(info)]
     const limit = { clock: this.clock, what: 'Announcing' }
     await deadline(
@@ -158,6 +199,7 @@ export class SwarmNode extends Resource {
 
   protected override async _open(): Promise<void> {
     const { bootstrap, port = 0 } = this.#options
+    if (this.membership?.barred) throw this.membership.barred
     const loopback = bootstrap.length > 0 && bootstrap.every(({ host }) => isLoopback(host))
     const host = this.#options.host ?? (loopback ? '127.0.0.1' : undefined)
     this.#dht = new DHT({
@@ -186,11 +228,14 @@ export class SwarmNode extends Resource {
     })
     this.#cells = new CellAnnouncer(this.#swarm, this.swarmSecret)
     this.#publisher = this.#makePublisher(this.#dht, this.#swarm, this.#cells)
+    if (this.membership) await this.#followRevocations(this.#dht, this.membership)
   }
 
   protected override async _close(): Promise<void> {
     const limit = { clock: this.clock, what: 'Closing the swarm node' }
     if (this.#servers.length > 0) await this.leave().catch(() => {})
+    this.#feed?.stop()
+    this.#members?.close()
     this.#dialer?.close()
     await Promise.all([...this.#links].map((link) => link.close()))
     const gone = this.#swarm ? this.#swarm.destroy() : this.#dht?.destroy()
@@ -226,12 +271,15 @@ export class SwarmNode extends Resource {
   }
 
   #makePublisher(dht: DHT, swarm: Hyperswarm, cells: CellAnnouncer): Publisher {
+    const { membership } = this
     return new Publisher({
       clock: this.clock,
       random: this.#random,
       log: this.log,
+      maxBytes: MAX_RECORD_BYTES - (membership ? SEAL_BYTES : 0),
       put: async (record, seq) => {
-        const { closestNodes } = await dht.mutablePut(this.identity, Buffer.from(record), { seq })
+        const value = Buffer.from(membership?.sealRecord(record) ?? record)
+        const { closestNodes } = await dht.mutablePut(this.identity, value, { seq })
         if (closestNodes.length === 0) throw unavailable('No DHT node took the record')
       },
       lastSeq: async () => (await dht.mutableGet(this.key))?.seq ?? 0,
@@ -270,6 +318,7 @@ export class SwarmNode extends Resource {
   /** Says that there is no room, and no more. */
   #refuse(stream: DHT.Connection): void {
     const { agent = 'petals', handlers } = this.#options
+    const idle = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
     const refusal: WireError = {
       session: new Uint8Array(0),
       step: -1,
@@ -277,16 +326,24 @@ export class SwarmNode extends Resource {
       message: 'All the links that this peer takes are in use',
       retryable: true,
       retryAfterMs: FULL_RETRY_MS,
-      status: handlers.status?.() ?? { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+      // A stranger to a private swarm is told of the refusal alone.
+      status: (this.membership ? undefined : handlers.status?.()) ?? idle
     }
-    const hello = { version: PROTOCOL_VERSION, agent, dtypes: [], servers: [], refusal }
+    const said = this.membership ? '' : agent
+    const hello = { version: PROTOCOL_VERSION, agent: said, dtypes: [], servers: [], refusal }
     new PeerLink(stream, { hello, handlers: {}, clock: this.clock, log: this.log }).destroy()
   }
 
   #addLink(stream: DHT.Connection, helloMs = 10_000): PeerLink {
     const { agent = 'petals', dtypes = DTYPES } = this.#options
+    const members = this.#members
     const link = new PeerLink(stream, {
-      hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#servers },
+      ...(members
+        ? {
+            hello: (link) => members.hello(link),
+            refusal: (link, hello) => members.refusal(link, hello)
+          }
+        : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#servers } }),
       handlers: this.#handlers,
       helloMs,
       clock: this.clock,
@@ -301,14 +358,59 @@ export class SwarmNode extends Resource {
     return {
       ...handlers,
       onready: (link) => {
+        this.#members?.onready(link)
+        if (link.closed) return
         this.#dialer?.onready(link)
         handlers.onready?.(link)
+      },
+      onannounce: (link, message) => {
+        this.#members?.onannounce(link, message)
+        if (!link.closed) handlers.onannounce?.(link, message)
       },
       onclosed: (link, error) => {
         this.#links.remove(link)
         handlers.onclosed?.(link, error)
       }
     }
+  }
+
+  #makeMembers(onbarred: (error: AppError) => void): Members | undefined {
+    if (!this.membership) return undefined
+    return new Members({
+      membership: this.membership,
+      self: this.key,
+      dtypes: this.#options.dtypes ?? DTYPES,
+      clock: this.clock,
+      log: this.log,
+      links: () => this.#links,
+      servers: () => this.#servers,
+      onbarred: (error) => {
+        const all = [...this.#links]
+        for (const link of all) link.destroy(error)
+        onbarred(error)
+      }
+    })
+  }
+
+  async #followRevocations(dht: DHT, membership: Membership): Promise<void> {
+    this.#feed = new RevocationFeed({
+      dht,
+      keys: membership.invite,
+      clock: this.clock,
+      random: this.#random,
+      log: this.log,
+      onlist: (bytes) => this.#members?.learn(bytes),
+      seq: () => membership.revocations?.seq ?? 0
+    })
+    await this.#feed.start(REVOCATIONS_MS)
+    if (membership.barred) throw membership.barred
+  }
+
+  /** @throws AppError PROTOCOL: the fault of the peer, so that it is gone round */
+  #checkServer(link: PeerLink, model: NamedModel): void {
+    const why = this.#members?.whyNot(link, 'serve', model)
+    if (why === undefined) return
+    throw protocolError(`Peer ${link.peer.slice(0, 8)} may not serve this: ${why}`)
   }
 
   #stamp(info: ServerInfo): ServerInfo {

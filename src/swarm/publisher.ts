@@ -21,6 +21,8 @@ export interface PublisherOptions {
   put: (record: Uint8Array, seq: number) => Promise<void>
   /** The number of this key's record in the DHT now, or 0. */
   lastSeq: () => Promise<number>
+  /** Most bytes of a record. Default: what the DHT takes. */
+  maxBytes?: number
   /** Called with what was put: links are told the same. */
   onpublished?: (servers: readonly ServerInfo[]) => void
   /** Called with each regular refresh. */
@@ -89,7 +91,7 @@ export class Publisher {
   }
 
   async #putNow(): Promise<void> {
-    const { clock, random, put, lastSeq, onpublished } = this.#options
+    const { clock, random, put, lastSeq, onpublished, maxBytes } = this.#options
     this.#stopTimer()
     try {
       const issuedAt = Math.floor(clock.wall())
@@ -102,7 +104,8 @@ export class Publisher {
       this.#seq = Math.max(issuedAt, (this.#seq ?? (await lastSeq())) + 1)
       this.#publishedAt = clock.now()
       onpublished?.(servers)
-      await deadline(put(encodeRecord(servers), this.#seq), PUT_MS, { clock, what: 'Publishing' })
+      const record = encodeRecord(servers, maxBytes)
+      await deadline(put(record, this.#seq), PUT_MS, { clock, what: 'Publishing' })
     } finally {
       if (!this.#stopped) this.#putSoon(REFRESH_MS * (0.8 + 0.4 * random.next()))
     }

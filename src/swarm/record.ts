@@ -46,14 +46,17 @@ const recordCodec: Codec<readonly ServerInfo[]> = {
 }
 
 /** Encodes infos, leaving round trips out from the last on until they fit. @throws AppError LIMIT */
-export function encodeRecord(servers: readonly ServerInfo[]): Uint8Array {
+export function encodeRecord(
+  servers: readonly ServerInfo[],
+  maxBytes: number = MAX_RECORD_BYTES
+): Uint8Array {
   const fewest = Math.max(0, ...servers.map(({ pings }) => pings.length))
   for (let pings = fewest; pings >= 0; pings--) {
     const bytes = encodeMessage(
       recordCodec,
       servers.map((info) => ({ ...info, pings: info.pings.slice(0, pings) }))
     )
-    if (bytes.byteLength <= MAX_RECORD_BYTES) return bytes
+    if (bytes.byteLength <= maxBytes) return bytes
   }
   throw overLimit(`The server's record does not fit: ${servers.length} spans are too many for one`)
 }

@@ -18,7 +18,7 @@ import type {
 } from './types.ts'
 
 export interface LinkHandlers {
-  /** The other side's hello is here. */
+  /** The other side's hello is here, and nobody is refused. */
   onready?(link: PeerLink): void
   onopen?(link: PeerLink, message: OpenSession): void
   onopened?(link: PeerLink, message: SessionOpened): void
@@ -40,7 +40,10 @@ export interface LinkHandlers {
 export interface LinkOptions {
   /** What this end says of itself; of a function: once the connection has its handshake's hash. */
   hello: Hello | ((link: PeerLink) => Hello)
-  /** Why a peer with this hello is refused; it then learns that and nothing else. Default: never. */
+  /**
+   * Why a peer with this hello is refused; it then learns that and nothing else. Who is not refused must
+   * be sent an announcement now: each side waits for the other's. Default: nobody is, none is awaited.
+   */
   refusal?: (link: PeerLink, hello: Hello) => AppError | undefined
   handlers: LinkHandlers
   clock?: Clock

@@ -80,6 +80,8 @@ export class PeerLink {
   readonly #ready: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #stopHello: () => void
+  /** The other side's, when this end has nothing against it. */
+  #hello: Hello | undefined
   /** Our hello has gone out: nothing may before it. */
   #greeted = false
   #faults = 0
@@ -158,7 +160,7 @@ export class PeerLink {
     return this.#queue.bytes
   }
 
-  /** Resolves when the other side's hello is here. @throws AppError: why it never came */
+  /** Resolves when the other side's hello is here and both let each other in. @throws AppError: why it never came */
   ready(): Promise<void> {
     return this.#ready.promise
   }
@@ -277,6 +279,7 @@ export class PeerLink {
       pong: ({ nonce }) => this.#pings.pong(nonce),
       announce: (message) => {
         this.servers = message.servers
+        if (!this.remote && this.#hello) this.#enter(this.#hello)
         handlers.onannounce?.(this, message)
       }
     }
@@ -317,11 +320,17 @@ export class PeerLink {
       this.#checkOwn(hello.servers)
       const refusal = this.#refusal?.(this, hello)
       if (refusal) return this.#refuse(refusal)
-      this.remote = hello
+      this.#hello = hello
       this.servers = hello.servers
     } catch (error) {
       return this.destroy(toAppError(error))
     }
+    // Who may be refused is let in when the peer announces itself.
+    if (!this.#refusal) this.#enter(this.#hello)
+  }
+
+  #enter(hello: Hello): void {
+    this.remote = hello
     this.#stopHello()
     this.#ready.resolve()
     this.#guard('hello', () => this.#handlers.onready?.(this))

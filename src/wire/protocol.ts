@@ -70,8 +70,9 @@
 // that this end serves no more.
 //
 // PRIVATE SWARMS  A member's Hello says who it is to other members and nothing to a stranger: its proof
-// is a box that only they open (swarm/membership.ts), its servers are empty and follow in `announce`
-// once the other's proof is good. A peer without a good proof gets DENIED, with an idle status.
+// is a box that only they open (swarm/proof.ts), its servers are empty and follow in an `announce`, which
+// each side sends, empty or not, as soon as the other's proof is good; a link is ready with the other's
+// announce. A peer without a good proof gets DENIED, with an idle status.
 // `revocations` is a list signed by the swarm's creator, passed on to whoever has an older one.
 //
 // FAULTS  A message of an unknown type is skipped. One that cannot be decoded, or says more than the

@@ -14,6 +14,8 @@ import {
   type DirectoryEntry
 } from '../../src/swarm/directory.ts'
 import { createIdentity, type Identity } from '../../src/swarm/identity.ts'
+import { createSwarm, issueInvite } from '../../src/swarm/invite.ts'
+import { Membership } from '../../src/swarm/membership.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
 import { encodeRecord } from '../../src/swarm/record.ts'
 import { cellsOf, topicOf } from '../../src/swarm/topics.ts'
@@ -109,9 +111,9 @@ describe('find()', () => {
 
   test('finds nothing of another model, nor of a private swarm without its secret', async () => {
     await using world = await World.start()
-    const swarmSecret = new Uint8Array(32).fill(5)
-    await world.server(0, 30, { swarmSecret })
-    const [stranger, member] = await Promise.all([world.node(), world.node({ swarmSecret })])
+    const membership = new Membership(issueInvite(createSwarm()))
+    await world.server(0, 30, { membership })
+    const [stranger, member] = await Promise.all([world.node(), world.node({ membership })])
     expect(await all(stranger)).toEqual([])
     expect(await find(member, new Uint8Array(32), BLOCKS)).toEqual([])
     expect(spans(await all(member))).toEqual(['0:30'])
