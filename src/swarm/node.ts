@@ -192,7 +192,7 @@ export class SwarmNode extends Resource {
   /** Says that nothing is served any more: to open links, in the record, and at the cells' topics. */
   async leave(): Promise<void> {
     this.#servers = []
-    for (const link of this.#links) if (link.remote) link.announce({ servers: [] })
+    this.#announceToAll([])
     const limit = { clock: this.clock, what: 'Leaving' }
     await deadline(Promise.all([this.#publisher?.stop(), this.#cells?.leave()]), LEAVE_MS, limit)
   }
@@ -283,15 +283,20 @@ export class SwarmNode extends Resource {
         if (closestNodes.length === 0) throw unavailable('No DHT node took the record')
       },
       lastSeq: async () => (await dht.mutableGet(this.key))?.seq ?? 0,
-      onpublished: (servers) => {
-        for (const link of this.#links) if (link.remote) link.announce({ servers })
-      },
+      onpublished: (servers) => this.#announceToAll(servers),
       onrefresh: () => {
         // A bootstrap node that was restarted has forgotten everything.
         swarm.server.refresh()
         cells.refresh()
       }
     })
+  }
+
+  /** Also to those whose hello is under way: ours may have gone before the news. */
+  #announceToAll(servers: readonly ServerInfo[]): void {
+    for (const link of this.#links) {
+      if (!this.#members || this.#members.get(link)) link.announce({ servers })
+    }
   }
 
   #onincoming(stream: DHT.Connection): void {
