@@ -1,5 +1,8 @@
 // Which servers a session goes through: the chain of spans with the shortest expected step.
-// Pure functions over records; knows no connections. session.ts acts on the plan.
+// Pure functions over records; knows no connections. chain.ts acts on the plan, replan.ts compares.
+//
+// One pass over the blocks keeps, per server, the cheapest way to have computed up to here on it. A
+// server is entered from the few cheapest of those before it: O(blocks * servers).
 import { noRoute } from '../base/errors.ts'
 
 /** One server as routing sees it. */
@@ -15,6 +18,10 @@ export interface Candidate {
   readonly queueMs: number
   /** Client's round trip to it, ms. */
   readonly rttMs: number
+  /** KV tokens a new session could get; unknown when left out. */
+  readonly freeTokens?: number
+  /** Round trips to other servers that it published, by peer, ms. */
+  readonly pings?: ReadonlyMap<string, number>
 }
 
 export interface RouteHop {
@@ -32,15 +39,49 @@ export interface Route {
 export interface RouteOptions {
   /** Peers that must not be used. */
   avoid?: ReadonlySet<string>
-  /** One-way time between two peers, ms; 'client' is this end. Default: mean of the half trips. */
-  oneWayMs?: (from: Candidate | 'client', to: Candidate | 'client') => number
+  /** KV tokens the session needs; servers with fewer free are a last resort. Default 0. */
+  tokens?: number
 }
 
-interface Arrival {
-  ms: number
-  candidate: Candidate
-  first: number
-  before: Arrival | undefined
+/** Cost of one more server in the chain beside the network: frames, signatures, a wake-up. */
+const FORWARD_MS = 0.5
+/** A server that will refuse for lack of KV is worth going round at almost any price. */
+const NO_ROOM_MS = 10_000
+/** What is published is a claim: a longer trip is as good as none, a negative one is nonsense. */
+const MOST_PING_MS = 10_000
+/** A server is entered from the best of these, save when it stands in all their routes already. */
+const SHORTLIST = 16
+
+/** Being on a server since a block; `before` is the rest of the route. */
+interface Stay {
+  /** Index among the usable servers. */
+  readonly at: number
+  readonly candidate: Candidate
+  readonly since: number
+  readonly before: Stay | undefined
+}
+
+/** A server that has computed up to the block being looked at. */
+interface Exit {
+  readonly stay: Stay
+  readonly ms: number
+  /** Expected time when a quarter of its round trip is behind: to go on, each pays its own quarter. */
+  readonly halfwayMs: number
+}
+
+interface Exits {
+  readonly all: readonly Exit[]
+  /** Time at the earliest of them. */
+  readonly firstMs: number
+  readonly nearest: readonly Exit[]
+  /** By index among the usable servers. */
+  readonly byServer: readonly (Exit | undefined)[]
+}
+
+/** A server whose distance is published, and the one-way time from it. */
+interface Ping {
+  readonly from: number
+  readonly ms: number
 }
 
 /**
@@ -53,36 +94,78 @@ export function planRoute(
   last: number,
   options: RouteOptions = {}
 ): Route {
-  const { avoid = new Set<string>(), oneWayMs = halfTrips } = options
-  const usable = candidates.filter(
-    (one) => !avoid.has(one.peer) && one.first < last && one.last > first
-  )
+  const { avoid = new Set<string>(), tokens = 0 } = options
+  const usable = candidates
+    .filter((one) => !avoid.has(one.peer) && one.first < last && one.last > first)
+    .sort((a, b) => a.first - b.first)
   const gaps = uncovered(usable, first, last)
   if (gaps.length > 0) throw noServers(gaps, avoid.size)
-  // arrivals[b] holds, per server that ends at block b, the cheapest way to have computed up to b.
-  const arrivals = new Map<number, Arrival[]>()
-  for (const at of boundaries(usable, first, last)) {
-    const before: (Arrival | undefined)[] = at === first ? [undefined] : (arrivals.get(at) ?? [])
-    for (const candidate of usable) {
-      if (candidate.first > at || candidate.last <= at) continue
-      const start = cheapest(before, candidate, oneWayMs)
-      if (!start) continue
-      for (const end of ends(candidate, usable, at, last)) {
-        const ms = start.ms + candidate.queueMs + candidate.blockMs * (end - at)
-        push(arrivals, end, { ms, candidate, first: at, before: start.from })
-      }
+  const pings = pingsInto(usable)
+  let serving: Exit[] = []
+  let coming = 0
+  for (let block = first; block < last; block++) {
+    const exits = exitsOf(serving, usable.length)
+    const next: Exit[] = []
+    const goOn = (at: number, candidate: Candidate, own: Exit | undefined): void => {
+      const ready = readyMs(candidate, tokens)
+      const pays = own === undefined || own.ms > exits.firstMs + ready + FORWARD_MS
+      const entry = !pays
+        ? undefined
+        : block === first
+          ? { ms: candidate.rttMs / 2, stay: undefined }
+          : cheapest(at, candidate, exits, pings[at] ?? [])
+      const stays = own !== undefined && own.ms <= (entry?.ms ?? Infinity) + ready
+      if (!stays && !entry) return
+      const ms = (stays ? own.ms : (entry?.ms ?? 0) + ready) + candidate.blockMs
+      const stay = stays ? own.stay : { at, candidate, since: block, before: entry?.stay }
+      next.push({ stay, ms, halfwayMs: ms + candidate.rttMs / 4 })
     }
+    for (const own of serving) {
+      const { at, candidate } = own.stay
+      if (candidate.last > block) goOn(at, candidate, own)
+    }
+    for (let one = usable[coming]; one && one.first <= block; one = usable[++coming]) {
+      goOn(coming, one, undefined)
+    }
+    serving = next
   }
-  let best: Arrival | undefined
+  let best: Exit | undefined
   let bestMs = Infinity
-  for (const arrival of arrivals.get(last) ?? []) {
-    const ms = arrival.ms + oneWayMs(arrival.candidate, 'client')
+  for (const one of serving) {
+    const ms = one.ms + one.stay.candidate.rttMs / 2
     if (ms >= bestMs) continue
-    best = arrival
+    best = one
     bestMs = ms
   }
   if (!best) throw noServers([[first, last]], avoid.size)
-  return { hops: unwind(best, last), expectedMs: bestMs }
+  return { hops: unwind(best.stay, last), expectedMs: bestMs }
+}
+
+/** Expected time of one decode step through `hops`; undefined when a server is no longer there. */
+export function routeMs(
+  hops: readonly RouteHop[],
+  candidates: readonly Candidate[],
+  options: Pick<RouteOptions, 'tokens'> = {}
+): number | undefined {
+  const route: Candidate[] = []
+  for (const hop of hops) {
+    const one = candidates.find(({ peer }) => peer === hop.peer)
+    if (!one || one.first > hop.first || one.last < hop.last) return undefined
+    route.push(one)
+  }
+  let ms = ((route[0]?.rttMs ?? 0) + (route.at(-1)?.rttMs ?? 0)) / 2
+  for (const [index, one] of route.entries()) {
+    const hop = hops[index]
+    const next = route[index + 1]
+    ms += readyMs(one, options.tokens ?? 0) + one.blockMs * ((hop?.last ?? 0) - (hop?.first ?? 0))
+    if (next)
+      ms +=
+        FORWARD_MS +
+        (oneWay(one.pings?.get(next.peer)) ??
+          oneWay(next.pings?.get(one.peer)) ??
+          (one.rttMs + next.rttMs) / 4)
+  }
+  return ms
 }
 
 /** Ranges of [first, last) that no span covers, in order. */
@@ -112,70 +195,100 @@ function noServers(gaps: readonly [number, number][], avoided: number): Error {
   })
 }
 
-function halfTrips(from: Candidate | 'client', to: Candidate | 'client'): number {
-  const a = from === 'client' ? 0 : from.rttMs
-  const b = to === 'client' ? 0 : to.rttMs
-  return from === 'client' || to === 'client' ? (a + b) / 2 : (a + b) / 4
+function readyMs(candidate: Candidate, tokens: number): number {
+  const room = candidate.freeTokens === undefined || candidate.freeTokens >= tokens
+  return candidate.queueMs + (room ? 0 : NO_ROOM_MS)
 }
 
-function boundaries(usable: readonly Candidate[], first: number, last: number): number[] {
-  const all = new Set([first])
-  for (const one of usable) {
-    if (one.first > first && one.first < last) all.add(one.first)
-    if (one.last > first && one.last < last) all.add(one.last)
+/** One way of a published round trip; undefined when it makes no sense. */
+function oneWay(ping: number | undefined): number | undefined {
+  return ping !== undefined && ping >= 0 ? Math.min(ping, MOST_PING_MS) / 2 : undefined
+}
+
+/** Per server those whose distance to it is published: by them, or else by itself. */
+function pingsInto(usable: readonly Candidate[]): Ping[][] {
+  const indexes = new Map(usable.map((one, at) => [one.peer, at]))
+  const into: Ping[][] = usable.map(() => [])
+  const back: { from: number; to: number; ms: number }[] = []
+  for (const [at, one] of usable.entries()) {
+    for (const [peer, ping] of one.pings ?? []) {
+      const to = indexes.get(peer)
+      const ms = oneWay(ping)
+      if (to === undefined || ms === undefined || to === at) continue
+      into[to]?.push({ from: at, ms })
+      back.push({ from: to, to: at, ms })
+    }
   }
-  return [...all].sort((a, b) => a - b)
+  for (const { from, to, ms } of back) {
+    const known = into[to]
+    if (known?.every((one) => one.from !== from)) known.push({ from, ms })
+  }
+  return into
 }
 
-function ends(
-  candidate: Candidate,
-  usable: readonly Candidate[],
-  at: number,
-  last: number
-): number[] {
-  const stop = Math.min(candidate.last, last)
-  const all = new Set([stop])
-  for (const one of usable) if (one.first > at && one.first < stop) all.add(one.first)
-  return [...all]
+function exitsOf(all: readonly Exit[], servers: number): Exits {
+  const nearest: Exit[] = []
+  let firstMs = Infinity
+  const byServer: (Exit | undefined)[] = Array.from({ length: servers })
+  for (const one of all) {
+    byServer[one.stay.at] = one
+    firstMs = Math.min(firstMs, one.ms)
+    const most = nearest[SHORTLIST - 1]
+    if (most && one.halfwayMs >= most.halfwayMs) continue
+    let at = Math.min(nearest.length, SHORTLIST - 1)
+    for (let above = nearest[at - 1]; above && above.halfwayMs > one.halfwayMs;) {
+      nearest[at--] = above
+      above = nearest[at - 1]
+    }
+    nearest[at] = one
+  }
+  return { all, firstMs, nearest, byServer }
 }
 
+/** The cheapest way onto a server, with the trip. */
 function cheapest(
-  before: readonly (Arrival | undefined)[],
+  at: number,
   to: Candidate,
-  oneWayMs: NonNullable<RouteOptions['oneWayMs']>
-): { ms: number; from: Arrival | undefined } | undefined {
-  let best: { ms: number; from: Arrival | undefined } | undefined
-  for (const from of before) {
-    // A session is open once on a server, over one range: no server stands twice in a route.
-    if (visits(from, to.peer)) continue
-    const ms = (from?.ms ?? 0) + oneWayMs(from?.candidate ?? 'client', to)
-    if (!best || ms < best.ms) best = { ms, from }
+  exits: Exits,
+  pings: readonly Ping[]
+): { ms: number; stay: Stay } | undefined {
+  let best = Infinity
+  let stay: Stay | undefined
+  for (const ping of pings) {
+    const from = exits.byServer[ping.from]
+    if (!from || from.ms + ping.ms >= best || visits(from.stay, at)) continue
+    best = from.ms + ping.ms
+    stay = from.stay
+  }
+  const guessed = guess(at, exits.nearest, pings) ?? guess(at, exits.all, pings)
+  const guessedMs = guessed ? guessed.halfwayMs + to.rttMs / 4 : Infinity
+  if (guessed && guessedMs < best) return { ms: guessedMs + FORWARD_MS, stay: guessed.stay }
+  return stay && { ms: best + FORWARD_MS, stay }
+}
+
+/** The cheapest of those whose distance is not published. */
+function guess(at: number, exits: readonly Exit[], pings: readonly Ping[]): Exit | undefined {
+  let best: Exit | undefined
+  for (const exit of exits) {
+    if (best && exit.halfwayMs >= best.halfwayMs) continue
+    if (visits(exit.stay, at) || pings.some((ping) => ping.from === exit.stay.at)) continue
+    best = exit
   }
   return best
 }
 
-function visits(from: Arrival | undefined, peer: string): boolean {
-  for (let at = from; at; at = at.before) if (at.candidate.peer === peer) return true
+// A session is open once on a server, over one range: no server stands twice in a route.
+function visits(from: Stay, server: number): boolean {
+  for (let one: Stay | undefined = from; one; one = one.before) if (one.at === server) return true
   return false
 }
 
-function push(arrivals: Map<number, Arrival[]>, at: number, arrival: Arrival): void {
-  const list = arrivals.get(at)
-  if (!list) {
-    arrivals.set(at, [arrival])
-    return
-  }
-  const twin = list.findIndex((one) => one.candidate === arrival.candidate)
-  if (twin < 0) list.push(arrival)
-  else if ((list[twin]?.ms ?? Infinity) > arrival.ms) list[twin] = arrival
-}
-
-function unwind(arrival: Arrival, last: number): RouteHop[] {
+function unwind(stay: Stay, last: number): RouteHop[] {
   const hops: RouteHop[] = []
   let end = last
-  for (let at: Arrival | undefined = arrival; at; at = at.before) {
-    hops.push({ peer: at.candidate.peer, first: at.first, last: end })
-    end = at.first
+  for (let at: Stay | undefined = stay; at; at = at.before) {
+    hops.push({ peer: at.candidate.peer, first: at.since, last: end })
+    end = at.since
   }
   return hops.reverse()
 }

@@ -1,5 +1,12 @@
 import { expect, test } from 'bun:test'
-import { planRoute, uncovered, type Candidate } from '../../src/client/route.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import {
+  planRoute,
+  routeMs,
+  uncovered,
+  type Candidate,
+  type RouteHop
+} from '../../src/client/route.ts'
 
 function server(
   peer: string,
@@ -71,3 +78,76 @@ test('uncovered() lists gaps of overlapping spans in order', () => {
     [9, 10]
   ])
 })
+
+test('planRoute() believes a published ping over its guess', () => {
+  const near = new Map([['b', 2]])
+  const far = new Map([['c', 200]])
+  const all = [
+    server('a', 0, 10, { pings: new Map([...near, ...far]), rttMs: 100 }),
+    server('b', 10, 30, { rttMs: 110 }),
+    server('c', 10, 30, { rttMs: 100 })
+  ]
+  expect(names(all)).toEqual(['a 0:10', 'b 10:30'])
+})
+
+test('planRoute() is not fooled by a ping that makes no sense', () => {
+  const all = [
+    server('a', 0, 10, { pings: new Map([['b', -5000]]) }),
+    server('b', 10, 30, { blockMs: 3 }),
+    server('c', 10, 30)
+  ]
+  expect(names(all)).toEqual(['a 0:10', 'c 10:30'])
+})
+
+test('planRoute() goes to a server without room for the session only when no other is there', () => {
+  const full = server('full', 0, 30, { freeTokens: 10 })
+  const slow = server('slow', 0, 30, { freeTokens: 100, blockMs: 9 })
+  const peers = [[full, slow], [full]].map(
+    (all) => planRoute(all, 0, 30, { tokens: 50 }).hops[0]?.peer
+  )
+  expect(peers).toEqual(['slow', 'full'])
+})
+
+test('planRoute() is as fast as the best of all chains, and routeMs() agrees with it', () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const all = randomSwarm(seed)
+    const route = planRoute(all, 0, 6)
+    expect({ seed, ms: route.expectedMs }).toEqual({ seed, ms: expect.closeTo(fastest(all), 6) })
+    expect({ seed, ms: routeMs(route.hops, all) }).toEqual({
+      seed,
+      ms: expect.closeTo(route.expectedMs, 6)
+    })
+  }
+})
+
+test('routeMs() knows no time for a route whose server left or moved', () => {
+  const hops = [{ peer: 'a', first: 0, last: 10 }]
+  expect([routeMs(hops, []), routeMs(hops, [server('a', 5, 15)])]).toEqual([undefined, undefined])
+})
+
+function randomSwarm(seed: number): Candidate[] {
+  const random = seededRandom(seed)
+  const all: Candidate[] = []
+  for (let at = 0; at < 8; at++) {
+    const first = at < 3 ? at * 2 : random.below(5)
+    const pings = new Map([[String(random.below(8)), random.next() * 40]])
+    const times = { queueMs: random.next() * 5, rttMs: random.next() * 60, pings }
+    const last = Math.min(6, first + 2 + random.below(3))
+    all.push(server(String(at), first, last, { blockMs: 1 + random.next() * 20, ...times }))
+  }
+  return all
+}
+
+/** Tries every chain without a server twice. */
+function fastest(all: Candidate[], hops: RouteHop[] = []): number {
+  const at = hops.at(-1)?.last ?? 0
+  if (at === 6) return routeMs(hops, all) ?? Infinity
+  let best = Infinity
+  for (const one of all) {
+    if (one.first > at || hops.some((hop) => hop.peer === one.peer)) continue
+    for (let last = at + 1; last <= one.last; last++) {
+      best = Math.min(best, fastest(all, [...hops, { peer: one.peer, first: at, last }]))
+    }
+  }
+  return best
+}

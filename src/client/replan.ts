@@ -1,0 +1,93 @@
+// Whether a session should leave its route for a planned one: only when what it saves over the tokens
+// to come pays for the replay, and not soon after the last move. Pure; knows no connections.
+import type { Candidate, RouteHop } from './route.ts'
+
+/** A route with its expected step as of now: both sides are estimated from the same observations. */
+export interface TimedRoute {
+  readonly hops: readonly RouteHop[]
+  /** Infinity for a route that no longer works. */
+  readonly expectedMs: number
+}
+
+export interface ReplanOptions {
+  /** What the move costs at once, ms; see moveMs. Default 0. */
+  moveMs?: number
+  /** Tokens the session is expected to make yet. Default 64. */
+  tokensLeft?: number
+  /** How many times faster the planned route must be. Default 1.25. */
+  factor?: number
+  /** How many times the cost the saving must be. Default 2. */
+  payback?: number
+  /** Least saving of a step worth a move, ms: below it, noise decides. Default 2. */
+  leastMs?: number
+  /** Time since the session's last move, ms. Default: never moved. */
+  sinceMoveMs?: number
+  /** Moves the session has made so far: each doubles the rest and raises the factor. Default 0. */
+  moves?: number
+  /** Rest after a first move, ms. Default 5000. */
+  restMs?: number
+}
+
+/** Most doublings of the rest: after 2^6 times 5 s a session may move again every five minutes. */
+const MOST_DOUBLINGS = 6
+/** Each move of a session asks the next to promise a tenth more, up to twice. */
+const RISE = 0.1
+const MOST_RISE = 1
+
+/** Whether to move from the current route to the planned one. */
+export function betterRoute(
+  current: TimedRoute,
+  planned: TimedRoute,
+  options: ReplanOptions = {}
+): boolean {
+  const { moveMs = 0, tokensLeft = 64, factor = 1.25, payback = 2, leastMs = 2 } = options
+  const { sinceMoveMs = Infinity, moves = 0, restMs = 5_000 } = options
+  if (sameRoute(current.hops, planned.hops) || !Number.isFinite(planned.expectedMs)) return false
+  if (!Number.isFinite(current.expectedMs)) return true
+  if (moves > 0 && sinceMoveMs < restMs * 2 ** Math.min(moves - 1, MOST_DOUBLINGS)) return false
+  const asked = factor + Math.min(MOST_RISE, RISE * moves)
+  const savedMs = current.expectedMs - planned.expectedMs
+  if (savedMs < leastMs || current.expectedMs < asked * planned.expectedMs) return false
+  return savedMs * tokensLeft >= payback * moveMs
+}
+
+export function sameRoute(a: readonly RouteHop[], b: readonly RouteHop[]): boolean {
+  return a.length === b.length && a.every((hop, index) => sameHop(hop, b[index]))
+}
+
+/** Hops of `planned` that the current route does not have: they are opened and replayed. */
+export function newHops(
+  current: readonly RouteHop[],
+  planned: readonly RouteHop[]
+): readonly RouteHop[] {
+  return planned.filter((hop) => !current.some((own) => sameHop(own, hop)))
+}
+
+/** What moving costs: opening the new hops at once, and running the history through each. */
+export function moveMs(
+  current: readonly RouteHop[],
+  planned: readonly RouteHop[],
+  candidates: readonly Candidate[],
+  options: {
+    /** Tokens of the session so far. */
+    historyTokens: number
+    /** How much less a token of a prompt costs than a decoded one, as a share. Default 0.2. */
+    prefillShare?: number
+  }
+): number {
+  const { historyTokens, prefillShare = 0.2 } = options
+  let openMs = 0
+  let replayMs = 0
+  for (const hop of newHops(current, planned)) {
+    const one = candidates.find(({ peer }) => peer === hop.peer)
+    if (!one) return Infinity
+    openMs = Math.max(openMs, 2 * one.rttMs)
+    const blocks = hop.last - hop.first
+    replayMs += one.rttMs + one.queueMs + historyTokens * blocks * one.blockMs * prefillShare
+  }
+  return openMs + replayMs
+}
+
+function sameHop(a: RouteHop, b: RouteHop | undefined): boolean {
+  return a.peer === b?.peer && a.first === b.first && a.last === b.last
+}
