@@ -1,27 +1,43 @@
 // How much may be in flight and how fast it may leave. The window grows like CUBIC and shrinks on
-// loss, but never below what the path was seen to deliver; and it is capped at two bandwidth-delay
-// products, so that bulk does not fill the buffers that a small message has to pass.
-// Counts in packets and ms; knows nothing of sequence numbers, sockets or timers.
+// loss, but never below what the path was seen to deliver; losses that were none are taken back; and
+// it is capped at two bandwidth-delay products, so that bulk does not fill the buffers that a small
+// message has to pass. Counts in packets and ms; knows no sequence numbers, sockets or timers.
 
 const INITIAL_CWND = 10
 const MIN_CWND = 4
 const MAX_CWND = 8192
 const CUBIC_BETA = 0.7
 const CUBIC_C = 0.4
-/** Random loss must not shrink the window below the measured rate; 1.25 covers 20 % of loss. */
+/**
+ * Random loss must not shrink the window below what keeps up the measured rate, resending included,
+ * and a quarter more, so that the rate can turn out to be higher. Where even the best round trips of a round say that a queue stands, the loss is of our own making.
+ */
 const DELIVERED_GAIN = 1.25
+const MAX_LOSS = 0.25
+const STANDING_SHARE = 1 / 16
+const STANDING_MIN_MS = 0.5
 /**
  * So much loss is no sign of a full path: radio links lose by themselves, and the cap keeps queues
  * short without it. Counted over some hundred packets, so that a few in a row do not decide.
  */
-const TOLERATED_LOSS = 0.01
+const TOLERATED_LOSS = 0.02
+/** In startup only a round that overshot by far counts, or random loss would end it near nothing. */
+const STARTUP_TOLERATED_LOSS = 0.2
+const STARTUP_TOLERATED_PACKETS = 8
 const TOLERATED_PACKETS = 2
 const LOSS_HISTORY_PACKETS = 1024
 const RATE_ROUNDS = 10
 /** Startup ends when this many rounds did not deliver a quarter more than before. */
 const FULL_ROUNDS = 3
 const FULL_GROWTH = 1.25
+/** And when the best of some round trips is so much longer than the shortest: a queue builds up. */
+const QUEUE_SAMPLES = 16
+const QUEUE_SHARE = 1 / 8
+const QUEUE_MIN_MS = 4
+const QUEUE_MAX_MS = 16
 const CAP_GAIN = 2
+/** Rates lag a round behind a window that doubles. */
+const STARTUP_CAP_GAIN = 2.25
 /** Acknowledgements come in lumps: event loops on both sides serve sockets by the batch. */
 const CAP_ALLOWANCE_MS = 4
 /** Older minima are measured anew, with a nearly empty pipe. */
@@ -53,11 +69,16 @@ export class Congestion {
 
   /** The window was reduced and what was in flight then is not yet dealt with. */
   #reducing = false
+  #reducingRounds = 0
+  /** Window and threshold before the last reduction; 0 when it is not to be taken back. */
+  #undoWindow = 0
+  #undoThreshold = Infinity
+  #lastAcked = 0
+  #roundAcked = 0
+  #roundLost = 0
   #recentAcked = 0
   #recentLost = 0
 
-  #roundAt = -1
-  #roundAcked = 0
   #rates = new Float64Array(RATE_ROUNDS)
   #rateIndex = 0
   #bandwidth = 0
@@ -65,6 +86,10 @@ export class Congestion {
   #fullRate = 0
   #fullRounds = 0
 
+  #roundMinRtt = Infinity
+  #roundSamples = 0
+  /** The best round trip of the round before. */
+  #lastMinRtt = 0
   #minRtt = Infinity
   #minRttAt = 0
   #drainUntil = -1
@@ -88,23 +113,34 @@ export class Congestion {
   }
 
   /** Nothing was in flight: what comes next starts a new round. */
-  onIdleStart(now: number): void {
-    this.#roundAt = now
-    this.#roundAcked = 0
+  onIdleStart(): void {
     this.#epochAt = -1
   }
 
-  /** A round trip's worth of packets was acknowledged. `limited`: the window held some back. */
-  onRound(now: number, limited: boolean): void {
-    if (this.#roundAt >= 0) {
-      const floor = this.#minRtt === Infinity ? 0 : this.#minRtt
-      this.#onRate(this.#roundAcked / Math.max(now - this.#roundAt, floor, 0.05), limited)
-    }
-    this.#roundAt = now
+  /** A round trip delivered so many packets in `ms`. `limited`: the window held some back. */
+  onRound(packets: number, ms: number, limited: boolean): void {
+    const floor = this.#minRtt === Infinity ? 0 : this.#minRtt
+    this.#onRate(packets / Math.max(ms, floor, 0.05), limited)
+    // Loss that goes on among packets sent after a reduction says that it was not enough.
+    const round = this.#roundAcked + this.#roundLost
+    const lossy = this.#roundLost > TOLERATED_PACKETS + TOLERATED_LOSS * round
+    if (this.#reducing && ++this.#reducingRounds >= 2 && lossy) this.#reduce()
+    this.#lastAcked = this.#roundAcked
     this.#roundAcked = 0
+    this.#roundLost = 0
+    if (this.#roundSamples > 0) this.#lastMinRtt = this.#roundMinRtt
+    this.#roundMinRtt = Infinity
+    this.#roundSamples = 0
   }
 
-  onRtt(rtt: number, now: number, srtt: number): void {
+  /** One round trip was measured; `path` is what all of them add up to. */
+  onRtt(rtt: number, now: number, path: { srtt: number; rttvar: number }): void {
+    this.#roundMinRtt = Math.min(this.#roundMinRtt, rtt)
+    if (++this.#roundSamples === QUEUE_SAMPLES && this.startup) {
+      const share = Math.min(Math.max(this.#minRtt * QUEUE_SHARE, QUEUE_MIN_MS), QUEUE_MAX_MS)
+      // Where round trips differ anyway, they must have grown by more.
+      if (this.#roundMinRtt > this.#minRtt + share + path.rttvar) this.#threshold = this.#window
+    }
     if (rtt <= this.#minRtt) {
       this.#minRtt = rtt
       this.#minRttAt = now
@@ -116,7 +152,7 @@ export class Congestion {
       this.#minRttAt = now
       this.#drainUntil = -1
     } else if (now - this.#minRttAt > MIN_RTT_AGE_MS) {
-      this.#drainUntil = now + Math.max(2 * srtt, DRAIN_MIN_MS)
+      this.#drainUntil = now + Math.max(2 * path.srtt, DRAIN_MIN_MS)
       this.#drainMin = rtt
     }
   }
@@ -150,10 +186,28 @@ export class Congestion {
 
   /** RACK found packets lost; MTU probes do not count. */
   onLost(packets: number): void {
+    this.#roundLost += packets
     this.#recentLost += packets
-    if (this.#reducing) return
-    const tolerated = TOLERATED_PACKETS + TOLERATED_LOSS * (this.#recentAcked + this.#recentLost)
-    if (this.#recentLost > tolerated) this.#reduce()
+    if (!this.#reducing && this.#tooMuchLoss) this.#reduce()
+  }
+
+  get #tooMuchLoss(): boolean {
+    if (this.startup) {
+      const round = this.#lastAcked + this.#roundAcked + this.#roundLost
+      return this.#roundLost > STARTUP_TOLERATED_PACKETS + STARTUP_TOLERATED_LOSS * round
+    }
+    const sent = this.#recentAcked + this.#recentLost
+    return this.#recentLost > TOLERATED_PACKETS + TOLERATED_LOSS * sent
+  }
+
+  /** So many lost packets had only been overtaken. What they alone brought about is taken back. */
+  onSpurious(packets: number): void {
+    this.#recentLost = Math.max(0, this.#recentLost - packets)
+    if (this.#undoWindow === 0 || this.#tooMuchLoss) return
+    this.#window = Math.max(this.#window, this.#undoWindow)
+    this.#threshold = this.#undoThreshold
+    this.#undoWindow = 0
+    this.#reducing = false
   }
 
   /** What was in flight when loss was found is dealt with. */
@@ -163,8 +217,10 @@ export class Congestion {
 
   /** Nothing came back for a whole timeout. */
   onTimeout(): void {
+    this.#remember()
     this.#wMax = Math.min(this.#window, this.#cap())
-    this.#threshold = Math.max(this.#wMax * CUBIC_BETA, MIN_CWND)
+    // A startup that was cut short knows nothing of the path yet, so it starts over.
+    if (!this.startup) this.#threshold = Math.max(this.#wMax * CUBIC_BETA, MIN_CWND)
     this.#window = MIN_CWND
     this.#epochAt = -1
     this.#reducing = false
@@ -186,11 +242,24 @@ export class Congestion {
     this.#tokens -= packets
   }
 
+  #remember(): void {
+    this.#undoWindow = this.#window
+    this.#undoThreshold = this.#threshold
+  }
+
   #reduce(): void {
-    this.#reducing = true
     const window = Math.min(this.#window, this.#cap())
     const product = this.#minRtt === Infinity ? 0 : this.#bandwidth * this.#minRtt
-    const delivered = Math.min(product * DELIVERED_GAIN, window)
+    const rise = Math.max(this.#minRtt * STANDING_SHARE, STANDING_MIN_MS)
+    const standing = this.#lastMinRtt > this.#minRtt + rise
+    const loss = Math.min(this.#recentLost / (this.#recentAcked + this.#recentLost), MAX_LOSS)
+    const gain = standing ? 1 : DELIVERED_GAIN / (1 - loss)
+    const delivered = Math.min(product * gain, window)
+    // At what the path delivers, loss is the path's own: going on carefully is all that can be done.
+    if (delivered === window && !this.startup) return
+    this.#remember()
+    this.#reducing = true
+    this.#reducingRounds = 0
     this.#wMax = window
     this.#window = Math.max(window * CUBIC_BETA, delivered, MIN_CWND)
     this.#threshold = this.#window
@@ -200,7 +269,8 @@ export class Congestion {
   #cap(): number {
     if (!this.#capKnown || this.#minRtt === Infinity) return Infinity
     if (this.#drainUntil >= 0) return Math.max((this.#bandwidth * this.#minRtt) / 2, MIN_CWND)
-    const cap = this.#bandwidth * (CAP_GAIN * this.#minRtt + CAP_ALLOWANCE_MS)
+    const gain = this.startup ? STARTUP_CAP_GAIN : CAP_GAIN
+    const cap = this.#bandwidth * (gain * this.#minRtt + CAP_ALLOWANCE_MS)
     return Math.max(cap, INITIAL_CWND)
   }
 

@@ -50,12 +50,17 @@ export class RttEstimator {
   }
 }
 
+/** Half of what was learned of reordering is left after 16 recoveries, the memory of RFC 8985. */
+const LATE_FADING = 0.96
+
 /** The most recently sent packet that is known delivered (RFC 8985). */
 export class Rack {
   sentAt: number = -Infinity
   end: number = 0
   rtt: number = 0
   reordered = false
+  /** How late packets came that were held lost, in ms; fades. */
+  lateMs = 0
 
   /** Learns of a delivery; `end` is its sequence number + 1. */
   delivered(
@@ -75,6 +80,17 @@ export class Rack {
     }
   }
 
+  /** A packet that was held lost had only been overtaken, by packets so much faster. */
+  late(ms: number): void {
+    this.reordered = true
+    this.lateMs = Math.max(this.lateMs, ms)
+  }
+
+  /** A recovery is over. A path that keeps its order again is believed after some of them. */
+  recovered(): void {
+    this.lateMs *= LATE_FADING
+  }
+
   /** Whether a packet was sent before the one that is known delivered. */
   isBefore(sentAt: number, end: number): boolean {
     return sentAt < this.sentAt || (sentAt === this.sentAt && seqDiff(end, this.end) < 0)
@@ -89,7 +105,7 @@ export function reorderWindowMs(
   sacked: number
 ): number {
   if (!rack.reordered && (recovering || sacked >= 3)) return 0
-  return Math.min(rtt.minRtt / 4, rtt.srtt)
+  return Math.min(Math.max(rtt.minRtt / 4, rack.lateMs), rtt.srtt)
 }
 
 /** Below this a probe would only race the peer's delayed acknowledgement or a busy event loop. */

@@ -21,6 +21,8 @@ export const STATE_LOST = 2
 export const MARK_RETRANSMITTED = 1
 /** Carries MTU padding at this moment. */
 export const MARK_PROBE = 2
+/** Was declared lost at least once. */
+export const MARK_LOST = 4
 
 const INITIAL_CAPACITY = 64
 /** More packets than a 4 MiB window of the smallest legal packets can need. */
@@ -37,7 +39,13 @@ export class SentRing {
   timeouts: Uint8Array = new Uint8Array(INITIAL_CAPACITY)
   /** Payload bytes. */
   sizes: Uint16Array = new Uint16Array(INITIAL_CAPACITY)
+  /** The last sending, and the first. */
   sentAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
+  firstAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
+  /** How the delivery stood at the last sending, see Delivery. */
+  delivered: Float64Array = new Float64Array(INITIAL_CAPACITY)
+  deliveredAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
+  flightAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
   slots: (Slot | null)[] = Array.from({ length: INITIAL_CAPACITY }, () => null)
   routes: (Route | null)[] = Array.from({ length: INITIAL_CAPACITY }, () => null)
 
@@ -70,6 +78,10 @@ export class SentRing {
     const timeouts = new Uint8Array(mask + 1)
     const sizes = new Uint16Array(mask + 1)
     const sentAt = new Float64Array(mask + 1)
+    const firstAt = new Float64Array(mask + 1)
+    const delivered = new Float64Array(mask + 1)
+    const deliveredAt = new Float64Array(mask + 1)
+    const flightAt = new Float64Array(mask + 1)
     const slots: (Slot | null)[] = Array.from({ length: mask + 1 }, () => null)
     const routes: (Route | null)[] = Array.from({ length: mask + 1 }, () => null)
     for (let seq = this.una; seq !== this.nxt; seq = seqAdd(seq, 1)) {
@@ -80,6 +92,10 @@ export class SentRing {
       timeouts[to] = this.timeouts[from]!
       sizes[to] = this.sizes[from]!
       sentAt[to] = this.sentAt[from]!
+      firstAt[to] = this.firstAt[from]!
+      delivered[to] = this.delivered[from]!
+      deliveredAt[to] = this.deliveredAt[from]!
+      flightAt[to] = this.flightAt[from]!
       slots[to] = this.slots[from]!
       routes[to] = this.routes[from]!
     }
@@ -89,6 +105,10 @@ export class SentRing {
     this.timeouts = timeouts
     this.sizes = sizes
     this.sentAt = sentAt
+    this.firstAt = firstAt
+    this.delivered = delivered
+    this.deliveredAt = deliveredAt
+    this.flightAt = flightAt
     this.slots = slots
     this.routes = routes
   }

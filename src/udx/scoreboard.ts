@@ -4,6 +4,7 @@
 
 import { Rack, type RttEstimator, reorderWindowMs } from './recovery.ts'
 import {
+  MARK_LOST,
   MARK_PROBE,
   MARK_RETRANSMITTED,
   type Route,
@@ -26,6 +27,24 @@ export interface Tally {
   sampleSentAt: number
   /** Datagram size of an MTU probe that arrived, with IP and UDP headers; 0 for none. */
   probeBytes: number
+  /** Packets that were declared lost and had only been overtaken. */
+  spurious: number
+  /** What had been delivered when the newest of these packets was sent; -1 without one. */
+  deliveredBefore: number
+  /** ms that the deliveries since then took, by the slower of sending and acknowledging. */
+  deliveryMs: number
+}
+
+function emptyTally(): Tally {
+  return {
+    packets: 0,
+    bytes: 0,
+    sampleSentAt: -Infinity,
+    probeBytes: 0,
+    spurious: 0,
+    deliveredBefore: -1,
+    deliveryMs: 0
+  }
 }
 
 /** What one pass of RACK found. */
@@ -50,6 +69,8 @@ export class Scoreboard {
   ackedBytes = 0
   /** Packets sent again, over the life of the stream. */
   retransmits = 0
+  /** Packets that arrived, over the life of the stream. */
+  delivered = 0
 
   #pool: SlotPool
   #rtt: RttEstimator
@@ -58,7 +79,10 @@ export class Scoreboard {
   #lostFrom: number
   /** No packet that was sent twice lies at or above this number. */
   #resentEnd: number
-  #tally: Tally = { packets: 0, bytes: 0, sampleSentAt: -Infinity, probeBytes: 0 }
+  #tally: Tally = emptyTally()
+  #deliveredAt = 0
+  /** When the packet that was acknowledged last had been sent. */
+  #flightAt = 0
 
   constructor(pool: SlotPool, rtt: RttEstimator, seq: number) {
     this.#pool = pool
@@ -87,7 +111,8 @@ export class Scoreboard {
     ring.marks[index] = marks
     ring.timeouts[index] = 0
     ring.sizes[index] = size
-    ring.sentAt[index] = now
+    ring.firstAt[index] = now
+    this.#stamp(index, now)
     ring.slots[index] = slot
     ring.routes[index] = route
     this.inflight++
@@ -98,6 +123,7 @@ export class Scoreboard {
   resent(seq: number, now: number): void {
     const { ring } = this
     const index = seq & ring.mask
+    this.#stamp(index, now)
     if (ring.state[index] === STATE_LOST) {
       this.lost--
       this.inflight++
@@ -105,7 +131,6 @@ export class Scoreboard {
     }
     ring.state[index] = STATE_SENT
     ring.marks[index] = ring.marks[index]! | MARK_RETRANSMITTED
-    ring.sentAt[index] = now
     const end = seqAdd(seq, 1)
     if (seqDiff(end, this.#resentEnd) > 0) this.#resentEnd = end
     this.retransmits++
@@ -135,7 +160,7 @@ export class Scoreboard {
   /** Hands over what has been acknowledged since the last time. */
   takeTally(): Tally {
     const tally = this.#tally
-    this.#tally = { packets: 0, bytes: 0, sampleSentAt: -Infinity, probeBytes: 0 }
+    this.#tally = emptyTally()
     return tally
   }
 
@@ -222,6 +247,7 @@ export class Scoreboard {
     const size = ring.sizes[index]!
     const resent = (ring.marks[index]! & MARK_RETRANSMITTED) !== 0
     const sentAt = ring.sentAt[index]!
+    const spurious = this.#isSpurious(index, now)
     if (ring.state[index] === STATE_SENT) {
       this.inflight--
       this.inflightBytes -= size + HEADER_BYTES
@@ -238,16 +264,48 @@ export class Scoreboard {
     ring.routes[index] = null
     tally.packets++
     tally.bytes += size
+    this.delivered++
+    this.#deliveredAt = now
+    this.#flightAt = sentAt
+    if (ring.delivered[index]! >= tally.deliveredBefore) {
+      tally.deliveredBefore = ring.delivered[index]!
+      tally.deliveryMs = Math.max(sentAt - ring.flightAt[index]!, now - ring.deliveredAt[index]!)
+    }
+    if (spurious) {
+      tally.spurious++
+      rack.late(Math.min(now - ring.firstAt[index]! - rack.rtt, this.#rtt.srtt))
+    }
     if (!resent && sentAt > tally.sampleSentAt) tally.sampleSentAt = sentAt
     if (seqDiff(seq, this.#highestAcked) > 0) this.#highestAcked = seq
     else if (!resent) rack.reordered = true
     rack.delivered(sentAt, seqAdd(seq, 1), now, resent, this.#rtt.minRtt)
   }
 
+  /** Declared lost, yet the answer cannot be to a second sending: there was none, or it is too young. */
+  #isSpurious(index: number, now: number): boolean {
+    const { ring } = this
+    if ((ring.marks[index]! & MARK_LOST) === 0) return false
+    return ring.state[index] === STATE_LOST || now - ring.sentAt[index]! < this.#rtt.minRtt
+  }
+
+  /** Writes down when a packet leaves and how the delivery stands. */
+  #stamp(index: number, now: number): void {
+    const { ring } = this
+    if (this.inflight === 0) {
+      this.#deliveredAt = now
+      this.#flightAt = now
+    }
+    ring.sentAt[index] = now
+    ring.delivered[index] = this.delivered
+    ring.deliveredAt[index] = this.#deliveredAt
+    ring.flightAt[index] = this.#flightAt
+  }
+
   #markLost(seq: number): void {
     const { ring } = this
     const index = seq & ring.mask
     ring.state[index] = STATE_LOST
+    ring.marks[index] = ring.marks[index]! | MARK_LOST
     this.inflight--
     this.inflightBytes -= ring.sizes[index]! + HEADER_BYTES
     if (this.lost === 0 || seqDiff(seq, this.#lostFrom) < 0) this.#lostFrom = seq

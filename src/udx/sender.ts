@@ -75,10 +75,13 @@ export class Sender {
   #header = createHeader()
   #state = OPEN
   #highMark = 0
+  /** A round ends when a packet arrives that was sent after so many had been delivered. */
+  #roundDelivered = 0
   #roundStart: number
   #roundEnd: number
   #limitedUntil: number
   #rtoAt = Infinity
+  #timeoutAt = -Infinity
   #endSeq = -1
   #lastSentAt = 0
   /** Tail probes since the peer was last heard to have got something new. */
@@ -137,10 +140,11 @@ export class Sender {
     if (tally.packets > 0) {
       this.#probes = 0
       this.queuedBytes -= tally.bytes
-      if (tally.sampleSentAt !== -Infinity) {
+      // What answers only after a timeout measures the timeout.
+      if (tally.sampleSentAt > this.#timeoutAt) {
         const sample = now - tally.sampleSentAt
         rtt.sample(sample, now)
-        this.congestion.onRtt(sample, now, rtt.srtt)
+        this.congestion.onRtt(sample, now, rtt)
       }
       this.congestion.onAcked({
         packets: tally.packets,
@@ -148,8 +152,12 @@ export class Sender {
         srtt: rtt.srtt,
         limited: seqDiff(ring.una, this.#limitedUntil) <= 0
       })
-      if (seqDiff(ring.una, this.#roundEnd) > 0) {
-        this.congestion.onRound(now, seqDiff(this.#limitedUntil, this.#roundStart) > 0)
+      if (tally.spurious > 0) this.congestion.onSpurious(tally.spurious)
+      if (tally.deliveredBefore >= this.#roundDelivered) {
+        const packets = board.delivered - tally.deliveredBefore
+        const limited = seqDiff(this.#limitedUntil, this.#roundStart) > 0
+        this.congestion.onRound(packets, tally.deliveryMs, limited)
+        this.#roundDelivered = board.delivered
         this.#roundStart = this.#roundEnd
         this.#roundEnd = ring.nxt
       }
@@ -159,6 +167,7 @@ export class Sender {
     }
     if (this.#state !== OPEN && seqDiff(ring.una, this.#highMark) >= 0) {
       this.#state = OPEN
+      board.rack.recovered()
       this.congestion.onRecovered()
     }
     if (advanced) this.#afterAdvance(now)
@@ -234,6 +243,7 @@ export class Sender {
     let tokens = congestion.allowance(now, this.rtt.srtt)
     let spent = 0
     this.paceAt = Infinity
+    if (board.lost > 0 && board.inflight >= cwnd) this.#limitedUntil = ring.nxt
     while (board.lost > 0 && board.inflight < cwnd && !this.#host.blocked) {
       if (tokens <= 0) {
         this.paceAt = now + 1
@@ -274,7 +284,8 @@ export class Sender {
     const route = this.#host.route
     if (route === null) return
     if (ring.span === 0) {
-      this.congestion.onIdleStart(now)
+      this.congestion.onIdleStart()
+      this.#roundDelivered = this.board.delivered
       this.#roundStart = ring.nxt
       this.#roundEnd = ring.nxt
     }
@@ -383,6 +394,7 @@ export class Sender {
   #timeout(now: number): boolean {
     const { ring, board } = this
     this.rtoCount++
+    this.#timeoutAt = now
     if (!board.loseOnTimeout(now)) return false
     if (this.#state !== LOSS) this.congestion.onTimeout()
     this.#state = LOSS

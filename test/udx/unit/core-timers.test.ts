@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'bun:test'
 import { FLAG_DATA, FLAG_END, FLAG_HEARTBEAT, FLAG_SACK } from '../../../src/udx/wire.ts'
-import { FakeNetwork, type Seen, createPattern, isPayload } from './fake-network.ts'
+import {
+  FakeNetwork,
+  type PathOptions,
+  type Seen,
+  createPattern,
+  isPayload
+} from './fake-network.ts'
 
 const DATA_END = FLAG_DATA | FLAG_END
 
@@ -125,6 +131,36 @@ describe('RACK', () => {
     network.advance(5000)
     expect(right.receivedBytes).toBe(400_000)
     expect([left.core.sender.mtu.mtu, left.core.sender.fastRecoveries]).toEqual([1200, 0])
+  })
+})
+
+describe('a bad path', () => {
+  /** Virtual ms that 4 MB take over a round trip of 20 ms and more. */
+  function transferMs(path: PathOptions): { ms: number; resent: number } {
+    const network = new FakeNetwork({ delayMs: 10, ...path }, 3)
+    const [left, right] = network.createPair()
+    const start = network.time
+    let received = 0
+    right.ondata = (data) => {
+      received += data.length
+    }
+    left.core.write(createPattern(4_000_000))
+    network.advance(60_000, () => received === 4_000_000)
+    return { ms: network.time - start, resent: left.core.sender.board.retransmits }
+  }
+
+  test('that loses one packet in twenty is still used well', () => {
+    expect(transferMs({ loss: 0.05 }).ms).toBeLessThan(800)
+  })
+
+  test('that loses one packet in five still carries megabytes in seconds', () => {
+    expect(transferMs({ loss: 0.2 }).ms).toBeLessThan(5000)
+  })
+
+  test('that only overtakes is learned, and little is sent twice', () => {
+    const { ms, resent } = transferMs({ jitterMs: 10 })
+    expect(ms).toBeLessThan(2500)
+    expect(resent).toBeLessThan(60)
   })
 })
 

@@ -54,6 +54,24 @@ describe('reorderWindowMs()', () => {
     expect(reorderWindowMs(new Rack(), rtt, false, 2)).toBe(20)
   })
 
+  test('is as long as packets came late, up to a round trip', () => {
+    const rack = new Rack()
+    rack.late(35)
+    rack.late(10)
+    expect(reorderWindowMs(rack, rtt, true, 3)).toBe(35)
+    rack.late(300)
+    expect(reorderWindowMs(rack, rtt, true, 3)).toBe(80)
+  })
+
+  test('forgets over many recoveries that packets came late', () => {
+    const rack = new Rack()
+    rack.late(60)
+    for (let i = 0; i < 17; i++) rack.recovered()
+    expect(reorderWindowMs(rack, rtt, true, 3)).toBeCloseTo(30, 0)
+    for (let i = 0; i < 50; i++) rack.recovered()
+    expect(reorderWindowMs(rack, rtt, true, 3)).toBe(20)
+  })
+
   test('is nothing when loss is certain and order was never broken', () => {
     expect(reorderWindowMs(new Rack(), rtt, false, 3)).toBe(0)
     expect(reorderWindowMs(new Rack(), rtt, true, 0)).toBe(0)
