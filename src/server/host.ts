@@ -1,5 +1,6 @@
 // A serving process: loads a span, measures it, joins the swarm, says so, and leaves properly.
 // Called by cli/join.ts. Knows no terminal.
+import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { AppError, toAppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
@@ -9,11 +10,14 @@ import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { Model } from '../model/types.ts'
 import { find } from '../swarm/directory.ts'
+import type { NamedModel } from '../swarm/capability.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
-import type { ServerInfo, WireError } from '../wire/types.ts'
+import type { ServerInfo, ServerStatus, WireError } from '../wire/types.ts'
 import { BlockServer } from './block-server.ts'
 import { blocksThatFit } from './budget.ts'
+import type { ServerLink } from './links.ts'
+import { MemberGate } from './member-gate.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 import { chooseSpan } from './placement.ts'
 
@@ -24,6 +28,8 @@ export interface HostOptions {
   /** Blocks [first, last); default: as many as fit, where the swarm is weakest. */
   blocks?: { first: number; last: number } | undefined
   quant: Quant
+  /** What the model is called beside its own name: an invite may name it so. */
+  aliases?: readonly string[]
   /** Everything of the swarm node but its handlers. */
   node: Omit<SwarmNodeOptions, 'handlers'>
   /** How long leaving waits for open sessions, ms. Default 0: clients go round. */
@@ -47,6 +53,8 @@ export class Host extends Resource {
   readonly #log: Log
   #node: SwarmNode | undefined
   #server: BlockServer | undefined
+  /** In a private swarm. */
+  #gate: MemberGate | undefined
   #info: ServerInfo | undefined
   #speed: Speed | undefined
   #stopRefresh: () => void = () => {}
@@ -72,8 +80,20 @@ export class Host extends Resource {
     return this.#node?.peer ?? ''
   }
 
+  /** Resolves when the swarm has this server no more, with the reason. */
+  get barred(): Promise<AppError> {
+    if (!this.#node) throw new TypeError('The host is not ready')
+    return this.#node.barred
+  }
+
   protected override async _open(): Promise<void> {
     const { compute, model, quant, signal, onstage = () => {} } = this.#options
+    const { membership } = this.#options.node
+    const named: NamedModel = {
+      id: toHex(model.contentId),
+      names: [model.config.name, ...(this.#options.aliases ?? [])]
+    }
+    membership?.require('serve', named)
     const node = new SwarmNode({ ...this.#options.node, handlers: this.#handlers() })
     this.#node = node
     onstage('joining the swarm')
@@ -100,10 +120,18 @@ export class Host extends Resource {
       model: model.contentId,
       self: node.key,
       capacityTokens,
-      reach: (peer, abort) => node.connect(peer, { signal: abort }),
+      reach: (peer, abort) => node.connect(peer, { signal: abort, serves: named }),
       clock: this.#clock,
       log: this.#log
     })
+    if (membership) {
+      this.#gate = new MemberGate({
+        memberOf: (link) => node.memberOf(link),
+        model: named,
+        sessions: this.#server.sessions,
+        clock: this.#clock
+      })
+    }
     await this.#server.ready()
     onstage('announcing')
     this.#info = this.#describe(span, this.#speed)
@@ -129,16 +157,43 @@ export class Host extends Resource {
 
   #handlers(): LinkHandlers {
     return {
-      onopen: (link, message) => void this.#server?.open(link, message),
-      onstep: (link, message) => this.#server?.step(link, message),
+      onopen: (link, message) => {
+        if (!this.#permits(link, message.session, -1, () => this.#gate?.open(link, message))) return
+        void this.#server?.open(link, message)
+      },
+      onstep: (link, message) => {
+        // Its owner would take an error for the end of the step: a stranger to it gets no answer.
+        if (this.#gate && !this.#gate.mayBring(link, message)) return
+        const { session, step } = message
+        const owner = this.#server?.sessions.get(session)?.owner ?? link
+        if (!this.#permits(owner, session, step, () => this.#gate?.step(message))) return
+        return this.#server?.step(link, message)
+      },
       oncancel: (link, message) => this.#server?.cancel(link, message),
       onclosesession: (link, message) => {
         this.#guard(this.#server?.closeSession(link, message))
       },
       onerror: (_link, message) => this.#pushRefused(message),
       onclosed: (link) => this.#guard(this.#server?.disconnected(link)),
-      status: () => this.#server?.status() ?? { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+      status: () => this.#status()
     }
+  }
+
+  /** Whether the gate lets it pass; else the peer is told why not. */
+  #permits(link: ServerLink, session: Uint8Array, step: number, ask: () => void): boolean {
+    try {
+      ask()
+      return true
+    } catch (error) {
+      const { code, message, retryable, retryAfterMs = 0 } = toAppError(error)
+      const status = this.#status()
+      link.error({ session, step, code, message, retryable, retryAfterMs, status })
+      return false
+    }
+  }
+
+  #status(): ServerStatus {
+    return this.#server?.status() ?? { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
   }
 
   /** What goes wrong behind a frame has nobody who waits for it. */
