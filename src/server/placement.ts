@@ -33,22 +33,29 @@ export function chooseSpan(
   length: number
 ): { first: number; last: number } {
   const size = Math.max(1, Math.min(length, blockCount))
-  const rates = coverage(spans, blockCount)
-  let best = 0
-  let bestRates: number[] | undefined
-  for (let first = 0; first + size <= blockCount; first++) {
-    const window = [...rates.subarray(first, first + size)].sort((a, b) => a - b)
-    if (bestRates && !weaker(window, bestRates)) continue
-    best = first
-    bestRates = window
-  }
-  return { first: best, last: best + size }
+  const first = weakestStart(coverage(spans, blockCount), size)
+  return { first, last: first + size }
 }
 
-function weaker(a: readonly number[], b: readonly number[]): boolean {
-  for (const [index, rate] of a.entries()) {
-    const other = b[index] ?? 0
-    if (rate !== other) return rate < other
+/**
+ * Where the window of `size` blocks begins whose rates, sorted, are the smallest in dictionary order.
+ * From the weakest block up, only the windows that hold most of each rate stay in the running; one is
+ * left after a few blocks, so that this costs about a sort.
+ */
+export function weakestStart(rates: Float64Array, size: number): number {
+  const order = Array.from(rates.keys()).sort((a, b) => (rates[a] ?? 0) - (rates[b] ?? 0) || a - b)
+  let starts = Array.from({ length: rates.length - size + 1 }, (_, start) => start)
+  for (let at = 0; at < order.length && starts.length > 1;) {
+    const rate = rates[order[at] ?? 0]
+    const equal: number[] = []
+    for (; at < order.length && rates[order[at] ?? 0] === rate; at++) equal.push(order[at] ?? 0)
+    let most = 0
+    const counts = starts.map((start) => {
+      const count = equal.filter((block) => block >= start && block < start + size).length
+      most = Math.max(most, count)
+      return count
+    })
+    if (most > 0) starts = starts.filter((_, index) => counts[index] === most)
   }
-  return false
+  return starts[0] ?? 0
 }
