@@ -348,7 +348,7 @@ export class SwarmNode extends Resource {
             hello: (link) => members.hello(link),
             refusal: (link, hello) => members.refusal(link, hello)
           }
-        : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#servers } }),
+        : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#served() } }),
       handlers: this.#handlers,
       helloMs,
       clock: this.clock,
@@ -388,7 +388,7 @@ export class SwarmNode extends Resource {
       clock: this.clock,
       log: this.log,
       links: () => this.#links,
-      servers: () => this.#servers,
+      servers: () => this.#served(),
       onbarred: (error) => {
         const all = [...this.#links]
         for (const link of all) link.destroy(error)
@@ -416,6 +416,11 @@ export class SwarmNode extends Resource {
     const why = this.#members?.whyNot(link, 'serve', model)
     if (why === undefined) return
     throw protocolError(`Peer ${link.peer.slice(0, 8)} may not serve this: ${why}`)
+  }
+
+  /** What is served, as of now: what nobody updates must not grow old in a hello. */
+  #served(): readonly ServerInfo[] {
+    return this.#servers.map((info) => this.#stamp(info))
   }
 
   #stamp(info: ServerInfo): ServerInfo {

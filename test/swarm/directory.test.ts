@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import DHT from 'hyperdht'
 import { toHex } from '../../src/base/bytes.ts'
+import { systemClock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { startBootstrap } from '../../src/swarm/bootstrap.ts'
 import {
@@ -224,6 +225,18 @@ describe('probe()', () => {
       true,
       expect.any(Number)
     ])
+  })
+
+  test('finds a server alive that was idle for longer than a record lives', async () => {
+    let idleMs = 0
+    const clock = { ...systemClock, wall: () => systemClock.wall() + idleMs }
+    await using world = await World.start()
+    await world.server(0, 10, { clock })
+    const client = await world.node({ clock })
+    const [found] = await all(client)
+    if (!found) throw new Error('Nothing was found')
+    idleMs = 3_600_000
+    expect((await probe(client, found)).alive).toBe(true)
   })
 
   test('finds a server dead that lives but serves no more', async () => {
