@@ -1,0 +1,38 @@
+// node bench-llama-cpp.mjs ENTRY MODEL THREADS CONTEXT   started by bench.ts, under node: node-llama-cpp beside us.
+// Reads lines of JSON ({ prefill: ids } or { decode: count, ids }) and answers each with { ms }.
+import { createInterface } from 'node:readline'
+
+const [entry, modelPath, threads, contextSize] = process.argv.slice(2)
+const { getLlama } = await import(entry)
+const llama = await getLlama({
+  gpu: false,
+  build: 'never',
+  maxThreads: Number(threads),
+  logLevel: 'error'
+})
+const model = await llama.loadModel({ modelPath })
+const context = await model.createContext({
+  contextSize: Number(contextSize),
+  batchSize: 512,
+  threads: Number(threads),
+  flashAttention: true
+})
+const sequence = context.getSequence()
+console.log(JSON.stringify({ ready: true }))
+for await (const line of createInterface({ input: process.stdin })) {
+  const { prefill, decode, ids } = JSON.parse(line)
+  await sequence.clearHistory()
+  let began = performance.now()
+  if (prefill) {
+    await sequence.evaluateWithoutGeneratingNewTokens(prefill)
+  } else {
+    let count = 0
+    // The first token comes with the prompt; the clock starts behind it.
+    for await (const token of sequence.evaluate(ids, { temperature: 0, yieldEogToken: true })) {
+      if (token !== undefined && count++ === 0) began = performance.now()
+      if (count > decode) break
+    }
+  }
+  console.log(JSON.stringify({ ms: performance.now() - began }))
+}
+process.exit(0)
