@@ -25,9 +25,10 @@ import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, saveChat } from './saved-chat.ts'
+import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 
-export interface ChatFlags extends EngineOptions {
+export interface ChatFlags extends EngineOptions, SwarmFlags {
   maxTokens?: unknown
   system?: unknown
   raw?: unknown
@@ -65,6 +66,9 @@ export async function runChat(
   const request = readRequest(flags)
   const dtype = parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
   const headQuant = parseChoice('head', flags.head, ['native', 'f32'])
+  // Before the prompt: both may come through stdin, and then the prompt is in words.
+  const membership = await openMembership(flags, context)
+  membership?.require('chat')
   const interactive = process.stdin.isTTY === true && target.words === undefined
   const prompt = interactive
     ? undefined
@@ -84,10 +88,13 @@ export async function runChat(
       bootstrap: context.bootstrap,
       identity: createIdentity(),
       handlers: connections.handlers,
+      membership,
       log: context.log
     })
   )
-  connections.use(node)
+  const named = namedModel(model, target.model)
+  membership?.require('chat', named)
+  connections.use(node, named)
   progress.update('looking for servers')
   const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
   stack.use(compute)

@@ -5,15 +5,17 @@ import { createProgress } from '../base/progress.ts'
 import type { Quant } from '../blocks/types.ts'
 import type { Model } from '../model/types.ts'
 import { Host } from '../server/host.ts'
+import type { Membership } from '../swarm/membership.ts'
 import type { Context } from './context.ts'
 import { claimIdentity } from './claim-identity.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseChoice, parseWhole } from './options.ts'
 import { rememberModel } from './remember.ts'
+import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
 
-export interface JoinFlags extends EngineOptions {
+export interface JoinFlags extends EngineOptions, SwarmFlags {
   blocks?: unknown
   quant?: unknown
   port?: unknown
@@ -28,9 +30,11 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const blocks = parseBlocks(flags.blocks)
   const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
   const port = parseWhole('port', flags.port, 0, 65_535)
+  const membership = await openMembership(flags, context)
+  membership?.require('serve')
   const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
   checkBlocks(blocks, model)
-  const claimed = await claimIdentity(flags.identity, name, context)
+  const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
   const compute = await startCompute(flags, context)
   const progress = createProgress()
   const host = new Host({
@@ -38,10 +42,12 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     model,
     blocks,
     quant,
+    aliases: namedModel(model, name).names,
     node: {
       bootstrap: context.bootstrap,
       identity: claimed.identity,
       log: context.log,
+      membership,
       ...(port === undefined ? {} : { port }),
       ...(flags.host === undefined ? {} : { host: String(flags.host) })
     },
@@ -61,13 +67,19 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
         `${(speed.decode / (span.last - span.first)).toFixed(1)} tokens/s through them`
     )
     await rememberModel(context, name)
-    await untilAborted(context.signal)
+    const barred = await Promise.race([untilAborted(context.signal), host.barred])
+    if (barred) throw barred
   } finally {
     progress.done()
     await host.close()
     await compute.close()
     await claimed.release()
   }
+}
+
+/** Under another key than in other swarms: nobody can tell that they have the same server. */
+function identityName(model: string, membership: Membership | undefined): string {
+  return membership ? `${model}-${membership.swarmId.slice(0, 16)}` : model
 }
 
 function checkBlocks(blocks: { first: number; last: number } | undefined, model: Model): void {

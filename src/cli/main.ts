@@ -14,6 +14,7 @@ import type { ModelsFlags } from './models.ts'
 import type { PullFlags } from './pull.ts'
 import { defaultModel } from './remember.ts'
 import type { StatusFlags } from './status.ts'
+import type { SwarmCommandFlags } from './swarm.ts'
 import { chatTarget } from './target.ts'
 
 type Flags = Record<string, unknown> & CommonOptions
@@ -21,6 +22,14 @@ type Run = (context: Context) => Promise<number | void>
 
 const MODEL_HELP =
   'MODEL is an alias (smollm2-135m, llama3-8b ...), owner/name of a hub, a GGUF file or a folder'
+const SWARM_HELP = 'Private swarm: an invite, @file, - for stdin, or one made here (PETALS_SWARM)'
+const SWARM_USAGE = `swarm ACTION
+  create NAME                make a private swarm
+  invite NAME [options]      print a new invite to it: one line, a secret
+  narrow INVITE [options]    print a weaker invite; needs nobody else
+  show INVITE                what an invite permits
+  members NAME               invites given out, and whether they are good
+  revoke NAME [ID|LABEL]...  take invites back, with all narrowed from them; none: publish again`
 const DISK_HELP = 'Most disk for all models in the cache, e.g. 100g (default: what is free)'
 
 function declare(run: (flags: Flags, body: Run) => void): CAC {
@@ -59,6 +68,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
       'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'
     )
     .option('--disk <size>', DISK_HELP)
+    .option('--swarm <invite>', SWARM_HELP)
     .option('--port <port>', 'UDP port (default: any)')
     .option('--host <ip>', 'Address to listen on (default: all, or loopback with its bootstrap)')
     .option(
@@ -75,6 +85,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
 
   cli
     .command('chat [...words]', `[MODEL] [PROMPT]: ask, or talk on a terminal. ${MODEL_HELP}`)
+    .option('--swarm <invite>', SWARM_HELP)
     .option('--max-tokens <n>', 'Longest answer in tokens (default: until the model stops)')
     .option('--system <text>', 'Instructions before the first question')
     .option('--raw', 'Give the prompt as it is, without a chat template')
@@ -103,6 +114,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
 
   cli
     .command('status <MODEL>', 'Who serves which blocks, how fast, and what is missing')
+    .option('--swarm <invite>', SWARM_HELP)
     .option('--json', 'As JSON')
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {
@@ -149,6 +161,27 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
       })
     )
 
+  cli
+    .command('swarm [...words]', 'Private swarms: create NAME, invite NAME, members NAME, ...')
+    .usage(SWARM_USAGE)
+    .option('--may <acts>', 'chat, serve or chat,serve (default: as before)')
+    .option('--models <names>', 'Content ids or names of the models it is good for')
+    .option('--tokens-per-day <n>', 'Tokens that each server computes for its holders in a day')
+    .option('--sessions <n>', 'Sessions that its holders may have open at each server')
+    .option('--expires <when>', '12h, 30d, or a date such as 2031-01-31')
+    .option('--label <text>', 'Who it is for; members see it')
+    .option('--out <file>', 'Write the invite there, for your eyes alone (default: stdout)')
+    .option('--json', 'As JSON')
+    .example('  petals swarm create home')
+    .example('  petals swarm invite home --label alice --may chat --expires 30d > alice.invite')
+    .example('  petals chat smollm2-135m "Hello" --swarm @alice.invite')
+    .action((words: string[], flags: Flags) =>
+      run(flags, async (context) => {
+        const { runSwarm } = await import('./swarm.ts')
+        return runSwarm(words.map(String), flags as SwarmCommandFlags, context)
+      })
+    )
+
   cli.help((sections) => [...sections, { body: EXIT_HELP }])
   return cli
 }
@@ -187,6 +220,16 @@ function usageError(thrown: unknown): AppError {
   return toAppError(thrown)
 }
 
+/** A dash for an invite on stdin: the parser would drop it. */
+function joinDashes(argv: readonly string[]): string[] {
+  const words: string[] = []
+  for (const word of argv) {
+    if (word === '-' && words.at(-1) === '--swarm') words[words.length - 1] = '--swarm=-'
+    else words.push(word === '-' && words[2] === 'swarm' ? '@-' : word)
+  }
+  return words
+}
+
 /** Runs the program with `argv` as process.argv has it. Returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   if (argv.slice(2).some((word) => word === '--version' || word === '-v') && argv.length === 3) {
@@ -199,7 +242,7 @@ async function main(argv: readonly string[]): Promise<number> {
     running = execute(body, flags, debug)
   })
   try {
-    cli.parse([...argv], { run: false })
+    cli.parse(joinDashes(argv), { run: false })
     if (cli.options['help'] === true) return EXIT.ok
     if (!cli.matchedCommand) {
       const [name] = cli.args

@@ -101,3 +101,30 @@ export function parseBytes(name: string, value: unknown): number | undefined {
   }
   return Math.floor(Number(match[1]) * unit)
 }
+
+const SPANS_MS: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000
+}
+/** A hundred years: later is never. */
+const MOST_EXPIRY_MS = 36_525 * 86_400_000
+
+/** `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms. @throws AppError BAD_INPUT */
+export function parseExpiry(name: string, value: unknown, now: number): number | undefined {
+  if (value === undefined) return undefined
+  const text = String(value).trim()
+  const match = /^(\d{1,7})([smhdw])$/.exec(text)
+  const isDate = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?$/.test(text)
+  const at = match
+    ? now + Number(match[1]) * (SPANS_MS[match[2] ?? ''] ?? Number.NaN)
+    : isDate
+      ? Date.parse(text)
+      : Number.NaN
+  if (at > now && at < now + MOST_EXPIRY_MS) return Math.floor(at / 1000) * 1000
+  throw badInput(`--${name} cannot be '${text}'`, {
+    hint: 'Give a time from now such as 12h, 30d or 8w, or a date to come such as 2031-01-31'
+  })
+}

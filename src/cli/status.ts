@@ -7,8 +7,9 @@ import { SwarmNode } from '../swarm/node.ts'
 import type { Context } from './context.ts'
 import { openNamedModel } from './engine.ts'
 import { EXIT } from './exit.ts'
+import { openMembership, type SwarmFlags } from './swarm-access.ts'
 
-export interface StatusFlags {
+export interface StatusFlags extends SwarmFlags {
   json?: unknown
 }
 
@@ -18,12 +19,14 @@ export async function runStatus(
   flags: StatusFlags,
   context: Context
 ): Promise<number> {
+  const membership = await openMembership(flags, context)
   const model = await openNamedModel(name, context, { need: 'facts' })
   const { blockCount } = model.config
   await using node = new SwarmNode({
     bootstrap: context.bootstrap,
     identity: createIdentity(),
     handlers: {},
+    membership,
     log: context.debug ? context.log : silentLog
   })
   await node.ready()

@@ -140,6 +140,7 @@ export class SwarmNode extends Resource {
       throw badInput('The peer cannot be reached: its key is not one of another peer')
     }
     if (!this.#dialer || this.closing) throw closed('The swarm node is not open')
+    if (this.membership?.barred) throw this.membership.barred
     const link = this.#links.get(id) ?? (await this.#dialer.connect(id, peer, options))
     if (options.serves) this.#checkServer(link, options.serves)
     return link
