@@ -161,15 +161,21 @@ async function answerOnce(
     await stream(ask(prompt, signal), generator, report, (text) => output.write(text))
     if (process.stdout.isTTY) await output.write('\n')
     await output.end()
-    return output.gone.aborted ? EXIT.brokenPipe : EXIT.ok
+    return output.gone.aborted ? leftBehind(output) : EXIT.ok
   } catch (error) {
     return endEarly(error, output)
   }
 }
 
 function endEarly(error: unknown, output: Output): number {
-  if (output.gone.aborted) return EXIT.brokenPipe
+  if (output.gone.aborted) return leftBehind(output)
   throw toAppError(error)
+}
+
+/** A full disk is an error, a reader that has read enough is none. */
+function leftBehind(output: Output): number {
+  if (output.failure) throw output.failure
+  return EXIT.brokenPipe
 }
 
 async function stream(

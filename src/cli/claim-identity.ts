@@ -2,7 +2,7 @@
 // starts again is the peer that it was. Two processes under one key would take each other's links.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { inUse } from '../base/errors.ts'
+import { inUse, toAppError, unavailable } from '../base/errors.ts'
 import { tryFileLock } from '../model/file-lock.ts'
 import { loadIdentity, type Identity } from '../swarm/identity.ts'
 import type { Context } from './context.ts'
@@ -40,7 +40,14 @@ export async function claimIdentity(
 }
 
 async function claim(folder: string): Promise<Claimed | undefined> {
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    throw unavailable(`The identity cannot be kept in '${folder}': ${toAppError(cause).message}`, {
+      hint: 'Choose a folder that can be written to',
+      cause
+    })
+  }
   const release = await tryFileLock(join(folder, 'lock'))
   if (!release) return undefined
   try {

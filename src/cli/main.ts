@@ -73,7 +73,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
     .option('--host <ip>', 'Address to listen on (default: all, or loopback with its bootstrap)')
     .option(
       '--identity <folder>',
-      "Where this server's key lies (default: one per model and range)"
+      "Where this server's key lies (default: one per model and server)"
     )
     .example('  petals join smollm2-135m --blocks 0:10 --bootstrap 127.0.0.1:49737')
     .action((model: string, flags: Flags) =>
