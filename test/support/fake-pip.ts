@@ -1,5 +1,6 @@
 // Stands in for pip: copies the wheel that its first argument names into the folder after `-d`, or fails.
 import { copyFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 
 const [wheel = '', ...args] = process.argv.slice(2)
@@ -7,6 +8,10 @@ if (wheel === 'fail') {
   console.error(
     'WARNING: nothing\nERROR: No matching distribution found\n[notice] a new pip is out'
   )
+  process.exit(1)
+}
+if (wheel === 'tell-tmpdir') {
+  console.error(`ERROR: ${tmpdir()}`)
   process.exit(1)
 }
 if (wheel === 'hang') await new Promise(() => setInterval(() => {}, 1000))
