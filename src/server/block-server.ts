@@ -55,6 +55,8 @@ interface Job {
   readonly step: Step
   /** Who brought it: the client or the server before. */
   readonly from: ServerLink
+  /** Its bytes are held for nobody any more. */
+  readonly leave: () => void
 }
 
 const NO_SESSION = new Uint8Array(0)
@@ -106,8 +108,11 @@ export class BlockServer extends Resource {
     }
   }
 
-  /** Takes a step in: queued, or answered with a coded error. */
-  step(link: ServerLink, step: Step): void {
+  /**
+   * Takes a step in: queued, or answered with a coded error. Resolves when its bytes are let go; never
+   * rejects.
+   */
+  step(link: ServerLink, step: Step): void | Promise<void> {
     try {
       const served = this.sessions.get(step.session)
       if (served && step.step <= served.lastStep) return
@@ -121,6 +126,7 @@ export class BlockServer extends Resource {
       }
       served.lastStep = step.step
       served.usedAt = this.#clock.now()
+      const held = Promise.withResolvers<void>()
       this.#queue.push({
         peer: served.owner.peer,
         session: served.key,
@@ -128,9 +134,11 @@ export class BlockServer extends Resource {
         since: this.#clock.now(),
         served,
         step,
-        from: link
+        from: link,
+        leave: held.resolve
       })
       this.#pump()
+      return held.promise
     } catch (error) {
       this.#refuse(link, step.session, step.step, toAppError(error))
     }
@@ -139,7 +147,7 @@ export class BlockServer extends Resource {
   cancel(link: ServerLink, message: CancelStep): void {
     const served = this.sessions.get(message.session)
     if (!served || served.owner !== link) return
-    this.#queue = this.#queue.filter((job) => job.served !== served || job.step.step > message.step)
+    this.#forget((job) => job.served === served && job.step.step <= message.step)
     const running = this.#running
     if (running?.served === served && running.step.step <= message.step) served.running?.abort()
   }
@@ -179,7 +187,7 @@ export class BlockServer extends Resource {
   protected override async _close(): Promise<void> {
     this.draining = true
     this.#stopSweeping()
-    this.#queue = []
+    this.#forget(() => true)
     await Promise.all(this.sessions.all().map((served) => this.#drop(served)))
     this.#pusher.close()
   }
@@ -190,7 +198,8 @@ export class BlockServer extends Resource {
       throw new AppError('BAD_INPUT', 'The session is open over other blocks')
     }
     this.#admit(message.maxTokens - known.maxTokens, link.peer, true)
-    this.sessions.promise(known, message.maxTokens)
+    // A promise only grows: a smaller number would not free what the session holds.
+    this.sessions.promise(known, Math.max(message.maxTokens, known.maxTokens))
   }
 
   async #create(link: ServerLink, message: OpenSession): Promise<void> {
@@ -202,6 +211,7 @@ export class BlockServer extends Resource {
       first: message.first,
       last: message.last,
       compute: undefined,
+      opening: undefined,
       maxTokens: message.maxTokens,
       length: 0,
       lastStep: -1,
@@ -211,13 +221,21 @@ export class BlockServer extends Resource {
     }
     // In the table before the engine answers, so that a flood is counted while it opens.
     this.sessions.add(served)
+    const { first, last } = message
+    served.opening = this.#openInEngine(served, { first, last })
+    await served.opening
+  }
+
+  async #openInEngine(
+    served: ServedSession,
+    range: { first: number; last: number }
+  ): Promise<void> {
     try {
-      const { first, last } = message
-      const compute = await this.#options.compute.openSession(this.span.span, { first, last })
+      const compute = await this.#options.compute.openSession(this.span.span, range)
       served.compute = compute
       if (served.closed) await this.#options.compute.closeSession(compute)
     } catch (error) {
-      this.sessions.remove(served)
+      this.#remove(served)
       throw error
     }
   }
@@ -248,14 +266,24 @@ export class BlockServer extends Resource {
     this.#lastServed.set(job.peer, this.#clock.now())
     void this.#run(job).finally(() => {
       this.#running = undefined
+      job.leave()
       this.#pump()
     })
+  }
+
+  #forget(which: (job: Job) => boolean): void {
+    const gone = this.#queue.filter(which)
+    if (gone.length === 0) return
+    this.#queue = this.#queue.filter((job) => !which(job))
+    for (const job of gone) job.leave()
   }
 
   async #run(job: Job): Promise<void> {
     const { served, step } = job
     const waited = this.#clock.now() - job.since
     try {
+      // Nobody need wait for `opened` before the first step.
+      if (served.compute === undefined) await served.opening
       if (served.closed || served.compute === undefined) throw gone(served)
       if (step.start > served.length) throw gap(served, step)
       if (waited > step.deadlineMs) {
@@ -317,19 +345,20 @@ export class BlockServer extends Resource {
   async #drop(served: ServedSession): Promise<void> {
     if (served.closed) return
     served.closed = true
-    this.#queue = this.#queue.filter((job) => job.served !== served)
+    this.#forget((job) => job.served === served)
     served.running?.abort()
+    this.#remove(served)
+    if (served.compute !== undefined) await this.#options.compute.closeSession(served.compute)
+  }
+
+  #remove(served: ServedSession): void {
     this.sessions.remove(served)
     if (this.sessions.size === 0) for (const wake of this.#idle.splice(0)) wake()
-    if (served.compute !== undefined) await this.#options.compute.closeSession(served.compute)
   }
 
   #sweep(): void {
     const { idleMs = 30 * 60_000 } = this.#options
-    const again = (): void => {
-      this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), again, true)
-    }
-    again()
+    this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), () => this.#sweep(), true)
     for (const served of this.sessions.idleSince(this.#clock.now() - idleMs)) {
       this.#drop(served).catch((error: unknown) => this.#log.warn(toAppError(error).message))
     }

@@ -80,6 +80,13 @@ export class Host extends Resource {
     return this.#node?.peer ?? ''
   }
 
+  /** What is held for others now. */
+  get load(): { sessions: number; promisedTokens: number; queue: number; links: number } {
+    const { size = 0, promisedTokens = 0 } = this.#server?.sessions ?? {}
+    const links = this.#node ? [...this.#node.links].length : 0
+    return { sessions: size, promisedTokens, queue: this.#status().queue, links }
+  }
+
   /** Resolves when the swarm has this server no more, with the reason. */
   get barred(): Promise<AppError> {
     if (!this.#node) throw new TypeError('The host is not ready')

@@ -13,6 +13,8 @@ export interface ServedSession {
   readonly last: number
   /** Number of the engine's session; undefined until it is open. */
   compute: number | undefined
+  /** Settles when the engine has opened it, or has not. */
+  opening: Promise<void> | undefined
   /** Longest length promised to the client, in tokens. */
   maxTokens: number
   /** Positions that the KV holds. */
