@@ -10,6 +10,7 @@ import type { Announce, Hello, ServerInfo, WireDtype } from '../wire/types.ts'
 import { whyNot, type Capability, type NamedModel } from './capability.ts'
 import type { Act } from './invite-codec.ts'
 import type { Membership } from './membership.ts'
+import type { Proved } from './proof.ts'
 
 export interface MembersOptions {
   membership: Membership
@@ -65,8 +66,10 @@ export class Members {
     if (!handshakeHash) return denied('the connection has no handshake')
     try {
       const context = { handshakeHash, prover: key, initiator: !initiator }
-      const proved = membership.admit(context, hello.proof)
-      this.#byLink.set(link, { ...proved })
+      const proved = membership.check(context, hello.proof)
+      const why = membership.whyBarred(proved.capability)
+      if (why === undefined) this.#byLink.set(link, { ...proved })
+      else return this.#turnAway(link, why, proved)
     } catch (error) {
       const { message } = toAppError(error)
       return denied(`The peer is not let in: ${message}`)
@@ -103,11 +106,13 @@ export class Members {
     if (member && list && news) member.revocationSeq = list.seq
     if (!news || !list) return
     log.debug(`revoked invites: list ${list.seq} of ${list.ids.size}`)
-    this.sweep()
-    for (const link of links()) {
+    // Also to those who are revoked, before they go: they should know why.
+    const all = [...links()]
+    for (const link of all) {
       const known = this.#byLink.get(link)
       if (known && !link.closed && known.revocationSeq < list.seq) this.#announce(link)
     }
+    this.sweep()
   }
 
   /** Ends the links of those who are no members any more. */
@@ -142,6 +147,15 @@ export class Members {
   #checkServing(link: PeerLink, servers: readonly ServerInfo[]): void {
     const why = servers.length > 0 ? this.whyNot(link, 'serve') : undefined
     if (why !== undefined) link.destroy(denied(`The peer says that it serves: ${why}`))
+  }
+
+  /** One who was a member gets the list that says that it is none any more. */
+  #turnAway(link: PeerLink, why: string, { revocationSeq }: Proved): AppError {
+    const list = this.#options.membership.revocations
+    if (list && revocationSeq < list.seq) {
+      link.announce({ servers: [], revocations: list.bytes })
+    }
+    return denied(`The peer is not let in: ${why}`)
   }
 
   #announce(link: PeerLink): void {

@@ -80,12 +80,9 @@ export class Membership {
     return makeProof(this.invite, context, this.#list?.seq ?? 0)
   }
 
-  /** @throws AppError DENIED for one who is no member now */
-  admit(context: ProofContext, proof: Uint8Array | undefined): Proved {
-    const proved = checkProof(this.invite, context, proof)
-    const why = this.whyBarred(proved.capability)
-    if (why !== undefined) throw denied(why)
-    return proved
+  /** Who a peer is; it may be one that is barred now. @throws AppError DENIED for a stranger */
+  check(context: ProofContext, proof: Uint8Array | undefined): Proved {
+    return checkProof(this.invite, context, proof)
   }
 
   /** Takes a list in; false when it is no news. @throws AppError CORRUPT for a forged one */

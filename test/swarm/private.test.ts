@@ -293,6 +293,17 @@ describe('revoking', () => {
     expect([(await outcast.barred).code, [...outcast.links].length]).toEqual(['DENIED', 0])
   })
 
+  test('tells who comes back that it was revoked meanwhile', async () => {
+    await using swarm = await PrivateWorld.start()
+    const server = await swarm.server()
+    const revoked = swarm.invite()
+    server.learnRevocations(swarm.revoke(1, revoked))
+    const outcast = await swarm.member(revoked)
+    await outcast.connect(server.key).catch(() => {})
+    expect((await outcast.barred).message).toContain('revoked')
+    expect(await codeOf(outcast.connect(server.key))).toBe('DENIED')
+  })
+
   test('reaches a member through the DHT when nobody else is there', async () => {
     await using swarm = await PrivateWorld.start()
     const creator = await swarm.member()
