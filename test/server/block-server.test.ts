@@ -2,10 +2,11 @@
 // keeps apart.
 import { expect, test } from 'bun:test'
 import { computeError } from '../../src/base/errors.ts'
-import { BlockServer } from '../../src/server/block-server.ts'
+import { BlockServer, type BlockServerOptions } from '../../src/server/block-server.ts'
 import type { ServerLink } from '../../src/server/links.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
 import type { SessionOpened, Step, StepResult, WireError } from '../../src/wire/types.ts'
+import { FakeClock } from '../support/fake-clock.ts'
 import { FakeCompute } from '../support/fake-compute.ts'
 
 const HIDDEN = 4
@@ -49,7 +50,9 @@ class Peer implements ServerLink {
   }
 }
 
-async function serve(): Promise<{ server: BlockServer; compute: FakeCompute }> {
+async function serve(
+  more: Partial<BlockServerOptions> = {}
+): Promise<{ server: BlockServer; compute: FakeCompute }> {
   const compute = new FakeCompute(HIDDEN)
   const server = new BlockServer({
     compute,
@@ -59,7 +62,8 @@ async function serve(): Promise<{ server: BlockServer; compute: FakeCompute }> {
     capacityTokens: 100,
     reach: () => Promise.reject(new Error('nobody is there')),
     limits: { sessionsPerPeer: 2, sessions: 3 },
-    queuePerPeer: 4
+    queuePerPeer: 4,
+    ...more
   })
   await server.ready()
   return { server, compute }
@@ -298,4 +302,59 @@ test('a thousand peers that open and vanish leave nothing behind', async () => {
   expect([compute.sessions.size, server.sessions.size, server.sessions.promisedTokens]).toEqual([
     0, 0, 0
   ])
+})
+
+test('a session that nobody uses is dropped, whenever it was opened', async () => {
+  const clock = new FakeClock()
+  const { server, compute } = await serve({ clock, idleMs: 60_000 })
+  await using _server = server
+  const peer = new Peer('a')
+  await clock.advance(200_000)
+  await open(server, peer, 1)
+  await clock.advance(59_000)
+  expect(server.sessions.size).toBe(1)
+  await clock.advance(62_000)
+  expect([server.sessions.size, compute.sessions.size]).toEqual([0, 0])
+})
+
+test('open() of a known session with fewer tokens frees none of those it may hold', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1, { maxTokens: 50 })
+  await open(server, peer, 1, { maxTokens: 1 })
+  expect([server.sessions.promisedTokens, codes(peer)]).toEqual([50, []])
+})
+
+test('a step may come before the engine has opened its session', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  const opening = open(server, peer, 1)
+  server.step(peer, step(1, 0, 0))
+  await Promise.all([opening, peer.until(1)])
+  expect([peer.results.length, codes(peer)]).toEqual([1, []])
+})
+
+test('bytes of a step are held until it has run or is not wanted any more', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const run = Promise.withResolvers<void>()
+  compute.onstep = () => run.promise
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  await open(server, peer, 2)
+  const ended: number[] = []
+  const follow = (number: number, held: void | Promise<void>): void => {
+    void held?.then(() => ended.push(number))
+  }
+  follow(0, server.step(peer, step(1, 0, 0)))
+  follow(1, server.step(peer, step(2, 1, 0)))
+  follow(2, server.step(peer, step(1, 2, 1)))
+  await server.closeSession(peer, { session: id(2) })
+  expect(ended).toEqual([1])
+  run.resolve()
+  await peer.until(2)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(ended).toEqual([1, 0, 2])
 })
