@@ -114,9 +114,23 @@ describe('rounding floats', () => {
   })
 })
 
-test('int8 keeps Q8_0 as it is and int4 keeps Q4_0 as it is', () => {
-  expect([planForm('Q8_0', 'int8').note, planForm('Q4_0', 'int4').note]).toEqual([
-    'Q8_0 exact, 8 bits',
-    'Q4_0 exact, 4 bits'
+test('int8 and int4 round what has more bits and keep what has not', () => {
+  const notes = (quant: 'int8' | 'int4'): string[] =>
+    (['F32', 'Q8_0', 'Q6_K', 'Q4_1', 'Q4_0'] as const).map((type) => planForm(type, quant).note)
+  expect([notes('int8'), notes('int4')]).toEqual([
+    [
+      'F32 rounded to 8 bits',
+      'Q8_0 exact, 8 bits',
+      'Q6_K exact, held in 8 bits',
+      'Q4_1 exact, 4 bits + block minimum',
+      'Q4_0 exact, 4 bits'
+    ],
+    [
+      'F32 rounded to 4 bits',
+      'Q8_0 rounded to 4 bits',
+      'Q6_K rounded to 4 bits',
+      'Q4_1 exact, 4 bits + block minimum',
+      'Q4_0 exact, 4 bits'
+    ]
   ])
 })
