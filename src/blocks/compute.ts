@@ -1,9 +1,10 @@
 // The main thread's handle on the compute worker: calls become messages, answers settle promises.
 // It owns the run options of every step, so that an abort stops the engine inside the worker.
 // Knows no graphs and no weights.
-import { availableParallelism, freemem } from 'node:os'
+import { availableParallelism } from 'node:os'
 import { systemClock, type Clock } from '../base/clock.ts'
 import { badInput, cancelled, closed, type AppError } from '../base/errors.ts'
+import { freeMemoryBytes } from '../base/free-memory.ts'
 import { Resource } from '../base/resource.ts'
 import type { ModelLocation } from '../model/types.ts'
 import {
@@ -245,7 +246,7 @@ function resolveOptions(options: ComputeOptions): WorkerOptions {
     threads,
     device,
     deviceId: options.deviceId ?? 0,
-    memoryBytes: options.memoryBytes ?? Math.floor(freemem() * MEMORY_SHARE),
+    memoryBytes: options.memoryBytes ?? Math.floor(freeMemoryBytes() * MEMORY_SHARE),
     libraryDir: options.libraryDir,
     scratchDir: options.scratchDir
   }

@@ -2,7 +2,7 @@
 // Knows no sampling.
 import type { Pointer } from 'bun:ffi'
 import { badInput } from '../base/errors.ts'
-import type { Model } from '../model/types.ts'
+import type { Model, ModelConfig, TensorStore } from '../model/types.ts'
 import type { Backend } from './backend.ts'
 import { WeightFiller } from './fill-weights.ts'
 import { graphOf } from './families/family.ts'
@@ -10,11 +10,37 @@ import { FINAL_NORM, HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
-import { matrixBytes, planGroup } from './span-plan.ts'
+import { matrixBytes, planGroup, type MatrixPlan } from './span-plan.ts'
 import { WeightStore } from './weight-store.ts'
 
 const OUTPUT = 'lm_head.weight'
 const EMBEDDING = 'model.embed_tokens.weight'
+
+export interface HeadPlan {
+  readonly plans: readonly MatrixPlan[]
+  /** The final norm's tensors. */
+  readonly vectors: readonly string[]
+  readonly weightBytes: number
+}
+
+/** What a head will hold, decided before a byte is read. */
+export function planHead(
+  config: ModelConfig,
+  tensors: TensorStore,
+  quant: 'native' | 'f32'
+): HeadPlan {
+  const tensor = config.tiedEmbedding ? EMBEDDING : OUTPUT
+  const plans = planGroup(tensors, 'head', {
+    sources: [{ tensor, rows: config.vocabSize }],
+    columns: config.hiddenSize,
+    quant
+  })
+  const { weight, bias } = FINAL_NORM
+  const vectors = graphOf(config.family).norm === 'layer' ? [weight, bias] : [weight]
+  const normBytes = vectors.length * config.hiddenSize * 4
+  const weightBytes = plans.reduce((sum, plan) => sum + matrixBytes(plan), normBytes)
+  return { plans, vectors, weightBytes }
+}
 
 export class Head implements Disposable {
   readonly hiddenSize: number
@@ -42,18 +68,7 @@ export class Head implements Disposable {
   /** @throws AppError NO_MEMORY, CORRUPT */
   static load(backend: Backend, budget: MemoryBudget, model: Model, quant: 'native' | 'f32'): Head {
     const { config, tensors } = model
-    const tensor = config.tiedEmbedding ? EMBEDDING : OUTPUT
-    const plans = planGroup(tensors, 'head', {
-      sources: [{ tensor, rows: config.vocabSize }],
-      columns: config.hiddenSize,
-      quant
-    })
-    const vectors =
-      graphOf(config.family).norm === 'layer'
-        ? [FINAL_NORM.weight, FINAL_NORM.bias]
-        : [FINAL_NORM.weight]
-    const normBytes = vectors.length * config.hiddenSize * 4
-    const weightBytes = plans.reduce((sum, plan) => sum + matrixBytes(plan), normBytes)
+    const { plans, vectors, weightBytes } = planHead(config, tensors, quant)
     const reserved: Reservation = budget.reserve(weightBytes, "The head's weights")
     const owned: Disposable[] = [reserved]
     try {

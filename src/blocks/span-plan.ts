@@ -51,20 +51,31 @@ export function planSpan(
   for (let block = first; block < last; block++) {
     blocks.push(planBlock(config, tensors, block, quant))
   }
-  const matrices = blocks.flatMap((block) => [...block.groups.values()].flat())
-  const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
-  const vectors = blocks.flatMap((block) => block.vectors)
+  const matrices = blocks.flatMap(matricesOf)
   return {
     config,
     quant,
     blocks,
-    weightBytes:
-      specs.reduce((sum, spec) => sum + specBytes(spec), 0) +
-      vectors.reduce((sum, vector) => sum + vector.length * 4, 0) +
-      matrices.reduce((sum, matrix) => sum + matrixBytes(matrix), 0),
+    weightBytes: blocks.reduce((sum, block) => sum + blockBytes(block), tableBytes(config, range)),
     kvBytesPerToken: blocks.length * 2 * config.kvHeadCount * config.headDim * 4,
     notes: [...new Set(matrices.map((matrix) => matrix.form.note))]
   }
+}
+
+export function matricesOf(block: BlockPlan): MatrixPlan[] {
+  return [...block.groups.values()].flat()
+}
+
+/** Weights of one block, without the tables that a span's blocks share. */
+export function blockBytes(block: BlockPlan): number {
+  const vectors = block.vectors.reduce((sum, vector) => sum + vector.length * 4, 0)
+  return matricesOf(block).reduce((sum, matrix) => sum + matrixBytes(matrix), vectors)
+}
+
+/** Tables of positions that blocks [first, last) share. */
+export function tableBytes(config: ModelConfig, range: { first: number; last: number }): number {
+  const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
+  return specs.reduce((sum, spec) => sum + specBytes(spec), 0)
 }
 
 function planBlock(

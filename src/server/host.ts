@@ -6,6 +6,7 @@ import { AppError, toAppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import { buildInfo } from '../base/version.ts'
+import { sizesOf } from '../blocks/sizes.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { Model } from '../model/types.ts'
@@ -15,7 +16,7 @@ import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
 import type { ServerInfo, ServerStatus, WireError } from '../wire/types.ts'
 import { BlockServer } from './block-server.ts'
-import { blocksThatFit } from './budget.ts'
+import { blocksThatFit, checkFits, sessionTokens } from './budget.ts'
 import type { ServerLink } from './links.ts'
 import { MemberGate } from './member-gate.ts'
 import { measureSpeed, type Speed } from './measure.ts'
@@ -28,6 +29,8 @@ export interface HostOptions {
   /** Blocks [first, last); default: as many as fit, where the swarm is weakest. */
   blocks?: { first: number; last: number } | undefined
   quant: Quant
+  /** Room on the disk for what is not here yet, when it chooses its blocks itself. Default: enough. */
+  diskBytes?: number | undefined
   /** What the model is called beside its own name: an invite may name it so. */
   aliases?: readonly string[]
   /** Everything of the swarm node but its handlers. */
@@ -43,8 +46,6 @@ export interface HostOptions {
   onfetch?: (progress: { doneBytes: number; totalBytes: number }) => void
 }
 
-/** Share of the free memory that sessions may be promised; the rest is working memory. */
-const KV_SHARE = 0.9
 const REFRESH_MS = 10_000
 
 export class Host extends Resource {
@@ -105,7 +106,7 @@ export class Host extends Resource {
     this.#node = node
     onstage('joining the swarm')
     await node.ready()
-    const { first, last } = this.#options.blocks ?? (await this.#choose(node))
+    const { first, last } = await this.#choose(node)
     const names = blockTensorNames(model.tensors, first, last)
     if (model.missingBytes(names) > 0) onstage(`fetching blocks ${first}:${last}`)
     await model.ensure(names, { signal, onprogress: this.#options.onfetch })
@@ -115,7 +116,8 @@ export class Host extends Resource {
     onstage('measuring')
     this.#speed = await measureSpeed(compute, span, { clock: this.#clock, signal })
     const { freeBytes } = await compute.stats()
-    const capacityTokens = Math.floor((freeBytes * KV_SHARE) / span.kvBytesPerToken)
+    const sizes = sizesOf(model.config, model.tensors, quant)
+    const capacityTokens = sessionTokens(sizes, last - first, freeBytes)
     if (capacityTokens < 1) {
       throw new AppError('NO_MEMORY', 'No memory is left for sessions beside the weights', {
         hint: 'Serve fewer blocks (--blocks), or give more with --memory'
@@ -217,9 +219,13 @@ export class Host extends Resource {
   }
 
   async #choose(node: SwarmNode): Promise<{ first: number; last: number }> {
-    const { compute, model, quant, signal } = this.#options
+    const { compute, model, quant, signal, blocks, diskBytes } = this.#options
     const { freeBytes } = await compute.stats()
-    const length = blocksThatFit(model, quant, freeBytes)
+    if (blocks) {
+      checkFits(model, quant, blocks, freeBytes)
+      return blocks
+    }
+    const length = blocksThatFit(model, quant, { memoryBytes: freeBytes, diskBytes })
     const { blockCount } = model.config
     const found = await find(node, model.contentId, blockCount, signal ? { signal } : {})
     return chooseSpan(

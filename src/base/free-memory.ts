@@ -1,0 +1,64 @@
+// How much memory this process may still take: what the system has free, less what a container's limit
+// forbids. Knows nothing of what it is for.
+import { readFileSync } from 'node:fs'
+import { freemem } from 'node:os'
+
+/** A file's text; undefined when it cannot be read. */
+export type ReadText = (path: string) => string | undefined
+
+/** Where the kernel tells of a limit and of what is used, by version of control groups. */
+const GROUPS = [
+  { limit: 'memory.max', used: 'memory.current', at: (group: string) => `/sys/fs/cgroup${group}` },
+  {
+    limit: 'memory.limit_in_bytes',
+    used: 'memory.usage_in_bytes',
+    at: (group: string) => `/sys/fs/cgroup/memory${group}`
+  }
+] as const
+
+/** Bytes that can be taken without making the system swap or the container's limit strike. */
+export function freeMemoryBytes(
+  systemBytes: number = freemem(),
+  read: ReadText = readText
+): number {
+  let free = systemBytes
+  for (const folder of groupFolders(read)) {
+    const limit = Number(read(`${folder.path}/${folder.limit}`))
+    const used = Number(read(`${folder.path}/${folder.used}`))
+    // 'max' is no number; version 1 says a number over all memory.
+    if (limit > 0 && used >= 0) free = Math.min(free, limit - used + reclaimable(folder.path, read))
+  }
+  return Math.max(0, free)
+}
+
+/** The process's group and those above it: each may have a limit. */
+function groupFolders(read: ReadText): { path: string; limit: string; used: string }[] {
+  const lines = (read('/proc/self/cgroup') ?? '').split('\n').slice(0, 64)
+  return lines.flatMap((line) => {
+    const [number, controllers, group = ''] = line.split(':')
+    const isSecond = number === '0' && controllers === ''
+    if (!isSecond && !controllers?.split(',').includes('memory')) return []
+    const { at, limit, used } = GROUPS[isSecond ? 0 : 1]
+    const parts = group.split('/').filter((part) => part !== '' && part !== '..')
+    // Within a container the group's own path may lead nowhere and its root is the group.
+    return Array.from({ length: parts.length + 1 }, (_, depth) => {
+      const above = parts.slice(0, depth).map((part) => `/${part}`)
+      return { path: at(above.join('')), limit, used }
+    })
+  })
+}
+
+/** Files' pages that nobody uses now count as used, and are given back when they are needed. */
+function reclaimable(folder: string, read: ReadText): number {
+  const text = read(`${folder}/memory.stat`) ?? ''
+  const bytes = /^(?:total_)?inactive_file (\d+)$/m.exec(text)?.[1]
+  return Number(bytes ?? 0)
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}
