@@ -140,7 +140,7 @@ export class Leg {
     hop.kv = pending.start + pending.count
     pending.waiting.delete(hop)
     if (final && hop.kv === this.#options.to)
-      this.#answer = { ...tensor, data: tensor.data.slice() }
+      this.#answer = { ...tensor, data: new Uint8Array(tensor.data) }
   }
 
   #fill(): void {

@@ -205,7 +205,7 @@ export class BlockServer extends Resource {
   async #create(link: ServerLink, message: OpenSession): Promise<void> {
     this.#admit(message.maxTokens, link.peer, false)
     const served: ServedSession = {
-      id: message.session.slice(),
+      id: new Uint8Array(message.session),
       key: toHex(message.session),
       owner: link,
       first: message.first,

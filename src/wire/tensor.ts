@@ -221,7 +221,8 @@ function fromInt8(data: Uint8Array, rows: number, columns: number): Float32Array
 
 /** A frame's values begin anywhere; where they do not begin at an even byte they are copied. */
 function alignedHalves(data: Uint8Array): Uint16Array {
-  const even = data.byteOffset % 2 === 0 ? data : data.slice()
+  // Not slice(): a Buffer's slice is a view, and copies nothing.
+  const even = data.byteOffset % 2 === 0 ? data : new Uint8Array(data)
   return new Uint16Array(even.buffer as ArrayBuffer, even.byteOffset, even.byteLength / 2)
 }
 

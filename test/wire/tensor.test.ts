@@ -21,9 +21,9 @@ function codeOf(call: () => unknown): string {
   }
 }
 
-/** The tensor at an odd place of a larger buffer, as in a frame. */
+/** The tensor at an odd place of a larger Buffer, as in a frame. */
 function inFrame(tensor: WireTensor): WireTensor {
-  const frame = new Uint8Array(tensor.data.byteLength + 3)
+  const frame = Buffer.alloc(tensor.data.byteLength + 3)
   frame.set(tensor.data, 3)
   return { ...tensor, data: frame.subarray(3) }
 }
