@@ -69,7 +69,9 @@ export class Chain {
     if (gaps.length > 0) {
       const servers = await find(signal)
       const used = new Set(this.hops.map((hop) => hop.link.peer))
-      const planned = gaps.flatMap(([from, to]) => this.#plan(servers, used, from, to))
+      const planned = gaps.flatMap(([from, to]) =>
+        this.#plan(servers, used, { from, to, tokens: maxTokens })
+      )
       const entered = planned.map((one) => this.#enter(one, maxTokens, signal))
       const opened = await Promise.allSettled(entered)
       for (const one of opened) if (one.status === 'fulfilled') this.hops.push(one.value)
@@ -123,12 +125,11 @@ export class Chain {
   #plan(
     servers: readonly ServerInfo[],
     used: Set<string>,
-    from: number,
-    to: number
+    gap: { from: number; to: number; tokens: number }
   ): readonly RouteHop[] {
     const { book, clock } = this.#options
     const free = servers.map((info) => book.candidate(info)).filter((one) => !used.has(one.peer))
-    const hops = planAround(free, from, to, book.avoided(clock.now()))
+    const hops = planAround(free, gap, book.avoided(clock.now()))
     for (const hop of hops) used.add(hop.peer)
     return hops
   }
@@ -167,10 +168,12 @@ export class Chain {
     const waiting = Promise.withResolvers<SessionOpened>()
     this.#opening.set(link.peer, waiting)
     try {
-      const { model, session, openMs, clock } = this.#options
+      const { model, session, openMs, clock, book } = this.#options
       const { first, last } = range
+      const sentAt = clock.now()
       link.open({ session, model, first, last, maxTokens })
       await deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
+      book.noteRtt(link.peer, clock.now() - sentAt)
     } catch (error) {
       throw new HopFailure(link.peer, toAppError(error))
     } finally {
@@ -186,14 +189,14 @@ export class Chain {
 /** Round the servers that failed; when that leaves a gap, a failed one is better than none. */
 function planAround(
   free: readonly Candidate[],
-  from: number,
-  to: number,
+  gap: { from: number; to: number; tokens: number },
   avoid: ReadonlySet<string>
 ): readonly RouteHop[] {
+  const { from, to, tokens } = gap
   try {
-    return planRoute(free, from, to, { avoid }).hops
+    return planRoute(free, from, to, { avoid, tokens }).hops
   } catch (error) {
     if (avoid.size === 0) throw error
-    return planRoute(free, from, to).hops
+    return planRoute(free, from, to, { tokens }).hops
   }
 }

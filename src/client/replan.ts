@@ -14,7 +14,7 @@ export interface ReplanOptions {
   moveMs?: number
   /** Tokens the session is expected to make yet. Default 64. */
   tokensLeft?: number
-  /** How many times faster the planned route must be. Default 1.25. */
+  /** How many times faster the planned route must be. Default 1.4. */
   factor?: number
   /** How many times the cost the saving must be. Default 2. */
   payback?: number
@@ -40,7 +40,7 @@ export function betterRoute(
   planned: TimedRoute,
   options: ReplanOptions = {}
 ): boolean {
-  const { moveMs = 0, tokensLeft = 64, factor = 1.25, payback = 2, leastMs = 2 } = options
+  const { moveMs = 0, tokensLeft = 64, factor = 1.4, payback = 2, leastMs = 2 } = options
   const { sinceMoveMs = Infinity, moves = 0, restMs = 5_000 } = options
   if (sameRoute(current.hops, planned.hops) || !Number.isFinite(planned.expectedMs)) return false
   if (!Number.isFinite(current.expectedMs)) return true
