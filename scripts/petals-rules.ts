@@ -1,6 +1,7 @@
 // Petals' published rules of placement and routing, written anew from its paper and documentation of
 // behaviour, for the simulators to compare with. Not part of the program.
 import type { Random } from '../src/base/random.ts'
+import type { Candidate, RouteHop } from '../src/client/route.ts'
 import { weakestStart } from '../src/server/placement.ts'
 import type { PlacedServer } from '../src/server/rebalance.ts'
 
@@ -80,4 +81,73 @@ export function petalsShouldMove(
   const after = Math.min(...sums)
   if (after < before || after < EPSILON) return undefined
   return before / after < BALANCE_QUALITY - EPSILON ? target : undefined
+}
+
+/** Time that Petals adds to each hop, and what it takes for a distance it does not know, one way. */
+const OVERHEAD_MS = 18
+const UNKNOWN_MS = 150
+const MOST_MS = 5_000
+
+export interface PetalsCandidate extends Omit<Candidate, 'rttMs' | 'queueMs'> {
+  /** Undefined when never measured. */
+  readonly rttMs: number | undefined
+}
+
+interface Ride {
+  readonly candidate: PetalsCandidate
+  readonly since: number
+  readonly ms: number
+  readonly before: Ride | undefined
+}
+
+/**
+ * The shortest path by distances and published speeds. A server once entered is used to its end; what
+ * waits in its queue is not known.
+ */
+export function petalsRoute(
+  candidates: readonly PetalsCandidate[],
+  blockCount: number
+): RouteHop[] {
+  const ending: Map<string, Ride>[] = Array.from({ length: blockCount + 1 }, () => new Map())
+  for (let block = 0; block < blockCount; block++) {
+    const rides = [...(ending[block]?.values() ?? [])].sort((a, b) => a.ms - b.ms)
+    if (block > 0 && rides.length === 0) continue
+    for (const candidate of candidates) {
+      if (candidate.first > block || candidate.last <= block) continue
+      let ms = block === 0 ? delayMs(candidate.rttMs) : Infinity
+      let before: Ride | undefined
+      for (const ride of rides) {
+        if (ride.ms >= ms) break
+        const arrivalMs = ride.ms + delayMs(ride.candidate.pings?.get(candidate.peer))
+        if (arrivalMs >= ms) continue
+        ms = arrivalMs
+        before = ride
+      }
+      const end = Math.min(candidate.last, blockCount)
+      ms += OVERHEAD_MS + candidate.blockMs * (end - block)
+      const known = ending[end]?.get(candidate.peer)
+      if (!known || ms < known.ms) {
+        ending[end]?.set(candidate.peer, { candidate, since: block, ms, before })
+      }
+    }
+  }
+  let best: Ride | undefined
+  let bestMs = Infinity
+  for (const ride of ending[blockCount]?.values() ?? []) {
+    const ms = ride.ms + delayMs(ride.candidate.rttMs)
+    if (ms >= bestMs) continue
+    best = ride
+    bestMs = ms
+  }
+  const hops: RouteHop[] = []
+  let last = blockCount
+  for (let ride = best; ride; ride = ride.before) {
+    hops.push({ peer: ride.candidate.peer, first: ride.since, last })
+    last = ride.since
+  }
+  return hops.reverse()
+}
+
+function delayMs(rttMs: number | undefined): number {
+  return rttMs === undefined ? UNKNOWN_MS : Math.min(rttMs / 2, MOST_MS)
 }
