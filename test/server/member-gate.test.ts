@@ -59,6 +59,7 @@ class Gate {
       first: 0,
       last: 2,
       compute: 1,
+      opening: undefined,
       maxTokens: 9,
       length: 0,
       lastStep: -1,
