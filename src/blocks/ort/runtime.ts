@@ -25,6 +25,7 @@ export class OrtRuntime implements Disposable {
   readonly version: string
   readonly #functions: ReadonlyMap<OrtFunctionName, CFunctionLike>
   #env: Pointer | undefined
+  #cpuMemory: Pointer | undefined
 
   /**
    * Loads the library from `directory` (default: the onnxruntime-node package).
@@ -52,6 +53,12 @@ export class OrtRuntime implements Disposable {
     return this.#env
   }
 
+  /** What says that a tensor lies in this process's memory. */
+  get cpuMemory(): Pointer {
+    this.#cpuMemory ??= this.make('CreateCpuMemoryInfo', 0, 0)
+    return this.#cpuMemory
+  }
+
   /** Calls a function that answers with a status. @throws AppError COMPUTE */
   run(name: OrtFunctionName, ...args: CArg[]): void {
     const status = this.#call(name, args) as Pointer | null
@@ -71,6 +78,8 @@ export class OrtRuntime implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (this.#cpuMemory !== undefined) this.release('ReleaseMemoryInfo', this.#cpuMemory)
+    this.#cpuMemory = undefined
     if (this.#env !== undefined) this.release('ReleaseEnv', this.#env)
     this.#env = undefined
   }

@@ -113,21 +113,16 @@ export class OrtTensor implements Disposable {
     if (size > memory.sizeBytes) {
       throw new RangeError(`A tensor of ${size} bytes does not fit ${memory.sizeBytes}`)
     }
-    const info = runtime.make('CreateCpuMemoryInfo', 0, 0)
-    try {
-      const handle = runtime.make(
-        'CreateTensorWithDataAsOrtValue',
-        info,
-        memory.pointer,
-        size,
-        new BigInt64Array(dims.map(BigInt)),
-        dims.length,
-        ELEMENTS[type].id
-      )
-      return new OrtTensor(runtime, handle, { type, dims }, { keep: memory.keep, readable: true })
-    } finally {
-      runtime.release('ReleaseMemoryInfo', info)
-    }
+    const handle = runtime.make(
+      'CreateTensorWithDataAsOrtValue',
+      runtime.cpuMemory,
+      memory.pointer,
+      size,
+      new BigInt64Array(dims.map(BigInt)),
+      dims.length,
+      ELEMENTS[type].id
+    )
+    return new OrtTensor(runtime, handle, { type, dims }, { keep: memory.keep, readable: true })
   }
 
   /** A tensor over a typed array, which stays reachable as long as the tensor. */
