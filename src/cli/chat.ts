@@ -138,6 +138,7 @@ export async function runChat(
     input: process.stdin,
     output: process.stdout,
     reset: () => chat.reset(),
+    signal: context.signal,
     answer: async (question, write, signal) => {
       await stream(ask(question, signal), generator, report, async (text) => write(text))
       await keep()

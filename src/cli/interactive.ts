@@ -1,7 +1,7 @@
 // The terminal's conversation: reads a line, streams the answer, keeps the session open.
 // Ctrl-C stops an answer; at the prompt it ends the conversation, as Ctrl-D and /exit do.
 import { createInterface, type Interface } from 'node:readline'
-import { toAppError } from '../base/errors.ts'
+import { cancelled, toAppError } from '../base/errors.ts'
 import { errorText } from './exit.ts'
 
 export interface InteractiveOptions {
@@ -11,6 +11,8 @@ export interface InteractiveOptions {
   answer: (question: string, write: (text: string) => void, signal: AbortSignal) => Promise<void>
   /** Forgets the conversation. */
   reset: () => void
+  /** Ends the conversation: SIGTERM, or a Ctrl-C from before it began. */
+  signal: AbortSignal
 }
 
 const HELP = `/new forgets the conversation, /exit leaves, Ctrl-C stops an answer, \\ at a line's end goes on
@@ -18,13 +20,19 @@ const HELP = `/new forgets the conversation, /exit leaves, Ctrl-C stops an answe
 
 /** Resolves when the person leaves. */
 export async function converse(options: InteractiveOptions): Promise<void> {
-  const { input, output } = options
+  const { input, output, signal } = options
+  if (signal.aborted) throw cancelled('The conversation was ended')
   const lines = createInterface({ input, output, prompt: '> ', historySize: 200 })
   let running: AbortController | undefined
   lines.on('SIGINT', () => {
     if (running) running.abort()
     else lines.close()
   })
+  const onabort = (): void => {
+    running?.abort()
+    lines.close()
+  }
+  signal.addEventListener('abort', onabort, { once: true })
   output.write(HELP)
   lines.prompt()
   let pending = ''
@@ -43,9 +51,11 @@ export async function converse(options: InteractiveOptions): Promise<void> {
       await turn(options, lines, question, running.signal)
       running = undefined
     }
-    lines.prompt()
+    if (!signal.aborted) lines.prompt()
   }
+  signal.removeEventListener('abort', onabort)
   lines.close()
+  if (signal.aborted) throw cancelled('The conversation was ended')
 }
 
 async function turn(
@@ -63,5 +73,5 @@ async function turn(
     else process.stderr.write(`\n${errorText(error, false)}`)
   }
   output.write('\n\n')
-  lines.resume()
+  if (!options.signal.aborted) lines.resume()
 }
