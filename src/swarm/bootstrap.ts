@@ -14,12 +14,16 @@ export interface BootstrapOptions {
   port?: number
   /** How many nodes. Default 4: a peer needs that many to learn what its NAT does. */
   nodes?: number
+  /** Nodes of the DHT that it becomes part of. Default none: it begins one. */
+  start?: readonly { readonly host: string; readonly port: number }[]
   log?: Log
 }
 
 export interface Bootstrap extends Resource {
   readonly host: string
   readonly port: number
+  /** Makes itself known to nodes of a DHT that may be another one: they are one then. */
+  meet(nodes: readonly { readonly host: string; readonly port: number }[]): Promise<void>
 }
 
 const DEFAULT_PORT = 49_737
@@ -38,6 +42,12 @@ class OwnBootstrap extends Resource implements Bootstrap {
     this.#nodes = nodes
   }
 
+  async meet(nodes: readonly { readonly host: string; readonly port: number }[]): Promise<void> {
+    const pings = nodes.flatMap((node) => this.#nodes.map((own) => own.ping(node)))
+    await Promise.allSettled(pings)
+    for (const own of this.#nodes) own.refresh()
+  }
+
   protected override async _open(): Promise<void> {}
 
   protected override async _close(): Promise<void> {
@@ -47,11 +57,16 @@ class OwnBootstrap extends Resource implements Bootstrap {
 
 /** Starts the nodes; resolves when others can begin from them. @throws AppError IN_USE or BAD_INPUT */
 export async function startBootstrap(options: BootstrapOptions = {}): Promise<Bootstrap> {
-  const { port = DEFAULT_PORT, nodes: count = DEFAULT_NODES, log = silentLog } = options
+  const {
+    port = DEFAULT_PORT,
+    nodes: count = DEFAULT_NODES,
+    log = silentLog,
+    start: others = []
+  } = options
   const host = reachableHost(options.host ?? '127.0.0.1')
   const nodes: DHT[] = []
   try {
-    const first = await startFirst(host, port)
+    const first = await startFirst(host, port, others)
     nodes.push(first.node)
     const start = [{ host, port: first.port }]
     for (let i = 1; i < count; i++) {
@@ -71,12 +86,16 @@ export async function startBootstrap(options: BootstrapOptions = {}): Promise<Bo
   }
 }
 
-async function startFirst(host: string, port: number): Promise<{ node: DHT; port: number }> {
-  if (port !== 0) return { node: await startNode(host, port, []), port }
+async function startFirst(
+  host: string,
+  port: number,
+  others: readonly { readonly host: string; readonly port: number }[]
+): Promise<{ node: DHT; port: number }> {
+  if (port !== 0) return { node: await startNode(host, port, others), port }
   for (let tries = 1; ; tries++) {
     const own = await freePort(host)
     try {
-      return { node: await startNode(host, own, []), port: own }
+      return { node: await startNode(host, own, others), port: own }
     } catch (error) {
       // Somebody else can take a free port before we do.
       if (!(error instanceof AppError) || error.code !== 'IN_USE' || tries >= PORT_TRIES)

@@ -2,6 +2,7 @@
 // asks the servers themselves whether they live. The rules for records are in record.ts.
 import type DHT from 'hyperdht'
 import { toHex } from '../base/bytes.ts'
+import { deadline } from '../base/clock.ts'
 import { cancelled, toAppError, type AppError } from '../base/errors.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import type { SwarmNode } from './node.ts'
@@ -34,6 +35,8 @@ const MAX_READS = 16
 /** Servers looked at in one search: more than a route needs, less than a flood of fake ones brings. */
 const MAX_PEERS = 512
 const MAX_PROBES = 32
+/** A node that is gone holds a search up for 6 s; on the public DHT most end within this. */
+const NEWEST_MS = 1_000
 const MINUTES_WARNING = 'their clocks or this machine’s may be minutes off'
 
 /** Servers of a model as their records arrive, each peer once, self left out. Ends by `options`. */
@@ -227,10 +230,21 @@ class Search {
     }
   }
 
+  /** The newest record there is, or the first found when nodes that are gone hold the search up. */
+  async #newest(key: Uint8Array): Promise<DHT.MutableRecord | null> {
+    const { dht, clock } = this.#node
+    const session = this.#session
+    const newest = dht.mutableGet(key, { session })
+    return deadline(newest, NEWEST_MS, { clock }).catch((error: unknown) => {
+      if (toAppError(error).code !== 'TIMEOUT' || this.#ended) throw error
+      return Promise.any([newest, dht.mutableGet(key, { session, latest: false })])
+    })
+  }
+
   async #read(peer: Uint8Array): Promise<void> {
     if (this.#ended) return
-    const { dht, clock, log, membership } = this.#node
-    const record = await dht.mutableGet(Buffer.from(peer), { session: this.#session })
+    const { clock, log, membership } = this.#node
+    const record = await this.#newest(Buffer.from(peer))
     if (!record || this.#ended) return
     const value = membership ? membership.openRecord(record.value) : record.value
     if (!value) return log.debug(`a record of ${toHex(peer).slice(0, 8)} is no member's`)

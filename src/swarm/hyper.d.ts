@@ -54,7 +54,14 @@ declare module 'hyperdht' {
     immutablePut(value: Uint8Array): Promise<{ readonly closestNodes: readonly unknown[] }>
     /** Addresses of nodes that it has heard from, the latest first. */
     toArray(): { readonly host: string; readonly port: number }[]
-    addNode(node: { readonly host: string; readonly port: number }): void
+    ping(
+      node: { readonly host: string; readonly port: number },
+      options?: { retry?: boolean }
+    ): Promise<unknown>
+    /** Looks for nodes near a random one of its table. */
+    refresh(): void
+    /** Asked in each search as long as its table is small. */
+    bootstrapNodes: readonly { readonly host: string; readonly port: number }[]
     connect(key: Uint8Array, options?: DHT.ConnectOptions): DHT.Connection
     destroy(options?: { force?: boolean }): Promise<void>
   }

@@ -1,18 +1,17 @@
 // This process in the swarm: a DHT node, the links to other peers, and what it serves.
 // Called by server/host.ts (serve, update, leave, connect), client/connections.ts (connect) and
 // directory.ts (dht). Knows no tensors and no sessions.
-import DHT from 'hyperdht'
+import type DHT from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import {
-  AppError,
   badInput,
   closed,
-  inUse,
   protocolError,
   toAppError,
-  unavailable
+  unavailable,
+  type AppError
 } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { freshSeed, seededRandom, type Random } from '../base/random.ts'
@@ -28,6 +27,7 @@ import type { Identity } from './identity.ts'
 import { LinkTable } from './link-table.ts'
 import { Members } from './members.ts'
 import type { Membership } from './membership.ts'
+import { joinDht, makeDht } from './own-dht.ts'
 import { Publisher } from './publisher.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
 import { RevocationFeed } from './revocation-feed.ts'
@@ -49,6 +49,8 @@ export interface SwarmNodeOptions {
   port?: number
   /** Makes it a node of a private swarm: only members are let in, and only they can read what it says. */
   membership?: Membership | undefined
+  /** No NAT stands between the peers: no hole need be punched. Default: on loopback. */
+  open?: boolean | undefined
   /** Public key of a relay for peers that no hole punching reaches. */
   relayThrough?: Uint8Array | null
   /** Links taken in, in all. Default 1024. */
@@ -60,7 +62,6 @@ export interface SwarmNodeOptions {
   log?: Log
 }
 
-const BOOTSTRAP_MS = 10_000
 const SERVE_MS = 15_000
 /** Who leaves says so, but waits for nobody who is gone. */
 const LEAVE_MS = 2_000
@@ -176,6 +177,13 @@ export class SwarmNode extends Resource {
     )
   }
 
+  /** The DHT has other nodes now: what is served is made known to them too. */
+  announceAgain(): void {
+    this.#swarm?.server.refresh()
+    this.#cells?.refresh()
+    if (this.#servers.length > 0) this.#publisher?.update(this.#servers, true)
+  }
+
   /** New numbers of the span that is served; the swarm and open links hear of them soon. */
   update(info: ServerInfo): void {
     const before = this.#servers[0]
@@ -199,20 +207,10 @@ export class SwarmNode extends Resource {
   }
 
   protected override async _open(): Promise<void> {
-    const { bootstrap, port = 0 } = this.#options
     if (this.membership?.barred) throw this.membership.barred
-    const loopback = bootstrap.length > 0 && bootstrap.every(({ host }) => isLoopback(host))
-    const host = this.#options.host ?? (loopback ? '127.0.0.1' : undefined)
-    this.#dht = new DHT({
-      ...(bootstrap.length > 0 ? { bootstrap } : {}),
-      keyPair: this.identity,
-      port: port === 0 ? [0, 0] : [port, port + 1],
-      anyPort: port === 0,
-      ...(host === undefined ? {} : { host }),
-      // Nothing stands between peers on loopback: no hole need be punched.
-      ...(loopback ? { firewalled: false } : {})
-    })
-    await this.#bootstrap(this.#dht, port)
+    const options = { ...this.#options, clock: this.clock, log: this.log }
+    this.#dht = makeDht(options)
+    await joinDht(this.#dht, options)
     this.#swarm = new Hyperswarm({
       dht: this.#dht,
       keyPair: this.identity,
@@ -245,30 +243,6 @@ export class SwarmNode extends Resource {
       .catch(() => this.#dht?.destroy({ force: true }))
       // What was never bound cannot be unbound.
       .catch((error: unknown) => this.log.debug(toAppError(error).message))
-  }
-
-  async #bootstrap(dht: DHT, port: number): Promise<void> {
-    const { bootstrap } = this.#options
-    const limit = { clock: this.clock, what: 'Joining the DHT' }
-    try {
-      await deadline(dht.fullyBootstrapped(), BOOTSTRAP_MS, limit)
-    } catch (cause) {
-      if (cause instanceof AppError) throw cause
-      throw inUse(`The swarm cannot be joined: UDP port ${port} cannot be used`, {
-        hint: 'Stop what uses it, or choose another with --port',
-        cause
-      })
-    }
-    if (dht.nodes.length > 0) return
-    const where = bootstrap.map(({ host, port }) => `${host}:${port}`).join(', ')
-    throw unavailable(
-      `The swarm cannot be joined: nobody answers at ${where || 'the public nodes'}`,
-      {
-        hint: where
-          ? 'Start a node there with petals bootstrap, or correct --bootstrap'
-          : 'Check the connection to the internet, or start from your own node with --bootstrap'
-      }
-    )
   }
 
   #makePublisher(dht: DHT, swarm: Hyperswarm, cells: CellAnnouncer): Publisher {
@@ -428,8 +402,4 @@ export class SwarmNode extends Resource {
     const issuedAt = Math.floor(this.clock.wall())
     return { ...info, peer: this.key, issuedAt, expiresAt: issuedAt + LIFE_MS }
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host.startsWith('127.') || host === 'localhost'
 }

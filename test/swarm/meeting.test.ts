@@ -1,0 +1,230 @@
+// Finding a swarm again when the node that it began with is gone, and on a local network without any.
+import { describe, expect, test } from 'bun:test'
+import { createSocket } from 'node:dgram'
+import { systemClock } from '../../src/base/clock.ts'
+import type { AppError } from '../../src/base/errors.ts'
+import { createLog, silentLog } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
+import { find } from '../../src/swarm/directory.ts'
+import { createIdentity } from '../../src/swarm/identity.ts'
+import {
+  answering,
+  formatKnown,
+  MAX_KNOWN,
+  mergeKnown,
+  parseKnown,
+  type KnownNode
+} from '../../src/swarm/known-nodes.ts'
+import { LanBeacon } from '../../src/swarm/lan.ts'
+import { Meeting, type MeetingOptions } from '../../src/swarm/meeting.ts'
+import { SwarmNode } from '../../src/swarm/node.ts'
+import { BLOCKS, infoOf, MODEL, until } from './world.ts'
+
+const DAY_MS = 86_400_000
+
+/** Peers with their meetings, closed in reverse. */
+class Town implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack()
+  #made = 0
+
+  bootstrap(): Promise<Bootstrap> {
+    return startBootstrap({ port: 0, nodes: 1 })
+  }
+
+  /** What a command does before it makes its node; `kept` is its file. */
+  async peer(
+    options: Partial<MeetingOptions>,
+    kept: { nodes: readonly KnownNode[] } = { nodes: [] }
+  ): Promise<SwarmNode> {
+    const random = seededRandom(++this.#made)
+    const meeting = this.#stack.use(
+      new Meeting({
+        bootstrap: [],
+        known: kept.nodes,
+        keep: async (nodes) => void (kept.nodes = nodes),
+        serving: false,
+        random,
+        ...options
+      })
+    )
+    await meeting.ready()
+    const node = this.#stack.use(
+      new SwarmNode({
+        bootstrap: meeting.bootstrap,
+        open: meeting.open || undefined,
+        identity: createIdentity(),
+        handlers: {},
+        random
+      })
+    )
+    await node.ready()
+    meeting.follow(node)
+    return node
+  }
+
+  async server(
+    options: Partial<MeetingOptions>,
+    kept?: { nodes: readonly KnownNode[] }
+  ): Promise<SwarmNode> {
+    const node = await this.peer({ serving: true, ...options }, kept)
+    await node.serve(infoOf(0, BLOCKS))
+    return node
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack[Symbol.asyncDispose]()
+  }
+}
+
+function peersOf(infos: readonly { peer: Uint8Array }[]): string[] {
+  return infos.map(({ peer }) => Buffer.from(peer).toString('hex')).sort()
+}
+
+async function freePort(): Promise<number> {
+  const socket = createSocket('udp4')
+  await new Promise<void>((resolve) => socket.bind(0, () => resolve()))
+  const { port } = socket.address()
+  await new Promise<void>((resolve) => socket.close(() => resolve()))
+  return port
+}
+
+describe('a swarm whose bootstrap node is gone', () => {
+  test('is found by who was there before, and goes on taking servers', async () => {
+    await using town = new Town()
+    const bootstrap = await town.bootstrap()
+    const given = [{ host: bootstrap.host, port: bootstrap.port }]
+    const kept = { nodes: [] as readonly KnownNode[] }
+    const first = await town.server({ bootstrap: given })
+    const second = await town.server({ bootstrap: given })
+    await town.peer({ bootstrap: given }, kept)
+    await until(() => kept.nodes.length >= 3)
+    await bootstrap.close()
+    const late = await town.server({ bootstrap: given }, kept)
+    const client = await town.peer({ bootstrap: given }, kept)
+    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length === 3 })
+    expect(peersOf(found)).toEqual([first.peer, second.peer, late.peer].sort())
+    expect(await (await client.connect(first.key)).ping(2000)).toBeGreaterThan(0)
+  }, 30_000)
+
+  test('leaves it to the node to say so when nobody else is known either', async () => {
+    const given = [{ host: '127.0.0.1', port: await freePort() }]
+    const keep = async (): Promise<void> => {}
+    await using meeting = new Meeting({ bootstrap: given, known: [], keep, serving: true })
+    await meeting.ready()
+    expect(meeting.bootstrap).toEqual(given)
+  })
+})
+
+describe('a swarm on a local network', () => {
+  test('finds its servers without any node given, and only with its key', async () => {
+    await using town = new Town()
+    const lanPort = await freePort()
+    const lanKey = new Uint8Array(32).fill(1)
+    const first = await town.server({ lanKey, lanPort })
+    const second = await town.server({ lanKey, lanPort })
+    const client = await town.peer({ lanKey, lanPort })
+    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length === 2 })
+    expect(peersOf(found)).toEqual([first.peer, second.peer].sort())
+    expect(await (await client.connect(second.key)).ping(2000)).toBeGreaterThan(0)
+    const other = { lanKey: new Uint8Array(32).fill(2), lanPort }
+    const error = await town.peer(other).catch((thrown: AppError) => thrown)
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' })
+  }, 30_000)
+
+  test('becomes one when two servers began apart', async () => {
+    await using town = new Town()
+    const lanPort = await freePort()
+    const lanKey = new Uint8Array(32).fill(3)
+    const both = await Promise.all([
+      town.server({ lanKey, lanPort }),
+      town.server({ lanKey, lanPort })
+    ])
+    await until(async () => {
+      const found = await Promise.all(both.map((node) => find(node, MODEL, BLOCKS)))
+      return found.every((infos) => infos.length === 1)
+    })
+    const client = await town.peer({ lanKey, lanPort })
+    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length === 2 })
+    expect(peersOf(found)).toEqual(both.map(({ peer }) => peer).sort())
+  }, 60_000)
+
+  test('goes on when the server that began it leaves', async () => {
+    await using town = new Town()
+    await using begun = new Town()
+    const lanPort = await freePort()
+    const lanKey = new Uint8Array(32).fill(4)
+    await begun.server({ lanKey, lanPort })
+    const second = await town.server({ lanKey, lanPort })
+    await begun[Symbol.asyncDispose]()
+    const client = await town.peer({ lanKey, lanPort })
+    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length > 0 })
+    expect(peersOf(found)).toEqual([second.peer])
+  }, 60_000)
+})
+
+describe('LanBeacon', () => {
+  test('lives through a flood of noise and answers those who have its key', async () => {
+    const port = await freePort()
+    const options = { key: new Uint8Array(32).fill(5), clock: systemClock, log: silentLog, port }
+    await using here = new LanBeacon(options)
+    await using asking = new LanBeacon(options)
+    await Promise.all([here.ready(), asking.ready()])
+    const own = { host: '127.0.0.1', port: 4321 }
+    await here.offer(own)
+    const random = seededRandom(8)
+    const socket = createSocket('udp4')
+    for (let i = 0; i < 300; i++) {
+      const noise = Uint8Array.from({ length: random.below(200) }, () => random.below(256))
+      socket.send(i % 2 === 0 ? noise : new Uint8Array(96), port, '127.0.0.1')
+    }
+    expect(await asking.ask(600)).toEqual([own])
+    await new Promise<void>((resolve) => socket.close(() => resolve()))
+  })
+
+  test('says when its port is taken, and goes on asking', async () => {
+    const holder = createSocket('udp4')
+    await new Promise<void>((resolve) => holder.bind(0, () => resolve()))
+    const { port } = holder.address()
+    const told: string[] = []
+    const log = createLog('warn', (line) => told.push(line))
+    await using beacon = new LanBeacon({ key: new Uint8Array(32), clock: systemClock, log, port })
+    await beacon.ready()
+    await beacon.offer({ host: '127.0.0.1', port: 1 })
+    expect([told.length, await beacon.ask(10)]).toEqual([1, []])
+    await new Promise<void>((resolve) => holder.close(() => resolve()))
+  })
+})
+
+describe('known nodes', () => {
+  test('keep the latest of each, and forget what is a month old', () => {
+    const node = (last: number, seenAt: number): KnownNode => ({
+      host: `10.0.0.${last}`,
+      port: 1000,
+      seenAt
+    })
+    const now = 100 * DAY_MS
+    const known = [node(1, now - DAY_MS), node(2, now - 31 * DAY_MS), node(3, now - 2 * DAY_MS)]
+    expect(mergeKnown(known, [{ host: '10.0.0.3', port: 1000 }], now)).toEqual([
+      node(3, now),
+      node(1, now - DAY_MS)
+    ])
+    const many = Array.from({ length: 50 }, (_, i) => node(i, now - i))
+    expect(mergeKnown(many, [], now)).toEqual(many.slice(0, MAX_KNOWN))
+  })
+
+  test('read back as written, without lines that are none', () => {
+    const nodes = [{ host: '127.0.0.1', port: 65_535, seenAt: 17 }]
+    const noise = '1.2.3.4:0 5\n999.1.1.1:5 6\nexample.org:5 6\n1.2.3.4:5\n\n'
+    expect(parseKnown(noise + formatKnown(nodes))).toEqual(nodes)
+  })
+
+  test('are those that answer', async () => {
+    await using alive = await startBootstrap({ port: 0, nodes: 1 })
+    const gone = await startBootstrap({ port: 0, nodes: 1 })
+    await gone.close()
+    const [one, two] = [alive, gone].map(({ host, port }) => ({ host, port }))
+    expect(await answering(one && two ? [two, one] : [], systemClock)).toEqual(one ? [one] : [])
+    expect(await answering([], systemClock)).toEqual([])
+  })
+})
