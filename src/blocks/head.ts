@@ -6,6 +6,7 @@ import type { Model, ModelConfig, TensorStore } from '../model/types.ts'
 import type { Backend } from './backend.ts'
 import { WeightFiller } from './fill-weights.ts'
 import { graphOf } from './families/family.ts'
+import { requireNumbers } from './finite.ts'
 import { FINAL_NORM, HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
@@ -111,6 +112,7 @@ export class Head implements Disposable {
     this.#binding.input(HIDDEN, input)
     this.#binding.output(RESULT, output)
     this.#session.run(this.#binding, options)
+    requireNumbers(logits, 'The head')
   }
 
   [Symbol.dispose](): void {

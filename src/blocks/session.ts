@@ -1,7 +1,7 @@
 // One inference session in the engine: its cache, its bindings, and one chunk of a step at a time.
 // Knows one graph; the engine decides which session runs when.
 import type { Pointer } from 'bun:ffi'
-import { badInput, computeError, overLimit } from '../base/errors.ts'
+import { badInput, overLimit } from '../base/errors.ts'
 import {
   EXTRA_ROWS,
   ropeIsFused,
@@ -11,6 +11,7 @@ import {
 } from './graph/attention.ts'
 import { HIDDEN, RESULT } from './graph/span-graph.ts'
 import type { Backend } from './backend.ts'
+import { requireNumbers } from './finite.ts'
 import { KvCache } from './kv-cache.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import { OrtBinding } from './ort/session.ts'
@@ -107,9 +108,7 @@ export class Session implements Disposable {
     this.#start[0] = BigInt(this.#length)
     if (this.#graph.memory.copiesInputs) this.#bindScalars()
     this.#graph.session.run(this.#binding, options)
-    if (!isFinite(result)) {
-      throw computeError('A step gave values that are no numbers', { retryable: false })
-    }
+    requireNumbers(result, 'A step')
     this.#length += count
   }
 
@@ -136,11 +135,4 @@ export class Session implements Disposable {
 
 function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0
-}
-
-/** One sum finds every NaN and infinity: neither ever leaves a sum again. */
-function isFinite(values: Float32Array): boolean {
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += values[i]!
-  return Number.isFinite(sum)
 }

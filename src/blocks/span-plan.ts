@@ -58,7 +58,7 @@ export function planSpan(
     blocks,
     weightBytes: blocks.reduce((sum, block) => sum + blockBytes(block), tableBytes(config, range)),
     kvBytesPerToken: blocks.length * 2 * config.kvHeadCount * config.headDim * 4,
-    notes: [...new Set(matrices.map((matrix) => matrix.form.note))]
+    notes: [...new Set(matrices.map(noteOf))]
   }
 }
 
@@ -135,6 +135,13 @@ export function matrixBytes(matrix: LinearPart): number {
   const specs = matrixTensors(matrix.name, matrix.form, matrix.rows, matrix.columns)
   const bias = matrix.bias ? matrix.rows * 4 : 0
   return specs.reduce((sum, spec) => sum + specBytes(spec), bias)
+}
+
+/** What became of a matrix's type and what that takes, e.g. 'Q4_1 exact, 4 bits + block minimum: 6.0 bits a weight'. */
+function noteOf(matrix: LinearPart): string {
+  const specs = matrixTensors(matrix.name, matrix.form, matrix.rows, matrix.columns)
+  const bits = 8 * specs.reduce((sum, spec) => sum + specBytes(spec), 0)
+  return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`
 }
 
 /** One pair of tables of rotary positions, (longestRun, headDim / 2) each. */

@@ -1,5 +1,6 @@
 // Spans against plain double arithmetic, and against themselves cut in other ways.
 import { describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { toAppError } from '../../src/base/errors.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { TensorType } from '../../src/model/types.ts'
 import type { Quant } from '../../src/blocks/types.ts'
@@ -149,7 +150,29 @@ describe('the head', () => {
       expect({ quant, good: error < tolerance, error }).toMatchObject({ quant, good: true })
     }
   })
+
+  test('refuses rows that are none, and rows that are no numbers', async () => {
+    await using folder = await tempFolder()
+    const location = await writeRandomLlama(folder, { ...shape, vocab: 96 })
+    using test = testEngine()
+    const head = await test.engine.loadHead(location, 'f32')
+    const codes = [0, shape.hidden + 1, 2000 * shape.hidden].map((length) =>
+      codeOf(() => test.engine.head(head, new Float32Array(length), null).next())
+    )
+    const broken = new Float32Array(shape.hidden).fill(Number.NaN)
+    codes.push(codeOf(() => test.engine.head(head, broken, null).next()))
+    expect(codes).toEqual(['BAD_INPUT', 'BAD_INPUT', 'LIMIT', 'COMPUTE'])
+  })
 })
+
+function codeOf(run: () => unknown): string {
+  try {
+    run()
+  } catch (error) {
+    return toAppError(error).code
+  }
+  return 'none'
+}
 
 function closing<T extends { close(): void }>(thing: T): T & Disposable {
   return Object.assign(thing, { [Symbol.dispose]: () => thing.close() })

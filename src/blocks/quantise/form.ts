@@ -44,8 +44,8 @@ function blocks(
 /** Source types that the engine holds without changing a weight. */
 const NATIVE: Readonly<Record<TensorType, MatrixForm>> = {
   F32: float('F32 exact, float weights'),
-  F16: float('F16 exact, held as floats (twice the size)'),
-  BF16: float('BF16 exact, held as floats (twice the size)'),
+  F16: float('F16 exact, held as floats'),
+  BF16: float('BF16 exact, held as floats'),
   Q4_0: blocks({ bits: 4, from: 'file' }, 'Q4_0 exact, 4 bits'),
   Q4_1: blocks({ bits: 4, offsets: true, from: 'file' }, 'Q4_1 exact, 4 bits + block minimum'),
   Q4_K: blocks({ bits: 4, offsets: true, from: 'file' }, 'Q4_K exact, 4 bits + block minimum'),
@@ -64,7 +64,7 @@ export function planForm(type: TensorType, quant: Quant): MatrixForm {
     case 'f32':
       return float(`${type} exact, float weights`)
     case 'f16':
-      return float(`${type} rounded to float16, held as floats: the CPU has no float16 product`)
+      return float(`${type} rounded to float16, held as floats`)
     case 'int8':
       return atMost(8, type)
     case 'int4':
