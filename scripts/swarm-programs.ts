@@ -63,6 +63,23 @@ export class ProgramSwarm implements AsyncDisposable {
     return ending
   }
 
+  /** Starts a server that chooses its blocks itself, and waits until it is ready. */
+  async joinAnywhere(model: string, more: readonly string[], name = 'server'): Promise<Served> {
+    const args = ['join', model, '--bootstrap', this.address, ...more]
+    const program = this.#start(name, args)
+    const [, blocks = ''] = await program.match('stderr', /^ready: .* blocks (\d+:\d+) /m, READY_MS)
+    return { name, blocks, program }
+  }
+
+  /** What `plan --json` foretells. */
+  async plan(model: string, args: readonly string[], ms = 120_000): Promise<unknown> {
+    const all = ['plan', model, '--bootstrap', this.address, '--json', ...args]
+    await using program = this.#start('planner', all)
+    const ending = await program.end(ms)
+    if (ending.code !== 0) throw new Error(`plan ended with ${ending.code}: ${ending.stderr}`)
+    return JSON.parse(ending.stdout) as unknown
+  }
+
   async stop(served: Served): Promise<void> {
     await served.program[Symbol.asyncDispose]()
   }

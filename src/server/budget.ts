@@ -50,9 +50,13 @@ export function spanNeed(sizes: ModelSizes, range: BlockRange, kvTokens: number)
 
 /** Tokens that sessions can be promised in what memory is left beside the weights. */
 export function sessionTokens(sizes: ModelSizes, blocks: number, freeBytes: number): number {
-  const working = workingBytes(sizes, KV_TOKENS)
-  const forSessions = Math.max(0, freeBytes - working) * KV_SHARE
-  return Math.floor(forSessions / (blocks * sizes.kvBytesPerToken))
+  const behind = (tokens: number): number => {
+    const forSessions = Math.max(0, freeBytes - workingBytes(sizes, tokens)) * KV_SHARE
+    return Math.floor(forSessions / (blocks * sizes.kvBytesPerToken))
+  }
+  const tokens = behind(KV_TOKENS)
+  // Where there is room for short sessions alone, a prompt needs less to work with.
+  return tokens >= LEAST_KV_TOKENS ? tokens : Math.min(behind(LEAST_KV_TOKENS), LEAST_KV_TOKENS)
 }
 
 /** What would keep one block more from being served. */

@@ -89,10 +89,19 @@ test('fit() minds what must come onto the disk, and says when that is what bound
 })
 
 test('sessionTokens() promises nine tenths of what is left beside the working memory', () => {
+  const short = workingBytes(uneven, 512)
   expect([
-    sessionTokens(uneven, 2, working + 2 * 1000 * 100),
-    sessionTokens(uneven, 2, working - 1)
-  ]).toEqual([100, 0])
+    sessionTokens(uneven, 2, working + 2 * 1000 * 5000),
+    sessionTokens(uneven, 2, short + 2 * 1000 * 512),
+    sessionTokens(uneven, 2, short + 2 * 1000 * 100),
+    sessionTokens(uneven, 2, short - 1)
+  ]).toEqual([5000, 512, 100, 0])
+})
+
+test('what fit() calls one block has room for a session', () => {
+  const memoryBytes = 200 * MIB + Math.ceil((512 * 900) / 0.9) + workingBytes(uneven, 512)
+  expect(fit(uneven, { memoryBytes }).blocks).toBe(1)
+  expect(sessionTokens(uneven, 1, memoryBytes - 200 * MIB)).toBe(512)
 })
 
 test('blocksThatFit() takes all of a small model, and refuses with every number when none fits', () => {

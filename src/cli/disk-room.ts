@@ -1,0 +1,25 @@
+// Room on the disk for a model's tensors: what is free there, within what --disk allows the cache.
+import { dirname } from 'node:path'
+import { usedBytes } from '../model/cache-usage.ts'
+import { systemFreeBytes } from '../model/download.ts'
+import { SPARE_BYTES } from '../model/http.ts'
+import { parseBytes } from './options.ts'
+
+/** Bytes that may still be fetched into `cacheDir`. @throws AppError BAD_INPUT */
+export async function diskRoom(cacheDir: string, disk: unknown): Promise<number> {
+  const most = parseBytes('disk', disk)
+  const free = Math.max(0, (await freeBytes(cacheDir)) - SPARE_BYTES)
+  if (most === undefined) return free
+  return Math.max(0, Math.min(free, most - (await usedBytes(cacheDir))))
+}
+
+/** Of the folder, or of the nearest above it that exists. */
+async function freeBytes(folder: string): Promise<number> {
+  try {
+    return await systemFreeBytes(folder)
+  } catch (error) {
+    const above = dirname(folder)
+    if (above === folder) throw error
+    return freeBytes(above)
+  }
+}

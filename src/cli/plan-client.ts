@@ -1,0 +1,111 @@
+// What a client on this machine does for a step, measured: embedding, codec, head, sampling.
+// Called by plan.ts and, between steps through a server beside it, by plan-measure.ts.
+import { systemClock } from '../base/clock.ts'
+import { cancelled } from '../base/errors.ts'
+import { seededRandom } from '../base/random.ts'
+import type { ComputeApi, Quant } from '../blocks/types.ts'
+import type { ClientTimes } from '../client/forecast.ts'
+import { createSampler } from '../client/sampler.ts'
+import { typical } from '../client/trial.ts'
+import { embedTokens } from '../model/embed.ts'
+import { clientTensorNames } from '../model/needed-tensors.ts'
+import type { Model } from '../model/types.ts'
+import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
+import type { WireDtype } from '../wire/types.ts'
+
+const ROUNDS = 32
+
+export interface ClientOptions {
+  compute: ComputeApi
+  model: Model
+  /** Of the servers: beside exact ones the head is exact too. */
+  quant: Quant
+  dtype: WireDtype
+  signal: AbortSignal
+}
+
+/** This machine as a client. */
+export interface OwnTimes {
+  readonly times: ClientTimes
+  /** Whether the head was measured; else it is reckoned from the blocks' speed. */
+  readonly headMeasured: boolean
+}
+
+/** A machine that can serve nothing; undefined when what a client needs is not here either. */
+export async function measureClient(options: ClientOptions): Promise<OwnTimes | undefined> {
+  const { model, signal } = options
+  if (model.missingBytes(clientTensorNames(model.tensors)) > 0) return undefined
+  await using stack = new AsyncDisposableStack()
+  const own = await startClient(stack, options)
+  for (let round = 0; round < ROUNDS && !signal.aborted; round++) await own.between()
+  const { headMs, ...rest } = own.times()
+  if (headMs === undefined) throw cancelled('Measuring was cancelled')
+  return { times: { ...rest, headMs }, headMeasured: true }
+}
+
+export interface OwnWork {
+  /** What a client does between two steps. */
+  between(): Promise<void>
+  times(): Omit<ClientTimes, 'headMs'> & { headMs: number | undefined }
+}
+
+/** The client's part of a step; without embedding and head where they are not on this machine. */
+export async function startClient(
+  stack: AsyncDisposableStack,
+  options: ClientOptions
+): Promise<OwnWork> {
+  const { compute, model, quant, dtype } = options
+  const { hiddenSize, vocabSize } = model.config
+  const isHere = model.missingBytes(clientTensorNames(model.tensors)) === 0
+  let head: number | undefined
+  if (isHere) {
+    const loaded = await compute.loadHead(model.location, quant === 'f32' ? 'f32' : 'native')
+    stack.defer(() => compute.unloadHead(loaded).catch(() => {}))
+    head = loaded
+  }
+  const sampler = createSampler({ seed: 1 })
+  const logits = drawnLogits(vocabSize)
+  const text: number[] = []
+  const seen = { embedMs: [] as number[], codecMs: [] as number[], sampleMs: [] as number[] }
+  const heads: number[] = []
+  const now = systemClock.now
+  return {
+    async between() {
+      const t0 = now()
+      const id = text.at(-1) ?? 1
+      const row = isHere ? embedTokens(model, [id], text.length) : rowOf(hiddenSize, id)
+      const t1 = now()
+      const answer = decodeTensor(encodeTensor(row, 1, hiddenSize, dtype))
+      const t2 = now()
+      if (head !== undefined) await compute.head(head, answer)
+      const t3 = now()
+      text.push(sampler.next(logits, text))
+      seen.embedMs.push(t1 - t0)
+      seen.codecMs.push(t2 - t1)
+      if (head !== undefined) heads.push(t3 - t2)
+      seen.sampleMs.push(now() - t3)
+    },
+    times: () => ({
+      embedMs: typical(seen.embedMs),
+      codecMs: typical(seen.codecMs),
+      sampleMs: typical(seen.sampleMs),
+      headMs: heads.length > 0 ? typical(heads) : undefined
+    })
+  }
+}
+
+/** As wide as a trained model's, so that sampling takes as long: such depend on the text, not on us. */
+const LOGIT_DEVIATION = 3
+
+function drawnLogits(vocabSize: number): Float32Array {
+  const random = seededRandom(1)
+  return Float32Array.from({ length: vocabSize }, () => {
+    let sum = -6
+    for (let i = 0; i < 12; i++) sum += random.next()
+    return sum * LOGIT_DEVIATION
+  })
+}
+
+function rowOf(hiddenSize: number, seed: number): Float32Array {
+  return Float32Array.from({ length: hiddenSize }, (_, i) => Math.sin((i + seed) * 0.37))
+}

@@ -1,0 +1,198 @@
+// The swarm as a plan sees it: who serves what and lives, routes through it with and without this
+// machine, and a few real steps through the servers of those routes.
+// Called by plan.ts. Prints nothing.
+import { toHex } from '../base/bytes.ts'
+import { toAppError } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import type { BlockRange } from '../blocks/sizes.ts'
+import { chooseDtype } from '../client/client.ts'
+import { swarmConnections } from '../client/connections.ts'
+import {
+  claimedTimes,
+  engineMs,
+  forecast,
+  type ClientTimes,
+  type Forecast,
+  type HopTimes
+} from '../client/forecast.ts'
+import { PeerBook } from '../client/peers.ts'
+import { planRoute, type Candidate, type RouteHop } from '../client/route.ts'
+import { tryHops } from '../client/trial.ts'
+import type { Model } from '../model/types.ts'
+import type { NamedModel } from '../swarm/capability.ts'
+import { status, type DirectoryEntry } from '../swarm/directory.ts'
+import { createIdentity } from '../swarm/identity.ts'
+import type { Membership } from '../swarm/membership.ts'
+import { SwarmNode } from '../swarm/node.ts'
+import type { ServerInfo } from '../wire/types.ts'
+import type { Context } from './context.ts'
+import type { ServingTimes } from './plan-measure.ts'
+
+/** A step's frames beyond an empty round trip, where this machine could not measure it, ms. */
+const FRAME_MS = 0.6
+
+/** In a route: this machine, were it a server. */
+export const HERE = 'here'
+
+export interface SwarmOptions {
+  context: Context
+  model: Model
+  named: NamedModel
+  membership: Membership | undefined
+  signal: AbortSignal
+}
+
+/** A live look at a model's swarm; the caller closes it. */
+export class SwarmView implements AsyncDisposable {
+  readonly servers: readonly ServerInfo[]
+  readonly #options: SwarmOptions
+  readonly #node: SwarmNode
+  readonly #connections: ReturnType<typeof swarmConnections>
+  readonly #book = new PeerBook()
+  readonly #tried = new Map<string, HopTimes>()
+
+  private constructor(
+    options: SwarmOptions,
+    parts: {
+      node: SwarmNode
+      connections: ReturnType<typeof swarmConnections>
+      entries: readonly DirectoryEntry[]
+    }
+  ) {
+    this.#options = options
+    this.#node = parts.node
+    this.#connections = parts.connections
+    const alive = parts.entries.filter((entry) => entry.alive && !entry.info.draining)
+    for (const { info, rttMs } of alive) {
+      if (rttMs !== undefined) this.#book.noteRtt(toHex(info.peer), rttMs)
+    }
+    this.servers = alive
+      .map((entry) => entry.info)
+      .sort((a, b) => a.first - b.first || a.last - b.last)
+  }
+
+  /** Joins the DHT and asks every server of the model whether it lives. @throws AppError */
+  static async open(options: SwarmOptions): Promise<SwarmView> {
+    const { context, model, membership, named, signal } = options
+    const connections = swarmConnections()
+    const log: Log = context.debug ? context.log : silentLog
+    const node = new SwarmNode({
+      bootstrap: context.bootstrap,
+      identity: createIdentity(),
+      handlers: connections.handlers,
+      membership,
+      log
+    })
+    connections.use(node, named)
+    try {
+      await node.ready()
+      const { blockCount } = model.config
+      const entries = await status(node, model.contentId, blockCount, { signal })
+      return new SwarmView(options, { node, connections, entries })
+    } catch (error) {
+      await node.close()
+      throw error
+    }
+  }
+
+  /** The best route without this machine; undefined where blocks are missing. */
+  route(): readonly RouteHop[] | undefined {
+    return this.#plan(this.#candidates())
+  }
+
+  /** The best route were this machine to serve `span` as fast as it was measured. */
+  routeWith(span: BlockRange, serving: ServingTimes): readonly RouteHop[] | undefined {
+    const others = this.#candidates()
+    const blocks = span.last - span.first
+    const self: Candidate = {
+      peer: HERE,
+      ...span,
+      blockMs: engineMs(serving.engine, blocks) / blocks,
+      queueMs: serving.hop.queueMs,
+      rttMs: serving.hop.rttMs,
+      pings: pingsOf(others)
+    }
+    return this.#plan([...others, self])
+  }
+
+  /** A step through a route: servers are tried, this machine's part is as it was measured. */
+  async forecast(
+    hops: readonly RouteHop[],
+    client: ClientTimes,
+    serving: ServingTimes | undefined
+  ): Promise<Forecast> {
+    await this.#try(hops.filter((hop) => hop.peer !== HERE && !this.#tried.has(keyOf(hop))))
+    const candidates = this.#candidates()
+    const frameMs = serving ? Math.max(0, serving.hop.tripMs - serving.hop.rttMs) : FRAME_MS
+    const times = hops.map((hop) => {
+      if (hop.peer === HERE && serving) {
+        return { ...hereHop(hop, serving), pings: pingsOf(candidates) }
+      }
+      const candidate = candidates.find(({ peer }) => peer === hop.peer)
+      const tried = this.#tried.get(keyOf(hop))
+      if (tried) return { ...tried, pings: candidate?.pings }
+      if (!candidate) throw new TypeError(`No server ${hop.peer} in the route`)
+      return claimedTimes(hop, candidate, frameMs)
+    })
+    return forecast(times, client)
+  }
+
+  /** Whether a hop's times are its server's claims alone. */
+  isClaimed(hop: RouteHop): boolean {
+    return hop.peer !== HERE && !this.#tried.has(keyOf(hop))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#node.close()
+  }
+
+  async #try(hops: readonly RouteHop[]): Promise<void> {
+    if (hops.length === 0) return
+    const { model, signal, context } = this.#options
+    const { hiddenSize } = model.config
+    const tried = await tryHops(hops, {
+      connections: this.#connections,
+      model: model.contentId,
+      hiddenSize,
+      dtype: chooseDtype(hiddenSize, this.servers),
+      signal
+    })
+    for (const [i, hop] of hops.entries()) {
+      const one = tried[i]
+      if (one?.kind === 'times') this.#tried.set(keyOf(hop), one.times)
+      else if (one) {
+        const why = toAppError(one.error).message
+        context.log.warn(`${hop.peer.slice(0, 8)} was not tried, its claims are taken: ${why}`)
+      }
+    }
+  }
+
+  #candidates(): Candidate[] {
+    return this.servers.map((info) => this.#book.candidate(info))
+  }
+
+  #plan(candidates: readonly Candidate[]): readonly RouteHop[] | undefined {
+    try {
+      return planRoute(candidates, 0, this.#options.model.config.blockCount).hops
+    } catch (error) {
+      if (toAppError(error).code !== 'NO_ROUTE') throw error
+      return undefined
+    }
+  }
+}
+
+/** Blocks that this machine would serve, as a hop for a client on it. */
+export function hereHop(hop: RouteHop, serving: ServingTimes): HopTimes {
+  const { queueMs, tripMs, rttMs } = serving.hop
+  const computeMs = engineMs(serving.engine, hop.last - hop.first)
+  return { ...hop, computeMs, queueMs, tripMs, rttMs }
+}
+
+/** Its round trips to others are this machine's. */
+function pingsOf(others: readonly Candidate[]): ReadonlyMap<string, number> {
+  return new Map(others.map(({ peer, rttMs }) => [peer, rttMs]))
+}
+
+function keyOf({ peer, first, last }: RouteHop): string {
+  return `${peer} ${first}:${last}`
+}
