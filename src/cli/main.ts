@@ -11,6 +11,7 @@ import { errorText, EXIT, EXIT_HELP, exitCode } from './exit.ts'
 import type { JoinFlags } from './join.ts'
 import { interruptible } from './lifetime.ts'
 import type { ModelsFlags } from './models.ts'
+import type { PlanFlags } from './plan.ts'
 import type { PullFlags } from './pull.ts'
 import { defaultModel } from './remember.ts'
 import type { StatusFlags } from './status.ts'
@@ -120,6 +121,23 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
       run(flags, async (context) => {
         const { runStatus } = await import('./status.ts')
         return runStatus(String(model), flags as StatusFlags, context)
+      })
+    )
+
+  cli
+    .command('plan <MODEL>', 'What fits here, and how fast it would be, before joining')
+    .option('--quant <type>', 'native, f32, int8 or int4: what is measured (default: native)')
+    .option('--threads <n>', 'Threads of the engine (default: cores - 1)')
+    .option('--device <name>', 'cpu, cuda or webgpu (default: cpu)')
+    .option('--memory <size>', 'As for join (default: 80% of free)')
+    .option('--disk <size>', DISK_HELP)
+    .option('--swarm <invite>', SWARM_HELP)
+    .option('--alone', 'Leave the swarm out')
+    .option('--json', 'As JSON')
+    .action((model: string, flags: Flags) =>
+      run(flags, async (context) => {
+        const { runPlan } = await import('./plan.ts')
+        return runPlan(String(model), flags as PlanFlags, context)
       })
     )
 
