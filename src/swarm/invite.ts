@@ -140,7 +140,7 @@ function checkBlocks(keys: SwarmKeys, blocks: readonly SignedBlock[]): CheckedBl
     const { key, caveats } = decodeBody(body)
     previous = chained(previous, block)
     signer = key
-    checked.push({ id: toHex(previous.subarray(0, ID_BYTES)), key: key.slice(), caveats })
+    checked.push({ id: toHex(previous.subarray(0, ID_BYTES)), key: new Uint8Array(key), caveats })
   }
   return checked
 }

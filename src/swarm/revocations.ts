@@ -83,7 +83,7 @@ export function readRevocations(keys: SwarmKeys, bytes: Uint8Array): RevocationL
   const signed = decodeMessage(signature, bytes.subarray(end))
   if (!verifyLabelled(SIGNATURE_LABEL, [swarmIdOf(keys), body], signed, keys.root)) throw refused()
   const list = decodeMessage(unsignedCodec, body)
-  return { seq: list.seq, ids: new Set(list.ids.map(toHex)), bytes: bytes.slice() }
+  return { seq: list.seq, ids: new Set(list.ids.map(toHex)), bytes: new Uint8Array(bytes) }
 }
 
 function refused(): Error {
