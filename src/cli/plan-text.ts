@@ -24,7 +24,8 @@ export interface Plan {
   readonly span: BlockRange | undefined
   /** Of its blocks, to be fetched. */
   readonly fetchBytes: number
-  readonly swarm: { readonly servers: number } | undefined
+  /** Of the model, alive; undefined when nobody looked. */
+  readonly servers: number | undefined
   readonly outlooks: readonly Outlook[]
 }
 
@@ -168,7 +169,7 @@ export function planJson(plan: Plan): object {
       ? { headMeasured: client.headMeasured, ...client.times, serving: servingJson(serving) }
       : null,
     join: span ? { first: span.first, last: span.last, fetchBytes: plan.fetchBytes } : null,
-    swarm: plan.swarm ?? null,
+    servers: plan.servers ?? null,
     ...Object.fromEntries(plan.outlooks.map((one) => [one.name, outlookJson(one)]))
   }
 }

@@ -84,7 +84,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
     fetchBytes: span
       ? model.missingBytes(blockTensorNames(model.tensors, span.first, span.last))
       : 0,
-    swarm: view instanceof SwarmView ? { servers: servers.length } : undefined,
+    servers: view instanceof SwarmView ? servers.length : undefined,
     outlooks: [
       aloneOutlook(fit, client, serving),
       ...(await swarmOutlooks(view, { blockCount, span, client, serving }))

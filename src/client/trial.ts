@@ -169,6 +169,7 @@ class Trial {
 
   async #answer(send: () => unknown, what: string): Promise<ServerStatus> {
     const { signal } = this.#options
+    if (this.#link?.closed) throw disconnected('The server went away')
     this.#waiting = Promise.withResolvers()
     // Refused again below, where it is waited for.
     this.#waiting.promise.catch(() => {})

@@ -1,0 +1,101 @@
+import { expect, test } from 'bun:test'
+import { sizesOf, type ModelSizes } from '../../src/blocks/sizes.ts'
+import { openModel } from '../../src/model/open-model.ts'
+import { fit, spanNeed } from '../../src/server/budget.ts'
+import { joinSpan, quantFit, sampleRange } from '../../src/server/plan.ts'
+import { fakeInfo } from '../support/fake-swarm.ts'
+import { storiesLocation } from '../support/stories.ts'
+
+const MIB = 2 ** 20
+const model = await openModel(storiesLocation)
+const stories = sizesOf(model.config, model.tensors, 'f32')
+
+function sized(blocks: number, blockBytes: number): ModelSizes {
+  return {
+    ...stories,
+    config: { ...stories.config, blockCount: blocks },
+    blockBytes: Array.from({ length: blocks }, () => blockBytes)
+  }
+}
+
+/** Missing bytes where only these blocks are here. */
+function onlyHere(count: number, ...here: readonly (readonly [number, number])[]): number[] {
+  return Array.from({ length: count }, (_, block) =>
+    here.some(([first, last]) => block >= first && block < last) ? 0 : 1
+  )
+}
+
+test('quantFit() tells what join would decide by, for every quantisation', () => {
+  for (const quant of ['native', 'f32', 'int8', 'int4'] as const) {
+    const memoryBytes = 70 * MIB
+    const sizes = sizesOf(model.config, model.tensors, quant)
+    const found = quantFit(model, quant, { memoryBytes })
+    expect(found).toMatchObject({ quant, ...fit(sizes, { memoryBytes }) })
+    expect(found.weightBytes).toBe(
+      spanNeed(sizes, { first: 0, last: Math.max(1, found.blocks) }, 4096).weightBytes
+    )
+  }
+})
+
+test('quantFit() calls a machine able to be alone when blocks and head fit together', () => {
+  const whole = spanNeed(stories, { first: 0, last: 5 }, 4096).totalBytes
+  const at = (memoryBytes: number): [number, boolean] => {
+    const { blocks, alone } = quantFit(model, 'f32', { memoryBytes })
+    return [blocks, alone]
+  }
+  expect([at(whole + stories.headBytes), at(whole + stories.headBytes - 1), at(whole - 1)]).toEqual(
+    [
+      [5, true],
+      [5, false],
+      [4, false]
+    ]
+  )
+})
+
+test('joinSpan() goes where the servers that stay leave a gap', () => {
+  const info = (first: number, last: number, draining = false): ReturnType<typeof fakeInfo> => ({
+    ...fakeInfo(new Uint8Array(32).fill(first), first, last, 10, 8),
+    draining
+  })
+  expect([
+    joinSpan([info(0, 4), info(8, 10)], 10, 4),
+    joinSpan([info(0, 4, true), info(4, 10)], 10, 4),
+    joinSpan([], 10, 40)
+  ]).toEqual([
+    { first: 4, last: 8 },
+    { first: 0, last: 4 },
+    { first: 0, last: 10 }
+  ])
+})
+
+test('sampleRange() takes of what would be served as many blocks as outgrow a cache', () => {
+  const [small, large] = [sized(40, 10 * MIB), sized(40, 300 * MIB)]
+  const here = onlyHere(40, [0, 40])
+  expect([
+    sampleRange(small, { first: 10, last: 40 }, here),
+    sampleRange(small, { first: 10, last: 14 }, here),
+    sampleRange(large, { first: 10, last: 40 }, here),
+    sampleRange(large, { first: 10, last: 11 }, here)
+  ]).toEqual([
+    { first: 10, last: 23 },
+    { first: 10, last: 14 },
+    { first: 10, last: 12 },
+    { first: 10, last: 11 }
+  ])
+})
+
+test('sampleRange() would rather measure other blocks that are here than fetch', () => {
+  const sizes = sized(40, 30 * MIB)
+  const span = { first: 10, last: 20 }
+  expect([
+    sampleRange(sizes, span, onlyHere(40, [12, 15], [17, 19])),
+    sampleRange(sizes, span, onlyHere(40, [12, 13], [30, 33])),
+    sampleRange(sizes, span, onlyHere(40, [12, 13])),
+    sampleRange(sizes, span, onlyHere(40))
+  ]).toEqual([
+    { first: 12, last: 15 },
+    { first: 30, last: 33 },
+    { first: 10, last: 12 },
+    { first: 10, last: 12 }
+  ])
+})
