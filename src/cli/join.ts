@@ -8,6 +8,7 @@ import { Host } from '../server/host.ts'
 import type { Membership } from '../swarm/membership.ts'
 import type { Context } from './context.ts'
 import { claimIdentity } from './claim-identity.ts'
+import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseChoice, parseWhole } from './options.ts'
@@ -34,6 +35,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   membership?.require('serve')
   const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
   checkBlocks(blocks, model)
+  const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
   const compute = await startCompute(flags, context)
   const progress = createProgress()
@@ -42,6 +44,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     model,
     blocks,
     quant,
+    diskBytes,
     aliases: namedModel(model, name).names,
     node: {
       bootstrap: context.bootstrap,

@@ -102,11 +102,12 @@ export class Host extends Resource {
       names: [model.config.name, ...(this.#options.aliases ?? [])]
     }
     membership?.require('serve', named)
+    const length = await this.#fitting()
     const node = new SwarmNode({ ...this.#options.node, handlers: this.#handlers() })
     this.#node = node
     onstage('joining the swarm')
     await node.ready()
-    const { first, last } = await this.#choose(node)
+    const { first, last } = this.#options.blocks ?? (await this.#choose(node, length))
     const names = blockTensorNames(model.tensors, first, last)
     if (model.missingBytes(names) > 0) onstage(`fetching blocks ${first}:${last}`)
     await model.ensure(names, { signal, onprogress: this.#options.onfetch })
@@ -218,14 +219,17 @@ export class Host extends Resource {
     this.#server?.pushRefused(message.session, message.step, error)
   }
 
-  async #choose(node: SwarmNode): Promise<{ first: number; last: number }> {
-    const { compute, model, quant, signal, blocks, diskBytes } = this.#options
+  /** How many blocks it is to serve. @throws AppError NO_MEMORY, UNAVAILABLE with the numbers */
+  async #fitting(): Promise<number> {
+    const { compute, model, quant, blocks, diskBytes } = this.#options
     const { freeBytes } = await compute.stats()
-    if (blocks) {
-      checkFits(model, quant, blocks, freeBytes)
-      return blocks
-    }
-    const length = blocksThatFit(model, quant, { memoryBytes: freeBytes, diskBytes })
+    if (!blocks) return blocksThatFit(model, quant, { memoryBytes: freeBytes, diskBytes })
+    checkFits(model, quant, blocks, freeBytes)
+    return blocks.last - blocks.first
+  }
+
+  async #choose(node: SwarmNode, length: number): Promise<{ first: number; last: number }> {
+    const { model, signal } = this.#options
     const { blockCount } = model.config
     const found = await find(node, model.contentId, blockCount, signal ? { signal } : {})
     return chooseSpan(
