@@ -25,7 +25,7 @@ import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, saveChat } from './saved-chat.ts'
-import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
+import { namedModel, openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 
 export interface ChatFlags extends EngineOptions, SwarmFlags {
@@ -83,9 +83,13 @@ export async function runChat(
   const model = await openNamedModel(target.model, context, { need: 'client' })
   await using stack = new AsyncDisposableStack()
   const connections = swarmConnections()
+  const meeting = await openMeeting(flags, membership, false, context)
+  if (meeting) stack.use(meeting)
   const node = stack.use(
     new SwarmNode({
-      bootstrap: context.bootstrap,
+      bootstrap: meeting?.bootstrap ?? context.bootstrap,
+      nodes: meeting?.nodes,
+      open: meeting?.open,
       identity: createIdentity(),
       handlers: connections.handlers,
       membership,
@@ -98,6 +102,7 @@ export async function runChat(
   progress.update('looking for servers')
   const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
   stack.use(compute)
+  meeting?.follow(node)
   const client = stack.use(
     new Client({
       node,

@@ -13,7 +13,7 @@ import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseChoice, parseWhole } from './options.ts'
 import { rememberModel } from './remember.ts'
-import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
+import { namedModel, openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
 
 export interface JoinFlags extends EngineOptions, SwarmFlags {
@@ -39,6 +39,11 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
   const compute = await startCompute(flags, context)
   const progress = createProgress()
+  const meeting = await openMeeting(flags, membership, true, context).catch(async (error) => {
+    await compute.close()
+    await claimed.release()
+    throw error
+  })
   const host = new Host({
     compute,
     model,
@@ -47,7 +52,9 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     diskBytes,
     aliases: namedModel(model, name).names,
     node: {
-      bootstrap: context.bootstrap,
+      bootstrap: meeting?.bootstrap ?? context.bootstrap,
+      nodes: meeting?.nodes,
+      open: meeting?.open,
       identity: claimed.identity,
       log: context.log,
       membership,
@@ -56,6 +63,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     },
     log: context.log,
     signal: context.signal,
+    onnode: (node) => meeting?.follow(node),
     onstage: (stage) => progress.update(stage),
     onfetch: transferLine(progress, name)
   })
@@ -75,6 +83,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   } finally {
     progress.done()
     await host.close()
+    await meeting?.close()
     await compute.close()
     await claimed.release()
   }

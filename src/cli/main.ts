@@ -24,6 +24,7 @@ type Run = (context: Context) => Promise<number | void>
 const MODEL_HELP =
   'MODEL is an alias (smollm2-135m, llama3-8b ...), owner/name of a hub, a GGUF file or a folder'
 const SWARM_HELP = 'Private swarm: an invite, @file, - for stdin, or one made here (PETALS_SWARM)'
+const LAN_HELP = 'Meet on the local network: needs no internet and no bootstrap node'
 const SWARM_USAGE = `swarm ACTION
   create NAME                make a private swarm
   invite NAME [options]      print a new invite to it: one line, a secret
@@ -70,6 +71,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
     )
     .option('--disk <size>', DISK_HELP)
     .option('--swarm <invite>', SWARM_HELP)
+    .option('--lan', LAN_HELP)
     .option('--port <port>', 'UDP port (default: any)')
     .option('--host <ip>', 'Address to listen on (default: all, or loopback with its bootstrap)')
     .option(
@@ -87,6 +89,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
   cli
     .command('chat [...words]', `[MODEL] [PROMPT]: ask, or talk on a terminal. ${MODEL_HELP}`)
     .option('--swarm <invite>', SWARM_HELP)
+    .option('--lan', LAN_HELP)
     .option('--max-tokens <n>', 'Longest answer in tokens (default: until the model stops)')
     .option('--system <text>', 'Instructions before the first question')
     .option('--raw', 'Give the prompt as it is, without a chat template')
@@ -116,6 +119,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
   cli
     .command('status <MODEL>', 'Who serves which blocks, how fast, and what is missing')
     .option('--swarm <invite>', SWARM_HELP)
+    .option('--lan', LAN_HELP)
     .option('--json', 'As JSON')
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {

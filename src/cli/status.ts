@@ -7,7 +7,7 @@ import { SwarmNode } from '../swarm/node.ts'
 import type { Context } from './context.ts'
 import { openNamedModel } from './engine.ts'
 import { EXIT } from './exit.ts'
-import { openMembership, type SwarmFlags } from './swarm-access.ts'
+import { openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
 
 export interface StatusFlags extends SwarmFlags {
   json?: unknown
@@ -22,14 +22,20 @@ export async function runStatus(
   const membership = await openMembership(flags, context)
   const model = await openNamedModel(name, context, { need: 'facts' })
   const { blockCount } = model.config
+  await using stack = new AsyncDisposableStack()
+  const meeting = await openMeeting(flags, membership, false, context)
+  if (meeting) stack.use(meeting)
   await using node = new SwarmNode({
-    bootstrap: context.bootstrap,
+    bootstrap: meeting?.bootstrap ?? context.bootstrap,
+    nodes: meeting?.nodes,
+    open: meeting?.open,
     identity: createIdentity(),
     handlers: {},
     membership,
     log: context.debug ? context.log : silentLog
   })
   await node.ready()
+  meeting?.follow(node)
   const entries = await status(node, model.contentId, blockCount, { signal: context.signal })
   const alive = entries
     .filter((entry) => entry.alive)

@@ -8,6 +8,9 @@ import type { Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/capability.ts'
 import { looksLikeInvite } from '../swarm/invite-text.ts'
 import { parseInvite, swarmIdOf, type Invite } from '../swarm/invite.ts'
+import { formatKnown, parseKnown } from '../swarm/known-nodes.ts'
+import { OPEN_LAN_KEY } from '../swarm/lan.ts'
+import { Meeting } from '../swarm/meeting.ts'
 import { Membership } from '../swarm/membership.ts'
 import type { Context } from './context.ts'
 import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
@@ -15,6 +18,7 @@ import { isOpen, readPrivate, writePrivate } from './private-file.ts'
 
 export interface SwarmFlags {
   swarm?: unknown
+  lan?: unknown
 }
 
 const MAX_INVITE_BYTES = 64 * 1024
@@ -28,8 +32,7 @@ export async function openMembership(
   const given = flags.swarm ?? context.env['PETALS_SWARM']
   if (given === undefined || given === '') return undefined
   const { invite, revocations } = await findInvite(String(given), context)
-  const folder = join(context.paths.data, 'known-swarms', toHex(swarmIdOf(invite)).slice(0, 32))
-  const kept = join(folder, 'revocations')
+  const kept = join(folderOf(toHex(swarmIdOf(invite)), context), 'revocations')
   const known = await readPrivate(kept, { maxBytes: MAX_LIST_BYTES })
   const membership = new Membership(invite, {
     revocations: known,
@@ -43,6 +46,40 @@ export async function openMembership(
   if (revocations) membership.learn(revocations)
   if (membership.barred) throw membership.barred
   return membership
+}
+
+/**
+ * Where a private swarm, or one on the local network, is met; undefined for the open one. The caller
+ * closes it after its node. @throws AppError UNAVAILABLE when nobody answers on the local network
+ */
+export async function openMeeting(
+  flags: SwarmFlags & { host?: unknown },
+  membership: Membership | undefined,
+  serving: boolean,
+  context: Context
+): Promise<Meeting | undefined> {
+  const lan = flags.lan === true
+  if (!membership && !lan) return undefined
+  // Apart for each DHT: the nodes of one are no way into another.
+  const dht = lan ? 'lan' : context.bootstrap.length > 0 ? 'own' : 'public'
+  const path = join(folderOf(membership?.swarmId ?? 'open', context), `nodes-${dht}`)
+  const known = await readPrivate(path, { maxBytes: MAX_LIST_BYTES })
+  const meeting = new Meeting({
+    bootstrap: context.bootstrap,
+    known: parseKnown(known?.toString('utf8') ?? ''),
+    keep: (nodes) => writePrivate(path, formatKnown(nodes)),
+    serving,
+    lanKey: lan ? (membership?.lanKey ?? OPEN_LAN_KEY) : undefined,
+    host: flags.host === undefined ? undefined : String(flags.host),
+    log: context.log
+  })
+  try {
+    await meeting.ready()
+    return meeting
+  } catch (error) {
+    await meeting.close()
+    throw error
+  }
 }
 
 /**
@@ -72,6 +109,10 @@ export async function findInvite(
 export function namedModel(model: Model, word: string): NamedModel {
   const base = word.split(/[/\\]/).at(-1) ?? word
   return { id: toHex(model.contentId), names: [model.config.name, word, base] }
+}
+
+function folderOf(swarmId: string, context: Context): string {
+  return join(context.paths.data, 'known-swarms', swarmId.slice(0, 32))
 }
 
 async function readInviteFile(path: string, context: Context): Promise<Invite> {

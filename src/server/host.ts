@@ -40,6 +40,8 @@ export interface HostOptions {
   clock?: Clock
   log?: Log
   signal?: AbortSignal | undefined
+  /** Called when the swarm is joined. */
+  onnode?: (node: SwarmNode) => void
   /** Says what is being done, for a progress line. */
   onstage?: (stage: string) => void
   /** Told while weights are fetched. */
@@ -107,6 +109,7 @@ export class Host extends Resource {
     this.#node = node
     onstage('joining the swarm')
     await node.ready()
+    this.#options.onnode?.(node)
     const { first, last } = this.#options.blocks ?? (await this.#choose(node, length))
     const names = blockTensorNames(model.tensors, first, last)
     if (model.missingBytes(names) > 0) onstage(`fetching blocks ${first}:${last}`)

@@ -74,6 +74,7 @@ declare module 'hyperdht' {
 
     interface Options {
       bootstrap?: readonly { readonly host: string; readonly port: number }[]
+      nodes?: readonly { readonly host: string; readonly port: number }[]
       keyPair?: KeyPair
       host?: string
       /** A port, or those from the first to before the second; [0, 0] is any. */

@@ -27,6 +27,8 @@ export interface LanBeaconOptions {
   port?: number
 }
 
+/** For swarms that anybody on the network may use. */
+export const OPEN_LAN_KEY: Uint8Array = new Uint8Array(32)
 const PORT = 49_736
 /** Of the block for use within a site. */
 const GROUP = '239.255.49.73'
@@ -61,7 +63,7 @@ export class LanBeacon extends Resource {
     this.#port = options.port ?? PORT
   }
 
-  /** Nodes that answer within `ms`. */
+  /** Nodes that answer within `ms`, or by the last repetition of the question if any have till then. */
   async ask(ms: number): Promise<readonly Address[]> {
     const { clock } = this.#options
     this.#nonce = Buffer.from(crypto.getRandomValues(new Uint8Array(NONCE_BYTES)))
@@ -72,6 +74,7 @@ export class LanBeacon extends Resource {
       await sleep(at - waited, { clock })
       waited = at
       if (this.closing) return []
+      if (at === ASK_AT_MS.at(-1) && this.#found.size > 0) break
       if (at < ms) for (const mouth of this.#mouths) mouth.ask(box, this.#port)
     }
     return [...this.#found.values()]

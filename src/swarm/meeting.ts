@@ -45,6 +45,8 @@ export class Meeting extends Resource {
   #own: Bootstrap | undefined
   #known: readonly KnownNode[]
   #start: readonly Address[] = []
+  #nodes: readonly Address[] = []
+  #kept = ''
   #stopTimers: (() => void)[] = []
   #asked = 0
 
@@ -62,9 +64,14 @@ export class Meeting extends Resource {
     return this.#start
   }
 
-  /** Whether no NAT stands between the peers. */
-  get open(): boolean {
-    return this.#options.lanKey !== undefined
+  /** Of the public DHT, known of old and answering, after ready(). */
+  get nodes(): readonly Address[] {
+    return this.#nodes
+  }
+
+  /** For SwarmNode: no NAT stands between the peers; undefined: as their addresses say. */
+  get open(): true | undefined {
+    return this.#options.lanKey === undefined ? undefined : true
   }
 
   /** Keeps a node's ways into the DHT in order; ends with close(). */
@@ -76,17 +83,18 @@ export class Meeting extends Resource {
 
   protected override async _open(): Promise<void> {
     const { bootstrap, lanKey, serving } = this.#options
-    const public_ = bootstrap.length === 0 && lanKey === undefined
     const [heard, alive] = await Promise.all([
       this.#askLan(),
-      public_ && this.#known.length === 0
-        ? []
-        : answering(distinct([...bootstrap, ...this.#known]), this.#clock)
+      answering(distinct([...bootstrap, ...this.#known]), this.#clock)
     ])
+    if (bootstrap.length === 0 && lanKey === undefined) {
+      this.#nodes = alive
+      return
+    }
     const start = distinct([...heard, ...alive])
     // None answers: the node then says so, naming them.
     this.#start = start.length > 0 || lanKey !== undefined ? start : bootstrap
-    if (serving && !public_ && this.#keepsNode(start)) await this.#startOwn(start)
+    if (serving && this.#keepsNode(start)) await this.#startOwn(start)
     if (lanKey !== undefined && this.#start.length === 0) {
       throw unavailable('Nobody of the swarm answers on this network', {
         hint: 'Start a server in it: petals join MODEL --lan'
@@ -155,6 +163,9 @@ export class Meeting extends Resource {
     const own = this.#own && nameOf(this.#own)
     const heard = node.dht.toArray().filter((one) => nameOf(one) !== own)
     this.#known = mergeKnown(this.#known, heard, Math.floor(this.#clock.wall()))
+    const names = this.#known.map(nameOf).sort().join()
+    if (names === this.#kept) return
+    this.#kept = names
     await this.#options.keep(this.#known)
   }
 

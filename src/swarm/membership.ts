@@ -28,6 +28,8 @@ export class Membership {
   readonly swarmId: string
   /** Keys the topics at which members meet. */
   readonly topicSecret: Uint8Array
+  /** Lets members find each other on a local network. */
+  readonly lanKey: Uint8Array
   readonly #recordKey: Uint8Array
   readonly #clock: Clock
   readonly #log: Log
@@ -38,6 +40,7 @@ export class Membership {
     this.invite = invite
     this.swarmId = toHex(swarmIdOf(invite))
     this.topicSecret = deriveKey(invite.secret, 'topics')
+    this.lanKey = deriveKey(invite.secret, 'lan')
     this.#recordKey = deriveKey(invite.secret, 'records')
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog

@@ -49,6 +49,8 @@ export interface SwarmNodeOptions {
   port?: number
   /** Makes it a node of a private swarm: only members are let in, and only they can read what it says. */
   membership?: Membership | undefined
+  /** More nodes to begin searches from, beside the bootstrap nodes. */
+  nodes?: readonly { readonly host: string; readonly port: number }[] | undefined
   /** No NAT stands between the peers: no hole need be punched. Default: on loopback. */
   open?: boolean | undefined
   /** Public key of a relay for peers that no hole punching reaches. */

@@ -13,6 +13,8 @@ export interface OwnDhtOptions {
   host?: string | undefined
   /** UDP port. Default any. */
   port?: number | undefined
+  /** More nodes to begin searches from, beside the bootstrap nodes. */
+  nodes?: readonly { readonly host: string; readonly port: number }[] | undefined
   /** No NAT stands between the peers. Default: on loopback. */
   open?: boolean | undefined
   clock: Clock
@@ -27,6 +29,7 @@ export function makeDht(options: OwnDhtOptions): DHT {
   const host = options.host ?? (isLoopback(options) ? '127.0.0.1' : undefined)
   return new DHT({
     ...(bootstrap.length > 0 ? { bootstrap } : {}),
+    ...(options.nodes ? { nodes: options.nodes } : {}),
     keyPair: identity,
     port: port === 0 ? [0, 0] : [port, port + 1],
     anyPort: port === 0,

@@ -130,3 +130,21 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
     expect((told + second.stderr + members).includes(secret.slice(0, 40))).toBe(false)
   }
 }, 180_000)
+
+test('a private swarm meets on the local network without a bootstrap node', async () => {
+  await using folder = await tempFolder()
+  const owner = new Machine(join(folder.path, 'owner'), '')
+  const guest = new Machine(join(folder.path, 'guest'), '')
+  await owner.run(['swarm', 'create', 'home'])
+  const invite = (await owner.run(['swarm', 'invite', 'home', '--may', 'chat'])).stdout.trim()
+  await using server = owner.start(['join', 'stories260k', '--lan', '--swarm', 'home'])
+  await server.match('stderr', /^ready\b/m, MS)
+  const [reference] = readReferences()
+  const args = ['--lan', '--raw', '--temperature', '0', '--max-tokens', '20']
+  const chat = (swarm: Record<string, string>): Promise<Ending> =>
+    guest.run(['chat', 'stories260k', reference?.prompt ?? '', ...args], { env: swarm })
+  const answer = await chat({ PETALS_SWARM: invite })
+  expect({ code: answer.code, stderr: answer.stderr }).toEqual({ code: 0, stderr: '' })
+  expect(reference?.text.startsWith((reference?.prompt ?? '') + answer.stdout)).toBe(true)
+  expect((await chat({})).code).toBe(6)
+}, 120_000)

@@ -52,7 +52,7 @@ class Town implements AsyncDisposable {
     const node = this.#stack.use(
       new SwarmNode({
         bootstrap: meeting.bootstrap,
-        open: meeting.open || undefined,
+        open: meeting.open,
         identity: createIdentity(),
         handlers: {},
         random
