@@ -48,6 +48,7 @@ export async function* findServers(
 ): AsyncGenerator<ServerInfo, void, void> {
   const { signal, timeoutMs = 3000, enough = () => false } = options
   if (signal?.aborted) throw cancelled('Looking for servers was cancelled')
+  if (node.membership?.barred) throw node.membership.barred
   const search = new Search(node, model, blockCount)
   const stop = node.clock.after(timeoutMs, () => search.end())
   const onabort = (): void => search.end(cancelled('Looking for servers was cancelled'))
@@ -60,6 +61,8 @@ export async function* findServers(
       yield info
       if (enough(found)) return
     }
+    // Heard of meanwhile: that nobody is found says less.
+    if (node.membership?.barred) throw node.membership.barred
     if (found.length === 0 && search.expired > 0) {
       node.log.warn(`${search.expired} servers were found, all expired: ${MINUTES_WARNING}`)
     }
