@@ -192,6 +192,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
     .option('--sessions <n>', 'Sessions that its holders may have open at each server')
     .option('--expires <when>', '12h, 30d, or a date such as 2031-01-31')
     .option('--label <text>', 'Who it is for; members see it')
+    .option('--lan', 'Revoke on the local network')
     .option('--out <file>', 'Write the invite there, for your eyes alone (default: stdout)')
     .option('--json', 'As JSON')
     .example('  petals swarm create home')

@@ -21,7 +21,7 @@ import {
   writeOwnSwarm
 } from './own-swarms.ts'
 import { writePrivate } from './private-file.ts'
-import { findInvite } from './swarm-access.ts'
+import { findInvite, openMeeting, openMembership } from './swarm-access.ts'
 
 export interface SwarmCommandFlags {
   may?: unknown
@@ -32,6 +32,7 @@ export interface SwarmCommandFlags {
   label?: unknown
   out?: unknown
   json?: unknown
+  lan?: unknown
 }
 
 export async function runSwarm(
@@ -55,7 +56,7 @@ export async function runSwarm(
     case 'members':
       return members(name, flags, context)
     case 'revoke':
-      return revoke(name, rest, context)
+      return revoke(name, rest, flags, context)
     default:
       throw badInput(`'petals swarm ${action ?? ''}' is no command`, {
         hint: 'Use create, invite, narrow, show, members or revoke'
@@ -102,7 +103,12 @@ async function members(name: string, flags: SwarmCommandFlags, context: Context)
 }
 
 /** Without a word, publishes again what was revoked before. */
-async function revoke(name: string, words: readonly string[], context: Context): Promise<void> {
+async function revoke(
+  name: string,
+  words: readonly string[],
+  flags: SwarmCommandFlags,
+  context: Context
+): Promise<void> {
   const before = await readOwnSwarm(context.paths, name)
   const ids = words.flatMap((word) => idsNamed(before, word))
   const swarm = ids.length === 0 ? before : revokeIn(before, ids, Math.floor(systemClock.wall()))
@@ -110,9 +116,16 @@ async function revoke(name: string, words: readonly string[], context: Context):
   if (!list) throw badInput(`Nothing was revoked in '${name}' yet`)
   // Kept before it is published: this machine's own nodes tell others even if nobody answers now.
   if (swarm !== before) await writeOwnSwarm(context.paths, swarm)
+  const membership = await openMembership({ swarm: name }, context)
+  await using stack = new AsyncDisposableStack()
+  const meeting = await openMeeting(flags, membership, false, context)
+  if (meeting) stack.use(meeting)
   await using node = new SwarmNode({
-    bootstrap: context.bootstrap,
+    bootstrap: meeting?.bootstrap ?? context.bootstrap,
+    nodes: meeting?.nodes,
+    open: meeting?.open,
     identity: createIdentity(),
+    membership,
     handlers: {},
     log: context.debug ? context.log : silentLog
   })
