@@ -10,6 +10,7 @@ import { openModel } from '../src/model/open-model.ts'
 import { resolveModel } from '../src/model/resolve.ts'
 import { quantFit } from '../src/server/plan.ts'
 import { killPrograms } from './processes.ts'
+import { SlowNetwork } from './slow-network.ts'
 import { median, ProgramSwarm, readStats } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
@@ -43,9 +44,14 @@ interface Setup {
   /** Spans as shares of the model, from 0 to 1. */
   readonly cuts: readonly number[]
   readonly quant: Quant
-  /** Blocks that a memory limit leaves the machine that plans, for 'joined'. */
+  /** Share of the blocks that a memory limit leaves the machine that plans, for 'joined'. */
   readonly fitting?: number
+  /** Servers behind a wire of FAR_MS each way, by index. */
+  readonly far?: readonly number[]
 }
+
+/** So that a round trip takes 20 ms. */
+const FAR_MS = 10
 
 const SETUPS: readonly Setup[] = [
   { name: 'alone', kind: 'alone', cuts: [0, 1], quant: 'native' },
@@ -63,6 +69,17 @@ const SETUPS: readonly Setup[] = [
     cuts: [0, 1 / 3, 2 / 3],
     quant: 'native',
     fitting: 1 / 3
+  },
+  { name: 'far: one', kind: 'swarm', cuts: [0, 1], quant: 'native', far: [0] },
+  { name: 'far: one of two', kind: 'swarm', cuts: [0, 1 / 2, 1], quant: 'native', far: [1] },
+  { name: 'far: both', kind: 'swarm', cuts: [0, 1 / 2, 1], quant: 'native', far: [0, 1] },
+  {
+    name: 'far: one joins it',
+    kind: 'joined',
+    cuts: [0, 1 / 2],
+    quant: 'native',
+    fitting: 0.5,
+    far: [0]
   }
 ]
 
@@ -76,14 +93,20 @@ interface Seen {
 }
 
 async function check(setup: Setup): Promise<Seen> {
-  await using swarm = new ProgramSwarm(petals)
+  using network = setup.far ? new SlowNetwork(FAR_MS) : undefined
+  await using swarm = new ProgramSwarm(
+    petals,
+    network ? { host: network.address('near'), within: network.within('near') } : {}
+  )
   await swarm.bootstrap()
   const { kind, quant } = setup
   const cuts = setup.cuts.map((share) => Math.round(share * blocks))
   const serve = [...threads, '--quant', quant]
   for (const [i, last] of cuts.entries()) {
     const first = cuts[i - 1]
-    if (first !== undefined) await swarm.join(values.model, `${first}:${last}`, serve)
+    if (first === undefined) continue
+    const within = setup.far?.includes(i - 1) ? network?.within('far') : undefined
+    await swarm.join(values.model, `${first}:${last}`, serve, undefined, within)
   }
   const seen: Seen = { setup, foretold: [], measured: [], errors: [] }
   const planned = [...threads, '--quant', quant]
@@ -158,6 +181,10 @@ async function main(): Promise<void> {
   console.log('set-up                foretold  measured  error     of single pairs')
   for (const setup of SETUPS) {
     if (!setup.name.includes(values.only)) continue
+    if (setup.far && !SlowNetwork.isPossible) {
+      console.log(`${setup.name}: needs Linux and root, left out`)
+      continue
+    }
     const seen = await check(setup)
     const error = median(seen.foretold) / median(seen.measured) - 1
     errors.push(Math.abs(error))

@@ -13,20 +13,31 @@ export interface Served {
   readonly program: Program
 }
 
+export interface SwarmPlace {
+  /** Address of the bootstrap node. Default: loopback. */
+  host?: string
+  /** Words before every command, e.g. to run it in another network namespace. */
+  within?: readonly string[]
+}
+
 export class ProgramSwarm implements AsyncDisposable {
   readonly folder: string
   address = ''
   readonly #petals: readonly string[]
+  readonly #options: SwarmPlace
   readonly #programs: Program[] = []
 
   /** @param petals the executable with its first words, e.g. ['./petals'] or ['bun', 'src/cli/main.ts'] */
-  constructor(petals: readonly string[]) {
+  constructor(petals: readonly string[], options: SwarmPlace = {}) {
     this.#petals = petals
+    this.#options = options
     this.folder = mkdtempSync(join(tmpdir(), 'petals-swarm-'))
   }
 
   async bootstrap(): Promise<void> {
-    const program = this.#start('bootstrap', ['bootstrap', '--port', '0'])
+    const { host } = this.#options
+    const at = host === undefined ? [] : ['--host', host]
+    const program = this.#start('bootstrap', ['bootstrap', '--port', '0', ...at])
     const [, address = ''] = await program.match('stdout', /^(\d+(?:\.\d+){3}:\d+)\s*$/m, READY_MS)
     this.address = address
   }
@@ -36,17 +47,11 @@ export class ProgramSwarm implements AsyncDisposable {
     model: string,
     blocks: string,
     more: readonly string[] = [],
-    name = `server-${blocks.replace(':', '-')}`
+    name = `server-${blocks.replace(':', '-')}`,
+    within?: readonly string[]
   ): Promise<Served> {
-    const program = this.#start(name, [
-      'join',
-      model,
-      '--bootstrap',
-      this.address,
-      '--blocks',
-      blocks,
-      ...more
-    ])
+    const args = ['join', model, '--bootstrap', this.address, '--blocks', blocks, ...more]
+    const program = this.#start(name, args, '', within)
     await program.match('stderr', /^ready\b/m, READY_MS)
     return { name, blocks, program }
   }
@@ -90,7 +95,12 @@ export class ProgramSwarm implements AsyncDisposable {
   }
 
   /** Downloads are shared with the user's cache, identities are not. */
-  #start(name: string, args: readonly string[], input = ''): Program {
+  #start(
+    name: string,
+    args: readonly string[],
+    input = '',
+    within: readonly string[] = this.#options.within ?? []
+  ): Program {
     const cache = process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '', '.cache')
     const env = {
       PATH: process.env['PATH'] ?? '',
@@ -98,7 +108,7 @@ export class ProgramSwarm implements AsyncDisposable {
       XDG_CACHE_HOME: cache,
       XDG_DATA_HOME: join(this.folder, name)
     }
-    const program = new Program([...this.#petals, ...args], { env, input })
+    const program = new Program([...within, ...this.#petals, ...args], { env, input })
     this.#programs.push(program)
     return program
   }

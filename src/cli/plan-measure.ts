@@ -6,7 +6,7 @@ import { sizesOf, type BlockRange } from '../blocks/sizes.ts'
 import type { SpanInfo } from '../blocks/types.ts'
 import { swarmConnections } from '../client/connections.ts'
 import { engineTimes, type EngineTimes, type HopTimes } from '../client/forecast.ts'
-import { tryHops } from '../client/trial.ts'
+import { tryChains } from '../client/trial.ts'
 import { BlockServer } from '../server/block-server.ts'
 import { startBootstrap } from '../swarm/bootstrap.ts'
 import { createIdentity } from '../swarm/identity.ts'
@@ -50,11 +50,8 @@ export async function measureHere(options: MeasureOptions): Promise<HereTimes> {
   connections.use(node)
   await node.ready()
   const own = await startClient(stack, options)
-  const [few, all] = await tryHops(
-    [
-      { peer, first, last: first + 1 },
-      { peer, first, last }
-    ],
+  const [few, all] = await tryChains(
+    [[{ peer, first, last: first + 1 }], [{ peer, first, last }]],
     {
       connections,
       model: model.contentId,
@@ -78,7 +75,7 @@ export async function measureHere(options: MeasureOptions): Promise<HereTimes> {
       times: { ...rest, headMs: headMs ?? reckoned },
       headMeasured: headMs !== undefined
     },
-    serving: { sample, engine, hop: all.times }
+    serving: { sample, engine, hop: { peer, first, last, ...all.times } }
   }
 }
 

@@ -11,13 +11,14 @@ import {
   claimedTimes,
   engineMs,
   forecast,
+  withForwards,
   type ClientTimes,
   type Forecast,
   type HopTimes
 } from '../client/forecast.ts'
 import { PeerBook } from '../client/peers.ts'
 import { planRoute, type Candidate, type RouteHop } from '../client/route.ts'
-import { tryHops } from '../client/trial.ts'
+import { tryChains, type ChainTimes } from '../client/trial.ts'
 import type { Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/capability.ts'
 import { status, type DirectoryEntry } from '../swarm/directory.ts'
@@ -49,7 +50,7 @@ export class SwarmView implements AsyncDisposable {
   readonly #node: SwarmNode
   readonly #connections: ReturnType<typeof swarmConnections>
   readonly #book = new PeerBook()
-  readonly #tried = new Map<string, HopTimes>()
+  readonly #tried = new Map<string, ChainTimes>()
 
   private constructor(
     options: SwarmOptions,
@@ -121,48 +122,58 @@ export class SwarmView implements AsyncDisposable {
     client: ClientTimes,
     serving: ServingTimes | undefined
   ): Promise<Forecast> {
-    await this.#try(hops.filter((hop) => hop.peer !== HERE && !this.#tried.has(keyOf(hop))))
+    const runs = runsOf(hops)
+    await this.#try(runs)
     const candidates = this.#candidates()
     const frameMs = serving ? Math.max(0, serving.hop.tripMs - serving.hop.rttMs) : FRAME_MS
-    const times = hops.map((hop) => {
-      if (hop.peer === HERE && serving) {
-        return { ...hereHop(hop, serving), pings: pingsOf(candidates) }
-      }
-      const candidate = candidates.find(({ peer }) => peer === hop.peer)
-      const tried = this.#tried.get(keyOf(hop))
-      if (tried) return { ...tried, pings: candidate?.pings }
-      if (!candidate) throw new TypeError(`No server ${hop.peer} in the route`)
-      return claimedTimes(hop, candidate, frameMs)
+    const times = runs.flatMap((run) => {
+      const all = run.map((hop): HopTimes => {
+        if (hop.peer === HERE && serving) {
+          return { ...hereHop(hop, serving), pings: pingsOf(candidates) }
+        }
+        const candidate = candidates.find(({ peer }) => peer === hop.peer)
+        const tried = this.#tried.get(keyOf([hop]))
+        if (tried) return { ...hop, ...tried, pings: candidate?.pings }
+        if (!candidate) throw new TypeError(`No server ${hop.peer} in the route`)
+        return claimedTimes(hop, candidate, frameMs)
+      })
+      const chain = all.length > 1 ? this.#tried.get(keyOf(run)) : undefined
+      return chain ? withForwards(all, chain.tripMs) : all
     })
     return forecast(times, client)
   }
 
   /** Whether a hop's times are its server's claims alone. */
   isClaimed(hop: RouteHop): boolean {
-    return hop.peer !== HERE && !this.#tried.has(keyOf(hop))
+    return hop.peer !== HERE && !this.#tried.has(keyOf([hop]))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#node.close()
   }
 
-  async #try(hops: readonly RouteHop[]): Promise<void> {
-    if (hops.length === 0) return
+  /** Steps through what was not tried before: every server by itself, and those that push to another. */
+  async #try(runs: readonly (readonly RouteHop[])[]): Promise<void> {
     const { model, signal, context } = this.#options
     const { hiddenSize } = model.config
-    const tried = await tryHops(hops, {
+    const servers = runs.filter(([first]) => first?.peer !== HERE)
+    const chains = servers
+      .flatMap((run) => (run.length > 1 ? [run, ...run.map((hop) => [hop])] : [run]))
+      .filter((chain) => !this.#tried.has(keyOf(chain)))
+    if (chains.length === 0) return
+    const tried = await tryChains(chains, {
       connections: this.#connections,
       model: model.contentId,
       hiddenSize,
       dtype: chooseDtype(hiddenSize, this.servers),
       signal
     })
-    for (const [i, hop] of hops.entries()) {
+    for (const [i, chain] of chains.entries()) {
       const one = tried[i]
-      if (one?.kind === 'times') this.#tried.set(keyOf(hop), one.times)
+      if (one?.kind === 'times') this.#tried.set(keyOf(chain), one.times)
       else if (one) {
-        const why = toAppError(one.error).message
-        context.log.warn(`${hop.peer.slice(0, 8)} was not tried, its claims are taken: ${why}`)
+        const who = chain.map(({ peer }) => peer.slice(0, 8)).join(' > ')
+        context.log.warn(`${who} was not tried: ${toAppError(one.error).message}`)
       }
     }
   }
@@ -193,6 +204,18 @@ function pingsOf(others: readonly Candidate[]): ReadonlyMap<string, number> {
   return new Map(others.map(({ peer, rttMs }) => [peer, rttMs]))
 }
 
-function keyOf({ peer, first, last }: RouteHop): string {
-  return `${peer} ${first}:${last}`
+/** Parts of a route that servers of the swarm do among themselves, and this machine's. */
+function runsOf(hops: readonly RouteHop[]): RouteHop[][] {
+  const runs: RouteHop[][] = []
+  for (const hop of hops) {
+    const open = runs.at(-1)
+    const goesOn = open && hop.peer !== HERE && open[0]?.peer !== HERE
+    if (goesOn) open.push(hop)
+    else runs.push([hop])
+  }
+  return runs
+}
+
+function keyOf(chain: readonly RouteHop[]): string {
+  return chain.map(({ peer, first, last }) => `${peer} ${first}:${last}`).join(' > ')
 }

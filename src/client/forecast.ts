@@ -14,6 +14,8 @@ export interface HopTimes extends RouteHop {
   readonly rttMs: number
   /** Round trips to other servers, by peer. */
   readonly pings?: ReadonlyMap<string, number> | undefined
+  /** From the server before to this one, frames included; measured by pushing through both. */
+  readonly forwardMs?: number
 }
 
 /** What the client does for a step itself, ms. */
@@ -67,8 +69,18 @@ function networkMs(hops: readonly HopTimes[]): number {
   const ends = ((hops[0]?.tripMs ?? 0) + (hops.at(-1)?.tripMs ?? 0)) / 2
   return hops.slice(1).reduce((ms, hop, i) => {
     const before = hops[i]
-    return before ? ms + forwardMs(before, hop) + MIRROR_MS : ms
+    return before ? ms + (hop.forwardMs ?? forwardMs(before, hop) + MIRROR_MS) : ms
   }, ends)
+}
+
+/**
+ * `hops` with what each push takes, from the trip of a step that went through all of them: the first half
+ * and the last are known, what is left is shared.
+ */
+export function withForwards(hops: readonly HopTimes[], chainTripMs: number): HopTimes[] {
+  const ends = ((hops[0]?.tripMs ?? 0) + (hops.at(-1)?.tripMs ?? 0)) / 2
+  const each = Math.max(0, chainTripMs - ends) / Math.max(1, hops.length - 1)
+  return hops.map((hop, i) => (i === 0 ? hop : { ...hop, forwardMs: each }))
 }
 
 /** One way between servers: by the round trip that one of them published, else by the client's to both. */

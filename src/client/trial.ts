@@ -1,5 +1,5 @@
-// A few real steps through servers, one after the other as a route's steps go, each answered to the
-// client: what every server takes as it is seen from here. Knows no routes; cli/plan.ts asks.
+// A few real steps through servers: through each by itself, answered to the client, or through several
+// that push on to one another. What they take as it is seen from here. cli/plan-swarm.ts chooses which.
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { cancelled, disconnected, toAppError, type AppError } from '../base/errors.ts'
 import { encodeTensor } from '../wire/tensor.ts'
@@ -27,8 +27,11 @@ export interface TrialOptions {
   signal?: AbortSignal | undefined
 }
 
+/** Of a step through a chain, ms. */
+export type ChainTimes = Pick<HopTimes, 'computeMs' | 'queueMs' | 'tripMs' | 'rttMs'>
+
 export type Tried =
-  | { readonly kind: 'times'; readonly times: HopTimes }
+  | { readonly kind: 'times'; readonly times: ChainTimes }
   | { readonly kind: 'failed'; readonly error: AppError }
 
 const PROMPT_TOKENS = 64
@@ -40,14 +43,17 @@ const STEP_MS = 30_000
 const PINGS = 5
 const PING_MS = 2_000
 
-/** Tries every hop; one that fails does not hold the others up. @throws AppError CANCELLED */
-export async function tryHops(
-  hops: readonly RouteHop[],
+/**
+ * Tries chains of servers, one or more each, in turn; one that fails does not hold the others up.
+ * @throws AppError CANCELLED
+ */
+export async function tryChains(
+  chains: readonly (readonly RouteHop[])[],
   options: TrialOptions
 ): Promise<readonly Tried[]> {
   const { clock = systemClock, signal, between = async () => {} } = options
   const { rounds = ROUNDS, enoughMs = ENOUGH_MS } = options
-  const trials = hops.map((hop) => new Trial(hop, options))
+  const trials = chains.map((hops) => new Trial(hops, options))
   try {
     await Promise.all(trials.map((trial) => trial.begin(rounds)))
     const began = clock.now()
@@ -70,50 +76,68 @@ interface Reading {
   readonly tripMs: number
 }
 
-/** A session on one server. */
+/** An answer that is waited for from several servers, and what they said of themselves. */
+interface Waiting {
+  readonly from: Set<string>
+  readonly done: PromiseWithResolvers<Claims>
+  computeMs: number
+  queueMs: number
+}
+
+interface Claims {
+  readonly computeMs: number
+  readonly queueMs: number
+}
+
+/** A session on the servers of one chain. */
 class Trial {
-  readonly #hop: RouteHop
+  readonly #hops: readonly RouteHop[]
   readonly #options: TrialOptions
   readonly #clock: Clock
   readonly #session = crypto.getRandomValues(new Uint8Array(16))
   readonly #readings: Reading[] = []
   readonly #pings: number[] = []
-  #link: ClientLink | undefined
-  #waiting: PromiseWithResolvers<ServerStatus> = Promise.withResolvers()
+  #links: readonly ClientLink[] = []
+  #waiting: Waiting | undefined
   #error: AppError | undefined
   #steps = 0
   #length = 0
   #unlisten: () => void = () => {}
 
-  constructor(hop: RouteHop, options: TrialOptions) {
-    this.#hop = hop
+  constructor(hops: readonly RouteHop[], options: TrialOptions) {
+    this.#hops = hops
     this.#options = options
     this.#clock = options.clock ?? systemClock
   }
 
-  /** Reaches the server, opens a session and fills its cache. */
+  /** Reaches the servers, opens a session on each and fills their caches. */
   begin(rounds: number): Promise<void> {
     return this.#guard(async () => {
       const { connections, model, promptTokens = PROMPT_TOKENS, signal } = this.#options
-      const { peer, first, last } = this.#hop
       const session = this.#session
       this.#unlisten = connections.listen(session, {
-        onopened: (_, message) => this.#waiting.resolve(message.status),
-        onresult: (_, message) => {
+        onopened: (link, message) => this.#answered(link, message.status),
+        onresult: (link, message) => {
           const status = message.trace.at(-1)?.status
-          if (status && message.step === this.#steps - 1) this.#waiting.resolve(status)
+          if (status && message.step === this.#steps - 1) this.#answered(link, status)
         },
-        onerror: (_, message) => this.#waiting.reject(fromWire(message)),
+        onerror: (_, message) => this.#waiting?.done.reject(fromWire(message)),
         ondisconnect: (link) => {
-          if (link === this.#link) this.#waiting.reject(disconnected('The server went away'))
+          if (this.#links.includes(link)) this.#waiting?.done.reject(goneAway())
         }
       })
       const abort = signal ?? new AbortController().signal
-      const link = await connections.connect(peer, abort, CONNECT_MS)
-      this.#link = link
+      this.#links = await Promise.all(
+        this.#hops.map(({ peer }) => connections.connect(peer, abort, CONNECT_MS))
+      )
       const maxTokens = promptTokens + rounds + 1
-      await this.#answer(() => link.open({ session, model, first, last, maxTokens }), 'Opening')
-      for (let i = 0; i < PINGS; i++) this.#pings.push(await link.ping(PING_MS))
+      await this.#ask('Opening', () => {
+        for (const [i, { first, last }] of this.#hops.entries()) {
+          this.#links[i]?.open({ session, model, first, last, maxTokens })
+        }
+      })
+      const [first] = this.#links
+      if (first) for (let i = 0; i < PINGS; i++) this.#pings.push(await first.ping(PING_MS))
       if (promptTokens > 0) await this.#run(promptTokens)
     })
   }
@@ -121,27 +145,24 @@ class Trial {
   step(): Promise<void> {
     return this.#guard(async () => {
       const began = this.#clock.now()
-      const status = await this.#run(1)
-      this.#readings.push(readingOf(this.#clock.now() - began, status))
+      const claims = await this.#run(1)
+      this.#readings.push(readingOf(this.#clock.now() - began, claims))
     })
   }
 
   tried(): Tried {
     if (this.#error) return { kind: 'failed', error: this.#error }
-    const rttMs = typical(this.#pings)
-    const [computeMs, queueMs, tripMs] = (['computeMs', 'queueMs', 'tripMs'] as const).map((key) =>
-      typical(this.#readings.map((reading) => reading[key]))
-    )
-    const times = { computeMs: computeMs ?? 0, queueMs: queueMs ?? 0, tripMs: tripMs ?? 0, rttMs }
-    return { kind: 'times', times: { ...this.#hop, ...times } }
+    const of = (key: keyof Reading): number => typical(this.#readings.map((one) => one[key]))
+    const times = { computeMs: of('computeMs'), queueMs: of('queueMs'), tripMs: of('tripMs') }
+    return { kind: 'times', times: { ...times, rttMs: typical(this.#pings) } }
   }
 
   close(): void {
     this.#unlisten()
-    if (this.#link && !this.#link.closed) this.#link.closeSession({ session: this.#session })
+    for (const link of this.#links) if (!link.closed) link.closeSession({ session: this.#session })
   }
 
-  async #run(count: number): Promise<ServerStatus> {
+  async #run(count: number): Promise<Claims> {
     const { hiddenSize, dtype } = this.#options
     const start = this.#length
     // Such as embeddings are: no row is like another and none is large.
@@ -149,32 +170,47 @@ class Trial {
       Math.sin((start * hiddenSize + i) * 0.37)
     )
     const tensor = encodeTensor(rows, count, hiddenSize, dtype)
+    const behind = this.#hops.slice(1)
     this.#length += count
-    return this.#answer(
-      () =>
-        this.#link?.step({
-          session: this.#session,
-          step: this.#steps++,
-          kind: 'forward',
-          start,
-          count,
-          deadlineMs: STEP_MS,
-          route: [],
-          tensor,
-          ...(count > 1 ? { answerRows: 1 } : {})
-        }),
-      'A step'
+    return this.#ask('A step', () =>
+      this.#links[0]?.step({
+        session: this.#session,
+        step: this.#steps++,
+        kind: 'forward',
+        start,
+        count,
+        deadlineMs: STEP_MS,
+        route: behind.map(({ first, last }, i) => ({
+          peer: this.#links[i + 1]?.key ?? new Uint8Array(32),
+          first,
+          last
+        })),
+        tensor,
+        ...(behind.length > 0 ? { mirror: true } : {}),
+        ...(count > 1 ? { answerRows: 1 } : {})
+      })
     )
   }
 
-  async #answer(send: () => unknown, what: string): Promise<ServerStatus> {
+  /** Sends, and waits until every server has answered. */
+  async #ask(what: string, send: () => void): Promise<Claims> {
     const { signal } = this.#options
-    if (this.#link?.closed) throw disconnected('The server went away')
-    this.#waiting = Promise.withResolvers()
+    if (this.#links.some((link) => link.closed)) throw goneAway()
+    const done = Promise.withResolvers<Claims>()
     // Refused again below, where it is waited for.
-    this.#waiting.promise.catch(() => {})
+    done.promise.catch(() => {})
+    const from = new Set(this.#hops.map(({ peer }) => peer))
+    this.#waiting = { from, done, computeMs: 0, queueMs: 0 }
     send()
-    return deadline(this.#waiting.promise, STEP_MS, { clock: this.#clock, signal, what })
+    return deadline(done.promise, STEP_MS, { clock: this.#clock, signal, what })
+  }
+
+  #answered(link: ClientLink, status: ServerStatus): void {
+    const waiting = this.#waiting
+    if (!waiting?.from.delete(link.peer)) return
+    waiting.computeMs += status.computeMs
+    waiting.queueMs += status.queueMs
+    if (waiting.from.size === 0) waiting.done.resolve(waiting)
   }
 
   /** Keeps the first failure and does nothing after it. */
@@ -188,10 +224,14 @@ class Trial {
   }
 }
 
-/** A server's claims about a step, held within what the step took. */
-function readingOf(ms: number, status: ServerStatus): Reading {
-  const computeMs = within(status.computeMs, ms)
-  const queueMs = within(status.queueMs, ms - computeMs)
+function goneAway(): AppError {
+  return disconnected('The server went away')
+}
+
+/** Servers' claims about a step, held within what the step took. */
+function readingOf(ms: number, claims: Claims): Reading {
+  const computeMs = within(claims.computeMs, ms)
+  const queueMs = within(claims.queueMs, ms - computeMs)
   return { computeMs, queueMs, tripMs: ms - computeMs - queueMs }
 }
 

@@ -5,6 +5,7 @@ import {
   engineMs,
   engineTimes,
   forecast,
+  withForwards,
   type ClientTimes,
   type HopTimes
 } from '../../src/client/forecast.ts'
@@ -55,6 +56,16 @@ test('forecast() goes by the trips to both where nobody published a ping, or non
     guessed + 11,
     guessed + 11
   ])
+})
+
+test('forecast() takes pushes as they were measured through the whole chain', () => {
+  const hops = [hop('a', 0, 3), hop('b', 3, 6, { tripMs: 50 }), hop('c', 6, 9, { tripMs: 8 })]
+  const pushed = withForwards(hops, 20)
+  expect(forecast(pushed, idle).shares.networkMs).toBeCloseTo(20, 9)
+  expect(pushed.map(({ forwardMs }) => forwardMs)).toEqual([undefined, 7, 7])
+  // Noise may make a chain quicker than its ends.
+  expect(forecast(withForwards(hops, 1), idle).shares.networkMs).toBe(6)
+  expect(withForwards([hop('a', 0, 9)], 3)).toEqual([hop('a', 0, 9)])
 })
 
 test('forecast() agrees with what routing expects of the same route, but for frames and mirrors', () => {

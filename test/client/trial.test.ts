@@ -1,6 +1,6 @@
 // Trial steps over real BlockServers: what they report, what they leave behind, what goes wrong.
 import { expect, test } from 'bun:test'
-import { tryHops, typical, type Tried, type TrialOptions } from '../../src/client/trial.ts'
+import { tryChains, typical, type Tried, type TrialOptions } from '../../src/client/trial.ts'
 import { FakeSwarm, MODEL, type FakePeer } from '../support/fake-swarm.ts'
 
 const BLOCKS = 6
@@ -14,11 +14,21 @@ function hopOf({ peer, info }: FakePeer): { peer: string; first: number; last: n
   return { peer, first: info.first, last: info.last }
 }
 
+function tryHops(
+  hops: readonly ReturnType<typeof hopOf>[],
+  options: TrialOptions
+): Promise<readonly Tried[]> {
+  return tryChains(
+    hops.map((hop) => [hop]),
+    options
+  )
+}
+
 function kinds(tried: readonly Tried[]): string[] {
   return tried.map((one) => (one.kind === 'times' ? 'times' : one.error.code))
 }
 
-test('tryHops() steps through every server in turn, with the client between, and leaves nothing', async () => {
+test('tryChains() steps through every server in turn, with the client between, and leaves nothing', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const peers = [await swarm.add(0, 4), await swarm.add(3, 6)]
   const order: string[] = []
@@ -42,7 +52,7 @@ test('tryHops() steps through every server in turn, with the client between, and
   )
 })
 
-test('tryHops() reports engine, queue and trip, which are no more than the step together', async () => {
+test('tryChains() reports engine, queue and trip, which are no more than the step together', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const peer = await swarm.add(0, 6)
   const began = performance.now()
@@ -58,7 +68,7 @@ test('tryHops() reports engine, queue and trip, which are no more than the step 
   expect(6 * (computeMs + queueMs + tripMs)).toBeLessThanOrEqual(ms)
 })
 
-test('tryHops() holds a server that lies about its time within what the step took', async () => {
+test('tryChains() holds a server that lies about its time within what the step took', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const lies = [1e9, -5, Number.NaN, Infinity]
   const seen: number[] = []
@@ -76,7 +86,7 @@ test('tryHops() holds a server that lies about its time within what the step too
   expect([seen[1], seen[2]]).toEqual([0, 0])
 })
 
-test('tryHops() takes what works of a route where one server refuses and one is gone', async () => {
+test('tryChains() takes what works of a route where one server refuses and one is gone', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const [good, full, gone] = [
     await swarm.add(0, 2),
@@ -88,7 +98,7 @@ test('tryHops() takes what works of a route where one server refuses and one is 
   expect(kinds(await tryHops(hops, options(swarm)))).toEqual(['times', 'NO_MEMORY', 'DISCONNECTED'])
 })
 
-test('tryHops() notices a server that goes away under it', async () => {
+test('tryChains() notices a server that goes away under it', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const [good, bad] = [await swarm.add(0, 3), await swarm.add(3, 6)]
   let rounds = 0
@@ -102,7 +112,35 @@ test('tryHops() notices a server that goes away under it', async () => {
   expect(rounds).toBe(6)
 })
 
-test('tryHops() ends when it is cancelled, also while a server is silent', async () => {
+test('tryChains() pushes a step through all servers of a chain and adds up what they took', async () => {
+  const swarm = new FakeSwarm(BLOCKS, HIDDEN)
+  const peers = [await swarm.add(0, 2), await swarm.add(2, 4), await swarm.add(4, 6)]
+  const order: string[] = []
+  for (const { compute, info } of peers) {
+    compute.onstep = ({ start, count }) => void order.push(`${info.first}@${start}+${count}`)
+  }
+  const hops = peers.map(hopOf)
+  const more = { promptTokens: 3, rounds: 1 }
+  const [chain, single] = await tryChains([hops, hops.slice(1, 2)], options(swarm, more))
+  expect(order.filter((step) => step.endsWith('+3')).sort()).toEqual(
+    ['0@0+3', '2@0+3', '2@0+3', '4@0+3'].sort()
+  )
+  expect(order.slice(4)).toEqual(['0@3+1', '2@3+1', '4@3+1', '2@3+1'])
+  if (chain?.kind !== 'times' || single?.kind !== 'times') throw new Error('It failed')
+  await Bun.sleep(0)
+  expect(peers.map(({ server }) => server.sessions.size)).toEqual([0, 0, 0])
+})
+
+test('tryChains() fails a chain whose servers do not reach each other, and not its servers', async () => {
+  const swarm = new FakeSwarm(BLOCKS, HIDDEN)
+  const [a, b] = [await swarm.add(0, 3), await swarm.add(3, 6)]
+  a.unreachable.add(b.peer)
+  const hops = [a, b].map(hopOf)
+  const tried = await tryChains([hops, ...hops.map((hop) => [hop])], options(swarm))
+  expect(kinds(tried)).toEqual(['UNAVAILABLE', 'times', 'times'])
+})
+
+test('tryChains() ends when it is cancelled, also while a server is silent', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const peer = await swarm.add(0, 6)
   const abort = new AbortController()
@@ -114,7 +152,7 @@ test('tryHops() ends when it is cancelled, also while a server is silent', async
   expect(await trying.catch((error: { code: string }) => error.code)).toBe('CANCELLED')
 })
 
-test('tryHops() is content with few rounds when they take long', async () => {
+test('tryChains() is content with few rounds when they take long', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   const peer = await swarm.add(0, 6)
   let rounds = 0
