@@ -136,6 +136,7 @@ function declare(run: (flags: Flags, body: Run) => void): CAC {
     .option('--memory <size>', 'As for join (default: 80% of free)')
     .option('--disk <size>', DISK_HELP)
     .option('--swarm <invite>', SWARM_HELP)
+    .option('--lan', LAN_HELP)
     .option('--alone', 'Leave the swarm out')
     .option('--json', 'As JSON')
     .action((model: string, flags: Flags) =>

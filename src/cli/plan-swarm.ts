@@ -28,6 +28,7 @@ import { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import type { Context } from './context.ts'
 import type { ServingTimes } from './plan-measure.ts'
+import { openMeeting, type SwarmFlags } from './swarm-access.ts'
 
 /** A step's frames beyond an empty round trip, where this machine could not measure it, ms. */
 const FRAME_MS = 0.6
@@ -40,6 +41,7 @@ export interface SwarmOptions {
   model: Model
   named: NamedModel
   membership: Membership | undefined
+  flags: SwarmFlags
   signal: AbortSignal
 }
 
@@ -47,7 +49,7 @@ export interface SwarmOptions {
 export class SwarmView implements AsyncDisposable {
   readonly servers: readonly ServerInfo[]
   readonly #options: SwarmOptions
-  readonly #node: SwarmNode
+  readonly #stack: AsyncDisposableStack
   readonly #connections: ReturnType<typeof swarmConnections>
   readonly #book = new PeerBook()
   readonly #tried = new Map<string, ChainTimes>()
@@ -55,13 +57,13 @@ export class SwarmView implements AsyncDisposable {
   private constructor(
     options: SwarmOptions,
     parts: {
-      node: SwarmNode
+      stack: AsyncDisposableStack
       connections: ReturnType<typeof swarmConnections>
       entries: readonly DirectoryEntry[]
     }
   ) {
     this.#options = options
-    this.#node = parts.node
+    this.#stack = parts.stack
     this.#connections = parts.connections
     const alive = parts.entries.filter((entry) => entry.alive && !entry.info.draining)
     for (const { info, rttMs } of alive) {
@@ -74,26 +76,29 @@ export class SwarmView implements AsyncDisposable {
 
   /** Joins the DHT and asks every server of the model whether it lives. @throws AppError */
   static async open(options: SwarmOptions): Promise<SwarmView> {
-    const { context, model, membership, named, signal } = options
+    const { context, model, membership, named, flags, signal } = options
     const connections = swarmConnections()
     const log: Log = context.debug ? context.log : silentLog
-    const node = new SwarmNode({
-      bootstrap: context.bootstrap,
-      identity: createIdentity(),
-      handlers: connections.handlers,
-      membership,
-      log
-    })
+    await using opening = new AsyncDisposableStack()
+    const meeting = await openMeeting(flags, membership, false, context)
+    if (meeting) opening.use(meeting)
+    const node = opening.use(
+      new SwarmNode({
+        bootstrap: meeting?.bootstrap ?? context.bootstrap,
+        nodes: meeting?.nodes,
+        open: meeting?.open,
+        identity: createIdentity(),
+        handlers: connections.handlers,
+        membership,
+        log
+      })
+    )
     connections.use(node, named)
-    try {
-      await node.ready()
-      const { blockCount } = model.config
-      const entries = await status(node, model.contentId, blockCount, { signal })
-      return new SwarmView(options, { node, connections, entries })
-    } catch (error) {
-      await node.close()
-      throw error
-    }
+    await node.ready()
+    meeting?.follow(node)
+    const { blockCount } = model.config
+    const entries = await status(node, model.contentId, blockCount, { signal })
+    return new SwarmView(options, { stack: opening.move(), connections, entries })
   }
 
   /** The best route without this machine; undefined where blocks are missing. */
@@ -149,7 +154,7 @@ export class SwarmView implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#node.close()
+    await this.#stack.disposeAsync()
   }
 
   /** Steps through what was not tried before: every server by itself, and those that push to another. */

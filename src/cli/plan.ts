@@ -52,7 +52,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   const { signal } = context
   const named = namedModel(model, name)
   const open = (): Promise<SwarmView> =>
-    SwarmView.open({ context, model, named, membership, signal })
+    SwarmView.open({ context, model, named, membership, flags, signal })
   const view = flags.alone === true ? undefined : await orWhy(open, signal)
   if (view instanceof SwarmView) stack.use(view)
   const servers = view instanceof SwarmView ? view.servers : []
