@@ -31,8 +31,8 @@ export function isWindowed(config: ModelConfig, block: number): boolean {
  * row sums in another order than its way for several (at SmolLM2 all later rows then differ, and int8
  * rounding makes 4e-6 into other words). So a row comes out the same to the bit however rows were cut
  * into steps, which replay and speculation rest on. The extra row's key and value lie behind the
- * session's end, where the next step writes. Costs a few percent of a short session's decode step, about half of one more at
- * 3,000 tokens (SmolLM2, one thread).
+ * session's end, where the next step writes. Costs a few percent of a short session's decode step,
+ * and about half of one more at 3,000 tokens (SmolLM2, one thread).
  */
 export const EXTRA_ROWS = 1
 
