@@ -1,6 +1,7 @@
 // `petals status MODEL`: who serves which blocks, how fast, and which blocks nobody serves.
 import { toHex } from '../base/bytes.ts'
 import { silentLog } from '../base/log.ts'
+import type { Model } from '../model/types.ts'
 import { createIdentity } from '../swarm/identity.ts'
 import { gapsOf, status, type DirectoryEntry } from '../swarm/directory.ts'
 import { SwarmNode } from '../swarm/node.ts'
@@ -46,7 +47,7 @@ export async function runStatus(
   )
   const text =
     flags.json === true
-      ? `${JSON.stringify(report(model.config.name, blockCount, alive, gaps), undefined, 2)}\n`
+      ? `${JSON.stringify(report(model, alive, gaps), undefined, 2)}\n`
       : table(model.config.name, blockCount, alive, gaps)
   process.stdout.write(text)
   model.close()
@@ -58,15 +59,11 @@ interface Gap {
   readonly last: number
 }
 
-function report(
-  name: string,
-  blockCount: number,
-  alive: readonly DirectoryEntry[],
-  gaps: readonly Gap[]
-): object {
+function report(model: Model, alive: readonly DirectoryEntry[], gaps: readonly Gap[]): object {
   return {
-    model: name,
-    blocks: blockCount,
+    model: model.config.name,
+    contentId: toHex(model.contentId),
+    blocks: model.config.blockCount,
     servers: alive.map(({ info, rttMs }) => ({
       peer: toHex(info.peer),
       first: info.first,
