@@ -27,7 +27,10 @@ const { values } = parseArgs({
   }
 })
 
-const PROMPT = 'Write a long story about a lighthouse keeper and the sea.'
+/** Models without a chat template go on with it, those with one too. */
+const PROMPT = 'Once upon a time there was a lighthouse keeper who lived by the sea. One day'
+/** How often to try when the model ends early. */
+const SEEDS = 10
 const blocks = Number(values.blocks)
 const rounds = Number(values.rounds)
 const petals = values.petals
@@ -133,18 +136,24 @@ async function check(setup: Setup): Promise<Seen> {
   return seen
 }
 
-async function chat(swarm: ProgramSwarm, seed: number): Promise<number> {
-  const { stderr } = await swarm.ask(values.model, [
-    PROMPT,
-    ...threads,
-    '--no-speculate',
-    '--seed',
-    String(seed),
-    '--max-tokens',
-    values.tokens,
-    '--stats'
-  ])
-  return readStats(stderr).tokensPerSecond
+/** Tokens a second of an answer that was long enough to tell. */
+async function chat(swarm: ProgramSwarm, round: number): Promise<number> {
+  for (let seed = round; seed < round + SEEDS * rounds; seed += rounds) {
+    const { stderr } = await swarm.ask(values.model, [
+      PROMPT,
+      ...threads,
+      '--raw',
+      '--no-speculate',
+      '--seed',
+      String(seed),
+      '--max-tokens',
+      values.tokens,
+      '--stats'
+    ])
+    const { tokens, tokensPerSecond } = readStats(stderr)
+    if (tokens * 2 >= Number(values.tokens)) return tokensPerSecond
+  }
+  throw new Error('The model says too little with every seed')
 }
 
 /** The least memory in which so many blocks fit. */

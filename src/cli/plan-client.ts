@@ -1,7 +1,7 @@
 // What a client on this machine does for a step, measured: embedding, codec, head, sampling.
 // Called by plan.ts and, between steps through a server beside it, by plan-measure.ts.
 import { systemClock } from '../base/clock.ts'
-import { cancelled } from '../base/errors.ts'
+import { toAppError } from '../base/errors.ts'
 import { seededRandom } from '../base/random.ts'
 import type { ComputeApi, Quant } from '../blocks/types.ts'
 import type { ClientTimes } from '../client/forecast.ts'
@@ -13,15 +13,12 @@ import type { Model } from '../model/types.ts'
 import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
 import type { WireDtype } from '../wire/types.ts'
 
-const ROUNDS = 32
-
 export interface ClientOptions {
   compute: ComputeApi
   model: Model
   /** Of the servers: beside exact ones the head is exact too. */
   quant: Quant
   dtype: WireDtype
-  signal: AbortSignal
 }
 
 /** This machine as a client. */
@@ -31,38 +28,26 @@ export interface OwnTimes {
   readonly headMeasured: boolean
 }
 
-/** A machine that can serve nothing; undefined when what a client needs is not here either. */
-export async function measureClient(options: ClientOptions): Promise<OwnTimes | undefined> {
-  const { model, signal } = options
-  if (model.missingBytes(clientTensorNames(model.tensors)) > 0) return undefined
-  await using stack = new AsyncDisposableStack()
-  const own = await startClient(stack, options)
-  for (let round = 0; round < ROUNDS && !signal.aborted; round++) await own.between()
-  const { headMs, ...rest } = own.times()
-  if (headMs === undefined) throw cancelled('Measuring was cancelled')
-  return { times: { ...rest, headMs }, headMeasured: true }
-}
-
+/** The client's part of steps, as often as it is asked for. */
 export interface OwnWork {
   /** What a client does between two steps. */
   between(): Promise<void>
-  times(): Omit<ClientTimes, 'headMs'> & { headMs: number | undefined }
+  /** @param reckonedMs the head's time where it could not be measured; undefined without one */
+  times(reckonedMs?: number): OwnTimes | undefined
 }
 
-/** The client's part of a step; without embedding and head where they are not on this machine. */
+/**
+ * Gets ready to do a client's work; without embedding and head where they are not on this machine, or do
+ * not fit beside what is measured.
+ */
 export async function startClient(
   stack: AsyncDisposableStack,
   options: ClientOptions
 ): Promise<OwnWork> {
-  const { compute, model, quant, dtype } = options
-  const { hiddenSize, vocabSize } = model.config
-  const isHere = model.missingBytes(clientTensorNames(model.tensors)) === 0
-  let head: number | undefined
-  if (isHere) {
-    const loaded = await compute.loadHead(model.location, quant === 'f32' ? 'f32' : 'native')
-    stack.defer(() => compute.unloadHead(loaded).catch(() => {}))
-    head = loaded
-  }
+  const { compute, model, dtype } = options
+  const { hiddenSize, vocabSize, contextLength } = model.config
+  const head = await loadHead(options)
+  if (head !== undefined) stack.defer(() => compute.unloadHead(head).catch(() => {}))
   const sampler = createSampler({ seed: 1 })
   const logits = drawnLogits(vocabSize)
   const text: number[] = []
@@ -73,7 +58,8 @@ export async function startClient(
     async between() {
       const t0 = now()
       const id = text.at(-1) ?? 1
-      const row = isHere ? embedTokens(model, [id], text.length) : rowOf(hiddenSize, id)
+      const at = text.length % contextLength
+      const row = head === undefined ? rowOf(hiddenSize, id) : embedTokens(model, [id], at)
       const t1 = now()
       const answer = decodeTensor(encodeTensor(row, 1, hiddenSize, dtype))
       const t2 = now()
@@ -85,12 +71,26 @@ export async function startClient(
       if (head !== undefined) heads.push(t3 - t2)
       seen.sampleMs.push(now() - t3)
     },
-    times: () => ({
-      embedMs: typical(seen.embedMs),
-      codecMs: typical(seen.codecMs),
-      sampleMs: typical(seen.sampleMs),
-      headMs: heads.length > 0 ? typical(heads) : undefined
-    })
+    times(reckonedMs) {
+      const headMs = heads.length > 0 ? typical(heads) : reckonedMs
+      if (headMs === undefined) return undefined
+      const rest = {
+        embedMs: typical(seen.embedMs),
+        codecMs: typical(seen.codecMs),
+        sampleMs: typical(seen.sampleMs)
+      }
+      return { times: { ...rest, headMs }, headMeasured: heads.length > 0 }
+    }
+  }
+}
+
+async function loadHead({ compute, model, quant }: ClientOptions): Promise<number | undefined> {
+  if (model.missingBytes(clientTensorNames(model.tensors)) > 0) return undefined
+  try {
+    return await compute.loadHead(model.location, quant === 'f32' ? 'f32' : 'native')
+  } catch (error) {
+    if (toAppError(error).code === 'NO_MEMORY') return undefined
+    throw error
   }
 }
 

@@ -121,14 +121,15 @@ export class SwarmView implements AsyncDisposable {
     return this.#plan([...others, self])
   }
 
-  /** A step through a route: servers are tried, this machine's part is as it was measured. */
+  /** A step through a route: servers are tried, this machine's part is as it was measured. `between`: see TrialOptions. */
   async forecast(
     hops: readonly RouteHop[],
     client: ClientTimes,
-    serving: ServingTimes | undefined
+    serving: ServingTimes | undefined,
+    between: () => Promise<void>
   ): Promise<Forecast> {
     const runs = runsOf(hops)
-    await this.#try(runs)
+    await this.#try(runs, between)
     const candidates = this.#candidates()
     const frameMs = serving ? Math.max(0, serving.hop.tripMs - serving.hop.rttMs) : FRAME_MS
     const times = runs.flatMap((run) => {
@@ -158,7 +159,7 @@ export class SwarmView implements AsyncDisposable {
   }
 
   /** Steps through what was not tried before: every server by itself, and those that push to another. */
-  async #try(runs: readonly (readonly RouteHop[])[]): Promise<void> {
+  async #try(runs: readonly (readonly RouteHop[])[], between: () => Promise<void>): Promise<void> {
     const { model, signal, context } = this.#options
     const { hiddenSize } = model.config
     const servers = runs.filter(([first]) => first?.peer !== HERE)
@@ -171,6 +172,7 @@ export class SwarmView implements AsyncDisposable {
       model: model.contentId,
       hiddenSize,
       dtype: chooseDtype(hiddenSize, this.servers),
+      between,
       signal
     })
     for (const [i, chain] of chains.entries()) {

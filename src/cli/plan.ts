@@ -17,12 +17,14 @@ import type { Context } from './context.ts'
 import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { parseChoice } from './options.ts'
-import { measureClient, type OwnTimes } from './plan-client.ts'
-import { measureHere, type ServingTimes } from './plan-measure.ts'
+import { startClient, type OwnTimes, type OwnWork } from './plan-client.ts'
+import { measureServing, type ServingTimes } from './plan-measure.ts'
 import { HERE, hereHop, SwarmView } from './plan-swarm.ts'
 import { planJson, planText, type Outlook, type Plan } from './plan-text.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
+
+const CLIENT_ROUNDS = 32
 
 export interface PlanFlags extends EngineOptions, SwarmFlags {
   quant?: unknown
@@ -58,15 +60,8 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   const servers = view instanceof SwarmView ? view.servers : []
   const { blockCount } = model.config
   const span = fit.blocks > 0 ? joinSpan(servers, blockCount, fit.blocks) : undefined
-  const { client, serving } = await measure({
-    compute,
-    model,
-    fit,
-    span,
-    servers,
-    progress,
-    context
-  })
+  const facts = { compute, model, fit, span, servers, progress, context }
+  const { own, client, serving } = await measure(stack, facts)
   progress.update('trying servers')
   const plan: Plan = {
     name,
@@ -87,7 +82,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
     servers: view instanceof SwarmView ? servers.length : undefined,
     outlooks: [
       aloneOutlook(fit, client, serving),
-      ...(await swarmOutlooks(view, { blockCount, span, client, serving }))
+      ...(await swarmOutlooks(view, { blockCount, span, own, client, serving }))
     ]
   }
   progress.done()
@@ -106,19 +101,22 @@ interface MeasureFacts {
 }
 
 interface Measured {
+  own: OwnWork
   client: OwnTimes | undefined
   serving: ServingTimes | undefined
 }
 
 /** Fetches the blocks to measure when none are here, and measures. */
-async function measure(facts: MeasureFacts): Promise<Measured> {
+async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promise<Measured> {
   const { compute, model, fit, span, servers, progress, context } = facts
   const { signal, log } = context
   const dtype = chooseDtype(model.config.hiddenSize, servers)
-  const common = { compute, model, quant: fit.quant, dtype, log, signal }
+  const common = { compute, model, quant: fit.quant, dtype }
   if (!span) {
     progress.update('measuring')
-    return { client: await measureClient(common), serving: undefined }
+    const own = await startClient(stack, common)
+    for (let round = 0; round < CLIENT_ROUNDS && !signal.aborted; round++) await own.between()
+    return { own, client: own.times(), serving: undefined }
   }
   const sample = sampleRange(fit.sizes, span, missingOf(model))
   const what = `blocks ${sample.first}:${sample.last}`
@@ -127,7 +125,12 @@ async function measure(facts: MeasureFacts): Promise<Measured> {
     onprogress: transferLine(progress, what)
   })
   progress.update(`measuring ${what}`)
-  return measureHere({ ...common, sample })
+  const own = await startClient(stack, common)
+  const { between } = own
+  const serving = await measureServing({ ...common, sample, between, log, signal })
+  const msPerByte =
+    (serving.engine.blockMs * (sample.last - sample.first)) / serving.span.weightBytes
+  return { own, client: own.times(msPerByte * fit.sizes.headBytes), serving }
 }
 
 function aloneOutlook(
@@ -155,7 +158,7 @@ interface SwarmFacts extends Measured {
 
 async function swarmOutlooks(
   view: SwarmView | string | undefined,
-  { blockCount, span, client, serving }: SwarmFacts
+  { blockCount, span, own, client, serving }: SwarmFacts
 ): Promise<Outlook[]> {
   if (view === undefined) return []
   if (typeof view === 'string') return [{ name: 'swarm', kind: 'none', why: view }]
@@ -166,7 +169,7 @@ async function swarmOutlooks(
   ): Promise<Outlook> => {
     if (!hops) return { name, kind: 'none', why: whyNone(served, blockCount) }
     if (!client) return { name, kind: 'none', why: 'the head is neither here nor measured' }
-    const foretold = await view.forecast(hops, client.times, serving)
+    const foretold = await view.forecast(hops, client.times, serving, own.between)
     const claimed = hops.some((hop) => view.isClaimed(hop))
     return { name, kind: 'forecast', forecast: foretold, claimed }
   }

@@ -17,7 +17,7 @@ export interface TrialOptions {
   dtype: WireDtype
   /** Tokens in the caches before the first step that is measured. Default 64. */
   promptTokens?: number
-  /** Steps of each hop. Default 32, or 8 when they take long. */
+  /** Steps of each hop. Default 48, or 8 when they take long. */
   rounds?: number
   /** When to be content with fewer steps, ms. Default 4000. */
   enoughMs?: number
@@ -35,7 +35,7 @@ export type Tried =
   | { readonly kind: 'failed'; readonly error: AppError }
 
 const PROMPT_TOKENS = 64
-const ROUNDS = 32
+const ROUNDS = 48
 const LEAST_ROUNDS = 8
 const ENOUGH_MS = 4_000
 const CONNECT_MS = 5_000
@@ -239,12 +239,12 @@ function within(claim: number, most: number): number {
   return claim > 0 ? Math.min(claim, most) : 0
 }
 
-/** The largest tenth is left out: stalls, that a longer look would spread over more steps. */
-const COUNTED = 0.9
+/** The largest of so many is left out: a stall that a longer look would spread over more steps. */
+const COUNTED = 0.97
 
-/** The mean of nine tenths: answers take as long as their steps together, so no median. */
+/** The mean but for the largest: an answer takes as long as all its steps, so no median. */
 export function typical(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
-  const counted = sorted.slice(0, Math.ceil(sorted.length * COUNTED))
+  const counted = sorted.slice(0, Math.max(1, Math.floor(sorted.length * COUNTED)))
   return counted.reduce((sum, value) => sum + value, 0) / Math.max(1, counted.length)
 }

@@ -161,7 +161,7 @@ test('tryChains() is content with few rounds when they take long', async () => {
   expect(rounds).toBe(8)
 })
 
-test('typical() is the mean without the largest tenth', () => {
+test('typical() is the mean without the largest', () => {
   const stalled = [...Array.from({ length: 9 }, (_, i) => i + 1), 1000]
   expect([typical(stalled), typical([7]), typical([])]).toEqual([5, 7, 0])
 })
