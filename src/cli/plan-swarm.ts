@@ -8,6 +8,7 @@ import type { BlockRange } from '../blocks/sizes.ts'
 import { chooseDtype } from '../client/client.ts'
 import { swarmConnections } from '../client/connections.ts'
 import {
+  besideClient,
   claimedTimes,
   engineMs,
   forecast,
@@ -134,9 +135,7 @@ export class SwarmView implements AsyncDisposable {
     const frameMs = serving ? Math.max(0, serving.hop.tripMs - serving.hop.rttMs) : FRAME_MS
     const times = runs.flatMap((run) => {
       const all = run.map((hop): HopTimes => {
-        if (hop.peer === HERE && serving) {
-          return { ...hereHop(hop, serving), pings: pingsOf(candidates) }
-        }
+        if (hop.peer === HERE && serving) return hereHop(hop, serving)
         const candidate = candidates.find(({ peer }) => peer === hop.peer)
         const tried = this.#tried.get(keyOf([hop]))
         if (tried) return { ...hop, ...tried, pings: candidate?.pings }
@@ -146,7 +145,7 @@ export class SwarmView implements AsyncDisposable {
       const chain = all.length > 1 ? this.#tried.get(keyOf(run)) : undefined
       return chain ? withForwards(all, chain.tripMs) : all
     })
-    return forecast(times, client)
+    return forecast(besideClient(times, HERE), client)
   }
 
   /** Whether a hop's times are its server's claims alone. */

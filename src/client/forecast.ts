@@ -83,6 +83,16 @@ export function withForwards(hops: readonly HopTimes[], chainTripMs: number): Ho
   return hops.map((hop, i) => (i === 0 ? hop : { ...hop, forwardMs: each }))
 }
 
+/** `hops` with what pushes to and from `peer` take, which is as far from all others as the client is. */
+export function besideClient(hops: readonly HopTimes[], peer: string): HopTimes[] {
+  return hops.map((hop, i) => {
+    const before = hops[i - 1]
+    if (!before || (hop.peer !== peer && before.peer !== peer)) return hop
+    const other = hop.peer === peer ? before : hop
+    return { ...hop, forwardMs: other.tripMs / 2 + MIRROR_MS }
+  })
+}
+
 /** One way between servers: by the round trip that one of them published, else by the client's to both. */
 function forwardMs(from: HopTimes, to: HopTimes): number {
   const ping = from.pings?.get(to.peer) ?? to.pings?.get(from.peer)

@@ -154,7 +154,7 @@ class Trial {
     if (this.#error) return { kind: 'failed', error: this.#error }
     const of = (key: keyof Reading): number => typical(this.#readings.map((one) => one[key]))
     const times = { computeMs: of('computeMs'), queueMs: of('queueMs'), tripMs: of('tripMs') }
-    return { kind: 'times', times: { ...times, rttMs: typical(this.#pings) } }
+    return { kind: 'times', times: { ...times, rttMs: Math.min(...this.#pings) } }
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
 import {
+  besideClient,
   claimedTimes,
   engineMs,
   engineTimes,
@@ -66,6 +67,20 @@ test('forecast() takes pushes as they were measured through the whole chain', ()
   // Noise may make a chain quicker than its ends.
   expect(forecast(withForwards(hops, 1), idle).shares.networkMs).toBe(6)
   expect(withForwards([hop('a', 0, 9)], 3)).toEqual([hop('a', 0, 9)])
+})
+
+test('forecast() takes a server beside the client to be as far from others as the client is', () => {
+  const here = { tripMs: 1, rttMs: 0.2 }
+  const hops = [
+    hop('a', 0, 2, { tripMs: 20 }),
+    hop('here', 2, 4, here),
+    hop('b', 4, 6, { tripMs: 40 }),
+    hop('c', 6, 8)
+  ]
+  const known = besideClient(hops, 'here')
+  expect(known.map(({ forwardMs }) => forwardMs)).toEqual([undefined, 10.35, 20.35, undefined])
+  const rest = (40 + 4) / 4 + 0.35
+  expect(forecast(known, idle).shares.networkMs).toBeCloseTo(10 + 10.35 + 20.35 + rest + 2, 9)
 })
 
 test('forecast() agrees with what routing expects of the same route, but for frames and mirrors', () => {
