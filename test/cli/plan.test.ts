@@ -2,7 +2,12 @@
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { Program } from '../../scripts/processes.ts'
+import { heldBytesOf } from '../../src/model/cache-usage.ts'
+import { hubRepo } from '../support/hub-repo.ts'
+import { spreadGgufBytes } from '../support/remote-model.ts'
 import { tempFolder } from '../support/temp-folder.ts'
+
+const MIB = 2 ** 20
 
 // Programs of a machine that does other things at the same time.
 setDefaultTimeout(180_000)
@@ -32,16 +37,16 @@ interface Outlook {
 interface Plan {
   fits: { quant: string; blocks: number; bound: string; sessionTokens: number }[]
   measured: { headMeasured: boolean; serving: { first: number; last: number } }
-  join: { first: number; last: number } | null
+  join: { first: number; last: number; fetchBytes: number } | null
   servers: number | null
   alone: Outlook
   swarm?: Outlook
   joined?: Outlook
 }
 
-function petals(home: string, args: readonly string[]): Program {
+function petals(home: string, args: readonly string[], env: Record<string, string> = {}): Program {
   return new Program([process.execPath, main, ...args], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: home, PETALS_HOME: home },
+    env: { PATH: process.env['PATH'] ?? '', HOME: home, PETALS_HOME: home, ...env },
     input: ''
   })
 }
@@ -154,4 +159,31 @@ test('join refuses blocks that do not fit, with the numbers, before it joins a s
     /^error: Not one block fits: \S+ MiB are needed, .* to work with; there are 20\.0 MiB$/m
   )
   expect(given.stderr).toMatch(/^error: Blocks 1:4 do not fit: \S+ MiB are needed, /m)
+})
+
+test('of a model on a hub plan fetches two blocks to measure, and minds the room on the disk', async () => {
+  await using folder = await tempFolder()
+  const bytes = await spreadGgufBytes(2 * MIB)
+  const hub = await hubRepo({ files: { 'stories.gguf': bytes } })
+  await using _ = hub
+  const plan = async (...more: string[]): Promise<Plan> => {
+    const args = ['plan', 'some/model', '--alone', '--json', ...more]
+    await using program = petals(folder.path, args, { HF_ENDPOINT: hub.url })
+    const { code, stdout, stderr } = await program.end(60_000)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    return JSON.parse(stdout) as Plan
+  }
+  const { measured, join: joining, alone } = await plan()
+  expect(measured).toMatchObject({ serving: { first: 0, last: 2 } })
+  expectWhole(alone, 5)
+  expect(joining).toMatchObject({ first: 0, last: 5 })
+  // Three blocks are still to come, and less than that was fetched.
+  expect(joining?.fetchBytes).toBeGreaterThan(3 * 100 * 1024)
+  const sha256 = new Bun.CryptoHasher('sha256').update(bytes).digest('hex')
+  const held = await heldBytesOf(join(folder.path, 'cache', 'models', sha256, 'stories.gguf'))
+  expect(held).toBeLessThan(bytes.byteLength / 2)
+  // What is here counts against --disk: no more than these blocks have room.
+  const small = await plan('--disk', String(held + 64 * 1024))
+  expect(small.fits.map(({ bound }) => bound)).toEqual(['disk', 'disk', 'disk', 'disk'])
+  expect(small.fits[0]?.blocks).toBeLessThan(5)
 })
