@@ -37,8 +37,8 @@ export interface OwnWork {
 }
 
 /**
- * Gets ready to do a client's work; without embedding and head where they are not on this machine, or do
- * not fit beside what is measured.
+ * Gets ready to do a client's work; without embedding and head where they are not on this machine,
+ * or do not fit beside what is measured.
  */
 export async function startClient(
   stack: AsyncDisposableStack,
@@ -94,7 +94,7 @@ async function loadHead({ compute, model, quant }: ClientOptions): Promise<numbe
   }
 }
 
-/** As wide as a trained model's, so that sampling takes as long: such depend on the text, not on us. */
+/** As wide as a trained model's, so that sampling takes as long. */
 const LOGIT_DEVIATION = 3
 
 function drawnLogits(vocabSize: number): Float32Array {

@@ -1,5 +1,5 @@
-// How fast this machine is, measured as it would serve: a block server and a client in this process, over
-// real links on loopback, step by step with the client's own work between.
+// How fast this machine is, measured as it would serve: a block server and a client in this process,
+// over real links on loopback, step by step with the client's own work between.
 // Called by plan.ts. Prints nothing.
 import type { Log } from '../base/log.ts'
 import type { BlockRange } from '../blocks/sizes.ts'
@@ -33,8 +33,8 @@ export interface ServingTimes {
 }
 
 /**
- * A trip between two programs takes longer than within this one, as each is asleep when its turn comes:
- * 1.2 ms where this one has 0.8 (two AMD EPYC cores of a virtual machine).
+ * A trip between two programs takes longer than within this one, as each is asleep when its turn
+ * comes: 1.2 ms where this one has 0.8 (two AMD EPYC cores of a virtual machine).
  */
 const PROCESS_MS = 0.4
 

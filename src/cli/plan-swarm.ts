@@ -122,7 +122,10 @@ export class SwarmView implements AsyncDisposable {
     return this.#plan([...others, self])
   }
 
-  /** A step through a route: servers are tried, this machine's part is as it was measured. `between`: see TrialOptions. */
+  /**
+   * A step through a route: servers are tried, this machine's part is as it was measured.
+   * @param between see TrialOptions
+   */
   async forecast(
     hops: readonly RouteHop[],
     client: ClientTimes,

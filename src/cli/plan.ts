@@ -1,5 +1,5 @@
-// `petals plan MODEL`: what fits on this machine, and how fast the model would be here alone, through the
-// swarm as it is, and with this machine in it.
+// `petals plan MODEL`: what fits on this machine, and how fast the model would be here alone, through
+// the swarm as it is, and with this machine in it.
 import { formatBytes } from '../base/bytes.ts'
 import { toAppError } from '../base/errors.ts'
 import { createProgress, type Progress } from '../base/progress.ts'

@@ -1,5 +1,6 @@
-// A few real steps through servers: through each by itself, answered to the client, or through several
-// that push on to one another. What they take as it is seen from here. cli/plan-swarm.ts chooses which.
+// A few real steps through servers: through each by itself, answered to the client, or through
+// several that push on to one another. What they take as it is seen from here; cli/plan-swarm.ts
+// chooses which.
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { cancelled, disconnected, toAppError, type AppError } from '../base/errors.ts'
 import { encodeTensor } from '../wire/tensor.ts'
