@@ -3,9 +3,10 @@
 // Called by session.ts, which sends steps through the hops. Knows no steps.
 import { deadline, type Clock } from '../base/clock.ts'
 import { disconnected, toAppError } from '../base/errors.ts'
+import { fromWire } from '../wire/peer-error.ts'
 import type { ServerInfo, SessionOpened, WireDtype, WireError } from '../wire/types.ts'
 import { History } from './history.ts'
-import { fromWire, HopFailure, type Hop } from './hop.ts'
+import { HopFailure, type Hop } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
 import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'

@@ -1,6 +1,6 @@
 // One station of a session's route as the client keeps it, and the error that names one.
-import { AppError, noRoute } from '../base/errors.ts'
-import type { WireDtype, WireError, WireTensor } from '../wire/types.ts'
+import { noRoute, type AppError } from '../base/errors.ts'
+import type { WireDtype, WireTensor } from '../wire/types.ts'
 import type { History } from './history.ts'
 import type { ClientLink } from './links.ts'
 
@@ -41,15 +41,6 @@ function unreachable(blocks: { first: number; last: number }, cause: AppError): 
   return noRoute(`No route through the model: no server of blocks ${first}:${last} answers`, {
     hint: `Start a server for them: petals join MODEL --blocks ${first}:${last}`,
     cause
-  })
-}
-
-/** A peer's error as ours; a code we do not know becomes PROTOCOL. */
-export function fromWire(message: WireError): AppError {
-  const code = message.code === 'UNKNOWN' ? 'PROTOCOL' : message.code
-  return new AppError(code, message.message, {
-    retryable: message.retryable,
-    retryAfterMs: message.retryAfterMs
   })
 }
 

@@ -3,8 +3,9 @@
 // Called by session.ts, which decides what to do when a leg fails with a HopFailure.
 import { cancelled, disconnected, protocolError, timedOut } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
+import { fromWire } from '../wire/peer-error.ts'
 import type { StepResult, WireError, WireTensor } from '../wire/types.ts'
-import { fromWire, HopFailure, isFiniteTensor, type Hop } from './hop.ts'
+import { HopFailure, isFiniteTensor, type Hop } from './hop.ts'
 import type { ClientLink } from './links.ts'
 
 export interface LegTimes {

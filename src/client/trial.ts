@@ -4,9 +4,9 @@
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { cancelled, disconnected, toAppError, type AppError } from '../base/errors.ts'
 import { encodeTensor } from '../wire/tensor.ts'
+import { fromWire } from '../wire/peer-error.ts'
 import type { ServerStatus, WireDtype } from '../wire/types.ts'
 import type { HopTimes } from './forecast.ts'
-import { fromWire } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { RouteHop } from './route.ts'
 

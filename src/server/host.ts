@@ -14,6 +14,7 @@ import { find } from '../swarm/directory.ts'
 import type { NamedModel } from '../swarm/capability.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
+import { fromWire } from '../wire/peer-error.ts'
 import type { ServerInfo, ServerStatus, WireError } from '../wire/types.ts'
 import { BlockServer } from './block-server.ts'
 import { blocksThatFit, checkFits, sessionTokens } from './budget.ts'
@@ -216,10 +217,7 @@ export class Host extends Resource {
 
   #pushRefused(message: WireError): void {
     if (message.step < 0 || message.session.byteLength !== 16) return
-    const code = message.code === 'UNKNOWN' ? 'PROTOCOL' : message.code
-    const { retryable, retryAfterMs } = message
-    const error = new AppError(code, message.message, { retryable, retryAfterMs })
-    this.#server?.pushRefused(message.session, message.step, error)
+    this.#server?.pushRefused(message.session, message.step, fromWire(message))
   }
 
   /** How many blocks it is to serve. @throws AppError NO_MEMORY, UNAVAILABLE with the numbers */

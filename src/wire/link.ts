@@ -9,7 +9,7 @@ import Protomux, { type Channel, type Message } from 'protomux'
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
 import {
-  AppError,
+  type AppError,
   closed,
   disconnected,
   protocolError,
@@ -24,6 +24,7 @@ import type { Codec } from './fields.ts'
 import type { LinkHandlers, LinkOptions } from './handlers.ts'
 import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
 import { CODECS, isAboutSession, type Messages } from './messages.ts'
+import { fromWire } from './peer-error.ts'
 import { Pings } from './pings.ts'
 import { LIMITS, PROTOCOL_NAME, type MessageType } from './protocol.ts'
 import { ReadGate } from './read-gate.ts'
@@ -401,11 +402,9 @@ export class PeerLink {
     this.#handlers.onerror?.(this, message)
     if (message.session.byteLength > 0 || this.closed) return
     // The other side ends the link now; waiting for that would only hide why.
-    const code = message.code === 'UNKNOWN' ? 'DISCONNECTED' : message.code
-    const { retryable, retryAfterMs } = message
-    const text = `The peer ended the link: ${message.message}`
+    const told = { ...message, message: `The peer ended the link: ${message.message}` }
     this.#told = true
-    this.destroy(new AppError(code, text, { retryable, retryAfterMs }))
+    this.destroy(fromWire(told, 'DISCONNECTED'))
   }
 
   /** A message that could not be read. */
