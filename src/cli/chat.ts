@@ -120,7 +120,7 @@ export async function runChat(
   await client.ready()
   await rememberModel(context, target.model)
   const session = stack.use(await client.openSession())
-  const generator = stack.use(new Generator(client.local, session))
+  const generator = new Generator(client.local, session)
   const system = flags.system === undefined ? undefined : String(flags.system)
   const chat = new Chat(client.local, generator, { system })
   const path = flags.session === undefined ? undefined : String(flags.session)

@@ -3,7 +3,6 @@
 // One trip through the swarm checks guessed ids along (speculate.ts); the text is the same without.
 import { systemClock, type Clock } from '../base/clock.ts'
 import { badInput, cancelled } from '../base/errors.ts'
-import { Resource } from '../base/resource.ts'
 import type { Drafter } from './draft.ts'
 import type { LocalModel } from './local-model.ts'
 import { NgramDrafter } from './ngram.ts'
@@ -95,7 +94,7 @@ interface Run {
 }
 
 /** A conversation's ids over one inference session. */
-export class Generator extends Resource {
+export class Generator {
   /** Ids whose KV the servers hold, in order. */
   readonly fed: number[] = []
   stats: GenerationStats = emptyStats()
@@ -106,7 +105,6 @@ export class Generator extends Resource {
   readonly #speculation: Speculation
 
   constructor(model: GeneratorModel, swarm: Forward, options: GeneratorOptions = {}) {
-    super()
     this.#model = model
     this.#swarm = swarm
     this.#clock = options.clock ?? systemClock
@@ -152,9 +150,6 @@ export class Generator extends Resource {
     if (rest) yield { id: run.text.at(-1) ?? 0, text: rest }
     return stats
   }
-
-  protected override async _open(): Promise<void> {}
-  protected override async _close(): Promise<void> {}
 
   #begin(prompt: readonly number[], maxTokens: number, options: GenerateOptions): Run {
     const stats = emptyStats()

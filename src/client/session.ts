@@ -127,11 +127,6 @@ export class InferenceSession extends Resource {
     this.#maxTokens = Math.max(this.#maxTokens, most)
   }
 
-  /** Finds servers for all blocks and opens the session on them; forward() does it when needed. */
-  async connect(signal?: AbortSignal): Promise<void> {
-    await this.#retry(signal, () => this.#chain.cover(this.#maxTokens, signal))
-  }
-
   /**
    * Runs rows through all blocks. Positions from `start` on are forgotten first.
    * @param hidden (rows, hiddenSize)

@@ -1,6 +1,6 @@
 // Serves one span: opens sessions, checks steps against limits, queues them, runs them in the
 // engine and sends what comes out to the client or on to the next server.
-// Called by serve.ts, which wires connections to `handlers`. Knows no terminal and no DHT: a
+// Called by host.ts, which wires connections to `handlers`. Knows no terminal and no DHT: a
 // connection is a ServerLink, another server is reached through `reach`.
 //
 // way of a step:  onstep -> check -> #queue -> #pump -> ComputeApi.step -> #deliver
@@ -53,8 +53,6 @@ interface Job {
   readonly since: number
   readonly served: ServedSession
   readonly step: Step
-  /** Who brought it: the client or the server before. */
-  readonly from: ServerLink
   /** Its bytes are held for nobody any more. */
   readonly leave: () => void
 }
@@ -134,7 +132,6 @@ export class BlockServer extends Resource {
         since: this.#clock.now(),
         served,
         step,
-        from: link,
         leave: held.resolve
       })
       this.#pump()

@@ -56,7 +56,7 @@ export class HonestClient implements AsyncDisposable {
     const reference = all[which % all.length]
     if (!reference) throw new Error('There are no references')
     await using session = await this.#client.openSession()
-    await using generator = new Generator(this.#client.local, session)
+    const generator = new Generator(this.#client.local, session)
     const ids: number[] = []
     const maxTokens = Math.min(64, reference.ids.length)
     const request = { temperature: 0, maxTokens }
