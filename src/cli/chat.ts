@@ -13,19 +13,18 @@ import {
 } from '../client/generate.ts'
 import { resolveSampling, type SamplingOptions } from '../client/sampler.ts'
 import type { InferenceSession } from '../client/session.ts'
-import { createIdentity } from '../swarm/identity.ts'
-import { SwarmNode } from '../swarm/node.ts'
 import type { WireDtype } from '../wire/types.ts'
 import type { Context } from './context.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { EXIT } from './exit.ts'
 import { joinPrompt, readPiped } from './input.ts'
 import { converse } from './interactive.ts'
+import { openNode } from './open-node.ts'
 import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, saveChat } from './saved-chat.ts'
-import { namedModel, openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
+import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 
 export interface ChatFlags extends EngineOptions, SwarmFlags {
@@ -83,26 +82,16 @@ export async function runChat(
   const model = await openNamedModel(target.model, context, { need: 'client' })
   await using stack = new AsyncDisposableStack()
   const connections = swarmConnections()
-  const meeting = await openMeeting(flags, membership, false, context)
-  if (meeting) stack.use(meeting)
-  const node = stack.use(
-    new SwarmNode({
-      bootstrap: meeting?.bootstrap ?? context.bootstrap,
-      nodes: meeting?.nodes,
-      open: meeting?.open,
-      identity: createIdentity(),
-      handlers: connections.handlers,
-      membership,
-      log: context.log
-    })
-  )
+  const { log } = context
+  const { handlers } = connections
+  const opened = await openNode(stack, { flags, context, membership, log, handlers })
+  const { node } = opened
   const named = namedModel(model, target.model)
   membership?.require('chat', named)
   connections.use(node, named)
   progress.update('looking for servers')
-  const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
+  const [compute] = await Promise.all([startCompute(flags, context), opened.ready()])
   stack.use(compute)
-  meeting?.follow(node)
   const client = stack.use(
     new Client({
       node,

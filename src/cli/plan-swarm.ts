@@ -23,13 +23,12 @@ import { tryChains, type ChainTimes } from '../client/trial.ts'
 import type { Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/capability.ts'
 import { status, type DirectoryEntry } from '../swarm/directory.ts'
-import { createIdentity } from '../swarm/identity.ts'
 import type { Membership } from '../swarm/membership.ts'
-import { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import type { Context } from './context.ts'
+import { openNode } from './open-node.ts'
 import type { ServingTimes } from './plan-measure.ts'
-import { openMeeting, type SwarmFlags } from './swarm-access.ts'
+import type { SwarmFlags } from './swarm-access.ts'
 
 /** A step's frames beyond an empty round trip, where this machine could not measure it, ms. */
 const FRAME_MS = 0.6
@@ -81,22 +80,11 @@ export class SwarmView implements AsyncDisposable {
     const connections = swarmConnections()
     const log: Log = context.debug ? context.log : silentLog
     await using opening = new AsyncDisposableStack()
-    const meeting = await openMeeting(flags, membership, false, context)
-    if (meeting) opening.use(meeting)
-    const node = opening.use(
-      new SwarmNode({
-        bootstrap: meeting?.bootstrap ?? context.bootstrap,
-        nodes: meeting?.nodes,
-        open: meeting?.open,
-        identity: createIdentity(),
-        handlers: connections.handlers,
-        membership,
-        log
-      })
-    )
+    const { handlers } = connections
+    const opened = await openNode(opening, { flags, context, membership, log, handlers })
+    const { node } = opened
     connections.use(node, named)
-    await node.ready()
-    meeting?.follow(node)
+    await opened.ready()
     const { blockCount } = model.config
     const entries = await status(node, model.contentId, blockCount, { signal })
     return new SwarmView(options, { stack: opening.move(), connections, entries })

@@ -2,13 +2,12 @@
 import { toHex } from '../base/bytes.ts'
 import { silentLog } from '../base/log.ts'
 import type { Model } from '../model/types.ts'
-import { createIdentity } from '../swarm/identity.ts'
 import { gapsOf, status, type DirectoryEntry } from '../swarm/directory.ts'
-import { SwarmNode } from '../swarm/node.ts'
 import type { Context } from './context.ts'
+import { openNode } from './open-node.ts'
 import { openNamedModel } from './engine.ts'
 import { EXIT } from './exit.ts'
-import { openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
+import { openMembership, type SwarmFlags } from './swarm-access.ts'
 
 export interface StatusFlags extends SwarmFlags {
   json?: unknown
@@ -24,19 +23,9 @@ export async function runStatus(
   const model = await openNamedModel(name, context, { need: 'facts' })
   const { blockCount } = model.config
   await using stack = new AsyncDisposableStack()
-  const meeting = await openMeeting(flags, membership, false, context)
-  if (meeting) stack.use(meeting)
-  await using node = new SwarmNode({
-    bootstrap: meeting?.bootstrap ?? context.bootstrap,
-    nodes: meeting?.nodes,
-    open: meeting?.open,
-    identity: createIdentity(),
-    handlers: {},
-    membership,
-    log: context.debug ? context.log : silentLog
-  })
-  await node.ready()
-  meeting?.follow(node)
+  const log = context.debug ? context.log : silentLog
+  const { node, ready } = await openNode(stack, { flags, context, membership, log })
+  await ready()
   const entries = await status(node, model.contentId, blockCount, { signal: context.signal })
   const alive = entries
     .filter((entry) => entry.alive)

@@ -3,12 +3,11 @@
 import { systemClock } from '../base/clock.ts'
 import { badInput } from '../base/errors.ts'
 import { silentLog } from '../base/log.ts'
-import { createIdentity } from '../swarm/identity.ts'
 import type { Act, Caveats } from '../swarm/invite-codec.ts'
 import { inviteText, narrowInvite, type Invite } from '../swarm/invite.ts'
-import { SwarmNode } from '../swarm/node.ts'
 import { publishRevocations } from '../swarm/revocation-feed.ts'
 import type { Context } from './context.ts'
+import { openNode } from './open-node.ts'
 import { membersReport, membersTable, showText } from './swarm-text.ts'
 import { listOf, parseExpiry, parseWhole } from './options.ts'
 import {
@@ -21,7 +20,7 @@ import {
   writeOwnSwarm
 } from './own-swarms.ts'
 import { writePrivate } from './private-file.ts'
-import { findInvite, openMeeting, openMembership } from './swarm-access.ts'
+import { findInvite, openMembership } from './swarm-access.ts'
 
 export interface SwarmCommandFlags {
   may?: unknown
@@ -118,17 +117,8 @@ async function revoke(
   if (swarm !== before) await writeOwnSwarm(context.paths, swarm)
   const membership = await openMembership({ swarm: name }, context)
   await using stack = new AsyncDisposableStack()
-  const meeting = await openMeeting(flags, membership, false, context)
-  if (meeting) stack.use(meeting)
-  await using node = new SwarmNode({
-    bootstrap: meeting?.bootstrap ?? context.bootstrap,
-    nodes: meeting?.nodes,
-    open: meeting?.open,
-    identity: createIdentity(),
-    membership,
-    handlers: {},
-    log: context.debug ? context.log : silentLog
-  })
+  const log = context.debug ? context.log : silentLog
+  const { node } = await openNode(stack, { flags, context, membership, log })
   await node.ready()
   await publishRevocations(node.dht, swarm.root, list, systemClock)
   context.log.info(
