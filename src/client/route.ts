@@ -4,6 +4,7 @@
 // One pass over the blocks keeps, per server, the cheapest way to have computed up to here on it. A
 // server is entered from the few cheapest of those before it: O(blocks * servers).
 import { noRoute } from '../base/errors.ts'
+import { gapsOf } from '../swarm/coverage.ts'
 
 /** One server as routing sees it. */
 export interface Candidate {
@@ -174,15 +175,7 @@ export function uncovered(
   first: number,
   last: number
 ): [number, number][] {
-  const gaps: [number, number][] = []
-  let at = first
-  for (const span of [...spans].sort((a, b) => a.first - b.first)) {
-    if (span.first >= last) break
-    if (span.first > at) gaps.push([at, span.first])
-    at = Math.max(at, span.last)
-  }
-  if (at < last) gaps.push([at, last])
-  return gaps
+  return gapsOf(spans, last, first, last).map((gap) => [gap.first, gap.last])
 }
 
 function noServers(gaps: readonly [number, number][], avoided: number): Error {

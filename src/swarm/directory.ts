@@ -7,7 +7,7 @@ import { cancelled, toAppError, type AppError } from '../base/errors.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import type { SwarmNode } from './node.ts'
 import { judgeInfo, usableInfos } from './record.ts'
-import { cellsOf, topicOf, type Cell } from './topics.ts'
+import { cellsOf, topicOf } from './topics.ts'
 
 export interface DirectoryEntry {
   readonly info: ServerInfo
@@ -83,34 +83,6 @@ export async function find(
   const found: ServerInfo[] = []
   for await (const info of findServers(node, model, blockCount, options)) found.push(info)
   return found
-}
-
-/** Blocks in [from, to) that no info serves. */
-export function gapsOf(
-  infos: readonly ServerInfo[],
-  blockCount: number,
-  from = 0,
-  to: number = blockCount
-): readonly Cell[] {
-  const gaps: Cell[] = []
-  let covered = from
-  for (const { first, last } of [...infos].sort((a, b) => a.first - b.first)) {
-    if (first >= to) break
-    if (first > covered) gaps.push({ first: covered, last: first })
-    covered = Math.max(covered, last)
-  }
-  if (covered < to) gaps.push({ first: covered, last: to })
-  return gaps
-}
-
-/** Whether every block in [from, to) is served. */
-export function covered(
-  infos: readonly ServerInfo[],
-  blockCount: number,
-  from = 0,
-  to: number = blockCount
-): boolean {
-  return gapsOf(infos, blockCount, from, to).length === 0
 }
 
 /** Asks one server whether it lives and what it serves now. Never throws but for cancelling. */

@@ -5,15 +5,8 @@ import { toHex } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { startBootstrap } from '../../src/swarm/bootstrap.ts'
-import {
-  covered,
-  find,
-  findServers,
-  gapsOf,
-  probe,
-  status,
-  type DirectoryEntry
-} from '../../src/swarm/directory.ts'
+import { covered, gapsOf } from '../../src/swarm/coverage.ts'
+import { find, findServers, probe, status, type DirectoryEntry } from '../../src/swarm/directory.ts'
 import { createIdentity, type Identity } from '../../src/swarm/identity.ts'
 import { createSwarm, issueInvite } from '../../src/swarm/invite.ts'
 import { Membership } from '../../src/swarm/membership.ts'
