@@ -8,6 +8,7 @@ import { swarmConnections } from '../client/connections.ts'
 import { engineTimes, type EngineTimes, type HopTimes } from '../client/forecast.ts'
 import { tryChains } from '../client/trial.ts'
 import { BlockServer } from '../server/block-server.ts'
+import { describeSpan } from '../server/describe.ts'
 import { startBootstrap } from '../swarm/bootstrap.ts'
 import { createIdentity } from '../swarm/identity.ts'
 import { SwarmNode } from '../swarm/node.ts'
@@ -116,23 +117,6 @@ async function startServer(stack: AsyncDisposableStack, facts: ServerFacts): Pro
 
 /** What nobody reads but the record's own rules. */
 function infoOf({ model, quant, span }: ServerFacts): ServerInfo {
-  return {
-    peer: new Uint8Array(32),
-    issuedAt: 0,
-    expiresAt: 0,
-    model: model.contentId,
-    modelName: model.config.name,
-    blockCount: model.config.blockCount,
-    hiddenSize: span.hiddenSize,
-    first: span.first,
-    last: span.last,
-    quant,
-    throughput: 1,
-    prefillThroughput: 0,
-    maxTokens: span.maxTokens,
-    freeTokens: span.maxTokens,
-    version: 'plan',
-    draining: false,
-    pings: []
-  }
+  const speed = { decode: 1, prefill: 0 }
+  return describeSpan({ model, span, quant, speed, freeTokens: span.maxTokens, version: 'plan' })
 }

@@ -20,6 +20,7 @@ import { BlockServer } from './block-server.ts'
 import { blocksThatFit, checkFits, sessionTokens } from './budget.ts'
 import type { ServerLink } from './links.ts'
 import { MemberGate } from './member-gate.ts'
+import { describeSpan } from './describe.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 import { chooseSpan } from './placement.ts'
 
@@ -242,26 +243,8 @@ export class Host extends Resource {
 
   #describe(span: SpanInfo, speed: Speed): ServerInfo {
     const { model, quant } = this.#options
-    return {
-      // The node fills in who and until when.
-      peer: new Uint8Array(32),
-      issuedAt: 0,
-      expiresAt: 0,
-      model: model.contentId,
-      modelName: model.config.name,
-      blockCount: model.config.blockCount,
-      hiddenSize: model.config.hiddenSize,
-      first: span.first,
-      last: span.last,
-      quant,
-      throughput: speed.decode,
-      prefillThroughput: speed.prefill,
-      maxTokens: span.maxTokens,
-      freeTokens: this.#server?.freeTokens ?? 0,
-      version: buildInfo().version,
-      draining: false,
-      pings: []
-    }
+    const freeTokens = this.#server?.freeTokens ?? 0
+    return describeSpan({ model, span, quant, speed, freeTokens, version: buildInfo().version })
   }
 
   #refresh(): void {

@@ -1,0 +1,37 @@
+// What a server says of a span, before its node adds who says it and until when.
+import type { Quant, SpanInfo } from '../blocks/types.ts'
+import type { Model } from '../model/types.ts'
+import type { ServerInfo } from '../wire/types.ts'
+import type { Speed } from './measure.ts'
+
+export interface Described {
+  model: Model
+  span: SpanInfo
+  quant: Quant
+  speed: Speed
+  freeTokens: number
+  version: string
+}
+
+export function describeSpan(of: Described): ServerInfo {
+  const { model, span, quant, speed, freeTokens, version } = of
+  return {
+    peer: new Uint8Array(32),
+    issuedAt: 0,
+    expiresAt: 0,
+    model: model.contentId,
+    modelName: model.config.name,
+    blockCount: model.config.blockCount,
+    hiddenSize: span.hiddenSize,
+    first: span.first,
+    last: span.last,
+    quant,
+    throughput: speed.decode,
+    prefillThroughput: speed.prefill,
+    maxTokens: span.maxTokens,
+    freeTokens,
+    version,
+    draining: false,
+    pings: []
+  }
+}
