@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { killPrograms } from './processes.ts'
-import { median, ProgramSwarm, readStats } from './swarm-programs.ts'
+import { median, ProgramSwarm, readStats, thirdsOf } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
 const { values } = parseArgs({
@@ -21,7 +21,6 @@ const { values } = parseArgs({
 
 const PROMPT = 'Explain in a few sentences why the sky is blue and why sunsets are red.'
 const blocks = Number(values.blocks)
-const third = Math.ceil(blocks / 3)
 
 interface Setup {
   readonly name: string
@@ -30,10 +29,7 @@ interface Setup {
 
 const SETUPS: readonly Setup[] = [
   { name: 'one server', spans: [`0:${blocks}`] },
-  {
-    name: 'three servers',
-    spans: [`0:${third}`, `${third}:${2 * third}`, `${2 * third}:${blocks}`]
-  }
+  { name: 'three servers', spans: thirdsOf(blocks) }
 ]
 
 async function measure(

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../src/base/random.ts'
 import { killPrograms, type Program } from './processes.ts'
-import { ProgramSwarm, readStats, type Served } from './swarm-programs.ts'
+import { ProgramSwarm, readStats, thirdsOf, type Served } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
 const { values } = parseArgs({
@@ -22,9 +22,7 @@ const { values } = parseArgs({
 })
 
 const PROMPT = 'Write a long story about a lighthouse keeper and the sea.'
-const blocks = Number(values.blocks)
-const third = Math.ceil(blocks / 3)
-const SPANS = [`0:${third}`, `${third}:${2 * third}`, `${2 * third}:${blocks}`]
+const SPANS = thirdsOf(Number(values.blocks))
 const random = seededRandom(Number(values.seed))
 
 /** Two servers for each third, so that somebody can take over. */

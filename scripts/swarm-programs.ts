@@ -139,6 +139,12 @@ export function readStats(stderr: string): StatsLine {
   }
 }
 
+/** `blocks` in three spans, as --blocks takes them. */
+export function thirdsOf(blocks: number): readonly string[] {
+  const third = Math.ceil(blocks / 3)
+  return [`0:${third}`, `${third}:${2 * third}`, `${2 * third}:${blocks}`]
+}
+
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN

@@ -74,16 +74,6 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
   }
 }
 
-/** Largest difference over the largest value of `expected`. */
-export function worstError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [error, size] = [0, 0]
-  for (let i = 0; i < expected.length; i++) {
-    error = Math.max(error, Math.abs(actual[i]! - expected[i]!))
-    size = Math.max(size, Math.abs(expected[i]!))
-  }
-  return actual.length === expected.length && Number.isFinite(error) ? error / size : Infinity
-}
-
 export function argmax(values: Float32Array): number {
   let best = 0
   for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i

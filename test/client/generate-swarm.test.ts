@@ -3,11 +3,9 @@
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
 import { Generator, type GenerateOptions } from '../../src/client/generate.ts'
-import { PeerBook } from '../../src/client/peers.ts'
 import { createSampler } from '../../src/client/sampler.ts'
-import { InferenceSession } from '../../src/client/session.ts'
 import { fakeBlock } from '../support/fake-compute.ts'
-import { FakeSwarm, MODEL } from '../support/fake-swarm.ts'
+import { FakeSwarm, startSession } from '../support/fake-swarm.ts'
 import { diceSpeculation, fixedSpeculation, SeerDrafter, TinyLm } from '../support/tiny-lm.ts'
 
 const BLOCKS = 6
@@ -61,23 +59,6 @@ async function reference(
   return text.slice(prompt.length)
 }
 
-async function start(swarm: FakeSwarm): Promise<InferenceSession> {
-  const session = new InferenceSession({
-    connections: swarm,
-    book: new PeerBook(),
-    find: swarm.find,
-    model: MODEL,
-    blockCount: BLOCKS,
-    hiddenSize: HIDDEN,
-    maxTokens: 64,
-    contextLength: 4096,
-    dtype: 'f32',
-    times: { silenceMs: 400, pingEveryMs: 5, pingMs: 20 }
-  })
-  await session.ready()
-  return session
-}
-
 async function threeServers(): Promise<FakeSwarm> {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   for (const first of [0, 2, 4]) await swarm.add(first, first + 2)
@@ -104,7 +85,7 @@ for (const temperature of [0, 0.6]) {
   test(`wrong guesses are taken back on every server at temperature ${temperature}`, async () => {
     for (const seed of [1, 2, 3]) {
       const swarm = await threeServers()
-      await using session = await start(swarm)
+      await using session = await startSession(swarm, { maxTokens: 64 })
       const lm = new BlockLm({ seed })
       const options = { temperature, seed, maxTokens: 40 }
       const plain = await reference(lm, PROMPT, options)
@@ -131,7 +112,7 @@ test('servers that restart between and within speculated trips change nothing', 
     const swarm = await threeServers()
     await swarm.add(0, 3)
     await swarm.add(3, 6)
-    await using session = await start(swarm)
+    await using session = await startSession(swarm, { maxTokens: 64 })
     const lm = new BlockLm({ seed })
     const options = { temperature: 0.6, seed, maxTokens: 40 }
     const plain = await reference(lm, PROMPT, options)
@@ -155,7 +136,7 @@ test('where two servers cannot reach each other the client carries guesses betwe
   const swarm = await threeServers()
   const [first, second] = swarm.peers
   if (first && second) first.unreachable.add(second.peer)
-  await using session = await start(swarm)
+  await using session = await startSession(swarm, { maxTokens: 64 })
   const lm = new BlockLm({ seed: 1 })
   const options = { temperature: 0, maxTokens: 30 }
   const plain = await reference(lm, PROMPT, options)
@@ -168,7 +149,7 @@ test('where two servers cannot reach each other the client carries guesses betwe
 
 test('a cancelled speculated trip leaves the conversation usable', async () => {
   const swarm = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm, { maxTokens: 64 })
   const lm = new BlockLm({ seed: 1 })
   const options = { temperature: 0, maxTokens: 30 }
   const plain = await reference(lm, PROMPT, options)

@@ -2,10 +2,9 @@
 // come out equal those of one undisturbed pass.
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
-import { PeerBook } from '../../src/client/peers.ts'
-import { InferenceSession, type SessionOptions } from '../../src/client/session.ts'
+import type { InferenceSession } from '../../src/client/session.ts'
 import { fakeBlock } from '../support/fake-compute.ts'
-import { FakeSwarm, MODEL, type FakePeer } from '../support/fake-swarm.ts'
+import { FakeSwarm, startSession, type FakePeer } from '../support/fake-swarm.ts'
 
 const BLOCKS = 6
 const HIDDEN = 4
@@ -24,27 +23,6 @@ function reference(input: Float32Array): Float32Array {
     rows = rows.map((_, at) => fakeBlock(block, rows, at))
   }
   return Float32Array.from(rows.flatMap((row) => [...row]))
-}
-
-async function start(
-  swarm: FakeSwarm,
-  more: Partial<SessionOptions> = {}
-): Promise<InferenceSession> {
-  const session = new InferenceSession({
-    connections: swarm,
-    book: new PeerBook(),
-    find: swarm.find,
-    model: MODEL,
-    blockCount: BLOCKS,
-    hiddenSize: HIDDEN,
-    maxTokens: 1024,
-    contextLength: 4096,
-    dtype: 'f32',
-    times: { silenceMs: 400, pingEveryMs: 5, pingMs: 20 },
-    ...more
-  })
-  await session.ready()
-  return session
 }
 
 async function threeServers(): Promise<{ swarm: FakeSwarm; peers: FakePeer[] }> {
@@ -72,14 +50,14 @@ async function decode(
 
 test('forward() through three servers equals one pass', async () => {
   const { swarm } = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(20)
   expect(await decode(session, input, 8)).toEqual(reference(input))
 })
 
 test('forward() sends a long prompt in chunks and returns only the rows asked for', async () => {
   const { swarm, peers } = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(300)
   const answer = await session.forward(0, input, { answerRows: 2 })
   expect(answer).toEqual(reference(input).slice(-2 * HIDDEN))
@@ -88,7 +66,7 @@ test('forward() sends a long prompt in chunks and returns only the rows asked fo
 
 test('forward() from an earlier position forgets what came after', async () => {
   const { swarm } = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(12)
   await session.forward(0, input)
   const other = inputRows(4, 2)
@@ -101,7 +79,7 @@ test('forward() uses part of a span where spans overlap', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   await swarm.add(0, 4)
   await swarm.add(2, 6)
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(9)
   expect(await decode(session, input, 4)).toEqual(reference(input))
 })
@@ -142,7 +120,7 @@ for (const [name, hurt] of [
       const { swarm, peers } = await threeServers()
       await swarm.add(0, 3)
       await swarm.add(3, 6)
-      await using session = await start(swarm)
+      await using session = await startSession(swarm)
       const input = inputRows(16)
       const victim = (): FakePeer => {
         const used = session.route[Math.min(place, session.route.length - 1)]
@@ -159,7 +137,7 @@ for (const [name, hurt] of [
 
 test('a session goes on with a server that restarted empty', async () => {
   const { swarm, peers } = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(16)
   const out = await decode(session, input, 5, async (row) => {
     const [, middle] = peers
@@ -170,7 +148,7 @@ test('a session goes on with a server that restarted empty', async () => {
 
 test('a session replays on a server that forgot it, without avoiding it', async () => {
   const { swarm, peers } = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(16)
   const out = await decode(session, input, 5, async (row) => {
     const [, middle] = peers
@@ -187,7 +165,7 @@ test('the client carries between two servers that cannot reach each other', asyn
   const { swarm, peers } = await threeServers()
   const [first, second] = peers
   if (first && second) first.unreachable.add(second.peer)
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(10)
   expect(await decode(session, input, 4)).toEqual(reference(input))
   expect(session.reroutes).toBe(0)
@@ -199,7 +177,7 @@ test('every server killed in turn at seeded moments changes nothing', async () =
     const { swarm } = await threeServers()
     await swarm.add(0, 3)
     await swarm.add(3, 6)
-    await using session = await start(swarm)
+    await using session = await startSession(swarm)
     const input = inputRows(60, seed)
     const out = await decode(session, input, 7, async (row) => {
       if (random.next() > 0.2) return
@@ -214,7 +192,7 @@ test('every server killed in turn at seeded moments changes nothing', async () =
 test('a block that nobody serves is named, soon', async () => {
   const swarm = new FakeSwarm(BLOCKS, HIDDEN)
   await swarm.add(0, 2)
-  await using session = await start(swarm, { findMs: 20 })
+  await using session = await startSession(swarm, { findMs: 20 })
   expect(session.forward(0, inputRows(1))).rejects.toMatchObject({
     code: 'NO_ROUTE',
     message: 'No route through the model: nobody serves blocks 2:6'
@@ -223,7 +201,7 @@ test('a block that nobody serves is named, soon', async () => {
 
 test('a cancelled step leaves the session usable', async () => {
   const { swarm, peers } = await threeServers()
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(8)
   await session.forward(0, input.slice(0, 4 * HIDDEN))
   const controller = new AbortController()
@@ -239,7 +217,7 @@ test('a cancelled step leaves the session usable', async () => {
 
 test('close() frees the session on every server', async () => {
   const { swarm, peers } = await threeServers()
-  const session = await start(swarm)
+  const session = await startSession(swarm)
   await session.forward(0, inputRows(3))
   await session.close()
   await new Promise((resolve) => setImmediate(resolve))
@@ -267,7 +245,7 @@ test('a server that refuses to open again and again is left alone', async () => 
       })
     }
   }
-  await using session = await start(swarm)
+  await using session = await startSession(swarm)
   const input = inputRows(6)
   expect(await decode(session, input, 3)).toEqual(reference(input))
   expect(refusals).toBe(1)

@@ -7,7 +7,8 @@ import { readFixture } from './fixture.ts'
 import { fixtureGguf } from './gguf.ts'
 import { apartGguf, inQ8 } from './gguf-experts.ts'
 import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
-import { meanError, Runner, worstError } from './run.ts'
+import { worstError } from '../support/errors.ts'
+import { meanError, Runner } from './run.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())

@@ -13,7 +13,8 @@ import { randomIds, randomModel, writeModel } from './random-model.ts'
 import { llamaAnswer } from './reference/llama.ts'
 import { olderAnswer } from './reference/older.ts'
 import type { Row } from './reference/ops.ts'
-import { argmax, joined, meanError, Runner, worstError } from './run.ts'
+import { worstError } from '../support/errors.ts'
+import { argmax, joined, meanError, Runner } from './run.ts'
 
 /** Of the largest value: float32 sums in another order, over a few blocks. */
 const FLOAT_TOLERANCE = 2e-5

@@ -105,16 +105,6 @@ export function joined(parts: readonly Float32Array[]): Float32Array {
   return out
 }
 
-/** Largest difference over the largest value of `expected`. */
-export function worstError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [error, size] = [0, 0]
-  for (let i = 0; i < expected.length; i++) {
-    error = Math.max(error, Math.abs(actual[i]! - expected[i]!))
-    size = Math.max(size, Math.abs(expected[i]!))
-  }
-  return actual.length === expected.length && Number.isFinite(error) ? error / size : Infinity
-}
-
 /** Root of the mean squared difference over that of `expected`. */
 export function meanError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [error, size] = [0, 0]

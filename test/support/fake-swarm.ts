@@ -3,6 +3,8 @@
 import { toHex } from '../../src/base/bytes.ts'
 import { disconnected, timedOut } from '../../src/base/errors.ts'
 import type { ClientLink, Connections, SessionEvents } from '../../src/client/links.ts'
+import { PeerBook } from '../../src/client/peers.ts'
+import { InferenceSession, type SessionOptions } from '../../src/client/session.ts'
 import { BlockServer } from '../../src/server/block-server.ts'
 import type { ServerLink } from '../../src/server/links.ts'
 import type { ServerInfo, StepResult, WireError } from '../../src/wire/types.ts'
@@ -24,6 +26,28 @@ export interface FakePeer {
   unreachable: Set<string>
   /** Changes what it answers. */
   spoil: (result: StepResult) => StepResult
+}
+
+/** A session over a fake swarm, with times that a test need not wait for. */
+export async function startSession(
+  swarm: FakeSwarm,
+  more: Partial<SessionOptions> = {}
+): Promise<InferenceSession> {
+  const session = new InferenceSession({
+    connections: swarm,
+    book: new PeerBook(),
+    find: swarm.find,
+    model: MODEL,
+    blockCount: swarm.blockCount,
+    hiddenSize: swarm.hiddenSize,
+    maxTokens: 1024,
+    contextLength: 4096,
+    dtype: 'f32',
+    times: { silenceMs: 400, pingEveryMs: 5, pingMs: 20 },
+    ...more
+  })
+  await session.ready()
+  return session
 }
 
 export class FakeSwarm implements Connections {
