@@ -23,7 +23,7 @@ import { openNode } from './open-node.ts'
 import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
-import { loadChat, saveChat } from './saved-chat.ts'
+import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 
@@ -65,6 +65,8 @@ export async function runChat(
   const request = readRequest(flags)
   const dtype = parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
   const headQuant = parseChoice('head', flags.head, ['native', 'f32'])
+  const path = flags.session === undefined ? undefined : String(flags.session)
+  if (path !== undefined) await requireKeepable(path)
   // Before the prompt: both may come through stdin, and then the prompt is in words.
   const membership = await openMembership(flags, context)
   membership?.require('chat')
@@ -112,7 +114,6 @@ export async function runChat(
   const generator = new Generator(client.local, session)
   const system = flags.system === undefined ? undefined : String(flags.system)
   const chat = new Chat(client.local, generator, { system })
-  const path = flags.session === undefined ? undefined : String(flags.session)
   if (path !== undefined) chat.resume(await loadChat(path, model.contentId))
   const keep = async (): Promise<void> => {
     if (path !== undefined) await saveChat(path, model.contentId, chat.messages)

@@ -1,14 +1,16 @@
 // A conversation kept in a file, so that it goes on after the client was closed. The servers hold
 // nothing of it then: the first turn feeds it again.
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { toHex } from '../base/bytes.ts'
-import { badInput, corrupt, unavailable } from '../base/errors.ts'
+import { badInput, corrupt } from '../base/errors.ts'
+import { fileError } from '../base/file-error.ts'
 import type { ChatMessage } from '../model/chat-template.ts'
 
 /** A longer file is no conversation that fits a context. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 const MAX_MESSAGES = 10_000
 const FORMAT = 'petals-chat-1'
+const HINT = 'Choose a file in a folder that can be written'
 
 /**
  * Messages of the conversation in `path`; none when there is no such file.
@@ -17,9 +19,7 @@ const FORMAT = 'petals-chat-1'
 export async function loadChat(path: string, model: Uint8Array): Promise<ChatMessage[]> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
-    throw unavailable(
-      `The conversation in '${path}' cannot be read: ${error.code ?? error.message}`
-    )
+    throw fileError(`The conversation in '${path}' cannot be read`, error)
   })
   if (text === undefined) return []
   const saved = parse(path, text)
@@ -31,6 +31,24 @@ export async function loadChat(path: string, model: Uint8Array): Promise<ChatMes
   return saved.messages
 }
 
+/**
+ * Refuses a file that a conversation could not be kept in, before anything is asked.
+ * @throws AppError DENIED, NOT_FOUND, BAD_INPUT or UNAVAILABLE
+ */
+export async function requireKeepable(path: string): Promise<void> {
+  const aside = asideOf(path)
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isFile() === false) {
+    throw badInput(`The conversation cannot be kept in '${path}': it is no file`, { hint: HINT })
+  }
+  try {
+    await writeFile(aside, '', { mode: 0o600 })
+    await unlink(aside)
+  } catch (error) {
+    throw cannotKeep(path, error)
+  }
+}
+
 /** Writes the whole conversation; what was there stays until the new file is whole. */
 export async function saveChat(
   path: string,
@@ -38,15 +56,21 @@ export async function saveChat(
   messages: readonly ChatMessage[]
 ): Promise<void> {
   const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages })
-  const aside = `${path}.${process.pid}.tmp`
+  const aside = asideOf(path)
   try {
     await writeFile(aside, `${text}\n`, { mode: 0o600 })
     await rename(aside, path)
   } catch (error) {
-    throw unavailable(`The conversation cannot be kept in '${path}': ${String(error)}`, {
-      hint: 'Choose a file in a folder that can be written'
-    })
+    throw cannotKeep(path, error)
   }
+}
+
+function asideOf(path: string): string {
+  return `${path}.${process.pid}.tmp`
+}
+
+function cannotKeep(path: string, cause: unknown): Error {
+  return fileError(`The conversation cannot be kept in '${path}'`, cause, { hint: HINT })
 }
 
 function parse(path: string, text: string): { model: string; messages: ChatMessage[] } {

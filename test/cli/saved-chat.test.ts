@@ -1,8 +1,8 @@
 import { expect, test } from 'bun:test'
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { loadChat, saveChat } from '../../src/cli/saved-chat.ts'
+import { dirname, join } from 'node:path'
+import { loadChat, requireKeepable, saveChat } from '../../src/cli/saved-chat.ts'
 
 const MODEL = new Uint8Array(32).fill(3)
 const MESSAGES = [
@@ -54,5 +54,27 @@ test('a damaged conversation is CORRUPT, whatever is wrong with it', async () =>
       const code = await loadChat(path, MODEL).catch((error: { code: string }) => error.code)
       expect({ text, code }).toEqual({ text, code: 'CORRUPT' })
     }
+  })
+})
+
+test('a place where no conversation can be kept is refused before there is one', async () => {
+  await withFile(async (path) => {
+    await writeFile(path, '')
+    const places = [
+      join(path, 'chat.json'),
+      join(dirname(path), 'none', 'chat.json'),
+      dirname(path)
+    ]
+    const codes = await Promise.all(
+      places.map((place) => requireKeepable(place).catch((error: { code: string }) => error.code))
+    )
+    expect(codes).toEqual(['NOT_FOUND', 'NOT_FOUND', 'BAD_INPUT'])
+  })
+})
+
+test('asking whether a conversation can be kept leaves nothing behind', async () => {
+  await withFile(async (path) => {
+    await requireKeepable(path)
+    expect(await readdir(dirname(path))).toEqual([])
   })
 })
