@@ -1,0 +1,111 @@
+// Steps that wait for the engine: how many one peer may have waiting, who is next, what is forgotten.
+// Knows no engine and no wire: block-server.ts says what running a job means.
+import type { Clock } from '../base/clock.ts'
+import { AppError } from '../base/errors.ts'
+import type { Step } from '../wire/types.ts'
+import { pickNext, type Waiting } from './schedule.ts'
+import type { ServedSession } from './sessions.ts'
+
+/** A step on its way through the server. */
+export interface Job extends Waiting {
+  readonly served: ServedSession
+  readonly step: Step
+  /** Its bytes are held for nobody any more. */
+  readonly leave: () => void
+}
+
+export interface StepQueueOptions {
+  clock: Clock
+  /** Waiting steps of one peer over which it is told BUSY. Default 128. */
+  perPeer?: number | undefined
+  /** Never rejects: what goes wrong is told to the job's owner. */
+  run: (job: Job) => Promise<void>
+}
+
+const BUSY_MS = 500
+
+export class StepQueue {
+  readonly #clock: Clock
+  readonly #perPeer: number
+  readonly #run: StepQueueOptions['run']
+  readonly #lastServed = new Map<string, number>()
+  #waiting: Job[] = []
+  #running: Job | undefined
+  #stopped = false
+
+  constructor(options: StepQueueOptions) {
+    this.#clock = options.clock
+    this.#perPeer = options.perPeer ?? 128
+    this.#run = options.run
+  }
+
+  /** Steps that wait or run. */
+  get size(): number {
+    return this.#waiting.length + (this.#running ? 1 : 0)
+  }
+
+  /** @throws AppError BUSY when this peer has too many waiting */
+  checkRoom(peer: string): void {
+    const waiting = this.#waiting.filter((job) => job.peer === peer).length
+    if (waiting < this.#perPeer) return
+    throw new AppError('BUSY', `The step was refused: ${waiting} steps of this peer wait`, {
+      retryAfterMs: BUSY_MS
+    })
+  }
+
+  /** Resolves when the step's bytes are let go. */
+  push(served: ServedSession, step: Step): Promise<void> {
+    const held = Promise.withResolvers<void>()
+    this.#waiting.push({
+      peer: served.owner.peer,
+      session: served.key,
+      count: step.count,
+      since: this.#clock.now(),
+      served,
+      step,
+      leave: held.resolve
+    })
+    this.#pump()
+    return held.promise
+  }
+
+  /** Forgets steps of a session up to a number, and aborts what runs of them. */
+  cancel(served: ServedSession, upTo: number): void {
+    this.forget((job) => job.served === served && job.step.step <= upTo)
+    const running = this.#running
+    if (running?.served === served && running.step.step <= upTo) served.running?.abort()
+  }
+
+  forget(which: (job: Job) => boolean): void {
+    const gone = this.#waiting.filter(which)
+    if (gone.length === 0) return
+    this.#waiting = this.#waiting.filter((job) => !which(job))
+    for (const job of gone) job.leave()
+  }
+
+  /** A peer that has no sessions here any more. */
+  forgetPeer(peer: string): void {
+    this.#lastServed.delete(peer)
+  }
+
+  /** Forgets all that waits and starts nothing more. */
+  stop(): void {
+    this.#stopped = true
+    this.forget(() => true)
+  }
+
+  #pump(): void {
+    if (this.#running || this.#stopped) return
+    const index = pickNext(this.#waiting, { lastServed: this.#lastServed, now: this.#clock.now() })
+    const job = this.#waiting[index]
+    if (!job) return
+    this.#waiting.splice(index, 1)
+    this.#running = job
+    this.#lastServed.set(job.peer, this.#clock.now())
+    void this.#run(job).finally(() => {
+      this.#running = undefined
+      job.leave()
+      this.#pump()
+    })
+  }
+}
