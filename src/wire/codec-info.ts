@@ -17,7 +17,7 @@ import {
   type Codec
 } from './fields.ts'
 import { DTYPES, LIMITS, MIN_VERSION } from './protocol.ts'
-import type { Announce, Hello, ServerInfo, WireDtype } from './types.ts'
+import type { Announce, Hello, NextSpan, ServerInfo, WireDtype } from './types.ts'
 
 const modelName = stringUpTo(LIMITS.modelNameBytes, 'the model name')
 const blocks = uintUpTo(LIMITS.blocks, 'a block')
@@ -40,12 +40,42 @@ const reading: Codec<{ readonly peer: Uint8Array; readonly ms: number }> = {
 }
 const pings = listUpTo(LIMITS.pings, reading, 'round trips')
 
-const draining = framed(present)
+const wait = roughUpTo(LIMITS.waitMs, 'a time to wait')
+const nextSpan: Codec<NextSpan> = {
+  preencode(state, next) {
+    flags.preencode(state, next.left ? 1 : 0)
+    blocks.preencode(state, next.first)
+    blocks.preencode(state, next.last)
+    wait.preencode(state, next.inMs)
+    if (next.left) framedPresent.preencode(state, true)
+  },
+  encode(state, next) {
+    flags.encode(state, next.left ? 1 : 0)
+    blocks.encode(state, next.first)
+    blocks.encode(state, next.last)
+    wait.encode(state, next.inMs)
+    if (next.left) framedPresent.encode(state, true)
+  },
+  decode(state) {
+    const bits = flags.decode(state)
+    const [first, last] = [blocks.decode(state), blocks.decode(state)]
+    const next = { first, last, inMs: wait.decode(state), left: (bits & 1) !== 0 }
+    decodeFields(state, bits)
+    return next
+  }
+}
+
+const framedPresent = framed(present)
+const framedNext = framed(nextSpan)
+
+function fieldsOfInfo(info: ServerInfo): number {
+  return (info.draining ? 1 : 0) | (info.next ? 2 : 0)
+}
 
 export const serverInfoCodec: Codec<ServerInfo> = {
   preencode(state, info) {
     checkSpan(info)
-    flags.preencode(state, info.draining ? 1 : 0)
+    flags.preencode(state, fieldsOfInfo(info))
     key.preencode(state, info.peer)
     key.preencode(state, info.model)
     modelName.preencode(state, info.modelName)
@@ -62,10 +92,11 @@ export const serverInfoCodec: Codec<ServerInfo> = {
     wall.preencode(state, info.issuedAt)
     wall.preencode(state, info.expiresAt)
     pings.preencode(state, info.pings)
-    if (info.draining) draining.preencode(state, true)
+    if (info.draining) framedPresent.preencode(state, true)
+    if (info.next) framedNext.preencode(state, info.next)
   },
   encode(state, info) {
-    flags.encode(state, info.draining ? 1 : 0)
+    flags.encode(state, fieldsOfInfo(info))
     key.encode(state, info.peer)
     key.encode(state, info.model)
     modelName.encode(state, info.modelName)
@@ -82,11 +113,12 @@ export const serverInfoCodec: Codec<ServerInfo> = {
     wall.encode(state, info.issuedAt)
     wall.encode(state, info.expiresAt)
     pings.encode(state, info.pings)
-    if (info.draining) draining.encode(state, true)
+    if (info.draining) framedPresent.encode(state, true)
+    if (info.next) framedNext.encode(state, info.next)
   },
   decode(state) {
     const bits = flags.decode(state)
-    const info = {
+    const info: { -readonly [K in keyof ServerInfo]: ServerInfo[K] } = {
       peer: key.decode(state),
       model: key.decode(state),
       modelName: modelName.decode(state),
@@ -105,7 +137,7 @@ export const serverInfoCodec: Codec<ServerInfo> = {
       pings: pings.decode(state),
       draining: (bits & 1) !== 0
     }
-    decodeFields(state, bits)
+    decodeFields(state, bits, [undefined, (field) => (info.next = nextSpan.decode(field))])
     checkSpan(info)
     return info
   }
@@ -197,9 +229,11 @@ function numbersOf(dtypes: readonly WireDtype[]): readonly number[] {
   return dtypes.map((dtype) => DTYPES.indexOf(dtype))
 }
 
-function checkSpan(info: { first: number; last: number; blockCount: number }): void {
-  if (info.first < info.last && info.last <= info.blockCount) return
-  throw protocolError(
-    `The server's info is refused: blocks ${info.first}:${info.last} of ${info.blockCount}`
-  )
+function checkSpan(info: ServerInfo): void {
+  for (const { first, last } of info.next ? [info, info.next] : [info]) {
+    if (first < last && last <= info.blockCount) continue
+    throw protocolError(
+      `The server's info is refused: blocks ${first}:${last} of ${info.blockCount}`
+    )
+  }
 }

@@ -186,7 +186,7 @@ export const flags: Codec<number> = uintUpTo(2 ** 31 - 1, 'the flags')
 export function decodeFields(
   state: State,
   bits: number,
-  known: readonly ((field: State) => void)[] = []
+  known: readonly (((field: State) => void) | undefined)[] = []
 ): void {
   for (let bit = 0; bit < 31; bit++) {
     if ((bits & (1 << bit)) === 0) continue

@@ -52,6 +52,18 @@ export interface ServerInfo {
   readonly expiresAt: number
   /** Round trips to likely successors. */
   readonly pings: readonly { readonly peer: Uint8Array; readonly ms: number }[]
+  /** Where it is about to serve instead; a server with such plans drains. */
+  readonly next?: NextSpan
+}
+
+/** What a server is moving to, so that nobody else goes there too. */
+export interface NextSpan {
+  readonly first: number
+  readonly last: number
+  /** When it expects to serve it, from issuedAt on, ms. */
+  readonly inMs: number
+  /** It serves the old blocks no more (or never served any): now it loads. */
+  readonly left: boolean
 }
 
 export interface Hello {

@@ -9,21 +9,21 @@ import { samples } from './samples.ts'
 const PINNED: Readonly<Record<string, readonly string[]>> = {
   hello: [
     '010318706574616c732f302e312e3020286c696e757820783634290400010203',
-    '01a601aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    '01ae03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbb0b73746f726965733236304b1efd40020a140471385f30002000440000',
     '0000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b01',
     '000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cccccc000020400004030908071b0000000644454e494544024e6f000003fd2c',
-    '010000c03f0000803e'
+    'cccccc000020400007010f19fda00f0004030908071b0000000644454e494544',
+    '024e6f000003fd2c010000c03f0000803e'
   ],
   info: [
-    '01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    '03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bb0b73746f726965733236304b1efd40020a140471385f300020004400000000',
     'fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b010000',
     '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cc0000204000'
+    'cc000020400007010f19fda00f00'
   ],
   open: [
     '0051515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
@@ -50,12 +50,12 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
   ping: ['004d'],
   pong: ['004d0003fd2c010000c03f0000803e'],
   announce: [
-    '0001a601aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    '0001ae03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbbbb0b73746f726965733236304b1efd40020a140471385f300020004400',
     '000000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b',
     '01000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cccccccc0000204000'
+    'cccccccc000020400007010f19fda00f00'
   ]
 }
 

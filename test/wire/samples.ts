@@ -39,7 +39,8 @@ export const info: ServerInfo = {
   draining: true,
   issuedAt: 1_700_000_000_000,
   expiresAt: 1_700_000_060_000,
-  pings: [{ peer: new Uint8Array(32).fill(0xcc), ms: 2.5 }]
+  pings: [{ peer: new Uint8Array(32).fill(0xcc), ms: 2.5 }],
+  next: { first: 15, last: 25, inMs: 4000, left: true }
 }
 
 export const hello: Hello = {
