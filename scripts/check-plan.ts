@@ -96,7 +96,7 @@ interface Seen {
 }
 
 async function check(setup: Setup): Promise<Seen> {
-  using network = setup.far ? new SlowNetwork(FAR_MS) : undefined
+  using network = setup.far ? new SlowNetwork(FAR_MS, ['near', 'far']) : undefined
   await using swarm = new ProgramSwarm(
     petals,
     network ? { host: network.address('near'), within: network.within('near') } : {}

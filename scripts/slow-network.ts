@@ -1,35 +1,34 @@
-// Two network namespaces with a wire between them that takes its time: every packet is held for so many
-// ms, each way. Root on Linux. For scripts/check-plan.ts; knows nothing of what goes over the wire.
+// Network namespaces with wires between them that take their time: every packet from one side to another
+// is held for so many ms. Root on Linux. For check-plan.ts and bench-push.ts; the holding is slow-wires.ts.
 import { dlopen, ptr } from 'bun:ffi'
-import { closeSync, openSync, read, writeSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
+import { join } from 'node:path'
+import type { WiresOptions } from './slow-wires.ts'
 
-export type Side = 'near' | 'far'
-
-const NAMES: Readonly<Record<Side, string>> = { near: 'petals-near', far: 'petals-far' }
-const ADDRESSES: Readonly<Record<Side, string>> = { near: '10.77.0.1', far: '10.77.0.2' }
 const TUNSETIFF = 0x400454ca
 const IFF_TUN_NO_PI = 0x1001
 const IFREQ_BYTES = 40
-const MOST_BYTES = 65_536
+const SUBNET = '10.77.0'
 
-export class SlowNetwork implements Disposable {
+export class SlowNetwork<Side extends string> implements Disposable {
+  readonly #sides: readonly Side[]
   readonly #files: number[] = []
-  readonly #timers = new Set<ReturnType<typeof setTimeout>>()
-  #closed = false
+  readonly #stopped = new Int32Array(new SharedArrayBuffer(4))
+  readonly #wires: Worker | undefined
 
   /** Whether such a network can be made here. */
   static get isPossible(): boolean {
     return process.platform === 'linux' && process.getuid?.() === 0
   }
 
-  /** @param delayMs one way */
-  constructor(delayMs: number) {
-    takeDown()
+  /** @param delayMs one way, between any two sides */
+  constructor(delayMs: number, sides: readonly Side[]) {
+    this.#sides = sides
     try {
-      const [near, far] = (['near', 'far'] as const).map((side) => this.#open(side))
-      if (near === undefined || far === undefined) throw new Error('A device was not opened')
-      this.#carry(near, far, delayMs)
-      this.#carry(far, near, delayMs)
+      for (const side of sides) this.#open(side)
+      this.#wires = new Worker(join(import.meta.dir, 'slow-wires.ts'))
+      const options: WiresOptions = { files: this.#files, delayMs, stopped: this.#stopped }
+      this.#wires.postMessage(options)
     } catch (error) {
       this[Symbol.dispose]()
       throw error
@@ -38,53 +37,38 @@ export class SlowNetwork implements Disposable {
 
   /** Words before a command that make it run on one side. */
   within(side: Side): readonly string[] {
-    return ['ip', 'netns', 'exec', NAMES[side]]
+    return ['ip', 'netns', 'exec', this.#nameOf(side)]
   }
 
   address(side: Side): string {
-    return ADDRESSES[side]
+    return `${SUBNET}.${this.#sides.indexOf(side) + 1}`
   }
 
   [Symbol.dispose](): void {
-    this.#closed = true
-    for (const timer of this.#timers) clearTimeout(timer)
-    // Without its devices a read that still waits ends by itself.
-    takeDown()
-    for (const file of this.#files.splice(0)) closeSync(file)
+    Atomics.store(this.#stopped, 0, 1)
+    for (const side of this.#sides) Bun.spawnSync(['ip', 'netns', 'del', this.#nameOf(side)])
+    // The worker closes the files that it reads, when it has seen that it is over.
+    if (!this.#wires) for (const file of this.#files.splice(0)) closeSync(file)
+  }
+
+  #nameOf(side: Side): string {
+    return `petals-${process.pid}-${side}`
   }
 
   /** A device in a namespace of its own, and the file that carries its packets. */
-  #open(side: Side): number {
-    const name = `petals-${side}0`
-    const file = openSync('/dev/net/tun', 'r+')
+  #open(side: Side): void {
+    const name = `p${process.pid}t${this.#files.length}`
+    const file = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK)
     this.#files.push(file)
     attach(file, name)
-    const space = NAMES[side]
+    const space = this.#nameOf(side)
     shell(`
       ip netns add ${space}
       ip link set ${name} netns ${space}
-      ip -n ${space} addr add ${ADDRESSES[side]}/24 dev ${name}
+      ip -n ${space} addr add ${this.address(side)}/24 dev ${name}
       ip -n ${space} link set lo up
-      ip -n ${space} link set ${name} up
+      ip -n ${space} link set ${name} txqueuelen 10000 up
     `)
-    return file
-  }
-
-  /** Every packet that one file gives goes into the other, later. */
-  #carry(from: number, to: number, delayMs: number): void {
-    const packet = Buffer.alloc(MOST_BYTES)
-    read(from, packet, 0, packet.length, null, (error, size) => {
-      if (this.#closed) return
-      if (!error && size > 0) {
-        const copy = Buffer.from(packet.subarray(0, size))
-        const timer = setTimeout(() => {
-          this.#timers.delete(timer)
-          writeSync(to, copy)
-        }, delayMs)
-        this.#timers.add(timer)
-      }
-      this.#carry(from, to, delayMs)
-    })
   }
 }
 
@@ -98,10 +82,6 @@ function attach(file: number, name: string): void {
   const answer = symbols.ioctl(file, TUNSETIFF, ptr(request))
   close()
   if (answer !== 0) throw new Error(`The device '${name}' cannot be made`)
-}
-
-function takeDown(): void {
-  for (const name of Object.values(NAMES)) Bun.spawnSync(['ip', 'netns', 'del', name])
 }
 
 /** Runs shell lines; throws on the first that fails. */
