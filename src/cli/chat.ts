@@ -25,7 +25,7 @@ import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
-import { sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
+import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 
 export interface ChatFlags extends EngineOptions, SwarmFlags {
   maxTokens?: unknown
@@ -202,6 +202,9 @@ function reporter(flags: ChatFlags, session: InferenceSession): Reporter {
   let latest: StepTimes | undefined
   return {
     token(stats) {
+      if (flags.trace === true && stats.newTokens === 1) {
+        process.stderr.write(promptLine(stats.firstTokenMs, session))
+      }
       // One trip may bring several tokens.
       const times = stats.steps.at(-1)
       if (flags.trace !== true || times === latest || !times) return

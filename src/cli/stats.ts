@@ -56,6 +56,22 @@ function total(trace: readonly HopTrace[], key: 'computeMs' | 'queueMs'): number
   return trace.reduce((sum, hop) => sum + hop[key], 0)
 }
 
+/** The prompt's way: what opening the sessions and computing took, by server, ms. One line. */
+export function promptLine(
+  firstTokenMs: number,
+  session: Pick<InferenceSession, 'trace' | 'coverMs'>
+): string {
+  const byPeer = new Map<string, number>()
+  for (const { peer, computeMs } of session.trace) {
+    byPeer.set(peer, (byPeer.get(peer) ?? 0) + computeMs)
+  }
+  const compute = [...byPeer.values()].map((ms) => ms.toFixed(1)).join(' + ')
+  return (
+    `prompt, ms: first token ${firstTokenMs.toFixed(1)}, of it opening ${session.coverMs.toFixed(1)}; ` +
+    `compute by server ${compute}\n`
+  )
+}
+
 const COLUMNS: readonly (readonly [keyof StepShares, string])[] = [
   ['embedMs', 'embed'],
   ['encodeMs', 'encode'],

@@ -80,6 +80,8 @@ export class InferenceSession extends Resource {
   trace: HopTrace[] = []
   /** Of the last forward: time to write the rows for the wire and to read the answer, ms. */
   codec: { encodeMs: number; decodeMs: number } = { encodeMs: 0, decodeMs: 0 }
+  /** Of the last forward: time until every block had an open session, ms. */
+  coverMs = 0
   readonly #options: SessionOptions
   readonly #clock: Clock
   readonly #log: Log
@@ -152,7 +154,9 @@ export class InferenceSession extends Resource {
       this.#chain.inputs(0).write(start, input)
       const encodeMs = this.#clock.now() - encoding
       const answer = await this.#retry(signal, async () => {
+        const covering = this.#clock.now()
         await this.#chain.cover(this.#maxTokens, signal)
+        this.coverMs = this.#clock.now() - covering
         this.trace = []
         await this.#replay(start, signal)
         return this.#advance(start, end, options.answerRows ?? rows, signal)
