@@ -1,19 +1,20 @@
 // Sends rows through consecutive hops and gathers what comes back: the answer of the last hop and
 // the mirrors of those before. Watches that every hop on the way stays alive.
 // Called by session.ts, which decides what to do when a leg fails with a HopFailure.
-import { cancelled, disconnected, protocolError, timedOut } from '../base/errors.ts'
+import { cancelled, disconnected, protocolError, timedOut, toAppError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { fromWire } from '../wire/peer-error.ts'
 import type { StepResult, WireError, WireTensor } from '../wire/types.ts'
 import { HopFailure, isFiniteTensor, type Hop } from './hop.ts'
 import type { ClientLink } from './links.ts'
+import type { Pulse } from './pulse.ts'
 
 export interface LegTimes {
   /** Longest wait without any answer before the slowest hop is given up, ms. */
   silenceMs: number
   /** How often hops are pinged while a leg is under way, ms. */
   pingEveryMs: number
-  /** A hop that has not answered a ping after this is gone, ms. */
+  /** A hop that has not answered a ping after this is gone, ms; later when pings take long (Pulse). */
   pingMs: number
 }
 
@@ -35,10 +36,14 @@ export interface LegOptions {
   /** Gives the next step number. */
   nextStep: () => number
   times: LegTimes
+  /** Of the whole session. */
+  pulse: Pulse
   clock: Clock
   signal: AbortSignal | undefined
   /** Called with each hop's answer. */
   onanswer?: (hop: Hop, result: StepResult) => void
+  /** Called with each round trip, ms. */
+  onping?: (hop: Hop, ms: number) => void
 }
 
 interface Pending {
@@ -56,6 +61,10 @@ export class Leg {
   #sent: number
   #answer: WireTensor | undefined
   #heardAt: number
+  /** By hop, when the pings were sent that are not answered; in our own time, see #ownNow. */
+  readonly #pings = new Map<Hop, number[]>()
+  /** Time in which this process did not run: no server's fault. */
+  #stalledMs = 0
   #stopWatch: () => void = () => {}
   #settled = false
 
@@ -87,6 +96,7 @@ export class Leg {
     const hop = this.#hopOf(link)
     if (!pending || !hop || !pending.waiting.has(hop)) return
     this.#heardAt = this.#options.clock.now()
+    this.#alive(hop)
     try {
       this.#take(hop, pending, message)
     } catch (error) {
@@ -176,27 +186,64 @@ export class Leg {
   }
 
   #watch(): void {
-    const { clock, hops, times } = this.#options
+    const { clock, hops, times, pulse } = this.#options
+    const tickMs = times.pingEveryMs / 2
+    let due = clock.now() + tickMs
+    let tick = 0
     const look = (): void => {
       if (this.#settled) return
-      if (clock.now() - this.#heardAt > times.silenceMs) {
+      const now = clock.now()
+      pulse.late(now - due)
+      this.#stalledMs += Math.max(0, now - due)
+      if (now - this.#heardAt > times.silenceMs) {
         const [oldest] = this.#pending.values()
         const silent = hops.find((hop) => oldest?.waiting.has(hop)) ?? hops[0]
         const why = timedOut(`The server did not answer within ${times.silenceMs} ms`)
         if (silent) this.#fail(new HopFailure(silent.link.peer, why))
         return
       }
-      for (const hop of hops) this.#ping(hop)
-      this.#stopWatch = clock.after(times.pingEveryMs, look)
+      if (++tick % 2 === 0) for (const hop of hops) this.#ping(hop)
+      for (const hop of hops) this.#judge(hop)
+      due = now + tickMs
+      this.#stopWatch = clock.after(tickMs, look)
     }
-    this.#stopWatch = clock.after(times.pingEveryMs, look)
+    this.#stopWatch = clock.after(tickMs, look)
+  }
+
+  /** Stands still while this process does: a pong may have come and wait to be read. */
+  #ownNow(): number {
+    return this.#options.clock.now() - this.#stalledMs
   }
 
   #ping(hop: Hop): void {
-    hop.link.ping(this.#options.times.pingMs).catch(() => {
-      const why = timedOut(`The server is silent for ${this.#options.times.pingMs} ms`)
-      this.#fail(new HopFailure(hop.link.peer, why))
-    })
+    const waiting = this.#pings.get(hop) ?? []
+    this.#pings.set(hop, waiting)
+    waiting.push(this.#ownNow())
+    hop.link.ping(this.#options.pulse.mostMs).then(
+      (ms) => {
+        waiting.shift()
+        this.#options.pulse.note(hop.link.peer, ms)
+        this.#options.onping?.(hop, ms)
+      },
+      (error: unknown) => {
+        const { code } = toAppError(error)
+        // That the pong is late is #judge's to see; our own limit on pings is no fault of the server.
+        if (code !== 'TIMEOUT' && code !== 'LIMIT') this.disconnected(hop.link)
+      }
+    )
+  }
+
+  #judge(hop: Hop): void {
+    const [askedAt = Infinity] = this.#pings.get(hop) ?? []
+    const limitMs = this.#options.pulse.limitMs(hop.link.peer)
+    if (this.#ownNow() - askedAt <= limitMs) return
+    const why = timedOut(`The server is silent for ${Math.round(limitMs)} ms`)
+    this.#fail(new HopFailure(hop.link.peer, why))
+  }
+
+  /** What it answered is as good as a pong. */
+  #alive(hop: Hop): void {
+    this.#pings.get(hop)?.fill(this.#ownNow())
   }
 
   #fail(error: Error): void {

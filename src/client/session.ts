@@ -16,6 +16,7 @@ import { HopFailure, type Hop } from './hop.ts'
 import { Leg, type LegTimes } from './leg.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
+import { Pulse } from './pulse.ts'
 import type { RouteHop } from './route.ts'
 
 export interface SessionOptions {
@@ -87,6 +88,7 @@ export class InferenceSession extends Resource {
   readonly #log: Log
   readonly #dtype: WireDtype
   readonly #times: LegTimes
+  readonly #pulse: Pulse
   readonly #chain: Chain
   #maxTokens: number
   /** Failures by peer since the last step that succeeded. */
@@ -104,6 +106,7 @@ export class InferenceSession extends Resource {
     this.#dtype = options.dtype ?? 'f16'
     this.#maxTokens = options.maxTokens
     this.#times = { silenceMs: 60_000, pingEveryMs: 400, pingMs: 1_200, ...options.times }
+    this.#pulse = new Pulse(this.#times.pingMs)
     const { connections, book, find, model, blockCount, hiddenSize } = options
     this.#chain = new Chain({
       session: this.id,
@@ -290,9 +293,11 @@ export class InferenceSession extends Resource {
       window: Math.max(2, Math.min(WINDOW, Math.floor(WINDOW_BYTES / (chunkRows * rowBytes)))),
       nextStep: () => this.#step++,
       times: this.#times,
+      pulse: this.#pulse,
       clock: this.#clock,
       signal: rows.signal,
-      onanswer: (hop, result) => this.#note(hop, result)
+      onanswer: (hop, result) => this.#note(hop, result),
+      onping: (hop, ms) => this.#options.book.noteRtt(hop.link.peer, ms)
     })
     this.#leg = leg
     try {
