@@ -11,6 +11,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
   ENOENT: 'there is no such folder',
   ENOTDIR: 'a file stands where a folder should',
+  EEXIST: 'a file stands where a folder should',
   EISDIR: 'it is a folder',
   ENOSPC: 'the disk is full',
   EDQUOT: 'the quota of the disk is spent'
@@ -19,7 +20,7 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Why a call of the file system failed, in words. */
 export function fileReason(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
-  return REASONS[code ?? ''] ?? code ?? message ?? String(cause)
+  return REASONS[codeOf(cause)] ?? code ?? message ?? String(cause)
 }
 
 /**
@@ -28,7 +29,21 @@ export function fileReason(cause: unknown): string {
  */
 export function fileError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
   if (cause instanceof AppError) return cause
-  const { code = '' } = cause as NodeJS.ErrnoException
+  const code = codeOf(cause)
   const make = FORBIDDEN.has(code) ? denied : MISSING.has(code) ? notFound : unavailable
   return make(`${what}: ${fileReason(cause)}`, { retryable: false, cause, ...options })
+}
+
+/**
+ * The same of a folder of our own, which is made when it is missing: that nothing can be kept there is
+ * for whoever chose it to mend, whatever the reason. DENIED, but UNAVAILABLE for a full or broken disk.
+ */
+export function folderError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
+  const error = fileError(what, cause, options)
+  const isOurs = MISSING.has(codeOf(cause)) || codeOf(cause) === 'EEXIST'
+  return isOurs ? denied(error.message, { retryable: false, cause, ...options }) : error
+}
+
+function codeOf(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code ?? ''
 }

@@ -12,8 +12,9 @@ import {
   writeFileSync
 } from 'node:fs'
 import { join } from 'node:path'
-import { AppError, corrupt, unavailable } from './errors.ts'
 import { formatBytes } from './bytes.ts'
+import { type AppError, corrupt, unavailable } from './errors.ts'
+import { folderError } from './file-error.ts'
 
 export interface NativeFile {
   /** Name beside its siblings, as the loader wants it. */
@@ -46,7 +47,7 @@ export function contentHash(bytes: Uint8Array): string {
 
 /**
  * Makes sure that every file of the set lies whole below `cache`, and returns their folder.
- * @throws AppError UNAVAILABLE when the folder cannot be written, CORRUPT when the executable is damaged
+ * @throws AppError DENIED or UNAVAILABLE when the folder cannot be written, CORRUPT when the executable is damaged
  */
 export function unpackNativeSet(set: NativeSet, cache: string): string {
   const folder = join(cache, 'lib', set.id)
@@ -57,13 +58,9 @@ export function unpackNativeSet(set: NativeSet, cache: string): string {
     for (const file of missing) unpackFile(file, folder)
     removeStale(folder)
   } catch (error) {
-    if (error instanceof AppError) throw error
-    const { code, message } = error as NodeJS.ErrnoException
     const size = set.files.reduce((sum, file) => sum + file.sizeBytes, 0)
-    throw unavailable(`Native libraries cannot be unpacked to '${folder}': ${code ?? message}`, {
-      hint: `Set PETALS_HOME to a folder that can be written, with ${formatBytes(size)} free.`,
-      retryable: false,
-      cause: error
+    throw folderError(`Native libraries cannot be unpacked to '${folder}'`, error, {
+      hint: `Set PETALS_HOME to a folder that can be written, with ${formatBytes(size)} free.`
     })
   }
   return folder

@@ -2,9 +2,11 @@
 import { startBootstrap } from '../swarm/bootstrap.ts'
 import type { Context } from './context.ts'
 import { untilAborted } from './lifetime.ts'
-import { parseWhole } from './options.ts'
+import { parseAddresses, parseWhole } from './options.ts'
 
 export interface BootstrapFlags {
+  /** Only as typed: PETALS_BOOTSTRAP says where to meet, often at this very node. */
+  bootstrap?: unknown
   host?: unknown
   port?: unknown
 }
@@ -14,6 +16,7 @@ export async function runBootstrap(flags: BootstrapFlags, context: Context): Pro
   await using node = await startBootstrap({
     ...(flags.host === undefined ? {} : { host: String(flags.host) }),
     ...(port === undefined ? {} : { port }),
+    start: parseAddresses(flags.bootstrap),
     log: context.log
   })
   process.stdout.write(`${node.host}:${node.port}\n`)

@@ -11,7 +11,7 @@ import {
   type GenerationStats,
   type StepTimes
 } from '../client/generate.ts'
-import { resolveSampling, type SamplingOptions } from '../client/sampler.ts'
+import { resolveSampling, samplingRange, type SamplingOptions } from '../client/sampler.ts'
 import type { InferenceSession } from '../client/session.ts'
 import type { WireDtype } from '../wire/types.ts'
 import type { Context } from './context.ts'
@@ -222,17 +222,21 @@ function reporter(flags: ChatFlags, session: InferenceSession): Reporter {
   }
 }
 
+type NumberKey = Exclude<keyof SamplingOptions, 'repetitionWindow'>
+
 function readRequest(flags: ChatFlags): Request {
   const request: Request = { speculate: flags.speculate !== false }
   const maxTokens = parseWhole('max-tokens', flags.maxTokens, 1, 10_000_000)
   if (maxTokens !== undefined) request.maxTokens = maxTokens
+  const read = (key: NumberKey, name: string): number | undefined =>
+    parseNumber(name, flags[key], samplingRange(key))
   const numbers = {
-    temperature: parseNumber('temperature', flags.temperature),
-    topP: parseNumber('top-p', flags.topP),
-    topK: parseNumber('top-k', flags.topK),
-    minP: parseNumber('min-p', flags.minP),
-    repetitionPenalty: parseNumber('repetition-penalty', flags.repetitionPenalty),
-    seed: parseNumber('seed', flags.seed)
+    temperature: read('temperature', 'temperature'),
+    topP: read('topP', 'top-p'),
+    topK: read('topK', 'top-k'),
+    minP: read('minP', 'min-p'),
+    repetitionPenalty: read('repetitionPenalty', 'repetition-penalty'),
+    seed: read('seed', 'seed')
   }
   for (const [name, value] of Object.entries(numbers)) {
     if (value !== undefined) Object.assign(request, { [name]: value })

@@ -2,7 +2,8 @@
 // starts again is the peer that it was. Two processes under one key would take each other's links.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { inUse, toAppError, unavailable } from '../base/errors.ts'
+import { inUse } from '../base/errors.ts'
+import { folderError } from '../base/file-error.ts'
 import { tryFileLock } from '../model/file-lock.ts'
 import { loadIdentity, type Identity } from '../swarm/identity.ts'
 import type { Context } from './context.ts'
@@ -43,9 +44,8 @@ async function claim(folder: string): Promise<Claimed | undefined> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
   } catch (cause) {
-    throw unavailable(`The identity cannot be kept in '${folder}': ${toAppError(cause).message}`, {
-      hint: 'Choose a folder that can be written to',
-      cause
+    throw folderError(`The identity cannot be kept in '${folder}'`, cause, {
+      hint: 'Set PETALS_HOME, or --identity, to a folder that can be written'
     })
   }
   const release = await tryFileLock(join(folder, 'lock'))

@@ -20,7 +20,7 @@ export const EXIT_HELP = `Exit codes:
   0 done                      5 nobody serves some blocks
   1 a fault of ours           6 a peer, hub, device or network failed
   2 wrong usage               7 no memory, port in use
-  3 no such model or file     8 not permitted
+  3 no such model or file     8 not permitted, or a folder is read-only
   4 damaged file or bytes     130 Ctrl-C, 141 the reader of stdout went away`
 
 /** The exit code for an error's code. */

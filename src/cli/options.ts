@@ -61,12 +61,12 @@ export function parseWhole(
   return number
 }
 
-/** A number, or undefined when not given; its bounds are checked where it is used. */
-export function parseNumber(name: string, value: unknown): number | undefined {
+/** A number, or undefined when not given; its bounds, told as `range`, are checked where it is used. */
+export function parseNumber(name: string, value: unknown, range = 'a number'): number | undefined {
   if (value === undefined) return undefined
   const number = typeof value === 'number' ? value : Number(String(value).trim() || Number.NaN)
   if (!Number.isFinite(number)) {
-    throw badInput(`--${name} cannot be '${String(value)}'`, { hint: 'Give a number' })
+    throw badInput(`--${name} cannot be '${String(value)}'`, { hint: `Give ${range}` })
   }
   return number
 }

@@ -3,7 +3,8 @@
 import { chmod, link, mkdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { platform } from 'node:os'
 import { dirname } from 'node:path'
-import { AppError, corrupt, denied, inUse, unavailable } from '../base/errors.ts'
+import { AppError, corrupt, denied, inUse } from '../base/errors.ts'
+import { fileError } from '../base/file-error.ts'
 
 export interface WriteOptions {
   /** Fail when there is a file already. Default: replace it. */
@@ -25,7 +26,7 @@ export async function writePrivate(
     else await rename(draft, path)
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') throw inUse(`'${path}' is there already`, { cause })
-    throw unavailable(`'${path}' cannot be written: ${codeOf(cause)}`, { cause })
+    throw fileError(`'${path}' cannot be written`, cause)
   }
 }
 
@@ -50,7 +51,7 @@ export async function readPrivate(path: string, options: ReadOptions): Promise<B
   } catch (cause) {
     if (cause instanceof AppError) throw cause
     if (codeOf(cause) === 'ENOENT') return undefined
-    throw unavailable(`'${path}' cannot be read: ${codeOf(cause)}`, { cause })
+    throw fileError(`'${path}' cannot be read`, cause)
   }
 }
 

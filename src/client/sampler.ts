@@ -33,24 +33,38 @@ export function resolveSampling(options: SamplingOptions = {}): Sampling {
     repetitionWindow: options.repetitionWindow ?? 64,
     seed: options.seed ?? freshSeed()
   })
-  check('temperature', sampling.temperature, 0, 100)
-  check('top-p', sampling.topP, Number.MIN_VALUE, 1)
-  check('top-k', sampling.topK, 0, 2 ** 31, true)
-  check('min-p', sampling.minP, 0, 1)
-  check('repetition penalty', sampling.repetitionPenalty, 0.01, 100)
-  check('repetition window', sampling.repetitionWindow, 0, 2 ** 31, true)
-  check('seed', sampling.seed, 0, Number.MAX_SAFE_INTEGER, true)
+  for (const name of Object.keys(RANGES) as (keyof Sampling)[]) check(name, sampling[name])
   return sampling
 }
 
-function check(name: string, value: number, low: number, high: number, whole = false): void {
-  const fits = value >= low && value <= high && (!whole || Number.isInteger(value))
-  if (fits) return
-  const least = low === Number.MIN_VALUE ? 'over 0' : `at least ${low}`
-  const kind = whole ? 'a whole number' : 'a number'
-  throw badInput(`The ${name} cannot be '${value}'`, {
-    hint: `Give ${kind} ${least} and at most ${high}`
-  })
+interface Range {
+  readonly title: string
+  readonly low: number
+  readonly high: number
+  readonly whole?: boolean
+}
+
+const RANGES: Readonly<Record<keyof Sampling, Range>> = {
+  temperature: { title: 'temperature', low: 0, high: 100 },
+  topP: { title: 'top-p', low: Number.MIN_VALUE, high: 1 },
+  topK: { title: 'top-k', low: 0, high: 2 ** 31, whole: true },
+  minP: { title: 'min-p', low: 0, high: 1 },
+  repetitionPenalty: { title: 'repetition penalty', low: 0.01, high: 100 },
+  repetitionWindow: { title: 'repetition window', low: 0, high: 2 ** 31, whole: true },
+  seed: { title: 'seed', low: 0, high: Number.MAX_SAFE_INTEGER, whole: true }
+}
+
+/** What an option of sampling can be, in words. */
+export function samplingRange(name: keyof Sampling): string {
+  const { low, high, whole = false } = RANGES[name]
+  const least = low === Number.MIN_VALUE ? 'over 0, at most' : `from ${low} to`
+  return `a ${whole ? 'whole ' : ''}number ${least} ${high}`
+}
+
+function check(name: keyof Sampling, value: number): void {
+  const { title, low, high, whole = false } = RANGES[name]
+  if (value >= low && value <= high && (!whole || Number.isInteger(value))) return
+  throw badInput(`The ${title} cannot be '${value}'`, { hint: `Give ${samplingRange(name)}` })
 }
 
 /** Ids with probabilities, most probable first, summing to 1. */
@@ -102,9 +116,8 @@ export function distribution(
   return { ids: ids.subarray(0, kept), probabilities: result }
 }
 
-/** Draws from a distribution with one random number; a certain outcome draws none. */
+/** Draws from a distribution with one random number, also when the outcome is certain: see createSampler. */
 export function draw(from: Distribution, random: Random): number {
-  if (from.ids.length === 1) return from.ids[0]!
   let left = random.next()
   for (let i = 0; i < from.ids.length; i++) {
     left -= from.probabilities[i]!
@@ -119,9 +132,14 @@ export interface Sampler {
   next(logits: Float32Array, recent: readonly number[]): number
 }
 
-export function createSampler(options: SamplingOptions = {}): Sampler {
+/**
+ * @param drawn ids that were drawn before: each took one random number, so seed and count are all the
+ *   state there is, and an answer can be gone on with elsewhere
+ */
+export function createSampler(options: SamplingOptions = {}, drawn = 0): Sampler {
   const sampling = resolveSampling(options)
   const random = seededRandom(sampling.seed)
+  for (let i = 0; i < drawn; i++) random.next()
   return {
     sampling,
     next: (logits, recent) => draw(distribution(logits, sampling, recent), random)

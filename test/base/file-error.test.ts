@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import { corrupt } from '../../src/base/errors.ts'
-import { fileError } from '../../src/base/file-error.ts'
+import { fileError, folderError } from '../../src/base/file-error.ts'
 
 function failure(code: string): Error {
   return Object.assign(new Error(`${code}: it failed`), { code })
@@ -23,4 +23,11 @@ test('fileError() tells what is forbidden from what is missing and what is broke
 test('fileError() leaves an error of ours as it is', () => {
   const error = corrupt('It is damaged')
   expect(fileError('It cannot be kept', error)).toBe(error)
+})
+
+test('folderError() lets whoever chose a folder mend all but the disk', () => {
+  const codes = ['EACCES', 'EROFS', 'ENOTDIR', 'ENOENT', 'EEXIST', 'ENOSPC'].map(
+    (code) => folderError('It cannot be kept', failure(code)).code
+  )
+  expect(codes).toEqual(['DENIED', 'DENIED', 'DENIED', 'DENIED', 'DENIED', 'UNAVAILABLE'])
 })

@@ -86,7 +86,7 @@ test('unpackNativeSet() names the folder that it cannot write and a way out', as
   const set = await packed(folder)
   await folder.write('lib', 'a file in the way')
   const { code, message, hint, retryable } = errorOf(() => unpackNativeSet(set, folder.path))
-  expect({ code, retryable }).toEqual({ code: 'UNAVAILABLE', retryable: false })
+  expect({ code, retryable }).toEqual({ code: 'DENIED', retryable: false })
   expect(message).toContain(join(folder.path, 'lib', 'abc'))
   expect(hint).toContain('PETALS_HOME')
 })

@@ -133,7 +133,7 @@ test.each(['sodium', 'onnxruntime'])(
     // A file where the folder should be: it stops root as well.
     const home = await folder.write('home', 'in the way')
     const failure = (await ask(folder.path, name, home)) as Failure
-    expect(failure.code).toBe('UNAVAILABLE')
+    expect(failure.code).toBe('DENIED')
     expect(failure.message).toContain(home)
     expect(failure.hint).toContain('PETALS_HOME')
   }

@@ -1,4 +1,5 @@
 import { expect, test } from 'bun:test'
+import type { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import {
   argmax,
@@ -128,6 +129,21 @@ test('draw() takes ids as often as their probability says', () => {
     statistic += ((counts.get(id) ?? 0) - expected) ** 2 / expected
   }
   expect(statistic).toBeLessThan(23.5)
+})
+
+test('what resolveSampling() refuses comes with the range that it takes', () => {
+  const hints = [{ temperature: -1 }, { topP: 0 }, { topK: -2 }].map((options) => {
+    try {
+      resolveSampling(options)
+    } catch (error) {
+      return (error as AppError).hint
+    }
+  })
+  expect(hints).toEqual([
+    'Give a number from 0 to 100',
+    'Give a number over 0, at most 1',
+    'Give a whole number from 0 to 2147483648'
+  ])
 })
 
 test('resolveSampling() names what it refuses', () => {
