@@ -1,5 +1,6 @@
 // Exit codes, and how an error is told on stderr.
-import type { AppError, ErrorCode } from '../base/errors.ts'
+import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
+import { folderError } from '../base/file-error.ts'
 
 /** Documented in the README and in `petals --help`. */
 export const EXIT = {
@@ -56,6 +57,26 @@ export function exitCode(code: ErrorCode): number {
     default:
       throw new TypeError(`No exit code for '${String(code)}'`)
   }
+}
+
+const DISK: ReadonlySet<string> = new Set([
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOTDIR',
+  'ENOSPC',
+  'EDQUOT'
+])
+
+/** What was thrown as an error: a file that the system refuses is for the user to mend, no fault of ours. */
+export function errorOf(thrown: unknown): AppError {
+  if (thrown instanceof AppError || !(thrown instanceof Error)) return toAppError(thrown)
+  const { code = '', path, syscall } = thrown as NodeJS.ErrnoException
+  const isDisk = DISK.has(code) || (code === 'ENOENT' && syscall === 'mkdir')
+  if (path === undefined || !isDisk) return toAppError(thrown)
+  return folderError(`'${path}' cannot be used`, thrown, {
+    hint: 'Set PETALS_HOME to a folder that can be written'
+  })
 }
 
 /** `error: ...` and a line on what to do; with the stack only when debugging. */

@@ -5,7 +5,7 @@ import { versionText } from '../base/version.ts'
 import { fitArguments } from './argv.ts'
 import { declareCommands, type Flags, type Run } from './commands.ts'
 import { createContext } from './context.ts'
-import { errorText, EXIT, exitCode } from './exit.ts'
+import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
 import { interruptible } from './lifetime.ts'
 
 async function execute(body: Run, flags: Flags, debug: boolean): Promise<number> {
@@ -13,7 +13,7 @@ async function execute(body: Run, flags: Flags, debug: boolean): Promise<number>
   try {
     return (await body(createContext(flags, life.signal))) ?? EXIT.ok
   } catch (thrown) {
-    const error = life.signal.aborted ? interrupted(thrown) : toAppError(thrown)
+    const error = life.signal.aborted ? interrupted(thrown) : errorOf(thrown)
     if (error.code !== 'CANCELLED') process.stderr.write(errorText(error, debug))
     return exitCode(error.code)
   } finally {

@@ -4,6 +4,7 @@ import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { corrupt, internal, toAppError, unavailable } from '../base/errors.ts'
+import { folderError } from '../base/file-error.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { AliasFile, FileSource } from './aliases.ts'
 import { journalPath } from './chunk-map.ts'
@@ -207,9 +208,8 @@ async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true })
   } catch (error) {
-    throw unavailable(`'${path}' cannot be made: ${toAppError(error).message}`, {
-      hint: 'Set PETALS_HOME to a folder that you may write to',
-      cause: error
+    throw folderError(`'${path}' cannot be made`, error, {
+      hint: 'Set PETALS_HOME to a folder that can be written'
     })
   }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { errorText, exitCode } from '../../src/cli/exit.ts'
+import { errorOf, errorText, exitCode } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/input.ts'
 import {
@@ -146,4 +146,19 @@ test('errorText() shows the hint, and a stack only for faults of ours or on dema
   expect(plain).toBe('error: It is wrong\n  Try right\n')
   expect(errorText(noRoute('x'), true)).toContain('words.test.ts')
   expect(errorText(internal('x'), false)).toContain('words.test.ts')
+})
+
+test('errorOf() takes a folder that the system refuses for no fault of ours', () => {
+  const refused = (code: string, more: object = {}): Error =>
+    Object.assign(new Error(code), { code, path: '/home/x', syscall: 'open', ...more })
+  const codes = [
+    refused('EACCES'),
+    refused('ENOTDIR'),
+    refused('ENOSPC'),
+    refused('ENOENT', { syscall: 'mkdir' }),
+    refused('ENOENT'),
+    refused('EACCES', { path: undefined }),
+    noRoute('Nobody')
+  ].map((thrown) => exitCode(errorOf(thrown).code))
+  expect(codes).toEqual([8, 8, 6, 8, 1, 1, 5])
 })
