@@ -1,5 +1,5 @@
 // Exit codes, and how an error is told on stderr.
-import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
+import { toAppError, type AppError, type ErrorCode } from '../base/errors.ts'
 import { folderError } from '../base/file-error.ts'
 
 /** Documented in the README and in `petals --help`. */
@@ -70,11 +70,12 @@ const DISK: ReadonlySet<string> = new Set([
 
 /** What was thrown as an error: a file that the system refuses is for the user to mend, no fault of ours. */
 export function errorOf(thrown: unknown): AppError {
-  if (thrown instanceof AppError || !(thrown instanceof Error)) return toAppError(thrown)
-  const { code = '', path, syscall } = thrown as NodeJS.ErrnoException
+  const error = toAppError(thrown)
+  if (error.code !== 'INTERNAL' || !(error.cause instanceof Error)) return error
+  const { code = '', path, syscall } = error.cause as NodeJS.ErrnoException
   const isDisk = DISK.has(code) || (code === 'ENOENT' && syscall === 'mkdir')
-  if (path === undefined || !isDisk) return toAppError(thrown)
-  return folderError(`'${path}' cannot be used`, thrown, {
+  if (path === undefined || !isDisk) return error
+  return folderError(`'${path}' cannot be used`, error.cause, {
     hint: 'Set PETALS_HOME to a folder that can be written'
   })
 }

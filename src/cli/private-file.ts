@@ -4,7 +4,7 @@ import { chmod, link, mkdir, readFile, rename, stat, unlink, writeFile } from 'n
 import { platform } from 'node:os'
 import { dirname } from 'node:path'
 import { AppError, corrupt, denied, inUse } from '../base/errors.ts'
-import { fileError } from '../base/file-error.ts'
+import { fileError, folderError } from '../base/file-error.ts'
 
 export interface WriteOptions {
   /** Fail when there is a file already. Default: replace it. */
@@ -26,7 +26,9 @@ export async function writePrivate(
     else await rename(draft, path)
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') throw inUse(`'${path}' is there already`, { cause })
-    throw fileError(`'${path}' cannot be written`, cause)
+    throw folderError(`'${path}' cannot be written`, cause, {
+      hint: 'Set PETALS_HOME, or name a file, where it can be'
+    })
   }
 }
 
