@@ -1,5 +1,5 @@
 // The small messages' codecs, and the way whole messages become bytes and back.
-// The layout is written at the head of protocol.ts; codec-info.ts and codec-step.ts hold the rest.
+// The layout is written at the head of protocol.ts; codec-info, codec-open and codec-step hold the rest.
 import { AppError, protocolError, type ErrorCode } from '../base/errors.ts'
 import { statusCodec } from './codec-step.ts'
 import {
@@ -7,7 +7,6 @@ import {
   decodeFields,
   flags,
   framed,
-  key,
   present,
   roughUpTo,
   sessionId,
@@ -17,69 +16,9 @@ import {
   type Codec
 } from './fields.ts'
 import { LIMITS } from './protocol.ts'
-import type {
-  CancelStep,
-  CloseSession,
-  OpenSession,
-  Ping,
-  Pong,
-  SessionOpened,
-  WireError
-} from './types.ts'
+import type { CancelStep, CloseSession, Ping, Pong, WireError } from './types.ts'
 
-const block = uintUpTo(LIMITS.blocks, 'a block')
-const tokens = uintUpTo(LIMITS.tokens, 'the number of tokens')
 const anyNumber = uintUpTo(Number.MAX_SAFE_INTEGER, 'a number')
-
-export const openCodec: Codec<OpenSession> = {
-  preencode(state, message) {
-    flags.preencode(state, 0)
-    sessionId.preencode(state, message.session)
-    key.preencode(state, message.model)
-    block.preencode(state, message.first)
-    block.preencode(state, message.last)
-    tokens.preencode(state, message.maxTokens)
-  },
-  encode(state, message) {
-    flags.encode(state, 0)
-    sessionId.encode(state, message.session)
-    key.encode(state, message.model)
-    block.encode(state, message.first)
-    block.encode(state, message.last)
-    tokens.encode(state, message.maxTokens)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = {
-      session: sessionId.decode(state),
-      model: key.decode(state),
-      first: block.decode(state),
-      last: block.decode(state),
-      maxTokens: tokens.decode(state)
-    }
-    decodeFields(state, bits)
-    return message
-  }
-}
-
-export const openedCodec: Codec<SessionOpened> = {
-  preencode(state, message) {
-    flags.preencode(state, 0)
-    sessionId.preencode(state, message.session)
-    statusCodec.preencode(state, message.status)
-  },
-  encode(state, message) {
-    flags.encode(state, 0)
-    sessionId.encode(state, message.session)
-    statusCodec.encode(state, message.status)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = { session: sessionId.decode(state), status: statusCodec.decode(state) }
-    decodeFields(state, bits)
-    return message
-  }
-}
 
 const maybeSession = bytesUpTo(16, 'the session')
 const code = stringUpTo(LIMITS.codeBytes, 'the code')

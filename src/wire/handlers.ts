@@ -9,6 +9,7 @@ import type {
   CancelStep,
   CloseSession,
   Hello,
+  KeepPrefix,
   OpenSession,
   ServerStatus,
   SessionOpened,
@@ -28,6 +29,7 @@ export interface LinkHandlers {
   /** Also called for an unreadable opened or result: it is the failure of what it answers. */
   onerror?(link: PeerLink, message: WireError): void
   oncancel?(link: PeerLink, message: CancelStep): void
+  onkeep?(link: PeerLink, message: KeepPrefix): void
   onclosesession?(link: PeerLink, message: CloseSession): void
   /** link.servers is up to date already. */
   onannounce?(link: PeerLink, message: Announce): void

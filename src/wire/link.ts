@@ -34,6 +34,7 @@ import type {
   CancelStep,
   CloseSession,
   Hello,
+  KeepPrefix,
   OpenSession,
   ServerInfo,
   ServerStatus,
@@ -224,6 +225,10 @@ export class PeerLink {
     return this.#send('close', message)
   }
 
+  keep(message: KeepPrefix): boolean {
+    return this.#send('keep', message)
+  }
+
   announce(message: Announce): boolean {
     return this.#send('announce', message)
   }
@@ -251,7 +256,8 @@ export class PeerLink {
       close: this.#add('close'),
       ping: this.#add('ping'),
       pong: this.#add('pong'),
-      announce: this.#add('announce')
+      announce: this.#add('announce'),
+      keep: this.#add('keep')
     }
   }
 
@@ -282,7 +288,8 @@ export class PeerLink {
         this.servers = message.servers
         if (!this.remote && this.#hello) this.#enter(this.#hello)
         handlers.onannounce?.(this, message)
-      }
+      },
+      keep: (message) => handlers.onkeep?.(this, message)
     }
   }
 

@@ -1,21 +1,15 @@
 // Every message of the channel by its name: type, codec and whether it is about a session.
 import { announceCodec } from './codec-info.ts'
+import { keepCodec, openCodec, openedCodec } from './codec-open.ts'
 import { resultCodec, stepCodec } from './codec-step.ts'
-import {
-  cancelCodec,
-  closeCodec,
-  errorCodec,
-  openCodec,
-  openedCodec,
-  pingCodec,
-  pongCodec
-} from './codecs.ts'
+import { cancelCodec, closeCodec, errorCodec, pingCodec, pongCodec } from './codecs.ts'
 import type { Codec } from './fields.ts'
 import type { MessageType } from './protocol.ts'
 import type {
   Announce,
   CancelStep,
   CloseSession,
+  KeepPrefix,
   OpenSession,
   Ping,
   Pong,
@@ -36,6 +30,7 @@ export interface Messages {
   ping: Ping
   pong: Pong
   announce: Announce
+  keep: KeepPrefix
 }
 
 export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
@@ -48,7 +43,8 @@ export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
   close: closeCodec,
   ping: pingCodec,
   pong: pongCodec,
-  announce: announceCodec
+  announce: announceCodec,
+  keep: keepCodec
 }
 
 export function isAboutSession(type: MessageType): boolean {

@@ -21,6 +21,7 @@
 //   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
 //   hop      flags | peer key | first uint | last uint                       first < last
 //   trace    flags | peer key | <status>
+//   mark     length uint | label id          tokens of a prefix, and what it is called; no flags
 //   tensor   dtype uint | rows uint | columns uint | values bytes            no flags: on the hot path
 //            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one f32
 //            scale for each 64 values begun, then the values; value = scale * int8, -127 to 127.
@@ -42,7 +43,9 @@
 //   --  hello     version uint | flags | agent str(128) | dtypes list(16, uint) | servers list(64, info)
 //                 bit 0 proof bytes(4096), 1 refusal <error>                 both sides, once, first
 //    0  open      flags | session id | model key | first uint | last uint | maxTokens uint     C to S
+//                 bit 0 prefix list(256, mark), 1 forget
 //    1  opened    flags | session id | <status>                                                S to C
+//                 bit 0 held uint
 //    2  step      flags | session id | step uint | kind uint | start uint | count uint |
 //                 deadlineMs uint | route list(64, hop) | <tensor>                             C to S
 //                 kind 0 forward, 1 stateless, 2 backward
@@ -59,6 +62,8 @@
 //    8  pong      flags | nonce uint | <status>                                                both
 //    9  announce  flags | servers list(64, info)                                               both
 //                 bit 0 revocations bytes(20000)
+//   10  keep      flags | session id | step uint | marks list(256, mark)                       C to S
+//                 bit 0 shared list(4, mark)
 //
 // STATES  A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
 // After its own Hello a side may send at once, before the other's has come: what is in version 1 is
@@ -66,11 +71,20 @@
 // wire). A `step` needs no `opened` to have come back, but its session must have been asked for on
 // the same link, except when a server pushes: then the session is one that its client opened at the
 // next server by itself. A step is answered by the last server of its route (or by the one at which
-// it failed) to the client's link, not to the link that brought it; nothing answers cancel and close.
+// it failed) to the client's link, not to the link that brought it; nothing answers cancel, keep and
+// close.
 // A step number at or below the last one of its session is a repeat and is dropped. A message about a
 // session that is unknown here is answered with NOT_FOUND (step, open) or dropped. `start` cuts
 // the session's KV to that length first. `announce` replaces the infos of hello; an empty one says
 // that this end serves no more.
+//
+// PREFIXES  A server may keep the KV of a session that ended, under the labels that its client gave it
+// with `keep`: each names the session's first `length` tokens as they stood after step `step`. A label
+// is a secret of who made it: whoever opens a session with one in `prefix` gets a session that holds so
+// many tokens already, told in `held`, over the same blocks. A server keeps what is `shared` under the
+// first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody else can put anything
+// there, and everybody who knows key and label finds it. With `forget` the server gives what it held and
+// keeps nothing of the session. How labels are made is the client's affair (client/prefix.ts).
 //
 // PRIVATE SWARMS  A member's Hello says who it is to other members and nothing to a stranger: its proof
 // is a box that only they open (swarm/proof.ts), its servers are empty and follow in an `announce`, which
@@ -108,7 +122,8 @@ export const MESSAGE_TYPES = {
   close: 6,
   ping: 7,
   pong: 8,
-  announce: 9
+  announce: 9,
+  keep: 10
 } as const
 
 export type MessageType = keyof typeof MESSAGE_TYPES
@@ -126,6 +141,10 @@ export const LIMITS = {
   columns: 65_536,
   /** Servers of one route: the deepest models have 126 blocks, the longest sensible chain fewer. */
   hops: 64,
+  /** Marks of a session: a million tokens have 208, see client/prefix.ts. */
+  marks: 256,
+  /** Of those for everybody: published prompts of one session. */
+  sharedMarks: 4,
   /** Spans that one peer serves. */
   servers: 64,
   /** Blocks of a model. */

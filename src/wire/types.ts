@@ -87,6 +87,13 @@ export interface Hop {
   readonly last: number
 }
 
+/** A prefix of a session: so many tokens, under a label that only who may use it knows. */
+export interface PrefixMark {
+  readonly length: number
+  /** 16 bytes. */
+  readonly label: Uint8Array
+}
+
 export interface OpenSession {
   /** 16 random bytes of the client's choice: who knows them may use the session. */
   readonly session: Uint8Array
@@ -95,11 +102,17 @@ export interface OpenSession {
   readonly last: number
   /** Longest length the client will ask for, in tokens: admission is by this. */
   readonly maxTokens: number
+  /** Prefixes of what the session will be fed, of which the server may hold one already. */
+  readonly prefix?: readonly PrefixMark[]
+  /** Keep nothing of this session, and no longer what it is given of an earlier one. */
+  readonly forget?: boolean
 }
 
 export interface SessionOpened {
   readonly session: Uint8Array
   readonly status: ServerStatus
+  /** Tokens that the session holds already; one of the lengths asked for. Default 0. */
+  readonly held?: number
 }
 
 export type StepKind = 'forward' | 'stateless' | 'backward'
@@ -161,6 +174,16 @@ export interface CancelStep {
   readonly session: Uint8Array
   /** Steps up to and including this one are not wanted any more. */
   readonly step: number
+}
+
+/** Under which labels the session's KV may be kept when it ends. */
+export interface KeepPrefix {
+  readonly session: Uint8Array
+  /** The client's last step: the marks speak of what the session holds after it. */
+  readonly step: number
+  readonly marks: readonly PrefixMark[]
+  /** For everybody who knows label and maker. */
+  readonly shared?: readonly PrefixMark[]
 }
 
 export interface CloseSession {

@@ -175,9 +175,10 @@ export function everyMessage(target: Target, session: Uint8Array): [number, Uint
   const hop: Hop = { peer, first: 0, last: blockCount }
   const step = stepOf(target, session, 1, 3, { route: [hop], answerRows: 1, mirror: true })
   const { tensor } = step
+  const mark = { length: 2, label: session }
   const messages: Messages = {
-    open: { session, model, first: 0, last: blockCount, maxTokens: 64 },
-    opened: { session, status },
+    open: { session, model, first: 0, last: blockCount, maxTokens: 64, prefix: [mark] },
+    opened: { session, status, held: 2 },
     step,
     result: { session, step: 1, start: 0, count: 3, last: 1, trace: [{ peer, status }], tensor },
     error: {
@@ -193,7 +194,8 @@ export function everyMessage(target: Target, session: Uint8Array): [number, Uint
     close: { session },
     ping: { nonce: 5 },
     pong: { nonce: 5, status },
-    announce: { servers: [] }
+    announce: { servers: [] },
+    keep: { session, step: 1, marks: [mark], shared: [mark] }
   }
   return TYPES.map((type) => [
     MESSAGE_TYPES[type],

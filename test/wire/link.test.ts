@@ -54,7 +54,7 @@ describe('PeerLink', () => {
       (name: string) =>
       (_: PeerLink, message: unknown): void => {
         seen.push([name, structuredClone(message)])
-        if (seen.length === 8) done.fire()
+        if (seen.length === 9) done.fire()
       }
     const { a, b, streams } = await linkPair(
       {},
@@ -65,6 +65,7 @@ describe('PeerLink', () => {
         onresult: note('result'),
         onerror: note('error'),
         oncancel: note('cancel'),
+        onkeep: note('keep'),
         onclosesession: note('close'),
         onannounce: note('announce')
       }
@@ -76,11 +77,12 @@ describe('PeerLink', () => {
     a.result(messages.result)
     a.error(messages.error)
     a.cancel(messages.cancel)
+    a.keep(messages.keep)
     a.closeSession(messages.close)
     a.announce(own)
     await done.promise
-    const { open, opened, step, result, error, cancel, close } = messages
-    const sent = { open, opened, step, result, error, cancel, close, announce: own }
+    const { open, opened, step, result, error, cancel, keep, close } = messages
+    const sent = { open, opened, step, result, error, cancel, keep, close, announce: own }
     expect(seen).toEqual(structuredClone(Object.entries(sent)))
     expect(b.servers).toEqual(own.servers.map((server) => ({ ...server })))
     await Promise.all([a.close(), b.close()])

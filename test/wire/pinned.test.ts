@@ -26,10 +26,11 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
     'cc000020400007010f19fda00f00'
   ],
   open: [
-    '0051515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
-    'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a14fd0008'
+    '0351515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a14fd00081401fd2c01eeeeeeeeee',
+    'eeeeeeeeeeeeeeeeeeeeee00'
   ],
-  opened: ['00515151515151515151515151515151510003fd2c010000c03f0000803e'],
+  opened: ['01515151515151515151515151515151510003fd2c010000c03f0000803e03fd', '2c01'],
   step: [
     '1f515151515151515151515151515151510500fd2c0102fdb80b0100aaaaaaaa',
     'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa141e0102',
@@ -56,6 +57,11 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
     '000000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b',
     '01000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
     'cccccccc000020400007010f19fda00f00'
+  ],
+  keep: [
+    '01515151515151515151515151515151510602fd2c01eeeeeeeeeeeeeeeeeeee',
+    'eeeeeeeeeeee10eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee1401fd2c01eeeeeeee',
+    'eeeeeeeeeeeeeeeeeeeeeeee'
   ]
 }
 

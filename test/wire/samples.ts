@@ -9,6 +9,8 @@ const peer = new Uint8Array(32).fill(0xaa)
 const model = new Uint8Array(32).fill(0xbb)
 const status: ServerStatus = { queue: 3, freeTokens: 300, computeMs: 1.5, queueMs: 0.25 }
 
+const mark = { length: 300, label: new Uint8Array(16).fill(0xee) }
+
 export const halves: WireTensor = {
   dtype: 'f16',
   rows: 2,
@@ -61,8 +63,8 @@ export const hello: Hello = {
 }
 
 export const messages: Messages = {
-  open: { session, model, first: 10, last: 20, maxTokens: 2048 },
-  opened: { session, status },
+  open: { session, model, first: 10, last: 20, maxTokens: 2048, prefix: [mark], forget: true },
+  opened: { session, status, held: 300 },
   step: {
     session,
     step: 5,
@@ -101,7 +103,8 @@ export const messages: Messages = {
   close: { session },
   ping: { nonce: 77 },
   pong: { nonce: 77, status },
-  announce: { servers: [info] }
+  announce: { servers: [info] },
+  keep: { session, step: 6, marks: [mark, { ...mark, length: 16 }], shared: [mark] }
 }
 
 /** Everything that has bytes of its own: name, codec, sample. */
