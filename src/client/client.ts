@@ -32,10 +32,15 @@ export interface ClientOptions {
   log?: Log
   signal?: AbortSignal | undefined
   onreroute?: (peer: string, why: AppError) => void
+  /** See SessionOptions. */
+  onwait?: (why: AppError | undefined, leftMs: number) => void
 }
 
 /** Up to this width a token's f32 row is 8 KiB: exactness costs less than a millisecond at 100 Mbit/s. */
 const EXACT_COLUMNS = 2048
+
+/** A record lives a minute and is put anew every 20 s: whoever joined or left is seen soon enough. */
+const LOOK_MS = 20_000
 
 /** f32 where servers compute in f32 or rows are small, so that how spans are cut changes nothing. */
 export function chooseDtype(hiddenSize: number, servers: readonly ServerInfo[]): WireDtype {
@@ -48,6 +53,7 @@ export class Client extends Resource {
   readonly #options: ClientOptions
   readonly #clock: Clock
   readonly #known = new Map<string, ServerInfo>()
+  #lookedAt = -Infinity
   #local: LocalModel | undefined
   #dtype: WireDtype | undefined
 
@@ -66,11 +72,12 @@ export class Client extends Resource {
   /** A new session over servers of the swarm; the caller closes it. */
   async openSession(maxTokens = 512): Promise<InferenceSession> {
     const { config, contentId } = this.#options.model
-    const { connections, onreroute } = this.#options
+    const { connections, onreroute, onwait } = this.#options
     const session = new InferenceSession({
       connections,
       book: this.book,
       find: (signal) => this.servers(signal),
+      look: (signal) => this.look(signal),
       model: contentId,
       blockCount: config.blockCount,
       hiddenSize: config.hiddenSize,
@@ -79,7 +86,8 @@ export class Client extends Resource {
       dtype: this.#dtype ?? 'f16',
       clock: this.#clock,
       log: this.#options.log ?? silentLog,
-      ...(onreroute ? { onreroute } : {})
+      ...(onreroute ? { onreroute } : {}),
+      ...(onwait ? { onwait } : {})
     })
     await session.ready()
     return session
@@ -96,17 +104,32 @@ export class Client extends Resource {
       )
     }
     if (!covered(usable(this.#known.values()), blockCount)) {
-      const { node, model, findMs = 3000 } = this.#options
-      const found = await find(node, model.contentId, blockCount, {
-        timeoutMs: findMs,
-        enough: (infos) => covered(usable(infos), blockCount),
-        ...(signal ? { signal } : {})
-      })
-      for (const info of found) this.#known.set(toHex(info.peer), info)
-      const now = this.#clock.wall()
-      for (const [peer, info] of this.#known) if (info.expiresAt <= now) this.#known.delete(peer)
+      await this.#find(signal, (infos) => covered(usable(infos), blockCount))
     }
     return [...this.#known.values()].filter((info) => !info.draining)
+  }
+
+  /** Servers known now, those that drain too; asks the swarm when that was some time ago. */
+  async look(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
+    if (this.#clock.now() - this.#lookedAt > LOOK_MS) await this.#find(signal)
+    return [...this.#known.values()]
+  }
+
+  async #find(
+    signal: AbortSignal | undefined,
+    enough?: (infos: readonly ServerInfo[]) => boolean
+  ): Promise<void> {
+    const { node, model, findMs = 3000 } = this.#options
+    // A look that may end early does not count as one.
+    if (!enough) this.#lookedAt = this.#clock.now()
+    const found = await find(node, model.contentId, model.config.blockCount, {
+      timeoutMs: findMs,
+      ...(enough ? { enough } : {}),
+      ...(signal ? { signal } : {})
+    })
+    for (const info of found) this.#known.set(toHex(info.peer), info)
+    const now = this.#clock.wall()
+    for (const [peer, info] of this.#known) if (info.expiresAt <= now) this.#known.delete(peer)
   }
 
   protected override async _open(): Promise<void> {

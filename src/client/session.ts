@@ -7,6 +7,7 @@
 import { sleep, systemClock, type Clock } from '../base/clock.ts'
 import { cancelled, disconnected, internal, toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
+import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
 import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
 import type { ServerInfo, StepResult, WireDtype, WireError, WireTensor } from '../wire/types.ts'
@@ -18,6 +19,7 @@ import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
 import { Pulse } from './pulse.ts'
 import type { RouteHop } from './route.ts'
+import { Scout, type ScoutOptions } from './scout.ts'
 
 export interface SessionOptions {
   connections: Connections
@@ -39,10 +41,17 @@ export interface SessionOptions {
   /** How long a first route may take to be found, ms. Default 5,000. */
   findMs?: number
   times?: Partial<LegTimes>
+  /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
+  look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
+  /** How often a better route is looked for, and what it must promise; false: never. */
+  scout?: Pick<ScoutOptions, 'everyMs' | 'replan'> | false
+  random?: Random
   clock?: Clock
   log?: Log
   /** Called when a server is gone round. */
   onreroute?: (peer: string, why: AppError) => void
+  /** Called while blocks are served by nobody, with the time that is waited yet, ms; then with none. */
+  onwait?: (why: AppError | undefined, leftMs: number) => void
 }
 
 export interface HopTrace {
@@ -70,6 +79,8 @@ const FIND_AGAIN_MS = 300
 // How often one server may forget a session within a step, and how long one that refuses is left alone.
 const MOST_STRIKES = 2
 const REFUSED_MS = 5_000
+// One that would have made a better route and refused: there is no hurry.
+const UNWILLING_MS = 60_000
 // An answer that outgrows its promise asks for this many tokens more, not for one at a time.
 const PROMISE_AHEAD = 512
 
@@ -77,6 +88,8 @@ export class InferenceSession extends Resource {
   readonly id: Uint8Array = crypto.getRandomValues(new Uint8Array(16))
   /** Servers that were gone round or opened again. */
   reroutes = 0
+  /** Times it went over to a better route by choice. */
+  moves = 0
   /** Of the last forward: what each hop reported. */
   trace: HopTrace[] = []
   /** Of the last forward: time to write the rows for the wire and to read the answer, ms. */
@@ -90,6 +103,7 @@ export class InferenceSession extends Resource {
   readonly #times: LegTimes
   readonly #pulse: Pulse
   readonly #chain: Chain
+  readonly #scout: Scout | undefined
   #maxTokens: number
   /** Failures by peer since the last step that succeeded. */
   readonly #strikes = new Map<string, number>()
@@ -120,6 +134,7 @@ export class InferenceSession extends Resource {
       openMs: OPEN_MS,
       clock: this.#clock
     })
+    this.#scout = this.#makeScout()
   }
 
   get route(): RouteHop[] {
@@ -150,6 +165,7 @@ export class InferenceSession extends Resource {
       const { signal } = options
       const rows = hidden.length / this.#options.hiddenSize
       const end = start + rows
+      await this.#changeOver(signal)
       if (end > this.#maxTokens) this.reserve(end + PROMISE_AHEAD)
       this.#chain.truncate(start)
       const encoding = this.#clock.now()
@@ -184,13 +200,56 @@ export class InferenceSession extends Resource {
   }
 
   protected override async _close(): Promise<void> {
+    this.#scout?.close()
     this.#chain.close()
     this.#unlisten()
+  }
+
+  #makeScout(): Scout | undefined {
+    const { scout = {}, connections, book, find, look = find, blockCount } = this.#options
+    if (!scout) return undefined
+    return new Scout({
+      ...scout,
+      connections,
+      book,
+      look,
+      blockCount,
+      session: () => {
+        const historyTokens = this.#chain.inputs(0).length
+        const [maxTokens, tokensLeft] = [this.#maxTokens, this.#maxTokens - historyTokens]
+        const hops = this.#chain.hops.map(({ link, first, last }) => {
+          return { peer: link.peer, link, first, last }
+        })
+        return { hops, historyTokens, tokensLeft, maxTokens }
+      },
+      clock: this.#clock,
+      random: this.#options.random ?? seededRandom(freshSeed()),
+      log: this.#log
+    })
+  }
+
+  /** Goes over to a better route when one was found since the last step. */
+  async #changeOver(signal: AbortSignal | undefined): Promise<void> {
+    const planned = this.#scout?.between()
+    if (!planned) return
+    try {
+      await this.#chain.change(planned, this.#maxTokens, signal)
+      this.#scout?.moved()
+      this.moves++
+      this.#log.debug(`a better route: ${planned.map((hop) => hop.peer.slice(0, 8)).join(' ')}`)
+    } catch (thrown) {
+      if (signal?.aborted) throw cancelled('The step was cancelled')
+      if (!(thrown instanceof HopFailure)) throw thrown
+      this.#log.debug(`no better route: ${thrown.error.message}`)
+      this.#options.book.avoid(thrown.peer, this.#clock.now() + UNWILLING_MS)
+    }
   }
 
   async #retry<T>(signal: AbortSignal | undefined, attempt: () => Promise<T>): Promise<T> {
     const { recoverMs = 60_000, findMs = 5_000 } = this.#options
     let giveUpAt = Infinity
+    let waits = false
+    using _told = { [Symbol.dispose]: () => waits && this.#options.onwait?.(undefined, 0) }
     for (;;) {
       try {
         return await attempt()
@@ -202,7 +261,11 @@ export class InferenceSession extends Resource {
         if (now >= giveUpAt || this.closing) throw error
         if (thrown instanceof HopFailure) this.#mend(thrown)
         else if (error.code !== 'NO_ROUTE') throw error
-        else await sleep(FIND_AGAIN_MS, { clock: this.#clock, ...(signal ? { signal } : {}) })
+        else {
+          waits = true
+          this.#options.onwait?.(error, giveUpAt - now)
+          await sleep(FIND_AGAIN_MS, { clock: this.#clock, ...(signal ? { signal } : {}) })
+        }
       }
     }
   }
@@ -312,7 +375,7 @@ export class InferenceSession extends Resource {
     if (!status) return
     const blocks = hop.last - hop.first
     const { peer } = hop.link
-    if (result.count === 1) this.#options.book.noteStep(peer, blocks, status)
+    if (result.count === 1) this.#options.book.noteStep(peer, blocks, status, this.#clock.wall())
     const { computeMs, queueMs } = status
     this.trace.push({ peer, blocks, computeMs, queueMs })
   }
