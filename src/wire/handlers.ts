@@ -8,6 +8,7 @@ import type {
   Announce,
   CancelStep,
   CloseSession,
+  Give,
   Hello,
   KeepPrefix,
   OpenSession,
@@ -15,6 +16,7 @@ import type {
   SessionOpened,
   Step,
   StepResult,
+  Want,
   WireError
 } from './types.ts'
 
@@ -33,6 +35,9 @@ export interface LinkHandlers {
   onclosesession?(link: PeerLink, message: CloseSession): void
   /** link.servers is up to date already. */
   onannounce?(link: PeerLink, message: Announce): void
+  /** A question about weights. */
+  onwant?(link: PeerLink, message: Want): void
+  ongive?(link: PeerLink, message: Give): void
   /** Once, whatever the reason; CLOSED when this end asked for it. */
   onclosed?(link: PeerLink, error: AppError): void
   /** For pongs and for errors of the link's own. */

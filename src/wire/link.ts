@@ -26,23 +26,10 @@ import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-s
 import { CODECS, isAboutSession, type Messages } from './messages.ts'
 import { fromWire } from './peer-error.ts'
 import { Pings } from './pings.ts'
-import { LIMITS, PROTOCOL_NAME, type MessageType } from './protocol.ts'
+import { LIMITS, MESSAGE_TYPES, PROTOCOL_NAME, type MessageType } from './protocol.ts'
 import { ReadGate } from './read-gate.ts'
 import { SendQueue } from './send-queue.ts'
-import type {
-  Announce,
-  CancelStep,
-  CloseSession,
-  Hello,
-  KeepPrefix,
-  OpenSession,
-  ServerInfo,
-  ServerStatus,
-  SessionOpened,
-  Step,
-  StepResult,
-  WireError
-} from './types.ts'
+import type { Hello, ServerInfo, ServerStatus, Step, WireError } from './types.ts'
 
 const MIB = 1024 * 1024
 const KEEP_ALIVE_MS = 5000
@@ -197,11 +184,11 @@ export class PeerLink {
   // Senders return true while little waits for the transport, false when the caller should await
   // drained(), also on a closed link. @throws AppError LIMIT for what no receiver would take.
 
-  open(message: OpenSession): boolean {
+  open(message: Messages['open']): boolean {
     return this.#send('open', message)
   }
 
-  opened(message: SessionOpened): boolean {
+  opened(message: Messages['opened']): boolean {
     return this.#send('opened', message)
   }
 
@@ -209,7 +196,7 @@ export class PeerLink {
     return this.#send('step', message)
   }
 
-  result(message: StepResult): boolean {
+  result(message: Messages['result']): boolean {
     return this.#send('result', message)
   }
 
@@ -217,20 +204,28 @@ export class PeerLink {
     return this.#send('error', message)
   }
 
-  cancel(message: CancelStep): boolean {
+  cancel(message: Messages['cancel']): boolean {
     return this.#send('cancel', message)
   }
 
-  closeSession(message: CloseSession): boolean {
+  closeSession(message: Messages['close']): boolean {
     return this.#send('close', message)
   }
 
-  keep(message: KeepPrefix): boolean {
+  keep(message: Messages['keep']): boolean {
     return this.#send('keep', message)
   }
 
-  announce(message: Announce): boolean {
+  announce(message: Messages['announce']): boolean {
     return this.#send('announce', message)
+  }
+
+  want(message: Messages['want']): boolean {
+    return this.#send('want', message)
+  }
+
+  give(message: Messages['give']): boolean {
+    return this.#send('give', message)
   }
 
   /** Resolves when the transport has room again. @throws AppError when the link ends first */
@@ -246,19 +241,8 @@ export class PeerLink {
 
   /** In the order of MESSAGE_TYPES: protomux numbers messages as they are added. */
   #makeSenders(): Senders {
-    return {
-      open: this.#add('open'),
-      opened: this.#add('opened'),
-      step: this.#add('step'),
-      result: this.#add('result'),
-      error: this.#add('error'),
-      cancel: this.#add('cancel'),
-      close: this.#add('close'),
-      ping: this.#add('ping'),
-      pong: this.#add('pong'),
-      announce: this.#add('announce'),
-      keep: this.#add('keep')
-    }
+    const types = Object.keys(MESSAGE_TYPES) as MessageType[]
+    return Object.fromEntries(types.map((type) => [type, this.#add(type)])) as unknown as Senders
   }
 
   #add<K extends MessageType>(type: K): Message<Messages[K]> {
@@ -289,7 +273,9 @@ export class PeerLink {
         if (!this.remote && this.#hello) this.#enter(this.#hello)
         handlers.onannounce?.(this, message)
       },
-      keep: (message) => handlers.onkeep?.(this, message)
+      keep: (message) => handlers.onkeep?.(this, message),
+      want: (message) => this.remote && handlers.onwant?.(this, message),
+      give: (message) => this.remote && handlers.ongive?.(this, message)
     }
   }
 

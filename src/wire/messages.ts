@@ -3,12 +3,14 @@ import { announceCodec } from './codec-info.ts'
 import { keepCodec, openCodec, openedCodec } from './codec-open.ts'
 import { resultCodec, stepCodec } from './codec-step.ts'
 import { cancelCodec, closeCodec, errorCodec, pingCodec, pongCodec } from './codecs.ts'
+import { giveCodec, wantCodec } from './codec-weights.ts'
 import type { Codec } from './fields.ts'
 import type { MessageType } from './protocol.ts'
 import type {
   Announce,
   CancelStep,
   CloseSession,
+  Give,
   KeepPrefix,
   OpenSession,
   Ping,
@@ -16,6 +18,7 @@ import type {
   SessionOpened,
   Step,
   StepResult,
+  Want,
   WireError
 } from './types.ts'
 
@@ -31,6 +34,8 @@ export interface Messages {
   pong: Pong
   announce: Announce
   keep: KeepPrefix
+  want: Want
+  give: Give
 }
 
 export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
@@ -44,9 +49,13 @@ export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
   ping: pingCodec,
   pong: pongCodec,
   announce: announceCodec,
-  keep: keepCodec
+  keep: keepCodec,
+  want: wantCodec,
+  give: giveCodec
 }
 
+const SESSIONLESS: ReadonlySet<MessageType> = new Set(['ping', 'pong', 'announce', 'want', 'give'])
+
 export function isAboutSession(type: MessageType): boolean {
-  return type !== 'ping' && type !== 'pong' && type !== 'announce'
+  return !SESSIONLESS.has(type)
 }

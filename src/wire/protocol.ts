@@ -64,6 +64,10 @@
 //                 bit 0 revocations bytes(20000)
 //   10  keep      flags | session id | step uint | marks list(256, mark)                       C to S
 //                 bit 0 shared list(4, mark)
+//   11  want      flags | request uint | what uint | name str(512) | start uint | count uint    both
+//                 what 0 catalogue, 1 holding, 2 hashes, 3 bytes
+//   12  give      flags | request uint | left uint | data bytes(65536)                          both
+//                 bit 0 refused str(32)
 //
 // STATES  A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
 // After its own Hello a side may send at once, before the other's has come: what is in version 1 is
@@ -85,6 +89,22 @@
 // first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody else can put anything
 // there, and everybody who knows key and label finds it. With `forget` the server gives what it held and
 // keeps nothing of the session. How labels are made is the client's affair (client/prefix.ts).
+//
+// WEIGHTS  A server gives the files that its model is made of to whoever may speak with it. A want is
+// answered by gives with its number: pieces of one string of bytes in order, `left` counts what follows;
+// or by one that says with a code why not (BUSY: later; NOT_FOUND: it has not got that). Asked with more
+// than 16 wants of one link unanswered, it answers BUSY. A chunk is chunkBytes of a file, the last one less.
+//   catalogue  of the model that `name` calls: flags | model key | kind uint (0 GGUF, 1 folder) |
+//              small list(16, file) | weights list(1024, file)
+//              file: path str(256) | size uint | sha256 key
+//   holding    of the file whose SHA-256 in hex is `name`: flags | size uint | chunkBytes uint |
+//              held bytes(524288) | vouched bytes(524288), a bit for each chunk, the lowest first;
+//              bit 0 root key, 1 whole: then both are empty. Vouched chunks came from no peer.
+//   hashes     SHA-256 of chunks [start, start + count) of that file, count <= 2048; zeros for those
+//              that it does not vouch for
+//   bytes      bytes [start, start + count) of that file, count <= 1048576
+// A root is the BLAKE2b tree of a file's chunks (model/manifest.ts). All of this is a claim: whoever
+// fetches decides what to believe (model/bring-chunks.ts).
 //
 // PRIVATE SWARMS  A member's Hello says who it is to other members and nothing to a stranger: its proof
 // is a box that only they open (swarm/proof.ts), its servers are empty and follow in an `announce`, which
@@ -123,7 +143,9 @@ export const MESSAGE_TYPES = {
   ping: 7,
   pong: 8,
   announce: 9,
-  keep: 10
+  keep: 10,
+  want: 11,
+  give: 12
 } as const
 
 export type MessageType = keyof typeof MESSAGE_TYPES
@@ -168,6 +190,26 @@ export const LIMITS = {
   adapterBytes: 128,
   codeBytes: 32,
   messageBytes: 1024,
+  /** What a model is called: owner/name@revision:file. */
+  wantNameBytes: 512,
+  /** A piece of an answer: a step behind it waits 50 ms at 10 Mbit/s. */
+  giveBytes: 65_536,
+  /** Bytes of one want: four chunks of the usual size. */
+  wantBytes: 1_048_576,
+  /** Hashes of one want: 64 KiB. */
+  wantHashes: 2048,
+  /** Wants of one link that may wait for an answer. */
+  wants: 16,
+  /** A catalogue of 1,024 files, or the bits of the largest file. */
+  payloadBytes: 1_114_112,
+  pathBytes: 256,
+  smallFiles: 16,
+  weightFiles: 1024,
+  /** As hubs take them, rounded up: 1 TiB. */
+  fileBytes: 1_099_511_627_776,
+  chunkBytes: 67_108_864,
+  /** 1 TiB in chunks of 256 KiB. */
+  bitfieldBytes: 524_288,
   /** Patience of a step and advice to come back: one day. */
   waitMs: 86_400_000,
   /** Messages that could not be read before the link ends. */

@@ -205,3 +205,58 @@ export interface Announce {
   /** A private swarm's newest list of revoked invites, opaque here. */
   readonly revocations?: Uint8Array
 }
+
+/** What a peer can be asked of its weights, by its number on the wire. */
+export const WANTS = ['catalogue', 'holding', 'hashes', 'bytes'] as const
+
+/** A question about weights; answered by gives of the same number. */
+export interface Want {
+  /** Of the asker's choice: not one that is under way. */
+  readonly request: number
+  /** Index in WANTS; another is refused. */
+  readonly what: number
+  /** What the model is called (catalogue), or hex of a file's SHA-256. */
+  readonly name: string
+  /** First chunk (hashes) or byte (bytes). */
+  readonly start: number
+  /** Chunks or bytes; 0 for a catalogue or a holding. */
+  readonly count: number
+}
+
+/** A piece of an answer, in order; or why there is none. */
+export interface Give {
+  readonly request: number
+  /** Bytes that follow in later gives. */
+  readonly left: number
+  readonly data: Uint8Array
+  readonly refused?: ErrorCode
+}
+
+export interface CataloguedFile {
+  readonly path: string
+  readonly sizeBytes: number
+  readonly sha256: Uint8Array
+}
+
+/** What a peer says that a model is made of. */
+export interface Catalogue {
+  /** Its content id. */
+  readonly model: Uint8Array
+  readonly kind: 'gguf' | 'folder'
+  readonly small: readonly CataloguedFile[]
+  /** In order. */
+  readonly weights: readonly CataloguedFile[]
+}
+
+/** Which chunks of a file a peer has, and which of them it had from no other peer. */
+export interface Holding {
+  readonly sizeBytes: number
+  readonly chunkBytes: number
+  /** All of it is there and was checked: no bits are sent. */
+  readonly isWhole: boolean
+  /** A bit for each chunk, the lowest first. */
+  readonly held: Uint8Array
+  readonly vouched: Uint8Array
+  /** Of a whole file's manifest. */
+  readonly root?: Uint8Array
+}

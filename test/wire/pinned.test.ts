@@ -25,6 +25,19 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
     '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
     'cc000020400007010f19fda00f00'
   ],
+  catalogue: [
+    '00bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bb01010b636f6e6669672e6a736f6efdbc02c1c1c1c1c1c1c1c1c1c1c1c1c1c1',
+    'c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1010d612e7361666574656e736f72',
+    '73fe70110100c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2',
+    'c2c2c2c2c2c2'
+  ],
+  holding: [
+    '01fe70110100fd001003ff0100030f000020dddddddddddddddddddddddddddd',
+    'dddddddddddddddddddddddddddddddddddd'
+  ],
+  want: ['0009030a6f776e65722f6e616d65fe00000100fd0010'],
+  give: ['0109fdfd0f03050607050442555359'],
   open: [
     '0351515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a14fd00081401fd2c01eeeeeeeeee',

@@ -1,8 +1,16 @@
 // One message of each kind, with every optional field, in numbers that are easy to see in hex.
 import { CODECS, type Messages } from '../../src/wire/messages.ts'
 import { helloCodec, serverInfoCodec } from '../../src/wire/codec-info.ts'
+import { catalogueCodec, holdingCodec } from '../../src/wire/codec-weights.ts'
 import type { Codec } from '../../src/wire/fields.ts'
-import type { Hello, ServerInfo, ServerStatus, WireTensor } from '../../src/wire/types.ts'
+import type {
+  Catalogue,
+  Hello,
+  Holding,
+  ServerInfo,
+  ServerStatus,
+  WireTensor
+} from '../../src/wire/types.ts'
 
 const session = new Uint8Array(16).fill(0x51)
 const peer = new Uint8Array(32).fill(0xaa)
@@ -104,13 +112,33 @@ export const messages: Messages = {
   ping: { nonce: 77 },
   pong: { nonce: 77, status },
   announce: { servers: [info] },
-  keep: { session, step: 6, marks: [mark, { ...mark, length: 16 }], shared: [mark] }
+  keep: { session, step: 6, marks: [mark, { ...mark, length: 16 }], shared: [mark] },
+  want: { request: 9, what: 3, name: 'owner/name', start: 65_536, count: 4096 },
+  give: { request: 9, left: 4093, data: new Uint8Array([5, 6, 7]), refused: 'BUSY' }
+}
+
+const catalogue: Catalogue = {
+  model,
+  kind: 'folder',
+  small: [{ path: 'config.json', sizeBytes: 700, sha256: new Uint8Array(32).fill(0xc1) }],
+  weights: [{ path: 'a.safetensors', sizeBytes: 70_000, sha256: new Uint8Array(32).fill(0xc2) }]
+}
+
+const holding: Holding = {
+  sizeBytes: 70_000,
+  chunkBytes: 4096,
+  isWhole: false,
+  held: new Uint8Array([0xff, 0x01, 0]),
+  vouched: new Uint8Array([0x0f, 0, 0]),
+  root: new Uint8Array(32).fill(0xdd)
 }
 
 /** Everything that has bytes of its own: name, codec, sample. */
 export const samples: readonly (readonly [string, Codec<unknown>, unknown])[] = [
   ['hello', helloCodec as Codec<unknown>, hello],
   ['info', serverInfoCodec as Codec<unknown>, info],
+  ['catalogue', catalogueCodec as Codec<unknown>, catalogue],
+  ['holding', holdingCodec as Codec<unknown>, holding],
   ...Object.entries(messages).map(
     ([type, message]) =>
       [type, CODECS[type as keyof Messages] as Codec<unknown>, message as unknown] as const
