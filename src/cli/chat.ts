@@ -2,7 +2,7 @@
 // stdout carries the answer and nothing else.
 import { badInput, toAppError } from '../base/errors.ts'
 import { createProgress } from '../base/progress.ts'
-import { Chat, rawPrompt } from '../client/chat.ts'
+import { Chat } from '../client/chat.ts'
 import { Client } from '../client/client.ts'
 import { swarmConnections } from '../client/connections.ts'
 import {
@@ -14,6 +14,7 @@ import {
 import { resolveSampling, samplingRange, type SamplingOptions } from '../client/sampler.ts'
 import type { InferenceSession } from '../client/session.ts'
 import type { WireDtype } from '../wire/types.ts'
+import { ChatKeeper } from './chat-keeper.ts'
 import type { Context } from './context.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { EXIT } from './exit.ts'
@@ -26,6 +27,7 @@ import { rememberModel } from './remember.ts'
 import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
+import { terminalText } from './terminal-text.ts'
 
 export interface ChatFlags extends EngineOptions, SwarmFlags {
   maxTokens?: unknown
@@ -42,6 +44,7 @@ export interface ChatFlags extends EngineOptions, SwarmFlags {
   wire?: unknown
   head?: unknown
   session?: unknown
+  continue?: unknown
   speculate?: unknown
 }
 
@@ -67,14 +70,25 @@ export async function runChat(
   const headQuant = parseChoice('head', flags.head, ['native', 'f32'])
   const path = flags.session === undefined ? undefined : String(flags.session)
   if (path !== undefined) await requireKeepable(path)
+  const goesOn = flags.continue === true
+  if (goesOn && (path === undefined || target.words !== undefined)) {
+    throw badInput(
+      '--continue goes on with the answer that --session FILE keeps, without a prompt',
+      {
+        hint: 'Give --session FILE, and no prompt'
+      }
+    )
+  }
   // Before the prompt: both may come through stdin, and then the prompt is in words.
   const membership = await openMembership(flags, context)
   membership?.require('chat')
   const interactive = process.stdin.isTTY === true && target.words === undefined
-  const prompt = interactive
-    ? undefined
-    : joinPrompt({ words: target.words, piped: await readPiped(process.stdin) })
-  if (!interactive && (prompt === undefined || (prompt.trim() === '' && flags.raw !== true))) {
+  const prompt =
+    interactive || goesOn
+      ? undefined
+      : joinPrompt({ words: target.words, piped: await readPiped(process.stdin) })
+  const isBlank = prompt === undefined || (prompt.trim() === '' && flags.raw !== true)
+  if (!interactive && !goesOn && isBlank) {
     throw badInput('There is no prompt', {
       hint: 'Give one as an argument, or through a pipe: echo "Why is the sky blue?" | petals chat MODEL'
     })
@@ -82,6 +96,15 @@ export async function runChat(
   const progress = createProgress()
   progress.update(`opening ${target.model}`)
   const model = await openNamedModel(target.model, context, { need: 'client' })
+  const saved = path === undefined ? undefined : await loadChat(path, model.contentId)
+  if (goesOn && !interactive && !saved?.unfinished) {
+    throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })
+  }
+  if (prompt !== undefined && saved?.unfinished) {
+    context.log.warn(
+      `the interrupted answer in '${path}' is forgotten: --continue goes on with one`
+    )
+  }
   await using stack = new AsyncDisposableStack()
   const connections = swarmConnections()
   const { log } = context
@@ -114,47 +137,55 @@ export async function runChat(
   const generator = new Generator(client.local, session)
   const system = flags.system === undefined ? undefined : String(flags.system)
   const chat = new Chat(client.local, generator, { system })
-  if (path !== undefined) chat.resume(await loadChat(path, model.contentId))
-  const keep = async (): Promise<void> => {
-    if (path !== undefined) await saveChat(path, model.contentId, chat.messages)
-  }
-  const ask = (text: string, signal: AbortSignal): Answer =>
-    flags.raw === true
-      ? generator.generate(rawPrompt(client.local, text), { ...request, signal })
-      : chat.ask(text, { ...request, signal })
+  if (saved) chat.resume(saved.messages, saved.unfinished)
+  const keeper =
+    path === undefined ? undefined : new ChatKeeper(() => saveChat(path, model.contentId, chat))
+  const raw = flags.raw === true
   progress.done()
   const report = reporter(flags, session)
-  if (prompt !== undefined) {
-    const code = await answerOnce(ask, prompt, generator, report, context)
-    await keep()
-    return code
+  const tell = async (answer: Answer, write: Write): Promise<void> => {
+    keeper?.note()
+    try {
+      await stream(answer, generator, report, (text) => {
+        keeper?.note()
+        return write(text)
+      })
+    } finally {
+      await keeper?.flush()
+    }
+  }
+  const ask = (question: string, signal: AbortSignal): Answer =>
+    chat.ask(question, { ...request, raw, signal })
+  const goOn = (signal: AbortSignal): Answer => chat.goOn({ speculate: request.speculate, signal })
+  if (!interactive) {
+    const begin = prompt === undefined ? goOn : (signal: AbortSignal) => ask(prompt, signal)
+    return answerOnce(begin, tell, context)
   }
   await converse({
     input: process.stdin,
     output: process.stdout,
     reset: () => chat.reset(),
     signal: context.signal,
-    answer: async (question, write, signal) => {
-      await stream(ask(question, signal), generator, report, async (text) => write(text))
-      await keep()
-    }
+    unfinished: () => chat.unfinished?.question,
+    answer: (question, write, signal) => tell(ask(question, signal), async (text) => write(text)),
+    goOn: (write, signal) => tell(goOn(signal), async (text) => write(text))
   })
   return EXIT.ok
 }
 
+type Write = (text: string) => Promise<void>
 type Answer = AsyncGenerator<GeneratedToken, GenerationStats>
 
 async function answerOnce(
-  ask: (text: string, signal: AbortSignal) => Answer,
-  prompt: string,
-  generator: Generator,
-  report: Reporter,
+  begin: (signal: AbortSignal) => Answer,
+  tell: (answer: Answer, write: Write) => Promise<void>,
   context: Context
 ): Promise<number> {
   const output = createOutput()
   const signal = AbortSignal.any([context.signal, output.gone])
+  const shown = process.stdout.isTTY ? terminalText : (text: string) => text
   try {
-    await stream(ask(prompt, signal), generator, report, (text) => output.write(text))
+    await tell(begin(signal), (text) => output.write(shown(text)))
     if (process.stdout.isTTY) await output.write('\n')
     await output.end()
     return output.gone.aborted ? leftBehind(output) : EXIT.ok
@@ -178,7 +209,7 @@ async function stream(
   answer: Answer,
   generator: Generator,
   report: Reporter,
-  write: (text: string) => Promise<void>
+  write: Write
 ): Promise<void> {
   for (;;) {
     const step = await answer.next()

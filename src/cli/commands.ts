@@ -103,6 +103,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .option('--repetition-penalty <r>', 'Over 1 avoids what was said lately (default: 1)')
     .option('--seed <n>', 'The same seed gives the same text')
     .option('--session <file>', 'Keep the conversation in a file and go on with it')
+    .option(
+      '--continue',
+      'Print the whole of the answer that was interrupted, to its end (--session)'
+    )
     .option('--no-speculate', 'Send no guessed tokens along; the text is the same')
     .option('--stats', 'A line on stderr: tokens, tokens/s, time to first token, route')
     .option('--trace', "A line on stderr: where a step's time goes")

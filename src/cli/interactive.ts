@@ -3,19 +3,25 @@
 import { createInterface, type Interface } from 'node:readline'
 import { cancelled, toAppError } from '../base/errors.ts'
 import { errorText } from './exit.ts'
+import { terminalText } from './terminal-text.ts'
 
 export interface InteractiveOptions {
   input: NodeJS.ReadableStream
   output: NodeJS.WritableStream
   /** Streams an answer into `write`; stops at the signal. */
   answer: (question: string, write: (text: string) => void, signal: AbortSignal) => Promise<void>
+  /** The question whose answer was interrupted, if any: such an answer is gone on with at once. */
+  unfinished?: () => string | undefined
+  /** Streams the whole of an interrupted answer; stops at the signal. */
+  goOn?: (write: (text: string) => void, signal: AbortSignal) => Promise<void>
   /** Forgets the conversation. */
   reset: () => void
   /** Ends the conversation: SIGTERM, or a Ctrl-C from before it began. */
   signal: AbortSignal
 }
 
-const HELP = `/new forgets the conversation, /exit leaves, Ctrl-C stops an answer, \\ at a line's end goes on
+const HELP = `/new forgets the conversation, /exit leaves, Ctrl-C stops an answer, /continue goes on with one,
+\\ at a line's end goes on with the line
 `
 
 /** Resolves when the person leaves. */
@@ -34,7 +40,21 @@ export async function converse(options: InteractiveOptions): Promise<void> {
   }
   signal.addEventListener('abort', onabort, { once: true })
   output.write(HELP)
-  lines.prompt()
+  const answer = async (streaming: Streaming): Promise<void> => {
+    running = new AbortController()
+    await turn(options, lines, streaming, running.signal)
+    running = undefined
+  }
+  const goOn = async (): Promise<void> => {
+    if (!options.goOn || options.unfinished?.() === undefined) output.write('(nothing to go on)\n')
+    else await answer(options.goOn)
+  }
+  const interrupted = options.unfinished?.()
+  if (interrupted !== undefined) {
+    output.write(`> ${interrupted}\n`)
+    await goOn()
+  }
+  if (!signal.aborted) lines.prompt()
   let pending = ''
   for await (const line of lines) {
     if (line.endsWith('\\')) {
@@ -46,10 +66,9 @@ export async function converse(options: InteractiveOptions): Promise<void> {
     if (question === '/exit' || question === '/quit') break
     if (question === '/new') options.reset()
     else if (question === '/help') output.write(HELP)
+    else if (question === '/continue') await goOn()
     else if (question !== '') {
-      running = new AbortController()
-      await turn(options, lines, question, running.signal)
-      running = undefined
+      await answer((write, stopped) => options.answer(question, write, stopped))
     }
     if (!signal.aborted) lines.prompt()
   }
@@ -58,15 +77,17 @@ export async function converse(options: InteractiveOptions): Promise<void> {
   if (signal.aborted) throw cancelled('The conversation was ended')
 }
 
+type Streaming = (write: (text: string) => void, signal: AbortSignal) => Promise<void>
+
 async function turn(
   options: InteractiveOptions,
   lines: Interface,
-  question: string,
+  streaming: Streaming,
   signal: AbortSignal
 ): Promise<void> {
   const { output } = options
   try {
-    await options.answer(question, (text) => void output.write(text), signal)
+    await streaming((text) => void output.write(terminalText(text)), signal)
   } catch (thrown) {
     const error = toAppError(thrown)
     if (error.code === 'CANCELLED') output.write('\n(stopped)')

@@ -38,6 +38,8 @@ export interface GenerateOptions extends SamplingOptions {
   maxTokens?: number
   /** Check guessed tokens along; the text is the same, sooner. Default true. */
   speculate?: boolean
+  /** Ids of this answer that were made before with the same options: they are given out first. */
+  made?: readonly number[]
   signal?: AbortSignal | undefined
 }
 
@@ -122,11 +124,14 @@ export class Generator {
     options: GenerateOptions = {}
   ): AsyncGenerator<GeneratedToken, GenerationStats> {
     const { config, tokenizer, eosIds } = this.#model
+    const { made = [] } = options
     checkPrompt(prompt, config.contextLength)
-    const room = config.contextLength - prompt.length
-    const run = this.#begin(prompt, Math.min(options.maxTokens ?? room, room), options)
+    const room = config.contextLength - prompt.length - made.length
+    const most = (options.maxTokens ?? Infinity) - made.length
+    const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
     const { stats, signal } = run
     const stream = tokenizer.stream({ after: prompt })
+    for (const id of made) yield { id, text: stream.push(id) }
     const started = this.#clock.now()
     let firstAt = started
     let drawn: readonly number[] = []
@@ -145,7 +150,7 @@ export class Generator {
         else yield { id, text: stream.push(id) }
       }
     }
-    if (stats.finish !== 'stop' && run.maxTokens === room) stats.finish = 'context'
+    if (stats.finish !== 'stop' && most >= room) stats.finish = 'context'
     const rest = stream.end()
     if (rest) yield { id: run.text.at(-1) ?? 0, text: rest }
     return stats
@@ -153,8 +158,8 @@ export class Generator {
 
   #begin(prompt: readonly number[], maxTokens: number, options: GenerateOptions): Run {
     const stats = emptyStats()
-    const { speculate = true, signal } = options
-    const sampler = createSampler(options)
+    const { speculate = true, made = [], signal } = options
+    const sampler = createSampler(options, made.length)
     this.stats = stats
     stats.promptTokens = prompt.length
     stats.reusedTokens = Math.min(commonPrefix(this.fed, prompt), prompt.length - 1)

@@ -21,19 +21,19 @@ async function withFile(body: (path: string) => Promise<void>): Promise<void> {
 
 test('a conversation comes back as it was kept, and only its owner may read it', async () => {
   await withFile(async (path) => {
-    await saveChat(path, MODEL, MESSAGES)
-    expect(await loadChat(path, MODEL)).toEqual(MESSAGES)
+    await saveChat(path, MODEL, { messages: MESSAGES })
+    expect(await loadChat(path, MODEL)).toMatchObject({ messages: MESSAGES })
     expect((await stat(path)).mode & 0o777).toBe(0o600)
   })
 })
 
 test('a file that is not there is an empty conversation', async () => {
-  await withFile(async (path) => expect(await loadChat(path, MODEL)).toEqual([]))
+  await withFile(async (path) => expect(await loadChat(path, MODEL)).toEqual({ messages: [] }))
 })
 
 test('a conversation with another model is refused', async () => {
   await withFile(async (path) => {
-    await saveChat(path, MODEL, MESSAGES)
+    await saveChat(path, MODEL, { messages: MESSAGES })
     expect(loadChat(path, new Uint8Array(32))).rejects.toMatchObject({ code: 'BAD_INPUT' })
   })
 })
