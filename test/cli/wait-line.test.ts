@@ -36,7 +36,7 @@ test('the line stands below the answer, and leaves the place where that goes on'
 })
 
 test('the line is as wide as the terminal at most, and nothing without one', () => {
-  const narrow = { ...terminal(), columns: 21 }
+  const narrow = { ...terminal(), columns: 20 }
   const none = terminal(false)
   for (const stream of [narrow, none]) {
     const line = waitLine(stream)
