@@ -195,7 +195,9 @@ export function everyMessage(target: Target, session: Uint8Array): [number, Uint
     ping: { nonce: 5 },
     pong: { nonce: 5, status },
     announce: { servers: [] },
-    keep: { session, step: 1, marks: [mark], shared: [mark] }
+    keep: { session, step: 1, marks: [mark], shared: [mark] },
+    want: { request: 1, what: 1, name: 'f'.repeat(64), start: 0, count: 0 },
+    give: { request: 1, left: 0, data: new Uint8Array(3) }
   }
   return TYPES.map((type) => [
     MESSAGE_TYPES[type],
