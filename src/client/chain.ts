@@ -29,6 +29,16 @@ export interface ChainOptions {
 
 /** On loopback a link takes 15 ms, through a consistent NAT up to 100 ms. */
 const FIRST_TRY_MS = 2_500
+/** A move by choice must not hold a step up for long; the servers are connected already. */
+const CHANGE_MS = 3_000
+
+/** How a session is opened on a server. */
+interface Opening {
+  readonly maxTokens: number
+  readonly signal: AbortSignal | undefined
+  /** Default: as the chain's options say. */
+  readonly openMs?: number
+}
 
 export class Chain {
   /** By first block; covers all blocks after cover(). */
@@ -73,17 +83,46 @@ export class Chain {
       const planned = gaps.flatMap(([from, to]) =>
         this.#plan(servers, used, { from, to, tokens: maxTokens })
       )
-      const entered = planned.map((one) => this.#enter(one, maxTokens, signal))
+      const entered = planned.map((one) => this.#enter(one, { maxTokens, signal }))
       const opened = await Promise.allSettled(entered)
       for (const one of opened) if (one.status === 'fulfilled') this.hops.push(one.value)
       this.hops.sort((a, b) => a.first - b.first)
       for (const one of opened) if (one.status === 'rejected') throw one.reason
-      const starts = new Set(this.hops.map((hop) => hop.first))
-      for (const block of this.#inputs.keys()) if (!starts.has(block)) this.#inputs.delete(block)
+      this.#forgetInputs()
     }
     const short = this.hops.filter((hop) => hop.promised < maxTokens)
-    await Promise.all(short.map((hop) => this.#promise(hop.link, hop, maxTokens, signal)))
+    await Promise.all(short.map((hop) => this.#promise(hop.link, hop, { maxTokens, signal })))
     for (const hop of short) hop.promised = maxTokens
+  }
+
+  /**
+   * Goes over to a planned route: what is new in it is opened before what is not in it is let go.
+   * @throws HopFailure naming a server that refused; all others are then as they were
+   */
+  async change(
+    planned: readonly RouteHop[],
+    maxTokens: number,
+    signal: AbortSignal | undefined
+  ): Promise<void> {
+    const stays = (hop: Hop): boolean =>
+      planned.some((one) => one.peer === hop.link.peer && sameBlocks(one, hop))
+    const fresh = planned.filter(
+      (one) => !this.hops.some((hop) => hop.link.peer === one.peer && sameBlocks(one, hop))
+    )
+    // A session is open once on a server, over one range.
+    for (const { peer } of fresh) this.drop(peer)
+    const opening = { maxTokens, signal, openMs: CHANGE_MS }
+    const entered = fresh.map((one) => this.#enter(one, opening))
+    const opened = await Promise.allSettled(entered)
+    const failed = opened.find((one) => one.status === 'rejected')
+    const hops = opened.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
+    if (failed) {
+      for (const hop of hops) this.#leave(hop)
+      throw failed.reason
+    }
+    for (const hop of this.hops) if (!stays(hop)) this.#leave(hop)
+    this.hops = [...this.hops.filter(stays), ...hops].sort((a, b) => a.first - b.first)
+    this.#forgetInputs()
   }
 
   has(peer: string): boolean {
@@ -135,12 +174,9 @@ export class Chain {
     return hops
   }
 
-  async #enter(
-    planned: RouteHop,
-    maxTokens: number,
-    signal: AbortSignal | undefined
-  ): Promise<Hop> {
-    const { connections, openMs, clock } = this.#options
+  async #enter(planned: RouteHop, opening: Opening): Promise<Hop> {
+    const { connections, clock } = this.#options
+    const { maxTokens, signal, openMs = this.#options.openMs } = opening
     try {
       // A server that was killed is found out soon; one behind a difficult NAT gets its time later.
       const connectMs = this.#tried.has(planned.peer) ? openMs : Math.min(FIRST_TRY_MS, openMs)
@@ -149,7 +185,7 @@ export class Chain {
       const reaching = connections.connect(planned.peer, abort, connectMs)
       const link = await deadline(reaching, connectMs, { clock, signal, what: 'Connecting' })
       this.#tried.delete(planned.peer)
-      await this.#promise(link, planned, maxTokens, signal)
+      await this.#promise(link, planned, opening)
       const { first, last } = planned
       const inputs = this.inputs(first)
       return { link, first, last, inputs, kv: 0, promised: maxTokens, relay: false }
@@ -163,13 +199,13 @@ export class Chain {
   async #promise(
     link: ClientLink,
     range: { first: number; last: number },
-    maxTokens: number,
-    signal: AbortSignal | undefined
+    opening: Opening
   ): Promise<void> {
+    const { maxTokens, signal, openMs = this.#options.openMs } = opening
     const waiting = Promise.withResolvers<SessionOpened>()
     this.#opening.set(link.peer, waiting)
     try {
-      const { model, session, openMs, clock, book } = this.#options
+      const { model, session, clock, book } = this.#options
       const { first, last } = range
       const sentAt = clock.now()
       link.open({ session, model, first, last, maxTokens })
@@ -182,9 +218,22 @@ export class Chain {
     }
   }
 
+  /** Of boundaries that the route does not have. */
+  #forgetInputs(): void {
+    const starts = new Set(this.hops.map((hop) => hop.first))
+    for (const block of this.#inputs.keys()) if (!starts.has(block)) this.#inputs.delete(block)
+  }
+
   #leave(hop: Hop): void {
     if (!hop.link.closed) hop.link.closeSession({ session: this.#options.session })
   }
+}
+
+function sameBlocks(
+  a: { first: number; last: number },
+  b: { first: number; last: number }
+): boolean {
+  return a.first === b.first && a.last === b.last
 }
 
 /** Round the servers that failed; when that leaves a gap, a failed one is better than none. */

@@ -3,6 +3,7 @@ import type {
   CancelStep,
   CloseSession,
   OpenSession,
+  ServerInfo,
   SessionOpened,
   Step,
   StepResult,
@@ -14,6 +15,8 @@ export interface ClientLink {
   readonly peer: string
   readonly key: Uint8Array
   readonly closed: boolean
+  /** What the server says of itself now; undefined when that is not known. */
+  readonly servers?: readonly ServerInfo[]
   open(message: OpenSession): void
   step(message: Step): void
   cancel(message: CancelStep): void

@@ -9,6 +9,9 @@ interface Seen {
   blockMs: number | undefined
   queueMs: number
   avoidUntil: number
+  /** KV tokens that its last answer offered, and when that was by this machine's clock on the wall. */
+  freeTokens: number
+  freeAt: number
 }
 
 export interface PeerBookOptions {
@@ -36,9 +39,19 @@ export class PeerBook {
     seen.rttMs = blend(seen.rttMs, ms)
   }
 
-  /** Notes one decode step over `blocks` blocks. */
-  noteStep(peer: string, blocks: number, status: ServerStatus): void {
+  /** The server's round trip as seen so far; undefined when it was never measured. */
+  rttMs(peer: string): number | undefined {
+    return this.#seen.get(peer)?.rttMs
+  }
+
+  /**
+   * Notes one decode step over `blocks` blocks.
+   * @param wall the wall clock's reading: what is published later counts more. Default: nothing does less
+   */
+  noteStep(peer: string, blocks: number, status: ServerStatus, wall = 0): void {
     const seen = this.#of(peer)
+    seen.freeTokens = status.freeTokens
+    seen.freeAt = wall
     if (blocks > 0) seen.blockMs = blend(seen.blockMs, status.computeMs / blocks)
     seen.queueMs = blend(seen.queueMs, status.queueMs)
   }
@@ -70,7 +83,7 @@ export class PeerBook {
       blockMs: seen?.blockMs ?? claimed,
       queueMs: seen?.queueMs ?? 0,
       rttMs: seen?.rttMs ?? this.#unknownRttMs,
-      freeTokens: info.freeTokens,
+      freeTokens: seen && seen.freeAt > info.issuedAt ? seen.freeTokens : info.freeTokens,
       ...(info.pings.length > 0
         ? { pings: new Map(info.pings.map(({ peer: other, ms }) => [toHex(other), ms])) }
         : {})
@@ -80,7 +93,14 @@ export class PeerBook {
   #of(peer: string): Seen {
     let seen = this.#seen.get(peer)
     if (!seen) {
-      seen = { rttMs: undefined, blockMs: undefined, queueMs: 0, avoidUntil: -Infinity }
+      seen = {
+        rttMs: undefined,
+        blockMs: undefined,
+        queueMs: 0,
+        avoidUntil: -Infinity,
+        freeTokens: 0,
+        freeAt: -Infinity
+      }
       this.#seen.set(peer, seen)
     }
     return seen

@@ -32,6 +32,8 @@ export class FakeCompute implements ComputeApi {
   readonly sessions: Map<number, FakeSession> = new Map()
   /** Called before each step; may throw or wait. */
   onstep: (input: StepInput, signal?: AbortSignal) => Promise<void> | void = () => {}
+  /** What each step says it took. */
+  computeMs: () => number = () => 1
   steps: { session: number; start: number; count: number }[] = []
   #spans = new Map<number, SpanInfo>()
   #next = 1
@@ -92,7 +94,7 @@ export class FakeCompute implements ComputeApi {
         hidden.set(fakeBlock(session.first + i, rows, input.start + at), at * this.hiddenSize)
       }
     }
-    return { hidden, computeMs: 1, queueMs: 0 }
+    return { hidden, computeMs: this.computeMs(), queueMs: 0 }
   }
 
   async loadHead(): Promise<number> {

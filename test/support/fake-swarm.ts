@@ -24,6 +24,8 @@ export interface FakePeer {
   frozen: boolean
   /** Peers that it cannot push to. */
   unreachable: Set<string>
+  /** What a ping of it takes. */
+  pingMs: number
   /** Changes what it answers. */
   spoil: (result: StepResult) => StepResult
 }
@@ -94,6 +96,7 @@ export class FakeSwarm implements Connections {
       dead: false,
       frozen: false,
       unreachable: new Set(),
+      pingMs: 1,
       spoil: (result) => result
     }
     this.peers.push(peer)
@@ -163,6 +166,9 @@ export class FakeSwarm implements Connections {
       get closed() {
         return target.dead
       },
+      get servers() {
+        return [target.info]
+      },
       open: (message: Parameters<ClientLink['open']>[0]) =>
         to(() => void server.open(owner, message)),
       step: (message: Parameters<ClientLink['step']>[0]) => {
@@ -179,7 +185,7 @@ export class FakeSwarm implements Connections {
       ping: async (timeoutMs: number): Promise<number> => {
         if (target.dead) throw disconnected('The server went away')
         if (target.frozen) throw timedOut(`No answer in ${timeoutMs} ms`)
-        return 1
+        return target.pingMs
       }
     }
     return link
