@@ -139,10 +139,47 @@ export function readStats(stderr: string): StatsLine {
   }
 }
 
-/** `blocks` in three spans, as --blocks takes them. */
+/** What `chat --trace` said of a step, ms by part. @throws Error when it did not */
+export function readTrace(stderr: string): ReadonlyMap<string, number> {
+  const parts = /^step, median ms of \d+: (.*)$/m.exec(stderr)?.[1]
+  if (parts === undefined) throw new Error(`No line of --trace in: ${stderr}`)
+  return new Map(
+    parts.split(', ').map((part) => {
+      const [name = '', ms] = part.split(' ')
+      return [name, Number(ms)]
+    })
+  )
+}
+
+/** What `chat --trace` said of the prompt, ms. @throws Error when it did not */
+export function readPromptTrace(stderr: string): {
+  readonly firstTokenMs: number
+  /** Until every block had an open session. */
+  readonly openingMs: number
+  /** By server, in the order of blocks. */
+  readonly computeMs: readonly number[]
+} {
+  const match =
+    /^prompt, ms: first token ([\d.]+), of it opening ([\d.]+); compute by server (.*)$/m.exec(
+      stderr
+    )
+  if (!match) throw new Error(`No line of --trace in: ${stderr}`)
+  const [, first, opening, compute = ''] = match
+  return {
+    firstTokenMs: Number(first),
+    openingMs: Number(opening),
+    computeMs: compute.split(' + ').map(Number)
+  }
+}
+
+/** `blocks` in so many spans, as --blocks takes them. */
+export function partsOf(blocks: number, count: number): readonly string[] {
+  const cut = (i: number): number => Math.round((i * blocks) / count)
+  return Array.from({ length: count }, (_, i) => `${cut(i)}:${cut(i + 1)}`)
+}
+
 export function thirdsOf(blocks: number): readonly string[] {
-  const third = Math.ceil(blocks / 3)
-  return [`0:${third}`, `${third}:${2 * third}`, `${2 * third}:${blocks}`]
+  return partsOf(blocks, 3)
 }
 
 export function median(values: readonly number[]): number {
