@@ -248,7 +248,8 @@ function resolveOptions(options: ComputeOptions): WorkerOptions {
     deviceId: options.deviceId ?? 0,
     memoryBytes: options.memoryBytes ?? Math.floor(freeMemoryBytes() * MEMORY_SHARE),
     libraryDir: options.libraryDir,
-    scratchDir: options.scratchDir
+    scratchDir: options.scratchDir,
+    cudaDir: options.cudaDir
   }
 }
 

@@ -12,7 +12,7 @@ const CHUNK_ROWS = 128
 
 /** @throws AppError UNAVAILABLE, UNSUPPORTED */
 export function createBackend(options: WorkerOptions): Backend {
-  const { threads, device, deviceId, libraryDir, scratchDir } = options
+  const { threads, device, deviceId, libraryDir, scratchDir, cudaDir } = options
   const runtime = new OrtRuntime(libraryDir)
   const storeOptions = scratchDir === undefined ? {} : { folder: scratchDir }
   if (device === 'cpu') {
@@ -20,7 +20,7 @@ export function createBackend(options: WorkerOptions): Backend {
     const settings = { threads }
     return { runtime, settings, storeOptions, chunkRows: CHUNK_ROWS, cacheMemory: () => memory }
   }
-  const settings = { threads, provider: deviceProvider(runtime, device, deviceId) }
+  const settings = { threads, provider: deviceProvider(runtime, device, { deviceId, cudaDir }) }
   const chunkRows = trustedRows(runtime, device, settings)
   const facts = { memory: DEVICE_MEMORY[device], id: deviceId, settings }
   return {

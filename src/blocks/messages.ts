@@ -14,6 +14,7 @@ export interface WorkerOptions {
   memoryBytes: number
   libraryDir: string | undefined
   scratchDir: string | undefined
+  cudaDir?: string | undefined
 }
 
 /** Options of a run, owned by the main thread, which may terminate it while the worker is inside. */

@@ -19,6 +19,8 @@ export interface ComputeOptions {
   libraryDir?: string
   /** Folder for the packed weights' unnamed file. Default: the system's for temporary files. */
   scratchDir?: string
+  /** Folder of CUDA's libraries by version. Default: `cuda` beside onnxruntime's library. */
+  cudaDir?: string
 }
 
 export interface SpanOptions {

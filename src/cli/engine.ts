@@ -11,6 +11,7 @@ import { openModel } from '../model/open-model.ts'
 import { findModel } from '../model/resolve.ts'
 import type { Model } from '../model/types.ts'
 import type { Context } from './context.ts'
+import { cudaRoot } from './cuda-root.ts'
 import { hubOptions } from './hub-env.ts'
 import { parseBytes, parseChoice, parseWhole } from './options.ts'
 import { transferLine } from './transfer-line.ts'
@@ -80,6 +81,7 @@ export async function startCompute(options: EngineOptions, context: Context): Pr
   const memoryBytes = parseBytes('memory', options.memory)
   const compute = new Compute({
     ...(embedded ? { libraryDir: unpackNativeSet(embedded.onnxruntime, context.paths.cache) } : {}),
+    cudaDir: cudaRoot(context.paths),
     ...(threads === undefined ? {} : { threads }),
     ...(device === undefined ? {} : { device }),
     ...(memoryBytes === undefined ? {} : { memoryBytes })

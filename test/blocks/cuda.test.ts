@@ -2,10 +2,18 @@
 import { describe, expect, test } from 'bun:test'
 import type { AppError } from '../../src/base/errors.ts'
 import { computeError } from '../../src/base/errors.ts'
-import { cudaRefusal, prepareCuda, type CudaProbe } from '../../src/blocks/device/cuda.ts'
+import {
+  cudaFacts,
+  cudaParts,
+  cudaRefusal,
+  prepareCuda,
+  type CudaProbe
+} from '../../src/blocks/device/cuda.ts'
 
-const provider = '/lib/cuda/onnxruntime/capi/libonnxruntime_providers'
-const wheel = (name: string): string => `/lib/cuda/nvidia/cu13/lib/${name}`
+const FOLDER = '/home/me/cuda/1.30.0'
+const PLACE = { libraryDir: '/lib', folder: FOLDER, version: '1.30.0' }
+const provider = `${FOLDER}/onnxruntime/capi/libonnxruntime_providers`
+const wheel = (name: string): string => `${FOLDER}/nvidia/cu13/lib/${name}`
 const complete = [
   `${provider}_shared.so`,
   `${provider}_cuda.so`,
@@ -24,8 +32,9 @@ function machine(made: Machine): CudaProbe & { opened: string[]; links: string[]
     platform: 'linux',
     arch: 'x64',
     exists: (path) => files.includes(path),
-    list: (folder) => (folder === '/lib/cuda' ? ['nvidia', 'onnxruntime', distribution] : ['cu13']),
+    list: (folder) => (folder === FOLDER ? ['nvidia', 'onnxruntime', distribution] : ['cu13']),
     open: (path) => void opened.push(path),
+    target: () => undefined,
     link: (target, path) => void links.push(`${path} -> ${target}`),
     ...own,
     opened,
@@ -35,7 +44,7 @@ function machine(made: Machine): CudaProbe & { opened: string[]; links: string[]
 
 function refusal(made: Machine): { code: string; message: string; hint: string | undefined } {
   try {
-    prepareCuda('/lib', '1.30.0', machine(made))
+    prepareCuda(PLACE, machine(made))
   } catch (error) {
     const { code, message, hint } = error as AppError
     return { code, message, hint }
@@ -43,10 +52,28 @@ function refusal(made: Machine): { code: string; message: string; hint: string |
   throw new Error('Nothing was refused')
 }
 
+test('cudaParts() tells of everything that is there or missing, the driver first', () => {
+  const facts = cudaFacts(
+    PLACE,
+    machine({
+      files: complete.slice(0, 3),
+      open: (path) => (path.startsWith('/') ? undefined : 'no such file')
+    })
+  )
+  expect(cudaParts(facts).map(({ name, found, fault }) => [name, found, fault?.code])).toEqual([
+    ['libcuda.so.1', 'cannot be opened (no such file)', 'UNAVAILABLE'],
+    ['CUDA provider', `1.30.0 in '${FOLDER}'`, undefined],
+    ['libcudart.so.13', `opens from '${wheel('libcudart.so.13')}'`, undefined],
+    ['libcublasLt.so.13', 'cannot be opened (no such file)', 'UNAVAILABLE'],
+    ['libcublas.so.13', 'cannot be opened (no such file)', 'UNAVAILABLE'],
+    ['libcurand.so.10', 'cannot be opened (no such file)', 'UNAVAILABLE']
+  ])
+})
+
 describe('prepareCuda()', () => {
   test('opens the libraries in their order and lays the provider beside the library', () => {
     const made = machine({})
-    prepareCuda('/lib', '1.30.0', made)
+    prepareCuda(PLACE, made)
     expect({ opened: made.opened, links: made.links }).toEqual({
       opened: ['libcuda.so.1', ...complete.slice(2)],
       links: [
@@ -68,8 +95,7 @@ describe('prepareCuda()', () => {
   test('without the provider gives the command that fetches it', () => {
     const error = refusal({ files: complete.slice(1) })
     expect(error.message).toContain(`'${provider}_shared.so' is not there`)
-    expect(error.hint).toContain("pip install --upgrade --target '/lib/cuda'")
-    expect(error.hint).toContain('onnxruntime-gpu==1.30.0')
+    expect(error.hint).toBe('Run petals doctor --install-cuda')
   })
 
   test('names the versions when the provider is of another', () => {
@@ -83,7 +109,28 @@ describe('prepareCuda()', () => {
       open: (path) => (path === 'libcublas.so.13' ? 'not found' : undefined)
     })
     expect(error.message).toBe('CUDA cannot be used: libcublas.so.13 cannot be opened (not found)')
-    expect(error.hint).toContain('pip install')
+    expect(error.hint).toContain('--install-cuda')
+  })
+
+  test('makes a link anew that leads elsewhere, and leaves a file of somebody as it is', () => {
+    const beside = (name: string): string => `/lib/libonnxruntime_providers_${name}.so`
+    const old = machine({ target: () => '/gone/provider.so' })
+    prepareCuda(PLACE, old)
+    const right = machine({
+      target: (path) => path.replace('/lib/', `${FOLDER}/onnxruntime/capi/`)
+    })
+    prepareCuda(PLACE, right)
+    const own = machine({ files: [...complete, beside('shared'), beside('cuda')] })
+    prepareCuda(PLACE, own)
+    expect([old.links.length, right.links.length, own.links.length]).toEqual([2, 0, 0])
+  })
+
+  test('says what to do when nothing can be laid beside the library', () => {
+    const link = (): void => {
+      throw Object.assign(new Error('EROFS'), { code: 'EROFS' })
+    }
+    const { code, hint } = refusal({ link })
+    expect([code, hint]).toEqual(['DENIED', 'Set PETALS_HOME to a folder that can be written'])
   })
 
   test('points other systems to WebGPU', () => {

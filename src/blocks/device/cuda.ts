@@ -1,10 +1,13 @@
 // Whether CUDA can be used, found out piece by piece before the engine tries: the engine's own message is
 // "Failed to load shared library" whatever is missing. Knows files and libraries, no graphs.
-// Everything is looked for in `cuda` below the library's folder, where one pip command puts it.
-import { existsSync, readdirSync, symlinkSync } from 'node:fs'
+// cuda-packages.ts says what lies in the folder, cuda-driver.ts asks the driver for its devices.
+// Called by provider.ts, which stops at the first fault, and by examine.ts, which lists all of them.
+import { existsSync, readdirSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { unavailable, unsupported, type AppError } from '../../base/errors.ts'
+import { folderError } from '../../base/file-error.ts'
 import { openGlobally } from '../ort/libc.ts'
+import { CUDA_LIBRARIES, PROVIDERS, providerPath, providerVersions } from './cuda-packages.ts'
 
 /** What is looked at, so that tests can say what there is. */
 export interface CudaProbe {
@@ -15,13 +18,13 @@ export interface CudaProbe {
   list(folder: string): string[]
   /** Opens a library for later ones to link against; why not, or undefined. */
   open(path: string): string | undefined
+  /** Where a link leads; undefined for what is none. */
+  target(path: string): string | undefined
+  /** Makes a link, in the place of one that is there. */
   link(target: string, path: string): void
 }
 
-const DRIVER = 'libcuda.so.1'
-const PROVIDERS = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so']
-/** In the order in which they need each other. */
-const LIBRARIES = ['libcudart.so.13', 'libcublasLt.so.13', 'libcublas.so.13', 'libcurand.so.10']
+export const DRIVER = 'libcuda.so.1'
 
 const systemProbe: CudaProbe = {
   platform: process.platform,
@@ -29,68 +32,154 @@ const systemProbe: CudaProbe = {
   exists: existsSync,
   list: (folder) => (existsSync(folder) ? readdirSync(folder) : []),
   open: openGlobally,
-  link: symlinkSync
+  target: linkTarget,
+  link(target, path) {
+    // Another process may do the same now: a rename replaces at once.
+    const aside = `${path}.${process.pid}.tmp`
+    symlinkSync(target, aside)
+    renameSync(aside, path)
+  }
+}
+
+export interface CudaPlace {
+  /** Where onnxruntime's library lies. */
+  libraryDir: string
+  /** Where CUDA's libraries and the provider lie; see cuda-packages.ts. */
+  folder: string
+  /** The library's version, which the provider must have too. */
+  version: string
+}
+
+export interface LibraryFact {
+  readonly name: string
+  /** In its folder, or a bare name for the system to find. */
+  readonly path: string
+  /** Why it cannot be opened; undefined: it is open. */
+  readonly reason?: string | undefined
+}
+
+/** What is here of CUDA, as plain data. */
+export interface CudaFacts {
+  readonly platform: string
+  readonly arch: string
+  readonly folder: string
+  readonly version: string
+  readonly driver?: LibraryFact
+  /** Provider files that are not there. */
+  readonly missing: readonly string[]
+  /** Versions that the folder says it has of the provider. */
+  readonly versions: readonly string[]
+  /** In the order in which they need each other. */
+  readonly libraries: readonly LibraryFact[]
+}
+
+/** Looks at everything; the provider itself is never opened here: outside of the engine it crashes. */
+export function cudaFacts(place: CudaPlace, probe: CudaProbe = systemProbe): CudaFacts {
+  const { folder, version } = place
+  const { platform, arch } = probe
+  const about = { platform, arch, folder, version }
+  if (!isBuiltFor(about)) return { ...about, missing: [], versions: [], libraries: [] }
+  const driver = openOne(DRIVER, DRIVER, probe)
+  const missing = PROVIDERS.map((name) => providerPath(folder, name)).filter(
+    (path) => !probe.exists(path)
+  )
+  const libraries = CUDA_LIBRARIES.map((name) =>
+    openOne(name, findLibrary(folder, name, probe), probe)
+  )
+  return { ...about, driver, missing, versions: providerVersions(probe.list(folder)), libraries }
+}
+
+/** One thing that must be right, and what is wrong with it. */
+export interface DevicePart {
+  readonly name: string
+  /** What was found, in words. */
+  readonly found: string
+  readonly fault?: AppError
 }
 
 /**
- * Opens what the CUDA provider of `version` needs and lays it beside the library.
- * The provider itself is never opened here: outside of the engine it crashes.
- * @throws AppError UNAVAILABLE, UNSUPPORTED, with the next step to take as hint
+ * Everything that must be right, in the order to mend it in: the driver first, since without one
+ * 0.8 GB of libraries help nobody.
  */
-export function prepareCuda(
-  libraryDir: string,
-  version: string,
-  probe: CudaProbe = systemProbe
-): void {
-  if (probe.platform !== 'linux' || probe.arch !== 'x64') {
-    throw unsupported(
-      `CUDA cannot be used: there is no build for ${probe.platform} ${probe.arch}`,
-      {
-        hint: 'Use --device webgpu'
-      }
-    )
-  }
-  const reason = probe.open(DRIVER)
-  if (reason !== undefined) {
-    throw unavailable(`CUDA cannot be used: the driver's ${DRIVER} cannot be opened (${reason})`, {
-      hint: 'Install an NVIDIA driver for CUDA 13 (580 or newer), or use --device cpu'
+export function cudaParts(facts: CudaFacts): DevicePart[] {
+  const { platform, arch, driver, libraries } = facts
+  if (!isBuiltFor(facts)) {
+    const fault = unsupported(`CUDA cannot be used: there is no build for ${platform} ${arch}`, {
+      hint: 'Use --device webgpu'
     })
+    return [{ name: 'build', found: `none for ${platform} ${arch}`, fault }]
   }
-  const folder = join(libraryDir, 'cuda')
-  checkProvider(folder, version, probe)
-  for (const library of LIBRARIES) {
-    const path = findLibrary(folder, library, probe)
-    const missing = probe.open(path)
-    if (missing !== undefined) {
-      throw unavailable(`CUDA cannot be used: ${library} cannot be opened (${missing})`, {
-        hint: installHint(folder, version)
+  return [
+    ...(driver ? [driverPart(driver)] : []),
+    providerPart(facts),
+    ...libraries.map((library) => libraryPart(library))
+  ]
+}
+
+/**
+ * Opens what the provider needs and lays it beside the library.
+ * @throws AppError UNAVAILABLE, UNSUPPORTED, DENIED with the next step to take as hint
+ */
+export function prepareCuda(place: CudaPlace, probe: CudaProbe = systemProbe): void {
+  const fault = cudaParts(cudaFacts(place, probe)).find((part) => part.fault)?.fault
+  if (fault) throw fault
+  for (const name of PROVIDERS) {
+    const beside = join(place.libraryDir, name)
+    const path = providerPath(place.folder, name)
+    // A file that somebody has put there by hand stays.
+    if (probe.target(beside) === path || (probe.exists(beside) && !probe.target(beside))) continue
+    try {
+      probe.link(path, beside)
+    } catch (cause) {
+      throw folderError(`The CUDA provider cannot be laid in '${place.libraryDir}'`, cause, {
+        hint: 'Set PETALS_HOME to a folder that can be written'
       })
     }
   }
-  for (const provider of PROVIDERS) {
-    const beside = join(libraryDir, provider)
-    if (!probe.exists(beside)) probe.link(join(folder, 'onnxruntime', 'capi', provider), beside)
-  }
 }
 
-function checkProvider(folder: string, version: string, probe: CudaProbe): void {
-  const hint = installHint(folder, version)
-  for (const provider of PROVIDERS) {
-    const path = join(folder, 'onnxruntime', 'capi', provider)
-    if (!probe.exists(path)) {
-      throw unavailable(`CUDA cannot be used: '${path}' is not there`, { hint })
-    }
-  }
+function isBuiltFor({ platform, arch }: Pick<CudaFacts, 'platform' | 'arch'>): boolean {
+  return platform === 'linux' && arch === 'x64'
+}
+
+function driverPart({ name, reason }: LibraryFact): DevicePart {
+  if (reason === undefined) return { name, found: 'opens' }
+  const found = `cannot be opened (${reason})`
+  const fault = unavailable(`CUDA cannot be used: the driver's ${name} ${found}`, {
+    hint: 'Install an NVIDIA driver for CUDA 13 (580 or newer), or use --device cpu'
+  })
+  return { name, found, fault }
+}
+
+function providerPart({ folder, missing, versions, version }: CudaFacts): DevicePart {
+  const name = 'CUDA provider'
+  const broken = (found: string, message: string): DevicePart => ({
+    name,
+    found,
+    fault: unavailable(`CUDA cannot be used: ${message}`, { hint: INSTALL_HINT })
+  })
+  const [first] = missing
+  if (first !== undefined) return broken(`not in '${folder}'`, `'${first}' is not there`)
   // A provider of another version loads and fails with a message about something else.
-  const found = probe
-    .list(folder)
-    .flatMap((name) => /^onnxruntime_gpu-(.+)\.dist-info$/.exec(name)?.[1] ?? [])
-  if (!found.includes(version)) {
-    const what = found.length === 0 ? 'of an unknown version' : found.join(', ')
-    throw unavailable(`CUDA cannot be used: its provider is ${what}, and ${version} is needed`, {
-      hint
-    })
-  }
+  if (versions.includes(version)) return { name, found: `${version} in '${folder}'` }
+  const what = versions.length === 0 ? 'of an unknown version' : versions.join(', ')
+  return broken(
+    `${what}, and ${version} is needed`,
+    `its provider is ${what}, and ${version} is needed`
+  )
+}
+
+function libraryPart({ name, path, reason }: LibraryFact): DevicePart {
+  if (reason === undefined) return { name, found: path === name ? 'opens' : `opens from '${path}'` }
+  const found = `cannot be opened (${reason})`
+  const fault = unavailable(`CUDA cannot be used: ${name} ${found}`, { hint: INSTALL_HINT })
+  return { name, found, fault }
+}
+
+const INSTALL_HINT = 'Run petals doctor --install-cuda'
+
+function openOne(name: string, path: string, probe: CudaProbe): LibraryFact {
+  return { name, path, reason: probe.open(path) }
 }
 
 /** Its wheel's place, or its bare name for the system to find. */
@@ -103,16 +192,12 @@ function findLibrary(folder: string, library: string, probe: CudaProbe): string 
   return library
 }
 
-function installHint(folder: string, version: string): string {
-  const platforms = ['manylinux_2_28', 'manylinux_2_27', 'manylinux2014'].map(
-    (name) => `--platform ${name}_x86_64`
-  )
-  return (
-    `Run: pip install --upgrade --target '${folder}' --no-deps --only-binary=:all: ` +
-    `--python-version 3.12 --implementation cp ${platforms.join(' ')} ` +
-    `onnxruntime-gpu==${version} 'nvidia-cublas<14' 'nvidia-cuda-runtime<14' ` +
-    `'nvidia-curand<11' 'nvidia-cuda-nvrtc<14'`
-  )
+function linkTarget(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
 }
 
 /** The engine's refusal in words: it names CUDA's failures by number only. */

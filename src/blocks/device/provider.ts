@@ -1,10 +1,13 @@
 // Adds a device's execution provider to a session's options. Knows the C API's names for devices.
 import { ptr, type Pointer } from 'bun:ffi'
+import { join } from 'node:path'
 import { toAppError, unavailable, unsupported } from '../../base/errors.ts'
 import { cstring } from '../ort/libc.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
 import type { Device } from '../types.ts'
-import { cudaRefusal, prepareCuda } from './cuda.ts'
+import { cudaRefusal, prepareCuda, type CudaPlace } from './cuda.ts'
+import { cudaFolder } from './cuda-packages.ts'
+import { vulkanFact, vulkanPart } from './webgpu.ts'
 
 export type Accelerator = Exclude<Device, 'cpu'>
 
@@ -14,17 +17,30 @@ export const DEVICE_MEMORY: Readonly<Record<Accelerator, string>> = {
   webgpu: 'WebGPU_Buf'
 }
 
+export interface ProviderOptions {
+  deviceId: number
+  /** Folder of CUDA's libraries by version. Default: `cuda` beside the library. */
+  cudaDir?: string | undefined
+}
+
 /** A function that adds the device to options. @throws AppError UNAVAILABLE, UNSUPPORTED */
 export function deviceProvider(
   runtime: OrtRuntime,
   device: Accelerator,
-  deviceId: number
+  { deviceId, cudaDir }: ProviderOptions
 ): (options: Pointer) => void {
   // What creates sessions also logs, and the log is the environment's.
   void runtime.env
   if (device === 'webgpu') return webgpuProvider(runtime, deviceId)
-  prepareCuda(runtime.directory, runtime.version)
+  prepareCuda(cudaPlace(runtime, cudaDir))
   return (options) => appendCuda(runtime, options, deviceId)
+}
+
+/** Where CUDA's libraries are looked for. */
+export function cudaPlace(runtime: OrtRuntime, cudaDir: string | undefined): CudaPlace {
+  const { directory, version } = runtime
+  const folder = cudaFolder(cudaDir ?? join(directory, 'cuda'), version)
+  return { libraryDir: directory, folder, version }
 }
 
 function appendCuda(runtime: OrtRuntime, options: Pointer, deviceId: number): void {
@@ -44,6 +60,9 @@ function webgpuProvider(runtime: OrtRuntime, deviceId: number): (options: Pointe
   if (deviceId !== 0) {
     throw unsupported(`WebGPU device ${deviceId} cannot be chosen: the system chooses its GPU`)
   }
+  const vulkan = vulkanFact()
+  const fault = vulkan && vulkanPart(vulkan).fault
+  if (fault) throw fault
   return (options) => {
     try {
       runtime.run(
