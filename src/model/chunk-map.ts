@@ -37,6 +37,32 @@ export function journalPath(path: string): string {
   return `${path}.chunks`
 }
 
+/** Beside a journal: a bit for each chunk that was taken on the word of peers, who may have lied. */
+export function heardPath(path: string): string {
+  return `${path}.heard`
+}
+
+/** The bits of heardPath(), none set where there is no such file: (ceil(count / 8)). */
+export function readHeard(path: string, count: number): Uint8Array {
+  const bits = new Uint8Array(Math.ceil(count / 8))
+  try {
+    bits.set(readFileSync(heardPath(path)).subarray(0, bits.byteLength))
+  } catch (error) {
+    // What cannot be read is trusted the less.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') bits.fill(0xff)
+  }
+  return bits
+}
+
+export function hasBit(bits: Uint8Array, index: number): boolean {
+  return ((bits[index >> 3] ?? 0) & (1 << (index & 7))) !== 0
+}
+
+export function setBit(bits: Uint8Array, index: number, value = true): void {
+  const byte = bits[index >> 3] ?? 0
+  bits[index >> 3] = value ? byte | (1 << (index & 7)) : byte & ~(1 << (index & 7))
+}
+
 /** The journal of the file at `path`, undefined when there is none. @throws AppError CORRUPT */
 export function readChunkMap(path: string, sizeBytes: number): ChunkMap | undefined {
   let bytes: Uint8Array

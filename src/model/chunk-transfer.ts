@@ -1,6 +1,6 @@
 // One transfer of chunks of a hub's file: several connections at once, each resumed by the chunk and retried.
 // fetch-ranges.ts says which chunks and holds the locks; hub-file.ts knows where the bytes lie.
-import { sleep, systemClock } from '../base/clock.ts'
+import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import { AppError, cancelled, corrupt, unavailable } from '../base/errors.ts'
 import type { ChunkFile } from './chunk-file.ts'
 import { type ByteRange, runBytes } from './chunk-map.ts'
@@ -20,8 +20,8 @@ export interface TransferOptions extends HttpOptions {
   connections?: number
   /** Bytes of one request. Default 16 MiB. */
   partBytes?: number
-  /** Told of each chunk's bytes as they are written. */
-  onbytes?: (bytes: number) => void
+  /** Told of each chunk's bytes as they are written, and from whom when not from the hub. */
+  onbytes?: (bytes: number, from?: 'peers') => void
 }
 
 const CONNECTIONS = 6
@@ -39,6 +39,29 @@ export class RangesIgnored extends AppError {
   }
 }
 
+/** Makes what is written last every now and then: often costs time, seldom loses more in a crash. */
+export class CommitPace {
+  readonly #file: ChunkFile
+  readonly #clock: Clock
+  #uncommitted = 0
+  #committedAt: number
+
+  constructor(file: ChunkFile, clock: Clock) {
+    this.#file = file
+    this.#clock = clock
+    this.#committedAt = clock.now()
+  }
+
+  async wrote(bytes: number): Promise<void> {
+    this.#uncommitted += bytes
+    const isDue = this.#clock.now() - this.#committedAt >= COMMIT_MS
+    if (this.#uncommitted < COMMIT_BYTES && !isDue) return
+    this.#uncommitted = 0
+    this.#committedAt = this.#clock.now()
+    await this.#file.commit()
+  }
+}
+
 /** One go at a file; what fails for one connection stops them all. */
 export class Transfer {
   readonly #remote: HubFile
@@ -47,8 +70,7 @@ export class Transfer {
   readonly #stop = new AbortController()
   readonly #signal: AbortSignal
   #located: Promise<Located> | undefined
-  #uncommitted = 0
-  #committedAt: number
+  readonly #pace: CommitPace
   /** Until when nobody is to ask, by the clock. */
   #quietUntil = 0
 
@@ -58,7 +80,7 @@ export class Transfer {
     const { signal } = options
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
     this.#options = { ...options, signal: this.#signal }
-    this.#committedAt = (options.clock ?? systemClock).now()
+    this.#pace = new CommitPace(file, options.clock ?? systemClock)
   }
 
   async bringRuns(runs: readonly ByteRange[]): Promise<void> {
@@ -199,13 +221,7 @@ export class Transfer {
   async #keep(index: number, bytes: Uint8Array): Promise<void> {
     await this.#file.write(index, bytes)
     this.#options.onbytes?.(bytes.byteLength)
-    const { clock = systemClock } = this.#options
-    this.#uncommitted += bytes.byteLength
-    const isDue = clock.now() - this.#committedAt >= COMMIT_MS
-    if (this.#uncommitted < COMMIT_BYTES && !isDue) return
-    this.#uncommitted = 0
-    this.#committedAt = clock.now()
-    await this.#file.commit()
+    await this.#pace.wrote(bytes.byteLength)
   }
 
   /** Waits out what the server asked one of the connections to wait. */

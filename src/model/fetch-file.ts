@@ -7,7 +7,9 @@ import { corrupt, internal, toAppError, unavailable } from '../base/errors.ts'
 import { folderError } from '../base/file-error.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { AliasFile, FileSource } from './aliases.ts'
-import { journalPath } from './chunk-map.ts'
+import { bringChunks } from './bring-chunks.ts'
+import { ChunkFile } from './chunk-file.ts'
+import { CHUNK_BYTES, heardPath, journalPath } from './chunk-map.ts'
 import { downloadFile } from './download.ts'
 import { embeddedPath, isInsideExecutable } from './embedded.ts'
 import { withFileLock } from './file-lock.ts'
@@ -15,6 +17,8 @@ import { sha256File } from './hash-file.ts'
 import { recallHash, rememberHash } from './file-hashes.ts'
 import type { Fetch, HttpOptions } from './http.ts'
 import { hubCachePath, hubHeaders, type HubOptions, hubUrl } from './hub.ts'
+import { writeManifest } from './manifest.ts'
+import type { ModelPeers } from './model-peers.ts'
 import { fetchFromPip } from './pip.ts'
 
 export interface FetchProgress {
@@ -35,6 +39,8 @@ export interface FetchOptions {
   onprogress?: (progress: FetchProgress) => void
   /** Passed on to downloadFile: what tests must hasten. */
   download?: Omit<HttpOptions, 'fetch' | 'clock' | 'signal'>
+  /** Who else may have it. Default: the sources are asked alone. */
+  peers?: ModelPeers | undefined
   /** Passed on to fetchFromPip. */
   pipCommands?: readonly (readonly string[])[]
 }
@@ -69,6 +75,7 @@ export async function fetchFile(
       await fromSources(what, file, path, options)
       // Chunks may have been fetched of it as part of a repository.
       await rm(journalPath(path), { force: true })
+      await rm(heardPath(path), { force: true })
     },
     {
       ...(clock ? { clock } : {}),
@@ -93,15 +100,63 @@ async function fromSources(
     } catch (error) {
       const failure = toAppError(error)
       if (failure.code === 'CANCELLED' || failure.code === 'INTERNAL') throw failure
-      if (file.sources.length === 1) throw failure
+      if (file.sources.length === 1 && !options.peers) throw failure
       log.debug(`${source.kind}: ${failure.message}`)
       reasons.push(failure.message)
     }
+    if (i === 0 && (await fromPeers(what, file, path, options))) return
   }
   throw unavailable(`'${what}' cannot be fetched from anywhere: ${reasons.join('; ')}`, {
     hint: `Connect to the internet, set HF_ENDPOINT to a hub that answers, or give the path of ${file.name} in place of '${what}'`,
     retryable: false
   })
+}
+
+/** From peers: whoever they are, only bytes that hash to the file's own hash are taken. */
+async function fromPeers(
+  what: string,
+  file: AliasFile,
+  path: string,
+  options: FetchOptions
+): Promise<boolean> {
+  const { peers, signal, log = silentLog, clock, cacheDir } = options
+  const { sha256, sizeBytes } = file
+  if (!peers) return false
+  const shared = { path: file.name, sha256, sizeBytes, chunkBytes: CHUNK_BYTES }
+  if (!(await peers.holdersOf(shared, signal))) return false
+  log.info(`Fetching '${what}' from peers`)
+  try {
+    const chunks = await ChunkFile.open({ path, sha256, sizeBytes })
+    await using _ = chunks
+    if (!chunks) return true
+    let doneBytes = chunks.heldBytes
+    await bringChunks(
+      { path, sha256, sizeBytes, url: '', headers: {} },
+      chunks,
+      [{ start: 0, end: sizeBytes }],
+      {
+        ...(clock ? { clock } : {}),
+        signal,
+        log,
+        peers,
+        reach: { isSilent: true, isNone: true },
+        told: { isTold: true },
+        onbytes(bytes) {
+          doneBytes += bytes
+          options.onprogress?.({ what, doneBytes, totalBytes: sizeBytes })
+        }
+      }
+    )
+    if (!(await chunks.complete(signal))) return false
+    await writeManifest(cacheDir, chunks.map)
+    await rememberHash(path, sha256, cacheDir)
+    return true
+  } catch (error) {
+    const failure = toAppError(error)
+    if (failure.code === 'CANCELLED') throw failure
+    log.debug(`peers: ${failure.message}`)
+    return false
+  }
 }
 
 async function fromSource(

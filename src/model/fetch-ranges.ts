@@ -6,21 +6,23 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { type Log, silentLog } from '../base/log.ts'
-import { ChunkFile } from './chunk-file.ts'
+import type { Random } from '../base/random.ts'
+import { bringChunks, bytesOf, type HubState } from './bring-chunks.ts'
+import { ChunkFile, HearsayWrong } from './chunk-file.ts'
 import {
   type ByteRange,
   CHUNK_BYTES,
-  type ChunkMap,
   emptyMap,
   missingRuns,
   prefixBytes,
-  readChunkMap,
-  runBytes
+  readChunkMap
 } from './chunk-map.ts'
-import { RangesIgnored, Transfer, type TransferOptions } from './chunk-transfer.ts'
+import type { TransferOptions } from './chunk-transfer.ts'
 import { withFileLock } from './file-lock.ts'
 import type { HubFile } from './hub-file.ts'
 import { bare } from './http.ts'
+import { writeManifest } from './manifest.ts'
+import type { ModelPeers } from './model-peers.ts'
 
 export interface RemoteFile extends HubFile {
   /** Where its chunks go. */
@@ -33,6 +35,18 @@ export interface FetchRangesOptions extends TransferOptions {
   /** What is fetched under one lock. Default 256 MiB. */
   regionBytes?: number
   log?: Log
+  /** Where the manifest of a file that became whole is kept. Default: nowhere. */
+  cacheDir?: string
+  /** Who else has chunks. Default: the hub is asked alone. */
+  peers?: ModelPeers | undefined
+  /** Whether the hub answers, as known before. */
+  reach?: HubState
+  /** Asks peers only when the hub is silent: for what is little. */
+  hubFirst?: boolean
+  /** Whether the user knows that peers' word was taken: shared, so that it is said once. */
+  told?: { isTold: boolean }
+  /** Chooses what the hub is asked to hold peers to. */
+  random?: Random
   /** Throws when so many bytes have no room. */
   room?: (neededBytes: number) => Promise<void>
 }
@@ -49,7 +63,10 @@ export async function fetchRanges(
   options: FetchRangesOptions = {}
 ): Promise<void> {
   const { path, sizeBytes } = remote
-  if ((await missingBytesOf(remote, ranges)) === 0) return await complete(remote, options)
+  if ((await missingBytesOf(remote, ranges)) === 0) {
+    if (await complete(remote, options)) return
+    return await fetchRanges(remote, ranges, { ...options, peers: undefined })
+  }
   const { clock = systemClock, signal, log = silentLog, chunkBytes = CHUNK_BYTES } = options
   const { regionBytes = REGION_BYTES } = options
   await mkdir(dirname(path), { recursive: true })
@@ -66,28 +83,37 @@ export async function fetchRanges(
       `${path}.${region}.lock`,
       async () => {
         await using file = await openFile()
-        if (file) await bring(remote, file, parts, options)
+        if (file) await bringChunks(remote, file, parts, options)
       },
       { clock, signal, onwait }
     )
   }
-  await complete(remote, options)
+  if (await complete(remote, options)) return
+  await fetchRanges(remote, ranges, { ...options, peers: undefined })
 }
 
-/** Checks a file of which every chunk is here. */
-async function complete(remote: RemoteFile, options: FetchRangesOptions): Promise<void> {
+/** Checks a file of which every chunk is here; false when peers gave wrong ones, which are gone now. */
+async function complete(remote: RemoteFile, options: FetchRangesOptions): Promise<boolean> {
   const { path, sizeBytes } = remote
-  const { clock = systemClock, signal } = options
+  const { clock = systemClock, signal, cacheDir, log = silentLog } = options
   const isReady = (): boolean => {
     const map = readChunkMap(path, sizeBytes)
     return map !== undefined && prefixBytes(map) === sizeBytes
   }
-  if (!isReady()) return
-  await withFileLock(
+  if (!isReady()) return true
+  return await withFileLock(
     `${path}.lock`,
     async () => {
       await using file = isReady() ? await ChunkFile.open(remote) : undefined
-      await file?.complete(signal)
+      try {
+        const isWhole = (await file?.complete(signal)) ?? false
+        if (file && isWhole && cacheDir !== undefined) await writeManifest(cacheDir, file.map)
+        return true
+      } catch (error) {
+        if (!(error instanceof HearsayWrong) || !options.peers || options.reach?.isNone) throw error
+        log.warn(`${error.message}: it is fetched from the hub`)
+        return false
+      }
     },
     { clock, signal }
   )
@@ -105,31 +131,4 @@ export async function missingBytesOf(
   if (found?.size === sizeBytes && !map) return 0
   const known = map ?? emptyMap(sizeBytes, chunkBytes, sha256)
   return bytesOf(known, missingRuns(known, ranges))
-}
-
-async function bring(
-  remote: RemoteFile,
-  file: ChunkFile,
-  ranges: readonly ByteRange[],
-  options: FetchRangesOptions
-): Promise<void> {
-  const runs = file.missing(ranges)
-  if (runs.length === 0) return
-  const { log = silentLog, room } = options
-  try {
-    await room?.(bytesOf(file.map, runs))
-    await new Transfer(remote, file, options).bringRuns(runs)
-  } catch (error) {
-    await file.commit().catch(() => {})
-    if (!(error instanceof RangesIgnored)) throw error
-    await room?.(bytesOf(file.map, file.missing([{ start: 0, end: remote.sizeBytes }])))
-    log.warn(`'${bare(remote.url)}' cannot be had in parts: all of it is fetched`)
-    await new Transfer(remote, file, options).bringAll()
-  } finally {
-    await file.commit()
-  }
-}
-
-function bytesOf(map: ChunkMap, runs: readonly ByteRange[]): number {
-  return runs.reduce((sum, run) => sum + runBytes(map, run), 0)
 }

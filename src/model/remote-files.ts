@@ -40,6 +40,7 @@ export function createFetcher(
       await mkdir(cacheDir, { recursive: true })
       await checkDisk(what, totalBytes, options)
       let doneBytes = 0
+      let peerBytes = 0
       const signals = [options.signal, signal].filter((each) => each !== undefined)
       for (const { remote, ranges } of jobs) {
         await fetchRanges(remote, ranges, {
@@ -47,10 +48,11 @@ export function createFetcher(
           signal: signals.length === 0 ? undefined : AbortSignal.any(signals),
           // Known only once a server without ranges makes it more.
           room: (neededBytes) => checkDisk(what, neededBytes, options),
-          onbytes(bytes) {
+          onbytes(bytes, from) {
             doneBytes += bytes
+            if (from === 'peers') peerBytes += bytes
             totalBytes = Math.max(totalBytes, doneBytes)
-            onprogress?.({ doneBytes, totalBytes })
+            onprogress?.({ doneBytes, totalBytes, peerBytes })
           }
         })
         const isWhole = readChunkMap(remote.path, remote.sizeBytes) === undefined

@@ -3,8 +3,9 @@
 // resolve.ts calls it; hub-tree.ts lists, repo-files.ts chooses, repo-record.ts remembers for next time.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { corrupt, denied, toAppError } from '../base/errors.ts'
+import { corrupt, denied, toAppError, unavailable } from '../base/errors.ts'
 import { silentLog } from '../base/log.ts'
+import { type HubState, isSilence } from './bring-chunks.ts'
 import type { RangeFetcher } from './create-model.ts'
 import { downloadFile } from './download.ts'
 import { inHubCache } from './fetch-file.ts'
@@ -12,10 +13,19 @@ import type { FetchOptions } from './fetch-file.ts'
 import { fetchHeader, type FetchHeaderOptions } from './fetch-header.ts'
 import type { RemoteFile } from './fetch-ranges.ts'
 import { withFileLock } from './file-lock.ts'
+import {
+  confirmHeard,
+  contentIdIn,
+  fetchFromPeers,
+  hearOf,
+  MAX_SMALL_BYTES,
+  unknownId
+} from './heard-model.ts'
 import { hubEndpoint, hubHeaders, hubUrl } from './hub.ts'
 import { listRepo, type ListedFile } from './hub-tree.ts'
 import type { HttpOptions } from './http.ts'
 import { readJsonObject } from './json-file.ts'
+import type { NamedWeights } from './model-peers.ts'
 import { createFetcher } from './remote-files.ts'
 import { chooseFiles, INDEX, SMALL_FILES, weightNames } from './repo-files.ts'
 import { type RepoName, repoText } from './repo-name.ts'
@@ -42,10 +52,16 @@ export interface FoundModel {
   readonly location: ModelLocation
   /** What Model.ensure() fetches through; undefined when all is here. */
   readonly fetcher?: RangeFetcher | undefined
+  /**
+   * Must be told the content id that was found of a model whose name or files are known from peers.
+   * @throws AppError CORRUPT when it is not the one that was asked for or claimed
+   */
+  readonly confirm?: ((id: string) => Promise<void>) | undefined
 }
 
-/** Of JSON and templates; a tokenizer of 256k tokens has 33 MB. */
-const MAX_SMALL_BYTES = 2 ** 26
+/** As a repository's options, with whether its hub answers. */
+type OneRepoOptions = RepoOptions & { reach: HubState }
+
 /** Headers that are fetched at once. */
 const HEADERS = 8
 /** A hub that is known not to answer is not waited for when there is something to go on with. */
@@ -55,8 +71,10 @@ const KNOWN_TIMEOUT_MS = 4000
  * @throws AppError NOT_FOUND, DENIED (gated), BAD_INPUT (several models), CORRUPT, BUSY, UNAVAILABLE,
  * CANCELLED
  */
-export async function openRepo(name: RepoName, options: RepoOptions): Promise<FoundModel> {
-  const { cacheDir, clock, signal, log = silentLog } = options
+export async function openRepo(name: RepoName, given: RepoOptions): Promise<FoundModel> {
+  const { cacheDir, clock, signal, log = silentLog } = given
+  const isNone = contentIdIn(name) !== undefined
+  const options: OneRepoOptions = { ...given, reach: { isSilent: isNone, isNone } }
   const lock = `${recordPath(cacheDir, name)}.lock`
   await mkdir(dirname(lock), { recursive: true })
   try {
@@ -84,35 +102,58 @@ function whom(options: RepoOptions): string {
   return options.hub?.token ? 'the holder of this HF_TOKEN' : 'everybody, and HF_TOKEN is not set'
 }
 
-/** What the hub says now, or what it said before when it does not answer. */
-async function currentRecord(name: RepoName, options: RepoOptions): Promise<RepoRecord> {
-  const { cacheDir, log = silentLog } = options
+/** What the hub says now; or what was known before, or peers know, when it does not answer. */
+async function currentRecord(
+  name: RepoName,
+  options: OneRepoOptions
+): Promise<{ record: RepoRecord; heard?: NamedWeights }> {
+  const { cacheDir, peers, reach, log = silentLog } = options
   const known = await readRecord(cacheDir, name)
-  if (known && options.isOffline) return known
-  const patience = known
-    ? { impatient: true, answerTimeoutMs: KNOWN_TIMEOUT_MS, backoffsMs: [] }
-    : {}
+  if (known && (options.isOffline || reach.isNone)) return { record: known }
+  if (reach.isNone) {
+    const heard = peers && (await hearOf(name, peers, options))
+    if (!heard) throw unknownId(name)
+    return heard
+  }
   try {
-    const record = await lookUp(name, {
-      ...options,
-      download: { ...patience, ...options.download }
-    })
-    await writeRecord(cacheDir, record)
-    return record
+    return { record: await lookUp(name, options, known !== undefined || peers !== undefined) }
   } catch (error) {
     const failure = toAppError(error)
-    if (!known || !isSilence(failure.code)) throw failure
-    log.info(`The hub does not answer; '${repoText(name)}' is taken as it was known`)
+    if (!isSilence(failure.code)) throw failure
     log.debug(failure.message)
-    return known
+    reach.isSilent = true
+    if (known) {
+      log.info(`The hub does not answer; '${repoText(name)}' is taken as it was known`)
+      return { record: known }
+    }
+    const heard = peers && (await hearOf(name, peers, options))
+    if (heard) return heard
+    // Where nobody knows it the hub is all there is, and deserves patience.
+    if (peers) return { record: await lookUp(name, options, false) }
+    throw failure
   }
 }
 
-export function isSilence(code: string): boolean {
-  return code === 'UNAVAILABLE' || code === 'TIMEOUT' || code === 'BUSY'
+async function lookUp(
+  name: RepoName,
+  given: OneRepoOptions,
+  isImpatient: boolean
+): Promise<RepoRecord> {
+  const patience = isImpatient
+    ? { impatient: true, answerTimeoutMs: KNOWN_TIMEOUT_MS, backoffsMs: [] }
+    : {}
+  const download = { ...patience, ...given.download }
+  const record = await askHub(name, {
+    ...given,
+    download,
+    reach: { ...given.reach, isSilent: false }
+  })
+  given.reach.isSilent = false
+  await writeRecord(given.cacheDir, record)
+  return record
 }
 
-async function lookUp(name: RepoName, options: RepoOptions): Promise<RepoRecord> {
+async function askHub(name: RepoName, options: OneRepoOptions): Promise<RepoRecord> {
   const { repo, revision, pick } = name
   const files = await listRepo(repo, revision, { ...httpOptions(options), hub: options.hub })
   const choice = chooseFiles(files, repo, pick)
@@ -129,7 +170,7 @@ async function lookUp(name: RepoName, options: RepoOptions): Promise<RepoRecord>
 async function fetchSmall(
   name: RepoName,
   small: readonly ListedFile[],
-  options: RepoOptions
+  options: OneRepoOptions
 ): Promise<string> {
   const folder = smallFolder(options.cacheDir, name.repo, small)
   for (const file of small) {
@@ -146,11 +187,14 @@ async function fetchOnce(
   name: RepoName,
   file: ListedFile,
   path: string,
-  options: RepoOptions
+  options: OneRepoOptions
 ): Promise<void> {
   const { sizeBytes, hash } = file
+  const { peers, reach, signal } = options
   const found = await stat(path).catch(() => undefined)
   if (found?.size === sizeBytes) return
+  if (reach.isSilent && peers && (await fetchFromPeers(file, path, peers, signal))) return
+  if (reach.isNone) throw unavailable(`'${file.path}' cannot be fetched: no peer has it now`)
   const url = hubUrl(name.repo, name.revision, file.path, options.hub)
   await downloadFile({
     url,
@@ -162,8 +206,12 @@ async function fetchOnce(
   })
 }
 
-async function prepare(record: RepoRecord, options: RepoOptions): Promise<FoundModel> {
+async function prepare(
+  { record, heard }: { record: RepoRecord; heard?: NamedWeights },
+  options: OneRepoOptions
+): Promise<FoundModel> {
   const { name, kind } = record
+  const { cacheDir, diskBytes, peers, reach } = options
   const paths: string[] = kind === 'folder' ? [await fetchSmall(name, record.small, options)] : []
   const remotes: RemoteFile[] = []
   for (const file of record.weights) {
@@ -178,15 +226,19 @@ async function prepare(record: RepoRecord, options: RepoOptions): Promise<FoundM
   const ranges = {
     ...httpOptions(options),
     ...options.ranges,
-    ...(options.log ? { log: options.log } : {})
+    ...(options.log ? { log: options.log } : {}),
+    cacheDir,
+    peers,
+    reach,
+    told: { isTold: heard !== undefined }
   }
-  const { cacheDir, diskBytes } = options
   await eachAtOnce(remotes, HEADERS, (remote) =>
-    fetchHeader(remote, kind === 'gguf' ? 'gguf' : 'safetensors', ranges)
+    fetchHeader(remote, kind === 'gguf' ? 'gguf' : 'safetensors', { ...ranges, hubFirst: true })
   )
   const what = repoText(name)
   const fetcher = createFetcher(remotes, { ...ranges, cacheDir, diskBytes, what })
-  return { location: { kind, paths }, fetcher }
+  const confirm = (id: string): Promise<void> => confirmHeard(cacheDir, record, heard?.id, id)
+  return { location: { kind, paths }, fetcher, confirm }
 }
 
 function remoteOf(

@@ -9,7 +9,9 @@ import { ALIASES, type Alias, findAlias, nearestAlias, type RepoAlias } from './
 import { embeddedPath } from './embedded.ts'
 import { fetchFile } from './fetch-file.ts'
 import { openMappedFile } from './mapped-file.ts'
-import { type FoundModel, isSilence, openRepo, type RepoOptions } from './repo.ts'
+import { isSilence } from './bring-chunks.ts'
+import { contentIdName } from './heard-model.ts'
+import { type FoundModel, openRepo, type RepoOptions } from './repo.ts'
 import { parseRepoName, type RepoName, repoText } from './repo-name.ts'
 import { readRecord } from './repo-record.ts'
 import type { ModelLocation } from './types.ts'
@@ -25,8 +27,8 @@ const MAX_SHARDS = 1024
 const FILE_NAME = /\.(gguf|bin|safetensors|json)$/i
 
 /**
- * Finds or fetches what `name` stands for: an alias, a hub's `owner/name[@revision][:file]`, a GGUF file
- * (any of its shards), a llama2.c checkpoint, or a folder.
+ * Finds or fetches what `name` stands for: an alias, a hub's `owner/name[@revision][:file]`, a content id,
+ * a GGUF file (any of its shards), a llama2.c checkpoint, or a folder.
  * @throws AppError NOT_FOUND, BAD_INPUT, DENIED, CORRUPT, UNAVAILABLE, CANCELLED
  */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ModelLocation> {
@@ -47,6 +49,8 @@ export async function findModel(name: string, options: ResolveOptions): Promise<
   const found = await stat(path).catch(() => undefined)
   if (found?.isDirectory()) return { location: await resolveFolder(path) }
   if (found?.isFile()) return { location: await resolveFile(path, aliases, options) }
+  const byId = contentIdName(name)
+  if (byId) return await openRepo(byId, options)
   const repo = FILE_NAME.test(name) ? undefined : parseRepoName(name)
   if (repo) return await openRepo(repo, options)
   const nearest = nearestAlias(name, aliases)
@@ -66,7 +70,8 @@ async function fromRepos(alias: RepoAlias, options: ResolveOptions): Promise<Fou
   let isSilent = false
   for (const [i, { repo, revision = 'main', pick }] of alias.sources.entries()) {
     const name: RepoName = { repo, revision, pick }
-    if (isSilent && !(await readRecord(options.cacheDir, name))) continue
+    const isKnown = (await readRecord(options.cacheDir, name)) !== undefined
+    if (isSilent && !isKnown && !options.peers) continue
     try {
       const found = await openRepo(name, options)
       if (i > 0) {

@@ -98,6 +98,8 @@ export interface TensorStore {
    * and where files cannot be mapped the matrix must not be read for each token.
    */
   readRows(name: string, first: number, count: number): Uint8Array
+  /** Gives back what mapped files hold of memory; it is read again when it is needed. */
+  release(): void
   close(): void
 }
 
@@ -106,6 +108,8 @@ export interface ModelLocation {
   readonly kind: 'gguf' | 'folder' | 'llama2c'
   /** GGUF shards in order; a folder, and its weights where they lie elsewhere; or [checkpoint, tokenizer]. */
   readonly paths: readonly string[]
+  /** In hex, once it was found out: what was converted of the model is kept under it. */
+  readonly contentId?: string
 }
 
 /** A file with weights, or some chunks of it. */
@@ -119,7 +123,14 @@ export interface WeightFile {
 
 export interface EnsureOptions {
   signal?: AbortSignal | undefined
-  onprogress?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined
+  /** `peerBytes` of those that are done came from peers. */
+  onprogress?: ((progress: FetchedBytes) => void) | undefined
+}
+
+export interface FetchedBytes {
+  doneBytes: number
+  totalBytes: number
+  peerBytes: number
 }
 
 /** The tokenizer's own facts; `createTokenizer` turns them into something that encodes. */
