@@ -28,6 +28,7 @@ import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 import { terminalText } from './terminal-text.ts'
+import { waitLine } from './wait-line.ts'
 
 export interface ChatFlags extends EngineOptions, SwarmFlags {
   maxTokens?: unknown
@@ -128,7 +129,8 @@ export async function runChat(
       log: context.log,
       signal: context.signal,
       onreroute: (peer, why) =>
-        context.log.debug(`server ${peer.slice(0, 8)} is gone round: ${why.message}`)
+        context.log.debug(`server ${peer.slice(0, 8)} is gone round: ${why.message}`),
+      onwait: waitLine()
     })
   )
   await client.ready()
