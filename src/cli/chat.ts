@@ -161,7 +161,8 @@ export async function runChat(
   const goOn = (signal: AbortSignal): Answer => chat.goOn({ speculate: request.speculate, signal })
   if (!interactive) {
     const begin = prompt === undefined ? goOn : (signal: AbortSignal) => ask(prompt, signal)
-    return answerOnce(begin, tell, context)
+    // Awaited here: what the stack holds is needed until then.
+    return await answerOnce(begin, tell, context)
   }
   await converse({
     input: process.stdin,

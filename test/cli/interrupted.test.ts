@@ -23,7 +23,7 @@ test('an answer goes on after its client was killed, as if it had not been', asy
   }
   const chat = async (...args: string[]): Promise<Ending> => {
     await using program = start('client', ['chat', 'stories260k', ...args])
-    return program.end(MS)
+    return await program.end(MS)
   }
   await using bootstrap = new Program([process.execPath, main, 'bootstrap', '--port', '0'])
   const [, address = ''] = await bootstrap.match('stdout', /^(\S+:\d+)$/m, MS)
