@@ -49,6 +49,8 @@ export async function converse(options: InteractiveOptions): Promise<void> {
     if (!options.goOn || options.unfinished?.() === undefined) output.write('(nothing to go on)\n')
     else await answer(options.goOn)
   }
+  // From here on, so that what is typed during an answer is not lost.
+  const typed = lines[Symbol.asyncIterator]()
   const interrupted = options.unfinished?.()
   if (interrupted !== undefined) {
     output.write(`> ${interrupted}\n`)
@@ -56,7 +58,7 @@ export async function converse(options: InteractiveOptions): Promise<void> {
   }
   if (!signal.aborted) lines.prompt()
   let pending = ''
-  for await (const line of lines) {
+  for await (const line of typed) {
     if (line.endsWith('\\')) {
       pending += `${line.slice(0, -1)}\n`
       continue

@@ -59,3 +59,24 @@ test('converse() does not begin when it was interrupted before', async () => {
     'CANCELLED'
   )
 })
+
+test('converse() goes on with an interrupted answer first, and with a stopped one when told to', async () => {
+  const shown: string[] = []
+  let unfinished: string | undefined = 'Why?'
+  const { input, options } = terminal({
+    unfinished: () => unfinished,
+    goOn: async (write) => {
+      unfinished = undefined
+      write('Because\u001b[2J')
+    }
+  })
+  const output = new PassThrough()
+  output.on('data', (bytes: Buffer) => shown.push(bytes.toString()))
+  const conversation = converse({ ...options, output })
+  input.write('/continue\n')
+  input.write('/exit\n')
+  await conversation
+  const text = shown.join('')
+  expect(text).toContain('> Why?\nBecause\uFFFD[2J\n')
+  expect(text).toContain('(nothing to go on)')
+})

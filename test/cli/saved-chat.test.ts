@@ -2,7 +2,10 @@ import { expect, test } from 'bun:test'
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { ChatKeeper } from '../../src/cli/chat-keeper.ts'
 import { loadChat, requireKeepable, saveChat } from '../../src/cli/saved-chat.ts'
+import { resolveSampling } from '../../src/client/sampler.ts'
+import { FakeClock } from '../support/fake-clock.ts'
 
 const MODEL = new Uint8Array(32).fill(3)
 const MESSAGES = [
@@ -25,6 +28,71 @@ test('a conversation comes back as it was kept, and only its owner may read it',
     expect(await loadChat(path, MODEL)).toMatchObject({ messages: MESSAGES })
     expect((await stat(path)).mode & 0o777).toBe(0o600)
   })
+})
+
+const UNFINISHED = {
+  question: 'Why?',
+  raw: false,
+  prompt: [1, 2],
+  ids: [3],
+  sampling: resolveSampling({ seed: 9, temperature: 0.5 }),
+  maxTokens: 40
+}
+
+test('an answer that was interrupted comes back with all it takes to go on', async () => {
+  await withFile(async (path) => {
+    await saveChat(path, MODEL, { messages: MESSAGES, unfinished: UNFINISHED })
+    expect(await loadChat(path, MODEL)).toMatchObject({ unfinished: UNFINISHED })
+  })
+})
+
+test('an interrupted answer that cannot be gone on with is CORRUPT', async () => {
+  const spoiled = [
+    null,
+    { ...UNFINISHED, ids: [1.5] },
+    { ...UNFINISHED, prompt: undefined },
+    { ...UNFINISHED, question: 1 },
+    { ...UNFINISHED, maxTokens: -1 },
+    { ...UNFINISHED, sampling: { temperature: 0 } },
+    { ...UNFINISHED, sampling: { ...UNFINISHED.sampling, topP: 7 } }
+  ]
+  await withFile(async (path) => {
+    for (const unfinished of spoiled) {
+      await saveChat(path, MODEL, { messages: [], unfinished: unfinished as never })
+      const code = await loadChat(path, MODEL).catch((error: { code: string }) => error.code)
+      expect({ unfinished, code }).toEqual({ unfinished, code: 'CORRUPT' })
+    }
+  })
+})
+
+test('a conversation is written four times a second at most, and whole at its end', async () => {
+  const clock = new FakeClock()
+  let written = 0
+  const keeper = new ChatKeeper(async () => void written++, clock)
+  for (let token = 0; token < 100; token++) {
+    keeper.note()
+    await clock.advance(10)
+  }
+  expect(written).toBe(5)
+  await keeper.flush()
+  expect(written).toBe(6)
+  await clock.advance(1000)
+  expect(written).toBe(6)
+})
+
+test('a conversation that is slow to write is written less often', async () => {
+  const clock = new FakeClock()
+  let written = 0
+  const save = async (): Promise<void> => {
+    written++
+    await new Promise<void>((resolve) => void clock.after(200, resolve))
+  }
+  const keeper = new ChatKeeper(save, clock)
+  for (let token = 0; token < 100; token++) {
+    keeper.note()
+    await clock.advance(100)
+  }
+  expect(written).toBe(3)
 })
 
 test('a file that is not there is an empty conversation', async () => {
