@@ -69,7 +69,7 @@ const framedPresent = framed(present)
 const framedNext = framed(nextSpan)
 
 function fieldsOfInfo(info: ServerInfo): number {
-  return (info.draining ? 1 : 0) | (info.next ? 2 : 0)
+  return (info.draining ? 1 : 0) | (info.next ? 2 : 0) | (info.fixed ? 4 : 0)
 }
 
 export const serverInfoCodec: Codec<ServerInfo> = {
@@ -94,6 +94,7 @@ export const serverInfoCodec: Codec<ServerInfo> = {
     pings.preencode(state, info.pings)
     if (info.draining) framedPresent.preencode(state, true)
     if (info.next) framedNext.preencode(state, info.next)
+    if (info.fixed) framedPresent.preencode(state, true)
   },
   encode(state, info) {
     flags.encode(state, fieldsOfInfo(info))
@@ -115,6 +116,7 @@ export const serverInfoCodec: Codec<ServerInfo> = {
     pings.encode(state, info.pings)
     if (info.draining) framedPresent.encode(state, true)
     if (info.next) framedNext.encode(state, info.next)
+    if (info.fixed) framedPresent.encode(state, true)
   },
   decode(state) {
     const bits = flags.decode(state)
@@ -138,6 +140,7 @@ export const serverInfoCodec: Codec<ServerInfo> = {
       draining: (bits & 1) !== 0
     }
     decodeFields(state, bits, [undefined, (field) => (info.next = nextSpan.decode(field))])
+    if ((bits & 4) !== 0) info.fixed = true
     checkSpan(info)
     return info
   }

@@ -32,7 +32,7 @@
 //            first uint | last uint | quant str(16) | throughput f32 | prefillThroughput f32 |
 //            maxTokens uint | freeTokens uint | version str(32) | issuedAt uint | expiresAt uint |
 //            pings list(16, peer key, ms f32)
-//            bit 0 draining, 1 next <next>                                   first < last <= blockCount
+//            bit 0 draining, 1 next <next>, 2 fixed                          first < last <= blockCount
 //            A server that serves nothing yet names in first and last what it loads.
 //   next     flags | first uint | last uint | inMs uint                      first < last <= blockCount
 //            bit 0 left: the blocks named by the info are not served

@@ -54,6 +54,8 @@ export interface ServerInfo {
   readonly pings: readonly { readonly peer: Uint8Array; readonly ms: number }[]
   /** Where it is about to serve instead; a server with such plans drains. */
   readonly next?: NextSpan
+  /** It does not move to other blocks, whatever the swarm needs. */
+  readonly fixed?: boolean
 }
 
 /** What a server is moving to, so that nobody else goes there too. */

@@ -9,21 +9,21 @@ import { samples } from './samples.ts'
 const PINNED: Readonly<Record<string, readonly string[]>> = {
   hello: [
     '010318706574616c732f302e312e3020286c696e757820783634290400010203',
-    '01ae03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    '01af07aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbb0b73746f726965733236304b1efd40020a140471385f30002000440000',
     '0000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b01',
     '000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cccccc000020400007010f19fda00f0004030908071b0000000644454e494544',
-    '024e6f000003fd2c010000c03f0000803e'
+    'cccccc000020400007010f19fda00f000004030908071b0000000644454e4945',
+    '44024e6f000003fd2c010000c03f0000803e'
   ],
   info: [
-    '03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    '07aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bb0b73746f726965733236304b1efd40020a140471385f300020004400000000',
     'fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b010000',
     '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cc000020400007010f19fda00f00'
+    'cc000020400007010f19fda00f0000'
   ],
   catalogue: [
     '00bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
@@ -64,12 +64,12 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
   ping: ['004d'],
   pong: ['004d0003fd2c010000c03f0000803e'],
   announce: [
-    '0001ae03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    '0001af07aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
     'aaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbbbb0b73746f726965733236304b1efd40020a140471385f300020004400',
     '000000fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b',
     '01000001cccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
-    'cccccccc000020400007010f19fda00f00'
+    'cccccccc000020400007010f19fda00f0000'
   ],
   keep: [
     '01515151515151515151515151515151510602fd2c01eeeeeeeeeeeeeeeeeeee',

@@ -50,7 +50,8 @@ export const info: ServerInfo = {
   issuedAt: 1_700_000_000_000,
   expiresAt: 1_700_000_060_000,
   pings: [{ peer: new Uint8Array(32).fill(0xcc), ms: 2.5 }],
-  next: { first: 15, last: 25, inMs: 4000, left: true }
+  next: { first: 15, last: 25, inMs: 4000, left: true },
+  fixed: true
 }
 
 export const hello: Hello = {
