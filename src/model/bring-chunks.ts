@@ -13,6 +13,7 @@ import { CommitPace, RangesIgnored, Transfer } from './chunk-transfer.ts'
 import type { FetchRangesOptions, RemoteFile } from './fetch-ranges.ts'
 import { bare } from './http.ts'
 import type { Brought, FileHolders } from './model-peers.ts'
+import { fileWord } from './weight-shelf.ts'
 
 /** Whether a hub is there; shared by all that is fetched of a model. */
 export interface HubState {
@@ -81,6 +82,7 @@ class Bringer {
 
   async bring(): Promise<void> {
     const { peers, signal, room, hubFirst = false } = this.#options
+    const word = this.#options.word ?? fileWord(this.#remote.sha256)
     if (this.#missing().length === 0) return
     await room?.(bytesOf(this.#file.map, this.#missing()))
     if (!peers) return await this.#fromHub(false)
@@ -90,7 +92,7 @@ class Bringer {
     }
     const { path, sizeBytes, sha256 } = this.#remote
     const { chunkBytes } = this.#file.map
-    this.#holders = await peers.holdersOf({ path, sizeBytes, sha256, chunkBytes }, signal)
+    this.#holders = await peers.holdersOf({ path, sizeBytes, sha256, chunkBytes, word }, signal)
     if (!this.#holders) return await this.#fromHub(false)
     if (!this.#hub.isSilent) await this.#try(() => this.#sample())
     await this.#fromPeers()

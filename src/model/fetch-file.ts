@@ -16,6 +16,7 @@ import { withFileLock } from './file-lock.ts'
 import { sha256File } from './hash-file.ts'
 import { recallHash, rememberHash } from './file-hashes.ts'
 import type { Fetch, HttpOptions } from './http.ts'
+import { fileWord } from './weight-shelf.ts'
 import { hubCachePath, hubHeaders, type HubOptions, hubUrl } from './hub.ts'
 import { writeManifest } from './manifest.ts'
 import type { ModelPeers } from './model-peers.ts'
@@ -122,7 +123,8 @@ async function fromPeers(
   const { peers, signal, log = silentLog, clock, cacheDir } = options
   const { sha256, sizeBytes } = file
   if (!peers) return false
-  const shared = { path: file.name, sha256, sizeBytes, chunkBytes: CHUNK_BYTES }
+  const word = fileWord(sha256)
+  const shared = { path: file.name, sha256, sizeBytes, chunkBytes: CHUNK_BYTES, word }
   if (!(await peers.holdersOf(shared, signal))) return false
   log.info(`Fetching '${what}' from peers`)
   try {

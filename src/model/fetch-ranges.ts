@@ -39,6 +39,8 @@ export interface FetchRangesOptions extends TransferOptions {
   cacheDir?: string
   /** Who else has chunks. Default: the hub is asked alone. */
   peers?: ModelPeers | undefined
+  /** Under which peers are found. Default: by the file's hash. */
+  word?: string
   /** Whether the hub answers, as known before. */
   reach?: HubState
   /** Asks peers only when the hub is silent: for what is little. */

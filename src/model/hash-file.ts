@@ -14,6 +14,13 @@ export async function hashLike(hash: string, path: string, signal?: AbortSignal)
   return await update(hasher, path, signal)
 }
 
+/** As hashLike, of bytes that are here. */
+export function hashLikeBytes(hash: string, bytes: Uint8Array): string {
+  if (hash.length !== 40) return new Bun.CryptoHasher('sha256').update(bytes).digest('hex')
+  const hasher = new Bun.CryptoHasher('sha1')
+  return hasher.update(`blob ${bytes.byteLength}\0`).update(bytes).digest('hex')
+}
+
 async function update(
   hasher: Bun.CryptoHasher,
   path: string,

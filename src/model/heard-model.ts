@@ -56,7 +56,7 @@ export async function hearOf(
 ): Promise<HeardModel | undefined> {
   const { signal, log = silentLog } = options
   const word = wordOf(name)
-  const heard = await peers.lookUp([word], signal)
+  const heard = await peers.lookUp(word, signal)
   if (!heard) return undefined
   const record = recordOf(name, heard)
   const many = heard.vouchers === 1 ? 'one server' : `${heard.vouchers} servers`
@@ -81,9 +81,10 @@ export async function fetchFromPeers(
   file: ListedFile,
   path: string,
   peers: ModelPeers,
+  word: string,
   signal: AbortSignal | undefined
 ): Promise<boolean> {
-  const bytes = await peers.readFile(file, signal)
+  const bytes = await peers.readFile(file, word, signal)
   if (!bytes) return false
   const aside = `${path}.${randomUUID()}`
   await mkdir(dirname(path), { recursive: true })

@@ -10,6 +10,8 @@ export interface SharedFile {
   readonly sha256: string
   readonly sizeBytes: number
   readonly chunkBytes: number
+  /** Under which those who have it are found: WeightShelf.words. */
+  readonly word: string
 }
 
 /** What peers agree that a name stands for. */
@@ -54,12 +56,12 @@ export interface FileHolders {
 
 export interface ModelPeers {
   /**
-   * What the first of `names` that any peer knows stands for; undefined when nobody knows one.
+   * What a name or a content id stands for; undefined when nobody knows it.
    * @throws AppError CORRUPT when peers contradict each other
    */
-  lookUp(names: readonly string[], signal?: AbortSignal): Promise<NamedWeights | undefined>
+  lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined>
   /** A whole small file, checked against its hash; undefined when nobody has it. */
-  readFile(file: ListedFile, signal?: AbortSignal): Promise<Uint8Array | undefined>
+  readFile(file: ListedFile, word: string, signal?: AbortSignal): Promise<Uint8Array | undefined>
   /** Who has chunks of a file; undefined: nobody. */
   holdersOf(file: SharedFile, signal?: AbortSignal): Promise<FileHolders | undefined>
 }

@@ -19,7 +19,8 @@ import {
   fetchFromPeers,
   hearOf,
   MAX_SMALL_BYTES,
-  unknownId
+  unknownId,
+  wordOf
 } from './heard-model.ts'
 import { hubEndpoint, hubHeaders, hubUrl } from './hub.ts'
 import { listRepo, type ListedFile } from './hub-tree.ts'
@@ -38,6 +39,7 @@ import {
   writeRecord
 } from './repo-record.ts'
 import type { ModelLocation } from './types.ts'
+import { fileWord } from './weight-shelf.ts'
 
 export interface RepoOptions extends FetchOptions {
   /** Most bytes that the cache's models may take together. Default: what the disk has. */
@@ -52,6 +54,8 @@ export interface FoundModel {
   readonly location: ModelLocation
   /** What Model.ensure() fetches through; undefined when all is here. */
   readonly fetcher?: RangeFetcher | undefined
+  /** What others may call it: owner/name. */
+  readonly word?: string | undefined
   /**
    * Must be told the content id that was found of a model whose name or files are known from peers.
    * @throws AppError CORRUPT when it is not the one that was asked for or claimed
@@ -193,7 +197,8 @@ async function fetchOnce(
   const { peers, reach, signal } = options
   const found = await stat(path).catch(() => undefined)
   if (found?.size === sizeBytes) return
-  if (reach.isSilent && peers && (await fetchFromPeers(file, path, peers, signal))) return
+  if (reach.isSilent && peers && (await fetchFromPeers(file, path, peers, wordOf(name), signal)))
+    return
   if (reach.isNone) throw unavailable(`'${file.path}' cannot be fetched: no peer has it now`)
   const url = hubUrl(name.repo, name.revision, file.path, options.hub)
   await downloadFile({
@@ -230,6 +235,7 @@ async function prepare(
     cacheDir,
     peers,
     reach,
+    word: fileWord(record.weights[0]?.hash ?? ''),
     told: { isTold: heard !== undefined }
   }
   await eachAtOnce(remotes, HEADERS, (remote) =>
@@ -238,7 +244,7 @@ async function prepare(
   const what = repoText(name)
   const fetcher = createFetcher(remotes, { ...ranges, cacheDir, diskBytes, what })
   const confirm = (id: string): Promise<void> => confirmHeard(cacheDir, record, heard?.id, id)
-  return { location: { kind, paths }, fetcher, confirm }
+  return { location: { kind, paths }, fetcher, word: wordOf(name), confirm }
 }
 
 function remoteOf(

@@ -1,9 +1,9 @@
-// Keeps a span's cells announced at their topics, through hyperswarm, and takes them back.
+// Keeps topics announced, of a span's cells or of words for a model, through hyperswarm, and takes them back.
 // Knows no records and no links.
 import type Hyperswarm from 'hyperswarm'
 import { toHex } from '../base/bytes.ts'
 import type { ServerInfo } from '../wire/types.ts'
-import { cellsOf, topicOf } from './topics.ts'
+import { cellsOf, topicOf, wordTopic } from './topics.ts'
 
 const AS_SERVER = { server: true, client: false } as const
 
@@ -12,7 +12,7 @@ interface Announced {
   readonly session: Hyperswarm.Session
 }
 
-export class CellAnnouncer {
+export class TopicAnnouncer {
   readonly #swarm: Hyperswarm
   readonly #secret: Uint8Array | undefined
   readonly #announced = new Map<string, Announced>()
@@ -25,11 +25,12 @@ export class CellAnnouncer {
   /** Announces the cells of a span, then takes back those that it no longer touches. */
   async announce(info: ServerInfo): Promise<void> {
     const cells = cellsOf(info.first, info.last, info.blockCount)
-    const topics = cells.map((cell) => topicOf(info.model, cell, this.#secret))
-    const wanted = new Set(topics.map(toHex))
-    const sessions = topics.map((topic) => this.#join(topic))
-    await Promise.all(sessions.map((session) => session.flushed()))
-    await this.#leaveAllBut(wanted)
+    await this.#announceAll(cells.map((cell) => topicOf(info.model, cell, this.#secret)))
+  }
+
+  /** Announces where a model is found by words for it; an announcer has either words or cells. */
+  async announceWords(words: readonly string[]): Promise<void> {
+    await this.#announceAll(words.map((word) => wordTopic(word, this.#secret)))
   }
 
   /** Announces again what is announced. */
@@ -42,6 +43,13 @@ export class CellAnnouncer {
 
   leave(): Promise<void> {
     return this.#leaveAllBut(new Set())
+  }
+
+  async #announceAll(topics: readonly Uint8Array[]): Promise<void> {
+    const wanted = new Set(topics.map(toHex))
+    const sessions = topics.map((topic) => this.#join(topic))
+    await Promise.all(sessions.map((session) => session.flushed()))
+    await this.#leaveAllBut(wanted)
   }
 
   #join(topic: Uint8Array): Hyperswarm.Session {

@@ -20,7 +20,7 @@ import type { LinkHandlers } from '../wire/handlers.ts'
 import { PeerLink } from '../wire/link.ts'
 import { DTYPES, PROTOCOL_VERSION } from '../wire/protocol.ts'
 import type { ServerInfo, WireDtype, WireError } from '../wire/types.ts'
-import { CellAnnouncer } from './announcer.ts'
+import { TopicAnnouncer } from './announcer.ts'
 import type { Capability, NamedModel } from './capability.ts'
 import { ATTEMPT_MS, Dialer, type ConnectOptions } from './dialer.ts'
 import type { Identity } from './identity.ts'
@@ -96,7 +96,8 @@ export class SwarmNode extends Resource {
   #dht: DHT | undefined
   #swarm: Hyperswarm | undefined
   #dialer: Dialer | undefined
-  #cells: CellAnnouncer | undefined
+  #cells: TopicAnnouncer | undefined
+  #words: TopicAnnouncer | undefined
   #publisher: Publisher | undefined
   #servers: readonly ServerInfo[] = []
 
@@ -179,10 +180,20 @@ export class SwarmNode extends Resource {
     )
   }
 
+  /** Announces words by which others find this server, to fetch weights from it. */
+  async offer(words: readonly string[]): Promise<void> {
+    if (!this.#words || this.closing) throw closed('The swarm node is not open')
+    await deadline(this.#words.announceWords(words), SERVE_MS, {
+      clock: this.clock,
+      what: 'Announcing'
+    })
+  }
+
   /** The DHT has other nodes now: what is served is made known to them too. */
   announceAgain(): void {
     this.#swarm?.server.refresh()
     this.#cells?.refresh()
+    this.#words?.refresh()
     if (this.#servers.length > 0) this.#publisher?.update(this.#servers, true)
   }
 
@@ -197,7 +208,7 @@ export class SwarmNode extends Resource {
         this.log.warn(`the new span was not announced: ${toAppError(error).message}`)
       })
     }
-    this.#publisher.update(this.#servers, moved || before.draining !== info.draining)
+    this.#publisher.update(this.#servers, moved || plans(before) !== plans(info))
   }
 
   /** Says that nothing is served any more: to open links, in the record, and at the cells' topics. */
@@ -205,7 +216,8 @@ export class SwarmNode extends Resource {
     this.#servers = []
     this.#announceToAll([])
     const limit = { clock: this.clock, what: 'Leaving' }
-    await deadline(Promise.all([this.#publisher?.stop(), this.#cells?.leave()]), LEAVE_MS, limit)
+    const leaving = [this.#publisher?.stop(), this.#cells?.leave(), this.#words?.leave()]
+    await deadline(Promise.all(leaving), LEAVE_MS, limit)
   }
 
   protected override async _open(): Promise<void> {
@@ -227,7 +239,8 @@ export class SwarmNode extends Resource {
       // The attempt has a deadline of its own, which counts the hole punching.
       open: (stream) => this.#addLink(stream, ATTEMPT_MS)
     })
-    this.#cells = new CellAnnouncer(this.#swarm, this.swarmSecret)
+    this.#cells = new TopicAnnouncer(this.#swarm, this.swarmSecret)
+    this.#words = new TopicAnnouncer(this.#swarm, this.swarmSecret)
     this.#publisher = this.#makePublisher(this.#dht, this.#swarm, this.#cells)
     if (this.membership) await this.#followRevocations(this.#dht, this.membership)
   }
@@ -247,7 +260,7 @@ export class SwarmNode extends Resource {
       .catch((error: unknown) => this.log.debug(toAppError(error).message))
   }
 
-  #makePublisher(dht: DHT, swarm: Hyperswarm, cells: CellAnnouncer): Publisher {
+  #makePublisher(dht: DHT, swarm: Hyperswarm, cells: TopicAnnouncer): Publisher {
     const { membership } = this
     return new Publisher({
       clock: this.clock,
@@ -265,6 +278,7 @@ export class SwarmNode extends Resource {
         // A bootstrap node that was restarted has forgotten everything.
         swarm.server.refresh()
         cells.refresh()
+        this.#words?.refresh()
       }
     })
   }
@@ -404,4 +418,9 @@ export class SwarmNode extends Resource {
     const issuedAt = Math.floor(this.clock.wall())
     return { ...info, peer: this.key, issuedAt, expiresAt: issuedAt + LIFE_MS }
   }
+}
+
+/** What of an info cannot wait to be heard, beside its blocks. */
+function plans({ draining, next }: ServerInfo): string {
+  return [draining, next?.first, next?.last, next?.left].join()
 }

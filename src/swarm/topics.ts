@@ -16,6 +16,7 @@ const MAX_CELLS = 8
 const MIN_CELL = 4
 /** Part of the hashed text: another layout of topics is another number. */
 const TOPICS_VERSION = 1
+const WORDS_VERSION = 'word-1'
 const NO_SECRET = new Uint8Array(32)
 
 /** Blocks of a cell: the least power of two from 4 on that makes at most 8 cells of the model. */
@@ -52,6 +53,18 @@ export function topicOf(model: Uint8Array, cell: Cell, secret: Uint8Array = NO_S
   numbers.writeUInt32LE(cell.last, 5)
   const topic = Buffer.alloc(32)
   const text = Buffer.concat([Buffer.from(PROTOCOL_NAME), numbers, model])
+  crypto_generichash(topic, text, Buffer.from(secret))
+  return topic
+}
+
+/**
+ * Where servers of a model are found by a word for it (its content id in hex, a hub's name, the hash of a
+ * file): BLAKE2b-256 keyed as topicOf, of protocol name, this layout's number and the word.
+ */
+export function wordTopic(word: string, secret: Uint8Array = NO_SECRET): Uint8Array {
+  if (secret.byteLength !== 32) throw new RangeError('A swarm secret has 32 bytes')
+  const topic = Buffer.alloc(32)
+  const text = Buffer.from(`${PROTOCOL_NAME}\n${WORDS_VERSION}\n${word}`)
   crypto_generichash(topic, text, Buffer.from(secret))
   return topic
 }

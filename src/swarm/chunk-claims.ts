@@ -1,0 +1,59 @@
+// What peers say that a file's chunks hash to, and what of it is believed. Pure; knows no links.
+// The rule: who contradicts a hash that is known to be true is a liar and is heard no more. Of the others,
+// all who vouch for a chunk must agree; then it is taken, whoever else has it without vouching.
+
+export interface PeerClaims {
+  readonly peer: string
+  /** Hex of a chunk's SHA-256 as this peer vouches for it; undefined: it does not. */
+  hash(index: number): string | undefined
+}
+
+export interface Verdict {
+  /** Hex of the SHA-256 that a chunk must have. */
+  readonly accepted: ReadonlyMap<number, string>
+  readonly liars: ReadonlySet<string>
+  /** The first chunk that honest peers seem to differ about: what each hash has for peers. */
+  readonly dispute: { index: number; sides: ReadonlyMap<string, readonly string[]> } | undefined
+  readonly disputed: number
+  /** The fewest peers that vouch for an accepted chunk; 0 when none was accepted. */
+  readonly vouchers: number
+}
+
+/** @param known chunks' hashes that need nobody's word */
+export function judgeClaims(
+  wanted: readonly number[],
+  peers: readonly PeerClaims[],
+  known: ReadonlyMap<number, string>
+): Verdict {
+  const liars = new Set<string>()
+  for (const { peer, hash } of peers) {
+    for (const [index, truth] of known) {
+      const claim = hash(index)
+      if (claim !== undefined && claim !== truth) liars.add(peer)
+    }
+  }
+  const honest = peers.filter(({ peer }) => !liars.has(peer))
+  const accepted = new Map<number, string>()
+  let dispute: Verdict['dispute']
+  let disputed = 0
+  let vouchers = Infinity
+  for (const index of wanted) {
+    const sides = new Map<string, string[]>()
+    for (const { peer, hash } of honest) {
+      const claim = hash(index)
+      if (claim === undefined) continue
+      const side = sides.get(claim) ?? []
+      sides.set(claim, side)
+      side.push(peer)
+    }
+    const [only] = sides
+    if (sides.size > 1) {
+      disputed++
+      dispute ??= { index, sides }
+    } else if (only) {
+      accepted.set(index, only[0])
+      vouchers = Math.min(vouchers, only[1].length)
+    }
+  }
+  return { accepted, liars, dispute, disputed, vouchers: vouchers === Infinity ? 0 : vouchers }
+}
