@@ -87,7 +87,7 @@ export class Chain {
       const opened = await Promise.allSettled(entered)
       for (const one of opened) if (one.status === 'fulfilled') this.hops.push(one.value)
       this.hops.sort((a, b) => a.first - b.first)
-      for (const one of opened) if (one.status === 'rejected') throw one.reason
+      throwFirst(opened)
       this.#forgetInputs()
     }
     const short = this.hops.filter((hop) => hop.promised < maxTokens)
@@ -129,11 +129,16 @@ export class Chain {
     return this.hops.some((hop) => hop.link.peer === peer)
   }
 
-  /** Lets the client carry what this server cannot push; false when the route does not have it. */
-  carryAfter(peer: string): boolean {
-    const hop = this.hops.find((one) => one.link.peer === peer && !one.relay)
+  /** Whether the route has this server, which is not the last, and leaves it to push. */
+  canCarry(peer: string): boolean {
+    const at = this.hops.findIndex((one) => one.link.peer === peer && !one.relay)
+    return at >= 0 && at + 1 < this.hops.length
+  }
+
+  /** Lets the client carry what this server cannot push. */
+  carryAfter(peer: string): void {
+    const hop = this.hops.find((one) => one.link.peer === peer)
     if (hop) hop.relay = true
-    return hop !== undefined
   }
 
   /** Takes a server out of the route; what it was sent stays. */
@@ -176,22 +181,26 @@ export class Chain {
 
   async #enter(planned: RouteHop, opening: Opening): Promise<Hop> {
     const { connections, clock } = this.#options
-    const { maxTokens, signal, openMs = this.#options.openMs } = opening
+    const { maxTokens, signal, openMs: mostMs = this.#options.openMs } = opening
+    let link: ClientLink | undefined
     try {
-      // A server that was killed is found out soon; one behind a difficult NAT gets its time later.
-      const connectMs = this.#tried.has(planned.peer) ? openMs : Math.min(FIRST_TRY_MS, openMs)
+      // A server that was killed or never answers is found out soon; one behind a difficult NAT, or
+      // with much to do, gets its time later.
+      const openMs = this.#tried.has(planned.peer) ? mostMs : Math.min(FIRST_TRY_MS, mostMs)
       this.#tried.add(planned.peer)
       const abort = signal ?? new AbortController().signal
-      const reaching = connections.connect(planned.peer, abort, connectMs)
-      const link = await deadline(reaching, connectMs, { clock, signal, what: 'Connecting' })
+      const reaching = connections.connect(planned.peer, abort, openMs)
+      link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
+      await this.#promise(link, planned, { ...opening, openMs })
       this.#tried.delete(planned.peer)
-      await this.#promise(link, planned, opening)
       const { first, last } = planned
       const inputs = this.inputs(first)
       return { link, first, last, inputs, kv: 0, promised: maxTokens, relay: false }
     } catch (error) {
+      // It may yet open what nobody waits for any more.
+      if (link && !link.closed) link.closeSession({ session: this.#options.session })
       if (error instanceof HopFailure) throw error
-      throw new HopFailure(planned.peer, toAppError(error), planned)
+      throw new HopFailure(planned.peer, toAppError(error), { blocks: planned })
     }
   }
 
@@ -234,6 +243,18 @@ function sameBlocks(
   b: { first: number; last: number }
 ): boolean {
   return a.first === b.first && a.last === b.last
+}
+
+/** @throws the first failure, with what else failed at the same time */
+function throwFirst(all: readonly PromiseSettledResult<unknown>[]): void {
+  const reasons = all.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []))
+  const failures = reasons.filter((one) => one instanceof HopFailure)
+  const other = reasons.find((one) => !(one instanceof HopFailure))
+  if (other !== undefined) throw other
+  const [first, ...also] = failures
+  if (!first) return
+  first.also = also
+  throw first
 }
 
 /** Round the servers that failed; when that leaves a gap, a failed one is better than none. */

@@ -1,6 +1,7 @@
 // One station of a session's route as the client keeps it, and the error that names one.
 import { noRoute, type AppError } from '../base/errors.ts'
-import type { WireDtype, WireTensor } from '../wire/types.ts'
+import { BLOCK, rowBytes } from '../wire/tensor.ts'
+import type { WireTensor } from '../wire/types.ts'
 import type { History } from './history.ts'
 import type { ClientLink } from './links.ts'
 
@@ -18,15 +19,27 @@ export interface Hop {
   relay: boolean
 }
 
-/** A failure with the hop it happened at, or without one when a server refused to be opened. */
+export interface FailureDetails {
+  /** Of a server that was to be opened: one that is gone leaves a gap in the route. */
+  blocks?: { first: number; last: number }
+  /** The server that says so of its successor: its word alone, which may be wrong. */
+  teller?: string
+}
+
+/** A failure with the server at which it happened. */
 export class HopFailure extends Error {
   readonly peer: string
   readonly error: AppError
+  readonly teller: string | undefined
+  /** Of other servers, at the same time. */
+  also: readonly HopFailure[] = []
 
-  constructor(peer: string, error: AppError, blocks?: { first: number; last: number }) {
+  constructor(peer: string, error: AppError, details: FailureDetails = {}) {
     super(error.message, { cause: error })
+    const { blocks, teller } = details
     this.name = 'HopFailure'
     this.peer = peer
+    this.teller = teller
     this.error = blocks && isGone(error) ? unreachable(blocks, error) : error
   }
 }
@@ -44,28 +57,45 @@ function unreachable(blocks: { first: number; last: number }, cause: AppError): 
   })
 }
 
-/** Whether every value is finite; garbage must not reach the next span's KV or the sampler. */
-export function isFiniteTensor(tensor: WireTensor): boolean {
-  const mask = EXPONENTS[tensor.dtype]
-  if (mask === undefined) return true
-  const { data } = tensor
-  if (tensor.dtype === 'f32') {
-    const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-    for (let at = 0; at + 4 <= data.byteLength; at += 4) {
-      if ((view.getUint32(at, true) & mask) >>> 0 === mask) return false
+/**
+ * Whether every value could have come out of a block. Others must reach neither the next span, which would
+ * be blamed for what it makes of them, nor the sampler.
+ */
+export function isSoundTensor(tensor: WireTensor): boolean {
+  const { dtype, rows, columns, data } = tensor
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  switch (dtype) {
+    case 'f32':
+      for (let at = 0; at + 4 <= data.byteLength; at += 4) {
+        if ((view.getUint32(at, true) & 0x7f800000) >>> 0 >= MOST_EXPONENT) return false
+      }
+      return true
+    case 'bf16':
+      for (let at = 0; at + 2 <= data.byteLength; at += 2) {
+        if ((view.getUint16(at, true) & 0x7f80) << 16 >= MOST_EXPONENT) return false
+      }
+      return true
+    case 'f16':
+      for (let at = 0; at + 2 <= data.byteLength; at += 2) {
+        if ((view.getUint16(at, true) & 0x7c00) === 0x7c00) return false
+      }
+      return true
+    case 'int8': {
+      const size = rowBytes('int8', columns)
+      const scales = Math.ceil(columns / BLOCK)
+      for (let row = 0; row < rows; row++) {
+        for (let i = 0; i < scales; i++) {
+          const scale = view.getFloat32(row * size + 4 * i, true)
+          if (!(scale >= 0 && scale < MOST_VALUE / 128)) return false
+        }
+      }
+      return true
     }
-    return true
+    default:
+      return false
   }
-  for (let at = 0; at + 2 <= data.byteLength; at += 2) {
-    if (((((data[at + 1] ?? 0) << 8) | (data[at] ?? 0)) & mask) === mask) return false
-  }
-  return true
 }
 
-// All exponent bits set means infinity or NaN. int8 is checked when it is decoded.
-const EXPONENTS: Readonly<Record<WireDtype, number | undefined>> = {
-  f32: 0x7f800000,
-  f16: 0x7c00,
-  bf16: 0x7f80,
-  int8: undefined
-}
+/** Larger ones, squared and summed by the norm of the next block, would overflow a float. */
+const MOST_VALUE = 2 ** 53
+const MOST_EXPONENT = (127 + 53) << 23

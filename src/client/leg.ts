@@ -5,7 +5,7 @@ import { cancelled, disconnected, protocolError, timedOut, toAppError } from '..
 import type { Clock } from '../base/clock.ts'
 import { fromWire } from '../wire/peer-error.ts'
 import type { StepResult, WireError, WireTensor } from '../wire/types.ts'
-import { HopFailure, isFiniteTensor, type Hop } from './hop.ts'
+import { HopFailure, isSoundTensor, type Hop } from './hop.ts'
 import type { ClientLink } from './links.ts'
 import type { Pulse } from './pulse.ts'
 
@@ -122,8 +122,8 @@ export class Leg {
     // A hop that has answered this step speaks of the one it pushed to.
     const at = this.#options.hops.indexOf(hop)
     const behind = pending.waiting.has(hop) ? undefined : this.#options.hops[at + 1]
-    const culprit = behind && error.code !== 'UNAVAILABLE' ? behind.link.peer : link.peer
-    this.#fail(new HopFailure(culprit, error))
+    if (!behind || error.code === 'UNAVAILABLE') this.#fail(new HopFailure(link.peer, error))
+    else this.#fail(new HopFailure(behind.link.peer, error, { teller: link.peer }))
   }
 
   disconnected(link: ClientLink): void {
@@ -145,7 +145,7 @@ export class Leg {
     if (tensor.columns !== hop.inputs.columns || tensor.dtype !== hop.inputs.dtype) {
       throw new Error(`The server answered ${tensor.dtype} rows of ${tensor.columns}`)
     }
-    if (!isFiniteTensor(tensor)) throw new Error('The server answered values that are not finite')
+    if (!isSoundTensor(tensor)) throw new Error('The server answered values that no block makes')
     const behind = final ? next : hops[hops.indexOf(hop) + 1]
     if (behind && tensor.rows === pending.count) behind.inputs.write(pending.start, tensor)
     hop.kv = pending.start + pending.count
@@ -196,10 +196,7 @@ export class Leg {
       pulse.late(now - due)
       this.#stalledMs += Math.max(0, now - due)
       if (now - this.#heardAt > times.silenceMs) {
-        const [oldest] = this.#pending.values()
-        const silent = hops.find((hop) => oldest?.waiting.has(hop)) ?? hops[0]
-        const why = timedOut(`The server did not answer within ${times.silenceMs} ms`)
-        if (silent) this.#fail(new HopFailure(silent.link.peer, why))
+        this.#giveUp()
         return
       }
       if (++tick % 2 === 0) for (const hop of hops) this.#ping(hop)
@@ -208,6 +205,17 @@ export class Leg {
       this.#stopWatch = clock.after(tickMs, look)
     }
     this.#stopWatch = clock.after(tickMs, look)
+  }
+
+  /** The first hop that has not answered is to blame, or the one before it that should have pushed. */
+  #giveUp(): void {
+    const { hops, times } = this.#options
+    const [oldest] = this.#pending.values()
+    const at = hops.findIndex((hop) => oldest?.waiting.has(hop))
+    const [silent, before] = [hops[at], hops[at - 1]]
+    const why = timedOut(`The server did not answer within ${Math.round(times.silenceMs)} ms`)
+    const details = before ? { teller: before.link.peer } : {}
+    if (silent) this.#fail(new HopFailure(silent.link.peer, why, details))
   }
 
   /** Stands still while this process does: a pong may have come and wait to be read. */

@@ -12,12 +12,13 @@ import { Resource } from '../base/resource.ts'
 import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
 import type { ServerInfo, StepResult, WireDtype, WireError, WireTensor } from '../wire/types.ts'
 import { Chain } from './chain.ts'
-import { remedyFor } from './failure.ts'
 import { HopFailure, type Hop } from './hop.ts'
 import { Leg, type LegTimes } from './leg.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
+import { Patience } from './patience.ts'
 import { Pulse } from './pulse.ts'
+import { Repairs } from './repairs.ts'
 import type { RouteHop } from './route.ts'
 import { Scout, type ScoutOptions } from './scout.ts'
 
@@ -76,9 +77,8 @@ const WINDOW = 8
 const WINDOW_BYTES = 4 * 1024 * 1024
 const OPEN_MS = 12_000
 const FIND_AGAIN_MS = 300
-// How often one server may forget a session within a step, and how long one that refuses is left alone.
-const MOST_STRIKES = 2
-const REFUSED_MS = 5_000
+// For a first route, when servers are known but none of them answers.
+const FIRST_MS = 12_000
 // One that would have made a better route and refused: there is no hurry.
 const UNWILLING_MS = 60_000
 // An answer that outgrows its promise asks for this many tokens more, not for one at a time.
@@ -105,9 +105,11 @@ export class InferenceSession extends Resource {
   readonly #chain: Chain
   readonly #scout: Scout | undefined
   #maxTokens: number
-  /** Failures by peer since the last step that succeeded. */
-  readonly #strikes = new Map<string, number>()
+  readonly #repairs = new Repairs()
+  readonly #patience: Patience
   #leg: Leg | undefined
+  /** The route as the log has it. */
+  #told = ''
   #step = 0
   #unlisten: () => void = () => {}
   #busy = false
@@ -121,6 +123,7 @@ export class InferenceSession extends Resource {
     this.#maxTokens = options.maxTokens
     this.#times = { silenceMs: 60_000, pingEveryMs: 400, pingMs: 1_200, ...options.times }
     this.#pulse = new Pulse(this.#times.pingMs)
+    this.#patience = new Patience(this.#times.silenceMs)
     const { connections, book, find, model, blockCount, hiddenSize } = options
     this.#chain = new Chain({
       session: this.id,
@@ -178,9 +181,10 @@ export class InferenceSession extends Resource {
         this.coverMs = this.#clock.now() - covering
         this.trace = []
         await this.#replay(start, signal)
+        this.#tellRoute(start)
         return this.#advance(start, end, options.answerRows ?? rows, signal)
       })
-      this.#strikes.clear()
+      this.#repairs.done()
       const decoding = this.#clock.now()
       const output = decodeTensor(answer)
       this.codec = { encodeMs, decodeMs: this.#clock.now() - decoding }
@@ -257,7 +261,8 @@ export class InferenceSession extends Resource {
         if (signal?.aborted) throw cancelled('The step was cancelled')
         const error = thrown instanceof HopFailure ? thrown.error : toAppError(thrown)
         const now = this.#clock.now()
-        giveUpAt = Math.min(giveUpAt, now + (this.#step > 0 ? recoverMs : findMs))
+        const firstMs = thrown instanceof HopFailure ? Math.max(FIRST_MS, findMs) : findMs
+        giveUpAt = Math.min(giveUpAt, now + (this.#step > 0 ? recoverMs : firstMs))
         if (now >= giveUpAt || this.closing) throw error
         if (thrown instanceof HopFailure) this.#mend(thrown)
         else if (error.code !== 'NO_ROUTE') throw error
@@ -271,22 +276,25 @@ export class InferenceSession extends Resource {
   }
 
   #mend(failure: HopFailure): void {
-    const { error, peer } = failure
-    const remedy = remedyFor(error)
-    if (remedy.kind === 'fatal') throw error
-    if (remedy.kind === 'relay' && this.#chain.carryAfter(peer)) return
-    this.#log.debug(`going round ${peer.slice(0, 8)}: ${error.code} ${error.message}`)
-    this.reroutes++
-    this.#options.onreroute?.(peer, error)
-    // A server that lost the session may have it again; one that loses it again and again may not.
-    const strikes = (this.#strikes.get(peer) ?? 0) + 1
-    this.#strikes.set(peer, strikes)
-    const forgot = remedy.kind === 'reopen' && this.#chain.has(peer) && strikes <= MOST_STRIKES
-    if (!forgot) {
-      const ms = remedy.kind === 'avoid' ? remedy.ms : REFUSED_MS
-      this.#options.book.avoid(peer, this.#clock.now() + ms)
+    const { peer, error, teller, also } = failure
+    if (error.code === 'TIMEOUT') this.#patience.ranOut()
+    const chain = this.#chain
+    const standing = { isHop: chain.has(peer), canCarry: (at: string) => chain.canCarry(at) }
+    const repair = this.#repairs.decide(failure, standing)
+    if (repair.kind === 'fatal') throw error
+    const by = teller === undefined ? '' : ` (by ${teller.slice(0, 8)})`
+    const what = `${peer.slice(0, 8)}: ${error.code} ${error.message}${by}`
+    if (repair.kind === 'carry') {
+      this.#log.debug(`carrying behind ${repair.after.slice(0, 8)}, for ${what}`)
+      chain.carryAfter(repair.after)
+    } else {
+      this.#log.debug(`going round ${what}`)
+      this.reroutes++
+      this.#options.onreroute?.(peer, error)
+      if (repair.avoidMs > 0) this.#options.book.avoid(peer, this.#clock.now() + repair.avoidMs)
+      chain.drop(peer)
     }
-    this.#chain.drop(peer)
+    for (const one of also) this.#mend(one)
   }
 
   /** Brings every hop's KV up to `start` from what its span was sent. */
@@ -355,7 +363,7 @@ export class InferenceSession extends Resource {
       chunkRows,
       window: Math.max(2, Math.min(WINDOW, Math.floor(WINDOW_BYTES / (chunkRows * rowBytes)))),
       nextStep: () => this.#step++,
-      times: this.#times,
+      times: { ...this.#times, silenceMs: this.#patience.limitMs(rows.to - rows.from) },
       pulse: this.#pulse,
       clock: this.#clock,
       signal: rows.signal,
@@ -363,11 +371,22 @@ export class InferenceSession extends Resource {
       onping: (hop, ms) => this.#options.book.noteRtt(hop.link.peer, ms)
     })
     this.#leg = leg
+    const began = this.#clock.now()
     try {
-      return await leg.run()
+      const answer = await leg.run()
+      this.#patience.note(rows.to - rows.from, this.#clock.now() - began)
+      return answer
     } finally {
       this.#leg = undefined
     }
+  }
+
+  #tellRoute(replayed: number): void {
+    const route = this.route.map(({ peer, first, last }) => `${peer.slice(0, 8)}[${first}:${last}]`)
+    const text = route.join(' > ')
+    if (text === this.#told) return
+    this.#told = text
+    this.#log.debug(`route ${text}, opened in ${Math.round(this.coverMs)} ms, holds ${replayed}`)
   }
 
   #note(hop: Hop, result: StepResult): void {

@@ -1,0 +1,77 @@
+// What a session does about a failed server: a policy over failures since the last step that succeeded.
+// Takes no server's word about another one, and no single server's word that nothing can be done.
+// Knows no connections; session.ts acts on it.
+import { remedyFor } from './failure.ts'
+import type { HopFailure } from './hop.ts'
+
+export type Repair =
+  /** Leave the server, and open the session elsewhere; at once there too when `avoidMs` is 0. */
+  | { readonly kind: 'leave'; readonly avoidMs: number }
+  /** The client carries what this server should have pushed. */
+  | { readonly kind: 'carry'; readonly after: string }
+  /** Nobody else would answer otherwise: tell the user. */
+  | { readonly kind: 'fatal' }
+
+/** How the failed server stands in the route now. */
+export interface Standing {
+  /** It has the session open. */
+  readonly isHop: boolean
+  /** Whether the client could carry behind a server, and does not yet. */
+  canCarry(peer: string): boolean
+}
+
+/** How often one server may forget a session within a step. */
+const MOST_STRIKES = 2
+/** How long one that refuses is left alone, ms. */
+const REFUSED_MS = 5_000
+/** So many servers must say alike that it is our fault: one may lie, and a quota is of one server. */
+const MOST_REFUSERS = 3
+
+export class Repairs {
+  readonly #strikes = new Map<string, number>()
+  readonly #refusers = new Set<string>()
+
+  decide(failure: HopFailure, standing: Standing): Repair {
+    const { peer, error, teller } = failure
+    const remedy = remedyFor(error)
+    if (teller !== undefined) return this.#onHearsay(peer, teller, remedy.kind, standing)
+    switch (remedy.kind) {
+      case 'fatal':
+        if (this.#refusers.has(peer) || this.#refusers.size + 1 >= MOST_REFUSERS) return remedy
+        this.#refusers.add(peer)
+        return { kind: 'leave', avoidMs: REFUSED_MS }
+      case 'relay':
+        if (standing.canCarry(peer)) return { kind: 'carry', after: peer }
+        return { kind: 'leave', avoidMs: REFUSED_MS }
+      case 'reopen': {
+        const again = this.#strike(peer) <= MOST_STRIKES && standing.isHop
+        return { kind: 'leave', avoidMs: again ? 0 : REFUSED_MS }
+      }
+      case 'avoid':
+        return { kind: 'leave', avoidMs: remedy.ms }
+      default:
+        throw new TypeError(`No repair for '${String(remedy)}'`)
+    }
+  }
+
+  /** A step has succeeded. */
+  done(): void {
+    this.#strikes.clear()
+    this.#refusers.clear()
+  }
+
+  // A server that pushes says what came of it; whether that is so shows when the client carries itself.
+  #onHearsay(peer: string, teller: string, remedy: string, standing: Standing): Repair {
+    if (remedy === 'reopen' && this.#strike(peer) <= MOST_STRIKES) {
+      return { kind: 'leave', avoidMs: 0 }
+    }
+    if (standing.canCarry(teller)) return { kind: 'carry', after: teller }
+    return { kind: 'leave', avoidMs: 0 }
+  }
+
+  #strike(peer: string): number {
+    const strikes = (this.#strikes.get(peer) ?? 0) + 1
+    this.#strikes.set(peer, strikes)
+    return strikes
+  }
+}
