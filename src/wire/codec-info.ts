@@ -12,19 +12,19 @@ import {
   listUpTo,
   present,
   roughUpTo,
-  stringUpTo,
+  shownUpTo,
   uintUpTo,
   type Codec
 } from './fields.ts'
 import { DTYPES, LIMITS, MIN_VERSION } from './protocol.ts'
 import type { Announce, Hello, NextSpan, ServerInfo, WireDtype } from './types.ts'
 
-const modelName = stringUpTo(LIMITS.modelNameBytes, 'the model name')
+const modelName = shownUpTo(LIMITS.modelNameBytes, 'the model name')
 const blocks = uintUpTo(LIMITS.blocks, 'a block')
 const columns = uintUpTo(LIMITS.columns, 'the hidden size')
-const quant = stringUpTo(LIMITS.quantBytes, 'the quantisation')
+const quant = shownUpTo(LIMITS.quantBytes, 'the quantisation')
 const tokens = roughUpTo(LIMITS.tokens, 'a number of tokens')
-const appVersion = stringUpTo(LIMITS.versionBytes, 'the version')
+const appVersion = shownUpTo(LIMITS.versionBytes, 'the version')
 const wall = uintUpTo(Number.MAX_SAFE_INTEGER, 'a time')
 
 const reading: Codec<{ readonly peer: Uint8Array; readonly ms: number }> = {
@@ -154,7 +154,7 @@ export const serversCodec: Codec<readonly ServerInfo[]> = listUpTo(
 )
 
 const protocolVersion = uintUpTo(Number.MAX_SAFE_INTEGER, 'the protocol version')
-const agent = stringUpTo(LIMITS.agentBytes, 'the agent')
+const agent = shownUpTo(LIMITS.agentBytes, 'the agent')
 const dtypeNumbers = listUpTo(LIMITS.dtypes, uintUpTo(Number.MAX_SAFE_INTEGER, 'a dtype'), 'dtypes')
 const proof = bytesUpTo(LIMITS.proofBytes, 'the proof')
 const framedProof = framed(proof)

@@ -10,6 +10,7 @@ import {
   present,
   roughUpTo,
   sessionId,
+  shownUpTo,
   sizeOf,
   stringUpTo,
   uintUpTo,
@@ -22,7 +23,7 @@ const anyNumber = uintUpTo(Number.MAX_SAFE_INTEGER, 'a number')
 
 const maybeSession = bytesUpTo(16, 'the session')
 const code = stringUpTo(LIMITS.codeBytes, 'the code')
-const text = stringUpTo(LIMITS.messageBytes, 'the message')
+const text = shownUpTo(LIMITS.messageBytes, 'the message')
 const retryAfter = roughUpTo(LIMITS.waitMs, 'the time to wait')
 const retryable = framed(present)
 

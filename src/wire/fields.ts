@@ -126,6 +126,15 @@ export function stringUpTo(max: number, what: string): Codec<string> {
   }
 }
 
+/** What a terminal would obey, or would not show: newlines, escapes, marks of direction. */
+const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+/** As stringUpTo(), of text for people: what must not get to a terminal or a log is replaced when read. */
+export function shownUpTo(max: number, what: string): Codec<string> {
+  const inner = stringUpTo(max, what)
+  return { ...inner, decode: (state) => inner.decode(state).replaceAll(UNSHOWN, '\uFFFD') }
+}
+
 function cutText(text: string, max: number): Uint8Array {
   const whole = encoder.encode(text)
   if (whole.byteLength <= max) return whole

@@ -9,7 +9,8 @@
 //
 // NOTATION  uint: compact-encoding's variable integer, at most 2^53 - 1. u8: one byte. f32: 4 bytes,
 // little-endian, finite, not negative. key: 32 bytes. id: 16 bytes. str(n): uint length, then at most
-// n bytes of UTF-8. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most n,
+// n bytes of UTF-8; say(n): the same for people, of which a receiver replaces control and format
+// characters. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most n,
 // then so many x. A name in angle brackets is a record below.
 //
 // RECORDS AND THEIR GROWTH  Every record begins with `flags`, a uint below 2^31. Behind its plain
@@ -28,9 +29,9 @@
 //            `values` is exactly rows * rowBytes(dtype, columns) long: that is checked, as are rows
 //            and columns, before anything is allocated. No value is NaN or infinite; a scale is at
 //            most 2.6e36, so that -128 times it is finite too.
-//   info     flags | peer key | model key | modelName str(128) | blockCount uint | hiddenSize uint |
-//            first uint | last uint | quant str(16) | throughput f32 | prefillThroughput f32 |
-//            maxTokens uint | freeTokens uint | version str(32) | issuedAt uint | expiresAt uint |
+//   info     flags | peer key | model key | modelName say(128) | blockCount uint | hiddenSize uint |
+//            first uint | last uint | quant say(16) | throughput f32 | prefillThroughput f32 |
+//            maxTokens uint | freeTokens uint | version say(32) | issuedAt uint | expiresAt uint |
 //            pings list(16, peer key, ms f32)
 //            bit 0 draining, 1 next <next>, 2 fixed                          first < last <= blockCount
 //            A server that serves nothing yet names in first and last what it loads.
@@ -40,7 +41,7 @@
 //
 // MESSAGES  (C: whoever wants blocks computed, S: whoever serves them; one link carries both roles,
 // a server that pushes is C towards the next one for steps and nothing else)
-//   --  hello     version uint | flags | agent str(128) | dtypes list(16, uint) | servers list(64, info)
+//   --  hello     version uint | flags | agent say(128) | dtypes list(16, uint) | servers list(64, info)
 //                 bit 0 proof bytes(4096), 1 refusal <error>                 both sides, once, first
 //    0  open      flags | session id | model key | first uint | last uint | maxTokens uint     C to S
 //                 bit 0 prefix list(256, mark), 1 forget
@@ -54,7 +55,7 @@
 //                 trace list(64, trace) | <tensor>                                             S to C
 //                 bit 0 receipt bytes(256)
 //    4  error     flags | session bytes(16): none or 16 | step uint: number + 1, 0 for an opening |
-//                 code str(32) | message str(1024) | retryAfterMs uint | <status>              both
+//                 code str(32) | message say(1024) | retryAfterMs uint | <status>              both
 //                 bit 0 retryable
 //    5  cancel    flags | session id | step uint                                               C to S
 //    6  close     flags | session id                                                           C to S

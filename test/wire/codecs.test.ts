@@ -230,3 +230,14 @@ function spoil(bytes: Uint8Array, random: Random): Uint8Array {
   }
   return Uint8Array.from(list, (byte) => byte ?? 0)
 }
+
+test('text for people arrives without what a terminal would obey', () => {
+  const evil = 'a\u001b]0;owned\u0007\r\nerror: \u202Eb\u200Bc\u0085\u2028d'
+  const shown = 'a\uFFFD]0;owned\uFFFD\uFFFD\uFFFDerror: \uFFFDb\uFFFDc\uFFFD\uFFFDd'
+  const bytes = encodeMessage(errorCodec, { ...messages.error, message: evil })
+  expect(decodeMessage(errorCodec, bytes).message).toBe(shown)
+  const quant = '\u001b[2J'
+  const said = encodeMessage(serverInfoCodec, { ...info, quant, version: quant, modelName: evil })
+  const read = decodeMessage(serverInfoCodec, said)
+  expect([read.quant, read.version, read.modelName]).toEqual(['\uFFFD[2J', '\uFFFD[2J', shown])
+})
