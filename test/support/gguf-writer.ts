@@ -67,9 +67,16 @@ export class ByteWriter {
   }
 }
 
-const padded = (length: number): number => Math.ceil(length / ALIGNMENT) * ALIGNMENT
+/** Where what follows so many bytes begins. */
+export const padded = (length: number): number => Math.ceil(length / ALIGNMENT) * ALIGNMENT
 
-export function writeGguf(spec: GgufSpec): Buffer {
+/** A file whose tensors need not be in memory. */
+export type GgufHeaderSpec = Omit<GgufSpec, 'tensors'> & {
+  tensors: readonly (Omit<GgufTensorSpec, 'bytes'> & { bytes: { byteLength: number } })[]
+}
+
+/** Everything before the tensors' bytes, of which each is padded(). */
+export function ggufHeader(spec: GgufHeaderSpec): Buffer {
   const out = new ByteWriter()
   out.raw(Buffer.from(spec.magic ?? 'GGUF')).u32(spec.version ?? 3)
   out.u64(spec.tensorCount ?? spec.tensors.length).u64(spec.keyCount ?? spec.metadata.length)
@@ -83,6 +90,11 @@ export function writeGguf(spec: GgufSpec): Buffer {
     offset += padded(tensor.bytes.byteLength)
   }
   out.raw(Buffer.alloc(padded(out.length) - out.length))
+  return out.bytes()
+}
+
+export function writeGguf(spec: GgufSpec): Buffer {
+  const out = new ByteWriter().raw(ggufHeader(spec))
   for (const { bytes } of spec.tensors) {
     out.raw(bytes).raw(Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength))
   }
