@@ -5,6 +5,7 @@ import { cac, type CAC } from 'cac'
 import type { BootstrapFlags } from './bootstrap.ts'
 import type { ChatFlags } from './chat.ts'
 import type { CommonOptions, Context } from './context.ts'
+import type { DoctorFlags } from './doctor.ts'
 import { helpSections } from './help.ts'
 import type { JoinFlags } from './join.ts'
 import type { ModelsFlags } from './models.ts'
@@ -213,6 +214,21 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       run(flags, async (context) => {
         const { runSwarm } = await import('./swarm.ts')
         return runSwarm(words.map(String), flags as SwarmCommandFlags, context)
+      })
+    )
+
+  cli
+    .command('doctor', 'Go through what petals needs of this machine, and say what to mend first')
+    .option('--device <name>', 'Exit with 0 only if it works too: cuda or webgpu (default: cpu)')
+    .option('--install-cuda', "First fetch CUDA's libraries (0.8 GB, Linux x64) through pip")
+    .option('--offline', 'Leave the DHT and the hub out')
+    .option('--bootstrap <host:port>', BOOTSTRAP_HELP)
+    .option('--json', 'As JSON')
+    .example('  petals doctor --device cuda --json > report.json')
+    .action((flags: Flags) =>
+      run(flags, async (context) => {
+        const { runDoctor } = await import('./doctor.ts')
+        return runDoctor(flags as DoctorFlags, context)
       })
     )
 

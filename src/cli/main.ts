@@ -6,6 +6,7 @@ import { fitArguments } from './argv.ts'
 import { declareCommands, type Flags, type Run } from './commands.ts'
 import { createContext } from './context.ts'
 import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
+import { EXAMINE } from './examine-word.ts'
 import { interruptible } from './lifetime.ts'
 
 async function execute(body: Run, flags: Flags, debug: boolean): Promise<number> {
@@ -39,6 +40,10 @@ async function main(argv: readonly string[]): Promise<number> {
   if (argv.slice(2).some((word) => word === '--version' || word === '-v') && argv.length === 3) {
     process.stdout.write(`${versionText()}\n`)
     return EXIT.ok
+  }
+  if (argv[2] === EXAMINE) {
+    const { runExamine } = await import('./doctor-device.ts')
+    return runExamine(argv.slice(3))
   }
   const debug = argv.includes('--debug')
   let running: Promise<number> | undefined

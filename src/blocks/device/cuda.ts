@@ -179,7 +179,9 @@ function libraryPart({ name, path, reason }: LibraryFact): DevicePart {
 const INSTALL_HINT = 'Run petals doctor --install-cuda'
 
 function openOne(name: string, path: string, probe: CudaProbe): LibraryFact {
-  return { name, path, reason: probe.open(path) }
+  const reason = probe.open(path)
+  // The system begins with the name, which every message has already.
+  return { name, path, reason: reason?.replace(`${path}: `, '') }
 }
 
 /** Its wheel's place, or its bare name for the system to find. */
@@ -213,5 +215,7 @@ export function cudaRefusal(cause: AppError): AppError {
       return unavailable(`CUDA cannot be used: ${what}`, { hint, cause })
     }
   }
-  return unavailable(`CUDA cannot be used: ${cause.message}`, { cause, hint: 'Use --device cpu' })
+  // Without the engine's source lines before it.
+  const reason = cause.message.replace(/^.*\[ONNXRuntimeError\] : \d+ : \w+ : /s, '')
+  return unavailable(`CUDA cannot be used: ${reason}`, { cause, hint: 'Use --device cpu' })
 }

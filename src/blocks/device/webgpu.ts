@@ -10,7 +10,8 @@ export function vulkanFact(
   platform: string = process.platform,
   open: (path: string) => string | undefined = openGlobally
 ): LibraryFact | undefined {
-  return platform === 'linux' ? { name: VULKAN, path: VULKAN, reason: open(VULKAN) } : undefined
+  if (platform !== 'linux') return undefined
+  return { name: VULKAN, path: VULKAN, reason: open(VULKAN)?.replace(`${VULKAN}: `, '') }
 }
 
 /** What must be right of it. */

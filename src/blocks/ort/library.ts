@@ -41,7 +41,10 @@ export function ortLibraryFiles(
   const name = ortLibraryName(platform)
   let files: string[]
   try {
-    files = readdirSync(ortPackageDir(platform, arch))
+    // Links are no part of the package: --device cuda lays its provider there.
+    files = readdirSync(ortPackageDir(platform, arch), { withFileTypes: true })
+      .filter((entry) => !entry.isSymbolicLink())
+      .map((entry) => entry.name)
   } catch (cause) {
     throw unsupported(`onnxruntime cannot be used: its package has no ${platform} ${arch} build`, {
       cause
