@@ -1,68 +1,92 @@
-// Puts a plan's weights into a store: reads the model's tensors, brings them into form, matrix by matrix.
-// One scratch buffer per kind serves all matrices, so that loading needs little beyond the store.
+// Makes a part's weights from the model's tensors: reads them, brings them into form, a few rows at a time.
+// Beside what comes out, one tensor of the source is in memory at most, and the scales of one matrix.
 import { bytesOf } from '../base/bytes.ts'
 import { corrupt } from '../base/errors.ts'
 import { dequantise } from '../model/dequantise.ts'
 import { isFactor } from '../model/families-check.ts'
+import { rowBytes } from '../model/tensor-types.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
+import { hasOnlyNumbers } from './finite.ts'
+import { longestRun } from './graph/attention.ts'
 import { blockCounts, encodeBlocks, encodeFloats, type MatrixSource } from './quantise/encode.ts'
 import { matrixTensors, type BlockForm } from './quantise/form.ts'
-import { longestRun } from './graph/attention.ts'
-import { biasName, ropeTables, type MatrixPlan } from './span-plan.ts'
-import type { WeightStore } from './weight-store.ts'
+import { biasName, type MatrixPlan, type RopeTable } from './span-plan.ts'
+import type { WeightSink } from './weight-part.ts'
 
 const ROPE_FACTORS = 'rope_freqs.weight'
-
-/** Buffers that only ever grow; a view of the wanted length is handed out. */
-class Scratch {
-  #memory = new ArrayBuffer(0)
-
-  bytes(length: number): Uint8Array {
-    if (this.#memory.byteLength < length) this.#memory = new ArrayBuffer(length)
-    return new Uint8Array(this.#memory, 0, length)
-  }
-
-  floats(length: number): Float32Array {
-    this.bytes(length * 4)
-    return new Float32Array(this.#memory, 0, length)
-  }
-}
+/** Integers and angles that are made at a time. */
+const VALUES_AT_A_TIME = 2 ** 20
+/** Floats that are turned at a time, 16 MiB: a band is as wide as they allow, and as a file's longest blocks. */
+const FLOATS_AT_A_TIME = 2 ** 22
+const LONGEST_BLOCK = 256
 
 export class WeightFiller {
   readonly #tensors: TensorStore
-  readonly #store: WeightStore
-  readonly #values = new Scratch()
-  readonly #scales = new Scratch()
-  readonly #offsets = new Scratch()
-  readonly #turned = new Scratch()
 
-  constructor(tensors: TensorStore, store: WeightStore) {
+  constructor(tensors: TensorStore) {
     this.#tensors = tensors
-    this.#store = store
   }
 
-  /** @throws AppError CORRUPT, NO_MEMORY */
-  matrix(plan: MatrixPlan, half = false): void {
+  /** `half` rounds floats to float16. @throws AppError CORRUPT, and what the sink throws */
+  *matrix(plan: MatrixPlan, sink: WeightSink, half = false): Generator<void> {
     const { name, form, rows, columns } = plan
-    const specs = matrixTensors(name, form, rows, columns)
-    const arrays = form.kind === 'float' ? [this.#floats(plan, half)] : this.#blocks(plan, form)
-    for (const [index, spec] of specs.entries()) {
-      const array = arrays[index]
-      if (array !== undefined) this.#store.add(spec, bytesOf(array))
+    const [first, ...rest] = matrixTensors(name, form, rows, columns)
+    if (first === undefined) throw new TypeError(`Matrix '${name}' has no tensors`)
+    sink.begin(first)
+    if (form.kind === 'float') {
+      yield* this.#floats(plan, sink, half)
+    } else {
+      const { scales, offsets } = yield* this.#blocks(plan, form, sink)
+      const arrays = [scales, transposed(offsets, rows)]
+      for (const [index, spec] of rest.entries()) {
+        sink.begin(spec)
+        const array = arrays[index]
+        if (array !== undefined) sink.write(bytesOf(array))
+      }
     }
-    if (plan.bias) this.#bias(plan)
+    if (plan.bias) this.#bias(plan, sink)
+    this.#tensors.release()
   }
 
   /** A vector such as a norm's weights, as floats, with `plus` added to each. */
-  vector(name: string, length: number, plus = 0): void {
+  vector(name: string, length: number, sink: WeightSink, plus = 0): void {
     const source = this.#source(name, 1, length)
-    const floats = dequantise(source.type, source.bytes)
+    const floats = numbersOf(name, dequantise(source.type, source.bytes))
     if (plus !== 0) for (let i = 0; i < length; i++) floats[i]! += plus
-    this.#store.add({ name, type: 'f32', dims: [length] }, bytesOf(floats))
+    sink.begin({ name, type: 'f32', dims: [length] })
+    sink.write(bytesOf(floats))
+  }
+
+  /** Cosines and sines of every position. @throws AppError CORRUPT */
+  *rope(config: ModelConfig, table: RopeTable, sink: WeightSink): Generator<void> {
+    const { headDim } = config
+    const half = headDim / 2
+    const length = longestRun(config)
+    const factors = table.isScaled ? this.#ropeFactors(config) : undefined
+    const steps = Float64Array.from(
+      { length: half },
+      (_, i) => table.theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
+    )
+    const positions = Math.max(1, Math.floor(VALUES_AT_A_TIME / half))
+    for (const [spec, of] of [
+      [table.cos, Math.cos],
+      [table.sin, Math.sin]
+    ] as const) {
+      sink.begin(spec)
+      for (let first = 0; first < length; first += positions) {
+        const count = Math.min(positions, length - first)
+        const out = new Float32Array(count * half)
+        for (let at = 0; at < count; at++) {
+          for (let i = 0; i < half; i++) out[at * half + i] = of((first + at) * steps[i]!)
+        }
+        sink.write(bytesOf(out))
+        yield
+      }
+    }
   }
 
   /** Biases of a matrix's sources under each other; zeros for those without. */
-  #bias(plan: MatrixPlan): void {
+  #bias(plan: MatrixPlan, sink: WeightSink): void {
     const out = new Float32Array(plan.rows)
     let row = 0
     for (const { tensor, rows } of plan.sources) {
@@ -73,28 +97,8 @@ export class WeightFiller {
       }
       row += rows
     }
-    this.#store.add({ name: `${plan.name}.bias`, type: 'f32', dims: [plan.rows] }, bytesOf(out))
-  }
-
-  /** Cosines and sines of every position, for blocks [first, last). @throws AppError CORRUPT */
-  rope(config: ModelConfig, range: { first: number; last: number }): void {
-    const { headDim } = config
-    const length = longestRun(config)
-    const half = headDim / 2
-    for (const { cos, sin, theta, isScaled } of ropeTables(config, range)) {
-      const factors = isScaled ? this.#ropeFactors(config) : undefined
-      const table = this.#values.floats(length * half)
-      for (const [spec, of] of [
-        [cos, Math.cos],
-        [sin, Math.sin]
-      ] as const) {
-        for (let i = 0; i < half; i++) {
-          const step = theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
-          for (let at = 0; at < length; at++) table[at * half + i] = of(at * step)
-        }
-        this.#store.add(spec, bytesOf(table))
-      }
-    }
+    sink.begin({ name: `${plan.name}.bias`, type: 'f32', dims: [plan.rows] })
+    sink.write(bytesOf(numbersOf(`${plan.name}.bias`, out)))
   }
 
   /** The file's own, or those that the config tells of. */
@@ -108,40 +112,73 @@ export class WeightFiller {
     return factors
   }
 
-  #floats(plan: MatrixPlan, half: boolean): Float32Array {
-    const out = this.#values.floats(plan.rows * plan.columns)
-    let first = 0
-    for (const { tensor, rows } of plan.sources) {
-      const place = { first, height: plan.rows, half }
-      encodeFloats(this.#source(tensor, rows, plan.columns), out, place)
-      first += rows
+  /** A band of columns at a time, as the sink wants columns after each other. */
+  *#floats(plan: MatrixPlan, sink: WeightSink, half: boolean): Generator<void> {
+    const { rows: height, columns } = plan
+    const width = Math.max(1, Math.floor(FLOATS_AT_A_TIME / height / LONGEST_BLOCK)) * LONGEST_BLOCK
+    const band = new Float32Array(Math.min(width, columns) * height)
+    for (let from = 0; from < columns; from += width) {
+      const to = Math.min(columns, from + width)
+      const out = band.subarray(0, (to - from) * height)
+      let first = 0
+      for (const { tensor, rows } of plan.sources) {
+        const source = this.#source(tensor, rows, columns)
+        encodeFloats(source, out, { from, to, first, height, half })
+        first += rows
+        yield
+      }
+      if (!hasOnlyNumbers(out)) throw noNumbers(this.#spoilt(plan) ?? plan.name)
+      sink.write(bytesOf(out))
     }
-    return out
   }
 
-  #blocks(plan: MatrixPlan, form: BlockForm): ArrayBufferView[] {
-    const counts = blockCounts(form, plan.rows, plan.columns)
-    const out = {
-      values: this.#values.bytes(counts.values),
-      scales: this.#scales.floats(counts.scales),
-      offsets: this.#offsets.floats(counts.offsets)
-    }
+  /** Writes the integers; gives back the scales and offsets of all rows. */
+  *#blocks(
+    plan: MatrixPlan,
+    form: BlockForm,
+    sink: WeightSink
+  ): Generator<void, { scales: Float32Array; offsets: Float32Array }> {
+    const { columns } = plan
+    const whole = blockCounts(form, plan.rows, columns)
+    const scales = new Float32Array(whole.scales)
+    const offsets = new Float32Array(whole.offsets)
+    const most = Math.max(1, Math.floor(VALUES_AT_A_TIME / columns))
+    const counts = blockCounts(form, most, columns)
+    const values = new Uint8Array(counts.values)
     let row = 0
     for (const { tensor, rows } of plan.sources) {
-      encodeBlocks(this.#source(tensor, rows, plan.columns), form, out, row)
-      row += rows
+      const source = this.#source(tensor, rows, columns)
+      const size = rowBytes(source.type, columns)
+      for (let first = 0; first < rows; first += most) {
+        const count = Math.min(most, rows - first)
+        const each = blockCounts(form, count, columns)
+        const scaleAt = blockCounts(form, row, columns).scales
+        const out = {
+          values: values.subarray(0, each.values),
+          scales: scales.subarray(scaleAt, scaleAt + each.scales),
+          offsets: form.offsets ? offsets.subarray(scaleAt, scaleAt + each.scales) : offsets
+        }
+        const bytes = source.bytes.subarray(first * size, (first + count) * size)
+        encodeBlocks({ ...source, bytes, rows: count }, form, out, 0)
+        if (!hasOnlyNumbers(out.scales) || !hasOnlyNumbers(out.offsets)) throw noNumbers(tensor)
+        sink.write(out.values)
+        row += count
+        yield
+      }
     }
-    return [out.values, out.scales, this.#transposed(out.offsets, plan.rows)]
+    return { scales, offsets }
   }
 
-  /** (rows, blocks) to (blocks, rows). */
-  #transposed(offsets: Float32Array, rows: number): Float32Array {
-    const count = offsets.length / rows
-    const out = this.#turned.floats(offsets.length)
-    for (let row = 0; row < rows; row++) {
-      for (let i = 0; i < count; i++) out[i * rows + row] = offsets[row * count + i]!
-    }
-    return out
+  /** Which of a matrix's tensors is to blame. */
+  #spoilt(plan: MatrixPlan): string | undefined {
+    return plan.sources.find(({ tensor, rows }) => {
+      const { type, bytes, columns } = this.#source(tensor, rows, plan.columns)
+      const size = rowBytes(type, columns)
+      for (let at = 0; at < bytes.byteLength; at += size) {
+        if (!hasOnlyNumbers(dequantise(type, bytes.subarray(at, at + size)))) return true
+      }
+      return false
+    })?.tensor
   }
 
   #source(name: string, rows: number, columns: number): MatrixSource {
@@ -154,4 +191,25 @@ export class WeightFiller {
     }
     return { type, bytes: this.#tensors.read(name), rows, columns }
   }
+}
+
+function numbersOf(name: string, values: Float32Array): Float32Array {
+  if (!hasOnlyNumbers(values)) throw noNumbers(name)
+  return values
+}
+
+function noNumbers(name: string): Error {
+  return corrupt(`Tensor '${name}' cannot be used: it holds values that are no numbers`, {
+    hint: 'The file is damaged, or was not made well: get it again, or another one'
+  })
+}
+
+/** (rows, blocks) to (blocks, rows). */
+function transposed(offsets: Float32Array, rows: number): Float32Array {
+  const count = offsets.length / rows
+  const out = new Float32Array(offsets.length)
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < count; i++) out[i * rows + row] = offsets[row * count + i]!
+  }
+  return out
 }

@@ -4,14 +4,14 @@ import type { Pointer } from 'bun:ffi'
 import { badInput } from '../base/errors.ts'
 import type { Model, ModelConfig, TensorStore } from '../model/types.ts'
 import type { Backend } from './backend.ts'
-import { WeightFiller } from './fill-weights.ts'
 import { graphOf } from './families/family.ts'
 import { requireNumbers } from './finite.ts'
 import { FINAL_NORM, HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
-import { matrixBytes, planGroup, type MatrixPlan } from './span-plan.ts'
+import { headPart } from './span-parts.ts'
+import { matrixBytes, planGroup, type MatrixPlan, type VectorPlan } from './span-plan.ts'
 import { WeightStore } from './weight-store.ts'
 
 const OUTPUT = 'lm_head.weight'
@@ -20,7 +20,7 @@ const EMBEDDING = 'model.embed_tokens.weight'
 export interface HeadPlan {
   readonly plans: readonly MatrixPlan[]
   /** The final norm's tensors. */
-  readonly vectors: readonly string[]
+  readonly vectors: readonly VectorPlan[]
   readonly weightBytes: number
 }
 
@@ -37,7 +37,8 @@ export function planHead(
     quant
   })
   const { weight, bias } = FINAL_NORM
-  const vectors = graphOf(config.family).norm === 'layer' ? [weight, bias] : [weight]
+  const names = graphOf(config.family).norm === 'layer' ? [weight, bias] : [weight]
+  const vectors = names.map((name) => ({ tensor: name, length: config.hiddenSize }))
   const normBytes = vectors.length * config.hiddenSize * 4
   const weightBytes = plans.reduce((sum, plan) => sum + matrixBytes(plan), normBytes)
   return { plans, vectors, weightBytes }
@@ -73,14 +74,12 @@ export class Head implements Disposable {
     const reserved: Reservation = budget.reserve(weightBytes, "The head's weights")
     const owned: Disposable[] = [reserved]
     try {
-      const store = new WeightStore(backend.runtime, backend.storeOptions)
+      const store = new WeightStore(backend.runtime, backend.storeOptions, {
+        location: model.location,
+        reserve: (size) => budget.reserve(size, 'A head that found no room on the disk')
+      })
       owned.push(store)
-      const filler = new WeightFiller(tensors, store)
-      for (const vector of vectors) {
-        filler.vector(vector, config.hiddenSize, config.normPlusOne ? 1 : 0)
-      }
-      for (const plan of plans) filler.matrix(plan)
-      store.seal()
+      for (const _ of store.load(headPart(model, vectors, plans)));
       const prepacked = new OrtPrepacked(backend.runtime)
       owned.push(prepacked)
       const graph = headGraph(config, plans, quant === 'f32' ? 0 : 4)

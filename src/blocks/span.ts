@@ -2,11 +2,11 @@
 // parts of it on first use. Knows no worker; engine.ts owns spans and sessions.
 import type { Model } from '../model/types.ts'
 import type { Backend, CacheMemory } from './backend.ts'
-import { WeightFiller } from './fill-weights.ts'
 import { spanGraph } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtPrepacked, OrtSession } from './ort/session.ts'
 import type { OrtTensor } from './ort/value.ts'
+import { spanParts } from './span-parts.ts'
 import { planSpan, type SpanPlan } from './span-plan.ts'
 import type { Quant, SpanInfo } from './types.ts'
 import { WeightStore } from './weight-store.ts'
@@ -63,21 +63,16 @@ export class Span implements Disposable {
       `Weights of blocks ${first} to ${last}`,
       'Serve fewer blocks, or choose --quant int4'
     )
-    const store = new WeightStore(backend.runtime, backend.storeOptions)
+    const store = new WeightStore(backend.runtime, backend.storeOptions, {
+      location: model.location,
+      reserve: (size) => budget.reserve(size, 'Weights that found no room on the disk')
+    })
     const span = new Span(backend, { plan, range: { first, last }, store, reserved })
     try {
-      const filler = new WeightFiller(model.tensors, store)
-      filler.rope(model.config, { first, last })
-      for (const block of plan.blocks) {
-        for (const { tensor, length } of block.vectors) {
-          filler.vector(tensor, length, model.config.normPlusOne ? 1 : 0)
-        }
-        for (const matrix of [...block.groups.values()].flat()) {
-          filler.matrix(matrix, quant === 'f16')
-          await checkpoint()
-        }
+      for (const part of spanParts(model, plan, { first, last })) {
+        for (const _ of store.load(part)) await checkpoint()
+        await checkpoint()
       }
-      store.seal()
       span.graph(span.range)
       return span
     } catch (error) {

@@ -1,7 +1,8 @@
 // Puts the parts of an opened model together and checks that they fit; what each source ends in.
+import { toHex } from '../base/bytes.ts'
 import { notFound } from '../base/errors.ts'
 import type { ByteRange } from './chunk-map.ts'
-import { contentIdOf } from './content-id.ts'
+import { contentIdOf, knownContentId } from './content-id.ts'
 import { checkConfig, checkTensors } from './families-check.ts'
 import type { PlacedTensors } from './tensor-store.ts'
 import type { EnsureOptions, Model, ModelConfig, ModelLocation, TokenizerSpec } from './types.ts'
@@ -36,7 +37,10 @@ export function createModel(parts: ModelParts): Model {
     let tokenizer: TokenizerSpec | undefined
     return {
       config,
-      location,
+      get location() {
+        const id = knownContentId(tensors)
+        return id === undefined ? location : { ...location, contentId: toHex(id) }
+      },
       tensors,
       files: tensors.files,
       get tokenizer() {

@@ -3,6 +3,7 @@
 // journal has can be read. Knows no formats.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { AppError, closed, corrupt, notFound, toAppError, unavailable } from '../base/errors.ts'
+import { dropView } from '../base/mapped-pages.ts'
 import { type ChunkMap, hasRange, prefixBytes, readChunkMap } from './chunk-map.ts'
 
 export interface MappedFile {
@@ -20,6 +21,8 @@ export interface MappedFile {
    * @throws AppError CORRUPT when the file has none there, AbsentBytes when they were not fetched
    */
   bytes(offset: number, length: number): Uint8Array
+  /** Gives back the memory of what was read; a view stays valid, and is read from the file again. */
+  release(): void
   /** Looks again at what is here; only a file that was not whole can have changed. */
   refresh(): void
   close(): void
@@ -47,6 +50,8 @@ export function openMappedFile(path: string): MappedFile {
   let whole: Uint8Array | undefined
   let mapping = stat.sizeBytes > 0
   let open = true
+  /** Mapped by themselves since the last release. */
+  const pieces: WeakRef<Uint8Array>[] = []
   let chunks: ChunkMap | undefined
   const look = (): void => {
     chunks = readChunkMap(path, stat.sizeBytes)
@@ -84,10 +89,19 @@ export function openMappedFile(path: string): MappedFile {
       if (whole) return whole.subarray(offset, offset + length)
       const isWorthIt = mapping && length >= MIN_MAPPING_BYTES
       const piece = isWorthIt ? mapOrUndefined(path, offset, length) : undefined
+      if (piece) pieces.push(new WeakRef(piece))
       return piece ?? readPiece(path, offset, length)
+    },
+    release() {
+      if (whole) dropView(whole)
+      for (const piece of pieces.splice(0)) {
+        const view = piece.deref()
+        if (view) dropView(view)
+      }
     },
     close() {
       open = false
+      pieces.length = 0
       whole = undefined
     }
   }

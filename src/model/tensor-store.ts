@@ -74,6 +74,9 @@ export function createTensorStore(
       if (order !== undefined) return read(name).subarray(first * size, (first + count) * size)
       return file.bytes(offset + first * size, count * size)
     },
+    release() {
+      for (const file of files) file.release()
+    },
     close() {
       for (const file of files) file.close()
     }

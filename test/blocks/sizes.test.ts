@@ -3,8 +3,8 @@ import { expect, setDefaultTimeout, test } from 'bun:test'
 import { systemClock } from '../../src/base/clock.ts'
 import { createBackend } from '../../src/blocks/create-backend.ts'
 import { Engine } from '../../src/blocks/engine.ts'
-import { WeightFiller } from '../../src/blocks/fill-weights.ts'
 import { sizesOf, spanBytes, workingBytes } from '../../src/blocks/sizes.ts'
+import { spanParts } from '../../src/blocks/span-parts.ts'
 import { planSpan } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { WeightStore } from '../../src/blocks/weight-store.ts'
@@ -36,13 +36,7 @@ function written(
 ): { bytes: number; tensors: number } {
   const plan = planSpan(model.config, model.tensors, range)
   using store = new WeightStore(backend.runtime, { mapped: true })
-  const filler = new WeightFiller(model.tensors, store)
-  filler.rope(model.config, range)
-  for (const block of plan.blocks) {
-    for (const { tensor, length } of block.vectors) filler.vector(tensor, length)
-    for (const matrix of [...block.groups.values()].flat()) filler.matrix(matrix)
-  }
-  store.seal()
+  for (const part of spanParts(model, plan, range)) for (const _ of store.load(part));
   return { bytes: store.sizeBytes, tensors: store.tensors.size }
 }
 

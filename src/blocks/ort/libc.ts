@@ -2,6 +2,7 @@
 // Knows nothing of onnxruntime. Windows has only the environment here.
 import { CString, dlopen, ptr, type Pointer } from 'bun:ffi'
 import { unavailable } from '../../base/errors.ts'
+import { libcNames } from '../../base/mapped-pages.ts'
 
 interface Libc {
   setenv(name: Pointer, value: Pointer, overwrite: number): number
@@ -14,34 +15,25 @@ interface Libc {
     offset: number
   ): Pointer
   munmap(at: Pointer, length: number): number
-  madvise(at: Pointer, length: number, advice: number): number
   dlopen(path: Pointer, flags: number): Pointer | null
   dlerror(): Pointer | null
 }
 
 const PROT_READ = 1
 const MAP_SHARED = 1
-const MADV_DONTNEED = 4
 const RTLD_LAZY_GLOBAL = 0x101
 
 let opened: Libc | undefined
 
-function candidates(): string[] {
-  if (process.platform === 'darwin') return ['libSystem.B.dylib']
-  const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
-  return ['libc.so.6', `libc.musl-${machine}.so.1`, 'libc.so']
-}
-
 function libc(): Libc {
   if (opened) return opened
   let cause: unknown
-  for (const name of candidates()) {
+  for (const name of libcNames()) {
     try {
       const { symbols } = dlopen(name, {
         setenv: { args: ['ptr', 'ptr', 'i32'], returns: 'i32' },
         mmap: { args: ['ptr', 'usize', 'i32', 'i32', 'i32', 'i64'], returns: 'ptr' },
         munmap: { args: ['ptr', 'usize'], returns: 'i32' },
-        madvise: { args: ['ptr', 'usize', 'i32'], returns: 'i32' },
         dlopen: { args: ['ptr', 'i32'], returns: 'ptr' },
         dlerror: { args: [], returns: 'ptr' }
       })
@@ -89,11 +81,6 @@ export function mapFile(descriptor: number, sizeBytes: number): Pointer {
 
 export function unmap(at: Pointer, sizeBytes: number): void {
   libc().munmap(at, sizeBytes)
-}
-
-/** Gives a file mapping's resident pages back; they are read again from the file when touched. */
-export function dropPages(at: Pointer, sizeBytes: number): void {
-  libc().madvise(at, sizeBytes, MADV_DONTNEED)
 }
 
 /** Opens a library for every later one to link against. Returns why not, or undefined. */

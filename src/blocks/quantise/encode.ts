@@ -28,26 +28,37 @@ export interface BlockArrays {
 /** Rows that are dequantised at a time: bounds the floats in memory. */
 const ROWS_AT_A_TIME = 64
 
-/**
- * Floats of all rows as columns of `out` (columns, `height`) from column `first` on: a plain product takes
- * them so on every device. `half` rounds each to float16.
- */
-export function encodeFloats(
-  source: MatrixSource,
-  out: Float32Array,
-  place: { first: number; height: number; half: boolean }
-): void {
+/** A band of columns, and which of its `height` rows the source has. */
+export interface Band {
+  /** Columns [from, to); both at ends of the source's blocks. */
+  from: number
+  to: number
+  /** The source's first row among `height`. */
+  first: number
+  height: number
+  /** Rounds each value to float16. */
+  half: boolean
+}
+
+/** Floats of a band as (to - from, height) in `out`: a plain product takes them so on every device. */
+export function encodeFloats(source: MatrixSource, out: Float32Array, band: Band): void {
   const { type, columns, rows, bytes } = source
-  const { first, height, half } = place
+  const { from, to, first, height, half } = band
+  const width = to - from
   const size = rowBytes(type, columns)
-  const floats = new Float32Array(ROWS_AT_A_TIME * columns)
+  const start = rowBytes(type, from)
+  const length = rowBytes(type, width)
+  const floats = new Float32Array(ROWS_AT_A_TIME * width)
   for (let row = 0; row < rows; row += ROWS_AT_A_TIME) {
     const count = Math.min(ROWS_AT_A_TIME, rows - row)
-    dequantise(type, bytes.subarray(row * size, (row + count) * size), floats)
+    for (let i = 0; i < count; i++) {
+      const at = (row + i) * size + start
+      dequantise(type, bytes.subarray(at, at + length), floats, i * width)
+    }
     if (half) floats.set(new Float16Array(floats))
-    for (let column = 0; column < columns; column++) {
-      const to = column * height + first + row
-      for (let i = 0; i < count; i++) out[to + i] = floats[i * columns + column]!
+    for (let column = 0; column < width; column++) {
+      const place = column * height + first + row
+      for (let i = 0; i < count; i++) out[place + i] = floats[i * width + column]!
     }
   }
 }

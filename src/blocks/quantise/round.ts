@@ -25,8 +25,10 @@ export function roundBlocks(
       const from = row * columns + b * block
       const length = Math.min(block, columns - b * block)
       let peak = 0
+      let sum = 0
       for (let i = 0; i < length; i++) {
         const value = floats[from + i]!
+        sum += value
         if (Math.abs(value) > Math.abs(peak)) peak = value
       }
       const scale = bits === 4 ? peak / -zero : Math.abs(peak) / (zero - 1)
@@ -37,7 +39,8 @@ export function roundBlocks(
         codes[i] = code < 0 ? 0 : code > top ? top : code
       }
       const at = (first + row) * count + b
-      out.scales[at] = scale
+      // A NaN leaves no trace in the integers.
+      out.scales[at] = Number.isFinite(sum) ? scale : Number.NaN
       storeCodes(codes, bits, out.values, (at * block * bits) / 8)
     }
   }
