@@ -7,7 +7,13 @@ import { PeerBook } from '../../src/client/peers.ts'
 import { InferenceSession, type SessionOptions } from '../../src/client/session.ts'
 import { BlockServer } from '../../src/server/block-server.ts'
 import type { ServerLink } from '../../src/server/links.ts'
-import type { ServerInfo, StepResult, WireError } from '../../src/wire/types.ts'
+import type {
+  ServerInfo,
+  SessionOpened,
+  Step,
+  StepResult,
+  WireError
+} from '../../src/wire/types.ts'
 import { FakeCompute } from './fake-compute.ts'
 
 export const MODEL: Uint8Array = new Uint8Array(32).fill(7)
@@ -28,7 +34,17 @@ export interface FakePeer {
   pingMs: number
   /** Changes what it answers. */
   spoil: (result: StepResult) => StepResult
+  /** Stands between it and the client: sends what it likes, or nothing. */
+  tamper: ((said: Said, send: (said: Said) => void) => void) | undefined
+  /** Stands between it and the server it pushes to. */
+  onpush: ((step: Step, push: (step: Step) => void) => void) | undefined
 }
+
+/** What a server says to the client. */
+export type Said =
+  | { readonly kind: 'opened'; readonly message: SessionOpened }
+  | { readonly kind: 'result'; readonly message: StepResult }
+  | { readonly kind: 'error'; readonly message: WireError }
 
 /** A session over a fake swarm, with times that a test need not wait for. */
 export async function startSession(
@@ -97,7 +113,9 @@ export class FakeSwarm implements Connections {
       frozen: false,
       unreachable: new Set(),
       pingMs: 1,
-      spoil: (result) => result
+      spoil: (result) => result,
+      tamper: undefined,
+      onpush: undefined
     }
     this.peers.push(peer)
     return peer
@@ -149,14 +167,21 @@ export class FakeSwarm implements Connections {
         if (events && !target.dead && !target.frozen) act(events)
       })
     }
+    const send = ({ kind, message }: Said): void =>
+      back(message.session, (events) => {
+        if (kind === 'opened') events.onopened(link, message)
+        else if (kind === 'result') events.onresult(link, message)
+        else events.onerror(link, message)
+      })
+    const say = (said: Said): void => {
+      if (target.tamper) target.tamper(said, send)
+      else send(said)
+    }
     const owner: ServerLink = {
       peer: 'client',
-      opened: (message) => back(message.session, (events) => events.onopened(link, message)),
-      result: (message) => {
-        const spoiled = target.spoil(message)
-        back(message.session, (events) => events.onresult(link, spoiled))
-      },
-      error: (message) => back(message.session, (events) => events.onerror(link, message)),
+      opened: (message) => say({ kind: 'opened', message }),
+      result: (message) => say({ kind: 'result', message: target.spoil(message) }),
+      error: (message) => say({ kind: 'error', message }),
       step: () => {}
     }
     const link = {
@@ -213,10 +238,14 @@ export class FakeSwarm implements Connections {
       opened: () => {},
       result: () => {},
       error: () => {},
-      step: (message) =>
-        queueMicrotask(() => {
-          if (!target.dead) target.server.step(pusher, message)
-        })
+      step: (message) => {
+        const push = (step: Step): void =>
+          queueMicrotask(() => {
+            if (!target.dead) target.server.step(pusher, step)
+          })
+        if (source?.onpush) source.onpush(message, push)
+        else push(message)
+      }
     }
   }
 }
