@@ -180,8 +180,11 @@ export class InferenceSession extends Resource {
         await this.#chain.cover(this.#maxTokens, signal)
         this.coverMs = this.#clock.now() - covering
         this.trace = []
+        const isNew = this.#tellRoute()
+        const replaying = this.#clock.now()
         await this.#replay(start, signal)
-        this.#tellRoute(start)
+        const replayMs = Math.round(this.#clock.now() - replaying)
+        if (isNew && start > 0) this.#log.debug(`history of ${start} replayed in ${replayMs} ms`)
         return this.#advance(start, end, options.answerRows ?? rows, signal)
       })
       this.#repairs.done()
@@ -381,12 +384,14 @@ export class InferenceSession extends Resource {
     }
   }
 
-  #tellRoute(replayed: number): void {
+  /** Whether the route is another than the log has. */
+  #tellRoute(): boolean {
     const route = this.route.map(({ peer, first, last }) => `${peer.slice(0, 8)}[${first}:${last}]`)
     const text = route.join(' > ')
-    if (text === this.#told) return
+    if (text === this.#told) return false
     this.#told = text
-    this.#log.debug(`route ${text}, opened in ${Math.round(this.coverMs)} ms, holds ${replayed}`)
+    this.#log.debug(`route ${text}, opened in ${Math.round(this.coverMs)} ms`)
+    return true
   }
 
   #note(hop: Hop, result: StepResult): void {
