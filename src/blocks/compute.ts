@@ -42,6 +42,7 @@ export interface ComputeInternals {
 
 export class Compute extends Resource implements ComputeApi {
   readonly #options: WorkerOptions
+  readonly #onwarn: (text: string) => void
   readonly #clock: Clock
   readonly #workerUrl: string
   readonly #pending = new Map<number, Pending>()
@@ -58,6 +59,7 @@ export class Compute extends Resource implements ComputeApi {
   constructor(options: ComputeOptions = {}, internals: ComputeInternals = {}) {
     super()
     this.#options = resolveOptions(options)
+    this.#onwarn = options.onwarn ?? (() => {})
     this.#clock = internals.clock ?? systemClock
     this.#workerUrl = internals.workerUrl ?? defaultWorkerUrl()
   }
@@ -224,6 +226,7 @@ export class Compute extends Resource implements ComputeApi {
   }
 
   #settle(reply: Reply): void {
+    if ('warning' in reply) return this.#onwarn(reply.warning)
     const pending = this.#pending.get(reply.id)
     this.#pending.delete(reply.id)
     if (reply.ok) pending?.resolve(reply.answer)
@@ -249,6 +252,7 @@ function resolveOptions(options: ComputeOptions): WorkerOptions {
     memoryBytes: options.memoryBytes ?? Math.floor(freeMemoryBytes() * MEMORY_SHARE),
     libraryDir: options.libraryDir,
     scratchDir: options.scratchDir,
+    keep: options.keep,
     cudaDir: options.cudaDir
   }
 }

@@ -10,11 +10,18 @@ import { OrtRuntime } from './ort/runtime.ts'
 /** Rows that run at once: 128 are as fast as more, need a quarter of the memory, and end sooner. */
 const CHUNK_ROWS = 128
 
-/** @throws AppError UNAVAILABLE, UNSUPPORTED */
-export function createBackend(options: WorkerOptions): Backend {
-  const { threads, device, deviceId, libraryDir, scratchDir, cudaDir } = options
+/** `onwarn` is told of what went wrong with the disk. @throws AppError UNAVAILABLE, UNSUPPORTED */
+export function createBackend(
+  options: WorkerOptions,
+  onwarn: (text: string) => void = () => {}
+): Backend {
+  const { threads, device, deviceId, libraryDir, scratchDir, keep, cudaDir } = options
   const runtime = new OrtRuntime(libraryDir)
-  const storeOptions = scratchDir === undefined ? {} : { folder: scratchDir }
+  const storeOptions = {
+    onwarn,
+    ...(scratchDir === undefined ? {} : { folder: scratchDir }),
+    ...(keep === undefined ? {} : { keep })
+  }
   if (device === 'cpu') {
     const memory = cpuMemory(runtime)
     const settings = { threads }

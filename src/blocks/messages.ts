@@ -3,6 +3,7 @@
 import type { Pointer } from 'bun:ffi'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
+import type { KeepOptions } from './kept-weights.ts'
 import type { BlockRange } from './span.ts'
 import type { ComputeStats, Device, SpanInfo, SpanOptions, StepInput } from './types.ts'
 
@@ -14,6 +15,7 @@ export interface WorkerOptions {
   memoryBytes: number
   libraryDir: string | undefined
   scratchDir: string | undefined
+  keep?: KeepOptions | undefined
   cudaDir?: string | undefined
 }
 
@@ -55,6 +57,7 @@ export type Request = {
 export type Reply =
   | { id: number; ok: true; answer: Calls[CallKind]['answer'] }
   | { id: number; ok: false; error: ErrorRecord }
+  | { warning: string }
 
 /** An AppError as plain data: structured clone loses its class and fields. */
 export interface ErrorRecord {

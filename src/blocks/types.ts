@@ -1,6 +1,7 @@
 // What the compute room offers to the main thread: spans, sessions, steps and the client's head.
 // Knows no peers; the worker behind it is started by compute.ts.
 import type { ModelLocation } from '../model/types.ts'
+import type { KeepOptions } from './kept-weights.ts'
 
 /** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
@@ -17,8 +18,12 @@ export interface ComputeOptions {
   memoryBytes?: number
   /** Folder with onnxruntime's library. Default: the onnxruntime-node package's, in a source tree. */
   libraryDir?: string
-  /** Folder for the packed weights' unnamed file. Default: the system's for temporary files. */
+  /** Folder for weights in files without a name. Default: the system's for temporary files. */
   scratchDir?: string
+  /** Where converted weights are kept, of models whose content id is known. Default: nowhere. */
+  keep?: KeepOptions
+  /** Told, in a sentence, what went wrong with the disk and was got round. */
+  onwarn?: (text: string) => void
   /** Folder of CUDA's libraries by version. Default: `cuda` beside onnxruntime's library. */
   cudaDir?: string
 }

@@ -97,7 +97,7 @@ function start(options: Calls['start']['args']): string {
   } catch {
     // Not being allowed to step back is no reason to stop.
   }
-  backend = createBackend(options)
+  backend = createBackend(options, (warning) => self.postMessage({ warning }))
   engine = new Engine(backend, options.memoryBytes, systemClock)
   return backend.runtime.buildInfo
 }

@@ -1,4 +1,5 @@
 // Opens what a command needs: the model from its name, the compute worker with its library.
+import { join } from 'node:path'
 import { formatBytes } from '../base/bytes.ts'
 import { embedded } from '../base/embedded.ts'
 import { unpackNativeSet } from '../base/native-files.ts'
@@ -20,6 +21,8 @@ export interface EngineOptions {
   threads?: unknown
   device?: unknown
   memory?: unknown
+  /** --disk: most that models and what was converted of them may take in the cache. */
+  disk?: unknown
 }
 
 /**
@@ -79,12 +82,18 @@ export async function startCompute(options: EngineOptions, context: Context): Pr
   const threads = parseWhole('threads', options.threads, 1, 1024)
   const device = parseChoice<Device>('device', options.device, ['cpu', 'cuda', 'webgpu'])
   const memoryBytes = parseBytes('memory', options.memory)
+  const { cache } = context.paths
+  const keep = { cacheDir: cache, diskBytes: parseBytes('disk', options.disk) }
   const compute = new Compute({
     ...(embedded ? { libraryDir: unpackNativeSet(embedded.onnxruntime, context.paths.cache) } : {}),
     cudaDir: cudaRoot(context.paths),
     ...(threads === undefined ? {} : { threads }),
     ...(device === undefined ? {} : { device }),
-    ...(memoryBytes === undefined ? {} : { memoryBytes })
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    keep,
+    // Not the system's folder for temporary files: where that lies in memory, weights would be there twice.
+    scratchDir: join(cache, 'scratch'),
+    onwarn: (text) => context.log.warn(text)
   })
   await compute.ready()
   return compute

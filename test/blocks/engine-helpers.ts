@@ -4,6 +4,7 @@ import { createBackend } from '../../src/blocks/create-backend.ts'
 import { Engine } from '../../src/blocks/engine.ts'
 import type { OrtRuntime } from '../../src/blocks/ort/runtime.ts'
 import type { SpanInfo, SpanOptions } from '../../src/blocks/types.ts'
+import type { WeightStoreOptions } from '../../src/blocks/weight-store.ts'
 
 export interface TestEngine extends Disposable {
   engine: Engine
@@ -19,6 +20,8 @@ export interface TestEngineOptions {
   memoryBytes?: number
   /** Whether weights lie in a mapped file. */
   mapped?: boolean
+  /** Where weights are kept and what is told of it. */
+  store?: WeightStoreOptions
   chunkRows?: number
   /** Whether integer weights meet float activations. */
   exact?: boolean
@@ -29,7 +32,8 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     memoryBytes = 2 ** 32,
     mapped = true,
     chunkRows,
-    exact = false
+    exact = false,
+    store = {}
   }: TestEngineOptions = options
   const made = createBackend({
     threads: 2,
@@ -42,7 +46,7 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
   const backend = {
     ...made,
     chunkRows: chunkRows ?? made.chunkRows,
-    storeOptions: { mapped },
+    storeOptions: { mapped, ...store },
     ...(exact ? { integerAccuracy: 0 as const } : {})
   }
   const engine = new Engine(backend, memoryBytes, systemClock)
