@@ -296,6 +296,8 @@ export class InferenceSession extends Resource {
       this.#options.onreroute?.(peer, error)
       if (repair.avoidMs > 0) this.#options.book.avoid(peer, this.#clock.now() + repair.avoidMs)
       chain.drop(peer)
+      // The next route is news, also when it is the same.
+      this.#told = ''
     }
     for (const one of also) this.#mend(one)
   }
