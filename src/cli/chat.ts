@@ -25,12 +25,13 @@ import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
+import { openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 import { terminalText } from './terminal-text.ts'
 import { waitLine } from './wait-line.ts'
 
-export interface ChatFlags extends EngineOptions, SwarmFlags {
+export interface ChatFlags extends EngineOptions, SwarmFlags, PeerFlags {
   maxTokens?: unknown
   system?: unknown
   raw?: unknown
@@ -96,7 +97,9 @@ export async function runChat(
   }
   const progress = createProgress()
   progress.update(`opening ${target.model}`)
-  const model = await openNamedModel(target.model, context, { need: 'client' })
+  await using stack = new AsyncDisposableStack()
+  const weights = openWeightNode(stack, { flags, context, membership })
+  const model = await openNamedModel(target.model, context, { need: 'client', weights })
   const saved = path === undefined ? undefined : await loadChat(path, model.contentId)
   if (goesOn && !interactive && !saved?.unfinished) {
     throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })
@@ -106,7 +109,6 @@ export async function runChat(
       `the interrupted answer in '${path}' is forgotten: --continue goes on with one`
     )
   }
-  await using stack = new AsyncDisposableStack()
   const connections = swarmConnections()
   const { log } = context
   const { handlers } = connections

@@ -29,6 +29,7 @@ const SWARM_USAGE = `swarm ACTION
   show INVITE                what an invite permits
   members NAME               invites given out, and whether they are good
   revoke NAME [ID|LABEL]...  take invites back, with all narrowed from them; none: publish again`
+const PEERS_HELP = 'Take weights from the hub alone, and give none to other peers'
 const DISK_HELP = 'Most disk for all models in the cache, e.g. 100g (default: what is free)'
 
 /** `run` starts a command's body. */
@@ -80,6 +81,11 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       '--identity <folder>',
       "Where this server's key lies (default: one per model and server)"
     )
+    .option('--no-peer-weights', PEERS_HELP)
+    .option(
+      '--upload-limit <size>',
+      'Most bytes a second of weights given to others (default: 10m)'
+    )
     .example('  petals join smollm2-135m --blocks 0:10 --bootstrap 127.0.0.1:49737')
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {
@@ -118,6 +124,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     )
     .option('--threads <n>', 'Threads of the engine (default: cores - 1)')
     .option('--device <name>', 'cpu, cuda or webgpu (default: cpu)')
+    .option('--no-peer-weights', PEERS_HELP)
     .example(
       '  echo "Why is the sky blue?" | petals chat smollm2-135m --temperature 0 > answer.txt'
     )
@@ -130,6 +137,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .option('--swarm <invite>', SWARM_HELP)
     .option('--lan', LAN_HELP)
     .option('--json', 'As JSON')
+    .option('--no-peer-weights', PEERS_HELP)
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {
         const { runStatus } = await import('./status.ts')
@@ -170,6 +178,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .command('pull <MODEL>', 'Fetch a model, or some of its blocks, before it is needed')
     .option('--blocks <A:B>', 'Blocks A to B-1 alone; default: all of the model')
     .option('--disk <size>', DISK_HELP)
+    .option('--bootstrap <host:port>', BOOTSTRAP_HELP)
+    .option('--swarm <invite>', SWARM_HELP)
+    .option('--lan', LAN_HELP)
+    .option('--no-peer-weights', PEERS_HELP)
     .example('  petals pull llama3.3-70b --blocks 0:20')
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {

@@ -1,6 +1,6 @@
 // Opens what a command needs: the model from its name, the compute worker with its library.
 import { join } from 'node:path'
-import { formatBytes } from '../base/bytes.ts'
+import { formatBytes, toHex } from '../base/bytes.ts'
 import { embedded } from '../base/embedded.ts'
 import { unpackNativeSet } from '../base/native-files.ts'
 import { createProgress } from '../base/progress.ts'
@@ -11,6 +11,7 @@ import { clientTensorNames } from '../model/needed-tensors.ts'
 import { openModel } from '../model/open-model.ts'
 import { findModel } from '../model/resolve.ts'
 import type { Model } from '../model/types.ts'
+import type { WeightExchange } from '../server/weight-exchange.ts'
 import type { Context } from './context.ts'
 import { cudaRoot } from './cuda-root.ts'
 import { hubOptions } from './hub-env.ts'
@@ -35,6 +36,10 @@ export interface OpenOptions {
   need: Need
   /** --disk: most that all models in the cache may take, e.g. 100g. */
   disk?: unknown
+  /** Peers to fetch from. Default: nobody but the model's own source. */
+  weights?: WeightExchange | undefined
+  /** Told what others may call the model. */
+  onword?: (word: string) => void
 }
 
 /** Finds or fetches a model, as far as it is needed, and opens it. @throws AppError */
@@ -50,13 +55,14 @@ export async function openNamedModel(
   try {
     const onprogress = transferLine(progress, name)
     progress.update(`${name}: looking`)
-    const { location, fetcher } = await findModel(name, {
+    const { location, fetcher, word, confirm } = await findModel(name, {
       cacheDir: paths.cache,
       hub: await hubOptions(context.env),
       log,
       signal,
       diskBytes,
-      onprogress
+      onprogress,
+      peers: options.weights?.peers
     })
     model = await openModel(location, fetcher)
     await identifyModel(model, {
@@ -65,6 +71,8 @@ export async function openNamedModel(
       onprogress: ({ doneBytes, totalBytes }) =>
         progress.update(`hashing: ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`)
     })
+    await confirm?.(toHex(model.contentId))
+    if (word !== undefined) options.onword?.(word)
     if (options.need === 'client') {
       await model.ensure(clientTensorNames(model.tensors), { signal, onprogress })
     }

@@ -1,22 +1,25 @@
 // `petals join MODEL`: serves blocks of a model until it is told to stop.
 import { formatBytes } from '../base/bytes.ts'
-import { badInput } from '../base/errors.ts'
+import { badInput, toAppError } from '../base/errors.ts'
 import { createProgress } from '../base/progress.ts'
 import type { Quant } from '../blocks/types.ts'
 import type { Model } from '../model/types.ts'
 import { Host } from '../server/host.ts'
+import type { WeightExchange } from '../server/weight-exchange.ts'
 import type { Membership } from '../swarm/membership.ts'
+import type { SwarmNode } from '../swarm/node.ts'
 import type { Context } from './context.ts'
 import { claimIdentity } from './claim-identity.ts'
 import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseChoice, parseWhole } from './options.ts'
+import { openWeightNode, uploadLimit, type PeerFlags } from './peer-weights.ts'
 import { rememberModel } from './remember.ts'
 import { namedModel, openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
 
-export interface JoinFlags extends EngineOptions, SwarmFlags {
+export interface JoinFlags extends EngineOptions, SwarmFlags, PeerFlags {
   blocks?: unknown
   quant?: unknown
   port?: unknown
@@ -33,17 +36,27 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const port = parseWhole('port', flags.port, 0, 65_535)
   const membership = await openMembership(flags, context)
   membership?.require('serve')
-  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
+  const limit = uploadLimit(flags)
+  await using stack = new AsyncDisposableStack()
+  const meeting = await openMeeting(flags, membership, true, context)
+  if (meeting) stack.use(meeting)
+  const nodes = stack.use(new AsyncDisposableStack())
+  const weights = openWeightNode(stack, { flags, context, membership, meeting, nodes })
+  const words: string[] = []
+  const model = await openNamedModel(name, context, {
+    need: 'facts',
+    disk: flags.disk,
+    weights,
+    onword: (word) => words.push(word)
+  })
   checkBlocks(blocks, model)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
-  const compute = await startCompute(flags, context)
+  stack.defer(() => claimed.release())
+  const compute = stack.use(await startCompute(flags, context))
   const progress = createProgress()
-  const meeting = await openMeeting(flags, membership, true, context).catch(async (error) => {
-    await compute.close()
-    await claimed.release()
-    throw error
-  })
+  let opened: SwarmNode | undefined
+  let closing: Promise<void> | undefined
   const host = new Host({
     compute,
     model,
@@ -63,7 +76,13 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     },
     log: context.log,
     signal: context.signal,
-    onnode: (node) => meeting?.follow(node),
+    weights: weights?.handlers,
+    onnode: (node) => {
+      meeting?.follow(node)
+      opened = node
+      weights?.use(node)
+      closing = nodes.disposeAsync()
+    },
     onstage: (stage) => progress.update(stage),
     onfetch: transferLine(progress, name)
   })
@@ -78,14 +97,39 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
         `${(speed.decode / (span.last - span.first)).toFixed(1)} tokens/s through them`
     )
     await rememberModel(context, name)
+    if (weights && opened) await give(weights, { model, node: opened, words, limit, host, context })
     const barred = await Promise.race([untilAborted(context.signal), host.barred])
     if (barred) throw barred
   } finally {
     progress.done()
+    await closing
     await host.close()
-    await meeting?.close()
-    await compute.close()
-    await claimed.release()
+  }
+}
+
+interface Giving {
+  model: Model
+  node: SwarmNode
+  words: readonly string[]
+  limit: number
+  host: Host
+  context: Context
+}
+
+/** Lets others fetch what is here; one who cannot still serves. */
+async function give(weights: WeightExchange, giving: Giving): Promise<void> {
+  const { model, node, words, limit, host, context } = giving
+  try {
+    await weights.give({
+      model,
+      node,
+      words,
+      cacheDir: context.paths.cache,
+      uploadLimit: limit,
+      stepsUnderWay: () => host.load.queue
+    })
+  } catch (error) {
+    context.log.warn(`weights are not given to others: ${toAppError(error).message}`)
   }
 }
 

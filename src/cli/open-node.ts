@@ -2,6 +2,7 @@
 // swarm that they name.
 import type { Log } from '../base/log.ts'
 import { createIdentity } from '../swarm/identity.ts'
+import type { Meeting } from '../swarm/meeting.ts'
 import type { Membership } from '../swarm/membership.ts'
 import { SwarmNode } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
@@ -15,11 +16,13 @@ export interface NodeOptions {
   log: Log
   /** Default: what arrives is not looked at. */
   handlers?: LinkHandlers
+  /** Where the swarm is met, when that is open already; its owner closes it. */
+  meeting?: Meeting | undefined
 }
 
 export interface OpenedNode {
   readonly node: SwarmNode
-  /** Joins, and keeps up with where the swarm meets. @throws AppError UNAVAILABLE */
+  /** Joins, once, and keeps up with where the swarm meets. @throws AppError UNAVAILABLE */
   ready(): Promise<void>
 }
 
@@ -29,8 +32,9 @@ export async function openNode(
   options: NodeOptions
 ): Promise<OpenedNode> {
   const { flags, context, membership, log, handlers = {} } = options
-  const meeting = await openMeeting(flags, membership, false, context)
-  if (meeting) stack.use(meeting)
+  const own = options.meeting ? undefined : await openMeeting(flags, membership, false, context)
+  if (own) stack.use(own)
+  const meeting = options.meeting ?? own
   const node = stack.use(
     new SwarmNode({
       bootstrap: meeting?.bootstrap ?? context.bootstrap,
@@ -42,11 +46,10 @@ export async function openNode(
       log
     })
   )
-  return {
-    node,
-    async ready() {
-      await node.ready()
-      meeting?.follow(node)
-    }
+  let joining: Promise<void> | undefined
+  const join = async (): Promise<void> => {
+    await node.ready()
+    own?.follow(node)
   }
+  return { node, ready: () => (joining ??= join()) }
 }

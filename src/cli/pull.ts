@@ -3,19 +3,24 @@ import { formatBytes } from '../base/bytes.ts'
 import { badInput } from '../base/errors.ts'
 import { createProgress } from '../base/progress.ts'
 import { blockTensorNames } from '../model/needed-tensors.ts'
+import type { WeightExchange } from '../server/weight-exchange.ts'
 import type { Context } from './context.ts'
 import { openNamedModel } from './engine.ts'
 import { parseBlocks } from './options.ts'
+import { openWeightNode, type PeerFlags } from './peer-weights.ts'
+import { openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
 
-export interface PullFlags {
+export interface PullFlags extends SwarmFlags, PeerFlags {
   blocks?: unknown
   disk?: unknown
 }
 
 export async function runPull(name: string, flags: PullFlags, context: Context): Promise<void> {
   const blocks = parseBlocks(flags.blocks)
-  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
+  await using stack = new AsyncDisposableStack()
+  const weights = await openPullWeights(stack, flags, context)
+  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk, weights })
   const progress = createProgress()
   try {
     const { tensors, config } = model
@@ -39,4 +44,15 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
     progress.done()
     model.close()
   }
+}
+
+/** Peers are asked where a swarm is named: a pull alone is no reason to join the public one. */
+async function openPullWeights(
+  stack: AsyncDisposableStack,
+  flags: PullFlags,
+  context: Context
+): Promise<WeightExchange | undefined> {
+  const membership = await openMembership(flags, context)
+  const isNamed = membership !== undefined || flags.lan === true || context.bootstrap.length > 0
+  return isNamed ? openWeightNode(stack, { flags, context, membership }) : undefined
 }

@@ -8,9 +8,10 @@ import type { Context } from './context.ts'
 import { openNode } from './open-node.ts'
 import { openNamedModel } from './engine.ts'
 import { EXIT } from './exit.ts'
+import { openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { openMembership, type SwarmFlags } from './swarm-access.ts'
 
-export interface StatusFlags extends SwarmFlags {
+export interface StatusFlags extends SwarmFlags, PeerFlags {
   json?: unknown
 }
 
@@ -21,9 +22,10 @@ export async function runStatus(
   context: Context
 ): Promise<number> {
   const membership = await openMembership(flags, context)
-  const model = await openNamedModel(name, context, { need: 'facts' })
-  const { blockCount } = model.config
   await using stack = new AsyncDisposableStack()
+  const weights = openWeightNode(stack, { flags, context, membership })
+  const model = await openNamedModel(name, context, { need: 'facts', weights })
+  const { blockCount } = model.config
   const log = context.debug ? context.log : silentLog
   const { node, ready } = await openNode(stack, { flags, context, membership, log })
   await ready()

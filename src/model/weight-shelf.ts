@@ -30,6 +30,8 @@ export interface ShelfOptions {
   words?: readonly string[]
   /** Of whole files' manifests. Default: CHUNK_BYTES. */
   chunkBytes?: number | undefined
+  /** Ends the hashing of files. */
+  signal?: AbortSignal | undefined
 }
 
 export interface ShelvedFile {

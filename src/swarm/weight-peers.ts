@@ -69,6 +69,11 @@ export class WeightPeers implements ModelPeers {
     this.#options = options
   }
 
+  /** Another node is asked from now on: links of the last one are of no use. */
+  forget(): void {
+    this.#found.clear()
+  }
+
   async lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined> {
     const isId = /^[0-9a-f]{64}$/.test(word)
     const groups = new Map<string, { catalogue: Catalogue; count: number }>()
