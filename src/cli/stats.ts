@@ -16,13 +16,24 @@ export function statsLine(
   const perTrip = stats.trips > 0 ? (stats.newTokens - 1) / stats.trips : 1
   const guessed =
     stats.drafted > 0
-      ? `${stats.accepted} of ${stats.drafted} guesses right, ${perTrip.toFixed(2)} tokens a trip; `
+      ? `${stats.accepted} of ${stats.drafted} guesses right${sourcesText(stats)}, ` +
+        `${perTrip.toFixed(2)} tokens a trip; `
       : ''
   return (
     `${stats.newTokens} tokens, ${rate.toFixed(1)} tokens/s; ` +
     `prompt ${stats.promptTokens} tokens${reused}, first token ${Math.round(stats.firstTokenMs)} ms; ` +
     `${guessed}route ${hops}${mended}\n`
   )
+}
+
+const SOURCES: Readonly<Record<string, string>> = { text: 'n-gram', model: 'draft' }
+
+/** Whose the guesses were: ' (n-gram 3 of 4, draft 10 of 12)'. */
+function sourcesText({ sources }: GenerationStats): string {
+  const parts = Object.entries(sources).map(
+    ([name, { drafted, accepted }]) => `${SOURCES[name] ?? name} ${accepted} of ${drafted}`
+  )
+  return parts.length > 0 ? ` (${parts.join(', ')})` : ''
 }
 
 /** Tokens a second after the first token; 0 for a single token. */

@@ -17,6 +17,8 @@ export interface ModelDrafterOptions {
   model: Model
   /** How its weights are held. Default 'native'. */
   quant?: Quant
+  /** Ids of the model that it guesses for: some have more rows than tokens. Default: its own. */
+  vocabSize?: number
   clock?: Clock
   /** Told why it is not asked any more. */
   onerror?: (error: AppError) => void
@@ -26,8 +28,12 @@ export interface ModelDrafterOptions {
 const ALPHA = 0.1
 // The first steps build graphs; only then is a guess timed.
 const WARM_UP_STEPS = 3
-// No trip is so long that a guess at this price would pay.
-const NEVER_MS = 1e9
+/** No trip is so long that a guess at this price would pay. */
+export const NEVER_MS = 1e9
+// A longer text that is new, a prompt, is read while trips go on, so that none waits for all of it.
+const MOST_BEHIND = 32
+// The head waits for so many rows at most while a text is read.
+const CATCH_UP_ROWS = 16
 
 export class ModelDrafter extends Resource implements Drafter {
   readonly name = 'model'
@@ -39,6 +45,8 @@ export class ModelDrafter extends Resource implements Drafter {
   readonly #fed: number[] = []
   #guessMs = NEVER_MS
   #failed = false
+  /** Reading a text that is new. */
+  #catching: Promise<void> | undefined
 
   constructor(options: ModelDrafterOptions) {
     super()
@@ -49,7 +57,7 @@ export class ModelDrafter extends Resource implements Drafter {
   }
 
   get guessMs(): number {
-    return this.#failed ? NEVER_MS : this.#guessMs
+    return this.#failed || this.closing ? NEVER_MS : this.#guessMs
   }
 
   /** What is shared with the text before stays; what is new is read with the first guess. */
@@ -58,13 +66,22 @@ export class ModelDrafter extends Resource implements Drafter {
   async draft(ids: readonly number[], most: number, signal?: AbortSignal): Promise<Draft> {
     const { contextLength, vocabSize } = this.#local.config
     const fits = ids.length + most <= contextLength && ids.every((id) => id < vocabSize)
-    if (!this.opened || this.#failed || !fits || most <= 0) return NO_DRAFT
+    if (!this.opened || this.closing || this.#failed || !fits || most <= 0) return NO_DRAFT
+    if (this.#catching) return NO_DRAFT
+    if (ids.length - commonPrefix(this.#fed, ids) > MOST_BEHIND) {
+      this.#catching = this.#catchUp(ids).finally(() => {
+        this.#catching = undefined
+      })
+      return NO_DRAFT
+    }
     try {
       const guess = [await this.#next(ids, signal)]
       const started = this.#clock.now()
-      while (guess.length < most) guess.push(await this.#next([...ids, ...guess], signal))
-      if (most > 1) this.#note((this.#clock.now() - started) / (most - 1))
-      return { ids: guess, matched: 0 }
+      while (guess.length < most && this.#isKnown(guess.at(-1))) {
+        guess.push(await this.#next([...ids, ...guess], signal))
+      }
+      if (guess.length > 1) this.#note((this.#clock.now() - started) / (guess.length - 1))
+      return { ids: this.#isKnown(guess.at(-1)) ? guess : guess.slice(0, -1), matched: 0 }
     } catch (error) {
       // The trip that follows reports the cancelling itself.
       if (!signal?.aborted) this.#fail(toAppError(error))
@@ -85,19 +102,47 @@ export class ModelDrafter extends Resource implements Drafter {
   }
 
   protected override async _close(): Promise<void> {
+    await this.#catching
     await this.#blocks.close()
     await this.#local.close()
+  }
+
+  /** Whether the model that is guessed for has this id too. */
+  #isKnown(id: number | undefined): boolean {
+    return id !== undefined && id < (this.#options.vocabSize ?? this.#local.config.vocabSize)
+  }
+
+  /** Reads what is new of `ids`, all but the last, a few rows at a time. */
+  async #catchUp(ids: readonly number[]): Promise<void> {
+    try {
+      while (!this.closing) {
+        const start = commonPrefix(this.#fed, ids)
+        const added = ids.slice(start, Math.min(start + CATCH_UP_ROWS, ids.length - 1))
+        if (added.length === 0) return
+        await this.#feed(start, added)
+      }
+    } catch (error) {
+      this.#fail(toAppError(error))
+    }
   }
 
   /** Feeds what is new of `ids`; the most probable id behind them. */
   async #next(ids: readonly number[], signal?: AbortSignal): Promise<number> {
     const start = Math.min(commonPrefix(this.#fed, ids), ids.length - 1)
-    const added = ids.slice(start)
+    return argmax(await this.#local.head(await this.#feed(start, ids.slice(start), signal), signal))
+  }
+
+  /** The row behind the last of `added`. */
+  async #feed(
+    start: number,
+    added: readonly number[],
+    signal?: AbortSignal
+  ): Promise<Float32Array> {
     this.#fed.length = start
     const hidden = this.#local.embed(added, start)
     const last = await this.#blocks.forward(start, hidden, { answerRows: 1, signal })
     this.#fed.push(...added)
-    return argmax(await this.#local.head(last, signal))
+    return last
   }
 
   #note(ms: number): void {

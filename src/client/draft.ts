@@ -24,6 +24,8 @@ export interface Drafter {
     most: number,
     signal?: AbortSignal | undefined
   ): Draft | Promise<Draft>
+  /** Told of every trip what it took, from embedding the rows to having their logits, ms. */
+  ontrip?(ms: number): void
 }
 
 export const NO_DRAFT: Draft = Object.freeze({ ids: Object.freeze([]), matched: 0 })

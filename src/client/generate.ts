@@ -78,6 +78,8 @@ export interface GenerationStats {
   drafted: number
   /** Of those, how many the model drew itself: tokens that cost no trip. */
   accepted: number
+  /** The same by the name of who guessed. */
+  sources: Record<string, { drafted: number; accepted: number }>
   /** One entry per trip after the prompt's. */
   steps: StepTimes[]
 }
@@ -181,7 +183,7 @@ export class Generator {
     const before = this.#clock.now()
     // The last row brings a token of its own, so a guess for it would go over the limit.
     const most = Math.min(MOST_DRAFTED, run.maxTokens - stats.newTokens - 1)
-    const { guesses, ids } = await guess({
+    const { guesses, ids, source } = await guess({
       drafters: this.#drafters,
       speculation: this.#speculation,
       text,
@@ -195,11 +197,18 @@ export class Generator {
     const sent = ids.length
     stats.trips++
     stats.drafted += sent
-    stats.accepted += Math.min(drawn.length - 1, sent)
+    const accepted = Math.min(drawn.length - 1, sent)
+    stats.accepted += accepted
+    if (source !== undefined) {
+      const own = (stats.sources[source] ??= { drafted: 0, accepted: 0 })
+      own.drafted += sent
+      own.accepted += accepted
+    }
     stats.steps.push(times)
     // Drawing costs the same for an id that was guessed and for one that was not.
     const ms = this.#clock.now() - guessed - times.sampleMs
     if (speculate) this.#speculation.note({ guesses, sent, guessMs: times.draftMs, drawn, ms })
+    for (const drafter of this.#drafters) drafter.ontrip?.(ms)
     return drawn
   }
 
@@ -247,6 +256,7 @@ function emptyStats(): GenerationStats {
     trips: 0,
     drafted: 0,
     accepted: 0,
+    sources: {},
     steps: []
   }
 }

@@ -20,6 +20,8 @@ export interface Guessed {
   readonly guesses: readonly Guess[]
   /** What to send, of one of them. */
   readonly ids: readonly number[]
+  /** Whose it is; undefined when nothing is sent. */
+  readonly source: string | undefined
 }
 
 export async function guess(options: GuessOptions): Promise<Guessed> {
@@ -31,7 +33,8 @@ export async function guess(options: GuessOptions): Promise<Guessed> {
     return { source, draft }
   }
   let ids: readonly number[] = []
-  if (most <= 0) return { guesses, ids }
+  let name: string | undefined
+  if (most <= 0) return { guesses, ids, source: name }
   let rate = 0
   let dear: { source: Drafter; length: number } | undefined
   for (const source of drafters) {
@@ -40,10 +43,14 @@ export async function guess(options: GuessOptions): Promise<Guessed> {
     const choice = speculation.choose(source, draft?.matched ?? 0, offered)
     if (choice.length === 0 || choice.rate <= rate) continue
     rate = choice.rate
-    if (draft) ids = draft.ids.slice(0, choice.length)
+    if (draft) {
+      ids = draft.ids.slice(0, choice.length)
+      name = source.name
+    }
     dear = draft ? undefined : { source, length: choice.length }
   }
-  if (!dear) return { guesses, ids }
+  if (!dear) return { guesses, ids, source: name }
   const { draft } = await ask(dear.source, dear.length)
-  return { guesses, ids: draft.ids.length > 0 ? draft.ids : ids }
+  if (draft.ids.length === 0) return { guesses, ids, source: name }
+  return { guesses, ids: draft.ids, source: dear.source.name }
 }

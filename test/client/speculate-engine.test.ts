@@ -1,11 +1,12 @@
 // Speculation over the real engine: several rows at once choose what single rows choose, and a
 // model on this machine can guess for the swarm.
 import { afterAll, expect, test } from 'bun:test'
+import type { Clock } from '../../src/base/clock.ts'
 import { Compute } from '../../src/blocks/compute.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { DraftBlocks } from '../../src/client/draft-blocks.ts'
 import { ModelDrafter, sharesVocabulary } from '../../src/client/draft-model.ts'
-import { Generator, type GenerateOptions } from '../../src/client/generate.ts'
+import { Generator, type Forward, type GenerateOptions } from '../../src/client/generate.ts'
 import { LocalModel } from '../../src/client/local-model.ts'
 import { NgramDrafter } from '../../src/client/ngram.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -74,6 +75,61 @@ test('a model guesses for its equal without an error', async () => {
   // Its head has other activations than the target's, so a near tie may fall the other way.
   expect(accepted / drafted).toBeGreaterThan(0.9)
   expect(trips).toBeLessThan(ids.length / 4)
+})
+
+test('over long trips a model is asked by itself, and gives the text of plain decoding', async () => {
+  await using blocks = await open()
+  const [{ promptIds } = { promptIds: [1] }] = readReferences()
+  for (const sampling of [{ temperature: 0 }, { temperature: 0.7, seed: 5 }]) {
+    // Time passes in trips alone, 100 ms each.
+    let now = 0
+    const clock: Clock = { now: () => now, wall: () => now, after: () => () => {} }
+    const slow: Forward = {
+      reserve: () => {},
+      forward: (...args) => {
+        now += 100
+        return blocks.forward(...args)
+      }
+    }
+    const small = await openModel(storiesLocation)
+    await using drafter = new ModelDrafter({ compute, model: small, quant: 'f32', clock })
+    await drafter.ready()
+    const drafters = [new NgramDrafter(), drafter]
+    const generator = new Generator(local, slow, { drafters, clock })
+    const options = { ...sampling, maxTokens: 80 }
+    const plain = await tell(generator, promptIds, { ...options, speculate: false })
+    expect(await tell(generator, promptIds, options)).toEqual(plain)
+    const { trips, newTokens, sources } = generator.stats
+    expect(newTokens / trips).toBeGreaterThan(2)
+    expect(sources['model']?.accepted).toBeGreaterThan(20)
+  }
+})
+
+test('a long prompt is read beside the trips before the first guess', async () => {
+  await using blocks = await open()
+  const small = await openModel(storiesLocation)
+  await using drafter = new ModelDrafter({ compute, model: small, quant: 'f32' })
+  await drafter.ready()
+  const [{ promptIds, ids } = { promptIds: [1], ids: [1] }] = readReferences()
+  const prompt = [...promptIds, ...ids.slice(0, 100)]
+  let draft = await drafter.draft(prompt, 4)
+  expect(draft.ids).toEqual([])
+  // Each trip asks again; steps of this engine stand for them.
+  for (let trip = 0; draft.ids.length === 0 && trip < 1000; trip++) {
+    await blocks.forward(0, local.embed([1], 0))
+    draft = await drafter.draft(prompt, 4)
+  }
+  expect(draft.ids).toEqual(ids.slice(100, 104))
+})
+
+test('ids that the other model does not have are never guessed', async () => {
+  const small = await openModel(storiesLocation)
+  const [{ promptIds, ids } = { promptIds: [1], ids: [1] }] = readReferences()
+  const limit = Math.max(...ids.slice(0, 12))
+  await using drafter = new ModelDrafter({ compute, model: small, quant: 'f32', vocabSize: limit })
+  await drafter.ready()
+  const end = ids.indexOf(limit)
+  expect((await drafter.draft(promptIds, 12)).ids).toEqual(ids.slice(0, end))
 })
 
 test('a model that fails is not asked again, and the text goes on', async () => {
