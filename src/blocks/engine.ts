@@ -9,7 +9,8 @@ import type { Backend } from './backend.ts'
 import { Head } from './head.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { Session } from './session.ts'
-import { Span, type BlockRange } from './span.ts'
+import { Span } from './span.ts'
+import type { BlockRange } from './span-graphs.ts'
 import type { ComputeStats, SpanInfo, SpanOptions, StepInput } from './types.ts'
 
 /** Sessions beyond this are a mistake or an attack: each holds an engine object even when empty. */

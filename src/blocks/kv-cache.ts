@@ -1,13 +1,13 @@
 // Keys and values of one session: a tensor each per block, bound as past and present of attention so
-// that nothing is copied in a step, grown in steps. Knows no graph beyond the names of its caches.
+// that nothing is copied in a step, grown in steps. Knows no graph: it is bound wherever it sits.
 import { formatBytes } from '../base/bytes.ts'
 import type { ModelConfig } from '../model/types.ts'
 import type { CacheMemory } from './backend.ts'
-import { cacheNames, EXTRA_ROWS, longestRun } from './graph/attention.ts'
+import { EXTRA_ROWS, longestRun } from './graph/attention.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import type { OrtRuntime } from './ort/runtime.ts'
-import type { OrtBinding } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
+import type { Seat } from './seat.ts'
 
 /** Tokens of the first step of growth, and of every step once caches are large. */
 const FIRST_STEP = 256
@@ -32,8 +32,9 @@ export interface KvCacheOptions {
 
 export class KvCache implements Disposable {
   readonly #options: KvCacheOptions
-  /** By present name, (1, kvHeads, capacity, headDim). */
-  #tensors = new Map<string, OrtTensor>()
+  /** Of each block its keys and its values, (1, kvHeads, capacity, headDim). */
+  readonly #tensors: OrtTensor[] = []
+  readonly #seats = new Set<Seat>()
   #reserved: Reservation | undefined
   #capacity = 0
 
@@ -50,11 +51,22 @@ export class KvCache implements Disposable {
     return this.#reserved?.sizeBytes ?? 0
   }
 
+  /** Binds all there is in `seat`, and all that comes later. */
+  sit(seat: Seat): void {
+    this.#seats.add(seat)
+    for (const [at, tensor] of this.#tensors.entries()) seat.bind(at, tensor)
+  }
+
+  /** The seat is somebody else's now. */
+  leave(seat: Seat): void {
+    this.#seats.delete(seat)
+  }
+
   /**
    * Makes room for `length` tokens, of which the first `kept` stay, and binds new tensors.
    * @throws AppError NO_MEMORY with what there was left untouched
    */
-  ensure(length: number, kept: number, binding: OrtBinding): void {
+  ensure(length: number, kept: number): void {
     const rows = length + EXTRA_ROWS
     if (rows <= this.#capacity) return
     const { budget, config, first, last } = this.#options
@@ -66,7 +78,7 @@ export class KvCache implements Disposable {
     // The old caches are freed one by one as they are copied, so only the difference is new.
     const more = budget.reserve(size - this.sizeBytes, what, hint)
     try {
-      this.#grow(capacity, kept, binding)
+      this.#grow(capacity, kept)
     } catch (error) {
       more[Symbol.dispose]()
       throw error
@@ -82,26 +94,23 @@ export class KvCache implements Disposable {
     this.#capacity = capacity
   }
 
-  #grow(capacity: number, kept: number, binding: OrtBinding): void {
+  #grow(capacity: number, kept: number): void {
     const { runtime, memory, config, first, last } = this.#options
     const dims = [1, config.kvHeadCount, capacity, config.headDim]
-    for (let block = first; block < last; block++) {
-      for (const kind of ['key', 'value'] as const) {
-        const { past, present } = cacheNames(block, kind)
-        const old = this.#tensors.get(present)
-        const tensor = OrtTensor.allocate(runtime, memory.allocator, 'f32', dims)
-        if (old !== undefined && kept > 0) memory.copy(old, tensor, kept)
-        binding.input(past, tensor)
-        binding.output(present, tensor)
-        this.#tensors.set(present, tensor)
-        old?.[Symbol.dispose]()
-      }
+    for (let at = 0; at < 2 * (last - first); at++) {
+      const old = this.#tensors[at]
+      const tensor = OrtTensor.allocate(runtime, memory.allocator, 'f32', dims)
+      if (old !== undefined && kept > 0) memory.copy(old, tensor, kept)
+      for (const seat of this.#seats) seat.bind(at, tensor)
+      this.#tensors[at] = tensor
+      old?.[Symbol.dispose]()
     }
   }
 
   [Symbol.dispose](): void {
-    for (const tensor of this.#tensors.values()) tensor[Symbol.dispose]()
-    this.#tensors.clear()
+    for (const seat of this.#seats) seat.vacate()
+    this.#seats.clear()
+    for (const tensor of this.#tensors.splice(0)) tensor[Symbol.dispose]()
     this.#reserved?.[Symbol.dispose]()
     this.#reserved = undefined
     this.#capacity = 0

@@ -1,5 +1,5 @@
-// One inference session in the engine: its cache, its bindings, and one chunk of a step at a time.
-// Knows one graph; the engine decides which session runs when.
+// One inference session in the engine: its cache, its bindings, and one chunk of a step at a time, alone or
+// as one of several (batch.ts). Knows one graph; the engine decides which session runs when.
 import type { Pointer } from 'bun:ffi'
 import { badInput, overLimit } from '../base/errors.ts'
 import {
@@ -16,14 +16,17 @@ import { KvCache } from './kv-cache.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import { OrtBinding } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
-import type { BlockRange, LoadedGraph, Span } from './span.ts'
+import { bindInPlace, seatNames, type Seat } from './seat.ts'
+import type { Span } from './span.ts'
+import type { BlockRange, LoadedGraph } from './span-graphs.ts'
 
 export class Session implements Disposable {
   readonly span: Span
+  readonly range: BlockRange
+  readonly cache: KvCache
   readonly #backend: Backend
   readonly #graph: LoadedGraph
   readonly #binding: OrtBinding
-  readonly #cache: KvCache
   /** Scalars the graph reads: all tokens less one, all tokens, and the first new position. */
   readonly #lengths: Int32Array
   readonly #total: Int32Array
@@ -35,6 +38,7 @@ export class Session implements Disposable {
     const { runtime } = backend
     const { config } = span.plan
     this.span = span
+    this.range = range
     this.#backend = backend
     this.#graph = span.graph(range)
     this.#binding = new OrtBinding(this.#graph.session)
@@ -46,7 +50,7 @@ export class Session implements Disposable {
     if (!ropeIsFused(config)) {
       this.#scalar(ROPE_START, OrtTensor.view(runtime, this.#start, 'i64', [1]))
     }
-    this.#cache = new KvCache({
+    this.cache = new KvCache({
       runtime,
       memory: this.#graph.memory,
       budget,
@@ -54,6 +58,7 @@ export class Session implements Disposable {
       first: range.first,
       last: range.last
     })
+    this.cache.sit(ownSeat(this.#binding, range))
   }
 
   /** Tokens whose keys and values are held. */
@@ -62,11 +67,11 @@ export class Session implements Disposable {
   }
 
   get cacheBytes(): number {
-    return this.#cache.sizeBytes
+    return this.cache.sizeBytes
   }
 
   get capacity(): number {
-    return this.#cache.capacity
+    return this.cache.capacity
   }
 
   /** Checks a step and cuts the session to its start. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY */
@@ -87,7 +92,7 @@ export class Session implements Disposable {
       )
     }
     this.#length = start
-    this.#cache.ensure(start + count, start, this.#binding)
+    this.cache.ensure(start + count, start)
   }
 
   /**
@@ -112,6 +117,11 @@ export class Session implements Disposable {
     this.#length += count
   }
 
+  /** A batch has run the next `count` rows of it. */
+  advance(count: number): void {
+    this.#length += count
+  }
+
   /** Forgets all tokens from `length` on. */
   cut(length: number): void {
     this.#length = Math.min(this.#length, length)
@@ -128,8 +138,18 @@ export class Session implements Disposable {
 
   [Symbol.dispose](): void {
     this.#binding[Symbol.dispose]()
-    this.#cache[Symbol.dispose]()
+    this.cache[Symbol.dispose]()
+    this.span.release(this.#graph)
     for (const tensor of this.#scalars.values()) tensor[Symbol.dispose]()
+  }
+}
+
+function ownSeat(binding: OrtBinding, range: BlockRange): Seat {
+  const names = seatNames(range)
+  return {
+    bind: (at, tensor) => bindInPlace(binding, names[at], tensor),
+    // The binding ends with its session.
+    vacate() {}
   }
 }
 

@@ -1,26 +1,14 @@
 // A span's weights in the engine and the graphs over them: one for the whole span, further ones for
 // parts of it on first use. Knows no worker; engine.ts owns spans and sessions.
 import type { Model } from '../model/types.ts'
-import type { Backend, CacheMemory } from './backend.ts'
-import { spanGraph } from './graph/span-graph.ts'
+import type { Backend } from './backend.ts'
+import type { Batch } from './batch.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
-import { OrtPrepacked, OrtSession } from './ort/session.ts'
-import type { OrtTensor } from './ort/value.ts'
 import { spanParts } from './span-parts.ts'
 import { planSpan, type SpanPlan } from './span-plan.ts'
+import { SpanGraphs, type BlockRange, type LoadedGraph } from './span-graphs.ts'
 import type { Quant, SpanInfo } from './types.ts'
 import { WeightStore } from './weight-store.ts'
-
-export interface BlockRange {
-  readonly first: number
-  readonly last: number
-}
-
-/** A session of the engine and where its caches live. */
-export interface LoadedGraph {
-  readonly session: OrtSession
-  readonly memory: CacheMemory
-}
 
 export interface LoadOptions extends BlockRange {
   quant: Quant
@@ -31,22 +19,22 @@ export interface LoadOptions extends BlockRange {
 export class Span implements Disposable {
   readonly plan: SpanPlan
   readonly range: BlockRange
-  readonly #backend: Backend
   readonly #store: WeightStore
-  readonly #prepacked: OrtPrepacked
   readonly #reserved: Reservation
-  readonly #graphs = new Map<string, LoadedGraph>()
+  readonly #graphs: SpanGraphs
 
-  private constructor(
-    backend: Backend,
-    parts: { plan: SpanPlan; range: BlockRange; store: WeightStore; reserved: Reservation }
-  ) {
-    this.#backend = backend
+  private constructor(parts: {
+    plan: SpanPlan
+    range: BlockRange
+    store: WeightStore
+    reserved: Reservation
+    graphs: SpanGraphs
+  }) {
     this.plan = parts.plan
     this.range = parts.range
     this.#store = parts.store
     this.#reserved = parts.reserved
-    this.#prepacked = new OrtPrepacked(backend.runtime)
+    this.#graphs = parts.graphs
   }
 
   /** Reads, packs and makes the graph of the whole span. @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
@@ -67,7 +55,9 @@ export class Span implements Disposable {
       location: model.location,
       reserve: (size) => budget.reserve(size, 'Weights that found no room on the disk')
     })
-    const span = new Span(backend, { plan, range: { first, last }, store, reserved })
+    const accuracy = accuracyOf(quant, backend)
+    const graphs = new SpanGraphs({ backend, budget, plan, store, accuracy })
+    const span = new Span({ plan, range: { first, last }, store, reserved, graphs })
     try {
       for (const part of spanParts(model, plan, { first, last })) {
         for (const _ of store.load(part)) await checkpoint()
@@ -81,27 +71,19 @@ export class Span implements Disposable {
     }
   }
 
-  /** The graph of blocks [first, last), made on first use over the same weights. */
+  /** The graph of blocks [first, last), made on first use over the same weights; release() it. */
   graph(range: BlockRange): LoadedGraph {
-    const key = `${range.first}:${range.last}`
-    const known = this.#graphs.get(key)
-    if (known !== undefined) return known
-    const { model, weightNames } = spanGraph(this.plan, range, this.#accuracy)
-    const weights = new Map<string, OrtTensor>()
-    for (const name of weightNames) {
-      const tensor = this.#store.tensors.get(name)
-      if (tensor === undefined) throw new TypeError(`Weight '${name}' was not filled`)
-      weights.set(name, tensor)
-    }
-    const session = new OrtSession(
-      this.#backend.runtime,
-      { model, weights, prepacked: this.#prepacked },
-      this.#backend.settings
-    )
-    this.#store.trim()
-    const graph = { session, memory: this.#backend.cacheMemory(session) }
-    this.#graphs.set(key, graph)
-    return graph
+    return this.#graphs.take(range)
+  }
+
+  /** Nobody takes the graph any more that graph() gave. */
+  release(graph: LoadedGraph): void {
+    this.#graphs.giveBack(graph)
+  }
+
+  /** A graph over the same blocks for several sessions at once; undefined where there is none. */
+  batch(range: BlockRange, sessions: number): Batch | undefined {
+    return this.#graphs.batch(range, sessions)
   }
 
   info(span: number): SpanInfo {
@@ -118,20 +100,14 @@ export class Span implements Disposable {
     }
   }
 
-  /** Float weights are multiplied with float activations, integers with int8 ones. */
-  get #accuracy(): number {
-    const { quant } = this.plan
-    return quant === 'f32' || quant === 'f16' ? 0 : (this.#backend.integerAccuracy ?? 4)
-  }
-
   [Symbol.dispose](): void {
-    for (const { session, memory } of this.#graphs.values()) {
-      memory[Symbol.dispose]()
-      session[Symbol.dispose]()
-    }
-    this.#graphs.clear()
-    this.#prepacked[Symbol.dispose]()
+    this.#graphs[Symbol.dispose]()
     this.#store[Symbol.dispose]()
     this.#reserved[Symbol.dispose]()
   }
+}
+
+/** Float weights are multiplied with float activations, integers with int8 ones. */
+function accuracyOf(quant: Quant, backend: Backend): number {
+  return quant === 'f32' || quant === 'f16' ? 0 : (backend.integerAccuracy ?? 4)
 }

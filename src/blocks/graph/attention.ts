@@ -4,15 +4,25 @@ import type { ModelConfig } from '../../model/types.ts'
 import { alibiBias } from './alibi.ts'
 import { float, MICROSOFT, type Attributes, type GraphBuilder, type Value } from './builder.ts'
 import { constantIntegers, type BlockScope } from './parts.ts'
+import { dealt, gathered, ROW_POSITIONS, slotName, slotsOf } from './slots.ts'
 
-/** Names of what attention shares over all blocks of a graph. */
+/** Names of what attention shares over all blocks of a graph; the first two are each slot's own. */
 export const SEQUENCE_LENGTHS = 'lengths'
 export const TOTAL_LENGTH = 'total'
 export const ROPE_START = 'start'
 
 /** Names of a block's key and value cache, as inputs and outputs of the graph. */
-export function cacheNames(block: number, kind: 'key' | 'value'): { past: Value; present: Value } {
-  return { past: `past.${block}.${kind}`, present: `present.${block}.${kind}` }
+export interface CacheNames {
+  readonly past: Value
+  readonly present: Value
+}
+
+/** `slot`: undefined in a graph of one session. */
+export function cacheNames(block: number, kind: 'key' | 'value', slot?: number): CacheNames {
+  return {
+    past: slotName(`past.${block}.${kind}`, slot),
+    present: slotName(`present.${block}.${kind}`, slot)
+  }
 }
 
 /** Whether no operator of ours turns queries and keys: attention's turns only heads of whole sixteens. */
@@ -57,51 +67,89 @@ export interface AttentionOptions {
   alibiScale?: number
 }
 
-/** Causal attention over the block's cache; qkv is (1, count, q + k + v). */
+/** Causal attention over the block's caches, one a slot; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
-  const { builder, config, block } = scope
-  const { headCount, kvHeadCount, headDim, positions } = config
-  const key = cacheNames(block, 'key')
-  const value = cacheNames(block, 'value')
-  const dims = [1, kvHeadCount, 'capacity', headDim] as const
-  for (const { past } of [key, value]) builder.input(past, 'f32', dims)
-  const attended = builder.fresh('attended')
-  const { cos, sin } = ropeNames(config, block)
+  const { builder, config, block, slots } = scope
+  const { positions, headDim } = config
+  const tables = ropeNames(config, block)
   const turns = positions === undefined
   if (turns) {
-    for (const name of [cos, sin]) builder.weight(name, 'f32', [longestRun(config), headDim / 2])
-  }
-  const isInside = turns && ropeIsFused(config)
-  let [q, k, v]: [Value, Value, Value] = [qkv, '', '']
-  if (options.beforeTurn !== undefined || (turns && !isInside)) {
-    ;[q, k, v] = splitQkv(scope, qkv)
-    q = options.beforeTurn?.(q, 'query') ?? q
-    k = options.beforeTurn?.(k, 'key') ?? k
-    if (turns && !isInside) {
-      q = turned(builder, q, headCount, { cos, sin })
-      k = turned(builder, k, kvHeadCount, { cos, sin })
+    for (const name of Object.values(tables)) {
+      builder.weight(name, 'f32', [longestRun(config), headDim / 2])
     }
   }
-  ;[q, k, v] = [padded(builder, q), padded(builder, k), padded(builder, v)]
-  const tables = isInside ? [cos, sin] : ['', '']
-  const alibi = { total: TOTAL_LENGTH, rows: q, scale: options.alibiScale ?? 1 }
+  const isInside = turns && ropeIsFused(config)
+  const parts = prepared(scope, qkv, {
+    ...options,
+    tables: turns && !isInside ? tables : undefined
+  })
+  const bySlot = parts.map((part) => padded(builder, part, slots))
+  const attended = slotsOf(slots).map((slot, at) => {
+    const rows = bySlot.map((part) => part[at] ?? '')
+    return attendedSlot(scope, rows, {
+      slot,
+      tables: isInside ? [tables.cos, tables.sin] : ['', ''],
+      alibiScale: options.alibiScale ?? 1
+    })
+  })
+  return slots === 1 ? trimmed(builder, attended[0] ?? '') : gathered(builder, attended)
+}
+
+/** What attention takes of all rows: qkv as it is, or queries, keys and values after what changes them. */
+function prepared(
+  scope: BlockScope,
+  qkv: Value,
+  options: AttentionOptions & { tables: { cos: Value; sin: Value } | undefined }
+): [Value, Value, Value] {
+  const { beforeTurn, tables } = options
+  if (beforeTurn === undefined && tables === undefined) return [qkv, '', '']
+  const { headCount, kvHeadCount } = scope.config
+  const [q, k, v] = splitQkv(scope, qkv)
+  const query = beforeTurn?.(q, 'query') ?? q
+  const key = beforeTurn?.(k, 'key') ?? k
+  if (tables === undefined) return [query, key, v]
+  return [turned(scope, query, headCount, tables), turned(scope, key, kvHeadCount, tables), v]
+}
+
+/** One session's rows over its own cache; `rows`: qkv, or queries, keys and values. */
+function attendedSlot(
+  scope: BlockScope,
+  rows: readonly Value[],
+  of: { slot: number | undefined; tables: readonly Value[]; alibiScale: number }
+): Value {
+  const { builder, config, block } = scope
+  const { headCount, kvHeadCount, headDim, positions } = config
+  const { slot, tables } = of
+  const key = cacheNames(block, 'key', slot)
+  const value = cacheNames(block, 'value', slot)
+  const dims = [1, kvHeadCount, slotName('capacity', slot), headDim] as const
+  for (const { past } of [key, value]) builder.input(past, 'f32', dims)
+  const lengths = slotName(SEQUENCE_LENGTHS, slot)
+  const total = slotName(TOTAL_LENGTH, slot)
+  const alibi = { total, rows: rows[0] ?? '', scale: of.alibiScale }
   const bias = positions === 'alibi' ? ['', alibiBias(builder, headCount, alibi)] : []
+  const attended = builder.fresh('attended')
   builder.nodes(
     'GroupQueryAttention',
-    withoutEnd([q, k, v, key.past, value.past, SEQUENCE_LENGTHS, TOTAL_LENGTH, ...tables, ...bias]),
+    withoutEnd([...rows, key.past, value.past, lengths, total, ...tables, ...bias]),
     {
       domain: MICROSOFT,
-      attributes: attentionAttributes(scope, isInside),
+      attributes: attentionAttributes(scope, tables[0] !== ''),
       outputs: [attended, key.present, value.present]
     }
   )
   for (const { present } of [key, value]) builder.output(present, 'f32', dims)
-  return trimmed(builder, attended)
+  return attended
+}
+
+/** Each slot's rows of x (1, count, width) with its last row once more behind them. */
+function padded(builder: GraphBuilder, x: Value, slots: number): readonly Value[] {
+  if (x === '') return []
+  return slots === 1 ? [withLastTwice(builder, x)] : dealt(builder, x, slots)
 }
 
 /** The last row once more behind x (1, count, width). */
-function padded(builder: GraphBuilder, x: Value): Value {
-  if (x === '') return x
+function withLastTwice(builder: GraphBuilder, x: Value): Value {
   const last = builder.node('Gather', [x, constantIntegers(builder, 'row.last', [-1])], {
     attributes: { axis: 1 }
   })
@@ -152,12 +200,13 @@ function splitQkv(scope: BlockScope, qkv: Value): [Value, Value, Value] {
 
 /** Turned by their positions, for heads that the operator itself does not turn. */
 function turned(
-  builder: GraphBuilder,
+  { builder, slots }: BlockScope,
   x: Value,
   heads: number,
   tables: { cos: Value; sin: Value }
 ): Value {
-  return builder.node('RotaryEmbedding', [x, ROPE_START, tables.cos, tables.sin], {
+  const positions = slots === 1 ? ROPE_START : ROW_POSITIONS
+  return builder.node('RotaryEmbedding', [x, positions, tables.cos, tables.sin], {
     domain: MICROSOFT,
     attributes: { num_heads: heads }
   })

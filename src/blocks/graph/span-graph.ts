@@ -7,6 +7,7 @@ import { GraphBuilder, type Value } from './builder.ts'
 import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './attention.ts'
 import { normWith, type NormWeights } from './norms.ts'
 import { linearWith, type LinearPart, type Stream } from './parts.ts'
+import { ROW_POSITIONS, slotInputs, slotName, slotsOf } from './slots.ts'
 
 export const HIDDEN = 'hidden'
 export const RESULT = 'result'
@@ -16,19 +17,33 @@ export interface Graph {
   readonly weightNames: readonly string[]
 }
 
-/** Blocks [first, last) of a plan. `accuracy`: 0 float activations, 4 int8 activations. */
+export interface SpanGraphOptions {
+  /** 0 float activations, 4 int8 activations. */
+  accuracy: number
+  /** Sessions in a run. Default 1. */
+  slots?: number
+}
+
+/** Blocks [first, last) of a plan. */
 export function spanGraph(
   plan: SpanPlan,
   range: { first: number; last: number },
-  accuracy: number
+  options: SpanGraphOptions
 ): Graph {
+  const { accuracy, slots = 1 } = options
   const { config } = plan
   const builder = new GraphBuilder('span')
   const width = config.hiddenSize
   builder.input(HIDDEN, 'f32', [1, 'count', width])
-  builder.input(SEQUENCE_LENGTHS, 'i32', [1])
-  builder.input(TOTAL_LENGTH, 'i32', [1])
-  if (!ropeIsFused(config)) builder.input(ROPE_START, 'i64', [1])
+  for (const slot of slotsOf(slots)) {
+    builder.input(slotName(SEQUENCE_LENGTHS, slot), 'i32', [1])
+    builder.input(slotName(TOTAL_LENGTH, slot), 'i32', [1])
+  }
+  if (slots > 1) slotInputs(builder, slots)
+  if (!ropeIsFused(config)) {
+    if (slots === 1) builder.input(ROPE_START, 'i64', [1])
+    else builder.input(ROW_POSITIONS, 'i64', [1, 'count'])
+  }
   const family = graphOf(config.family)
   // A branch of zeros before the first block: its norm is then the operator that all others have, and
   // spans behind one another give the same bits as one span.
@@ -36,7 +51,7 @@ export function spanGraph(
   for (const { block, groups } of plan.blocks) {
     if (block < range.first || block >= range.last) continue
     const linear = (name: string): readonly LinearPart[] => groups.get(name) ?? []
-    stream = family.block({ builder, config, block, accuracy, linear }, stream)
+    stream = family.block({ builder, config, block, accuracy, slots, linear }, stream)
   }
   builder.nodes('Add', [stream.branch ?? '', stream.residual], { outputs: [RESULT] })
   builder.output(RESULT, 'f32', [1, 'count', width])

@@ -12,6 +12,11 @@ export interface SessionSettings {
   spinUs?: number
   /** 0 none, 1 basic, 2 extended, 99 all. Default 1: graphs come fused already. */
   optimisation?: number
+  /**
+   * Whether the engine remembers where everything lay in a run of the same shapes. Default true: faster, and
+   * memory for every combination of shapes that ever came.
+   */
+  memoryPattern?: boolean
   /** Where to write a node by node profile when the session is released. */
   profilePrefix?: string
   /** Adds an execution provider, which then holds copies of all weights in its own memory. */
@@ -179,6 +184,7 @@ function configure(runtime: OrtRuntime, options: Pointer, settings: SessionSetti
   runtime.run('SetIntraOpNumThreads', options, settings.threads)
   runtime.run('SetInterOpNumThreads', options, 1)
   runtime.run('SetSessionGraphOptimizationLevel', options, settings.optimisation ?? 1)
+  if (settings.memoryPattern === false) runtime.run('DisableMemPattern', options)
   const config = {
     'session.intra_op.spin_duration_us': String(settings.spinUs ?? 100),
     ...settings.config

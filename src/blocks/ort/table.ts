@@ -18,6 +18,7 @@ export type OrtFunctionName =
   | 'DisableTelemetryEvents'
   | 'CreateSessionOptions'
   | 'EnableProfiling'
+  | 'DisableMemPattern'
   | 'SetSessionLogSeverityLevel'
   | 'SetSessionGraphOptimizationLevel'
   | 'SetIntraOpNumThreads'
@@ -64,6 +65,7 @@ export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
   DisableTelemetryEvents: call(6, 'ptr'),
   CreateSessionOptions: call(10, 'ptr'),
   EnableProfiling: call(14, 'ptr', 'ptr'),
+  DisableMemPattern: call(17, 'ptr'),
   SetSessionLogSeverityLevel: call(22, 'ptr', 'i32'),
   SetSessionGraphOptimizationLevel: call(23, 'ptr', 'i32'),
   SetIntraOpNumThreads: call(24, 'ptr', 'i32'),
