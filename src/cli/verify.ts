@@ -1,6 +1,14 @@
 // `petals verify MODEL`: checks what is in the cache against its hashes. What is damaged is thrown away.
+import { resolve } from 'node:path'
 import { formatBytes, toHex } from '../base/bytes.ts'
 import { createProgress } from '../base/progress.ts'
+import {
+  type ConvertedModel,
+  convertedOf,
+  listConverted,
+  removeConverted,
+  verifyConverted
+} from '../model/converted-cache.ts'
 import { rememberHash } from '../model/file-hashes.ts'
 import { identifyModel } from '../model/identify.ts'
 import { findCachedModels } from '../model/model-cache.ts'
@@ -24,21 +32,25 @@ export async function runVerify(name: string, context: Context): Promise<number>
   )
     return await verifyPath(name, context)
   const files = (await findCachedModels(paths.cache, name)).flatMap((model) => model.files)
-  const totalBytes = files.reduce((sum, file) => sum + file.heldBytes, 0)
+  const converted = convertedOf(
+    listConverted(paths.cache),
+    files.map((file) => file.path)
+  )
+  const totalBytes =
+    files.reduce((sum, file) => sum + file.heldBytes, 0) +
+    converted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   const progress = createProgress()
   const show = transferLine(progress, `checking ${name}`)
   let doneBytes = 0
+  const onbytes = (bytes: number): void => {
+    doneBytes += bytes
+    show({ doneBytes, totalBytes })
+  }
   let damaged = 0
   try {
     for (const file of files) {
       if (file.heldBytes === 0) continue
-      const result = await verifyFile(file, {
-        signal,
-        onbytes(bytes) {
-          doneBytes += bytes
-          show({ doneBytes, totalBytes })
-        }
-      })
+      const result = await verifyFile(file, { signal, onbytes })
       if (result.isWhole && file.hash.length === 64) {
         await rememberHash(file.path, file.hash, paths.cache)
       }
@@ -48,7 +60,10 @@ export async function runVerify(name: string, context: Context): Promise<number>
       log.warn(
         `'${file.path}': ${formatBytes(result.damagedBytes)} were damaged and are thrown away`
       )
+      // It may have been made of what was damaged.
+      removeConverted(convertedOf(converted, [file.path]))
     }
+    damaged += await verifyAll(converted, context, { onbytes, onbad: () => progress.done() })
   } finally {
     progress.done()
   }
@@ -61,6 +76,24 @@ export async function runVerify(name: string, context: Context): Promise<number>
   return EXIT.ok
 }
 
+/** Checks converted weights; returns how many bytes were damaged. They are made again when they are needed. */
+async function verifyAll(
+  converted: readonly ConvertedModel[],
+  { signal, log }: Context,
+  on: { onbytes?: (bytes: number) => void; onbad?: () => void }
+): Promise<number> {
+  let damaged = 0
+  for (const { path, sizeBytes } of converted.flatMap((model) => model.files)) {
+    if (!(await Bun.file(path).exists())) continue
+    const { onbytes } = on
+    if (await verifyConverted(path, { signal, ...(onbytes ? { onbytes } : {}) })) continue
+    damaged += sizeBytes
+    on.onbad?.()
+    log.warn(`'${path}': ${formatBytes(sizeBytes)} of converted weights are thrown away`)
+  }
+  return damaged
+}
+
 /** A path has no hash to be held to: its header is read, its id told. */
 async function verifyPath(path: string, context: Context): Promise<number> {
   const { paths, signal, log } = context
@@ -69,6 +102,12 @@ async function verifyPath(path: string, context: Context): Promise<number> {
     const id = await identifyModel(model, { signal })
     log.info(`${path} is a ${model.config.family} model of ${model.config.blockCount} blocks`)
     log.info(`  content id ${toHex(id)}; there is no hash that it must have`)
+    const converted = convertedOf(listConverted(paths.cache), [resolve(path)])
+    if (converted.length === 0) return EXIT.ok
+    const damaged = await verifyAll(converted, context, {})
+    if (damaged > 0) return EXIT.corrupt
+    const bytes = converted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    log.info(`  ${formatBytes(bytes)} converted of it are as they should be`)
     return EXIT.ok
   } finally {
     model.close()

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { formatBytes } from '../base/bytes.ts'
 import { unavailable } from '../base/errors.ts'
 import { heldBytes, readChunkMap } from './chunk-map.ts'
+import { convertedBytes } from './converted-cache.ts'
 import { systemFreeBytes } from './download.ts'
 import { checkRoom } from './http.ts'
 
@@ -27,10 +28,10 @@ export async function heldBytesOf(path: string): Promise<number> {
   }
 }
 
-/** Bytes that all weights in the cache take. */
+/** Bytes that all weights in the cache take, as they came and converted. */
 export async function usedBytes(cacheDir: string): Promise<number> {
   const root = join(cacheDir, 'models')
-  let sum = 0
+  let sum = convertedBytes(cacheDir)
   for (const folder of await readdir(root).catch(() => [])) {
     for (const name of await readdir(join(root, folder)).catch(() => [])) {
       sum += await heldBytesOf(join(root, folder, name))

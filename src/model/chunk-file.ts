@@ -21,6 +21,7 @@ import {
   setBit,
   SLOT_BYTES
 } from './chunk-map.ts'
+import { removeConvertedFrom } from './converted-cache.ts'
 import { sha256File } from './hash-file.ts'
 
 export interface ChunkFileOptions {
@@ -210,11 +211,12 @@ export class HearsayWrong extends AppError {
   }
 }
 
-/** The file goes first: a journal alone harms nobody. */
+/** The file goes first: a journal alone harms nobody. With it goes what was converted of it. */
 export async function forgetChunkFile(path: string): Promise<void> {
   await rm(path, { force: true })
   await rm(heardPath(path), { force: true })
   await rm(journalPath(path), { force: true })
+  removeConvertedFrom(path)
 }
 
 async function makeSparse(path: string, sizeBytes: number): Promise<void> {

@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { cancelled } from '../base/errors.ts'
 import { fileDigest, readHead } from './converted-format.ts'
 import type { ModelLocation } from './types.ts'
@@ -49,7 +49,8 @@ export function unfinishedPath(folder: string, key: string): string {
 export function openConvertedFolder(folder: string, location: ModelLocation): void {
   mkdirSync(folder, { recursive: true })
   const known = readPaths(folder)
-  const paths = [...new Set([...known, ...location.paths])].slice(-MAX_PATHS)
+  const own = location.paths.map((path) => resolve(path))
+  const paths = [...new Set([...known, ...own])].slice(-MAX_PATHS)
   if (paths.length === known.length) return
   const aside = join(folder, `${SOURCE}.${process.pid}.${randomUUID()}.new`)
   writeFileSync(aside, JSON.stringify({ paths }))
@@ -100,6 +101,12 @@ export function convertedOf(
 /** Bytes that all of them take. */
 export function convertedBytes(cacheDir: string): number {
   return listConverted(cacheDir).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+}
+
+/** What was made of a file in the cache's `models` that turned out to be no good. */
+export function removeConvertedFrom(path: string): void {
+  const cacheDir = dirname(dirname(dirname(path)))
+  removeConverted(convertedOf(listConverted(cacheDir), [path]))
 }
 
 /** Returns what that freed. Whoever has them mapped keeps them until it ends. */

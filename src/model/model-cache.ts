@@ -6,6 +6,12 @@ import { inUse, notFound } from '../base/errors.ts'
 import { ALIASES, type Alias, findAlias } from './aliases.ts'
 import { heldBytesOf } from './cache-usage.ts'
 import { journalPath } from './chunk-map.ts'
+import {
+  type ConvertedModel,
+  convertedOf,
+  listConverted,
+  removeConverted
+} from './converted-cache.ts'
 import { tryFileLock } from './file-lock.ts'
 import { parseRepoName, type RepoName, repoText } from './repo-name.ts'
 import { listRecords, recordPath, repoFolder, type RepoRecord, weightPath } from './repo-record.ts'
@@ -24,6 +30,8 @@ export interface CachedModel {
   readonly files: readonly CachedFile[]
   readonly heldBytes: number
   readonly totalBytes: number
+  /** What was made of it for the engine, and may be made again. */
+  readonly convertedBytes: number
   readonly record?: RepoRecord | undefined
 }
 
@@ -33,6 +41,7 @@ export async function listCachedModels(
   aliases: readonly Alias[] = ALIASES
 ): Promise<CachedModel[]> {
   const models: CachedModel[] = []
+  const converted = listConverted(cacheDir)
   const known = new Set<string>()
   const add = async (
     name: string,
@@ -46,7 +55,9 @@ export async function listCachedModels(
     const heldBytes = held.reduce((sum, file) => sum + file.heldBytes, 0)
     if (heldBytes === 0 && !record) return
     const totalBytes = held.reduce((sum, file) => sum + file.sizeBytes, 0)
-    models.push({ name, files: held, heldBytes, totalBytes, record })
+    const paths = files.map(({ path }) => path)
+    const convertedBytes = sumOf(convertedOf(converted, paths))
+    models.push({ name, files: held, heldBytes, totalBytes, convertedBytes, record })
   }
   for (const record of await listRecords(cacheDir)) {
     const files = record.weights.map((file) => {
@@ -102,7 +113,7 @@ function sourcesOf(
 }
 
 /**
- * Removes models from the cache, but for files that others there are made of too; returns what it freed.
+ * Removes models from the cache with what was converted of them, but for files that others there are made of too; returns what it freed.
  * @throws AppError IN_USE when another process fetches one of them
  */
 export async function removeCachedModels(
@@ -113,7 +124,12 @@ export async function removeCachedModels(
   const names = new Set(models.map((model) => model.name))
   const others = (await listCachedModels(cacheDir, aliases)).filter(({ name }) => !names.has(name))
   const kept = new Set(others.flatMap((model) => model.files.map((file) => file.path)))
-  let freedBytes = 0
+  const gone = models.flatMap(({ files }) => files.map(({ path }) => path))
+  const converted = convertedOf(
+    listConverted(cacheDir),
+    gone.filter((path) => !kept.has(path))
+  )
+  let freedBytes = removeConverted(converted)
   for (const model of models) {
     for (const file of model.files) {
       if (kept.has(file.path) || !(await Bun.file(file.path).exists())) continue
@@ -127,6 +143,10 @@ export async function removeCachedModels(
     if (isLast) await rm(repoFolder(cacheDir, repo), { recursive: true, force: true })
   }
   return freedBytes
+}
+
+function sumOf(converted: readonly ConvertedModel[]): number {
+  return converted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
 }
 
 async function removeFile(path: string): Promise<void> {
