@@ -9,9 +9,18 @@ import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi, SpanInfo } from '../blocks/types.ts'
-import type { CancelStep, CloseSession, OpenSession, ServerStatus, Step } from '../wire/types.ts'
+import type {
+  CancelStep,
+  CloseSession,
+  KeepPrefix,
+  OpenSession,
+  ServerStatus,
+  Step
+} from '../wire/types.ts'
 import { checkStep } from './check.ts'
 import type { Reach, ServerLink } from './links.ts'
+import { PrefixKeeper } from './prefix-keeper.ts'
+import type { KeepLimits } from './prefix-policy.ts'
 import { Pusher } from './push.ts'
 import { StepRunner } from './run-step.ts'
 import type { AdmissionLimits } from './schedule.ts'
@@ -35,6 +44,8 @@ export interface BlockServerOptions {
   queuePerPeer?: number
   /** A session unused this long is dropped; its client replays. Default 30 min. */
   idleMs?: number
+  /** What is kept of sessions that ended. Default: see prefix-keeper.ts; of 0 tokens: nothing. */
+  keep?: Partial<KeepLimits> | undefined
   clock?: Clock
   log?: Log
 }
@@ -45,6 +56,7 @@ export class BlockServer extends Resource {
   readonly span: SpanInfo
   readonly #clock: Clock
   readonly #keeper: SessionKeeper
+  readonly #prefixes: PrefixKeeper
   readonly #queue: StepQueue
   readonly #pusher: Pusher
 
@@ -55,19 +67,29 @@ export class BlockServer extends Resource {
     this.span = span
     this.#clock = clock
     this.#pusher = new Pusher(options.reach, { clock })
+    this.#prefixes = new PrefixKeeper({
+      compute,
+      span,
+      capacityTokens,
+      limits: options.keep,
+      promised: () => this.sessions.promisedTokens,
+      clock,
+      log
+    })
     this.#keeper = new SessionKeeper({
       compute,
       span,
       model,
       capacityTokens,
       limits: options.limits ?? { sessionsPerPeer: 16, sessions: 256 },
+      prefixes: this.#prefixes,
       idleMs: options.idleMs ?? 30 * 60_000,
       clock,
       log,
       ondrop: (served) => this.#queue.forget((job) => job.served === served)
     })
     const runner = new StepRunner({
-      compute,
+      compute: this.#prefixes,
       self,
       pusher: this.#pusher,
       clock,
@@ -84,6 +106,12 @@ export class BlockServer extends Resource {
 
   get sessions(): SessionTable {
     return this.#keeper.table
+  }
+
+  /** What is held of sessions that ended. */
+  get kept(): { prefixes: number; tokens: number; hits: number; hitTokens: number } {
+    const { kept, hits, hitTokens } = this.#prefixes
+    return { ...kept, hits, hitTokens }
   }
 
   get freeTokens(): number {
@@ -106,8 +134,9 @@ export class BlockServer extends Resource {
   /** Opens a session, or changes what an open one of the same owner was promised. */
   async open(link: ServerLink, message: OpenSession): Promise<void> {
     try {
-      await this.#keeper.open(link, message)
-      link.opened({ session: message.session, status: this.status() })
+      const held = await this.#keeper.open(link, message)
+      const opened = { session: message.session, status: this.status() }
+      link.opened(held > 0 ? { ...opened, held } : opened)
     } catch (error) {
       this.#refuse(link, message.session, -1, toAppError(error))
     }
@@ -126,6 +155,7 @@ export class BlockServer extends Resource {
       this.#queue.checkRoom(served.owner.peer)
       served.lastStep = step.step
       served.usedAt = this.#clock.now()
+      served.marks.onstep(step.step, step.start, step.count)
       return this.#queue.push(served, step)
     } catch (error) {
       this.#refuse(link, step.session, step.step, toAppError(error))
@@ -135,6 +165,13 @@ export class BlockServer extends Resource {
   cancel(link: ServerLink, message: CancelStep): void {
     const served = this.sessions.get(message.session)
     if (served && served.owner === link) this.#queue.cancel(served, message.step)
+  }
+
+  /** Names beginnings of a session, under which it may be kept when it ends. */
+  keep(link: ServerLink, message: KeepPrefix): void {
+    const served = this.sessions.get(message.session)
+    if (!served || served.owner !== link || served.forget) return
+    served.marks.name(message, Buffer.from(link.peer, 'hex'), served.length)
   }
 
   async closeSession(link: ServerLink, message: CloseSession): Promise<void> {

@@ -12,7 +12,7 @@ import type { ServedSession } from './sessions.ts'
 import type { Job } from './step-queue.ts'
 
 export interface StepRunnerOptions {
-  compute: ComputeApi
+  compute: Pick<ComputeApi, 'step'>
   /** This server's public key, 32 bytes. */
   self: Uint8Array
   pusher: Pusher

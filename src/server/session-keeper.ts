@@ -1,5 +1,5 @@
 // Opens sessions and lets them go: admission, the engine's side, what idles too long, draining.
-// Knows no steps; block-server.ts turns messages into calls.
+// Knows no steps; block-server.ts turns messages into calls, prefix-keeper.ts keeps what ended.
 import { toHex } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError, toAppError } from '../base/errors.ts'
@@ -8,7 +8,9 @@ import type { ComputeApi, SpanInfo } from '../blocks/types.ts'
 import type { OpenSession } from '../wire/types.ts'
 import { checkOpen } from './check.ts'
 import type { ServerLink } from './links.ts'
+import type { PrefixKeeper } from './prefix-keeper.ts'
 import { admit, type AdmissionLimits } from './schedule.ts'
+import { SessionMarks } from './session-marks.ts'
 import { SessionTable, type ServedSession } from './sessions.ts'
 
 export interface SessionKeeperOptions {
@@ -19,6 +21,7 @@ export interface SessionKeeperOptions {
   /** KV tokens that all sessions together may hold. */
   capacityTokens: number
   limits: AdmissionLimits
+  prefixes: PrefixKeeper
   /** A session unused this long is dropped. */
   idleMs: number
   clock: Clock
@@ -44,12 +47,19 @@ export class SessionKeeper {
     return Math.max(0, this.#options.capacityTokens - this.table.promisedTokens)
   }
 
-  /** Opens a session, or changes what an open one of the same owner was promised. @throws AppError */
-  async open(link: ServerLink, message: OpenSession): Promise<void> {
+  /**
+   * Opens a session, or changes what an open one of the same owner was promised.
+   * @returns tokens that it holds already
+   * @throws AppError
+   */
+  async open(link: ServerLink, message: OpenSession): Promise<number> {
     checkOpen(message, this.#options.model, this.#options.span)
     const known = this.table.get(message.session)
-    if (known) this.#extend(known, link, message)
-    else await this.#create(link, message)
+    if (known) {
+      await this.#extend(known, link, message)
+      return 0
+    }
+    return this.#create(link, message)
   }
 
   async drop(served: ServedSession): Promise<void> {
@@ -58,6 +68,8 @@ export class SessionKeeper {
     this.#options.ondrop(served)
     served.running?.abort()
     this.#remove(served)
+    // Who leaves keeps nothing.
+    if (!this.draining) return this.#options.prefixes.end(served)
     if (served.compute !== undefined) await this.#options.compute.closeSession(served.compute)
   }
 
@@ -73,20 +85,22 @@ export class SessionKeeper {
 
   /** Drops what nobody has used for long, now and from now on. */
   sweep(): void {
-    const { idleMs, log } = this.#options
+    const { idleMs, log, prefixes } = this.#options
     this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), () => this.sweep(), true)
     for (const served of this.table.idleSince(this.#clock.now() - idleMs)) {
       this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
     }
+    prefixes.makeRoom().catch((error: unknown) => log.warn(toAppError(error).message))
   }
 
   async close(): Promise<void> {
     this.draining = true
     this.#stopSweeping()
     await Promise.all(this.table.all().map((served) => this.drop(served)))
+    await this.#options.prefixes.close()
   }
 
-  #extend(known: ServedSession, link: ServerLink, message: OpenSession): void {
+  async #extend(known: ServedSession, link: ServerLink, message: OpenSession): Promise<void> {
     if (known.owner !== link) throw new AppError('DENIED', 'The session belongs to another peer')
     if (known.first !== message.first || known.last !== message.last) {
       throw new AppError('BAD_INPUT', 'The session is open over other blocks')
@@ -94,9 +108,10 @@ export class SessionKeeper {
     this.#admit(message.maxTokens - known.maxTokens, link.peer, true)
     // A promise only grows: a smaller number would not free what the session holds.
     this.table.promise(known, Math.max(message.maxTokens, known.maxTokens))
+    await this.#options.prefixes.makeRoom()
   }
 
-  async #create(link: ServerLink, message: OpenSession): Promise<void> {
+  async #create(link: ServerLink, message: OpenSession): Promise<number> {
     this.#admit(message.maxTokens, link.peer, false)
     const served: ServedSession = {
       id: new Uint8Array(message.session),
@@ -108,6 +123,8 @@ export class SessionKeeper {
       opening: undefined,
       maxTokens: message.maxTokens,
       length: 0,
+      marks: new SessionMarks(),
+      forget: message.forget === true,
       lastStep: -1,
       usedAt: this.#clock.now(),
       running: undefined,
@@ -115,15 +132,22 @@ export class SessionKeeper {
     }
     // In the table before the engine answers, so that a flood is counted while it opens.
     this.table.add(served)
-    served.opening = this.#openInEngine(served)
+    served.opening = this.#openInEngine(served, message)
     await served.opening
+    return served.length
   }
 
-  async #openInEngine(served: ServedSession): Promise<void> {
-    const { compute, span } = this.#options
+  async #openInEngine(served: ServedSession, message: OpenSession): Promise<void> {
+    const { compute, span, prefixes } = this.#options
     const { first, last } = served
     try {
-      const session = await compute.openSession(span.span, { first, last })
+      const begun = await prefixes.begin(message)
+      if (begun) {
+        served.length = begun.length
+        served.marks = begun.marks
+      }
+      await prefixes.makeRoom()
+      const session = begun?.session ?? (await compute.openSession(span.span, { first, last }))
       served.compute = session
       if (served.closed) await compute.closeSession(session)
     } catch (error) {

@@ -2,6 +2,7 @@
 // Knows no engine beyond a session number, and no bytes of the wire.
 import { toHex } from '../base/bytes.ts'
 import type { ServerLink } from './links.ts'
+import type { SessionMarks } from './session-marks.ts'
 
 export interface ServedSession {
   readonly id: Uint8Array
@@ -19,6 +20,10 @@ export interface ServedSession {
   maxTokens: number
   /** Positions that the KV holds. */
   length: number
+  /** What its beginnings are called, for when it ends. */
+  marks: SessionMarks
+  /** Nothing of it is to be kept. */
+  readonly forget: boolean
   /** Highest step number seen; a lower one is a duplicate. */
   lastStep: number
   /** Monotonic ms. */

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import type { AppError } from '../../src/base/errors.ts'
 import { MemberGate } from '../../src/server/member-gate.ts'
+import { SessionMarks } from '../../src/server/session-marks.ts'
 import { SessionTable, type ServedSession } from '../../src/server/sessions.ts'
 import type { Capability } from '../../src/swarm/capability.ts'
 import type { Caveats } from '../../src/swarm/invite-codec.ts'
@@ -62,6 +63,8 @@ class Gate {
       opening: undefined,
       maxTokens: 9,
       length: 0,
+      marks: new SessionMarks(),
+      forget: false,
       lastStep: -1,
       usedAt: 0,
       running: undefined,

@@ -74,6 +74,14 @@ export class FakeCompute implements ComputeApi {
     return id
   }
 
+  async forkSession(session: number, length: number): Promise<number> {
+    const from = this.sessions.get(session)
+    if (!from) throw new AppError('NOT_FOUND', 'No such session')
+    const id = this.#next++
+    this.sessions.set(id, { ...from, rows: from.rows.map((rows) => rows.slice(0, length)) })
+    return id
+  }
+
   async closeSession(session: number): Promise<void> {
     this.sessions.delete(session)
   }

@@ -1,0 +1,83 @@
+// Which kept prefixes go when room is needed, and whether a session that asks for one gets it or a copy:
+// pure policies of a server. Know no engine; prefix-store.ts acts on them.
+
+/** A kept prefix as the policy sees it. */
+export interface Kept {
+  /** Hex key of the peer whose session it was. */
+  readonly owner: string
+  /** Tokens that its memory would hold: caches grow in steps. */
+  readonly tokens: number
+  /** Monotonic ms. */
+  readonly usedAt: number
+}
+
+export interface KeepLimits {
+  /** Tokens that all kept prefixes together may hold. */
+  readonly tokens: number
+  readonly entries: number
+  /** Of one peer: a key is cheap to make, so this only keeps one process from filling a server. */
+  readonly entriesPerOwner: number
+  /** One that nobody has asked for this long goes, ms. */
+  readonly ttlMs: number
+}
+
+/**
+ * What must go so that the rest keeps within `limits` and within `roomTokens`, which live sessions left:
+ * what is too old, then by age and size.
+ */
+export function evict<K extends Kept>(
+  entries: readonly K[],
+  options: { limits: KeepLimits; roomTokens: number; now: number }
+): K[] {
+  const { limits, now } = options
+  const room = Math.min(limits.tokens, options.roomTokens)
+  const gone = entries.filter((one) => now - one.usedAt >= limits.ttlMs)
+  const rest = entries.filter((one) => now - one.usedAt < limits.ttlMs)
+  const ofOwner = new Map<string, number>()
+  for (const { owner } of rest) ofOwner.set(owner, (ofOwner.get(owner) ?? 0) + 1)
+  let tokens = rest.reduce((sum, one) => sum + one.tokens, 0)
+  let count = rest.length
+  for (const one of rest.sort((a, b) => worth(a, b, now))) {
+    const own = ofOwner.get(one.owner) ?? 0
+    if (tokens <= room && count <= limits.entries && own <= limits.entriesPerOwner) continue
+    tokens -= one.tokens
+    count--
+    ofOwner.set(one.owner, own - 1)
+    gone.push(one)
+  }
+  return gone
+}
+
+/**
+ * Least worth first. Old ones go before young ones; of about the same age (within a factor of two) the
+ * largest, since that makes the same room at the cost of fewer.
+ */
+function worth(a: Kept, b: Kept, now: number): number {
+  const age = (one: Kept): number => Math.floor(Math.log2(Math.max(1, now - one.usedAt)))
+  return age(b) - age(a) || b.tokens - a.tokens || a.usedAt - b.usedAt
+}
+
+/** Of what is kept beyond the tokens asked for, this part of them is lost without regret. */
+const LOSS = 1 / 8
+
+/**
+ * Whether to hand out what is kept or a copy of its beginning. A conversation that goes on takes its own;
+ * a new one that only begins like it gets a copy (memory copies a token some 200 times as fast as a
+ * prompt makes it), so that both can go on, when both have room. What is published stays for others.
+ */
+export function handOut(
+  held: { readonly length: number; readonly tokens: number; readonly published: boolean },
+  asked: {
+    readonly length: number
+    /** Under the name that is everybody's. */
+    readonly shared: boolean
+    readonly forget: boolean
+    /** What live sessions leave, the asking one counted. */
+    readonly roomTokens: number
+  }
+): 'move' | 'copy' {
+  if (asked.shared) return 'copy'
+  if (asked.forget || held.tokens > asked.roomTokens) return 'move'
+  const lost = held.length - asked.length
+  return held.published || lost > asked.length * LOSS ? 'copy' : 'move'
+}
