@@ -1,14 +1,17 @@
 // The open hops of a session: finds servers for blocks that have none, opens the session on them,
 // and keeps for every boundary what was sent across it.
 // Called by session.ts, which sends steps through the hops. Knows no steps.
+import { toHex } from '../base/bytes.ts'
 import { deadline, type Clock } from '../base/clock.ts'
-import { disconnected, toAppError } from '../base/errors.ts'
+import { disconnected, protocolError, toAppError } from '../base/errors.ts'
 import { fromWire } from '../wire/peer-error.ts'
-import type { ServerInfo, SessionOpened, WireDtype, WireError } from '../wire/types.ts'
+import type { PrefixMark, ServerInfo, SessionOpened, WireDtype, WireError } from '../wire/types.ts'
 import { History } from './history.ts'
 import { HopFailure, type Hop } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
+import type { Naming } from './naming.ts'
 import type { PeerBook } from './peers.ts'
+import type { Station } from './replay.ts'
 import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'
 
 export interface ChainOptions {
@@ -22,6 +25,10 @@ export interface ChainOptions {
   blockCount: number
   hiddenSize: number
   dtype: WireDtype
+  /** What servers may keep of the session, and be asked for. Default: nothing. */
+  naming?: Naming | undefined
+  /** Servers are to keep nothing of it, and no longer what they had. */
+  forget?: boolean | undefined
   /** How long one server may take to be reached and to open the session, ms. */
   openMs: number
   clock: Clock
@@ -36,9 +43,14 @@ const CHANGE_MS = 3_000
 interface Opening {
   readonly maxTokens: number
   readonly signal: AbortSignal | undefined
+  /** Beginnings of the session that the server may hold. */
+  readonly prefix?: readonly PrefixMark[]
   /** Default: as the chain's options say. */
   readonly openMs?: number
 }
+
+/** New tokens after which servers learn the names of beginnings that they may be asked for. */
+const NAME_EVERY = 64
 
 export class Chain {
   /** By first block; covers all blocks after cover(). */
@@ -49,6 +61,8 @@ export class Chain {
   readonly #tried = new Set<string>()
   /** Inputs by the block they go into; they outlive the servers that were sent them. */
   readonly #inputs = new Map<number, History>()
+  /** By server, what it holds its weights in. */
+  readonly #quants = new Map<string, string>()
 
   constructor(options: ChainOptions) {
     this.#options = options
@@ -67,7 +81,10 @@ export class Chain {
   /** Forgets positions from `length` on. */
   truncate(length: number): void {
     for (const inputs of this.#inputs.values()) inputs.truncate(length)
-    for (const hop of this.hops) hop.kv = Math.min(hop.kv, length)
+    for (const hop of this.hops) {
+      hop.kv = Math.min(hop.kv, length)
+      hop.named = Math.min(hop.named, length)
+    }
   }
 
   /**
@@ -80,16 +97,18 @@ export class Chain {
     if (gaps.length > 0) {
       const servers = await find(signal)
       const used = new Set(this.hops.map((hop) => hop.link.peer))
+      this.know(servers)
       const planned = gaps.flatMap(([from, to]) =>
         this.#plan(servers, used, { from, to, tokens: maxTokens })
       )
+      this.#settle([...this.route, ...planned])
       const entered = planned.map((one) => this.#enter(one, { maxTokens, signal }))
       const opened = await Promise.allSettled(entered)
       for (const one of opened) if (one.status === 'fulfilled') this.hops.push(one.value)
       this.hops.sort((a, b) => a.first - b.first)
       throwFirst(opened)
       this.#forgetInputs()
-    }
+    } else if (this.#options.naming?.unsettled) this.#settle(this.route)
     const short = this.hops.filter((hop) => hop.promised < maxTokens)
     await Promise.all(short.map((hop) => this.#promise(hop.link, hop, { maxTokens, signal })))
     for (const hop of short) hop.promised = maxTokens
@@ -111,6 +130,7 @@ export class Chain {
     )
     // A session is open once on a server, over one range.
     for (const { peer } of fresh) this.drop(peer)
+    this.#settle(planned)
     const opening = { maxTokens, signal, openMs: CHANGE_MS }
     const entered = fresh.map((one) => this.#enter(one, opening))
     const opened = await Promise.allSettled(entered)
@@ -123,6 +143,35 @@ export class Chain {
     for (const hop of this.hops) if (!stays(hop)) this.#leave(hop)
     this.hops = [...this.hops.filter(stays), ...hops].sort((a, b) => a.first - b.first)
     this.#forgetInputs()
+  }
+
+  /** What replay.ts must know of each hop. */
+  stations(): Station[] {
+    return this.hops.map(({ kv, inputs, relay }) => {
+      return { kv, from: inputs.from, length: inputs.length, relay }
+    })
+  }
+
+  get route(): RouteHop[] {
+    return this.hops.map(({ link, first, last }) => ({ peer: link.peer, first, last }))
+  }
+
+  /** What the directory says of servers that a route may be changed to. */
+  know(servers: readonly ServerInfo[]): void {
+    for (const { peer, quant } of servers) this.#quants.set(toHex(peer), quant)
+  }
+
+  /** Tells servers what the session's beginnings are called after its step number `step`. */
+  name(step: number, every: number = NAME_EVERY): void {
+    const { naming, session, forget } = this.#options
+    if (!naming || forget || step < 0) return
+    for (const hop of this.hops) {
+      if (hop.kv - hop.named < every || hop.link.closed) continue
+      const { link, first, last } = hop
+      const names = naming.keep({ peer: link.key, first, last }, hop.named, hop.kv)
+      hop.named = hop.kv
+      if (names) link.keep({ session, step, ...names })
+    }
   }
 
   has(peer: string): boolean {
@@ -149,7 +198,9 @@ export class Chain {
     this.hops = this.hops.filter((one) => one !== hop)
   }
 
-  close(): void {
+  /** @param step the session's last */
+  close(step: number): void {
+    this.name(step, 1)
     for (const hop of this.hops) this.#leave(hop)
     this.hops = []
     this.#inputs.clear()
@@ -191,11 +242,13 @@ export class Chain {
       const abort = signal ?? new AbortController().signal
       const reaching = connections.connect(planned.peer, abort, openMs)
       link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
-      await this.#promise(link, planned, { ...opening, openMs })
-      this.#tried.delete(planned.peer)
       const { first, last } = planned
+      const prefix = this.#options.naming?.ask({ peer: link.key, first, last }) ?? []
+      const kv = await this.#promise(link, planned, { ...opening, openMs, prefix })
+      this.#tried.delete(planned.peer)
       const inputs = this.inputs(first)
-      return { link, first, last, inputs, kv: 0, promised: maxTokens, relay: false }
+      const quant = this.#quantOf(link.peer)
+      return { link, first, last, inputs, quant, kv, named: 0, promised: maxTokens, relay: false }
     } catch (error) {
       // It may yet open what nobody waits for any more.
       if (link && !link.closed) link.closeSession({ session: this.#options.session })
@@ -204,22 +257,27 @@ export class Chain {
     }
   }
 
-  /** Opens the session on a server, or changes what it promised. */
+  /** Opens the session on a server, or changes what it promised; positions that it holds already. */
   async #promise(
     link: ClientLink,
     range: { first: number; last: number },
     opening: Opening
-  ): Promise<void> {
-    const { maxTokens, signal, openMs = this.#options.openMs } = opening
+  ): Promise<number> {
+    const { maxTokens, signal, openMs = this.#options.openMs, prefix = [] } = opening
     const waiting = Promise.withResolvers<SessionOpened>()
     this.#opening.set(link.peer, waiting)
     try {
-      const { model, session, clock, book } = this.#options
+      const { model, session, clock, book, forget } = this.#options
       const { first, last } = range
       const sentAt = clock.now()
-      link.open({ session, model, first, last, maxTokens })
-      await deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
+      const asked = prefix.length > 0 ? { prefix } : {}
+      const message = { session, model, first, last, maxTokens, ...asked }
+      link.open(forget ? { ...message, forget } : message)
+      const opened = deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
+      const { held = 0 } = await opened
       book.noteRtt(link.peer, clock.now() - sentAt)
+      if (held === 0 || prefix.some((mark) => mark.length === held)) return held
+      throw protocolError(`The server holds ${held} tokens that it was not asked for`)
     } catch (error) {
       throw new HopFailure(link.peer, toAppError(error))
     } finally {
@@ -227,10 +285,29 @@ export class Chain {
     }
   }
 
+  /** The route is about to be this: what it makes has other names, where it is computed otherwise. */
+  #settle(route: readonly RouteHop[]): void {
+    const spans = route
+      .map(({ peer, first, last }) => ({ first, last, quant: this.#quantOf(peer) }))
+      .sort((a, b) => a.first - b.first)
+    const reached = (block: number): boolean =>
+      this.inputs(block).length > 0 || this.hops.some((hop) => hop.first === block && hop.kv > 0)
+    this.#options.naming?.settle(spans, (block) => !reached(block))
+  }
+
+  #quantOf(peer: string): string {
+    const hop = this.hops.find((one) => one.link.peer === peer)
+    return hop?.quant ?? this.#quants.get(peer) ?? 'unknown'
+  }
+
   /** Of boundaries that the route does not have. */
   #forgetInputs(): void {
     const starts = new Set(this.hops.map((hop) => hop.first))
-    for (const block of this.#inputs.keys()) if (!starts.has(block)) this.#inputs.delete(block)
+    for (const block of this.#inputs.keys()) {
+      if (starts.has(block)) continue
+      this.#inputs.delete(block)
+      this.#options.naming?.forget(block)
+    }
   }
 
   #leave(hop: Hop): void {

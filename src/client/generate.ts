@@ -14,6 +14,8 @@ import { Speculator, verify, type Speculation } from './speculate.ts'
 
 /** What runs hidden states through the blocks: an InferenceSession. */
 export interface Forward {
+  /** Of the last forward: rows that servers had kept what came of. Default: none. */
+  readonly reused?: number
   reserve(maxTokens: number): void
   /** hidden (rows, hiddenSize) at `start` -> last answerRows rows */
   forward(start: number, hidden: Float32Array, options?: ForwardOptions): Promise<Float32Array>
@@ -64,7 +66,7 @@ export interface StepTimes {
 
 export interface GenerationStats {
   promptTokens: number
-  /** Prompt tokens that were still held from before and cost nothing. */
+  /** Prompt tokens that servers still held, of this session or an earlier one, and that cost nothing. */
   reusedTokens: number
   newTokens: number
   /** From the call to the first token, ms. */
@@ -173,7 +175,9 @@ export class Generator {
 
   /** Feeds what is new of the prompt; the first id behind it. */
   async #prompt(run: Run): Promise<readonly number[]> {
-    return this.#step(run, run.text.slice(this.fed.length), [], emptyTimes())
+    const drawn = await this.#step(run, run.text.slice(this.fed.length), [], emptyTimes())
+    run.stats.reusedTokens += this.#swarm.reused ?? 0
+    return drawn
   }
 
   /** Feeds the last id with guesses behind it; the ids drawn, at least one. */
@@ -226,7 +230,7 @@ export class Generator {
     const hidden = this.#model.embed(rows, start)
     const t1 = this.#clock.now()
     const answerRows = guesses.length + 1
-    const answer = await this.#swarm.forward(start, hidden, { answerRows, signal })
+    const answer = await this.#swarm.forward(start, hidden, { answerRows, ids: rows, signal })
     const t2 = this.#clock.now()
     for (const id of rows) this.fed.push(id)
     const logits = await this.#model.head(answer, signal)

@@ -13,6 +13,10 @@ export interface Hop {
   readonly inputs: History
   /** Positions that the server's KV holds, as far as its answers tell. */
   kv: number
+  /** What the server holds its weights in: it decides about the rows that it sends on. */
+  readonly quant: string
+  /** Positions whose names the server knows, for when the session ends. */
+  named: number
   /** Longest length the server has promised, in tokens. */
   promised: number
   /** The server cannot push to the next one: the client carries. */

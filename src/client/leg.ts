@@ -57,6 +57,8 @@ interface Pending {
 export class Leg {
   readonly #options: LegOptions
   readonly #pending = new Map<number, Pending>()
+  /** By hop, up to where it has answered: a hop that skips rows would leave a hole in what the next got. */
+  readonly #reached = new Map<Hop, number>()
   readonly #done = Promise.withResolvers<WireTensor>()
   #sent: number
   #answer: WireTensor | undefined
@@ -136,6 +138,8 @@ export class Leg {
     const final = hop === hops.at(-1)
     const rows = final ? pending.answerRows : pending.count
     const { tensor } = message
+    const reached = this.#reached.get(hop) ?? this.#options.from
+    if (pending.start !== reached) throw new Error('The server left out a step')
     if (message.start !== pending.start || message.count !== pending.count) {
       throw new Error('The server answered for other positions than were asked')
     }
@@ -149,6 +153,7 @@ export class Leg {
     const behind = final ? next : hops[hops.indexOf(hop) + 1]
     if (behind && tensor.rows === pending.count) behind.inputs.write(pending.start, tensor)
     hop.kv = pending.start + pending.count
+    this.#reached.set(hop, hop.kv)
     pending.waiting.delete(hop)
     if (final && hop.kv === this.#options.to)
       this.#answer = { ...tensor, data: new Uint8Array(tensor.data) }

@@ -2,6 +2,7 @@
 import type {
   CancelStep,
   CloseSession,
+  KeepPrefix,
   OpenSession,
   ServerInfo,
   SessionOpened,
@@ -20,6 +21,7 @@ export interface ClientLink {
   open(message: OpenSession): void
   step(message: Step): void
   cancel(message: CancelStep): void
+  keep(message: KeepPrefix): void
   closeSession(message: CloseSession): void
   /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
   ping(timeoutMs: number): Promise<number>

@@ -1,8 +1,8 @@
 // An inference session through a chain of servers: keeps what each span was sent, and when a server
 // fails, plans round it, opens the replacement, replays the span's inputs and goes on.
-// Called by generate.ts with hidden states. Knows no tokens and no terminal.
+// Called by generate.ts with hidden states. Knows tokens only as names of prefixes, and no terminal.
 //
-// forward -> Chain.cover (plan, open) -> #replay (cold hops up to start) -> #advance (the new rows)
+// forward -> Chain.cover (plan, open) -> #replay (cold hops up to begin) -> #advance (the new rows)
 //         ^------------------------- #mend (after a HopFailure) ------------------------'
 import { sleep, systemClock, type Clock } from '../base/clock.ts'
 import { cancelled, disconnected, internal, toAppError, type AppError } from '../base/errors.ts'
@@ -15,10 +15,12 @@ import { Chain } from './chain.ts'
 import { HopFailure, type Hop } from './hop.ts'
 import { Leg, type LegTimes } from './leg.ts'
 import type { ClientLink, Connections } from './links.ts'
+import { Naming, type NamingOptions } from './naming.ts'
 import type { PeerBook } from './peers.ts'
 import { Patience } from './patience.ts'
 import { Pulse } from './pulse.ts'
 import { Repairs } from './repairs.ts'
+import { beginOf, planReplay } from './replay.ts'
 import type { RouteHop } from './route.ts'
 import { Scout, type ScoutOptions } from './scout.ts'
 
@@ -41,6 +43,8 @@ export interface SessionOptions {
   recoverMs?: number
   /** How long a first route may take to be found, ms. Default 5,000. */
   findMs?: number
+  /** What servers may keep of it when it ends, and be asked for when it begins. Default: nothing. */
+  prefix?: (Pick<NamingOptions, 'secret' | 'published'> & { readonly forget?: boolean }) | undefined
   times?: Partial<LegTimes>
   /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
   look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
@@ -65,6 +69,8 @@ export interface HopTrace {
 export interface ForwardOptions {
   /** Last rows wanted. Default: all. */
   answerRows?: number
+  /** The rows' token ids: servers may have met them before. */
+  ids?: readonly number[]
   signal?: AbortSignal | undefined
 }
 
@@ -90,6 +96,8 @@ export class InferenceSession extends Resource {
   reroutes = 0
   /** Times it went over to a better route by choice. */
   moves = 0
+  /** Of the last forward: rows that need not be run, since every server had kept what came of them. */
+  reused = 0
   /** Of the last forward: what each hop reported. */
   trace: HopTrace[] = []
   /** Of the last forward: time to write the rows for the wire and to read the answer, ms. */
@@ -102,6 +110,7 @@ export class InferenceSession extends Resource {
   readonly #dtype: WireDtype
   readonly #times: LegTimes
   readonly #pulse: Pulse
+  readonly #naming: Naming | undefined
   readonly #chain: Chain
   readonly #scout: Scout | undefined
   #maxTokens: number
@@ -124,7 +133,8 @@ export class InferenceSession extends Resource {
     this.#times = { silenceMs: 60_000, pingEveryMs: 400, pingMs: 1_200, ...options.times }
     this.#pulse = new Pulse(this.#times.pingMs)
     this.#patience = new Patience(this.#times.silenceMs)
-    const { connections, book, find, model, blockCount, hiddenSize } = options
+    const { connections, book, find, model, blockCount, hiddenSize, prefix } = options
+    if (prefix) this.#naming = new Naming({ ...prefix, model, dtype: this.#dtype })
     this.#chain = new Chain({
       session: this.id,
       connections,
@@ -134,6 +144,8 @@ export class InferenceSession extends Resource {
       blockCount,
       hiddenSize,
       dtype: this.#dtype,
+      naming: this.#naming,
+      forget: prefix?.forget,
       openMs: OPEN_MS,
       clock: this.#clock
     })
@@ -141,7 +153,7 @@ export class InferenceSession extends Resource {
   }
 
   get route(): RouteHop[] {
-    return this.#chain.hops.map(({ link, first, last }) => ({ peer: link.peer, first, last }))
+    return this.#chain.route
   }
 
   /** Asks servers to promise at least this many tokens before the next step. */
@@ -174,20 +186,26 @@ export class InferenceSession extends Resource {
       const encoding = this.#clock.now()
       const input = encodeTensor(hidden, rows, this.#options.hiddenSize, this.#dtype)
       this.#chain.inputs(0).write(start, input)
+      this.#naming?.write(start, options.ids)
       const encodeMs = this.#clock.now() - encoding
       const answer = await this.#retry(signal, async () => {
         const covering = this.#clock.now()
         await this.#chain.cover(this.#maxTokens, signal)
         this.coverMs = this.#clock.now() - covering
         this.trace = []
+        const answerRows = options.answerRows ?? rows
+        const stations = this.#chain.stations()
+        const begin = beginOf(stations, { start, end, answerRows })
+        this.reused = Math.max(0, Math.min(begin, ...stations.map(({ kv }) => kv)) - start)
         const isNew = this.#tellRoute()
         const replaying = this.#clock.now()
-        await this.#replay(start, signal)
+        await this.#replay(begin, signal)
         const replayMs = Math.round(this.#clock.now() - replaying)
         if (isNew && start > 0) this.#log.debug(`history of ${start} replayed in ${replayMs} ms`)
-        return this.#advance(start, end, options.answerRows ?? rows, signal)
+        return this.#advance(begin, end, answerRows, signal)
       })
       this.#repairs.done()
+      this.#chain.name(this.#step - 1)
       const decoding = this.#clock.now()
       const output = decodeTensor(answer)
       this.codec = { encodeMs, decodeMs: this.#clock.now() - decoding }
@@ -208,7 +226,7 @@ export class InferenceSession extends Resource {
 
   protected override async _close(): Promise<void> {
     this.#scout?.close()
-    this.#chain.close()
+    this.#chain.close(this.#step - 1)
     this.#unlisten()
   }
 
@@ -219,7 +237,11 @@ export class InferenceSession extends Resource {
       ...scout,
       connections,
       book,
-      look,
+      look: async (abort) => {
+        const servers = await look(abort)
+        this.#chain.know(servers)
+        return servers
+      },
       blockCount,
       session: () => {
         const historyTokens = this.#chain.inputs(0).length
@@ -302,26 +324,10 @@ export class InferenceSession extends Resource {
     for (const one of also) this.#mend(one)
   }
 
-  /** Brings every hop's KV up to `start` from what its span was sent. */
+  /** Brings every hop's KV up to `start`. */
   async #replay(start: number, signal: AbortSignal | undefined): Promise<void> {
-    const { hops } = this.#chain
-    let i = 0
-    while (i < hops.length) {
-      let j = i
-      let from = start
-      for (let hop = hops[j]; hop && hop.kv < start; hop = hops[++j]) {
-        from = Math.min(from, hop.kv)
-        if (hop.relay) {
-          j++
-          break
-        }
-      }
-      if (j > i) {
-        const behind = hops[j]
-        const gather = behind !== undefined && behind.inputs.length < start
-        await this.#send(i, j, { from, to: start, answerRows: 1, gather, signal })
-      }
-      i = Math.max(j, i + 1)
+    for (const { i, j, from, gather } of planReplay(this.#chain.stations(), start)) {
+      await this.#send(i, j, { from, to: start, answerRows: 1, gather, signal })
     }
   }
 
@@ -334,8 +340,8 @@ export class InferenceSession extends Resource {
   ): Promise<WireTensor> {
     const { hops } = this.#chain
     for (;;) {
-      let i = hops.length - 1
-      while (i > 0 && (hops[i]?.inputs.length ?? 0) < end) i--
+      const deepest = hops.findLastIndex((hop) => hop.inputs.holds(start, end))
+      const i = Math.max(0, deepest)
       let j = i + 1
       while (j < hops.length && !hops[j - 1]?.relay) j++
       const gather = j < hops.length

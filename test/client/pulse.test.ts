@@ -43,10 +43,21 @@ function legOf(clock: Clock, ping: ClientLink['ping']): Leg {
     open: () => {},
     step: () => {},
     cancel: () => {},
+    keep: () => {},
     closeSession: () => {},
     ping
   }
-  const hop: Hop = { link, first: 0, last: 2, inputs, kv: 0, promised: 8, relay: false }
+  const hop: Hop = {
+    link,
+    first: 0,
+    last: 2,
+    inputs,
+    quant: 'f32',
+    kv: 0,
+    named: 0,
+    promised: 8,
+    relay: false
+  }
   return new Leg({
     session: new Uint8Array(16),
     hops: [hop],

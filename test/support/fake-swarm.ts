@@ -72,6 +72,8 @@ export class FakeSwarm implements Connections {
   readonly hiddenSize: number
   readonly blockCount: number
   readonly peers: FakePeer[] = []
+  /** Who connects next. */
+  client: Uint8Array = new Uint8Array(32).fill(0xc1)
   readonly #listeners = new Map<string, SessionEvents>()
   readonly #links = new Map<string, ClientLink & { owner: ServerLink }>()
 
@@ -123,6 +125,24 @@ export class FakeSwarm implements Connections {
 
   find = async (): Promise<readonly ServerInfo[]> => {
     return this.peers.filter((peer) => !peer.dead).map((peer) => peer.info)
+  }
+
+  /** The client's connections end, and it comes back as somebody else: a new process. */
+  async reconnect(client: Uint8Array = new Uint8Array(32).fill(0xc2)): Promise<void> {
+    const links = [...this.#links]
+    this.#links.clear()
+    this.client = client
+    for (const [peer, link] of links) {
+      for (const events of this.#listeners.values()) events.ondisconnect(link)
+      await this.peers.find((one) => one.peer === peer)?.server.disconnected(link.owner)
+    }
+  }
+
+  /** Resolves when no server has a session open. */
+  async idle(): Promise<void> {
+    const open = (): boolean =>
+      this.peers.some(({ server, dead }) => !dead && server.sessions.size > 0)
+    while (open()) await new Promise((resolve) => setImmediate(resolve))
   }
 
   kill(peer: FakePeer): void {
@@ -178,7 +198,7 @@ export class FakeSwarm implements Connections {
       else send(said)
     }
     const owner: ServerLink = {
-      peer: 'client',
+      peer: toHex(this.client),
       opened: (message) => say({ kind: 'opened', message }),
       result: (message) => say({ kind: 'result', message: target.spoil(message) }),
       error: (message) => say({ kind: 'error', message }),
@@ -205,6 +225,7 @@ export class FakeSwarm implements Connections {
       },
       cancel: (message: Parameters<ClientLink['cancel']>[0]) =>
         to(() => server.cancel(owner, message)),
+      keep: (message: Parameters<ClientLink['keep']>[0]) => to(() => server.keep(owner, message)),
       closeSession: (message: Parameters<ClientLink['closeSession']>[0]) =>
         to(() => void server.closeSession(owner, message)),
       ping: async (timeoutMs: number): Promise<number> => {

@@ -1,0 +1,163 @@
+// What the beginnings of a session are called at servers that may keep their KV: labels made of token
+// ids, so that a new process, which has none of the rows that later spans were sent, can ask for them.
+// Pure; knows no servers and no wire beyond a mark.
+//
+// What a label stands for must fix every bit of the KV behind it, or the text would not be that of an
+// undisturbed run. So it covers the model, the ids, how rows travel (f16 rounds them), the blocks, and
+// what the spans before them are held in: int8 upstream sends other rows than f32. Under f32 spans may
+// be cut anywhere (rows come out the same), so neighbours of one quantisation count as one span.
+// A server could instead name the rows it really got; but then a client would have to have met the very
+// server to learn the names, and nothing could be asked for in advance.
+//
+// Labels are keyed with a secret of the client's, so a label is a capability: who does not know the
+// secret cannot ask for what it names, whatever the text, and no two servers see the same label. A
+// published prompt is keyed with its maker's public key instead; servers bind such labels to who put
+// them there (protocol.ts), so others can find it and nobody else can make it.
+import { crypto_generichash } from 'sodium-universal'
+import type { PrefixMark, WireDtype } from '../wire/types.ts'
+
+export interface PrefixNamesOptions {
+  /** 32 bytes: a secret, or the maker's public key for what is published. */
+  key: Uint8Array
+  /** The model's content id. */
+  model: Uint8Array
+  dtype: WireDtype
+}
+
+/** One span's place in a route. */
+export interface Place {
+  /** The server's public key. */
+  readonly peer: Uint8Array
+  readonly first: number
+  readonly last: number
+  /** What the spans before it are held in; see lineageOf. */
+  readonly lineage: string
+}
+
+/** Layout of what is hashed: another one is another number. */
+const VERSION = 'petals prefix 1'
+const LABEL_BYTES = 16
+/** Below this a trip to ask for it saves nothing. */
+const LEAST = 16
+/** From here on lengths with a name lie further apart, 16 of them to a doubling. */
+const FINE = 512
+
+/** How far apart lengths with a name lie at `length`: at most a sixteenth of it is lost. */
+function stepAt(length: number): number {
+  let step = LEAST
+  for (let end = FINE; end < length; end *= 2) step *= 2
+  return step
+}
+
+/** Lengths that have a name, up to `most`, from short to long: 208 up to a million tokens. */
+export function namedLengths(most: number): number[] {
+  const lengths: number[] = []
+  for (let at = LEAST; at <= most; at += stepAt(at + 1)) lengths.push(at)
+  return lengths
+}
+
+/** What spans are held in, e.g. '0:20 int8, 20:24 f32': it decides about the rows behind them. */
+export function lineageOf(
+  spans: readonly { readonly first: number; readonly last: number; readonly quant: string }[],
+  dtype: WireDtype
+): string {
+  const runs: { first: number; last: number; quant: string }[] = []
+  for (const { first, last, quant } of spans) {
+    const before = runs.at(-1)
+    // In other dtypes rows are rounded where one server ends and the next begins.
+    if (before && before.quant === quant && dtype === 'f32') before.last = last
+    else runs.push({ first, last, quant })
+  }
+  return runs.map(({ first, last, quant }) => `${first}:${last} ${quant}`).join(', ')
+}
+
+/** Names of a text's beginnings; the text grows and is cut as the session's is. */
+export class PrefixNames {
+  readonly #key: Buffer
+  readonly #ids: number[] = []
+  /** Hash of the ids up to each of #lengths; the first is of none. */
+  readonly #hashes: Uint8Array[]
+  readonly #lengths: number[] = [0]
+
+  constructor(options: PrefixNamesOptions) {
+    this.#key = Buffer.from(options.key)
+    this.#hashes = [this.#hash(VERSION, options.model, options.dtype)]
+  }
+
+  get length(): number {
+    return this.#ids.length
+  }
+
+  /** Writes ids at `start`, forgetting what stood there and after. */
+  write(start: number, ids: readonly number[]): void {
+    if (start > this.#ids.length) {
+      throw new RangeError(`Names of ${this.#ids.length} ids cannot go on at ${start}`)
+    }
+    this.truncate(start)
+    for (const id of ids) this.#ids.push(id)
+  }
+
+  truncate(length: number): void {
+    if (length < this.#ids.length) this.#ids.length = length
+    while ((this.#lengths.at(-1) ?? 0) > length) {
+      this.#lengths.pop()
+      this.#hashes.pop()
+    }
+  }
+
+  /** Marks of named lengths in (over, most], from short to long. */
+  marks(place: Place, over: number, most: number): PrefixMark[] {
+    const lengths = namedLengths(Math.min(most, this.#ids.length)).filter((one) => one > over)
+    return lengths.map((length) => this.mark(place, length))
+  }
+
+  /** The mark of any length; @throws RangeError over the text's. */
+  mark(place: Place, length: number): PrefixMark {
+    const { peer, first, last, lineage } = place
+    const label = this.#hash(this.#upTo(length), peer, numbers([first, last]), lineage)
+    return { length, label: label.subarray(0, LABEL_BYTES) }
+  }
+
+  /** Hash of the first `length` ids, each named length's made of the one before it. */
+  #upTo(length: number): Uint8Array {
+    if (length > this.#ids.length) {
+      throw new RangeError(`No name for ${length} of ${this.#ids.length} ids`)
+    }
+    let at = this.#lengths.at(-1) ?? 0
+    for (let next = at + stepAt(at + 1); next <= length; next += stepAt(next + 1)) {
+      this.#hashes.push(this.#chunk(this.#hashes.at(-1), at, next))
+      this.#lengths.push(next)
+      at = next
+    }
+    let known = this.#lengths.length - 1
+    while ((this.#lengths[known] ?? 0) > length) known--
+    const from = this.#lengths[known] ?? 0
+    const hash = this.#hashes[known] ?? new Uint8Array(0)
+    return from === length ? hash : this.#chunk(hash, from, length)
+  }
+
+  #chunk(before: Uint8Array | undefined, from: number, to: number): Uint8Array {
+    return this.#hash(before ?? '', numbers(this.#ids.slice(from, to)))
+  }
+
+  #hash(...parts: readonly (Uint8Array | string)[]): Uint8Array {
+    return keyedHash(this.#key, parts)
+  }
+}
+
+/** Each part with its length before it, so that no two lists of parts read the same. */
+function keyedHash(key: Buffer, parts: readonly (Uint8Array | string)[]): Uint8Array {
+  const pieces = parts.flatMap((part) => {
+    const bytes = typeof part === 'string' ? Buffer.from(part) : part
+    return [numbers([bytes.byteLength]), bytes]
+  })
+  const hash = Buffer.alloc(32)
+  crypto_generichash(hash, Buffer.concat(pieces), key)
+  return new Uint8Array(hash)
+}
+
+function numbers(values: readonly number[]): Uint8Array {
+  const bytes = Buffer.alloc(values.length * 4)
+  for (const [i, value] of values.entries()) bytes.writeUInt32LE(value, i * 4)
+  return bytes
+}
