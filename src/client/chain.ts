@@ -7,7 +7,7 @@ import { disconnected, protocolError, toAppError } from '../base/errors.ts'
 import { fromWire } from '../wire/peer-error.ts'
 import type { PrefixMark, ServerInfo, SessionOpened, WireDtype, WireError } from '../wire/types.ts'
 import { History } from './history.ts'
-import { HopFailure, type Hop } from './hop.ts'
+import { hasLeft, HopFailure, type Hop } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { Naming } from './naming.ts'
 import type { PeerBook } from './peers.ts'
@@ -93,6 +93,8 @@ export class Chain {
    */
   async cover(maxTokens: number, signal: AbortSignal | undefined): Promise<void> {
     const { blockCount, find } = this.#options
+    // A server that has moved may be needed where it is now.
+    for (const hop of this.hops.filter(hasLeft)) this.drop(hop.link.peer)
     const gaps = uncovered(this.hops, 0, blockCount)
     if (gaps.length > 0) {
       const servers = await find(signal)

@@ -1,7 +1,7 @@
 // One station of a session's route as the client keeps it, and the error that names one.
 import { noRoute, type AppError } from '../base/errors.ts'
 import { BLOCK, rowBytes } from '../wire/tensor.ts'
-import type { WireTensor } from '../wire/types.ts'
+import type { ServerInfo, WireTensor } from '../wire/types.ts'
 import type { History } from './history.ts'
 import type { ClientLink } from './links.ts'
 
@@ -28,6 +28,26 @@ export interface FailureDetails {
   blocks?: { first: number; last: number }
   /** The server that says so of its successor: its word alone, which may be wrong. */
   teller?: string
+}
+
+/** What of a hop its server's own words are compared with. */
+type Standing = Pick<Hop, 'link' | 'first' | 'last'>
+
+/** Whether an info says that these blocks are served, if only for a while. */
+export function covers(info: ServerInfo, hop: { first: number; last: number }): boolean {
+  return !info.next?.left && info.first <= hop.first && info.last >= hop.last
+}
+
+/** Whether the hop's server has not said that it stops serving these blocks. */
+export function staysAt(hop: Standing): boolean {
+  const { servers } = hop.link
+  return servers === undefined || servers.some((info) => !info.draining && covers(info, hop))
+}
+
+/** Whether the hop's server says that it is elsewhere by now: nothing is left of the session there. */
+export function hasLeft(hop: Standing): boolean {
+  const { servers = [] } = hop.link
+  return servers.length > 0 && !servers.some((info) => covers(info, hop))
 }
 
 /** A failure with the server at which it happened. */

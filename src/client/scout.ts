@@ -8,6 +8,7 @@ import { toAppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { ServerInfo } from '../wire/types.ts'
+import { covers, staysAt } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
 import { betterRoute, moveMs, newHops, sameRoute, type ReplanOptions } from './replan.ts'
@@ -82,7 +83,7 @@ export class Scout {
   between(): readonly RouteHop[] | undefined {
     const { clock, session, everyMs = EVERY_MS, book } = this.#options
     this.#used = true
-    if (session().hops.some((hop) => !serves(hop))) this.#hurry()
+    if (session().hops.some((hop) => !staysAt(hop))) this.#hurry()
     else if (!this.#waiting && !this.#looking) this.#lookLater()
     const better = this.#better
     this.#better = undefined
@@ -160,7 +161,7 @@ export class Scout {
     const { book, clock, blockCount, replan } = this.#options
     const session = this.#options.session()
     const { hops, historyTokens, maxTokens: tokens } = session
-    const staying = hops.every((hop) => serves(hop))
+    const staying = hops.every((hop) => staysAt(hop))
     const avoid = book.avoided(clock.now())
     const candidates = this.#candidates(found, staying)
     const planned = planRoute(candidates, 0, blockCount, { avoid, tokens }).hops
@@ -185,17 +186,12 @@ export class Scout {
     const { book } = this.#options
     const { hops } = this.#options.session()
     const infos = new Map(found.map((info) => [toHex(info.peer), info]))
-    for (const { peer, link } of hops) {
+    for (const hop of hops) {
       // Its own link is newer than any record.
-      if (!link.servers) continue
-      const own = link.servers.find((info) =>
-        covers(
-          info,
-          hops.find((hop) => hop.peer === peer)
-        )
-      )
-      if (own) infos.set(peer, own)
-      else infos.delete(peer)
+      if (!hop.link.servers) continue
+      const own = hop.link.servers.find((info) => covers(info, hop))
+      if (own) infos.set(hop.peer, own)
+      else infos.delete(hop.peer)
     }
     const quants = hops.map((hop) => ({ ...hop, quant: infos.get(hop.peer)?.quant }))
     const used = new Set(hops.map((hop) => hop.peer))
@@ -247,15 +243,4 @@ export class Scout {
       if (!own) book.avoid(peer, clock.now() + UNREACHED_MS)
     }
   }
-}
-
-/** Whether a hop's server has not said that it stops serving the hop's blocks. */
-function serves(hop: RouteHop & { readonly link: ClientLink }): boolean {
-  const { servers } = hop.link
-  return servers === undefined || servers.some((info) => !info.draining && covers(info, hop))
-}
-
-function covers(info: ServerInfo, hop: RouteHop | undefined): boolean {
-  if (!hop || info.next?.left) return false
-  return info.first <= hop.first && info.last >= hop.last
 }

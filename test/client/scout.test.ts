@@ -226,3 +226,19 @@ test('a session that rests looks for nothing', async () => {
   await clock.advance(10_000)
   expect(looks).toBe(1)
 })
+
+test('a session uses a server that has moved where it is now', async () => {
+  const { swarm, session, decode } = await scene(THIRDS)
+  await using _ = session
+  const out = await decode(20, async (row) => {
+    const [, middle, last] = swarm.peers
+    if (row !== 8 || !middle || !last) return
+    await swarm.add(2, 4)
+    swarm.kill(last)
+    await swarm.move(middle, 4, 6)
+  })
+  expect(out).toEqual(reference(inputRows(20)))
+  expect(session.route.map(({ peer }) => peer)).toEqual(
+    [0, 3, 1].map((at) => swarm.peers[at]?.peer ?? '')
+  )
+})

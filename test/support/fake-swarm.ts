@@ -1,7 +1,7 @@
 // A swarm in one process: real BlockServers over FakeCompute, joined by links that can be cut,
 // frozen or made to lie, and that deliver in order but never at once.
 import { toHex } from '../../src/base/bytes.ts'
-import { disconnected, timedOut } from '../../src/base/errors.ts'
+import { AppError, disconnected, timedOut } from '../../src/base/errors.ts'
 import type { ClientLink, Connections, SessionEvents } from '../../src/client/links.ts'
 import { PeerBook } from '../../src/client/peers.ts'
 import { InferenceSession, type SessionOptions } from '../../src/client/session.ts'
@@ -21,7 +21,7 @@ export const MODEL: Uint8Array = new Uint8Array(32).fill(7)
 export interface FakePeer {
   readonly key: Uint8Array
   readonly peer: string
-  readonly server: BlockServer
+  server: BlockServer
   readonly compute: FakeCompute
   info: ServerInfo
   /** Gone: every link breaks. */
@@ -95,16 +95,7 @@ export class FakeSwarm implements Connections {
     capacityTokens: number
   ): Promise<FakePeer> {
     const compute = new FakeCompute(this.hiddenSize)
-    const span = compute.span(first, last)
-    const server = new BlockServer({
-      compute,
-      span,
-      model: MODEL,
-      self: key,
-      capacityTokens,
-      reach: async (to) => this.#pushLink(key, to)
-    })
-    await server.ready()
+    const server = await this.#serve({ key, compute }, [first, last], capacityTokens)
     const peer: FakePeer = {
       key,
       peer: toHex(key),
@@ -121,6 +112,32 @@ export class FakeSwarm implements Connections {
     }
     this.peers.push(peer)
     return peer
+  }
+
+  async #serve(
+    { key, compute }: Pick<FakePeer, 'key' | 'compute'>,
+    [first, last]: readonly [number, number],
+    capacityTokens = 4096
+  ): Promise<BlockServer> {
+    const server = new BlockServer({
+      compute,
+      span: compute.span(first, last),
+      model: MODEL,
+      self: key,
+      capacityTokens,
+      reach: async (to) => this.#pushLink(key, to)
+    })
+    await server.ready()
+    return server
+  }
+
+  /** Serves other blocks from now on, over the same links. */
+  async move(peer: FakePeer, first: number, last: number): Promise<void> {
+    const old = peer.server
+    peer.server = await this.#serve(peer, [first, last])
+    await old.dismiss(new AppError('BUSY', 'The server serves other blocks now'))
+    await old.close()
+    peer.info = { ...peer.info, first, last }
   }
 
   find = async (): Promise<readonly ServerInfo[]> => {
@@ -175,7 +192,6 @@ export class FakeSwarm implements Connections {
   }
 
   #link(target: FakePeer): ClientLink & { owner: ServerLink } {
-    const { server } = target
     const to = (act: () => void): void => {
       queueMicrotask(() => {
         if (!target.dead) act()
@@ -215,19 +231,20 @@ export class FakeSwarm implements Connections {
         return [target.info]
       },
       open: (message: Parameters<ClientLink['open']>[0]) =>
-        to(() => void server.open(owner, message)),
+        to(() => void target.server.open(owner, message)),
       step: (message: Parameters<ClientLink['step']>[0]) => {
         const copy = {
           ...message,
           tensor: { ...message.tensor, data: message.tensor.data.slice() }
         }
-        to(() => server.step(owner, copy))
+        to(() => target.server.step(owner, copy))
       },
       cancel: (message: Parameters<ClientLink['cancel']>[0]) =>
-        to(() => server.cancel(owner, message)),
-      keep: (message: Parameters<ClientLink['keep']>[0]) => to(() => server.keep(owner, message)),
+        to(() => target.server.cancel(owner, message)),
+      keep: (message: Parameters<ClientLink['keep']>[0]) =>
+        to(() => target.server.keep(owner, message)),
       closeSession: (message: Parameters<ClientLink['closeSession']>[0]) =>
-        to(() => void server.closeSession(owner, message)),
+        to(() => void target.server.closeSession(owner, message)),
       ping: async (timeoutMs: number): Promise<number> => {
         if (target.dead) throw disconnected('The server went away')
         if (target.frozen) throw timedOut(`No answer in ${timeoutMs} ms`)
