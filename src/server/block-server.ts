@@ -197,6 +197,15 @@ export class BlockServer extends Resource {
     await this.#keeper.drained(signal)
   }
 
+  /** Tells the clients of all open sessions that they must go elsewhere, and drops these. */
+  async dismiss(why: AppError): Promise<void> {
+    this.draining = true
+    const all = this.sessions.all()
+    // Of a step under way the client waits for an answer; of others it heeds none.
+    for (const served of all) this.#refuse(served.owner, served.id, served.lastStep, why)
+    await Promise.all(all.map((served) => this.#keeper.drop(served)))
+  }
+
   protected override async _open(): Promise<void> {
     this.#keeper.sweep()
   }

@@ -6,7 +6,7 @@ import type { Speed } from './measure.ts'
 
 export interface Described {
   model: Model
-  span: SpanInfo
+  span: Pick<SpanInfo, 'first' | 'last' | 'hiddenSize' | 'maxTokens'>
   quant: Quant
   speed: Speed
   freeTokens: number

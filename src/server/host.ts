@@ -2,33 +2,43 @@
 // Called by cli/join.ts. Knows no terminal.
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
-import { AppError, toAppError } from '../base/errors.ts'
+import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
+import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
-import { buildInfo } from '../base/version.ts'
-import { sizesOf } from '../blocks/sizes.ts'
+import type { BlockRange } from '../blocks/sizes.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
-import { blockTensorNames } from '../model/needed-tensors.ts'
-import type { Model } from '../model/types.ts'
-import { find } from '../swarm/directory.ts'
+import type { FetchedBytes, Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/capability.ts'
+import { find, probe } from '../swarm/directory.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
-import { fromWire } from '../wire/peer-error.ts'
-import type { ServerInfo, ServerStatus, WireError } from '../wire/types.ts'
-import { BlockServer } from './block-server.ts'
-import { blocksThatFit, checkFits, sessionTokens } from './budget.ts'
-import type { ServerLink } from './links.ts'
+import type { ServerInfo } from '../wire/types.ts'
+import { withWeights, type WeightHandlers } from '../wire/weight-handlers.ts'
+import { blocksThatFit, checkFits } from './budget.ts'
+import { notServing, openDoor } from './door.ts'
+import { Lookout } from './lookout.ts'
+import type { Speed } from './measure.ts'
 import { MemberGate } from './member-gate.ts'
-import { describeSpan } from './describe.ts'
-import { measureSpeed, type Speed } from './measure.ts'
-import { chooseSpan } from './placement.ts'
+import { Mover, type PlacementOptions } from './mover.ts'
+import { Notice } from './notice.ts'
+import { joinSpan } from './plan.ts'
+import {
+  closeServing,
+  fetchBlocks,
+  missingBytes,
+  openServing,
+  type Serving,
+  type ServingOptions
+} from './serving.ts'
+import { SessionTable } from './sessions.ts'
 
 export interface HostOptions {
   compute: ComputeApi
   /** Closed with the host. */
   model: Model
-  /** Blocks [first, last); default: as many as fit, where the swarm is weakest. */
+  /** Blocks [first, last), for good; default: as many as fit, where the swarm is weakest, and wherever
+   * it becomes so. */
   blocks?: { first: number; last: number } | undefined
   quant: Quant
   /** Room on the disk for what is not here yet, when it chooses its blocks itself. Default: enough. */
@@ -37,48 +47,77 @@ export interface HostOptions {
   aliases?: readonly string[]
   /** Everything of the swarm node but its handlers. */
   node: Omit<SwarmNodeOptions, 'handlers'>
+  /** For what peers ask of weights, and give. */
+  weights?: WeightHandlers | undefined
   /** How long leaving waits for open sessions, ms. Default 0: clients go round. */
   drainMs?: number
+  /** Mean time between looks at the other servers, ms. Default 60,000. */
+  everyMs?: number
+  /** When to move to other blocks, and how patiently. */
+  placement?: PlacementOptions
+  random?: Random
   clock?: Clock
   log?: Log
   signal?: AbortSignal | undefined
   /** Called when the swarm is joined. */
   onnode?: (node: SwarmNode) => void
+  /** Called when it serves other blocks than before. */
+  onserving?: (span: SpanInfo, speed: Speed) => void
   /** Says what is being done, for a progress line. */
   onstage?: (stage: string) => void
   /** Told while weights are fetched. */
-  onfetch?: (progress: { doneBytes: number; totalBytes: number }) => void
+  onfetch?: (progress: FetchedBytes) => void
 }
 
-const REFRESH_MS = 10_000
+/** To reach another server, and for its pong. */
+const REACH_MS = 2_500
+const NO_SESSIONS = new SessionTable()
+
+/** What a host acts with once it is in the swarm. */
+interface Stage {
+  readonly node: SwarmNode
+  /** The model, as invites may name it. */
+  readonly named: NamedModel
+  readonly notice: Notice
+  readonly serving: ServingOptions
+}
 
 export class Host extends Resource {
   readonly #options: HostOptions
   readonly #clock: Clock
   readonly #log: Log
   #node: SwarmNode | undefined
-  #server: BlockServer | undefined
+  readonly #door: LinkHandlers
+  readonly #failed = Promise.withResolvers<AppError>()
+  /** Undefined while blocks are loaded. */
+  #serving: Serving | undefined
   /** In a private swarm. */
   #gate: MemberGate | undefined
-  #info: ServerInfo | undefined
-  #speed: Speed | undefined
-  #stopRefresh: () => void = () => {}
+  #notice: Notice | undefined
+  #lookout: Lookout | undefined
+  #moving: Promise<unknown> = Promise.resolve()
 
   constructor(options: HostOptions) {
     super()
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
+    this.#door = openDoor({
+      server: () => this.#serving?.server,
+      gate: () => this.#gate,
+      log: this.#log
+    })
   }
 
+  /** @throws TypeError while it loads blocks */
   get span(): SpanInfo {
-    if (!this.#server) throw new TypeError('The host is not ready')
-    return this.#server.span
+    if (!this.#serving) throw new TypeError('The host is not ready')
+    return this.#serving.span
   }
 
   get speed(): Speed {
-    if (!this.#speed) throw new TypeError('The host is not ready')
-    return this.#speed
+    if (!this.#serving) throw new TypeError('The host is not ready')
+    return this.#serving.speed
   }
 
   get peer(): string {
@@ -87,9 +126,10 @@ export class Host extends Resource {
 
   /** What is held for others now. */
   get load(): { sessions: number; promisedTokens: number; queue: number; links: number } {
-    const { size = 0, promisedTokens = 0 } = this.#server?.sessions ?? {}
+    const { size = 0, promisedTokens = 0 } = this.#serving?.server.sessions ?? {}
     const links = this.#node ? [...this.#node.links].length : 0
-    return { sessions: size, promisedTokens, queue: this.#status().queue, links }
+    const { queue = 0 } = this.#serving?.server.status() ?? {}
+    return { sessions: size, promisedTokens, queue, links }
   }
 
   /** Resolves when the swarm has this server no more, with the reason. */
@@ -98,8 +138,13 @@ export class Host extends Resource {
     return this.#node.barred
   }
 
+  /** Resolves when a move has left this server with no blocks to serve, with the reason. */
+  get failed(): Promise<AppError> {
+    return this.#failed.promise
+  }
+
   protected override async _open(): Promise<void> {
-    const { compute, model, quant, signal, onstage = () => {} } = this.#options
+    const { model, blocks, onstage = () => {} } = this.#options
     const { membership } = this.#options.node
     const named: NamedModel = {
       id: toHex(model.contentId),
@@ -107,118 +152,46 @@ export class Host extends Resource {
     }
     membership?.require('serve', named)
     const length = await this.#fitting()
-    const node = new SwarmNode({ ...this.#options.node, handlers: this.#handlers() })
+    const handlers = withWeights(this.#door, this.#options.weights)
+    const node = new SwarmNode({ ...this.#options.node, handlers })
     this.#node = node
+    if (membership) this.#gate = this.#makeGate(node, named)
     onstage('joining the swarm')
     await node.ready()
     this.#options.onnode?.(node)
-    const { first, last } = this.#options.blocks ?? (await this.#choose(node, length))
-    const names = blockTensorNames(model.tensors, first, last)
-    if (model.missingBytes(names) > 0) onstage(`fetching blocks ${first}:${last}`)
-    await model.ensure(names, { signal, onprogress: this.#options.onfetch })
-    onstage(`loading blocks ${first}:${last}`)
-    const load = { location: model.location, first, last, quant }
-    const span = await compute.loadSpan(load, signal)
-    onstage('measuring')
-    this.#speed = await measureSpeed(compute, span, { clock: this.#clock, signal })
-    const { freeBytes } = await compute.stats()
-    const sizes = sizesOf(model.config, model.tensors, quant)
-    const capacityTokens = sessionTokens(sizes, last - first, freeBytes)
-    if (capacityTokens < 1) {
-      throw new AppError('NO_MEMORY', 'No memory is left for sessions beside the weights', {
-        hint: 'Serve fewer blocks (--blocks), or give more with --memory'
-      })
-    }
-    this.#server = new BlockServer({
-      compute,
-      span,
-      model: model.contentId,
-      self: node.key,
-      capacityTokens,
-      reach: (peer, abort) => node.connect(peer, { signal: abort, serves: named }),
-      clock: this.#clock,
-      log: this.#log
-    })
-    if (membership) {
-      this.#gate = new MemberGate({
-        memberOf: (link) => node.memberOf(link),
-        model: named,
-        sessions: this.#server.sessions,
-        clock: this.#clock
-      })
-    }
-    await this.#server.ready()
+    const found = blocks ? [] : await this.#find(node, this.#options.signal)
+    const range = blocks ?? joinSpan(found, model.config.blockCount, length)
+    const serving = this.#servingOptions(node, named)
+    const notice = this.#makeNotice(node, range, found)
+    this.#notice = notice
+    const stage: Stage = { node, named, notice, serving }
+    const opened = fetchBlocks(range, serving).then(() => openServing(range, serving))
+    const [one] = await Promise.all([opened, blocks ? undefined : notice.loading()])
+    this.#serving = one
     onstage('announcing')
-    this.#info = this.#describe(span, this.#speed)
-    await node.serve(this.#info)
-    this.#refresh()
+    await notice.serving(one)
+    this.#lookout = this.#makeLookout(stage)
+    this.#lookout.start()
   }
 
   protected override async _close(): Promise<void> {
-    const { drainMs = 0, model } = this.#options
-    this.#stopRefresh()
-    if (this.#server && this.#node && this.#info) {
-      this.#server.draining = true
+    const { drainMs = 0, model, compute } = this.#options
+    this.#notice?.close()
+    this.#lookout?.close()
+    // A move that has begun ends, or goes back, before what it works on is closed.
+    await this.#moving.catch(() => {})
+    const server = this.#serving?.server
+    if (this.#node && this.#notice) {
+      if (server) server.draining = true
       const leaving = this.#node.leave().catch((error: unknown) => {
         this.#log.warn(`leaving was not heard by the swarm: ${toAppError(error).message}`)
       })
-      if (drainMs > 0) await this.#server.drain(AbortSignal.timeout(drainMs))
+      if (drainMs > 0) await server?.drain(AbortSignal.timeout(drainMs))
       await deadline(leaving, 5_000, { clock: this.#clock }).catch(() => {})
     }
-    await this.#server?.close()
+    if (this.#serving) await closeServing(this.#serving, compute)
     await this.#node?.close()
     model.close()
-  }
-
-  #handlers(): LinkHandlers {
-    return {
-      onopen: (link, message) => {
-        if (!this.#permits(link, message.session, -1, () => this.#gate?.open(link, message))) return
-        void this.#server?.open(link, message)
-      },
-      onstep: (link, message) => {
-        // Its owner would take an error for the end of the step: a stranger to it gets no answer.
-        if (this.#gate && !this.#gate.mayBring(link, message)) return
-        const { session, step } = message
-        const owner = this.#server?.sessions.get(session)?.owner ?? link
-        if (!this.#permits(owner, session, step, () => this.#gate?.step(message))) return
-        return this.#server?.step(link, message)
-      },
-      oncancel: (link, message) => this.#server?.cancel(link, message),
-      onclosesession: (link, message) => {
-        this.#guard(this.#server?.closeSession(link, message))
-      },
-      onerror: (_link, message) => this.#pushRefused(message),
-      onclosed: (link) => this.#guard(this.#server?.disconnected(link)),
-      status: () => this.#status()
-    }
-  }
-
-  /** Whether the gate lets it pass; else the peer is told why not. */
-  #permits(link: ServerLink, session: Uint8Array, step: number, ask: () => void): boolean {
-    try {
-      ask()
-      return true
-    } catch (error) {
-      const { code, message, retryable, retryAfterMs = 0 } = toAppError(error)
-      const status = this.#status()
-      link.error({ session, step, code, message, retryable, retryAfterMs, status })
-      return false
-    }
-  }
-
-  #status(): ServerStatus {
-    return this.#server?.status() ?? { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
-  }
-
-  /** What goes wrong behind a frame has nobody who waits for it. */
-  #guard(work: Promise<void> | undefined): void {
-    work?.catch((error: unknown) => this.#log.warn(toAppError(error).message))
-  }
-
-  #pushRefused(message: WireError): void {
-    if (message.step < 0 || message.session.byteLength !== 16) return
-    this.#server?.pushRefused(message.session, message.step, fromWire(message))
   }
 
   /** How many blocks it is to serve. @throws AppError NO_MEMORY, UNAVAILABLE with the numbers */
@@ -230,35 +203,128 @@ export class Host extends Resource {
     return blocks.last - blocks.first
   }
 
-  async #choose(node: SwarmNode, length: number): Promise<{ first: number; last: number }> {
-    const { model, signal } = this.#options
+  async #find(node: SwarmNode, signal?: AbortSignal): Promise<readonly ServerInfo[]> {
+    const { model } = this.#options
     const { blockCount } = model.config
-    const found = await find(node, model.contentId, blockCount, signal ? { signal } : {})
-    return chooseSpan(
-      found.filter((info) => !info.draining),
-      blockCount,
-      length
-    )
+    return find(node, model.contentId, blockCount, signal ? { signal } : {})
   }
 
-  #describe(span: SpanInfo, speed: Speed): ServerInfo {
-    const { model, quant } = this.#options
-    const freeTokens = this.#server?.freeTokens ?? 0
-    return describeSpan({ model, span, quant, speed, freeTokens, version: buildInfo().version })
+  #servingOptions(node: SwarmNode, serves: NamedModel): ServingOptions {
+    const { compute, model, quant, signal, onstage = () => {}, onfetch } = this.#options
+    return {
+      compute,
+      model,
+      quant,
+      self: node.key,
+      reach: (peer, abort) => node.connect(peer, { signal: abort, serves }),
+      clock: this.#clock,
+      log: this.#log,
+      signal,
+      onstage,
+      onfetch
+    }
   }
 
-  #refresh(): void {
-    this.#stopRefresh = this.#clock.after(
-      REFRESH_MS,
-      () => {
-        const freeTokens = this.#server?.freeTokens ?? 0
-        if (this.#info && freeTokens !== this.#info.freeTokens) {
-          this.#info = { ...this.#info, freeTokens }
-          this.#node?.update(this.#info)
-        }
-        this.#refresh()
+  #makeNotice(node: SwarmNode, range: BlockRange, others: readonly ServerInfo[]): Notice {
+    const { model, quant, blocks } = this.#options
+    return new Notice(range, others, {
+      model,
+      quant,
+      fixed: blocks !== undefined,
+      self: node.key,
+      serve: (info) => node.serve(info),
+      update: (info) => node.update(info),
+      freeTokens: () => this.#serving?.server.freeTokens ?? 0,
+      clock: this.#clock
+    })
+  }
+
+  #makeGate(node: SwarmNode, model: NamedModel): MemberGate {
+    const sessions = (): SessionTable => this.#serving?.server.sessions ?? NO_SESSIONS
+    return new MemberGate({
+      memberOf: (link) => node.memberOf(link),
+      model,
+      get sessions() {
+        return sessions()
       },
-      true
-    )
+      clock: this.#clock
+    })
+  }
+
+  #makeLookout(stage: Stage): Lookout {
+    const { node, named: serves, notice } = stage
+    const { blocks, everyMs } = this.#options
+    const mover = blocks ? undefined : this.#makeMover(stage)
+    return new Lookout({
+      find: (signal) => this.#find(node, signal),
+      ping: async (peer, signal) => {
+        const link = await node.connect(peer, { signal, timeoutMs: REACH_MS, serves })
+        return link.ping(REACH_MS)
+      },
+      last: () => this.span.last,
+      onpings: (pings) => notice.pings(pings),
+      ...(mover
+        ? {
+            onlook: (servers, signal) => {
+              const moving = mover.check(servers, signal)
+              this.#moving = moving
+              return moving
+            }
+          }
+        : {}),
+      ...(everyMs === undefined ? {} : { everyMs }),
+      clock: this.#clock,
+      random: this.#options.random ?? seededRandom(freshSeed()),
+      log: this.#log
+    })
+  }
+
+  #makeMover({ node, notice, serving }: Stage): Mover {
+    const { model, diskBytes = Infinity, placement } = this.#options
+    return new Mover({
+      info: () => notice.info,
+      sessions: () => this.load.sessions,
+      find: (signal) => this.#find(node, signal),
+      ask: async (servers, signal) => {
+        const asked = await Promise.all(servers.map((info) => probe(node, info, { signal })))
+        return asked.flatMap(({ info, alive }) => (alive ? info : []))
+      },
+      fits: (range) => missingBytes(model, range) <= diskBytes,
+      fetch: (range, signal) => fetchBlocks(range, { ...serving, signal }),
+      say: (next) => {
+        const server = this.#serving?.server
+        if (server) server.draining = next !== undefined
+        notice.going(next)
+      },
+      change: (range) => this.#change(range, notice, serving),
+      ...(placement ? { placement } : {}),
+      clock: this.#clock,
+      log: this.#log
+    })
+  }
+
+  /** Serves other blocks; the old ones again when they cannot be loaded, and then rejects. */
+  async #change(range: BlockRange, notice: Notice, options: ServingOptions): Promise<void> {
+    const { compute, onserving = () => {} } = this.#options
+    const old = this.#serving
+    if (!old) return
+    const { first, last } = old.span
+    notice.going({ ...range, inMs: 0, left: true })
+    this.#serving = undefined
+    let failure: unknown
+    try {
+      await old.server.dismiss(notServing())
+      await closeServing(old, compute)
+      this.#serving = await openServing(range, options).catch((error: unknown) => {
+        failure = error
+        return openServing({ first, last }, options)
+      })
+    } catch (error) {
+      this.#failed.resolve(toAppError(error))
+      throw error
+    }
+    await notice.serving(this.#serving)
+    onserving(this.#serving.span, this.#serving.speed)
+    if (failure !== undefined) throw failure
   }
 }

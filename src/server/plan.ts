@@ -6,6 +6,7 @@ import type { Model } from '../model/types.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import { fit, missingOf, sessionTokens, spanNeed, type Fit, type Room } from './budget.ts'
 import { chooseSpan } from './placement.ts'
+import { intended, placedOf } from './rebalance.ts'
 
 export const PLAN_QUANTS: readonly Quant[] = ['native', 'f32', 'int8', 'int4']
 
@@ -47,14 +48,13 @@ export function quantFit(model: Model, quant: Quant, room: Room): QuantFit {
   }
 }
 
-/** Where a server of so many blocks would go in the swarm as it is. */
+/** Where a server of so many blocks would go in the swarm as it will be when all who move have moved. */
 export function joinSpan(
   servers: readonly ServerInfo[],
   blockCount: number,
   length: number
 ): BlockRange {
-  const staying = servers.filter((info) => !info.draining)
-  return chooseSpan(staying, blockCount, length)
+  return chooseSpan(intended(servers.map(placedOf)), blockCount, length)
 }
 
 /** Weights of less than this may lie in a processor's cache, and a few blocks would look too fast. */

@@ -1,17 +1,38 @@
 // Whether a running server should serve other blocks: pure functions over the directory's records.
 // Know no connections, no sessions and no clock; what drains, loads and announces calls them.
 //
+// What decides, in order: planMove says that a server should move and where to; while it drains, drainStep,
+// opensGap and stillWorth say whether it waits, leaves or stays after all.
+//
 // planMove plays the moves that everyone should make, best first, and answers this server's own among
 // them. All servers play the same game over the same records, so that few move where one is needed.
+import { toHex } from '../base/bytes.ts'
+import type { ServerInfo } from '../wire/types.ts'
 import { coverage, weakestStart, type ServedSpan } from './placement.ts'
 
 export interface PlacedServer extends ServedSpan {
   /** Hex of its public key: breaks ties the same way everywhere. */
   readonly peer: string
+  /** It does not move. */
+  readonly fixed?: boolean
   /** It said that it leaves its blocks. */
   readonly draining?: boolean
   /** Where it said it will be; while it loads, first equals last. */
   readonly next?: { readonly first: number; readonly last: number }
+}
+
+/** A move that takes longer to be made is not counted on. */
+const FORESEEN_MS = 600_000
+
+/** A record as placement sees it. */
+export function placedOf(info: ServerInfo): PlacedServer {
+  const { first, last, throughput, draining, next } = info
+  const peer = toHex(info.peer)
+  if (!next) return { peer, first, last, throughput, draining, fixed: info.fixed ?? false }
+  const span = next.left ? { first: 0, last: 0 } : { first, last }
+  const planned = { peer, ...span, throughput, draining: true }
+  if (next.inMs > FORESEEN_MS) return planned
+  return { ...planned, next: { first: next.first, last: next.last } }
 }
 
 export interface MoveOptions {
@@ -19,10 +40,17 @@ export interface MoveOptions {
   factor?: number
   /** Most moves of all servers looked ahead. Default a twentieth of the servers, at least 16. */
   foresee?: number
+  /** Peers that are not counted on to move. */
+  unmoved?: ReadonlySet<string>
 }
 
 export type Move =
-  | { readonly kind: 'stay'; readonly why: 'balanced' | 'gap' | 'others' | 'little' }
+  | {
+      readonly kind: 'stay'
+      readonly why: 'balanced' | 'gap' | 'others' | 'little'
+      /** Who should move instead. */
+      readonly movers?: readonly string[]
+    }
   | {
       readonly kind: 'move'
       readonly first: number
@@ -39,7 +67,7 @@ export function planMove(
   blockCount: number,
   options: MoveOptions = {}
 ): Move {
-  const { factor = 1.2, foresee = Math.max(16, Math.ceil(servers.length / 20)) } = options
+  const { factor = 1.2, foresee = Math.max(16, Math.ceil(servers.length / 20)), unmoved } = options
   const self = servers.find((one) => one.peer === peer)
   if (!self) return { kind: 'stay', why: 'others' }
   const placed = intended(servers)
@@ -51,7 +79,8 @@ export function planMove(
   if (opensGap(peer, servers, blockCount)) return { kind: 'stay', why: 'gap' }
   const gapsBefore = gapsIn(rates)
   const game = rates.slice()
-  const left = placed.filter((one) => !one.next)
+  const left = placed.filter((one) => !one.next && !one.fixed && !unmoved?.has(one.peer))
+  const movers: string[] = []
   let own: { first: number; last: number } | undefined
   for (let round = 0; round < foresee && !reached(game, fromRate * factor); round++) {
     const move = bestMove(left, game, blockCount)
@@ -60,9 +89,10 @@ export function planMove(
     if (!mover) break
     shift(game, mover, -1)
     shift(game, { ...mover, ...move }, 1)
+    movers.push(mover.peer)
     if (mover.peer === peer) own = { first: move.first, last: move.last }
   }
-  if (!own) return { kind: 'stay', why: 'others' }
+  if (!own) return { kind: 'stay', why: 'others', movers }
   const toRate = least(game)
   const closes = gapsIn(game) < gapsBefore
   if (!closes && !(toRate >= fromRate * factor && toRate > 0))
@@ -96,12 +126,41 @@ export function opensGap(
   return false
 }
 
+/**
+ * Whether a move that was decided is still worth making, by the plans heard since. Of several that are
+ * not made yet, the one with the lower key counts as made and the others as given up: of two servers
+ * that would fill one gap, one yields.
+ */
+export function stillWorth(
+  peer: string,
+  to: { readonly first: number; readonly last: number },
+  servers: readonly PlacedServer[],
+  blockCount: number
+): boolean {
+  const self = servers.find((one) => one.peer === peer)
+  if (!self) return false
+  const placed = servers.flatMap((one): PlacedServer[] => {
+    if (one === self) return []
+    if (!one.next || one.first === one.last || one.peer < peer) return intended([one])
+    return [{ peer: one.peer, first: one.first, last: one.last, throughput: one.throughput }]
+  })
+  const stay = coverage(placed, blockCount)
+  const go = stay.slice()
+  shift(stay, self, 1)
+  shift(go, { ...self, first: to.first, last: to.last }, 1)
+  const low = (rates: Float64Array): number =>
+    Math.min(leastIn(rates, self.first, self.last), leastIn(rates, to.first, to.last))
+  return low(go) > low(stay)
+}
+
 export interface DrainState {
   readonly sessions: number
   /** Since the server said that it drains, ms. */
   readonly sinceMs: number
   /** What opensGap says now. */
   readonly opensGap: boolean
+  /** What stillWorth says now. */
+  readonly worth: boolean
 }
 
 export interface DrainOptions {
@@ -117,7 +176,7 @@ export function drainStep(
   options: DrainOptions = {}
 ): 'wait' | 'leave' | 'stay' {
   const { heardMs = 15_000, drainMs = 120_000 } = options
-  if (state.opensGap) return 'stay'
+  if (state.opensGap || !state.worth) return 'stay'
   if (state.sinceMs < heardMs) return 'wait'
   return state.sessions === 0 || state.sinceMs >= drainMs ? 'leave' : 'wait'
 }
@@ -147,7 +206,7 @@ function bestMove(
     const spanKey = one.first * blockCount + size
     const low = lows.get(spanKey) ?? leastIn(rates, one.first, one.last)
     lows.set(spanKey, low)
-    if (low - rate <= bestValue || size >= blockCount) continue
+    if (low - rate < bestValue || size >= blockCount) continue
     const first = starts.get(size) ?? weakestStart(rates, size)
     starts.set(size, first)
     if (first === one.first) continue

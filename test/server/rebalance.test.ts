@@ -6,9 +6,12 @@ import {
   intended,
   nextCheckMs,
   opensGap,
+  placedOf,
   planMove,
+  stillWorth,
   type PlacedServer
 } from '../../src/server/rebalance.ts'
+import { infoOf } from '../swarm/world.ts'
 
 function server(
   peer: string,
@@ -113,7 +116,7 @@ test('intended() leaves out who leaves for good', () => {
 
 test('drainStep() leaves when heard and idle, when the time is up, and never into a gap', () => {
   const step = (sessions: number, sinceMs: number, gap = false): string =>
-    drainStep({ sessions, sinceMs, opensGap: gap })
+    drainStep({ sessions, sinceMs, opensGap: gap, worth: true })
   expect([step(0, 0), step(0, 15_000), step(2, 15_000), step(2, 120_000)]).toEqual([
     'wait',
     'leave',
@@ -155,3 +158,38 @@ function randomSwarm(random: { below(bound: number): number }): PlacedServer[] {
   }
   return servers
 }
+
+test('placedOf() sees a server that loads where it will be, and none that takes long', () => {
+  const next = { first: 4, last: 8, inMs: 60_000, left: true }
+  const info = infoOf(0, 4, { peer: new Uint8Array(32).fill(0xab), throughput: 40 })
+  const peer = 'ab'.repeat(32)
+  const loads = { peer, first: 0, last: 0, throughput: 40, draining: true }
+  expect(placedOf({ ...info, draining: true, next })).toEqual({
+    ...loads,
+    next: { first: 4, last: 8 }
+  })
+  expect(placedOf({ ...info, draining: true, next: { ...next, inMs: 3_600_000 } })).toEqual(loads)
+})
+
+test('planMove() counts on no server that does not move', () => {
+  const fixed = uneven.map((one) => (one.peer === 'a' ? { ...one, fixed: true } : one))
+  expect(movers(fixed, 8)).toEqual(['b'])
+  const unmoved = new Set(['a', 'b'])
+  expect(planMove('c', uneven, 8, { unmoved }).kind).toBe('move')
+  expect(planMove('b', uneven, 8)).toEqual({ kind: 'stay', why: 'others', movers: ['a'] })
+})
+
+test('stillWorth() says no to the second of two that go to one gap, yes to the first', () => {
+  const to = { first: 4, last: 8 }
+  const going = { draining: true, next: to }
+  const servers = [server('a', 0, 4, going), server('b', 0, 4, going), server('c', 0, 4)]
+  expect(['a', 'b'].map((peer) => stillWorth(peer, to, servers, 8))).toEqual([true, false])
+  // The first one has gone: now it counts whoever it is.
+  const gone = [server('z', 0, 0, { throughput: 40, next: to }), ...servers.slice(1)]
+  expect(stillWorth('b', to, gone, 8)).toBe(false)
+})
+
+test('planMove() says the same in whichever order the records came', () => {
+  const orders = [uneven, uneven.toReversed(), [...uneven.slice(1), ...uneven.slice(0, 1)]]
+  expect(orders.map((servers) => movers(servers, 8))).toEqual([['a'], ['a'], ['a']])
+})

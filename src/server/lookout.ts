@@ -1,0 +1,112 @@
+// A server's view of the others: looks the swarm up now and then, measures round trips to the servers
+// that it would push to, and hands both on. Called by host.ts. Decides nothing.
+import { toHex } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
+import { toAppError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { ServerInfo } from '../wire/types.ts'
+import { nextCheckMs } from './rebalance.ts'
+import { likelySuccessors } from './successors.ts'
+
+export interface LookoutOptions {
+  /** The other servers of the model. */
+  find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
+  /** One round trip to a server, ms; rejects when it does not answer. */
+  ping: (peer: Uint8Array, signal: AbortSignal) => Promise<number>
+  /** Block after the last that is served. */
+  last: () => number
+  /** Told the round trips when they are new or clearly others than before, nearest first. */
+  onpings: (pings: ServerInfo['pings']) => void
+  /** Told after each look but the first; the next one waits for it. */
+  onlook?: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<unknown>
+  /** Mean time between looks, ms. Default 60,000; the first come sooner. */
+  everyMs?: number
+  clock: Clock
+  random: Random
+  log: Log
+}
+
+const EVERY_MS = 60_000
+/** Who has just come is looked for soon: servers are often started together. */
+const FIRST_MS = 5_000
+const SLOWER = 3
+/** Weight of a new reading. */
+const ALPHA = 0.3
+/** A change by less is not worth a record. */
+const CHANGE = 0.25
+const LEAST_CHANGE_MS = 1
+
+export class Lookout {
+  readonly #options: LookoutOptions
+  readonly #closing = new AbortController()
+  readonly #known = new Map<string, number>()
+  #published: ServerInfo['pings'] = []
+  #looks = 0
+  #stopTimer: () => void = () => {}
+
+  constructor(options: LookoutOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    const { clock, random, everyMs = EVERY_MS } = this.#options
+    const meanMs = Math.min(everyMs, FIRST_MS * SLOWER ** this.#looks)
+    this.#stopTimer = clock.after(nextCheckMs(meanMs, random), () => void this.#round(), true)
+  }
+
+  close(): void {
+    this.#stopTimer()
+    this.#closing.abort()
+  }
+
+  async #round(): Promise<void> {
+    const { find, onlook, log } = this.#options
+    const { signal } = this.#closing
+    try {
+      const servers = await find(signal)
+      await this.#measure(servers)
+      if (this.#looks++ > 0) await onlook?.(servers, signal)
+    } catch (error) {
+      if (!signal.aborted)
+        log.debug(`the swarm could not be looked at: ${toAppError(error).message}`)
+    }
+    if (!signal.aborted) this.start()
+  }
+
+  async #measure(servers: readonly ServerInfo[]): Promise<void> {
+    const { ping, last, random, onpings } = this.#options
+    const { signal } = this.#closing
+    const infos = new Map(servers.map((info) => [toHex(info.peer), info]))
+    for (const peer of this.#known.keys()) if (!infos.has(peer)) this.#known.delete(peer)
+    const neighbours = [...infos].map(([peer, info]) => ({ ...info, peer }))
+    const chosen = likelySuccessors(neighbours, last(), this.#known, random)
+    const measured = chosen.map(async (peer) => {
+      const info = infos.get(peer)
+      if (!info) return []
+      try {
+        const ms = await ping(info.peer, signal)
+        const old = this.#known.get(peer) ?? ms
+        this.#known.set(peer, old + ALPHA * (ms - old))
+        return [{ peer: info.peer, ms: this.#known.get(peer) ?? ms }]
+      } catch {
+        // Who does not answer is no successor now.
+        this.#known.delete(peer)
+        return []
+      }
+    })
+    const pings = (await Promise.all(measured)).flat().sort((a, b) => a.ms - b.ms)
+    if (signal.aborted || !differ(this.#published, pings)) return
+    this.#published = pings
+    onpings(pings)
+  }
+}
+
+function differ(old: ServerInfo['pings'], now: ServerInfo['pings']): boolean {
+  if (old.length !== now.length) return true
+  const before = new Map(old.map(({ peer, ms }) => [toHex(peer), ms]))
+  return now.some(({ peer, ms }) => {
+    const was = before.get(toHex(peer))
+    return was === undefined || Math.abs(ms - was) > Math.max(LEAST_CHANGE_MS, CHANGE * was)
+  })
+}

@@ -1,0 +1,103 @@
+// What a host says of itself in the swarm: its blocks, how fast they are, what it has free, where it goes.
+// Kept current here, published by the node. Called by host.ts.
+import type { Clock } from '../base/clock.ts'
+import { buildInfo } from '../base/version.ts'
+import type { BlockRange } from '../blocks/sizes.ts'
+import type { Quant } from '../blocks/types.ts'
+import type { Model } from '../model/types.ts'
+import type { NextSpan, ServerInfo } from '../wire/types.ts'
+import { describeSpan } from './describe.ts'
+import type { Serving } from './serving.ts'
+
+export interface NoticeOptions {
+  model: Model
+  quant: Quant
+  /** It never moves. */
+  fixed: boolean
+  /** This server's public key, 32 bytes. */
+  self: Uint8Array
+  /** First, and whenever it serves other blocks: resolves when others can find it. */
+  serve: (info: ServerInfo) => Promise<void>
+  /** New numbers. */
+  update: (info: ServerInfo) => void
+  freeTokens: () => number
+  clock: Clock
+}
+
+const REFRESH_MS = 10_000
+/** What loading is said to take. */
+const LOAD_MS = 60_000
+
+export class Notice {
+  info: ServerInfo
+  readonly #options: NoticeOptions
+  #stopRefresh: () => void = () => {}
+
+  /** @param others by whose speed its own is guessed until it is measured */
+  constructor(range: BlockRange, others: readonly ServerInfo[], options: NoticeOptions) {
+    this.#options = options
+    const speeds = others.map((info) => info.throughput).sort((a, b) => a - b)
+    const decode = speeds[Math.floor(speeds.length / 2)] ?? 1
+    const { hiddenSize } = options.model.config
+    const span = { ...range, hiddenSize, maxTokens: 0 }
+    this.info = {
+      ...this.#describe({ span, speed: { decode, prefill: 0 } }),
+      draining: true,
+      next: { ...range, inMs: LOAD_MS, left: true }
+    }
+  }
+
+  /** Says that nothing is served yet, so that others who join meanwhile go elsewhere. */
+  loading(): Promise<void> {
+    return this.#options.serve(this.info)
+  }
+
+  /** These blocks are served from now on. */
+  async serving(serving: Serving): Promise<void> {
+    const { pings } = this.info
+    this.info = { ...this.#describe(serving), pings, freeTokens: this.#options.freeTokens() }
+    await this.#options.serve(this.info)
+    this.#refresh()
+  }
+
+  pings(pings: ServerInfo['pings']): void {
+    this.#change({ ...this.info, pings })
+  }
+
+  /** It drains and goes elsewhere; undefined: it stays. */
+  going(next: NextSpan | undefined): void {
+    const { next: _, ...info } = this.info
+    this.#change(next ? { ...info, draining: true, next } : { ...info, draining: false })
+  }
+
+  close(): void {
+    this.#stopRefresh()
+  }
+
+  #describe({ span, speed }: Pick<Serving, 'speed'> & { span: Described }): ServerInfo {
+    const { model, quant, self, fixed } = this.#options
+    const { version } = buildInfo()
+    const info = describeSpan({ model, span, quant, speed, freeTokens: 0, version })
+    return { ...info, peer: self, ...(fixed ? { fixed } : {}) }
+  }
+
+  #change(info: ServerInfo): void {
+    this.info = info
+    this.#options.update(info)
+  }
+
+  #refresh(): void {
+    this.#stopRefresh()
+    this.#stopRefresh = this.#options.clock.after(
+      REFRESH_MS,
+      () => {
+        const freeTokens = this.#options.freeTokens()
+        if (freeTokens !== this.info.freeTokens) this.#change({ ...this.info, freeTokens })
+        this.#refresh()
+      },
+      true
+    )
+  }
+}
+
+type Described = Parameters<typeof describeSpan>[0]['span']

@@ -1,0 +1,93 @@
+// What a host serves at a time: blocks in the engine, how fast they run, and their sessions. Made anew
+// when a host moves to other blocks. Called by host.ts. Knows no directory.
+import type { Clock } from '../base/clock.ts'
+import { AppError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { sizesOf, type BlockRange } from '../blocks/sizes.ts'
+import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
+import { blockTensorNames } from '../model/needed-tensors.ts'
+import type { EnsureOptions, Model } from '../model/types.ts'
+import { BlockServer } from './block-server.ts'
+import { sessionTokens } from './budget.ts'
+import type { Reach } from './links.ts'
+import { measureSpeed, type Speed } from './measure.ts'
+
+export interface Serving {
+  readonly span: SpanInfo
+  readonly speed: Speed
+  readonly server: BlockServer
+}
+
+export interface ServingOptions {
+  compute: ComputeApi
+  model: Model
+  quant: Quant
+  /** This server's public key, 32 bytes. */
+  self: Uint8Array
+  reach: Reach
+  clock: Clock
+  log: Log
+  signal?: AbortSignal | undefined
+  /** Says what is being done. */
+  onstage: (stage: string) => void
+  onfetch?: EnsureOptions['onprogress']
+}
+
+/** Bytes of these blocks that are not on this machine yet. */
+export function missingBytes(model: Model, { first, last }: BlockRange): number {
+  return model.missingBytes(blockTensorNames(model.tensors, first, last))
+}
+
+/** Fetches what is not on this machine yet of these blocks. @throws AppError as a download fails */
+export async function fetchBlocks(
+  { first, last }: BlockRange,
+  options: Pick<ServingOptions, 'model' | 'signal' | 'onstage' | 'onfetch'>
+): Promise<void> {
+  const { model, signal, onstage, onfetch } = options
+  if (missingBytes(model, { first, last }) > 0) onstage(`fetching blocks ${first}:${last}`)
+  const names = blockTensorNames(model.tensors, first, last)
+  await model.ensure(names, { signal, onprogress: onfetch })
+}
+
+/** Loads blocks whose weights are here. @throws AppError NO_MEMORY, or why the engine could not */
+export async function openServing(range: BlockRange, options: ServingOptions): Promise<Serving> {
+  const { compute, model, quant, signal, clock, log, onstage } = options
+  const { first, last } = range
+  onstage(`loading blocks ${first}:${last}`)
+  const span = await compute.loadSpan({ location: model.location, first, last, quant }, signal)
+  try {
+    onstage('measuring')
+    const speed = await measureSpeed(compute, span, { clock, signal })
+    const { freeBytes } = await compute.stats()
+    const sizes = sizesOf(model.config, model.tensors, quant)
+    const capacityTokens = sessionTokens(sizes, last - first, freeBytes)
+    if (capacityTokens < 1) throw noRoom()
+    const server = new BlockServer({
+      compute,
+      span,
+      model: model.contentId,
+      self: options.self,
+      capacityTokens,
+      reach: options.reach,
+      clock,
+      log
+    })
+    await server.ready()
+    return { span, speed, server }
+  } catch (error) {
+    await compute.unloadSpan(span.span)
+    throw error
+  }
+}
+
+/** Ends all sessions and frees the weights. */
+export async function closeServing({ server, span }: Serving, compute: ComputeApi): Promise<void> {
+  await server.close()
+  await compute.unloadSpan(span.span)
+}
+
+function noRoom(): AppError {
+  return new AppError('NO_MEMORY', 'No memory is left for sessions beside the weights', {
+    hint: 'Serve fewer blocks (--blocks), or give more with --memory'
+  })
+}

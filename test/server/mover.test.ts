@@ -1,0 +1,218 @@
+// When a server moves, by a clock that stands still: what is said and done in which order, and what
+// makes it stay after all.
+import { expect, test } from 'bun:test'
+import { unavailable } from '../../src/base/errors.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { Lookout } from '../../src/server/lookout.ts'
+import { Mover, type MoverOptions } from '../../src/server/mover.ts'
+import { likelySuccessors } from '../../src/server/successors.ts'
+import type { ServerInfo } from '../../src/wire/types.ts'
+import { FakeClock, settle } from '../support/fake-clock.ts'
+import { infoOf } from '../swarm/world.ts'
+
+const keyOf = (number: number): Uint8Array => new Uint8Array(32).fill(number)
+
+function info(
+  key: number,
+  first: number,
+  last: number,
+  more: Partial<ServerInfo> = {}
+): ServerInfo {
+  return infoOf(first, last, { peer: keyOf(key), blockCount: 8, throughput: 100, ...more })
+}
+
+/** Blocks 0:4 of servers 5 and 6, 4:8 of nobody. */
+const TWIN = info(6, 0, 4)
+
+interface Scene {
+  readonly clock: FakeClock
+  readonly done: string[]
+  others: readonly ServerInfo[]
+  /** Those who answer when asked; undefined: all. */
+  living: readonly ServerInfo[] | undefined
+  sessions: number
+  changing: () => Promise<void>
+  readonly check: () => Promise<boolean>
+}
+
+function scene(more: Partial<MoverOptions> = {}): Scene {
+  const clock = new FakeClock()
+  const done: string[] = []
+  const mover = new Mover({
+    info: () => info(5, 0, 4),
+    sessions: () => it.sessions,
+    find: async () => it.others,
+    ask: async (servers) => it.living ?? servers,
+    fits: () => true,
+    fetch: async ({ first, last }) => void done.push(`fetch ${first}:${last}`),
+    say: (next) => done.push(next ? `go to ${next.first}:${next.last}` : 'stay'),
+    change: async ({ first, last }) => {
+      await it.changing()
+      done.push(`change to ${first}:${last}`)
+    },
+    placement: { heardMs: 10_000, drainMs: 60_000, stepMs: 1000 },
+    clock,
+    log: silentLog,
+    ...more
+  })
+  const it: Scene = {
+    clock,
+    done,
+    others: [TWIN],
+    living: undefined,
+    sessions: 0,
+    changing: async () => {},
+    check: () => mover.check(it.others, new AbortController().signal)
+  }
+  return it
+}
+
+test('a move fetches first, says so, waits until it is heard, and changes', async () => {
+  const it = scene()
+  const moved = it.check()
+  await it.clock.advance(9000)
+  expect(it.done).toEqual(['fetch 4:8', 'go to 4:8'])
+  await it.clock.advance(1000)
+  expect(it.done.slice(2)).toEqual(['change to 4:8'])
+  expect(await moved).toBe(true)
+})
+
+test('a move waits for sessions, but not for ever', async () => {
+  for (const [endAt, changedAt] of [
+    [30_000, 30_000],
+    [Infinity, 60_000]
+  ] as const) {
+    const it = scene()
+    it.sessions = 1
+    void it.check()
+    for (let now = 0; now < changedAt - 1000; now += 1000) await it.clock.advance(1000)
+    if (endAt === changedAt) it.sessions = 0
+    expect(it.done.length).toBe(2)
+    await it.clock.advance(1000)
+    expect(it.done.at(-1)).toBe('change to 4:8')
+  }
+})
+
+test('a move is given up when the server has become the only one with its blocks', async () => {
+  const it = scene()
+  const moved = it.check()
+  await it.clock.advance(5000)
+  it.others = []
+  await it.clock.advance(1000)
+  expect(it.done.slice(1)).toEqual(['go to 4:8', 'stay'])
+  expect(await moved).toBe(false)
+})
+
+test('a move is given up when the other server has a record but does not answer', async () => {
+  const it = scene()
+  it.living = []
+  const moved = it.check()
+  await it.clock.advance(20_000)
+  expect(it.done.slice(1)).toEqual(['go to 4:8', 'stay'])
+  expect(await moved).toBe(false)
+})
+
+test('of two servers that go to the same blocks the one with the lower key does', async () => {
+  const going = { draining: true, next: { first: 4, last: 8, inMs: 9000, left: false } }
+  const third = info(9, 0, 4)
+  for (const [key, last] of [
+    [4, 'stay'],
+    [7, 'change to 4:8']
+  ] as const) {
+    const it = scene()
+    it.others = [third]
+    void it.check()
+    await it.clock.advance(1500)
+    it.others = [third, info(key, 0, 4, going)]
+    await it.clock.advance(20_000)
+    expect({ key, last: it.done.at(-1) }).toEqual({ key, last })
+  }
+})
+
+test('a move that failed is not tried again for half an hour', async () => {
+  const it = scene()
+  it.changing = async () => {
+    throw unavailable('The weights are damaged')
+  }
+  const moved = it.check()
+  await it.clock.advance(20_000)
+  expect(await moved).toBe(false)
+  it.done.length = 0
+  await it.clock.advance(1_700_000)
+  expect(await it.check()).toBe(false)
+  expect(it.done).toEqual([])
+  await it.clock.advance(100_000)
+  void it.check()
+  await settle()
+  expect(it.done).toEqual(['fetch 4:8', 'go to 4:8'])
+})
+
+test('a server that there is no room for elsewhere says nothing and stays', async () => {
+  const it = scene({ fits: () => false })
+  expect(await it.check()).toBe(false)
+  expect(it.done).toEqual([])
+})
+
+test('who should move at every check and never does is not waited for', async () => {
+  const it = scene()
+  // Its lower key makes it the one that should go.
+  it.others = [info(4, 0, 4)]
+  expect([await it.check(), await it.check()]).toEqual([false, false])
+  void it.check()
+  await settle()
+  expect(it.done).toEqual(['fetch 4:8', 'go to 4:8'])
+})
+
+test('likelySuccessors() takes the nearest that go on where blocks end, and leaves room for new ones', () => {
+  const servers = Array.from({ length: 40 }, (_, at) => ({
+    peer: `p${at}`,
+    first: at % 4 === 0 ? 0 : 4,
+    last: at % 4 === 0 ? 4 : 8,
+    draining: at === 1
+  }))
+  const known = new Map(servers.slice(0, 20).map(({ peer }, at) => [peer, 20 - at]))
+  const chosen = likelySuccessors(servers, 4, known, seededRandom(1))
+  expect(chosen.slice(0, 5)).toEqual(['p19', 'p18', 'p17', 'p15', 'p14'])
+  expect(chosen.length).toBe(8)
+  expect(chosen.slice(5).every((peer) => Number(peer.slice(1)) >= 20)).toBe(true)
+  expect(likelySuccessors(servers, 8, known, seededRandom(1))).toEqual([])
+})
+
+test('a lookout tells round trips when they change clearly, nearest first, and drops who is silent', async () => {
+  const clock = new FakeClock()
+  const told: string[] = []
+  let looks = 0
+  let silent = 0
+  const trips = new Map([
+    [1, 40],
+    [2, 10]
+  ])
+  const lookout = new Lookout({
+    find: async () => [info(1, 4, 8), info(2, 4, 8), info(3, 0, 4)],
+    ping: async ([key = 0]) => {
+      if (key === silent) throw unavailable('no answer')
+      return trips.get(key) ?? 0
+    },
+    last: () => 4,
+    onpings: (pings) =>
+      told.push(pings.map(({ peer, ms }) => `${peer[0]}: ${Math.round(ms)}`).join(', ')),
+    onlook: async () => void looks++,
+    everyMs: 1000,
+    clock,
+    random: seededRandom(1),
+    log: silentLog
+  })
+  lookout.start()
+  await clock.advance(10_000)
+  expect(told).toEqual(['2: 10, 1: 40'])
+  trips.set(2, 12)
+  await clock.advance(10_000)
+  expect(told.length).toBe(1)
+  silent = 1
+  await clock.advance(2000)
+  expect(told.slice(1)).toEqual(['2: 12'])
+  expect(looks).toBeGreaterThan(10)
+  lookout.close()
+  expect(clock.pending).toBe(0)
+})
