@@ -1,5 +1,6 @@
-// node bench-llama-cpp.mjs ENTRY MODEL THREADS CONTEXT   started by bench.ts, under node: node-llama-cpp beside us.
-// Reads lines of JSON ({ prefill: ids } or { decode: count, ids }) and answers each with { ms }.
+// node bench-llama-cpp.mjs ENTRY MODEL THREADS CONTEXT   started by llama-cpp.ts, under node: node-llama-cpp beside us.
+// Reads lines of JSON: { prefill: ids }, { decode: count, ids } or { next: true, ids }, and answers each with
+// { ms }, the last also with { probabilities } of the token behind the ids.
 import { createInterface } from 'node:readline'
 
 const [entry, modelPath, threads, contextSize] = process.argv.slice(2)
@@ -20,10 +21,17 @@ const context = await model.createContext({
 const sequence = context.getSequence()
 console.log(JSON.stringify({ ready: true }))
 for await (const line of createInterface({ input: process.stdin })) {
-  const { prefill, decode, ids } = JSON.parse(line)
+  const { prefill, decode, next, ids } = JSON.parse(line)
   await sequence.clearHistory()
   let began = performance.now()
-  if (prefill) {
+  let probabilities
+  if (next) {
+    const wanted = { probabilities: true }
+    for await (const one of sequence.evaluateWithMetadata(ids, wanted, { temperature: 0 })) {
+      probabilities = [...one.probabilities]
+      break
+    }
+  } else if (prefill) {
     await sequence.evaluateWithoutGeneratingNewTokens(prefill)
   } else {
     let count = 0
@@ -33,6 +41,6 @@ for await (const line of createInterface({ input: process.stdin })) {
       if (count > decode) break
     }
   }
-  console.log(JSON.stringify({ ms: performance.now() - began }))
+  console.log(JSON.stringify({ ms: performance.now() - began, probabilities }))
 }
 process.exit(0)

@@ -13,6 +13,8 @@ const KV_HEADS = 4
 const FFN = 5632
 const VOCAB = 32_000
 const CONTEXT = 2048
+/** What scripts call it. */
+export const RANDOM_MODEL = 'random-1.1b'
 const SEED = 11
 /** Of matrices, times the square root of their width: values stay near one. */
 const GAIN = 0.8
@@ -29,7 +31,7 @@ interface Drawn {
 
 /** The file in `folder`, written when it is not there. */
 export function randomModelFile(folder: string): string {
-  const path = join(folder, 'random-1.1b.Q4_0.gguf')
+  const path = join(folder, `${RANDOM_MODEL}.Q4_0.gguf`)
   if (existsSync(path)) return path
   mkdirSync(folder, { recursive: true })
   const draft = `${path}.${process.pid}`
