@@ -16,6 +16,7 @@ import type { InferenceSession } from '../client/session.ts'
 import type { WireDtype } from '../wire/types.ts'
 import { ChatKeeper } from './chat-keeper.ts'
 import type { Context } from './context.ts'
+import { draftName, openDrafters } from './draft.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { EXIT } from './exit.ts'
 import { joinPrompt, readPiped } from './input.ts'
@@ -48,6 +49,7 @@ export interface ChatFlags extends EngineOptions, SwarmFlags, PeerFlags {
   session?: unknown
   continue?: unknown
   speculate?: unknown
+  draft?: unknown
 }
 
 interface Request extends SamplingOptions {
@@ -68,6 +70,7 @@ export async function runChat(
   context: Context
 ): Promise<number> {
   const request = readRequest(flags)
+  draftName(flags)
   const dtype = parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
   const headQuant = parseChoice('head', flags.head, ['native', 'f32'])
   const path = flags.session === undefined ? undefined : String(flags.session)
@@ -138,7 +141,8 @@ export async function runChat(
   await client.ready()
   await rememberModel(context, target.model)
   const session = stack.use(await client.openSession())
-  const generator = new Generator(client.local, session)
+  const drafters = await openDrafters(stack, { flags, model, compute, context, weights })
+  const generator = new Generator(client.local, session, { drafters })
   const system = flags.system === undefined ? undefined : String(flags.system)
   const chat = new Chat(client.local, generator, { system })
   if (saved) chat.resume(saved.messages, saved.unfinished)

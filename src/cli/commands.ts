@@ -115,6 +115,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       'Print the whole of the answer that was interrupted, to its end (--session)'
     )
     .option('--no-speculate', 'Send no guessed tokens along; the text is the same')
+    .option(
+      '--draft <model>',
+      'A small model with the same tokens that guesses here, or none (default: one of the cache, where it pays)'
+    )
     .option('--stats', 'A line on stderr: tokens, tokens/s, time to first token, route')
     .option('--trace', "A line on stderr: where a step's time goes")
     .option('--wire <type>', 'How activations travel: f32, f16, bf16 or int8 (default: by width)')
