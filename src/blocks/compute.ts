@@ -85,6 +85,10 @@ export class Compute extends Resource implements ComputeApi {
     return this.#call('openSession', { span, range })
   }
 
+  async forkSession(session: number, length: number): Promise<number> {
+    return this.#call('forkSession', { session, length })
+  }
+
   async closeSession(session: number): Promise<void> {
     await this.#call('closeSession', { session })
   }

@@ -79,14 +79,21 @@ export class Engine implements Disposable {
 
   openSession(spanId: number, range?: BlockRange): number {
     const span = this.#span(spanId)
-    if (this.#sessions.size >= MAX_SESSIONS) {
-      throw overLimit(`A session cannot be opened: ${MAX_SESSIONS} are open`)
-    }
     if (range !== undefined) checkRange(range, span.range, 'The span')
-    const session = new Session(this.#backend, this.#budget, span, range ?? span.range)
-    const id = this.#next++
-    this.#sessions.set(id, session)
-    return id
+    return this.#openSession(span, range ?? span.range)
+  }
+
+  /** @throws AppError BAD_INPUT over the session's length, NO_MEMORY */
+  forkSession(id: number, length: number): number {
+    const from = this.#session(id)
+    const forked = this.#openSession(from.span, from.range)
+    try {
+      this.#session(forked).copy(from, length)
+      return forked
+    } catch (error) {
+      this.closeSession(forked)
+      throw error
+    }
   }
 
   closeSession(id: number): void {
@@ -176,6 +183,16 @@ export class Engine implements Disposable {
       sessions: this.#sessions.size,
       freeBytes: this.#budget.freeBytes
     }
+  }
+
+  #openSession(span: Span, range: BlockRange): number {
+    if (this.#sessions.size >= MAX_SESSIONS) {
+      throw overLimit(`A session cannot be opened: ${MAX_SESSIONS} are open`)
+    }
+    const session = new Session(this.#backend, this.#budget, span, range)
+    const id = this.#next++
+    this.#sessions.set(id, session)
+    return id
   }
 
   #span(id: number): Span {

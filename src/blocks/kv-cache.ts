@@ -94,6 +94,16 @@ export class KvCache implements Disposable {
     this.#capacity = capacity
   }
 
+  /** Takes the first `length` tokens of another one over the same blocks. @throws AppError NO_MEMORY */
+  copy(from: KvCache, length: number): void {
+    if (length === 0) return
+    this.ensure(length, 0)
+    for (const [at, tensor] of this.#tensors.entries()) {
+      const source = from.#tensors[at]
+      if (source !== undefined) this.#options.memory.copy(source, tensor, length)
+    }
+  }
+
   #grow(capacity: number, kept: number): void {
     const { runtime, memory, config, first, last } = this.#options
     const dims = [1, config.kvHeadCount, capacity, config.headDim]

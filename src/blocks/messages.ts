@@ -35,6 +35,7 @@ export interface Calls {
   loadSpan: { args: SpanOptions; answer: SpanInfo }
   unloadSpan: { args: { span: number }; answer: undefined }
   openSession: { args: { span: number; range: BlockRange | undefined }; answer: number }
+  forkSession: { args: { session: number; length: number }; answer: number }
   closeSession: { args: { session: number }; answer: undefined }
   step: { args: StepInput & Stoppable; answer: StepReply }
   loadHead: { args: { location: ModelLocation; quant: 'native' | 'f32' }; answer: number }

@@ -122,6 +122,15 @@ export class Session implements Disposable {
     this.#length += count
   }
 
+  /** Takes over the first `length` tokens of another session over the same blocks. */
+  copy(from: Session, length: number): void {
+    if (!isCount(length) || length > from.length) {
+      throw badInput(`${length} tokens cannot be copied: the session has ${from.length}`)
+    }
+    this.cache.copy(from.cache, length)
+    this.#length = length
+  }
+
   /** Forgets all tokens from `length` on. */
   cut(length: number): void {
     this.#length = Math.min(this.#length, length)

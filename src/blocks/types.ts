@@ -87,7 +87,7 @@ export interface ComputeApi {
   openSession(span: number, range?: { first: number; last: number }): Promise<number>
   closeSession(session: number): Promise<void>
   /** A new session with the same first `length` tokens over the same blocks; both then go their ways. */
-  forkSession?(session: number, length: number): Promise<number>
+  forkSession(session: number, length: number): Promise<number>
   /** Runs one step; an abort terminates it in the engine, the session's length is then `start`. */
   step(input: StepInput, signal?: AbortSignal): Promise<StepOutput>
   /** Final norm and LM head. 'native' holds Q8_0 and the like exactly as int8 weights; 'f32' has float activations. */

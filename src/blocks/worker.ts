@@ -51,6 +51,8 @@ function handle(request: Request): Answer | Promise<Answer> | typeof QUEUED {
       return undefined
     case 'openSession':
       return engine.openSession(request.args.span, request.args.range)
+    case 'forkSession':
+      return engine.forkSession(request.args.session, request.args.length)
     case 'closeSession':
       engine.closeSession(request.args.session)
       queue.drop(sessionLane(request.args.session))

@@ -170,9 +170,8 @@ export class PrefixKeeper {
     try {
       // Room first: the engine does things in the order they are asked for.
       const freed = this.#store.shrink(this.#roomTokens, kept)
-      const session = await this.#options.compute.forkSession?.(kept.session, length)
+      const session = await this.#options.compute.forkSession(kept.session, length)
       await freed
-      if (session === undefined) return undefined
       return { session, length, marks: new SessionMarks(marks, length) }
     } catch (error) {
       this.#options.log.debug(`a kept prefix was not copied: ${toAppError(error).message}`)

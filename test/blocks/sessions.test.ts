@@ -52,6 +52,44 @@ describe('a session', () => {
     expect(step(session, 30, part(input, 30, 60), WIDTH)).toEqual(expected)
   })
 
+  test('forked goes on with the same bits as one that ran all of it, and so does the other', () => {
+    const { engine, step } = shared
+    const [input, other] = [rows(300), rows(20, 8)]
+    const expected = [input, other].map((behind) => {
+      const session = engine.openSession(span)
+      step(session, 0, part(input, 0, 270), WIDTH)
+      return step(
+        session,
+        270,
+        part(behind, behind === input ? 270 : 0, behind === input ? 300 : 20),
+        WIDTH
+      )
+    })
+    const session = engine.openSession(span)
+    step(session, 0, part(input, 0, 280), WIDTH)
+    const fork = engine.forkSession(session, 270)
+    const before = engine.stats()
+    const answers = [
+      step(session, 270, part(input, 270, 300), WIDTH),
+      step(fork, 270, other.slice(), WIDTH)
+    ]
+    expect(answers).toEqual(expected)
+    engine.closeSession(session)
+    engine.closeSession(fork)
+    expect(engine.stats().sessions).toBe(before.sessions - 2)
+    expect(engine.stats().kvBytes).toBeLessThan(before.kvBytes)
+  })
+
+  test('cannot be forked beyond its length, and a fork that fails leaves nothing', () => {
+    const { engine, step } = shared
+    const session = engine.openSession(span)
+    step(session, 0, rows(10), WIDTH)
+    const { sessions, kvBytes } = engine.stats()
+    expect(refusal(() => engine.forkSession(session, 11)).code).toBe('BAD_INPUT')
+    expect(refusal(() => engine.forkSession(99_999, 1)).code).toBe('NOT_FOUND')
+    expect([engine.stats().sessions, engine.stats().kvBytes]).toEqual([sessions, kvBytes])
+  })
+
   test('is not disturbed by another between its steps', () => {
     const { engine, step } = shared
     const inputs = [rows(24, 1), rows(24, 2)]
