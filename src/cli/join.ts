@@ -2,9 +2,10 @@
 import { formatBytes } from '../base/bytes.ts'
 import { badInput, toAppError } from '../base/errors.ts'
 import { createProgress } from '../base/progress.ts'
-import type { Quant } from '../blocks/types.ts'
+import type { Quant, SpanInfo } from '../blocks/types.ts'
 import type { Model } from '../model/types.ts'
 import { Host } from '../server/host.ts'
+import type { Speed } from '../server/measure.ts'
 import type { WeightExchange } from '../server/weight-exchange.ts'
 import type { Membership } from '../swarm/membership.ts'
 import type { SwarmNode } from '../swarm/node.ts'
@@ -83,6 +84,10 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
       weights?.use(node)
       closing = nodes.disposeAsync()
     },
+    onserving: (span, speed) => {
+      progress.done()
+      context.log.info(`moved: ${describe(model, { span, speed, quant, peer: host.peer })}`)
+    },
     onstage: (stage) => progress.update(stage),
     onfetch: transferLine(progress, name)
   })
@@ -91,20 +96,29 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     progress.done()
     const { span, speed } = host
     for (const note of span.notes) context.log.debug(note)
-    context.log.info(
-      `ready: ${model.config.name} blocks ${span.first}:${span.last} of ${model.config.blockCount} ` +
-        `as ${host.peer.slice(0, 8)}, ${quant}, ${formatBytes(span.weightBytes)}, ` +
-        `${(speed.decode / (span.last - span.first)).toFixed(1)} tokens/s through them`
-    )
+    context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
     await rememberModel(context, name)
     if (weights && opened) await give(weights, { model, node: opened, words, limit, host, context })
-    const barred = await Promise.race([untilAborted(context.signal), host.barred])
-    if (barred) throw barred
+    const ended = await Promise.race([untilAborted(context.signal), host.barred, host.failed])
+    if (ended) throw ended
   } finally {
     progress.done()
     await closing
     await host.close()
   }
+}
+
+/** One line of what is served. */
+function describe(
+  model: Model,
+  of: { span: SpanInfo; speed: Speed; quant: Quant; peer: string }
+): string {
+  const { first, last, weightBytes } = of.span
+  const rate = (of.speed.decode / (last - first)).toFixed(1)
+  return (
+    `${model.config.name} blocks ${first}:${last} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
+    `${of.quant}, ${formatBytes(weightBytes)}, ${rate} tokens/s through them`
+  )
 }
 
 interface Giving {

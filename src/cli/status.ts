@@ -4,6 +4,7 @@ import { silentLog } from '../base/log.ts'
 import type { Model } from '../model/types.ts'
 import { gapsOf } from '../swarm/coverage.ts'
 import { status, type DirectoryEntry } from '../swarm/directory.ts'
+import type { ServerInfo } from '../wire/types.ts'
 import type { Context } from './context.ts'
 import { openNode } from './open-node.ts'
 import { openNamedModel } from './engine.ts'
@@ -33,10 +34,8 @@ export async function runStatus(
   const alive = entries
     .filter((entry) => entry.alive)
     .sort((a, b) => a.info.first - b.info.first || a.info.last - b.info.last)
-  const gaps = gapsOf(
-    alive.map((entry) => entry.info),
-    blockCount
-  )
+  const serving = alive.map((entry) => entry.info).filter((info) => !info.next?.left)
+  const gaps = gapsOf(serving, blockCount)
   const text =
     flags.json === true
       ? `${JSON.stringify(report(model, alive, gaps), undefined, 2)}\n`
@@ -66,6 +65,8 @@ function report(model: Model, alive: readonly DirectoryEntry[], gaps: readonly G
       freeTokens: info.freeTokens,
       rttMs: rttMs === undefined ? null : round(rttMs),
       draining: info.draining,
+      moves: info.fixed !== true,
+      next: info.next ?? null,
       version: info.version
     })),
     gaps: gaps.map(({ first, last }) => ({ first, last }))
@@ -76,6 +77,13 @@ function round(value: number): number {
   return Math.round(value * 10) / 10
 }
 
+/** What the server says it will do. */
+function plansOf({ draining, next }: ServerInfo): string {
+  if (!next) return draining ? 'leaving' : ''
+  const to = `${next.first}:${next.last}`
+  return next.left ? `loading ${to}` : `moving to ${to}`
+}
+
 function table(
   name: string,
   blockCount: number,
@@ -83,14 +91,15 @@ function table(
   gaps: readonly Gap[]
 ): string {
   const rows = [
-    ['blocks', 'server', 'quant', 'tokens/s', 'free tokens', 'rtt ms'],
+    ['blocks', 'server', 'quant', 'tokens/s', 'free tokens', 'rtt ms', ''],
     ...alive.map(({ info, rttMs }) => [
       `${info.first}:${info.last}`,
       toHex(info.peer).slice(0, 8),
       info.quant,
       round(info.throughput / (info.last - info.first)).toFixed(1),
       String(info.freeTokens),
-      rttMs === undefined ? '-' : rttMs.toFixed(1)
+      rttMs === undefined ? '-' : rttMs.toFixed(1),
+      plansOf(info)
     ])
   ]
   const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? []
