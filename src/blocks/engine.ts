@@ -10,6 +10,7 @@ import { Head } from './head.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { Session } from './session.ts'
 import { Span } from './span.ts'
+import { runTogether, StepJob, type StepOutcome, type StepShare } from './step-job.ts'
 import type { BlockRange } from './span-graphs.ts'
 import type { ComputeStats, SpanInfo, SpanOptions, StepInput } from './types.ts'
 
@@ -24,11 +25,6 @@ export interface Steps<Answer> {
   next(): Answer | undefined
 }
 
-export interface StepAnswer {
-  hidden: Float32Array
-  computeMs: number
-}
-
 export class Engine implements Disposable {
   readonly #backend: Backend
   readonly #budget: MemoryBudget
@@ -37,6 +33,7 @@ export class Engine implements Disposable {
   readonly #sessions = new Map<number, Session>()
   readonly #heads = new Map<number, Head>()
   #next = 1
+  #batchedRuns = 0
 
   constructor(backend: Backend, memoryBytes: number, clock: Clock) {
     this.#backend = backend
@@ -106,32 +103,34 @@ export class Engine implements Disposable {
     this.#sessions.get(id)?.cut(length)
   }
 
-  /** A step, cut into chunks; checked when its first chunk runs, as steps before it may change its session. */
-  step(input: StepInput, run: Pointer | null): Steps<StepAnswer> {
-    let done = 0
-    let computeMs = 0
-    let result: Float32Array | undefined
-    const next = (): StepAnswer | undefined => {
-      const session = this.#session(input.session)
-      const began = this.#clock.now()
-      if (result === undefined) {
-        session.begin(input.start, input.count, input.hidden.length)
-        result = new Float32Array(input.hidden.length)
-      }
-      const width = input.hidden.length / input.count
-      const end = Math.min(input.count, done + this.#backend.chunkRows)
-      const rows = [done * width, end * width] as const
-      try {
-        session.run(input.hidden.subarray(...rows), result.subarray(...rows), run)
-      } catch (error) {
-        session.cut(input.start)
-        throw error
-      }
-      done = end
-      computeMs += this.#clock.now() - began
-      return done === input.count ? { hidden: result, computeMs } : undefined
-    }
-    return { next }
+  /** A step, computed in pieces; checked when its first one runs, as steps before it may change its session. */
+  step(input: StepInput, run: Pointer | null): StepJob {
+    const { chunkRows } = this.#backend
+    const session = (): Session => this.#session(input.session)
+    return new StepJob({ input, run, chunkRows, clock: this.#clock, session })
+  }
+
+  /** Which steps may run together: those over the same blocks. Undefined when its session is gone. */
+  groupOf(sessionId: number): string | undefined {
+    const session = this.#sessions.get(sessionId)
+    if (session === undefined) return undefined
+    const { span, range } = session
+    return `${this.#numberOf(span)}/${range.first}:${range.last}`
+  }
+
+  /** How often several sessions ran at once, for tests and benchmarks. */
+  get batchedRuns(): number {
+    return this.#batchedRuns
+  }
+
+  /** Runs a piece of each step, of sessions of one group, at once where that is possible. */
+  together(shares: readonly StepShare[]): StepOutcome[] {
+    return runTogether(shares, this.#clock, (parts) => {
+      const { span, range } = parts[0].session
+      const failures = span.batch(range, parts.length)?.run(parts)
+      if (failures !== undefined) this.#batchedRuns++
+      return failures
+    })
   }
 
   async loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number> {
@@ -199,6 +198,11 @@ export class Engine implements Disposable {
     const span = this.#spans.get(id)
     if (span === undefined) throw notFound(`Span ${id} is not loaded`)
     return span
+  }
+
+  #numberOf(span: Span): number {
+    for (const [id, one] of this.#spans) if (one === span) return id
+    return 0
   }
 
   #session(id: number): Session {
