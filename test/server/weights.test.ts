@@ -1,0 +1,350 @@
+// Weights from peers over a loopback swarm, with a hub of the real layout that is shut off: who starts
+// without it, what a lying peer achieves, and who stands in for whom.
+import { expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { toHex } from '../../src/base/bytes.ts'
+import { heldBytesOf } from '../../src/model/cache-usage.ts'
+import { journalPath, readHeard } from '../../src/model/chunk-map.ts'
+import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
+import { openModel } from '../../src/model/open-model.ts'
+import type { Model } from '../../src/model/types.ts'
+import { Membership } from '../../src/swarm/membership.ts'
+import { createSwarm, issueInvite } from '../../src/swarm/invite.ts'
+import { hubRepo } from '../support/hub-repo.ts'
+import { failure, storiesFolderFiles, storiesGgufBytes } from '../support/remote-model.ts'
+import { storiesLocation } from '../support/stories.ts'
+import { tempFolder } from '../support/temp-folder.ts'
+import { openFrom, WeightWorld, type Spoil } from '../support/weight-world.ts'
+import { until } from '../swarm/world.ts'
+
+const GGUF = await storiesGgufBytes()
+const FOLDER = await storiesFolderFiles(2)
+const stories = await openModel(storiesLocation)
+const NOWHERE = { url: 'http://127.0.0.1:1' }
+
+function expectTensors(model: Model, names: readonly string[]): void {
+  const differ = names.filter(
+    (name) => !Buffer.from(model.tensors.read(name)).equals(stories.tensors.read(name))
+  )
+  expect(differ).toEqual([])
+}
+
+const allOf = (model: Model): string[] => model.tensors.list().map(({ name }) => name)
+
+for (const [kind, files] of [
+  ['a GGUF', { 'stories.gguf': GGUF }],
+  ['a folder', FOLDER]
+] as const) {
+  test(`a third server of ${kind} starts from two that hold other parts, without the hub`, async () => {
+    await using world = await WeightWorld.start()
+    await using folders = await tempFolder()
+    const folder = (name: string): { path: string } => ({ path: join(folders.path, name) })
+    const hub = await hubRepo({ files })
+    const id: string[] = []
+    for (const [name, first, last] of [
+      ['a', 0, 3],
+      ['b', 2, 5]
+    ] as const) {
+      const found = await openFrom(hub.repo, folder(name), hub)
+      await found.model.ensure(blockTensorNames(found.model.tensors, first, last))
+      await world.give(await world.peer(), found, folder(name))
+      id.push(toHex(found.model.contentId))
+    }
+    await hub[Symbol.asyncDispose]()
+    const peer = await world.peer()
+    const { model } = await openFrom(hub.repo, folder('c'), hub, peer.asking)
+    const names = blockTensorNames(model.tensors, 1, 4)
+    await model.ensure(names)
+    expectTensors(model, names)
+    expect([...id, toHex(model.contentId)]).toEqual([id[0]!, id[0]!, id[0]!])
+    expect(peer.told).toEqual([
+      `'some/model' is taken for the model ${id[0]} on the word of 2 servers`
+    ])
+    expect(model.tokenizer.bosId).toBe(1)
+    // What was taken on others' word is given on, but not vouched for.
+    const [path = ''] = model.location.paths.slice(-1)
+    const isHeard = readHeard(path, 64).some((byte) => byte !== 0)
+    expect(isHeard).toBe(true)
+    // The next start needs nobody.
+    const again = await openFrom(hub.repo, folder('c'), NOWHERE)
+    await again.model.ensure(names)
+    expectTensors(again.model, names)
+  })
+}
+
+test('a file on a disk is given too, and its content id is name enough', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const path = await folder.write('own/My Model.gguf', GGUF)
+  const own = await openFrom(path, { path: join(folder.path, 'a') }, NOWHERE)
+  const giver = await world.peer()
+  await world.give(giver, own, { path: join(folder.path, 'a') })
+  const taker = await world.peer()
+  const id = toHex(own.model.contentId)
+  const folderB = { path: join(folder.path, 'b') }
+  const { model } = await openFrom(id, folderB, NOWHERE, taker.asking)
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+  expect(toHex(model.contentId)).toBe(id)
+  const [there = ''] = model.location.paths
+  expect(await Bun.file(journalPath(there)).exists()).toBe(false)
+  expect(Buffer.from(await Bun.file(there).bytes()).equals(GGUF)).toBe(true)
+  const again = await openFrom(id, folderB, NOWHERE)
+  expectTensors(again.model, allOf(again.model))
+})
+
+test('with the hub there peers give nearly all, and are held to a sample of it', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  await using hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  await world.give(await world.peer(), a, { path: join(folder.path, 'a') })
+  const before = hub.storeBytes
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  let last = { doneBytes: 0, totalBytes: 0, peerBytes: 0 }
+  await model.ensure(allOf(model), { onprogress: (progress) => (last = progress) })
+  expectTensors(model, allOf(model))
+  expect(hub.storeBytes - before).toBeLessThan(GGUF.byteLength / 8)
+  expect(last.peerBytes / last.totalBytes).toBeGreaterThan(0.9)
+  expect(taker.told).toEqual([])
+})
+
+const wrongBytes: Spoil = (want, give) => {
+  if (want.what !== 3 || give.data.byteLength === 0) return give
+  const data = give.data.slice()
+  data[0]! ^= 1
+  return { ...give, data }
+}
+
+test('who gives a wrong chunk is dropped, and the file is whole all the same', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  const spoiler = await world.peer({ spoil: wrongBytes })
+  const honest = await world.peer()
+  for (const peer of [spoiler, honest]) {
+    await world.give(peer, a, { path: join(folder.path, 'a') })
+  }
+  await hub[Symbol.asyncDispose]()
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+  const dropped = `no weights are taken from ${spoiler.node.peer.slice(0, 8)} any more`
+  expect(taker.told.filter((text) => text.startsWith(dropped)).length).toBe(1)
+})
+
+/** Claims other hashes for chunks from the twentieth on, and gives bytes that fit them. */
+const otherWeights: Spoil = (want, give) => {
+  const isBytes = want.what === 3 && want.start >= 20 * 4096
+  if (isBytes && give.data.byteLength > 0)
+    return { ...give, data: new Uint8Array(give.data.length) }
+  if (want.what !== 2) return give
+  const data = give.data.slice()
+  for (let i = 0; i * 32 < data.byteLength; i++) {
+    if (want.start + i < 20) continue
+    const size = Math.min(4096, GGUF.byteLength - (want.start + i) * 4096)
+    const hash = new Bun.CryptoHasher('sha256').update(new Uint8Array(size)).digest()
+    data.set(hash, i * 32)
+  }
+  return { ...give, data }
+}
+
+test('peers who contradict each other are not believed while the hub is silent, and are once it answers', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const files = { 'stories.gguf': GGUF }
+  const hub = await hubRepo({ files })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  const liar = await world.peer({ spoil: otherWeights })
+  for (const peer of [liar, await world.peer()]) {
+    await world.give(peer, a, { path: join(folder.path, 'a') })
+  }
+  await hub[Symbol.asyncDispose]()
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  const error = await failure(model.ensure(allOf(model)))
+  expect({ code: error.code, message: error.message }).toEqual({
+    code: 'UNAVAILABLE',
+    message: expect.stringMatching(
+      /contradict each other about \d+ chunks: .* with root [0-9a-f]{64} against .* with root /
+    ) as string
+  })
+  await using back = await hubRepo({ files })
+  const { model: later } = await openFrom(
+    hub.repo,
+    { path: join(folder.path, 'b') },
+    back,
+    taker.asking
+  )
+  await later.ensure(allOf(later))
+  expectTensors(later, allOf(later))
+  expect(taker.told.join('\n')).toContain(`${liar.node.peer.slice(0, 8)} any more: it gave hashes`)
+})
+
+test('a peer that lies alone is found out when the file is whole, and the hub gives what it spoilt', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  await using hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  // One chunk of 280: a sample seldom finds it.
+  const oneChunk: Spoil = (want, give) => {
+    const at = 200 * 4096
+    if (want.what === 3 && want.start === at)
+      return { ...give, data: new Uint8Array(give.data.length) }
+    if (want.what !== 2 || want.start > 200 || want.start + want.count <= 200) return give
+    const data = give.data.slice()
+    const hash = new Bun.CryptoHasher('sha256').update(new Uint8Array(4096)).digest()
+    data.set(hash, (200 - want.start) * 32)
+    return { ...give, data }
+  }
+  await world.give(await world.peer({ spoil: oneChunk }), a, { path: join(folder.path, 'a') })
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+})
+
+test('the hub goes on where peers that die have stopped', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  await using hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  let given = 0
+  const dying = await world.peer({
+    spoil(want, give) {
+      if (want.what === 3 && ++given === 40) void dying.node.close()
+      return given < 40 ? give : undefined
+    }
+  })
+  await world.give(dying, a, { path: join(folder.path, 'a') })
+  const before = hub.storeBytes
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+  const byHub = hub.storeBytes - before
+  expect(byHub).toBeGreaterThan(GGUF.byteLength / 2)
+  expect(byHub).toBeLessThan(GGUF.byteLength - 20 * 4096)
+})
+
+test('peers go on where a hub that dies has stopped', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  let requests = 0
+  const hub = await hubRepo({
+    files: { 'stories.gguf': GGUF },
+    // After the header and a part of the sample.
+    onstore: (_, reply) => (++requests > limit ? { ...reply, dropAfter: 0 } : reply)
+  })
+  let limit = Infinity
+  await using _ = hub
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  await world.give(await world.peer(), a, { path: join(folder.path, 'a') })
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  limit = requests + 3
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+  expect(taker.told).toEqual(['The hub does not answer: weights are taken on the word of one peer'])
+})
+
+test('a client takes embedding, head and tokenizer from servers', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  await world.give(await world.peer(), a, { path: join(folder.path, 'a') })
+  await hub[Symbol.asyncDispose]()
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  await model.ensure(clientTensorNames(model.tensors))
+  expectTensors(model, clientTensorNames(model.tensors))
+  expect(model.tokenizer.bosId).toBe(1)
+  expect(await heldBytesOf(model.location.paths[0]!)).toBeLessThan(GGUF.byteLength / 2)
+})
+
+test('servers that call different models by one name are all named, and none is taken', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const ids: string[] = []
+  for (const files of [{ 'stories.gguf': GGUF }, FOLDER]) {
+    await using hub = await hubRepo({ files })
+    const where = { path: join(folder.path, String(ids.length)) }
+    const found = await openFrom(hub.repo, where, hub)
+    await found.model.ensure(allOf(found.model))
+    await world.give(await world.peer(), found, where)
+    ids.push(toHex(found.model.contentId))
+  }
+  const { peers } = (await world.peer()).exchange
+  const where = { path: join(folder.path, 'c') }
+  const error = await failure(openFrom('some/model', where, NOWHERE, { peers }))
+  expect(error.code).toBe('CORRUPT')
+  for (const id of ids) expect(error.message).toContain(`${id} (1)`)
+  const { model } = await openFrom(ids[1]!, where, NOWHERE, { peers })
+  expect(toHex(model.contentId)).toBe(ids[1]!)
+})
+
+test('a catalogue that does not make the model it claims is refused', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const where = { path: join(folder.path, 'a') }
+  const a = await openFrom(hub.repo, where, hub)
+  await a.model.ensure(allOf(a.model))
+  const claimed = 'ab'.repeat(32)
+  const spoil: Spoil = (want, give) => {
+    if (want.what !== 0) return give
+    const data = give.data.slice()
+    data.set(Uint8Array.fromHex(claimed), 1)
+    return { ...give, data }
+  }
+  await world.give(await world.peer({ spoil }), a, where)
+  await hub[Symbol.asyncDispose]()
+  const { peers } = (await world.peer()).exchange
+  const error = await failure(
+    openFrom('some/model', { path: join(folder.path, 'b') }, hub, { peers })
+  )
+  expect({ code: error.code, message: error.message }).toEqual({
+    code: 'CORRUPT',
+    message: expect.stringContaining(`not ${claimed}`) as string
+  })
+})
+
+test('a private swarm gives to members alone', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const where = { path: join(folder.path, 'a') }
+  const a = await openFrom(hub.repo, where, hub)
+  await a.model.ensure(allOf(a.model))
+  const root = createSwarm()
+  const member = (): Membership => new Membership(issueInvite(root, {}))
+  const giver = await world.peer({ membership: member() })
+  await world.give(giver, a, where)
+  await hub[Symbol.asyncDispose]()
+  const stranger = await world.peer()
+  const refused = await failure(
+    openFrom('some/model', { path: join(folder.path, 'b') }, hub, stranger.asking)
+  )
+  expect(refused.code).toBe('UNAVAILABLE')
+  const link = await stranger.node.connect(giver.node.key)
+  link.want({ request: 1, what: 0, name: 'some/model', start: 0, count: 0 })
+  await until(() => link.closed)
+  expect(giver.exchange.givenBytes).toBe(0)
+  const other = await world.peer({ membership: member() })
+  const { model } = await openFrom('some/model', { path: join(folder.path, 'c') }, hub, {
+    ...other.asking
+  })
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+})

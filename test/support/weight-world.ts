@@ -1,0 +1,116 @@
+// Servers that give weights and those who take them, over a real loopback swarm but without an engine.
+import { join } from 'node:path'
+import { toHex } from '../../src/base/bytes.ts'
+import type { Log } from '../../src/base/log.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { identifyModel } from '../../src/model/identify.ts'
+import { openModel } from '../../src/model/open-model.ts'
+import { findModel, type ResolveOptions } from '../../src/model/resolve.ts'
+import type { Model } from '../../src/model/types.ts'
+import { WeightExchange } from '../../src/server/weight-exchange.ts'
+import type { Membership } from '../../src/swarm/membership.ts'
+import type { SwarmNode } from '../../src/swarm/node.ts'
+import type { PeerLink } from '../../src/wire/link.ts'
+import type { Give, Want } from '../../src/wire/types.ts'
+import { withWeights, type WeightHandlers } from '../../src/wire/weight-handlers.ts'
+import { World } from '../swarm/world.ts'
+import { CHUNK, remoteOptions } from './remote-model.ts'
+
+/** Changes what is given for a want; undefined: nothing is said. */
+export type Spoil = (want: Want, give: Give) => Give | undefined
+
+export interface Peer {
+  readonly node: SwarmNode
+  readonly exchange: WeightExchange
+  /** What it told its user. */
+  readonly told: string[]
+  /** For openFrom(). */
+  readonly asking: Pick<ResolveOptions, 'peers' | 'log'>
+}
+
+export interface FoundModel {
+  readonly model: Model
+  readonly word: string | undefined
+}
+
+export class WeightWorld implements AsyncDisposable {
+  readonly #world: World
+  readonly #exchanges: WeightExchange[] = []
+
+  private constructor(world: World) {
+    this.#world = world
+  }
+
+  static async start(): Promise<WeightWorld> {
+    return new WeightWorld(await World.start())
+  }
+
+  async peer(options: { spoil?: Spoil; membership?: Membership } = {}): Promise<Peer> {
+    const told: string[] = []
+    const log: Log = { ...silentLog, warn: (text: string) => void told.push(text) }
+    const reached = Promise.withResolvers<SwarmNode>()
+    const random = seededRandom(this.#exchanges.length)
+    const exchange = new WeightExchange({ node: () => reached.promise, random, log })
+    this.#exchanges.push(exchange)
+    const { spoil, membership } = options
+    const handlers = withWeights({}, spoil ? spoiled(exchange.handlers, spoil) : exchange.handlers)
+    const node = await this.#world.node({ handlers, membership })
+    reached.resolve(node)
+    return { node, exchange, told, asking: { peers: exchange.peers, log } }
+  }
+
+  /** Gives what is here of a model. */
+  async give(peer: Peer, found: FoundModel, folder: { path: string }): Promise<void> {
+    await peer.exchange.give({
+      model: found.model,
+      node: peer.node,
+      cacheDir: join(folder.path, 'cache'),
+      words: found.word === undefined ? [] : [found.word],
+      uploadLimit: Infinity,
+      stepsUnderWay: () => 0,
+      chunkBytes: CHUNK
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#exchanges.map((exchange) => exchange.close()))
+    await this.#world[Symbol.asyncDispose]()
+  }
+}
+
+/** Opens a model as the program does: what peers say is held to its content id. */
+export async function openFrom(
+  name: string,
+  folder: { path: string },
+  hub: { url: string },
+  more: Partial<ResolveOptions> = {}
+): Promise<FoundModel> {
+  const options = remoteOptions(folder, hub, more)
+  const { location, fetcher, word, confirm } = await findModel(name, options)
+  const model = await openModel(location, fetcher)
+  const id = toHex(await identifyModel(model, { cacheDir: options.cacheDir }))
+  await confirm?.(id)
+  return { model, word }
+}
+
+function spoiled(handlers: WeightHandlers, spoil: Spoil): WeightHandlers {
+  return {
+    ...handlers,
+    onwant(link, want) {
+      const liar = new Proxy(link, {
+        get(target, name): unknown {
+          if (name === 'give') {
+            return (give: Give): boolean => {
+              const spoilt = spoil(want, give)
+              return spoilt ? target.give(spoilt) : true
+            }
+          }
+          const value: unknown = Reflect.get(target, name, target)
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value
+        }
+      })
+      handlers.onwant(liar as PeerLink, want)
+    }
+  }
+}
