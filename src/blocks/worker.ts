@@ -7,6 +7,7 @@ import { cancelled, closed } from '../base/errors.ts'
 import { createBackend } from './create-backend.ts'
 import { Engine, type Steps } from './engine.ts'
 import { JobQueue, type Job } from './job-queue.ts'
+import { useLargePages } from './large-pages.ts'
 import { errorRecord, transfersOf, type Calls, type Reply, type Request } from './messages.ts'
 import type { Backend } from './backend.ts'
 
@@ -45,7 +46,7 @@ function handle(request: Request): Answer | Promise<Answer> | typeof QUEUED {
   if (engine === undefined) throw closed('The compute worker has not started')
   switch (request.kind) {
     case 'loadSpan':
-      return engine.loadSpan(request.args, checkpoint(request.id))
+      return inLargePages(engine.loadSpan(request.args, checkpoint(request.id)))
     case 'unloadSpan':
       for (const session of engine.unloadSpan(request.args.span)) queue.drop(sessionLane(session))
       return undefined
@@ -64,7 +65,7 @@ function handle(request: Request): Answer | Promise<Answer> | typeof QUEUED {
         engine.step(request.args, request.args.run)
       )
     case 'loadHead':
-      return engine.loadHead(request.args.location, request.args.quant)
+      return inLargePages(engine.loadHead(request.args.location, request.args.quant))
     case 'unloadHead':
       engine.unloadHead(request.args.head)
       queue.drop(headLane(request.args.head))
@@ -110,12 +111,23 @@ function stop(): void {
   backend?.runtime[Symbol.dispose]()
 }
 
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
 /** Lets messages in between two matrices of a loading. */
 function checkpoint(id: number): () => Promise<void> {
   return async () => {
-    await new Promise<void>((resolve) => setImmediate(resolve))
+    await nextTurn()
     if (stopping.delete(id)) throw cancelled('Loading was cancelled')
   }
+}
+
+/** What was loaded, once it lies where it is read fastest. */
+async function inLargePages<T>(loading: Promise<T>): Promise<T> {
+  const loaded = await loading
+  for (const _ of useLargePages()) await nextTurn()
+  return loaded
 }
 
 function enqueue(lane: string, id: number, steps: Steps<Answer>): typeof QUEUED {
