@@ -63,7 +63,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     )
     .option(
       '--quant <type>',
-      "How weights are held: native (the file's own), f32, f16 (rounded; as f32 on a CPU), int8 or int4 (default: native)"
+      "How weights are held: native (the file's own), f32, f16 (rounded, held as f32), int8 or int4 (default: native)"
     )
     .option('--threads <n>', 'Threads of the engine (default: cores - 1)')
     .option('--device <name>', 'cpu, cuda or webgpu (default: cpu)')

@@ -34,6 +34,8 @@ const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
   const blocks = parseBlocks(flags.blocks)
   const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
+  const note = quantNote(quant)
+  if (note !== undefined) context.log.info(note)
   const port = parseWhole('port', flags.port, 0, 65_535)
   const membership = await openMembership(flags, context)
   membership?.require('serve')
@@ -106,6 +108,15 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     await closing
     await host.close()
   }
+}
+
+/** What somebody who chose this quantisation may not expect of it. */
+export function quantNote(quant: Quant): string | undefined {
+  if (quant !== 'f16') return undefined
+  return (
+    'f16: weights are rounded to float16 but held as float32, 32 bits each: ' +
+    'int8 takes about a quarter of that, native what the file takes'
+  )
 }
 
 /** One line of what is served. */

@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test'
 import { errorOf, errorText, exitCode } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/input.ts'
+import { quantNote } from '../../src/cli/join.ts'
 import {
   parseAddresses,
   parseBlocks,
@@ -146,6 +147,17 @@ test('errorText() shows the hint, and a stack only for faults of ours or on dema
   expect(plain).toBe('error: It is wrong\n  Try right\n')
   expect(errorText(noRoute('x'), true)).toContain('words.test.ts')
   expect(errorText(internal('x'), false)).toContain('words.test.ts')
+})
+
+test('quantNote() tells that float16 saves no memory, and nothing of the others', () => {
+  const quants = ['native', 'f32', 'int8', 'int4', 'f16'] as const
+  expect(quants.map((quant) => quantNote(quant)?.includes('held as float32'))).toEqual([
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    true
+  ])
 })
 
 test('errorOf() takes a folder that the system refuses for no fault of ours', () => {
