@@ -85,6 +85,14 @@ export class ProgramSwarm implements AsyncDisposable {
     return JSON.parse(ending.stdout) as unknown
   }
 
+  /** What any other command prints, e.g. status. @throws Error when it fails */
+  async run(args: readonly string[], ms = 60_000): Promise<Ending> {
+    await using program = this.#start('runner', [...args, '--bootstrap', this.address])
+    const ending = await program.end(ms)
+    if (ending.code !== 0) throw new Error(`${args[0]} ended with ${ending.code}: ${ending.stderr}`)
+    return ending
+  }
+
   async stop(served: Served): Promise<void> {
     await served.program[Symbol.asyncDispose]()
   }
