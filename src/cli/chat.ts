@@ -24,6 +24,13 @@ import { converse } from './interactive.ts'
 import { openNode } from './open-node.ts'
 import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
+import {
+  checkPrefixFlags,
+  prefixSecret,
+  publishedSystem,
+  sharingIdentity,
+  type PrefixFlags
+} from './prefix-flags.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
 import { openWeightNode, type PeerFlags } from './peer-weights.ts'
@@ -32,10 +39,8 @@ import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './s
 import { terminalText } from './terminal-text.ts'
 import { waitLine } from './wait-line.ts'
 
-export interface ChatFlags extends EngineOptions, SwarmFlags, PeerFlags {
+export interface ChatFlags extends EngineOptions, SwarmFlags, PeerFlags, PrefixFlags {
   maxTokens?: unknown
-  system?: unknown
-  raw?: unknown
   temperature?: unknown
   topP?: unknown
   topK?: unknown
@@ -71,6 +76,7 @@ export async function runChat(
 ): Promise<number> {
   const request = readRequest(flags)
   draftName(flags)
+  checkPrefixFlags(flags)
   const dtype = parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
   const headQuant = parseChoice('head', flags.head, ['native', 'f32'])
   const path = flags.session === undefined ? undefined : String(flags.session)
@@ -115,7 +121,8 @@ export async function runChat(
   const connections = swarmConnections()
   const { log } = context
   const { handlers } = connections
-  const opened = await openNode(stack, { flags, context, membership, log, handlers })
+  const identity = await sharingIdentity(stack, flags, context)
+  const opened = await openNode(stack, { flags, context, membership, log, handlers, identity })
   const { node } = opened
   const named = namedModel(model, target.model)
   membership?.require('chat', named)
@@ -131,6 +138,7 @@ export async function runChat(
       model,
       dtype,
       headQuant,
+      prefix: await prefixSecret(flags, context),
       log: context.log,
       signal: context.signal,
       onreroute: (peer, why) =>
@@ -140,7 +148,9 @@ export async function runChat(
   )
   await client.ready()
   await rememberModel(context, target.model)
-  const session = stack.use(await client.openSession())
+  const published = publishedSystem(flags, client.local, node.key)
+  const session = stack.use(await client.openSession(undefined, published))
+  if (published?.make) context.log.info(`shared: give others --shared-by ${node.peer}`)
   const drafters = await openDrafters(stack, { flags, model, compute, context, weights })
   const generator = new Generator(client.local, session, { drafters })
   const system = flags.system === undefined ? undefined : String(flags.system)

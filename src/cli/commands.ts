@@ -72,6 +72,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'
     )
     .option('--disk <size>', DISK_HELP)
+    .option(
+      '--prefix-cache <size>',
+      'Memory for what ended sessions leave for an hour, or off (default: half of that for sessions)'
+    )
     .option('--bootstrap <host:port>', BOOTSTRAP_HELP)
     .option('--swarm <invite>', SWARM_HELP)
     .option('--lan', LAN_HELP)
@@ -114,6 +118,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       '--continue',
       'Print the whole of the answer that was interrupted, to its end (--session)'
     )
+    .option('--no-prefix-cache', 'Let servers keep nothing of it for the next time')
+    .option('--forget', 'Let servers forget at its end what they kept of it before, too')
+    .option('--share-system', 'Let others begin with --system as servers keep it from here on')
+    .option('--shared-by <key>', 'Begin with --system as its maker shared it; trust them with that')
     .option('--no-speculate', 'Send no guessed tokens along; the text is the same')
     .option(
       '--draft <model>',

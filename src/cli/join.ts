@@ -14,7 +14,7 @@ import { claimIdentity } from './claim-identity.ts'
 import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
-import { parseBlocks, parseChoice, parseWhole } from './options.ts'
+import { parseBlocks, parseBytes, parseChoice, parseWhole } from './options.ts'
 import { openWeightNode, uploadLimit, type PeerFlags } from './peer-weights.ts'
 import { rememberModel } from './remember.ts'
 import { namedModel, openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
@@ -27,6 +27,7 @@ export interface JoinFlags extends EngineOptions, SwarmFlags, PeerFlags {
   host?: unknown
   identity?: unknown
   disk?: unknown
+  prefixCache?: unknown
 }
 
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
@@ -37,6 +38,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const note = quantNote(quant)
   if (note !== undefined) context.log.info(note)
   const port = parseWhole('port', flags.port, 0, 65_535)
+  const keepBytes = readKeepBytes(flags.prefixCache)
   const membership = await openMembership(flags, context)
   membership?.require('serve')
   const limit = uploadLimit(flags)
@@ -65,6 +67,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     model,
     blocks,
     quant,
+    keepBytes,
     diskBytes,
     aliases: namedModel(model, name).names,
     node: {
@@ -156,6 +159,11 @@ async function give(weights: WeightExchange, giving: Giving): Promise<void> {
   } catch (error) {
     context.log.warn(`weights are not given to others: ${toAppError(error).message}`)
   }
+}
+
+/** What `--prefix-cache` says; undefined: the host decides. */
+function readKeepBytes(value: unknown): number | undefined {
+  return value === 'off' || value === false ? 0 : parseBytes('prefix-cache', value)
 }
 
 /** Under another key than in other swarms: nobody can tell that they have the same server. */

@@ -1,7 +1,7 @@
 // A node without a name, for commands that ask and serve nothing: met where the flags say, of the
 // swarm that they name.
 import type { Log } from '../base/log.ts'
-import { createIdentity } from '../swarm/identity.ts'
+import { createIdentity, type Identity } from '../swarm/identity.ts'
 import type { Meeting } from '../swarm/meeting.ts'
 import type { Membership } from '../swarm/membership.ts'
 import { SwarmNode } from '../swarm/node.ts'
@@ -14,6 +14,8 @@ export interface NodeOptions {
   context: Context
   membership: Membership | undefined
   log: Log
+  /** Default: a new one, under which nobody knows it again. */
+  identity?: Identity | undefined
   /** Default: what arrives is not looked at. */
   handlers?: LinkHandlers
   /** Where the swarm is met, when that is open already; its owner closes it. */
@@ -40,7 +42,7 @@ export async function openNode(
       bootstrap: meeting?.bootstrap ?? context.bootstrap,
       nodes: meeting?.nodes,
       open: meeting?.open,
-      identity: createIdentity(),
+      identity: options.identity ?? createIdentity(),
       handlers,
       membership,
       log

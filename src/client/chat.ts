@@ -3,7 +3,13 @@
 import { badInput } from '../base/errors.ts'
 import { encodeChat } from '../model/chat-ids.ts'
 import type { ChatMessage } from '../model/chat-template.ts'
-import type { GeneratedToken, GenerateOptions, GenerationStats, Generator } from './generate.ts'
+import {
+  commonPrefix,
+  type GeneratedToken,
+  type GenerateOptions,
+  type GenerationStats,
+  type Generator
+} from './generate.ts'
 import type { LocalModel } from './local-model.ts'
 import { resolveSampling, type Sampling } from './sampler.ts'
 
@@ -127,6 +133,18 @@ export class Chat {
       await answering.return(this.#generator.stats)
     }
   }
+}
+
+/** Tokens that every conversation with these instructions begins with, whatever is asked. */
+export function systemTokens(chat: ChatModel, system: string): number {
+  const [a = [], b = []] = ['a', 'b'].map((content) => {
+    const messages = [
+      { role: 'system', content: system },
+      { role: 'user', content }
+    ]
+    return encodeChat(chat.model, chat.tokenizer, messages)
+  })
+  return commonPrefix(a, b)
 }
 
 /** A raw prompt as ids: with the model's beginning, without a template; special tokens may be spelled out. */

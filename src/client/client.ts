@@ -13,6 +13,7 @@ import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import type { SwarmConnections } from './connections.ts'
 import { LocalModel } from './local-model.ts'
+import type { Published } from './naming.ts'
 import { PeerBook } from './peers.ts'
 import { InferenceSession } from './session.ts'
 
@@ -26,6 +27,11 @@ export interface ClientOptions {
   dtype?: WireDtype | undefined
   /** Default: 'f32' when the servers found compute in f32, else 'native'. */
   headQuant?: 'native' | 'f32' | undefined
+  /**
+   * What servers may keep of sessions: the secret by which it is asked for again, 32 bytes; false: they
+   * keep nothing. Default: a secret of this client's, for its own sessions.
+   */
+  prefix?: PrefixSecret | false | undefined
   /** How long the first look for servers may take, ms. Default 3000. */
   findMs?: number
   clock?: Clock
@@ -34,6 +40,12 @@ export interface ClientOptions {
   onreroute?: (peer: string, why: AppError) => void
   /** See SessionOptions. */
   onwait?: (why: AppError | undefined, leftMs: number) => void
+}
+
+export interface PrefixSecret {
+  readonly secret: Uint8Array
+  /** Servers give what they kept, for the last time, and keep nothing more. Default false. */
+  readonly forget?: boolean
 }
 
 /** Up to this width a token's f32 row is 8 KiB: exactness costs less than a millisecond at 100 Mbit/s. */
@@ -56,11 +68,14 @@ export class Client extends Resource {
   #lookedAt = -Infinity
   #local: LocalModel | undefined
   #dtype: WireDtype | undefined
+  readonly #prefix: PrefixSecret | undefined
 
   constructor(options: ClientOptions) {
     super()
     this.#options = options
     this.#clock = options.clock ?? systemClock
+    const { prefix = { secret: crypto.getRandomValues(new Uint8Array(32)) } } = options
+    this.#prefix = prefix || undefined
   }
 
   /** Tokenizer, embedding and head, after ready(). */
@@ -69,8 +84,11 @@ export class Client extends Resource {
     return this.#local
   }
 
-  /** A new session over servers of the swarm; the caller closes it. */
-  async openSession(maxTokens = 512): Promise<InferenceSession> {
+  /**
+   * A new session over servers of the swarm; the caller closes it.
+   * @param published a prompt that sessions of several clients begin with
+   */
+  async openSession(maxTokens = 512, published?: Published): Promise<InferenceSession> {
     const { config, contentId } = this.#options.model
     const { connections, onreroute, onwait } = this.#options
     const session = new InferenceSession({
@@ -84,6 +102,7 @@ export class Client extends Resource {
       contextLength: config.contextLength,
       maxTokens,
       dtype: this.#dtype ?? 'f16',
+      prefix: this.#prefix && { ...this.#prefix, published },
       clock: this.#clock,
       log: this.#options.log ?? silentLog,
       ...(onreroute ? { onreroute } : {}),

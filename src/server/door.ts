@@ -72,6 +72,7 @@ export function openDoor(options: DoorOptions): LinkHandlers {
       refuse(link, session, step, notServing())
     },
     oncancel: (link, message) => server()?.cancel(link, message),
+    onkeep: (link, message) => server()?.keep(link, message),
     onclosesession: (link, message) => guard(server()?.closeSession(link, message)),
     onerror: (_link, message) => {
       // An answer of the next server to a step that was pushed on.

@@ -41,6 +41,8 @@ export interface HostOptions {
    * it becomes so. */
   blocks?: { first: number; last: number } | undefined
   quant: Quant
+  /** Memory for what is kept of sessions that ended, of that for sessions. Default: half of it. */
+  keepBytes?: number | undefined
   /** Room on the disk for what is not here yet, when it chooses its blocks itself. Default: enough. */
   diskBytes?: number | undefined
   /** What the model is called beside its own name: an invite may name it so. */
@@ -72,6 +74,20 @@ export interface HostOptions {
 /** To reach another server, and for its pong. */
 const REACH_MS = 2_500
 const NO_SESSIONS = new SessionTable()
+
+/** What a host holds for others. */
+export interface HostLoad {
+  readonly sessions: number
+  readonly promisedTokens: number
+  /** Steps that wait or run. */
+  readonly queue: number
+  readonly links: number
+  /** Of sessions that ended, with the tokens that their memory would hold. */
+  readonly keptPrefixes: number
+  readonly keptTokens: number
+  /** Sessions that began with one. */
+  readonly prefixHits: number
+}
 
 /** What a host acts with once it is in the swarm. */
 interface Stage {
@@ -125,11 +141,13 @@ export class Host extends Resource {
   }
 
   /** What is held for others now. */
-  get load(): { sessions: number; promisedTokens: number; queue: number; links: number } {
+  get load(): HostLoad {
     const { size = 0, promisedTokens = 0 } = this.#serving?.server.sessions ?? {}
     const links = this.#node ? [...this.#node.links].length : 0
     const { queue = 0 } = this.#serving?.server.status() ?? {}
-    return { sessions: size, promisedTokens, queue, links }
+    const { prefixes = 0, tokens = 0, hits = 0 } = this.#serving?.server.kept ?? {}
+    const kept = { keptPrefixes: prefixes, keptTokens: tokens, prefixHits: hits }
+    return { sessions: size, promisedTokens, queue, links, ...kept }
   }
 
   /** Resolves when the swarm has this server no more, with the reason. */
@@ -210,18 +228,19 @@ export class Host extends Resource {
   }
 
   #servingOptions(node: SwarmNode, serves: NamedModel): ServingOptions {
-    const { compute, model, quant, signal, onstage = () => {}, onfetch } = this.#options
+    const { compute, model, quant, keepBytes, signal, onstage = () => {} } = this.#options
     return {
       compute,
       model,
       quant,
       self: node.key,
       reach: (peer, abort) => node.connect(peer, { signal: abort, serves }),
+      keepBytes,
       clock: this.#clock,
       log: this.#log,
       signal,
       onstage,
-      onfetch
+      onfetch: this.#options.onfetch
     }
   }
 

@@ -25,6 +25,8 @@ export interface ServingOptions {
   /** This server's public key, 32 bytes. */
   self: Uint8Array
   reach: Reach
+  /** Memory for what is kept of sessions that ended. Default: see prefix-keeper.ts. */
+  keepBytes?: number | undefined
   clock: Clock
   log: Log
   signal?: AbortSignal | undefined
@@ -51,7 +53,7 @@ export async function fetchBlocks(
 
 /** Loads blocks whose weights are here. @throws AppError NO_MEMORY, or why the engine could not */
 export async function openServing(range: BlockRange, options: ServingOptions): Promise<Serving> {
-  const { compute, model, quant, signal, clock, log, onstage } = options
+  const { compute, model, quant, keepBytes, signal, clock, log, onstage } = options
   const { first, last } = range
   onstage(`loading blocks ${first}:${last}`)
   const span = await compute.loadSpan({ location: model.location, first, last, quant }, signal)
@@ -69,6 +71,9 @@ export async function openServing(range: BlockRange, options: ServingOptions): P
       self: options.self,
       capacityTokens,
       reach: options.reach,
+      ...(keepBytes === undefined
+        ? {}
+        : { keep: { tokens: Math.floor(keepBytes / span.kvBytesPerToken) } }),
       clock,
       log
     })

@@ -4,18 +4,16 @@
 import { createInterface } from 'node:readline'
 import { Compute } from '../../src/blocks/compute.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { Host } from '../../src/server/host.ts'
+import { Host, type HostLoad } from '../../src/server/host.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { storiesLocation } from '../support/stories.ts'
 
 /** What a line of stdout says. */
-export interface HostState {
-  readonly sessions: number
-  readonly promisedTokens: number
-  readonly links: number
+export interface HostState extends HostLoad {
   readonly engineSessions: number
   readonly kvBytes: number
-  readonly queue: number
+  /** What is kept of sessions that ended, as the server counts it. */
+  readonly keptBytes: number
   readonly rssBytes: number
   readonly heapBytes: number
 }
@@ -40,6 +38,7 @@ async function serve(port: number): Promise<void> {
       ...host.load,
       engineSessions: sessions,
       kvBytes,
+      keptBytes: host.load.keptTokens * host.span.kvBytesPerToken,
       rssBytes: rss,
       heapBytes: heapUsed
     }
