@@ -42,6 +42,8 @@ export interface LegOptions {
   signal: AbortSignal | undefined
   /** Called with each hop's answer. */
   onanswer?: (hop: Hop, result: StepResult) => void
+  /** Called when no answer came for too long, although the servers answer pings. */
+  onsilence?: () => void
   /** Called with each round trip, ms. */
   onping?: (hop: Hop, ms: number) => void
 }
@@ -214,7 +216,8 @@ export class Leg {
 
   /** The first hop that has not answered is to blame, or the one before it that should have pushed. */
   #giveUp(): void {
-    const { hops, times } = this.#options
+    const { hops, times, onsilence } = this.#options
+    onsilence?.()
     const [oldest] = this.#pending.values()
     const at = hops.findIndex((hop) => oldest?.waiting.has(hop))
     const [silent, before] = [hops[at], hops[at - 1]]

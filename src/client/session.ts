@@ -12,6 +12,7 @@ import { Resource } from '../base/resource.ts'
 import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
 import type { ServerInfo, StepResult, WireDtype, WireError, WireTensor } from '../wire/types.ts'
 import { Chain } from './chain.ts'
+import { chunkRows } from './chunk-rows.ts'
 import { HopFailure, type Hop } from './hop.ts'
 import { Leg, type LegTimes } from './leg.ts'
 import type { ClientLink, Connections } from './links.ts'
@@ -78,7 +79,9 @@ export interface ForwardOptions {
 const CHUNK_ROWS = 128
 // A frame is at most 8 MiB; a quarter of it keeps the chain of servers busy with several.
 const CHUNK_BYTES = 2 * 1024 * 1024
-const WINDOW = 8
+// Steps under way: enough for every server of a chain to have one while others travel.
+const WINDOW = 16
+const WINDOW_ROWS = 1024
 // What may be under way to one server; its link ends when 32 MiB wait, and others use it too.
 const WINDOW_BYTES = 4 * 1024 * 1024
 const OPEN_MS = 12_000
@@ -302,7 +305,6 @@ export class InferenceSession extends Resource {
 
   #mend(failure: HopFailure): void {
     const { peer, error, teller, also } = failure
-    if (error.code === 'TIMEOUT') this.#patience.ranOut()
     const chain = this.#chain
     const standing = { isHop: chain.has(peer), canCarry: (at: string) => chain.canCarry(at) }
     const repair = this.#repairs.decide(failure, standing)
@@ -363,7 +365,9 @@ export class InferenceSession extends Resource {
     }
   ): Promise<WireTensor> {
     const rowBytes = this.#options.hiddenSize * 4
-    const chunkRows = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_BYTES / rowBytes)))
+    const most = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_BYTES / rowBytes)))
+    const count = chunkRows(rows.to - rows.from, j - i, most)
+    const window = Math.min(WINDOW, WINDOW_ROWS / count, WINDOW_BYTES / (count * rowBytes))
     const leg = new Leg({
       session: this.id,
       hops: this.#chain.hops.slice(i, j),
@@ -371,14 +375,15 @@ export class InferenceSession extends Resource {
       from: rows.from,
       to: rows.to,
       answerRows: rows.answerRows,
-      chunkRows,
-      window: Math.max(2, Math.min(WINDOW, Math.floor(WINDOW_BYTES / (chunkRows * rowBytes)))),
+      chunkRows: count,
+      window: Math.max(2, Math.floor(window)),
       nextStep: () => this.#step++,
       times: { ...this.#times, silenceMs: this.#patience.limitMs(rows.to - rows.from) },
       pulse: this.#pulse,
       clock: this.#clock,
       signal: rows.signal,
       onanswer: (hop, result) => this.#note(hop, result),
+      onsilence: () => this.#patience.ranOut(),
       onping: (hop, ms) => this.#options.book.noteRtt(hop.link.peer, ms)
     })
     this.#leg = leg

@@ -1,4 +1,5 @@
 // What the server room needs of a connection; wire's PeerLink is one.
+import type { AppError } from '../base/errors.ts'
 import type { SessionOpened, Step, StepResult, WireError } from '../wire/types.ts'
 
 export interface ServerLink {
@@ -10,6 +11,9 @@ export interface ServerLink {
   /** False when the link is full: wait for drained(). */
   step(message: Step): boolean | void
   drained?(): Promise<void>
+  /** Round trip in ms. @throws AppError TIMEOUT, or why the link ended */
+  ping?(timeoutMs: number): Promise<number>
+  destroy?(error?: AppError): void
 }
 
 /** Reaches another server to push a step to it; rejects when that cannot be done in time. */
