@@ -82,6 +82,7 @@ class Bringer {
 
   async bring(): Promise<void> {
     const { peers, signal, room, hubFirst = false } = this.#options
+    const { roots } = this.#options
     const word = this.#options.word ?? fileWord(this.#remote.sha256)
     if (this.#missing().length === 0) return
     await room?.(bytesOf(this.#file.map, this.#missing()))
@@ -92,7 +93,10 @@ class Bringer {
     }
     const { path, sizeBytes, sha256 } = this.#remote
     const { chunkBytes } = this.#file.map
-    this.#holders = await peers.holdersOf({ path, sizeBytes, sha256, chunkBytes, word }, signal)
+    this.#holders = await peers.holdersOf(
+      { path, sizeBytes, sha256, chunkBytes, word, roots },
+      signal
+    )
     if (!this.#holders) return await this.#fromHub(false)
     if (!this.#hub.isSilent) await this.#try(() => this.#sample())
     await this.#fromPeers()
@@ -180,8 +184,8 @@ class Bringer {
       known: this.#known(),
       ...(this.#hub.isSilent ? {} : { leastSpeed: LEAST_SPEED }),
       signal,
-      async keep(index, bytes) {
-        await file.write(index, bytes, true)
+      async keep(index, bytes, isSure) {
+        await file.write(index, bytes, !isSure)
         onbytes?.(bytes.byteLength, 'peers')
         await pace.wrote(bytes.byteLength)
       }
@@ -195,7 +199,8 @@ class Bringer {
     const { log = silentLog, told = { isTold: false } } = this.#options
     const { path } = this.#remote
     log.debug(`'${path}': ${count} chunks from ${givers} peers, ${dispute ?? 'no dispute'}`)
-    if (!this.#hub.isSilent || count === 0 || told.isTold) return
+    const isSure = this.#options.roots !== undefined
+    if (!this.#hub.isSilent || count === 0 || told.isTold || isSure) return
     told.isTold = true
     const peers = vouchers === 1 ? 'one peer' : `${vouchers} peers`
     log.warn(`The hub does not answer: weights are taken on the word of ${peers}`)

@@ -41,6 +41,8 @@ export interface FetchRangesOptions extends TransferOptions {
   peers?: ModelPeers | undefined
   /** Under which peers are found. Default: by the file's hash. */
   word?: string
+  /** Manifests' roots that alone are believed of peers. Default: see bring-chunks.ts. */
+  roots?: readonly string[] | undefined
   /** Whether the hub answers, as known before. */
   reach?: HubState
   /** Asks peers only when the hub is silent: for what is little. */

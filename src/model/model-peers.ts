@@ -12,6 +12,8 @@ export interface SharedFile {
   readonly chunkBytes: number
   /** Under which those who have it are found: WeightShelf.words. */
   readonly word: string
+  /** Hex of manifests' roots that alone are believed, when the user named some. */
+  readonly roots?: readonly string[] | undefined
 }
 
 /** What peers agree that a name stands for. */
@@ -32,8 +34,8 @@ export interface BringRequest {
   readonly known: ReadonlyMap<number, Uint8Array>
   /** Gives up peers that are slower together than this, bytes a second. Default: never. */
   readonly leastSpeed?: number | undefined
-  /** Takes a chunk that hashed as it should. */
-  keep(index: number, bytes: Uint8Array): Promise<void>
+  /** Takes a chunk that hashed as it should; `isSure`: by a manifest that the user named. */
+  keep(index: number, bytes: Uint8Array, isSure: boolean): Promise<void>
   readonly signal?: AbortSignal | undefined
 }
 

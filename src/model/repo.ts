@@ -48,6 +48,8 @@ export interface RepoOptions extends FetchOptions {
   ranges?: Omit<FetchHeaderOptions, keyof HttpOptions>
   /** Asks nobody what the repository holds now: what was found out before must do. */
   isOffline?: boolean
+  /** Hex of manifests' roots, as `petals verify` prints them: peers are believed when they have these. */
+  roots?: readonly string[] | undefined
 }
 
 export interface FoundModel {
@@ -235,6 +237,7 @@ async function prepare(
     cacheDir,
     peers,
     reach,
+    roots: options.roots,
     word: fileWord(record.weights[0]?.hash ?? ''),
     told: { isTold: heard !== undefined }
   }

@@ -1,5 +1,5 @@
-// Gives weights to whoever wants them: one answer at a time, links in turns, in pieces, within the upload
-// limit, and behind steps: while one is computed a piece waits. Called by host.ts with what links bring.
+// Gives weights to whoever wants them: a link's wants one after the other, links in turns, in pieces, within
+// the upload limit, and behind steps: while one is computed a piece waits. Called by host.ts with what links bring.
 // Knows no files: the shelf has them.
 import { sleep, type Clock } from '../base/clock.ts'
 import { notFound, overLimit, toAppError, type ErrorCode } from '../base/errors.ts'
@@ -40,18 +40,23 @@ export interface WeightServerOptions {
   log: Log
 }
 
-/** A piece waits so long for steps: 64 KiB each 100 ms leave 640 KB/s to who fetches from a busy server. */
+/** A piece waits so long for steps: 64 KiB each 100 ms leave 640 KB/s to those who fetch from a busy server. */
 const YIELD_MS = 100
 /** Behind more than a piece a step of the same link would wait. */
 const MOST_QUEUED = LIMITS.giveBytes
 
+interface Asker {
+  readonly wants: Want[]
+  isServed: boolean
+}
+
 export class WeightServer extends Resource {
   givenBytes = 0
   readonly #options: WeightServerOptions
-  /** What each link waits for; links in turns. */
-  readonly #waiting = new Map<WantLink, Want[]>()
+  readonly #askers = new Map<WantLink, Asker>()
   readonly #stop = new AbortController()
-  #running: Promise<void> | undefined
+  /** Resolves when whoever has the turn to send has had it. */
+  #turn: Promise<void> = Promise.resolve()
 
   constructor(options: WeightServerOptions) {
     super()
@@ -60,47 +65,48 @@ export class WeightServer extends Resource {
 
   onwant(link: WantLink, want: Want): void {
     if (this.closing) return
-    const queue = this.#waiting.get(link) ?? []
     if (this.#options.whyNot?.(link) !== undefined) return this.#refuse(link, want, 'DENIED')
-    if (queue.length >= LIMITS.wants) return this.#refuse(link, want, 'BUSY')
-    queue.push(want)
-    this.#waiting.set(link, queue)
-    this.#running ??= this.#run().finally(() => (this.#running = undefined))
+    const asker = this.#askers.get(link) ?? { wants: [], isServed: false }
+    if (asker.wants.length >= LIMITS.wants) return this.#refuse(link, want, 'BUSY')
+    asker.wants.push(want)
+    this.#askers.set(link, asker)
+    if (asker.isServed) return
+    asker.isServed = true
+    // A link that does not read holds up nobody but itself, and ends with its node.
+    void this.#serve(link, asker)
   }
 
   onclosed(link: WantLink): void {
-    this.#waiting.delete(link)
+    const asker = this.#askers.get(link)
+    this.#askers.delete(link)
+    asker?.wants.splice(0)
   }
 
   protected override async _open(): Promise<void> {}
 
   protected override async _close(): Promise<void> {
-    this.#waiting.clear()
+    for (const link of [...this.#askers.keys()]) this.onclosed(link)
     this.#stop.abort()
-    await this.#running
   }
 
-  async #run(): Promise<void> {
-    for (;;) {
-      const [next] = this.#waiting
-      if (!next || this.#stop.signal.aborted) return
-      const [link, queue] = next
-      const want = queue.shift()
-      this.#waiting.delete(link)
-      if (queue.length > 0) this.#waiting.set(link, queue)
-      if (!want || link.closed) continue
+  /** One answer after the other, as long as there are wants; never rejects. */
+  async #serve(link: WantLink, asker: Asker): Promise<void> {
+    for (let want = asker.wants[0]; want; want = asker.wants[0]) {
       try {
-        await this.#give(link, want.request, await this.#answer(want))
+        await this.#answer(link, want)
       } catch (error) {
         const { code, message } = toAppError(error)
         this.#options.log.debug(`a want was not answered: ${message}`)
         this.#refuse(link, want, code)
       }
+      asker.wants.shift()
     }
+    asker.isServed = false
   }
 
-  async #answer({ what, name, start, count }: Want): Promise<Uint8Array> {
+  async #answer(link: WantLink, want: Want): Promise<void> {
     const { shelf } = this.#options
+    const { what, name, start, count } = want
     const kind = WANTS[what]
     const most =
       kind === 'hashes' ? LIMITS.wantHashes : kind === 'bytes' ? LIMITS.wantBytes : Infinity
@@ -108,37 +114,63 @@ export class WeightServer extends Resource {
     switch (kind) {
       case 'catalogue':
         if (!shelf.words.includes(name)) throw notFound('No such model is served here')
-        return encodeMessage(catalogueCodec, shelf.catalogue)
+        return await this.#giveAll(link, want, encodeMessage(catalogueCodec, shelf.catalogue))
       case 'holding':
-        return encodeMessage(holdingCodec, await shelf.holding(name))
+        return await this.#giveAll(
+          link,
+          want,
+          encodeMessage(holdingCodec, await shelf.holding(name))
+        )
       case 'hashes':
-        return await shelf.hashes(name, start, count)
+        return await this.#giveAll(link, want, await shelf.hashes(name, start, count))
       case 'bytes':
-        return await shelf.bytes(name, start, count)
+        // Read as it goes: many links that ask for much must not fill the memory.
+        return await this.#give(link, want, count, (at, size) =>
+          shelf.bytes(name, start + at, size)
+        )
       default:
         throw notFound('That is not known here')
     }
   }
 
-  async #give(link: WantLink, request: number, bytes: Uint8Array): Promise<void> {
-    const { budget } = this.#options
-    const { signal } = this.#stop
-    let at = 0
-    do {
-      const data = bytes.subarray(at, at + LIMITS.giveBytes)
-      at += data.byteLength
-      await this.#yield()
-      await budget.take(data.byteLength, signal)
-      if (link.queuedBytes > MOST_QUEUED) await link.drained()
-      if (link.closed || signal.aborted) return
-      link.give({ request, left: bytes.byteLength - at, data })
-      this.givenBytes += data.byteLength
-    } while (at < bytes.byteLength)
+  #giveAll(link: WantLink, want: Want, bytes: Uint8Array): Promise<void> {
+    return this.#give(link, want, bytes.byteLength, async (at, size) =>
+      bytes.subarray(at, at + size)
+    )
   }
 
-  async #yield(): Promise<void> {
-    const { clock, stepsUnderWay } = this.#options
-    if (stepsUnderWay() > 0) await sleep(YIELD_MS, { clock, signal: this.#stop.signal })
+  async #give(
+    link: WantLink,
+    { request }: Want,
+    count: number,
+    read: (at: number, size: number) => Promise<Uint8Array>
+  ): Promise<void> {
+    let at = 0
+    do {
+      const data = await read(at, Math.min(LIMITS.giveBytes, count - at))
+      at += data.byteLength
+      if (link.queuedBytes > MOST_QUEUED) await link.drained()
+      await this.#takeTurn(data.byteLength)
+      if (link.closed || this.#stop.signal.aborted) return
+      link.give({ request, left: count - at, data })
+      this.givenBytes += data.byteLength
+    } while (at < count)
+  }
+
+  /** Links in turns, a piece each: past steps, and within the limit. @throws AppError CANCELLED */
+  async #takeTurn(bytes: number): Promise<void> {
+    const { budget, clock, stepsUnderWay } = this.#options
+    const { signal } = this.#stop
+    const before = this.#turn
+    const mine = Promise.withResolvers<void>()
+    this.#turn = mine.promise
+    try {
+      await before
+      if (stepsUnderWay() > 0) await sleep(YIELD_MS, { clock, signal })
+      await budget.take(bytes, signal)
+    } finally {
+      mine.resolve()
+    }
   }
 
   #refuse(link: WantLink, { request }: Want, refused: ErrorCode): void {

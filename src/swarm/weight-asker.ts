@@ -28,7 +28,7 @@ export interface AskOptions {
   signal?: AbortSignal | undefined
 }
 
-/** Silence after which an answer is given up: a busy uplink gives a piece a second. */
+/** Silence of a peer after which its answers are given up: a busy uplink gives a piece a second. */
 const SILENCE_MS = 10_000
 
 const REFUSALS: Readonly<Record<string, typeof busy>> = { BUSY: busy, NOT_FOUND: notFound }
@@ -115,7 +115,14 @@ export class WeightAsker {
     pending.bytes.set(data, pending.filled)
     pending.filled += data.byteLength
     if (left === 0) pending.answer.resolve(pending.bytes)
-    else this.#restart(request, pending)
+    this.#heard(link)
+  }
+
+  /** It gives: whatever else it was asked for waits its turn there. */
+  #heard(link: PeerLink): void {
+    for (const [request, pending] of this.#pending) {
+      if (pending.link === link) this.#restart(request, pending)
+    }
   }
 
   #onclosed(link: PeerLink, error: AppError): void {

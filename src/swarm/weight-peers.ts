@@ -2,12 +2,11 @@
 // from several at once. model/bring-chunks.ts and repo.ts call it; chunk-claims.ts says what is believed,
 // chunk-exchange.ts whom to ask for what, weight-asker.ts asks.
 import { toHex } from '../base/bytes.ts'
-import { deadline, sleep, type Clock } from '../base/clock.ts'
-import { AppError, corrupt, protocolError, toAppError } from '../base/errors.ts'
-import type { Log } from '../base/log.ts'
-import type { Random } from '../base/random.ts'
+import { sleep } from '../base/clock.ts'
+import { type AppError, corrupt, protocolError, toAppError } from '../base/errors.ts'
 import { hashLikeBytes } from '../model/hash-file.ts'
 import type { ListedFile } from '../model/hub-tree.ts'
+import { manifestRoot } from '../model/manifest.ts'
 import type {
   BringRequest,
   Brought,
@@ -21,38 +20,18 @@ import { decodeMessage } from '../wire/codecs.ts'
 import type { PeerLink } from '../wire/link.ts'
 import { LIMITS } from '../wire/protocol.ts'
 import type { Catalogue, CataloguedFile, Holding } from '../wire/types.ts'
-import { whyNot } from './capability.ts'
-import { judgeClaims } from './chunk-claims.ts'
+import { judgeClaims, type PeerClaims, type Verdict } from './chunk-claims.ts'
 import { ChunkExchange, type ChunkPeer } from './chunk-exchange.ts'
 import { HashClaims } from './hash-claims.ts'
-import type { SwarmNode } from './node.ts'
-import { wordTopic } from './topics.ts'
 import type { WeightAsker } from './weight-asker.ts'
+import { WeightFinder, type WeightFinderOptions } from './weight-finder.ts'
 
-export interface WeightPeersOptions {
-  /** The node, once it is ready; asked for when something is missing. */
-  node: () => Promise<SwarmNode>
+export interface WeightPeersOptions extends WeightFinderOptions {
   asker: WeightAsker
-  clock: Clock
-  random: Random
-  log: Log
 }
 
-/** Peers that are used at once; more cost links, and a swarm of thousands has enough in any sixteen. */
-const MAX_PEERS = 16
-/** Of these the sixteen are chosen by chance, so that who announces first gains nothing. */
-const MAX_FOUND = 128
-const FIND_MS = 3000
-const CONNECT_MS = 5000
-/** How long who was found, or that nobody was, is good for. */
-const FOUND_MS = 30_000
 const BUSY_TRIES = 8
 const BUSY_MS = 1000
-
-interface Found {
-  readonly links: Promise<readonly PeerLink[]>
-  readonly atMs: number
-}
 
 interface Holder {
   readonly link: PeerLink
@@ -61,23 +40,22 @@ interface Holder {
 
 export class WeightPeers implements ModelPeers {
   readonly #options: WeightPeersOptions
-  readonly #found = new Map<string, Found>()
-  /** Gave or said what is wrong: good for blocks perhaps, not for weights. */
-  readonly #avoided = new Set<string>()
+  readonly #finder: WeightFinder
 
   constructor(options: WeightPeersOptions) {
     this.#options = options
+    this.#finder = new WeightFinder(options)
   }
 
   /** Another node is asked from now on: links of the last one are of no use. */
   forget(): void {
-    this.#found.clear()
+    this.#finder.forget()
   }
 
   async lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined> {
     const isId = /^[0-9a-f]{64}$/.test(word)
     const groups = new Map<string, { catalogue: Catalogue; count: number }>()
-    await this.#each(await this.#find(word, signal), async (link) => {
+    await this.#each(await this.#finder.find(word, signal), async (link) => {
       const { payloadBytes: maxBytes } = LIMITS
       const answer = await this.#ask(link, { what: 'catalogue', name: word }, { maxBytes, signal })
       const catalogue = decodeMessage(catalogueCodec, answer)
@@ -108,7 +86,7 @@ export class WeightPeers implements ModelPeers {
     word: string,
     signal?: AbortSignal
   ): Promise<Uint8Array | undefined> {
-    for (const link of await this.#find(word, signal)) {
+    for (const link of await this.#finder.find(word, signal)) {
       try {
         const bytes = new Uint8Array(file.sizeBytes)
         for (let start = 0; start < bytes.byteLength; start += LIMITS.wantBytes) {
@@ -116,7 +94,7 @@ export class WeightPeers implements ModelPeers {
           bytes.set(await this.#bytes(link, file.hash, { start, count, signal }), start)
         }
         if (hashLikeBytes(file.hash, bytes) === file.hash) return bytes
-        this.#avoid(link.peer, `a wrong '${file.path}'`)
+        this.#finder.avoid(link.peer, `a wrong '${file.path}'`)
       } catch (error) {
         this.#failed(link, error, signal)
       }
@@ -126,7 +104,7 @@ export class WeightPeers implements ModelPeers {
 
   async holdersOf(file: SharedFile, signal?: AbortSignal): Promise<FileHolders | undefined> {
     const holders: Holder[] = []
-    await this.#each(await this.#find(file.word, signal), async (link) => {
+    await this.#each(await this.#finder.find(file.word, signal), async (link) => {
       const { payloadBytes: maxBytes } = LIMITS
       const question = { what: 'holding', name: file.sha256 } as const
       const holding = decodeMessage(
@@ -141,46 +119,94 @@ export class WeightPeers implements ModelPeers {
   }
 
   async #bring(file: SharedFile, all: readonly Holder[], request: BringRequest): Promise<Brought> {
-    const { wanted, known, keep, leastSpeed, signal } = request
-    const holders = all.filter(({ link }) => !link.closed && !this.#avoided.has(link.peer))
-    const claims = new Map<string, HashClaims>()
-    await this.#each(
-      holders.map(({ link }) => link),
-      async (link) => {
-        const holding = holders.find((each) => each.link === link)?.holding
-        if (!holding) return
-        const about = [...wanted, ...known.keys()]
-        claims.set(
-          link.peer,
-          await HashClaims.ask(about, holding, (start, count) => {
-            const question = { what: 'hashes', name: file.sha256, start, count } as const
-            return this.#ask(link, question, { maxBytes: count * 32, signal })
-          })
-        )
-      }
-    )
-    const truth = new Map([...known].map(([index, hash]) => [index, toHex(hash)]))
-    const asClaims = [...claims].map(([peer, each]) => ({
-      peer,
-      hash: (index: number) => each.hash(index)
-    }))
-    const verdict = judgeClaims(wanted, asClaims, truth)
-    for (const liar of verdict.liars) this.#avoid(liar, `hashes of '${file.path}' that are wrong`)
+    const { wanted, keep, leastSpeed, signal } = request
+    const holders = all.filter(({ link }) => !link.closed && !this.#finder.isAvoided(link.peer))
+    const pinned = file.roots ? await this.#pinned(file, holders, signal) : undefined
+    if (file.roots && !pinned) {
+      const dispute = 'no peer has the manifest that was named'
+      return { count: 0, givers: 0, vouchers: 0, dispute }
+    }
+    const verdict = pinned
+      ? { accepted: only(pinned, wanted), vouchers: Infinity, dispute: undefined, disputed: 0 }
+      : await this.#judge(file, holders, request)
     const exchange = new ChunkExchange({
       wanted: verdict.accepted,
       peers: holders
-        .filter(({ link }) => !this.#avoided.has(link.peer))
+        .filter(({ link }) => !this.#finder.isAvoided(link.peer))
         .map((holder) => this.#chunkPeer(file, holder)),
-      keep,
-      onwrong: (peer, index) => this.#avoid(peer, `a wrong chunk ${index} of '${file.path}'`),
+      keep: (index, bytes) => keep(index, bytes, pinned !== undefined),
+      onwrong: (peer, index) =>
+        this.#finder.avoid(peer, `a wrong chunk ${index} of '${file.path}'`),
       random: this.#options.random,
       clock: this.#options.clock,
       signal,
       leastSpeed
     })
     const { came, givers } = await exchange.run()
-    const dispute = verdict.dispute && disputeText(verdict, holders)
+    const dispute = verdict.dispute && disputeText(verdict.dispute, verdict.disputed, holders)
     return { count: came, givers, vouchers: verdict.vouchers, dispute }
+  }
+
+  /** What of the holders' word is believed about the chunks that are wanted. */
+  async #judge(
+    file: SharedFile,
+    holders: readonly Holder[],
+    { wanted, known, signal }: BringRequest
+  ): Promise<Verdict> {
+    const about = [...wanted, ...known.keys()]
+    const claims: PeerClaims[] = []
+    await this.#eachHolder(holders, async (holder) => {
+      const said = await this.#hashes(file, holder, about, signal)
+      claims.push({ peer: holder.link.peer, hash: (index) => said.hash(index) })
+    })
+    const truth = new Map([...known].map(([index, hash]) => [index, toHex(hash)]))
+    const verdict = judgeClaims(wanted, claims, truth)
+    for (const liar of verdict.liars) {
+      this.#finder.avoid(liar, `hashes of '${file.path}' that are wrong`)
+    }
+    return verdict
+  }
+
+  /** All hashes of a file, from whoever has a manifest with one of the roots that were named. */
+  async #pinned(
+    file: SharedFile,
+    holders: readonly Holder[],
+    signal: AbortSignal | undefined
+  ): Promise<HashClaims | undefined> {
+    let found: HashClaims | undefined
+    const all = Array.from({ length: Math.ceil(file.sizeBytes / file.chunkBytes) }, (_, i) => i)
+    const named = holders.filter(
+      ({ holding: { root } }) => root && file.roots?.includes(toHex(root))
+    )
+    await this.#eachHolder(named, async (holder) => {
+      const said = await this.#hashes(file, holder, all, signal)
+      const hashes = new Uint8Array(all.length * 32)
+      for (const index of all) hashes.set(Uint8Array.fromHex(said.hash(index) ?? ''), index * 32)
+      const root = toHex(manifestRoot({ ...file, count: all.length, hashes }))
+      if (!file.roots?.includes(root)) throw protocolError('it claims a manifest that it has not')
+      found = said
+    })
+    return found
+  }
+
+  #hashes(
+    file: SharedFile,
+    { link, holding }: Holder,
+    about: readonly number[],
+    signal: AbortSignal | undefined
+  ): Promise<HashClaims> {
+    return HashClaims.ask(about, holding, (start, count) => {
+      const question = { what: 'hashes', name: file.sha256, start, count } as const
+      return this.#ask(link, question, { maxBytes: count * 32, signal })
+    })
+  }
+
+  #eachHolder(holders: readonly Holder[], ask: (holder: Holder) => Promise<void>): Promise<void> {
+    const byLink = new Map(holders.map((holder) => [holder.link, holder]))
+    return this.#each([...byLink.keys()], async (link) => {
+      const holder = byLink.get(link)
+      if (holder) await ask(holder)
+    })
   }
 
   #chunkPeer(file: SharedFile, { link, holding }: Holder): ChunkPeer {
@@ -246,87 +272,8 @@ export class WeightPeers implements ModelPeers {
   #failed(link: PeerLink, error: unknown, signal?: AbortSignal): void {
     const { code, message } = toAppError(error)
     if (code === 'CANCELLED' || signal?.aborted) throw error
-    if (code === 'PROTOCOL' || code === 'LIMIT') this.#avoid(link.peer, message)
+    if (code === 'PROTOCOL' || code === 'LIMIT') this.#finder.avoid(link.peer, message)
     else this.#options.log.debug(`no weights from ${link.peer.slice(0, 8)}: ${message}`)
-  }
-
-  #avoid(peer: string, why: string): void {
-    if (this.#avoided.has(peer)) return
-    this.#avoided.add(peer)
-    this.#options.log.warn(`no weights are taken from ${peer.slice(0, 8)} any more: it gave ${why}`)
-  }
-
-  async #find(word: string, signal: AbortSignal | undefined): Promise<readonly PeerLink[]> {
-    const { clock } = this.#options
-    const known = this.#found.get(word)
-    const found =
-      known && clock.now() - known.atMs < FOUND_MS
-        ? known
-        : { links: this.#search(word, signal), atMs: clock.now() }
-    this.#found.set(word, found)
-    try {
-      const links = await found.links
-      return links.filter((link) => !link.closed && !this.#avoided.has(link.peer))
-    } catch (error) {
-      this.#found.delete(word)
-      throw error
-    }
-  }
-
-  async #search(word: string, signal: AbortSignal | undefined): Promise<readonly PeerLink[]> {
-    const { log, random } = this.#options
-    let node: SwarmNode
-    try {
-      node = await this.#options.node()
-    } catch (error) {
-      if (toAppError(error).code === 'CANCELLED' || signal?.aborted) throw error
-      log.debug(`peers cannot be asked for weights: ${toAppError(error).message}`)
-      return []
-    }
-    const keys = await this.#announced(node, word, signal)
-    while (keys.length > MAX_PEERS) keys.splice(random.below(keys.length), 1)
-    const links = await Promise.all(
-      keys.map(async (key) => {
-        try {
-          const link = await node.connect(key, { signal, timeoutMs: CONNECT_MS })
-          const member = node.memberOf(link)
-          const why = member && whyNot(member, { act: 'serve' })
-          if (why === undefined) return [link]
-          log.debug(`no weights from ${link.peer.slice(0, 8)}: ${why}`)
-        } catch (error) {
-          if (signal?.aborted) throw error
-          log.debug(toAppError(error).message)
-        }
-        return []
-      })
-    )
-    log.debug(`${links.flat().length} of ${keys.length} peers are there for '${word}'`)
-    return links.flat()
-  }
-
-  async #announced(
-    node: SwarmNode,
-    word: string,
-    signal: AbortSignal | undefined
-  ): Promise<Uint8Array[]> {
-    const keys = new Map<string, Uint8Array>()
-    const session = node.dht.session()
-    const look = async (): Promise<void> => {
-      const topic = Buffer.from(wordTopic(word, node.swarmSecret))
-      for await (const { peers } of node.dht.lookup(topic, { session })) {
-        for (const { publicKey } of peers) {
-          const peer = toHex(publicKey)
-          if (peer !== node.peer && keys.size < MAX_FOUND) keys.set(peer, publicKey)
-        }
-      }
-    }
-    const limit = { clock: this.#options.clock, signal, what: 'Looking for weights' }
-    await deadline(look(), FIND_MS, limit).catch((error: unknown) => {
-      // A node that is gone holds a search up; what was found until then must do.
-      if (signal?.aborted) throw error
-    })
-    session.destroy()
-    return [...keys.values()]
   }
 }
 
@@ -356,13 +303,18 @@ function contradicted(
 }
 
 function disputeText(
-  { dispute, disputed }: ReturnType<typeof judgeClaims>,
+  { sides }: NonNullable<Verdict['dispute']>,
+  count: number,
   holders: readonly Holder[]
 ): string {
   const nameOf = (peer: string): string => {
     const root = holders.find(({ link }) => link.peer === peer)?.holding.root
     return `${peer.slice(0, 8)}${root ? ` with root ${toHex(root)}` : ''}`
   }
-  const sides = [...(dispute?.sides.values() ?? [])].map((peers) => peers.map(nameOf).join(', '))
-  return `peers contradict each other about ${disputed} chunks: ${sides.join(' against ')}`
+  const all = [...sides.values()].map((peers) => peers.map(nameOf).join(', '))
+  return `peers contradict each other about ${count} chunks: ${all.join(' against ')}`
+}
+
+function only(hashes: HashClaims, wanted: readonly number[]): Map<number, string> {
+  return new Map(wanted.map((index) => [index, hashes.hash(index) ?? '']))
 }
