@@ -3,7 +3,7 @@
 import { formatBytes } from '../base/bytes.ts'
 import { cudaParts, type DevicePart } from '../blocks/device/cuda.ts'
 import { driverParts } from '../blocks/device/cuda-driver.ts'
-import { vulkanPart } from '../blocks/device/webgpu.ts'
+import { vulkanParts } from '../blocks/device/webgpu.ts'
 import type { Device } from '../blocks/types.ts'
 import type {
   DeviceReport,
@@ -138,7 +138,7 @@ export function deviceChecks(device: Device, report: DeviceReport): Check[] {
   const parts = facts.cuda ? cudaParts(facts.cuda) : []
   // Behind the driver's library, before what is fetched for it.
   if (facts.driver) parts.splice(1, 0, ...driverParts(facts.driver, formatBytes))
-  if (facts.vulkan) parts.push(vulkanPart(facts.vulkan))
+  if (facts.vulkan) parts.push(...vulkanParts(facts.vulkan))
   checks.push(...parts.map((part) => partCheck(device, part)))
   // The engine only repeats what failed before it.
   const { engine: result, cuda, driver } = facts

@@ -6,7 +6,6 @@ import {
   type CudaDriver,
   type DriverFacts
 } from '../../src/blocks/device/cuda-driver.ts'
-import { vulkanFact, vulkanPart } from '../../src/blocks/device/webgpu.ts'
 
 interface Made {
   version?: number
@@ -116,16 +115,4 @@ test('driverParts() names an old driver, an old GPU and a missing one, each with
   expect(said({ devices: [], failure: { call: 'cuInit', code: 12345 } })).toEqual([
     ['GPUs', 'the driver refuses (cuInit: error 12345)', 'See what it says: nvidia-smi']
   ])
-})
-
-test('Vulkan is asked for on Linux alone', () => {
-  const missing = vulkanFact('linux', () => 'not found')
-  expect(vulkanFact('darwin', () => 'not found')).toBeUndefined()
-  expect(missing && vulkanPart(missing).fault?.message).toBe(
-    'WebGPU cannot be used: libvulkan.so.1 cannot be opened (not found)'
-  )
-  expect(vulkanPart({ name: 'libvulkan.so.1', path: '' })).toEqual({
-    name: 'libvulkan.so.1',
-    found: 'opens'
-  })
 })

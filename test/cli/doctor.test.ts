@@ -34,7 +34,7 @@ const NO_DRIVER = report({
   engine: { fault: { code: 'UNAVAILABLE', message: 'again', hint: undefined, retryable: false } }
 })
 const NO_VULKAN = report({
-  vulkan: { name: 'libvulkan.so.1', path: 'libvulkan.so.1', reason: 'no such file' }
+  vulkan: { reason: 'no such file', devices: [] }
 })
 
 /** A machine on which everything works but the GPUs. */

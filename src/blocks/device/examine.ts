@@ -6,18 +6,18 @@ import { createBackend } from '../create-backend.ts'
 import { errorRecord, type ErrorRecord } from '../messages.ts'
 import { OrtRuntime } from '../ort/runtime.ts'
 import type { Device } from '../types.ts'
-import { cudaFacts, type CudaFacts, type LibraryFact } from './cuda.ts'
+import { cudaFacts, type CudaFacts } from './cuda.ts'
 import { driverFacts, type DriverFacts } from './cuda-driver.ts'
 import { cudaPlace } from './provider.ts'
 import { trustedRows } from './self-check.ts'
-import { vulkanFact } from './webgpu.ts'
+import { vulkanFacts, type VulkanFacts } from './webgpu.ts'
 
 /** What is known of a device so far. */
 export interface DeviceFacts {
   readonly library?: { readonly version: string; readonly buildInfo: string }
   readonly cuda?: CudaFacts
   readonly driver?: DriverFacts
-  readonly vulkan?: LibraryFact
+  readonly vulkan?: VulkanFacts
   /** Whether it computed rightly, and how many rows at once. */
   readonly engine?: { readonly rows: number } | { readonly fault: ErrorRecord }
 }
@@ -44,7 +44,7 @@ export function examineDevice(
       emit({ cuda: facts })
       if (facts.driver && facts.driver.reason === undefined) emit({ driver: driverFacts() })
     }
-    const vulkan = device === 'webgpu' ? vulkanFact() : undefined
+    const vulkan = device === 'webgpu' ? vulkanFacts() : undefined
     if (vulkan) emit({ vulkan })
     emit({ engine: { rows: rowsOf(device, options) } })
   } catch (thrown) {

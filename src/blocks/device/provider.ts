@@ -7,7 +7,7 @@ import type { OrtRuntime } from '../ort/runtime.ts'
 import type { Device } from '../types.ts'
 import { cudaRefusal, prepareCuda, type CudaPlace } from './cuda.ts'
 import { cudaFolder } from './cuda-packages.ts'
-import { vulkanFact, vulkanPart } from './webgpu.ts'
+import { requireVulkan } from './webgpu.ts'
 
 export type Accelerator = Exclude<Device, 'cpu'>
 
@@ -60,9 +60,7 @@ function webgpuProvider(runtime: OrtRuntime, deviceId: number): (options: Pointe
   if (deviceId !== 0) {
     throw unsupported(`WebGPU device ${deviceId} cannot be chosen: the system chooses its GPU`)
   }
-  const vulkan = vulkanFact()
-  const fault = vulkan && vulkanPart(vulkan).fault
-  if (fault) throw fault
+  requireVulkan()
   return (options) => {
     try {
       runtime.run(
