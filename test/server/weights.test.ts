@@ -4,15 +4,17 @@ import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { heldBytesOf } from '../../src/model/cache-usage.ts'
-import { journalPath, readHeard } from '../../src/model/chunk-map.ts'
+import { heardPath, journalPath, readHeard } from '../../src/model/chunk-map.ts'
+import { manifestOf, manifestRoot } from '../../src/model/manifest.ts'
 import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Model } from '../../src/model/types.ts'
 import { Membership } from '../../src/swarm/membership.ts'
 import { createSwarm, issueInvite } from '../../src/swarm/invite.ts'
 import { hubRepo } from '../support/hub-repo.ts'
-import { failure, storiesFolderFiles, storiesGgufBytes } from '../support/remote-model.ts'
+import { CHUNK, failure, storiesFolderFiles, storiesGgufBytes } from '../support/remote-model.ts'
 import { storiesLocation } from '../support/stories.ts'
+import { testAlias } from '../support/test-alias.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 import { openFrom, WeightWorld, type Spoil } from '../support/weight-world.ts'
 import { until } from '../swarm/world.ts'
@@ -187,6 +189,36 @@ test('peers who contradict each other are not believed while the hub is silent, 
   expect(taker.told.join('\n')).toContain(`${liar.node.peer.slice(0, 8)} any more: it gave hashes`)
 })
 
+test('a manifest that the user names decides between peers, and its chunks are vouched for', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const where = { path: join(folder.path, 'a') }
+  const a = await openFrom(hub.repo, where, hub)
+  await a.model.ensure(allOf(a.model))
+  for (const peer of [await world.peer({ spoil: otherWeights }), await world.peer()]) {
+    await world.give(peer, a, where)
+  }
+  await hub[Symbol.asyncDispose]()
+  const sha256 = new Bun.CryptoHasher('sha256').update(GGUF).digest('hex')
+  const file = { path: a.model.location.paths[0]!, sha256, sizeBytes: GGUF.byteLength }
+  const manifest = await manifestOf(file, {
+    cacheDir: join(where.path, 'cache'),
+    chunkBytes: CHUNK
+  })
+  const taker = await world.peer()
+  const to = { path: join(folder.path, 'b') }
+  const named = { ...taker.asking, roots: [toHex(manifestRoot(manifest))] }
+  const { model } = await openFrom(hub.repo, to, hub, named)
+  const names = blockTensorNames(model.tensors, 0, 2)
+  await model.ensure(names)
+  expectTensors(model, names)
+  expect(await Bun.file(heardPath(model.location.paths[0]!)).exists()).toBe(false)
+  const other = { ...taker.asking, roots: ['ab'.repeat(32)] }
+  const error = await failure(openFrom(hub.repo, { path: join(folder.path, 'c') }, hub, other))
+  expect(error.message).toContain('no peer has the manifest that was named')
+})
+
 test('a peer that lies alone is found out when the file is whole, and the hub gives what it spoilt', async () => {
   await using world = await WeightWorld.start()
   await using folder = await tempFolder()
@@ -346,5 +378,30 @@ test('a private swarm gives to members alone', async () => {
     ...other.asking
   })
   await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+})
+
+test('a file that is known by its hash comes from peers when hub and pip are silent', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const path = await folder.write('own/stories.gguf', GGUF)
+  const where = { path: join(folder.path, 'a') }
+  const own = await openFrom(path, where, NOWHERE)
+  const giver = await world.peer()
+  await giver.exchange.give({
+    model: own.model,
+    node: giver.node,
+    cacheDir: join(where.path, 'cache'),
+    words: [],
+    stepsUnderWay: () => 0
+  })
+  const sha256 = new Bun.CryptoHasher('sha256').update(GGUF).digest('hex')
+  const alias = testAlias(sha256, GGUF.byteLength)
+  const taker = await world.peer()
+  const { model } = await openFrom('tiny', { path: join(folder.path, 'b') }, NOWHERE, {
+    ...taker.asking,
+    aliases: [alias],
+    pipCommands: []
+  })
   expectTensors(model, allOf(model))
 })
