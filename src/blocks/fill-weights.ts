@@ -8,7 +8,13 @@ import { rowBytes } from '../model/tensor-types.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { hasOnlyNumbers } from './finite.ts'
 import { longestRun } from './graph/attention.ts'
-import { blockCounts, encodeBlocks, encodeFloats, type MatrixSource } from './quantise/encode.ts'
+import {
+  blockCounts,
+  encodeBlocks,
+  encodeFloats,
+  scratchFloats,
+  type MatrixSource
+} from './quantise/encode.ts'
 import { matrixTensors, type BlockForm } from './quantise/form.ts'
 import { biasName, type MatrixPlan, type RopeTable } from './span-plan.ts'
 import type { WeightSink } from './weight-part.ts'
@@ -19,9 +25,30 @@ const VALUES_AT_A_TIME = 2 ** 20
 /** Floats that are turned at a time, 16 MiB: a band is as wide as they allow, and as a file's longest blocks. */
 const FLOATS_AT_A_TIME = 2 ** 22
 const LONGEST_BLOCK = 256
+const NOTHING = new Float32Array(0)
+
+/** Memory that only ever grows, so that no matrix leaves any behind for the collector to find. */
+class Scratch {
+  #memory = new ArrayBuffer(0)
+
+  bytes(length: number): Uint8Array {
+    if (this.#memory.byteLength < length) this.#memory = new ArrayBuffer(length)
+    return new Uint8Array(this.#memory, 0, length)
+  }
+
+  floats(length: number): Float32Array {
+    this.bytes(length * 4)
+    return new Float32Array(this.#memory, 0, length)
+  }
+}
 
 export class WeightFiller {
   readonly #tensors: TensorStore
+  readonly #values = new Scratch()
+  readonly #floats = new Scratch()
+  readonly #scales = new Scratch()
+  readonly #offsets = new Scratch()
+  readonly #turned = new Scratch()
 
   constructor(tensors: TensorStore) {
     this.#tensors = tensors
@@ -34,10 +61,11 @@ export class WeightFiller {
     if (first === undefined) throw new TypeError(`Matrix '${name}' has no tensors`)
     sink.begin(first)
     if (form.kind === 'float') {
-      yield* this.#floats(plan, sink, half)
+      yield* this.#floatMatrix(plan, sink, half)
     } else {
-      const { scales, offsets } = yield* this.#blocks(plan, form, sink)
-      const arrays = [scales, transposed(offsets, rows)]
+      const { scales, offsets } = yield* this.#blockMatrix(plan, form, sink)
+      const turned = transposed(offsets, rows, this.#turned.floats(offsets.length))
+      const arrays = [scales, turned]
       for (const [index, spec] of rest.entries()) {
         sink.begin(spec)
         const array = arrays[index]
@@ -45,7 +73,6 @@ export class WeightFiller {
       }
     }
     if (plan.bias) this.#bias(plan, sink)
-    this.#tensors.release()
   }
 
   /** A vector such as a norm's weights, as floats, with `plus` added to each. */
@@ -113,18 +140,21 @@ export class WeightFiller {
   }
 
   /** A band of columns at a time, as the sink wants columns after each other. */
-  *#floats(plan: MatrixPlan, sink: WeightSink, half: boolean): Generator<void> {
+  *#floatMatrix(plan: MatrixPlan, sink: WeightSink, half: boolean): Generator<void> {
     const { rows: height, columns } = plan
     const width = Math.max(1, Math.floor(FLOATS_AT_A_TIME / height / LONGEST_BLOCK)) * LONGEST_BLOCK
-    const band = new Float32Array(Math.min(width, columns) * height)
+    // At once as large as others will need it: growing would leave what was behind.
+    const band = this.#values.floats(Math.max(FLOATS_AT_A_TIME, width * height))
+    const scratch = this.#floats.floats(scratchFloats(Math.min(width, columns)))
     for (let from = 0; from < columns; from += width) {
       const to = Math.min(columns, from + width)
       const out = band.subarray(0, (to - from) * height)
       let first = 0
       for (const { tensor, rows } of plan.sources) {
         const source = this.#source(tensor, rows, columns)
-        encodeFloats(source, out, { from, to, first, height, half })
+        encodeFloats(source, out, { from, to, first, height, half }, scratch)
         first += rows
+        this.#tensors.release()
         yield
       }
       if (!hasOnlyNumbers(out)) throw noNumbers(this.#spoilt(plan) ?? plan.name)
@@ -133,18 +163,19 @@ export class WeightFiller {
   }
 
   /** Writes the integers; gives back the scales and offsets of all rows. */
-  *#blocks(
+  *#blockMatrix(
     plan: MatrixPlan,
     form: BlockForm,
     sink: WeightSink
   ): Generator<void, { scales: Float32Array; offsets: Float32Array }> {
     const { columns } = plan
     const whole = blockCounts(form, plan.rows, columns)
-    const scales = new Float32Array(whole.scales)
-    const offsets = new Float32Array(whole.offsets)
+    const scales = this.#scales.floats(whole.scales)
+    const offsets = this.#offsets.floats(whole.offsets)
+    const scratch = form.from === 'file' ? NOTHING : this.#floats.floats(scratchFloats(columns))
     const most = Math.max(1, Math.floor(VALUES_AT_A_TIME / columns))
     const counts = blockCounts(form, most, columns)
-    const values = new Uint8Array(counts.values)
+    const values = this.#values.bytes(counts.values)
     let row = 0
     for (const { tensor, rows } of plan.sources) {
       const source = this.#source(tensor, rows, columns)
@@ -159,12 +190,13 @@ export class WeightFiller {
           offsets: form.offsets ? offsets.subarray(scaleAt, scaleAt + each.scales) : offsets
         }
         const bytes = source.bytes.subarray(first * size, (first + count) * size)
-        encodeBlocks({ ...source, bytes, rows: count }, form, out, 0)
+        encodeBlocks({ ...source, bytes, rows: count }, form, out, 0, scratch)
         if (!hasOnlyNumbers(out.scales) || !hasOnlyNumbers(out.offsets)) throw noNumbers(tensor)
         sink.write(out.values)
         row += count
         yield
       }
+      this.#tensors.release()
     }
     return { scales, offsets }
   }
@@ -205,9 +237,8 @@ function noNumbers(name: string): Error {
 }
 
 /** (rows, blocks) to (blocks, rows). */
-function transposed(offsets: Float32Array, rows: number): Float32Array {
+function transposed(offsets: Float32Array, rows: number, out: Float32Array): Float32Array {
   const count = offsets.length / rows
-  const out = new Float32Array(offsets.length)
   for (let row = 0; row < rows; row++) {
     for (let i = 0; i < count; i++) out[i * rows + row] = offsets[row * count + i]!
   }

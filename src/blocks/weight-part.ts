@@ -23,7 +23,7 @@ export interface WeightPart {
   readonly specs: readonly TensorSpec[]
   /** All that decides on the bytes beside the model's content: plain data, the same in every process. */
   readonly recipe: unknown
-  /** Makes them, and pauses now and then. May be begun anew. @throws AppError CORRUPT */
+  /** Makes them, and pauses now and then. May be begun anew, but not twice at once. @throws AppError CORRUPT */
   make(sink: WeightSink): Iterable<void>
 }
 

@@ -72,7 +72,8 @@ export function readHead(file: number, sizeBytes: number): ConvertedHead {
 /** Feeds a digest with bytes as they come, in whatever lengths. */
 export class Digest {
   #digest: bigint
-  readonly #piece = new Uint8Array(PIECE_BYTES)
+  /** Made when bytes come in other lengths than a piece's. */
+  #piece: Uint8Array | undefined
   #held = 0
 
   constructor(table: Uint8Array) {
@@ -87,6 +88,7 @@ export class Digest {
         continue
       }
       const length = Math.min(PIECE_BYTES - this.#held, bytes.byteLength - at)
+      this.#piece ??= new Uint8Array(PIECE_BYTES)
       this.#piece.set(bytes.subarray(at, at + length), this.#held)
       this.#held += length
       at += length
@@ -100,7 +102,8 @@ export class Digest {
   }
 
   #flush(): void {
-    this.#digest = Bun.hash.xxHash3(this.#piece.subarray(0, this.#held), this.#digest)
+    const piece = this.#piece?.subarray(0, this.#held) ?? new Uint8Array(0)
+    this.#digest = Bun.hash.xxHash3(piece, this.#digest)
     this.#held = 0
   }
 }
@@ -109,9 +112,11 @@ export class Digest {
 export function* fileDigest(file: number, head: ConvertedHead): Generator<number, bigint> {
   const start = dataOffset(head.table.byteLength)
   const digest = new Digest(head.table)
+  const piece = new Uint8Array(PIECE_BYTES)
   for (let at = 0; at < head.dataBytes;) {
     const length = Math.min(PIECE_BYTES, head.dataBytes - at)
-    digest.update(readExactly(file, start + at, length))
+    readInto(file, start + at, piece.subarray(0, length))
+    digest.update(piece.subarray(0, length))
     at += length
     yield length
   }
@@ -120,13 +125,16 @@ export function* fileDigest(file: number, head: ConvertedHead): Generator<number
 
 function readExactly(file: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
-  let filled = 0
-  while (filled < length) {
-    const count = readSync(file, bytes, filled, length - filled, offset + filled)
+  readInto(file, offset, bytes)
+  return bytes
+}
+
+function readInto(file: number, offset: number, bytes: Uint8Array): void {
+  for (let filled = 0; filled < bytes.byteLength;) {
+    const count = readSync(file, bytes, filled, bytes.byteLength - filled, offset + filled)
     if (count === 0) throw corrupt('Converted weights cannot be used: they are cut off')
     filled += count
   }
-  return bytes
 }
 
 /** All of `bytes` at `offset`. */

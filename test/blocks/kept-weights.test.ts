@@ -8,6 +8,7 @@ import { createBackend } from '../../src/blocks/create-backend.ts'
 import { spanParts } from '../../src/blocks/span-parts.ts'
 import { planSpan } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
+import type { WeightPart } from '../../src/blocks/weight-part.ts'
 import { WeightStore, type WeightStoreOptions } from '../../src/blocks/weight-store.ts'
 import {
   convertedFolder,
@@ -234,12 +235,15 @@ describe('a file of converted weights', () => {
     })
     const model = await openModel(location)
     const range = { first: 0, last: 1, quant: 'native' as const }
-    const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
-    if (!part) throw new Error('There is no block')
+    const block = (): WeightPart => {
+      const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
+      if (!part) throw new Error('There is no block')
+      return part
+    }
     const owner = { location, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
     using one = new WeightStore(backend.runtime, { keep: { cacheDir: cache.path } }, owner)
     using two = new WeightStore(backend.runtime, { keep: { cacheDir: cache.path } }, owner)
-    const works = [one.load(part), two.load(part)]
+    const works = [one.load(block()), two.load(block())]
     for (let done = 0; done < works.length;) {
       done = works.filter((work) => work.next().done).length
     }

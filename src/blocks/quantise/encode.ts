@@ -40,15 +40,28 @@ export interface Band {
   half: boolean
 }
 
-/** Floats of a band as (to - from, height) in `out`: a plain product takes them so on every device. */
-export function encodeFloats(source: MatrixSource, out: Float32Array, band: Band): void {
+/** Floats that both ways of encoding need as scratch, which is used again. */
+export function scratchFloats(columns: number): number {
+  return ROWS_AT_A_TIME * columns
+}
+
+/**
+ * Floats of a band as (to - from, height) in `out`: a plain product takes them so on every device. `scratch`
+ * has scratchFloats(to - from) or more.
+ */
+export function encodeFloats(
+  source: MatrixSource,
+  out: Float32Array,
+  band: Band,
+  scratch: Float32Array
+): void {
   const { type, columns, rows, bytes } = source
   const { from, to, first, height, half } = band
   const width = to - from
   const size = rowBytes(type, columns)
   const start = rowBytes(type, from)
   const length = rowBytes(type, width)
-  const floats = new Float32Array(ROWS_AT_A_TIME * width)
+  const floats = scratch.subarray(0, ROWS_AT_A_TIME * width)
   for (let row = 0; row < rows; row += ROWS_AT_A_TIME) {
     const count = Math.min(ROWS_AT_A_TIME, rows - row)
     for (let i = 0; i < count; i++) {
@@ -63,12 +76,16 @@ export function encodeFloats(source: MatrixSource, out: Float32Array, band: Band
   }
 }
 
-/** Integers and scales of all rows, from row `first` of `out`. */
+/**
+ * Integers and scales of all rows, from row `first` of `out`. `scratch` has scratchFloats(columns) or more; it
+ * is used where floats are rounded.
+ */
 export function encodeBlocks(
   source: MatrixSource,
   form: BlockForm,
   out: BlockArrays,
-  first: number
+  first: number,
+  scratch: Float32Array = new Float32Array(scratchFloats(source.columns))
 ): void {
   if (form.from === 'file') {
     readFileBlocks(source, form, out, first)
@@ -78,7 +95,8 @@ export function encodeBlocks(
   const size = rowBytes(type, columns)
   for (let row = 0; row < rows; row += ROWS_AT_A_TIME) {
     const count = Math.min(ROWS_AT_A_TIME, rows - row)
-    const floats = dequantise(type, bytes.subarray(row * size, (row + count) * size))
+    const floats = scratch.subarray(0, count * columns)
+    dequantise(type, bytes.subarray(row * size, (row + count) * size), floats)
     roundBlocks(floats, columns, form, out, first + row)
   }
 }
