@@ -1,17 +1,19 @@
 // bun scripts/simulate-placement.ts [--servers 100,1000] [--hours 2] [--seed 1] [--factor 1.2] [--check-s 60]
 // Placement under churn, in simulated time: the very functions of src/server (weakestStart, planMove,
-// opensGap, drainStep, nextCheckMs) beside Petals' published rule (petals-rules.ts) on the same joins,
+// opensGap, stillWorth, drainStep, nextCheckMs) beside Petals' published rule (petals-rules.ts) on the same joins,
 // departures and speeds, up to --petals-most servers (100): each of its checks plays the whole swarm.
 // Prints coverage, bottleneck against the optimum, and moves an hour.
 import { parseArgs } from 'node:util'
 import { seededRandom, type Random } from '../src/base/random.ts'
 import { coverage, weakestStart } from '../src/server/placement.ts'
 import {
+  checkPeriodMs,
   drainStep,
   intended,
   nextCheckMs,
   opensGap,
   planMove,
+  stillWorth,
   type PlacedServer
 } from '../src/server/rebalance.ts'
 import { petalsShouldMove, petalsStart } from './petals-rules.ts'
@@ -21,11 +23,17 @@ interface Rule {
   /** Where a joining server begins. */
   join(spans: readonly PlacedServer[], length: number): number
   /** Where a server should begin instead; undefined to stay. */
-  check(self: PlacedServer, spans: readonly PlacedServer[], random: Random): number | undefined
+  check(self: PlacedServer, spans: readonly PlacedServer[], random: Random): Target | undefined
   /** Time to its next check, ms. */
-  next(random: Random): number
+  next(random: Random, spans: readonly PlacedServer[]): number
   /** What to do with a decided move. */
   drain(self: PlacedServer, spans: readonly PlacedServer[], state: Draining, now: number): Step
+}
+
+interface Target {
+  readonly first: number
+  /** Nobody is there. */
+  readonly urgent: boolean
 }
 
 type Step = 'wait' | 'leave' | 'stay'
@@ -34,6 +42,7 @@ interface Draining {
   readonly since: number
   /** When its last session ends by itself. */
   readonly idleAt: number
+  readonly urgent: boolean
 }
 
 interface Machine {
@@ -70,15 +79,17 @@ function ours(blockCount: number, factor: number, periodMs: number): Rule {
     join: (spans, length) => weakestStart(coverage(intended(spans), blockCount), length),
     check: (self, spans) => {
       const move = planMove(self.peer, spans, blockCount, { factor })
-      return move.kind === 'move' ? move.first : undefined
+      return move.kind === 'move' ? { first: move.first, urgent: move.fromRate <= 0 } : undefined
     },
-    next: (random) => nextCheckMs(periodMs, random),
-    drain: (self, spans, { since, idleAt }, now) =>
+    next: (random, spans) => nextCheckMs(checkPeriodMs(spans, blockCount, periodMs), random),
+    drain: (self, spans, { since, idleAt, urgent }, now) =>
       drainStep(
         {
           sessions: now < idleAt ? 1 : 0,
           sinceMs: now - since,
-          opensGap: opensGap(self.peer, spans, blockCount)
+          opensGap: opensGap(self.peer, spans, blockCount),
+          urgent,
+          worth: stillWorth(self.peer, self.next ?? self, spans, blockCount)
         },
         { heardMs: HEARD_MS + TICK_MS }
       )
@@ -95,7 +106,10 @@ function petals(blockCount: number): Rule {
   return {
     name: 'Petals',
     join: (spans, length) => petalsStart(seen(spans), blockCount, length),
-    check: (self, spans, random) => petalsShouldMove(self.peer, seen(spans), blockCount, random),
+    check: (self, spans, random) => {
+      const first = petalsShouldMove(self.peer, seen(spans), blockCount, random)
+      return first === undefined ? undefined : { first, urgent: false }
+    },
     next: (random) => 2 * PETALS_CHECK_MS * random.next(),
     drain: () => 'leave'
   }
@@ -136,7 +150,7 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
       draining: undefined
     }
     machines.add(machine)
-    checks.set(machine, now + loadMs + rule.next(random))
+    checks.set(machine, now + loadMs + rule.next(random, spans))
   }
   for (let at = 0; at < servers; at++) join(0)
   for (let now = 0; now <= hours * HOUR_MS; now += TICK_MS) {
@@ -171,16 +185,17 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
         moves++
         movedNow = true
       } else if (machine.phase === 'serving' && now >= (checks.get(machine) ?? 0)) {
-        checks.set(machine, now + rule.next(random))
+        checks.set(machine, now + rule.next(random, spans))
         const started = performance.now()
-        const first = rule.check(record, withSelf(spans, record), random)
+        const target = rule.check(record, withSelf(spans, record), random)
         checkMs += performance.now() - started
         checkCount++
-        if (first === undefined) continue
+        if (!target) continue
+        const { first, urgent } = target
         const next = { first, last: first + machine.length }
         machine.record = { ...record, draining: true, next }
         machine.phase = 'draining'
-        machine.draining = { since: now, idleAt: now + 90_000 * random.next() }
+        machine.draining = { since: now, idleAt: now + 90_000 * random.next(), urgent }
       }
     }
     const live = [...machines].map((one) => one.record)
@@ -230,7 +245,8 @@ function oneCheckMs(rule: Rule, servers: number, blockCount: number, seed: numbe
 }
 
 /** What others say may be old; a server knows where it stands itself. */
-function withSelf(spans: readonly PlacedServer[], self: PlacedServer): PlacedServer[] {
+function withSelf(spans: readonly PlacedServer[], self: PlacedServer): readonly PlacedServer[] {
+  if (spans.includes(self)) return spans
   return [...spans.filter((one) => one.peer !== self.peer), self]
 }
 

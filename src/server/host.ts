@@ -23,6 +23,7 @@ import { MemberGate } from './member-gate.ts'
 import { Mover, type PlacementOptions } from './mover.ts'
 import { Notice } from './notice.ts'
 import { joinSpan } from './plan.ts'
+import { checkPeriodMs, placedOf } from './rebalance.ts'
 import {
   closeServing,
   fetchBlocks,
@@ -71,6 +72,8 @@ export interface HostOptions {
   onfetch?: (progress: FetchedBytes) => void
 }
 
+/** A record lives as long. */
+const EVERY_MS = 60_000
 /** To reach another server, and for its pong. */
 const REACH_MS = 2_500
 const NO_SESSIONS = new SessionTable()
@@ -272,7 +275,8 @@ export class Host extends Resource {
 
   #makeLookout(stage: Stage): Lookout {
     const { node, named: serves, notice } = stage
-    const { blocks, everyMs } = this.#options
+    const { blocks, everyMs = EVERY_MS, model } = this.#options
+    const { blockCount } = model.config
     const mover = blocks ? undefined : this.#makeMover(stage)
     return new Lookout({
       find: (signal) => this.#find(node, signal),
@@ -291,7 +295,10 @@ export class Host extends Resource {
             }
           }
         : {}),
-      ...(everyMs === undefined ? {} : { everyMs }),
+      periodMs: (servers) => {
+        const all = [...servers, notice.info].map(placedOf)
+        return mover ? checkPeriodMs(all, blockCount, everyMs) : everyMs
+      },
       clock: this.#clock,
       random: this.#options.random ?? seededRandom(freshSeed()),
       log: this.#log

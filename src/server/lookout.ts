@@ -20,14 +20,13 @@ export interface LookoutOptions {
   onpings: (pings: ServerInfo['pings']) => void
   /** Told after each look but the first; the next one waits for it. */
   onlook?: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<unknown>
-  /** Mean time between looks, ms. Default 60,000; the first come sooner. */
-  everyMs?: number
+  /** Mean time to the next look after these servers were seen, ms; the first looks come sooner. */
+  periodMs: (servers: readonly ServerInfo[]) => number
   clock: Clock
   random: Random
   log: Log
 }
 
-const EVERY_MS = 60_000
 /** Who has just come is looked for soon: servers are often started together. */
 const FIRST_MS = 5_000
 const SLOWER = 3
@@ -43,6 +42,7 @@ export class Lookout {
   readonly #known = new Map<string, number>()
   #published: ServerInfo['pings'] = []
   #looks = 0
+  #seen: readonly ServerInfo[] = []
   #stopTimer: () => void = () => {}
 
   constructor(options: LookoutOptions) {
@@ -50,8 +50,8 @@ export class Lookout {
   }
 
   start(): void {
-    const { clock, random, everyMs = EVERY_MS } = this.#options
-    const meanMs = Math.min(everyMs, FIRST_MS * SLOWER ** this.#looks)
+    const { clock, random, periodMs } = this.#options
+    const meanMs = Math.min(periodMs(this.#seen), FIRST_MS * SLOWER ** this.#looks)
     this.#stopTimer = clock.after(nextCheckMs(meanMs, random), () => void this.#round(), true)
   }
 
@@ -65,6 +65,7 @@ export class Lookout {
     const { signal } = this.#closing
     try {
       const servers = await find(signal)
+      this.#seen = servers
       await this.#measure(servers)
       if (this.#looks++ > 0) await onlook?.(servers, signal)
     } catch (error) {

@@ -91,7 +91,7 @@ export class Mover {
     )
     try {
       await fetch(range, signal)
-      return await this.#drainAndChange(range, signal)
+      return await this.#drainAndChange(range, move.fromRate <= 0, signal)
     } catch (error) {
       if (signal.aborted) throw error
       this.#restUntil = clock.now() + FAILED_MS
@@ -107,7 +107,7 @@ export class Mover {
     this.#expected = new Map(movers.length > 0 ? [...counted, ...given] : [])
   }
 
-  async #drainAndChange(range: BlockRange, signal: AbortSignal): Promise<boolean> {
+  async #drainAndChange(range: BlockRange, urgent: boolean, signal: AbortSignal): Promise<boolean> {
     const { say, sessions, find, change, placement = {}, clock, log } = this.#options
     const { stepMs = STEP_MS, loadMs = LOAD_MS, heardMs = HEARD_MS } = placement
     const began = clock.now()
@@ -116,7 +116,7 @@ export class Mover {
     try {
       for (;;) {
         await sleep(stepMs, { clock, signal })
-        const state = { sessions: sessions(), sinceMs: clock.now() - began }
+        const state = { sessions: sessions(), sinceMs: clock.now() - began, urgent }
         const step = drainStep({ ...state, ...this.#verdict(range, await find(signal)) }, placement)
         if (step === 'wait') continue
         // Records may speak of servers that are gone: these are asked themselves.

@@ -21,6 +21,8 @@ export interface PlacedServer extends ServedSpan {
   readonly next?: { readonly first: number; readonly last: number }
 }
 
+/** Checks in a period while there is a gap. */
+const GAP_CHECKS = 5
 /** A move that takes longer to be made is not counted on. */
 const FORESEEN_MS = 600_000
 
@@ -161,6 +163,8 @@ export interface DrainState {
   readonly opensGap: boolean
   /** What stillWorth says now. */
   readonly worth: boolean
+  /** It goes where nobody is: as long as that is so, no session anywhere can go on. */
+  readonly urgent: boolean
 }
 
 export interface DrainOptions {
@@ -178,7 +182,18 @@ export function drainStep(
   const { heardMs = 15_000, drainMs = 120_000 } = options
   if (state.opensGap || !state.worth) return 'stay'
   if (state.sinceMs < heardMs) return 'wait'
-  return state.sessions === 0 || state.sinceMs >= drainMs ? 'leave' : 'wait'
+  const idle = state.urgent || state.sessions === 0 || state.sinceMs >= drainMs
+  return idle ? 'leave' : 'wait'
+}
+
+/** Mean time between checks: shorter while a block has nobody and nobody is on the way. */
+export function checkPeriodMs(
+  servers: readonly PlacedServer[],
+  blockCount: number,
+  periodMs: number
+): number {
+  const gap = least(coverage(intended(servers), blockCount)) <= 0
+  return gap ? periodMs / GAP_CHECKS : periodMs
 }
 
 /** Time to the next check: between half and one and a half periods, so that servers do not check as one. */

@@ -78,12 +78,16 @@ test('a move fetches first, says so, waits until it is heard, and changes', asyn
   expect(await moved).toBe(true)
 })
 
+/** Blocks 4:8 have one slow server: worth a move, and no gap. */
+const SLOW = info(8, 4, 8, { throughput: 10, fixed: true })
+
 test('a move waits for sessions, but not for ever', async () => {
   for (const [endAt, changedAt] of [
     [30_000, 30_000],
     [Infinity, 60_000]
   ] as const) {
     const it = scene()
+    it.others = [TWIN, SLOW]
     it.sessions = 1
     void it.check()
     for (let now = 0; now < changedAt - 1000; now += 1000) await it.clock.advance(1000)
@@ -92,6 +96,14 @@ test('a move waits for sessions, but not for ever', async () => {
     await it.clock.advance(1000)
     expect(it.done.at(-1)).toBe('change to 4:8')
   }
+})
+
+test('a move into a gap waits for no session', async () => {
+  const it = scene()
+  it.sessions = 1
+  void it.check()
+  await it.clock.advance(10_000)
+  expect(it.done.at(-1)).toBe('change to 4:8')
 })
 
 test('a move is given up when the server has become the only one with its blocks', async () => {
@@ -198,7 +210,7 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
     onpings: (pings) =>
       told.push(pings.map(({ peer, ms }) => `${peer[0]}: ${Math.round(ms)}`).join(', ')),
     onlook: async () => void looks++,
-    everyMs: 1000,
+    periodMs: () => 1000,
     clock,
     random: seededRandom(1),
     log: silentLog

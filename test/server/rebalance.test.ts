@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
 import { coverage, weakestStart } from '../../src/server/placement.ts'
 import {
+  checkPeriodMs,
   drainStep,
   intended,
   nextCheckMs,
@@ -116,7 +117,7 @@ test('intended() leaves out who leaves for good', () => {
 
 test('drainStep() leaves when heard and idle, when the time is up, and never into a gap', () => {
   const step = (sessions: number, sinceMs: number, gap = false): string =>
-    drainStep({ sessions, sinceMs, opensGap: gap, worth: true })
+    drainStep({ sessions, sinceMs, opensGap: gap, worth: true, urgent: false })
   expect([step(0, 0), step(0, 15_000), step(2, 15_000), step(2, 120_000)]).toEqual([
     'wait',
     'leave',
@@ -124,6 +125,14 @@ test('drainStep() leaves when heard and idle, when the time is up, and never int
     'leave'
   ])
   expect([step(0, 15_000, true), step(2, 120_000, true)]).toEqual(['stay', 'stay'])
+})
+
+test('checkPeriodMs() is shorter while a block has nobody and nobody is on the way', () => {
+  const half = [server('a', 0, 4)]
+  const coming = [...half, server('b', 0, 0, { throughput: 40, next: { first: 4, last: 8 } })]
+  expect([uneven, half, coming].map((servers) => checkPeriodMs(servers, 8, 60_000))).toEqual([
+    60_000, 12_000, 60_000
+  ])
 })
 
 test('nextCheckMs() spreads checks over a period', () => {
