@@ -103,7 +103,8 @@ async function killed(): Promise<number> {
 /** The honest client may be in the middle of an answer: one session of the engine and the table is its own. */
 function settled(): Promise<HostState> {
   return host.until(
-    (state) => state.sessions <= 1 && state.engineSessions <= 1 && state.links <= 1,
+    (state) =>
+      state.sessions <= 1 && state.engineSessions - state.keptPrefixes <= 1 && state.links <= 1,
     30_000
   )
 }
