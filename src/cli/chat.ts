@@ -33,7 +33,7 @@ import {
 } from './prefix-flags.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, requireKeepable, saveChat } from './saved-chat.ts'
-import { openWeightNode, type PeerFlags } from './peer-weights.ts'
+import { manifestRoots, openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { namedModel, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
 import { terminalText } from './terminal-text.ts'
@@ -108,7 +108,11 @@ export async function runChat(
   progress.update(`opening ${target.model}`)
   await using stack = new AsyncDisposableStack()
   const weights = openWeightNode(stack, { flags, context, membership })
-  const model = await openNamedModel(target.model, context, { need: 'client', weights })
+  const model = await openNamedModel(target.model, context, {
+    need: 'client',
+    weights,
+    roots: manifestRoots(flags)
+  })
   const saved = path === undefined ? undefined : await loadChat(path, model.contentId)
   if (goesOn && !interactive && !saved?.unfinished) {
     throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })

@@ -30,6 +30,8 @@ const SWARM_USAGE = `swarm ACTION
   members NAME               invites given out, and whether they are good
   revoke NAME [ID|LABEL]...  take invites back, with all narrowed from them; none: publish again`
 const PEERS_HELP = 'Take weights from the hub alone, and give none to other peers'
+const MANIFEST_HELP =
+  'Believe peers with this manifest alone, as petals verify prints it (default: what all agree on)'
 const DISK_HELP = 'Most disk for all models in the cache, e.g. 100g (default: what is free)'
 
 /** `run` starts a command's body. */
@@ -86,6 +88,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       "Where this server's key lies (default: one per model and server)"
     )
     .option('--no-peer-weights', PEERS_HELP)
+    .option('--manifest <root>', MANIFEST_HELP)
     .option(
       '--upload-limit <size>',
       'Most bytes a second of weights given to others (default: 10m)'
@@ -137,6 +140,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .option('--threads <n>', 'Threads of the engine (default: cores - 1)')
     .option('--device <name>', 'cpu, cuda or webgpu (default: cpu)')
     .option('--no-peer-weights', PEERS_HELP)
+    .option('--manifest <root>', MANIFEST_HELP)
     .example(
       '  echo "Why is the sky blue?" | petals chat smollm2-135m --temperature 0 > answer.txt'
     )
@@ -194,6 +198,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .option('--swarm <invite>', SWARM_HELP)
     .option('--lan', LAN_HELP)
     .option('--no-peer-weights', PEERS_HELP)
+    .option('--manifest <root>', MANIFEST_HELP)
     .example('  petals pull llama3.3-70b --blocks 0:20')
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {

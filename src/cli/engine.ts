@@ -38,6 +38,8 @@ export interface OpenOptions {
   disk?: unknown
   /** Peers to fetch from. Default: nobody but the model's own source. */
   weights?: WeightExchange | undefined
+  /** Roots of manifests that alone are believed of peers. */
+  roots?: readonly string[] | undefined
   /** Told what others may call the model. */
   onword?: (word: string) => void
 }
@@ -62,7 +64,8 @@ export async function openNamedModel(
       signal,
       diskBytes,
       onprogress,
-      peers: options.weights?.peers
+      peers: options.weights?.peers,
+      roots: options.roots
     })
     model = await openModel(location, fetcher)
     await identifyModel(model, {

@@ -15,7 +15,7 @@ import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { untilAborted } from './lifetime.ts'
 import { parseBlocks, parseBytes, parseChoice, parseWhole } from './options.ts'
-import { openWeightNode, uploadLimit, type PeerFlags } from './peer-weights.ts'
+import { manifestRoots, openWeightNode, uploadLimit, type PeerFlags } from './peer-weights.ts'
 import { rememberModel } from './remember.ts'
 import { namedModel, openMeeting, openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
@@ -52,6 +52,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     need: 'facts',
     disk: flags.disk,
     weights,
+    roots: manifestRoots(flags),
     onword: (word) => words.push(word)
   })
   checkBlocks(blocks, model)

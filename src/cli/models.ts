@@ -1,8 +1,9 @@
 // `petals models`: what is in the cache, how much of it is here, and how much was converted of it.
-import { formatBytes } from '../base/bytes.ts'
+import { formatBytes, toHex } from '../base/bytes.ts'
 import { usedBytes } from '../model/cache-usage.ts'
 import { type ConvertedModel, listConverted } from '../model/converted-cache.ts'
-import { listCachedModels, type CachedModel } from '../model/model-cache.ts'
+import { manifestRoot, readManifest } from '../model/manifest.ts'
+import { listCachedModels, type CachedFile, type CachedModel } from '../model/model-cache.ts'
 import type { Context } from './context.ts'
 
 export interface ModelsFlags {
@@ -25,28 +26,42 @@ export async function runModels(flags: ModelsFlags, context: Context): Promise<v
   const others = listConverted(cache).filter(({ paths }) => !paths.some((path) => own.has(path)))
   const listing = { cache, usedBytes: await usedBytes(cache), models, others }
   const text =
-    flags.json === true ? `${JSON.stringify(report(listing), undefined, 2)}\n` : table(listing)
+    flags.json === true
+      ? `${JSON.stringify(await report(listing), undefined, 2)}\n`
+      : table(listing)
   process.stdout.write(text)
 }
 
-function report({ cache, usedBytes, models, others }: Listing): object {
-  return {
-    folder: cache,
-    bytes: usedBytes,
-    models: models.map(({ name, heldBytes, totalBytes, convertedBytes, files }) => ({
-      model: name,
-      bytes: heldBytes,
-      ofBytes: totalBytes,
-      convertedBytes,
-      files: files.map((file) => ({
+async function report({ cache, usedBytes, models, others }: Listing): Promise<object> {
+  const rows = models.map(async ({ name, heldBytes, totalBytes, convertedBytes, files }) => ({
+    model: name,
+    bytes: heldBytes,
+    ofBytes: totalBytes,
+    convertedBytes,
+    files: await Promise.all(
+      files.map(async (file) => ({
         path: file.path,
         hash: file.hash,
         bytes: file.heldBytes,
-        ofBytes: file.sizeBytes
+        ofBytes: file.sizeBytes,
+        onPeersWordBytes: file.heardBytes,
+        manifest: await rootOf(file, cache)
       }))
-    })),
+    )
+  }))
+  return {
+    folder: cache,
+    bytes: usedBytes,
+    models: await Promise.all(rows),
     convertedOfOthers: others.map(({ paths, sizeBytes }) => ({ paths, bytes: sizeBytes }))
   }
+}
+
+/** Root of the manifest of a whole file, when one was made. */
+async function rootOf(file: CachedFile, cache: string): Promise<string | null> {
+  const { hash: sha256, sizeBytes, heldBytes } = file
+  const map = heldBytes < sizeBytes ? undefined : await readManifest(cache, { sha256, sizeBytes })
+  return map ? toHex(manifestRoot(map)) : null
 }
 
 function table({ cache, usedBytes, models, others }: Listing): string {
@@ -59,13 +74,16 @@ function table({ cache, usedBytes, models, others }: Listing): string {
   return `${lines.join('')}${formatBytes(usedBytes)} in ${cache}\n`
 }
 
-function rowOf({ name, heldBytes, totalBytes, convertedBytes }: CachedModel): string[] {
+function rowOf(model: CachedModel): string[] {
+  const { name, heldBytes, totalBytes, convertedBytes, files } = model
+  const heardBytes = files.reduce((sum, file) => sum + file.heardBytes, 0)
+  const heard = heardBytes === 0 ? '' : `, ${formatBytes(heardBytes)} of it on the word of peers`
   const share =
     heldBytes === totalBytes
       ? 'whole'
       : `${((100 * heldBytes) / totalBytes).toFixed(1)} % of ${formatBytes(totalBytes)}`
   const converted = convertedBytes === 0 ? '' : `, and ${formatBytes(convertedBytes)} converted`
-  return [name, formatBytes(heldBytes), `${share}${converted}`]
+  return [name, formatBytes(heldBytes), `${share}${heard}${converted}`]
 }
 
 function otherRow({ paths, sizeBytes }: ConvertedModel): string[] {

@@ -14,6 +14,7 @@ export interface PeerFlags {
   /** False with --no-peer-weights. */
   peerWeights?: unknown
   uploadLimit?: unknown
+  manifest?: unknown
 }
 
 export interface WeightNodeOptions {
@@ -56,3 +57,13 @@ export function uploadLimit(flags: PeerFlags): number {
 
 /** A piece a second. */
 const MIN_LIMIT = 2 ** 16
+
+/** --manifest: roots with commas between, as petals verify prints them. @throws AppError BAD_INPUT */
+export function manifestRoots(flags: PeerFlags): readonly string[] | undefined {
+  if (flags.manifest === undefined) return undefined
+  const roots = String(flags.manifest).toLowerCase().split(',')
+  if (roots.every((root) => /^[0-9a-f]{64}$/.test(root))) return roots
+  throw badInput(`--manifest cannot be '${String(flags.manifest)}'`, {
+    hint: 'Give what petals verify MODEL prints where the whole model is: 64 hex digits a file'
+  })
+}

@@ -7,7 +7,7 @@ import type { WeightExchange } from '../server/weight-exchange.ts'
 import type { Context } from './context.ts'
 import { openNamedModel } from './engine.ts'
 import { parseBlocks } from './options.ts'
-import { openWeightNode, type PeerFlags } from './peer-weights.ts'
+import { manifestRoots, openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { openMembership, type SwarmFlags } from './swarm-access.ts'
 import { transferLine } from './transfer-line.ts'
 
@@ -20,7 +20,12 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
   const blocks = parseBlocks(flags.blocks)
   await using stack = new AsyncDisposableStack()
   const weights = await openPullWeights(stack, flags, context)
-  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk, weights })
+  const model = await openNamedModel(name, context, {
+    need: 'facts',
+    disk: flags.disk,
+    weights,
+    roots: manifestRoots(flags)
+  })
   const progress = createProgress()
   try {
     const { tensors, config } = model

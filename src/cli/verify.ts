@@ -10,10 +10,13 @@ import {
   verifyConverted
 } from '../model/converted-cache.ts'
 import { rememberHash } from '../model/file-hashes.ts'
+import { sha256File } from '../model/hash-file.ts'
 import { identifyModel } from '../model/identify.ts'
+import { manifestOf, manifestRoot } from '../model/manifest.ts'
 import { findCachedModels } from '../model/model-cache.ts'
 import { openModel } from '../model/open-model.ts'
 import { resolveModel } from '../model/resolve.ts'
+import type { WeightFile } from '../model/types.ts'
 import { verifyFile } from '../model/verify-cache.ts'
 import type { Context } from './context.ts'
 import { EXIT } from './exit.ts'
@@ -73,7 +76,27 @@ export async function runVerify(name: string, context: Context): Promise<number>
     return EXIT.corrupt
   }
   log.info(`${name} is as it should be: ${formatBytes(totalBytes)} checked`)
+  const heard = files.reduce((sum, file) => sum + file.heardBytes, 0)
+  if (heard > 0) {
+    log.info(`  ${formatBytes(heard)} are as peers gave them, which only the whole can prove`)
+  }
+  if (files.every((file) => file.heldBytes === file.sizeBytes)) await tellManifest(files, context)
   return EXIT.ok
+}
+
+/** What --manifest takes: with it a newcomer believes peers who have these very files. */
+async function tellManifest(
+  files: readonly { path: string; hash: string; sizeBytes: number }[],
+  context: Context
+): Promise<void> {
+  const { paths, signal, log } = context
+  const roots: string[] = []
+  for (const { path, hash, sizeBytes } of files) {
+    const sha256 = hash.length === 64 ? hash : await sha256File(path, signal)
+    const map = await manifestOf({ path, sha256, sizeBytes }, { cacheDir: paths.cache, signal })
+    roots.push(toHex(manifestRoot(map)))
+  }
+  if (roots.length > 0) log.info(`  manifest ${roots.join(',')}`)
 }
 
 /** Checks converted weights; returns how many bytes were damaged. They are made again when they are needed. */
@@ -102,6 +125,9 @@ async function verifyPath(path: string, context: Context): Promise<number> {
     const id = await identifyModel(model, { signal })
     log.info(`${path} is a ${model.config.family} model of ${model.config.blockCount} blocks`)
     log.info(`  content id ${toHex(id)}; there is no hash that it must have`)
+    const isShared = model.location.kind !== 'llama2c'
+    const files = model.files.map((file) => ({ ...factsOf(file), hash: '' }))
+    if (isShared) await tellManifest(files, context)
     const converted = convertedOf(listConverted(paths.cache), [resolve(path)])
     if (converted.length === 0) return EXIT.ok
     const damaged = await verifyAll(converted, context, {})
@@ -112,4 +138,8 @@ async function verifyPath(path: string, context: Context): Promise<number> {
   } finally {
     model.close()
   }
+}
+
+function factsOf({ path, sizeBytes }: WeightFile): Pick<WeightFile, 'path' | 'sizeBytes'> {
+  return { path, sizeBytes }
 }

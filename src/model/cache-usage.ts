@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../base/bytes.ts'
 import { unavailable } from '../base/errors.ts'
-import { heldBytes, readChunkMap } from './chunk-map.ts'
+import { hasBit, hasChunk, heldBytes, readChunkMap, readHeard, runBytes } from './chunk-map.ts'
 import { convertedBytes } from './converted-cache.ts'
 import { systemFreeBytes } from './download.ts'
 import { checkRoom } from './http.ts'
@@ -25,6 +25,24 @@ export async function heldBytesOf(path: string): Promise<number> {
     return map ? heldBytes(map) : found.size
   } catch {
     return found.blocks * 512 // a journal that is none: what the disk says
+  }
+}
+
+/** Bytes of a file that are here on the word of peers alone. */
+export async function heardBytesOf(path: string): Promise<number> {
+  const found = await stat(path).catch(() => undefined)
+  if (!found?.isFile()) return 0
+  try {
+    const map = readChunkMap(path, found.size)
+    if (!map) return 0
+    const heard = readHeard(path, map.count)
+    let bytes = 0
+    for (let i = 0; i < map.count; i++) {
+      if (hasBit(heard, i) && hasChunk(map, i)) bytes += runBytes(map, { start: i, end: i + 1 })
+    }
+    return bytes
+  } catch {
+    return 0 // a journal that is none
   }
 }
 

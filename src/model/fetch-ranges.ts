@@ -18,6 +18,7 @@ import {
   readChunkMap
 } from './chunk-map.ts'
 import type { TransferOptions } from './chunk-transfer.ts'
+import { convertedOf, listConverted, removeConverted } from './converted-cache.ts'
 import { withFileLock } from './file-lock.ts'
 import type { HubFile } from './hub-file.ts'
 import { bare } from './http.ts'
@@ -114,7 +115,10 @@ async function complete(remote: RemoteFile, options: FetchRangesOptions): Promis
         if (file && isWhole && cacheDir !== undefined) await writeManifest(cacheDir, file.map)
         return true
       } catch (error) {
-        if (!(error instanceof HearsayWrong) || !options.peers || options.reach?.isNone) throw error
+        if (!(error instanceof HearsayWrong)) throw error
+        // It may have been made of what was wrong.
+        if (cacheDir) removeConverted(convertedOf(listConverted(cacheDir), [path]))
+        if (!options.peers || options.reach?.isNone) throw error
         log.warn(`${error.message}: it is fetched from the hub`)
         return false
       }

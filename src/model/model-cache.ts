@@ -4,8 +4,8 @@ import { readdir, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { inUse, notFound } from '../base/errors.ts'
 import { ALIASES, type Alias, findAlias } from './aliases.ts'
-import { heldBytesOf } from './cache-usage.ts'
-import { journalPath } from './chunk-map.ts'
+import { heardBytesOf, heldBytesOf } from './cache-usage.ts'
+import { heardPath, journalPath } from './chunk-map.ts'
 import {
   type ConvertedModel,
   convertedOf,
@@ -13,6 +13,8 @@ import {
   removeConverted
 } from './converted-cache.ts'
 import { tryFileLock } from './file-lock.ts'
+import { contentIdName } from './heard-model.ts'
+import { forgetManifest } from './manifest.ts'
 import { parseRepoName, type RepoName, repoText } from './repo-name.ts'
 import { listRecords, recordPath, repoFolder, type RepoRecord, weightPath } from './repo-record.ts'
 
@@ -22,6 +24,8 @@ export interface CachedFile {
   readonly sizeBytes: number
   /** Bytes of it that are here. */
   readonly heldBytes: number
+  /** Of these, what was taken on the word of peers: 0 once the whole was checked. */
+  readonly heardBytes: number
 }
 
 export interface CachedModel {
@@ -49,7 +53,11 @@ export async function listCachedModels(
     record?: RepoRecord
   ): Promise<void> => {
     const held = await Promise.all(
-      files.map(async (file) => ({ ...file, heldBytes: await heldBytesOf(file.path) }))
+      files.map(async (file) => ({
+        ...file,
+        heldBytes: await heldBytesOf(file.path),
+        heardBytes: await heardBytesOf(file.path)
+      }))
     )
     for (const { path } of files) known.add(path)
     const heldBytes = held.reduce((sum, file) => sum + file.heldBytes, 0)
@@ -90,7 +98,7 @@ export async function findCachedModels(
   const models = await listCachedModels(cacheDir, aliases)
   const alias = findAlias(name, aliases)
   const wanted: RepoName[] = alias?.kind === 'repo' ? sourcesOf(alias.sources) : []
-  const parsed = parseRepoName(name)
+  const parsed = contentIdName(name) ?? parseRepoName(name)
   if (parsed) wanted.push(parsed)
   const isPlain = parsed !== undefined && repoText(parsed) === parsed.repo
   const found = models.filter((model) => {
@@ -134,6 +142,7 @@ export async function removeCachedModels(
     for (const file of model.files) {
       if (kept.has(file.path) || !(await Bun.file(file.path).exists())) continue
       await removeFile(file.path)
+      await forgetManifest(cacheDir, file.hash)
       freedBytes += file.heldBytes
     }
     if (!model.record) continue
@@ -157,7 +166,8 @@ async function removeFile(path: string): Promise<void> {
     })
   }
   try {
-    for (const each of [path, journalPath(path), `${path}.partial`, `${path}.partial.etag`]) {
+    const partial = `${path}.partial`
+    for (const each of [path, journalPath(path), heardPath(path), partial, `${partial}.etag`]) {
       await rm(each, { force: true })
     }
   } finally {
@@ -195,7 +205,7 @@ async function filesOfCache(
   const files: { path: string; hash: string; name: string }[] = []
   for (const hash of (await readdir(root).catch(() => [])).sort()) {
     for (const name of (await readdir(join(root, hash)).catch(() => [])).sort()) {
-      if (/\.(chunks|lock|partial|etag|new)$/.test(name)) continue
+      if (/\.(chunks|heard|lock|partial|etag|new)$/.test(name)) continue
       files.push({ path: join(root, hash, name), hash, name })
     }
   }
