@@ -227,7 +227,7 @@ export class Chain {
   ): readonly RouteHop[] {
     const { book, clock } = this.#options
     const free = servers.map((info) => book.candidate(info)).filter((one) => !used.has(one.peer))
-    const hops = planAround(free, gap, book.avoided(clock.now()))
+    const hops = planAround(free, gap, book.avoidedInOrder(clock.now()))
     for (const hop of hops) used.add(hop.peer)
     return hops
   }
@@ -336,17 +336,27 @@ function throwFirst(all: readonly PromiseSettledResult<unknown>[]): void {
   throw first
 }
 
-/** Round the servers that failed; when that leaves a gap, a failed one is better than none. */
+/**
+ * Round the servers that failed; where that leaves a gap, a failed one is better than none: first one that
+ * is asked again soon, because it may be back, and one that answered garbage last.
+ */
 function planAround(
   free: readonly Candidate[],
   gap: { from: number; to: number; tokens: number },
-  avoid: ReadonlySet<string>
+  failed: readonly string[]
 ): readonly RouteHop[] {
   const { from, to, tokens } = gap
-  try {
-    return planRoute(free, from, to, { avoid, tokens }).hops
-  } catch (error) {
-    if (avoid.size === 0) throw error
-    return planRoute(free, from, to, { tokens }).hops
+  const avoid = new Set(failed)
+  for (const peer of failed) {
+    if (
+      uncovered(
+        free.filter((one) => !avoid.has(one.peer)),
+        from,
+        to
+      ).length === 0
+    )
+      break
+    avoid.delete(peer)
   }
+  return planRoute(free, from, to, { avoid, tokens }).hops
 }

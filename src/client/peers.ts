@@ -72,6 +72,12 @@ export class PeerBook {
     return all
   }
 
+  /** Servers to go round, those that are asked again soonest first. */
+  avoidedInOrder(now: number): string[] {
+    const all = [...this.#seen].filter(([, seen]) => seen.avoidUntil > now)
+    return all.sort(([, a], [, b]) => a.avoidUntil - b.avoidUntil).map(([peer]) => peer)
+  }
+
   candidate(info: ServerInfo): Candidate {
     const peer = toHex(info.peer)
     const seen = this.#seen.get(peer)

@@ -24,27 +24,33 @@ export interface Standing {
 const MOST_STRIKES = 2
 /** How long one that refuses is left alone, ms. */
 const REFUSED_MS = 5_000
+/** One that says it is our fault, although it may not be: longer than one that is gone. */
+const DOUBTED_MS = 31_000
 /** So many servers must say alike that it is our fault: one may lie, and a quota is of one server. */
 const MOST_REFUSERS = 3
+/** Before a server is tried again that failed twice in one step, ms; longer the more often. */
+const REST_MS = 200
 
 export class Repairs {
   readonly #strikes = new Map<string, number>()
+  readonly #failures = new Map<string, number>()
   readonly #refusers = new Set<string>()
 
   decide(failure: HopFailure, standing: Standing): Repair {
     const { peer, error, teller } = failure
     const remedy = remedyFor(error)
+    if (remedy.kind !== 'relay') count(this.#failures, peer)
     if (teller !== undefined) return this.#onHearsay(peer, teller, remedy.kind, standing)
     switch (remedy.kind) {
       case 'fatal':
         if (this.#refusers.has(peer) || this.#refusers.size + 1 >= MOST_REFUSERS) return remedy
         this.#refusers.add(peer)
-        return { kind: 'leave', avoidMs: REFUSED_MS }
+        return { kind: 'leave', avoidMs: DOUBTED_MS }
       case 'relay':
         if (standing.canCarry(peer)) return { kind: 'carry', after: peer }
         return { kind: 'leave', avoidMs: REFUSED_MS }
       case 'reopen': {
-        const again = this.#strike(peer) <= MOST_STRIKES && standing.isHop
+        const again = count(this.#strikes, peer) <= MOST_STRIKES && standing.isHop
         return { kind: 'leave', avoidMs: again ? 0 : REFUSED_MS }
       }
       case 'avoid':
@@ -54,24 +60,31 @@ export class Repairs {
     }
   }
 
+  /** Time to let pass before the next try, ms: servers that fail again and again are not hammered. */
+  get restMs(): number {
+    return this.#failures.size === 0 ? 0 : REST_MS * (Math.max(...this.#failures.values()) - 1)
+  }
+
   /** A step has succeeded. */
   done(): void {
+    this.#failures.clear()
     this.#strikes.clear()
     this.#refusers.clear()
   }
 
   // A server that pushes says what came of it; whether that is so shows when the client carries itself.
   #onHearsay(peer: string, teller: string, remedy: string, standing: Standing): Repair {
-    if (remedy === 'reopen' && this.#strike(peer) <= MOST_STRIKES) {
+    if (remedy === 'reopen' && count(this.#strikes, peer) <= MOST_STRIKES) {
       return { kind: 'leave', avoidMs: 0 }
     }
     if (standing.canCarry(teller)) return { kind: 'carry', after: teller }
     return { kind: 'leave', avoidMs: 0 }
   }
+}
 
-  #strike(peer: string): number {
-    const strikes = (this.#strikes.get(peer) ?? 0) + 1
-    this.#strikes.set(peer, strikes)
-    return strikes
-  }
+/** One more; how many there are. */
+function count(counts: Map<string, number>, peer: string): number {
+  const more = (counts.get(peer) ?? 0) + 1
+  counts.set(peer, more)
+  return more
 }

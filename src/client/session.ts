@@ -5,60 +5,27 @@
 // forward -> Chain.cover (plan, open) -> #replay (cold hops up to begin) -> #advance (the new rows)
 //         ^------------------------- #mend (after a HopFailure) ------------------------'
 import { sleep, systemClock, type Clock } from '../base/clock.ts'
-import { cancelled, disconnected, internal, toAppError, type AppError } from '../base/errors.ts'
+import { cancelled, disconnected, internal, toAppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
-import { freshSeed, seededRandom, type Random } from '../base/random.ts'
+import { freshSeed, seededRandom } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
 import { decodeTensor, encodeTensor } from '../wire/tensor.ts'
-import type { ServerInfo, StepResult, WireDtype, WireError, WireTensor } from '../wire/types.ts'
+import type { StepResult, WireDtype, WireError, WireTensor } from '../wire/types.ts'
 import { Chain } from './chain.ts'
 import { chunkRows } from './chunk-rows.ts'
 import { HopFailure, type Hop } from './hop.ts'
 import { Leg, type LegTimes } from './leg.ts'
-import type { ClientLink, Connections } from './links.ts'
-import { Naming, type NamingOptions } from './naming.ts'
-import type { PeerBook } from './peers.ts'
+import type { ClientLink } from './links.ts'
+import { Naming } from './naming.ts'
 import { Patience } from './patience.ts'
 import { Pulse } from './pulse.ts'
 import { Repairs } from './repairs.ts'
 import { beginOf, planReplay } from './replay.ts'
 import type { RouteHop } from './route.ts'
-import { Scout, type ScoutOptions } from './scout.ts'
+import { Scout } from './scout.ts'
+import type { SessionOptions } from './session-options.ts'
 
-export interface SessionOptions {
-  connections: Connections
-  book: PeerBook
-  /** Servers of the model as the directory knows them now. */
-  find: (signal: AbortSignal | undefined) => Promise<readonly ServerInfo[]>
-  /** The model's content id. */
-  model: Uint8Array
-  blockCount: number
-  hiddenSize: number
-  /** Longest length that servers are asked to promise at first. */
-  maxTokens: number
-  /** The model's context, which no promise goes beyond. */
-  contextLength: number
-  /** How activations travel. Default 'f16'. */
-  dtype?: WireDtype
-  /** How long a failure may take to be mended, ms. Default 60,000. */
-  recoverMs?: number
-  /** How long a first route may take to be found, ms. Default 5,000. */
-  findMs?: number
-  /** What servers may keep of it when it ends, and be asked for when it begins. Default: nothing. */
-  prefix?: (Pick<NamingOptions, 'secret' | 'published'> & { readonly forget?: boolean }) | undefined
-  times?: Partial<LegTimes>
-  /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
-  look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
-  /** How often a better route is looked for, and what it must promise; false: never. */
-  scout?: Pick<ScoutOptions, 'everyMs' | 'replan'> | false
-  random?: Random
-  clock?: Clock
-  log?: Log
-  /** Called when a server is gone round. */
-  onreroute?: (peer: string, why: AppError) => void
-  /** Called while blocks are served by nobody, with the time that is waited yet, ms; then with none. */
-  onwait?: (why: AppError | undefined, leftMs: number) => void
-}
+export type { SessionOptions } from './session-options.ts'
 
 export interface HopTrace {
   readonly peer: string
@@ -86,6 +53,7 @@ const WINDOW_ROWS = 1024
 const WINDOW_BYTES = 4 * 1024 * 1024
 const OPEN_MS = 12_000
 const FIND_AGAIN_MS = 300
+const MOST_REST_MS = 2_000
 // For a first route, when servers are known but none of them answers.
 const FIRST_MS = 12_000
 // One that would have made a better route and refused: there is no hurry.
@@ -292,15 +260,22 @@ export class InferenceSession extends Resource {
         const firstMs = thrown instanceof HopFailure ? Math.max(FIRST_MS, findMs) : findMs
         giveUpAt = Math.min(giveUpAt, now + (this.#step > 0 ? recoverMs : firstMs))
         if (now >= giveUpAt || this.closing) throw error
-        if (thrown instanceof HopFailure) this.#mend(thrown)
-        else if (error.code !== 'NO_ROUTE') throw error
+        if (thrown instanceof HopFailure) {
+          this.#mend(thrown)
+          const restMs = Math.min(this.#repairs.restMs, MOST_REST_MS)
+          if (restMs > 0) await this.#rest(restMs, signal)
+        } else if (error.code !== 'NO_ROUTE') throw error
         else {
           waits = true
           this.#options.onwait?.(error, giveUpAt - now)
-          await sleep(FIND_AGAIN_MS, { clock: this.#clock, ...(signal ? { signal } : {}) })
+          await this.#rest(FIND_AGAIN_MS, signal)
         }
       }
     }
+  }
+
+  async #rest(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    await sleep(ms, { clock: this.#clock, ...(signal ? { signal } : {}) })
   }
 
   #mend(failure: HopFailure): void {
