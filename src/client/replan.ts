@@ -1,6 +1,7 @@
 // Whether a session should leave its route for a planned one: only when what it saves over the tokens
-// to come pays for the replay, and not soon after the last move. Pure; knows no connections.
-import type { Candidate, RouteHop } from './route.ts'
+// to come pays for the replay, and not soon after the last move. Which servers are worth measuring
+// because one might. Pure; knows no connections: scout.ts acts, and the simulator calls the same.
+import { planRoute, routeMs, type Candidate, type RouteHop } from './route.ts'
 
 /** A route with its expected step as of now: both sides are estimated from the same observations. */
 export interface TimedRoute {
@@ -34,13 +35,84 @@ const MOST_DOUBLINGS = 6
 const RISE = 0.1
 const MOST_RISE = 1
 
+/** A session as its moves are decided. */
+export interface Rider {
+  readonly hops: readonly RouteHop[]
+  /** Tokens so far. */
+  readonly historyTokens: number
+  /** Tokens it is expected to make yet. */
+  readonly tokensLeft: number
+  /** KV tokens that a new server must have room for. */
+  readonly maxTokens: number
+  readonly blockCount: number
+}
+
+/** No answer of unknown length is worth less. */
+const LEAST_LEFT = 64
+
+/**
+ * The route to change to, or undefined to stay.
+ * @throws AppError NO_ROUTE when the candidates leave a gap
+ */
+export function chooseRoute(
+  rider: Rider,
+  candidates: readonly Candidate[],
+  options: Omit<ReplanOptions, 'moveMs' | 'tokensLeft'> & {
+    avoid?: ReadonlySet<string>
+    prefillShare?: number
+  } = {}
+): readonly RouteHop[] | undefined {
+  const { hops, historyTokens, maxTokens: tokens, blockCount } = rider
+  const { avoid, prefillShare, ...policy } = options
+  const planned = planRoute(candidates, 0, blockCount, { tokens, ...(avoid ? { avoid } : {}) }).hops
+  if (sameRoute(hops, planned)) return undefined
+  const current = { hops, expectedMs: routeMs(hops, candidates) ?? Infinity }
+  const better = { hops: planned, expectedMs: routeMs(planned, candidates, { tokens }) ?? Infinity }
+  const move = betterRoute(current, better, {
+    ...policy,
+    moveMs: moveMs(hops, planned, candidates, {
+      historyTokens,
+      ...(prefillShare === undefined ? {} : { prefillShare })
+    }),
+    tokensLeft: Math.max(LEAST_LEFT, rider.tokensLeft)
+  })
+  return move ? planned : undefined
+}
+
+/** As near as this, or as the nearest known server, a stranger is hoped to be, ms. */
+const HOPED_MS = 20
+const FACTOR = 1.4
+
+/**
+ * Servers never measured that would make a better route if they were near: worth a connection each.
+ * @param known whether a server's round trip was measured
+ */
+export function worthMeasuring(
+  rider: Pick<Rider, 'hops' | 'maxTokens' | 'blockCount'>,
+  candidates: readonly Candidate[],
+  known: (peer: string) => boolean,
+  options: { avoid?: ReadonlySet<string>; factor?: number } = {}
+): readonly string[] {
+  const { hops, maxTokens: tokens, blockCount } = rider
+  const { avoid, factor = FACTOR } = options
+  const inUse = candidates.filter(
+    ({ peer }) => known(peer) && hops.some((hop) => hop.peer === peer)
+  )
+  const hopedMs = Math.min(HOPED_MS, ...inUse.map(({ rttMs }) => rttMs))
+  const hopeful = candidates.map((one) => (known(one.peer) ? one : { ...one, rttMs: hopedMs }))
+  const hoped = planRoute(hopeful, 0, blockCount, { tokens, ...(avoid ? { avoid } : {}) })
+  const currentMs = routeMs(hops, candidates) ?? Infinity
+  if (currentMs < factor * hoped.expectedMs) return []
+  return hoped.hops.flatMap(({ peer }) => (known(peer) ? [] : peer))
+}
+
 /** Whether to move from the current route to the planned one. */
 export function betterRoute(
   current: TimedRoute,
   planned: TimedRoute,
   options: ReplanOptions = {}
 ): boolean {
-  const { moveMs = 0, tokensLeft = 64, factor = 1.4, payback = 2, leastMs = 2 } = options
+  const { moveMs = 0, tokensLeft = 64, factor = FACTOR, payback = 2, leastMs = 2 } = options
   const { sinceMoveMs = Infinity, moves = 0, restMs = 5_000 } = options
   if (sameRoute(current.hops, planned.hops) || !Number.isFinite(planned.expectedMs)) return false
   if (!Number.isFinite(current.expectedMs)) return true

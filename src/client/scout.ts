@@ -11,8 +11,8 @@ import type { ServerInfo } from '../wire/types.ts'
 import { covers, staysAt } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
-import { betterRoute, moveMs, newHops, sameRoute, type ReplanOptions } from './replan.ts'
-import { planRoute, routeMs, type Candidate, type RouteHop } from './route.ts'
+import { chooseRoute, newHops, worthMeasuring, type ReplanOptions } from './replan.ts'
+import type { Candidate, RouteHop } from './route.ts'
 
 /** What the session is doing now. */
 export interface ScoutedSession {
@@ -53,11 +53,6 @@ const PROBES = 3
 const MOST_PROBES = 32
 /** One that could not be reached is left alone. */
 const UNREACHED_MS = 60_000
-/** A stranger is worth a measurement when it would pay if it were as near as the nearest known server. */
-const HOPEFUL_MS = 20
-/** No answer of unknown length is worth more, and few are worth less. */
-const LEAST_LEFT = 64
-
 export class Scout {
   readonly #options: ScoutOptions
   readonly #closing = new AbortController()
@@ -160,25 +155,13 @@ export class Scout {
   #compare(found: readonly ServerInfo[]): readonly RouteHop[] | undefined {
     const { book, clock, blockCount, replan } = this.#options
     const session = this.#options.session()
-    const { hops, historyTokens, maxTokens: tokens } = session
-    const staying = hops.every((hop) => staysAt(hop))
-    const avoid = book.avoided(clock.now())
-    const candidates = this.#candidates(found, staying)
-    const planned = planRoute(candidates, 0, blockCount, { avoid, tokens }).hops
-    if (sameRoute(hops, planned)) return undefined
-    const current = { hops, expectedMs: routeMs(hops, candidates) ?? Infinity }
-    const better = {
-      hops: planned,
-      expectedMs: routeMs(planned, candidates, { tokens }) ?? Infinity
-    }
-    const options: ReplanOptions = {
+    const candidates = this.#candidates(found, session.hops.every(staysAt))
+    return chooseRoute({ ...session, blockCount }, candidates, {
       ...replan,
-      moveMs: moveMs(hops, planned, candidates, { historyTokens }),
-      tokensLeft: Math.max(LEAST_LEFT, session.tokensLeft),
+      avoid: book.avoided(clock.now()),
       moves: this.#moves,
       sinceMoveMs: clock.now() - this.#movedAt
-    }
-    return betterRoute(current, better, options) ? planned : undefined
+    })
   }
 
   /** The servers that the session may use: those that say they stay, and while all do, no other bits. */
@@ -208,24 +191,23 @@ export class Scout {
     })
   }
 
-  /** Servers never measured that would make a better route if they were near. */
+  /** Those to measure in this look. */
   #strangers(found: readonly ServerInfo[]): readonly string[] {
     const { book, clock, blockCount, session, replan } = this.#options
-    const { hops, maxTokens: tokens } = session()
     const left = Math.min(PROBES, MOST_PROBES - this.#probes)
     if (left <= 0) return []
-    const known = hops.map((hop) => book.rttMs(hop.peer) ?? Infinity)
-    const hopefulMs = Math.min(HOPEFUL_MS, ...known)
-    const candidates = this.#candidates(found, true).map((one) =>
-      book.rttMs(one.peer) === undefined ? { ...one, rttMs: hopefulMs } : one
-    )
-    const avoid = book.avoided(clock.now())
-    const hoped = planRoute(candidates, 0, blockCount, { avoid, tokens })
-    const currentMs = routeMs(hops, candidates) ?? Infinity
-    if (currentMs < (replan?.factor ?? 1.4) * hoped.expectedMs) return []
-    const strangers = hoped.hops.filter((hop) => book.rttMs(hop.peer) === undefined).slice(0, left)
+    const known = (peer: string): boolean => book.rttMs(peer) !== undefined
+    const strangers = worthMeasuring(
+      { ...session(), blockCount },
+      this.#candidates(found, true),
+      known,
+      {
+        avoid: book.avoided(clock.now()),
+        ...(replan?.factor === undefined ? {} : { factor: replan.factor })
+      }
+    ).slice(0, left)
     this.#probes += strangers.length
-    return strangers.map((hop) => hop.peer)
+    return strangers
   }
 
   /** Notes a server's round trip; one that cannot be reached is gone round for a while. */
