@@ -33,6 +33,9 @@ export class RawPeer {
   readonly target: Target
   readonly counts: Map<MessageType, number> = new Map()
   readonly errors: WireError[] = []
+  /** Everything that came, also before the channel was open. */
+  readonly frames: Uint8Array[] = []
+  keepsFrames = false
   closed = false
   readonly #stream: RawStream
   readonly #opened: Promise<void>
@@ -53,6 +56,14 @@ export class RawPeer {
     this.#stream.on('end', () => this.#stream.destroy())
     this.#stream.on('handshake', () => opened.resolve())
     this.#stream.on('data', (frame) => this.#take(frame))
+  }
+
+  get handshakeHash(): Uint8Array | null {
+    return this.#stream.handshakeHash
+  }
+
+  get publicKey(): Uint8Array {
+    return this.#stream.publicKey
   }
 
   /** Resolves when the connection stands or has failed. */
@@ -106,6 +117,7 @@ export class RawPeer {
   }
 
   #take(frame: Uint8Array): void {
+    if (this.keepsFrames) this.frames.push(new Uint8Array(frame))
     const type = TYPES[frame[1] ?? 255]
     if (frame[0] === 0 || type === undefined) return
     this.counts.set(type, this.count(type) + 1)
@@ -157,8 +169,14 @@ export function stepOf(
 }
 
 /** protomux's opening of the channel with a hello in it. */
-export function helloFrame(): Uint8Array {
-  const hello = encode(helloCodec, { version: 1, agent: 'raw', dtypes: ['f32'], servers: [] })
+export function helloFrame(proof?: Uint8Array): Uint8Array {
+  const hello = encode(helloCodec, {
+    version: 1,
+    agent: 'raw',
+    dtypes: ['f32'],
+    servers: [],
+    ...(proof ? { proof } : {})
+  })
   const name = Buffer.from(PROTOCOL_NAME)
   return Buffer.concat([
     new Uint8Array([0, 1, CHANNEL, name.length]),
