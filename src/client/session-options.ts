@@ -41,6 +41,6 @@ export interface SessionOptions {
   log?: Log
   /** Called when a server is gone round. */
   onreroute?: (peer: string, why: AppError) => void
-  /** Called while blocks are served by nobody, with the time that is waited yet, ms; then with none. */
+  /** Called while a step is being mended for long, with the time that is tried yet, ms; then with none. */
   onwait?: (why: AppError | undefined, leftMs: number) => void
 }

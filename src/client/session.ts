@@ -24,6 +24,7 @@ import { beginOf, planReplay } from './replay.ts'
 import type { RouteHop } from './route.ts'
 import { Scout } from './scout.ts'
 import type { SessionOptions } from './session-options.ts'
+import { WaitTelling } from './wait-telling.ts'
 
 export type { SessionOptions } from './session-options.ts'
 
@@ -248,8 +249,7 @@ export class InferenceSession extends Resource {
   async #retry<T>(signal: AbortSignal | undefined, attempt: () => Promise<T>): Promise<T> {
     const { recoverMs = 60_000, findMs = 5_000 } = this.#options
     let giveUpAt = Infinity
-    let waits = false
-    using _told = { [Symbol.dispose]: () => waits && this.#options.onwait?.(undefined, 0) }
+    using telling = new WaitTelling(this.#clock, this.#options.onwait)
     for (;;) {
       try {
         return await attempt()
@@ -260,16 +260,13 @@ export class InferenceSession extends Resource {
         const firstMs = thrown instanceof HopFailure ? Math.max(FIRST_MS, findMs) : findMs
         giveUpAt = Math.min(giveUpAt, now + (this.#step > 0 ? recoverMs : firstMs))
         if (now >= giveUpAt || this.closing) throw error
+        telling.note(error, giveUpAt)
         if (thrown instanceof HopFailure) {
           this.#mend(thrown)
           const restMs = Math.min(this.#repairs.restMs, MOST_REST_MS)
           if (restMs > 0) await this.#rest(restMs, signal)
         } else if (error.code !== 'NO_ROUTE') throw error
-        else {
-          waits = true
-          this.#options.onwait?.(error, giveUpAt - now)
-          await this.#rest(FIND_AGAIN_MS, signal)
-        }
+        else await this.#rest(FIND_AGAIN_MS, signal)
       }
     }
   }
