@@ -1,40 +1,24 @@
 // bun scripts/simulate-routing.ts [--servers 200,2000] [--clients 30] [--seed 1] [--unknown-ms 300]
-// Routing in simulated time: planRoute, routeMs, betterRoute and PeerBook of src/client beside Petals'
-// published rule (petals-rules.ts) over the same servers, delays, queues and slow spells. Prints
-// tokens a second, p99 of a token and moves, also in the sizes of the Petals paper's 3 and 14 servers.
+// Routing in simulated time: what a session calls (planRoute, chooseRoute, worthMeasuring, PeerBook of
+// src/client) beside Petals' published rule (petals-rules.ts) over the same servers, delays, queues and
+// slow spells. Prints tokens a second, p99 of a token, moves of a session and their ratio to Petals',
+// also in the Petals paper's settings of 3 and 14 servers, beside what the paper measured there.
 import { parseArgs } from 'node:util'
-import { toHex } from '../src/base/bytes.ts'
-import { seededRandom, type Random } from '../src/base/random.ts'
+import { seededRandom } from '../src/base/random.ts'
 import { PeerBook } from '../src/client/peers.ts'
-import { betterRoute, moveMs, newHops, sameRoute } from '../src/client/replan.ts'
-import { planRoute, routeMs, type RouteHop } from '../src/client/route.ts'
-import { weakestStart } from '../src/server/placement.ts'
-import type { ServerInfo } from '../src/wire/types.ts'
+import { chooseRoute, newHops, worthMeasuring } from '../src/client/replan.ts'
+import { planRoute, type RouteHop } from '../src/client/route.ts'
+import { EventHeap } from './event-heap.ts'
 import { petalsRoute } from './petals-rules.ts'
-
-interface Place {
-  readonly x: number
-  readonly y: number
-  /** Of its own line, one way, ms. */
-  readonly lineMs: number
-}
-
-interface Server {
-  readonly peer: string
-  readonly info: ServerInfo
-  readonly place: Place
-  readonly blockMs: number
-  /** Every `everyMs` it is `times` slower for `forMs`: its owner plays a game. */
-  readonly slow: { everyMs: number; forMs: number; phaseMs: number; times: number } | undefined
-  freeAt: number
-}
-
-interface World {
-  readonly blockCount: number
-  readonly servers: readonly Server[]
-  readonly byPeer: ReadonlyMap<string, Server>
-  readonly clients: readonly { place: Place; pinged: readonly Server[]; startAt: number }[]
-}
+import {
+  fourteenSpecs,
+  makeWorld,
+  randomSpecs,
+  rttMs,
+  slowness,
+  threeSpecs,
+  type World
+} from './routing-worlds.ts'
 
 interface Totals {
   readonly tokenMs: number[]
@@ -44,105 +28,20 @@ interface Totals {
   planMs: number
 }
 
-interface Event {
-  readonly at: number
-  readonly order: number
-  readonly run: (now: number) => void
-}
-
 type RuleName = 'ours' | 'ours, no replan' | 'Petals'
 
 const SESSIONS = 3
 const REPLAN_MS = 5_000
+/** Strangers measured in one look, as the scout's. */
+const PROBES = 3
 /** A chunk of a prompt costs this share of as many decoded tokens. */
 const PREFILL_SHARE = 0.2
 const CHUNK_ROWS = 16
 
-function rttMs(a: Place, b: Place): number {
-  return 2 * (Math.hypot(a.x - b.x, a.y - b.y) + a.lineMs + b.lineMs)
-}
-
-function randomPlace(random: Random): Place {
-  // A few regions of the world, up to 120 ms apart one way, and what is around them.
-  const [x, y] = [random.below(3) * 45, random.below(2) * 35]
-  const lineMs = 1 + 9 * random.next() ** 2
-  return { x: x + 15 * random.next(), y: y + 15 * random.next(), lineMs }
-}
-
-interface Spec {
-  readonly first: number
-  readonly last: number
-  readonly blockMs: number
-  readonly place: Place
-  readonly slows: boolean
-}
-
-function makeWorld(
-  specs: readonly Spec[],
-  blockCount: number,
-  options: { clients: number; clientPlace?: Place; random: Random }
-): World {
-  const { random } = options
-  const keys = specs.map(() => Uint8Array.from({ length: 32 }, () => random.below(256)))
-  const servers = specs.map((spec, index): Server => {
-    const likely = specs.flatMap((one, at) =>
-      one.first <= spec.last && one.last > spec.last && at !== index ? [at] : []
-    )
-    // Five successors by chance, as Petals' servers publish.
-    const pings = Array.from({ length: Math.min(5, likely.length) }, () => {
-      const at = likely[random.below(likely.length)] ?? 0
-      const place = specs[at]?.place ?? spec.place
-      return { peer: keys[at] ?? new Uint8Array(32), ms: rttMs(spec.place, place) }
-    })
-    const peer = keys[index] ?? new Uint8Array(32)
-    const slow = spec.slows && random.next() < 0.2
-    return {
-      peer: toHex(peer),
-      place: spec.place,
-      blockMs: spec.blockMs,
-      slow: slow
-        ? { everyMs: 120_000, forMs: 40_000, phaseMs: 120_000 * random.next(), times: 4 }
-        : undefined,
-      freeAt: 0,
-      info: {
-        peer,
-        model: new Uint8Array(32),
-        modelName: 'simulated',
-        blockCount,
-        hiddenSize: 8192,
-        first: spec.first,
-        last: spec.last,
-        quant: 'int8',
-        throughput: (1000 / spec.blockMs) * (0.9 + 0.2 * random.next()),
-        prefillThroughput: 0,
-        maxTokens: 1 << 20,
-        freeTokens: 1 << 20,
-        version: '0',
-        draining: false,
-        issuedAt: 0,
-        expiresAt: Infinity,
-        pings
-      }
-    }
-  })
-  const clients = Array.from({ length: options.clients }, () => {
-    const ends = (block: number): Server[] => {
-      const all = servers.filter(({ info }) => info.first <= block && info.last > block)
-      return [0, 1, 2].flatMap(() => all[random.below(all.length)] ?? [])
-    }
-    return {
-      place: options.clientPlace ?? randomPlace(random),
-      pinged: [...ends(0), ...ends(blockCount - 1)],
-      startAt: 5_000 * random.next()
-    }
-  })
-  return { blockCount, servers, byPeer: new Map(servers.map((one) => [one.peer, one])), clients }
-}
-
 function simulate(world: World, rule: RuleName, tokens: number, unknownMs: number): Totals {
   for (const server of world.servers) server.freeAt = 0
   const totals: Totals = { tokenMs: [], tokensASecond: [], moves: 0, plans: 0, planMs: 0 }
-  const events = new Heap()
+  const events = new EventHeap()
   const jitter = seededRandom(99)
   for (const client of world.clients) {
     const book = new PeerBook({ unknownRttMs: unknownMs })
@@ -168,31 +67,44 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
     }
     let [session, token, sessionMoves, movedAt, plannedAt, startedAt] = [0, 0, 0, 0, 0, 0]
     let route: RouteHop[] = []
+    const measure = (peer: string): void => {
+      const server = world.byPeer.get(peer)
+      if (server) book.noteRtt(peer, rttMs(client.place, server.place))
+    }
     const begin = (now: number): void => {
       route = plan()
       ;[token, sessionMoves, movedAt, plannedAt, startedAt] = [0, 0, now, now, now]
       // Opening a session shows the round trip to each of its servers.
-      for (const hop of route) {
-        const server = world.byPeer.get(hop.peer)
-        if (server) book.noteRtt(hop.peer, rttMs(client.place, server.place))
-      }
+      for (const hop of route) measure(hop.peer)
       step(now)
     }
     const replan = (now: number): readonly RouteHop[] => {
       plannedAt = now
-      const planned = plan()
-      if (sameRoute(route, planned)) return []
-      const all = candidates()
-      const current = { hops: route, expectedMs: routeMs(route, all) ?? Infinity }
-      const better = { hops: planned, expectedMs: routeMs(planned, all) ?? Infinity }
-      const cost = moveMs(route, planned, all, {
+      totals.plans++
+      const began = performance.now()
+      const rider = {
+        hops: route,
         historyTokens: token,
-        prefillShare: PREFILL_SHARE
-      })
-      const options = { moveMs: cost, tokensLeft: tokens - token, moves: sessionMoves }
-      if (!betterRoute(current, better, { ...options, sinceMoveMs: now - movedAt })) return []
+        tokensLeft: tokens - token,
+        maxTokens: 0,
+        blockCount: world.blockCount
+      }
+      // The scout measures a few that might be better, and what it would move to.
+      const known = (peer: string): boolean => book.rttMs(peer) !== undefined
+      for (const peer of worthMeasuring(rider, candidates(), known).slice(0, PROBES)) measure(peer)
+      const options = {
+        prefillShare: PREFILL_SHARE,
+        moves: sessionMoves,
+        sinceMoveMs: now - movedAt
+      }
+      for (const hop of newHops(route, chooseRoute(rider, candidates(), options) ?? [])) {
+        measure(hop.peer)
+      }
+      const planned = chooseRoute(rider, candidates(), options)
+      totals.planMs += performance.now() - began
+      if (!planned) return []
       const opened = newHops(route, planned)
-      route = planned
+      route = [...planned]
       movedAt = now
       sessionMoves++
       totals.moves++
@@ -267,126 +179,44 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
   return totals
 }
 
-function slowness({ slow }: Server, now: number): number {
-  if (!slow) return 1
-  return (now + slow.phaseMs) % slow.everyMs < slow.forMs ? slow.times : 1
+interface Setting {
+  readonly name: string
+  readonly world: World
+  readonly tokens: number
+  readonly unknownMs: number
+  /** Tokens a second that the paper measured for one client, where it did. */
+  readonly paper?: number
 }
 
-const NEVER: Event = { at: Infinity, order: 0, run: () => {} }
-
-/** Events in order of their time, then of their making. */
-class Heap {
-  readonly #events: Event[] = []
-  #made = 0
-
-  push(at: number, run: (now: number) => void): void {
-    const event = { at, order: this.#made++, run }
-    const all = this.#events
-    let index = all.push(event) - 1
-    while (index > 0) {
-      const parent = (index - 1) >> 1
-      if (!sooner(event, this.#at(parent))) break
-      all[index] = this.#at(parent)
-      index = parent
-    }
-    all[index] = event
-  }
-
-  run(): void {
-    for (let next = this.#pop(); next; next = this.#pop()) next.run(next.at)
-  }
-
-  #at(index: number): Event {
-    return this.#events[index] ?? NEVER
-  }
-
-  #pop(): Event | undefined {
-    const all = this.#events
-    const top = all[0]
-    const end = all.pop()
-    if (!end || all.length === 0) return top
-    let index = 0
-    for (;;) {
-      let child = 2 * index + 1
-      if (child >= all.length) break
-      if (child + 1 < all.length && sooner(this.#at(child + 1), this.#at(child))) child++
-      if (!sooner(this.#at(child), end)) break
-      all[index] = this.#at(child)
-      index = child
-    }
-    all[index] = end
-    return top
-  }
-}
-
-function sooner(a: Event, b: Event): boolean {
-  return a.at < b.at || (a.at === b.at && a.order < b.order)
-}
-
-/** A swarm placed by our rule, of machines of many speeds. */
-function randomSpecs(count: number, blockCount: number, random: Random): Spec[] {
-  const rates = new Float64Array(blockCount)
-  return Array.from({ length: count }, () => {
-    const size = 4 + Math.floor(20 * random.next() ** 2)
-    const blockMs = 1.5 * 6 ** random.next()
-    const first = weakestStart(rates, size)
-    for (let block = first; block < first + size; block++) {
-      rates[block] = (rates[block] ?? 0) + 1 / blockMs / size
-    }
-    return { first, last: first + size, blockMs, place: randomPlace(random), slows: true }
-  })
-}
-
-/** BLOOM's 70 blocks on three equal servers at one distance, as in the paper; 8.2 ms a block. */
-function threeSpecs(oneWayMs: number): Spec[] {
-  const cuts = [0, 24, 47, 70]
-  return [0, 1, 2].map((at) => ({
-    first: cuts[at] ?? 0,
-    last: cuts[at + 1] ?? 70,
-    blockMs: 8.2,
-    place: { x: 0, y: 0, lineMs: oneWayMs / 2 },
-    slows: false
-  }))
-}
-
-/** The paper's kinds of 14 GPUs; blocks by memory and times by memory bandwidth are our estimate. */
-function fourteenSpecs(random: Random): Spec[] {
-  const kinds = [
-    { count: 2, blocks: 3, blockMs: 8 },
-    { count: 4, blocks: 3, blockMs: 5 },
-    { count: 2, blocks: 8, blockMs: 3.6 },
-    { count: 2, blocks: 5, blockMs: 6.5 },
-    { count: 4, blocks: 8, blockMs: 4.2 }
-  ]
-  const rates = new Float64Array(70)
-  return kinds
-    .flatMap((kind) => Array.from({ length: kind.count }, () => kind))
-    .sort((a, b) => b.blocks - a.blocks)
-    .map(({ blocks, blockMs }) => {
-      const first = weakestStart(rates, blocks)
-      for (let block = first; block < first + blocks; block++)
-        rates[block] = (rates[block] ?? 0) + 1
-      return { first, last: first + blocks, blockMs, place: randomPlace(random), slows: false }
-    })
-}
-
-function report(name: string, world: World, tokens: number, unknownMs: number): void {
-  for (const rule of ['ours', 'ours, no replan', 'Petals'] as const) {
+function report({ name, world, tokens, unknownMs, paper }: Setting): void {
+  const results = (['Petals', 'ours, no replan', 'ours'] as const).map((rule) => {
     const totals = simulate(world, rule, tokens, unknownMs)
     const sorted = totals.tokenMs.toSorted((a, b) => a - b)
-    const p99 = sorted[Math.floor(sorted.length * 0.99)] ?? 0
     const rates = totals.tokensASecond.toSorted((a, b) => a - b)
-    const mean = rates.reduce((sum, one) => sum + one, 0) / rates.length
+    return {
+      rule,
+      rate: rates.reduce((sum, one) => sum + one, 0) / rates.length,
+      slow: rates[Math.floor(rates.length / 20)] ?? 0,
+      p99: sorted[Math.floor(sorted.length * 0.99)] ?? 0,
+      moves: totals.moves / totals.tokensASecond.length,
+      planMs: totals.planMs / totals.plans
+    }
+  })
+  const [petals] = results
+  for (const one of results) {
     const columns = [
-      name.padEnd(28),
-      rule.padEnd(15),
-      mean.toFixed(2).padStart(8),
-      (rates[Math.floor(rates.length / 20)] ?? 0).toFixed(2).padStart(9),
-      p99.toFixed(0).padStart(7),
-      ((100 * totals.moves) / totals.tokensASecond.length).toFixed(0).padStart(9),
-      (totals.planMs / totals.plans).toFixed(1).padStart(7)
+      name.padEnd(32),
+      one.rule.padEnd(15),
+      one.rate.toFixed(2).padStart(8),
+      (one.rate / (petals?.rate ?? NaN)).toFixed(2).padStart(9),
+      one.slow.toFixed(2).padStart(8),
+      (one.slow / (petals?.slow ?? NaN)).toFixed(2).padStart(9),
+      one.p99.toFixed(0).padStart(7),
+      one.moves.toFixed(2).padStart(14),
+      one.planMs.toFixed(1).padStart(7),
+      (one.rule === 'Petals' && paper !== undefined ? paper.toFixed(2) : '').padStart(5)
     ]
-    console.log(columns.join('  '))
+    console.log(columns.join('  ').trimEnd())
   }
 }
 
@@ -408,30 +238,32 @@ const [clients, tokens, seed, unknownMs, blockCount] = [
   Number(values.blocks)
 ]
 console.log(
-  'setting                       rule            tokens/s  slow 5 %  p99 ms  moves/100  plan ms'
+  'setting                           rule             tokens/s  to Petals  slow 5 %  to Petals' +
+    '  p99 ms  moves/session  plan ms  paper'
 )
 const beside = { x: 0, y: 0, lineMs: 0 }
-for (const [distance, count] of [
-  [2.5, 1],
-  [50, 1],
-  [50, 8]
+// BLOOM-176B on three A100 in one room with a delay added; on 14 consumer machines of two continents.
+for (const [distance, count, paper] of [
+  [2.5, 1, 1.71],
+  [50, 1, 1.23],
+  [50, 8, undefined]
 ] as const) {
   const options = { clients: count, clientPlace: beside, random: seededRandom(seed) }
   const world = makeWorld(threeSpecs(distance), 70, options)
-  report(
-    `3 servers, RTT ${2 * distance} ms, ${count} client${count > 1 ? 's' : ''}`,
-    world,
-    tokens,
-    unknownMs
-  )
+  const name = `3 servers, RTT ${2 * distance} ms, ${count} client${count > 1 ? 's' : ''}`
+  report({ name, world, tokens, unknownMs, ...(paper === undefined ? {} : { paper }) })
 }
-for (const count of [1, 8]) {
+for (const [count, paper] of [
+  [1, 0.83],
+  [8, undefined]
+] as const) {
   const random = seededRandom(seed)
   const world = makeWorld(fourteenSpecs(random), 70, { clients: count, random })
-  report(`14 servers, ${count} client${count > 1 ? 's' : ''}`, world, tokens, unknownMs)
+  const name = `14 servers, ${count} client${count > 1 ? 's' : ''}`
+  report({ name, world, tokens, unknownMs, ...(paper === undefined ? {} : { paper }) })
 }
 for (const count of values.servers.split(',').map(Number).filter(Boolean)) {
   const random = seededRandom(seed)
   const world = makeWorld(randomSpecs(count, blockCount, random), blockCount, { clients, random })
-  report(`${count} servers, ${clients} clients`, world, tokens, unknownMs)
+  report({ name: `${count} servers, ${clients} clients`, world, tokens, unknownMs })
 }
