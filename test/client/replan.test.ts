@@ -1,5 +1,11 @@
 import { expect, test } from 'bun:test'
-import { betterRoute, moveMs, newHops } from '../../src/client/replan.ts'
+import {
+  betterRoute,
+  chooseRoute,
+  moveMs,
+  newHops,
+  worthMeasuring
+} from '../../src/client/replan.ts'
 import type { Candidate } from '../../src/client/route.ts'
 import { seededRandom } from '../../src/base/random.ts'
 
@@ -76,4 +82,34 @@ test('moveMs() counts only hops that are new', () => {
   expect(moveMs(current, planned, [b], { historyTokens: 100, prefillShare: 0.25 })).toBe(
     20 + 10 + 3 + 200
   )
+})
+
+const rider = { hops: onA, historyTokens: 10, tokensLeft: 100, maxTokens: 200, blockCount: 8 }
+
+function whole(peer: string, blockMs: number, rttMs: number): Candidate {
+  return { peer, first: 0, last: 8, blockMs, queueMs: 0, rttMs }
+}
+
+test('chooseRoute() goes to a clearly faster server, and from one that is there no more', () => {
+  const [slow, fast, gone] = [whole('a', 10, 20), whole('b', 1, 20), whole('c', 30, 20)]
+  expect(chooseRoute(rider, [slow, fast])).toEqual(onB)
+  expect(chooseRoute(rider, [slow, { ...fast, blockMs: 9 }])).toBeUndefined()
+  expect(chooseRoute(rider, [slow, fast], { avoid: new Set(['b']) })).toBeUndefined()
+  expect(chooseRoute(rider, [gone])?.map((hop) => hop.peer)).toEqual(['c'])
+})
+
+test('chooseRoute() counts what the history costs', () => {
+  const candidates = [whole('a', 10, 20), whole('b', 5, 20)]
+  const moved = [100, 100_000].map((historyTokens) =>
+    chooseRoute({ ...rider, historyTokens }, candidates)
+  )
+  expect(moved).toEqual([onB, undefined])
+})
+
+test('worthMeasuring() names strangers that would be better if they were near', () => {
+  const known = (peer: string): boolean => peer === 'a'
+  const candidates = [whole('a', 10, 40), whole('b', 1, 300), whole('c', 9, 300)]
+  expect(worthMeasuring(rider, candidates, known)).toEqual(['b'])
+  expect(worthMeasuring(rider, candidates.toSpliced(1, 1), known)).toEqual([])
+  expect(worthMeasuring(rider, candidates, known, { avoid: new Set(['b']) })).toEqual([])
 })
