@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { storiesGgufBytes } from '../test/support/remote-model.ts'
 import { groupLives, killPrograms, Program, type Ending } from './processes.ts'
 
 /** The machine may have two cores that others use as well. */
@@ -198,6 +199,29 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
   })
 }
 
+/** A file on one machine, its content id on the others: no hub is asked, and none is there. */
+async function weights(stack: AsyncDisposableStack): Promise<void> {
+  const program = stack.use(start(['bootstrap', '--port', '0'], '', 'bootstrap-weights'))
+  const [, address = ''] = await program.match('stdout', /^(\d+(?:\.\d+){3}:\d+)\s*$/m, READY_MS)
+  const via = ['--bootstrap', address]
+  const path = join(home, 'stories.gguf')
+  writeFileSync(path, await storiesGgufBytes())
+  await check('servers and a client take weights from a server that has the file', async () => {
+    const join_ = (name: string, model: string, blocks: string): Program =>
+      stack.use(start(['join', model, ...via, '--blocks', blocks], '', name))
+    const first = join_('giver', path, '0:2')
+    await first.match('stderr', /\bready\b/i, READY_MS)
+    const { stdout } = await run(['status', path, ...via, '--json'], '', ANSWER_MS, 'giver')
+    const { contentId } = JSON.parse(stdout) as { contentId: string }
+    const others = [join_('taker', contentId, '2:4'), join_('taker-too', contentId, '3:5')]
+    await Promise.all(others.map((each) => each.match('stderr', /\bready\b/i, READY_MS)))
+    const options = ['--raw', '--temperature', '0', '--max-tokens', '40', '--head', 'f32']
+    const chat = await run(['chat', contentId, ...via, ...options], PROMPT, ANSWER_MS, 'asker')
+    same(`The exit code (stderr: ${chat.stderr.trimEnd()})`, chat.code, 0)
+    same('stdout', referenceText().startsWith(chat.stdout.trimEnd()), true)
+  })
+}
+
 /** The served spans in a status, `first:last`, sorted. */
 function spansOf(json: string): string[] {
   const { servers } = JSON.parse(json) as { servers: { first: number; last: number }[] }
@@ -228,6 +252,7 @@ async function main(): Promise<void> {
   )
   await using stack = new AsyncDisposableStack()
   await swarm(stack)
+  await weights(stack)
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -239,7 +264,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 /** How many checks there are: those that a failed one kept from running have failed, too. */
-const CHECKS = 15
+const CHECKS = 16
 try {
   await main()
   const files = readdirSync(folder).sort()
