@@ -21,15 +21,17 @@ export function waitLine(
       shown = ''
       return
     }
-    const text = waitText(why.message, leftMs).slice(0, (stream.columns ?? 80) - 1)
+    const text = waitText(why, leftMs).slice(0, (stream.columns ?? 80) - 1)
     if (text === shown) return
     stream.write(`${shown === '' ? BELOW : ''}${ERASE}${text}`)
     shown = text
   }
 }
 
-export function waitText(message: string, leftMs: number): string {
+export function waitText(why: AppError, leftMs: number): string {
+  const left = `${Math.ceil(leftMs / 1000)} s more`
+  if (why.code !== 'NO_ROUTE') return `a server went away; looking for another, ${left}`
   // 'No route through the model: nobody serves blocks 10:20' has its news behind the colon.
-  const news = message.slice(message.indexOf(': ') + 1).trim()
-  return `${news}; waiting for a server, ${Math.ceil(leftMs / 1000)} s more`
+  const news = why.message.slice(why.message.indexOf(': ') + 1).trim()
+  return `${news}; waiting for a server, ${left}`
 }

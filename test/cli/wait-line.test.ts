@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
-import { noRoute } from '../../src/base/errors.ts'
-import { waitLine } from '../../src/cli/wait-line.ts'
+import { noRoute, timedOut } from '../../src/base/errors.ts'
+import { waitLine, waitText } from '../../src/cli/wait-line.ts'
 
 const WHY = noRoute('No route through the model: nobody serves blocks 10:20')
 
@@ -45,4 +45,10 @@ test('the line is as wide as the terminal at most, and nothing without one', () 
   }
   expect(narrow.text[0]?.endsWith('\r\x1b[2Knobody serves block')).toBe(true)
   expect(none.text).toEqual([])
+})
+
+test('why a server failed is not told, only that another is looked for', () => {
+  expect(waitText(timedOut('Opening a session took too long: 2500 ms have passed'), 9_001)).toBe(
+    'a server went away; looking for another, 10 s more'
+  )
 })
