@@ -130,7 +130,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       '--draft <model>',
       'A small model with the same tokens that guesses here, or none (default: one of the cache, where it pays)'
     )
-    .option('--stats', 'A line on stderr: tokens, tokens/s, time to first token, route')
+    .option('--stats', 'A line on stderr: tokens, tokens/s, time to first token, guesses, route')
     .option('--trace', "A line on stderr: where a step's time goes")
     .option('--wire <type>', 'How activations travel: f32, f16, bf16 or int8 (default: by width)')
     .option(
@@ -247,7 +247,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     )
 
   cli
-    .command('doctor', 'Go through what petals needs of this machine, and say what to mend first')
+    .command('doctor', 'Go through what petals needs of this machine; exits with 0 when the CPU can compute')
     .option('--device <name>', 'Exit with 0 only if it works too: cuda or webgpu (default: cpu)')
     .option('--install-cuda', "First fetch CUDA's libraries (0.8 GB, Linux x64) through pip")
     .option('--offline', 'Leave the DHT and the hub out')

@@ -32,7 +32,7 @@ export function helpSections(
   const kept = sections
     .slice(1)
     .filter(({ title = '' }) => !title.startsWith('For more info'))
-    .map((section) => ({ ...section, body: tidy(section.body) }))
+    .map((section) => ({ ...section, body: tidy(section) }))
   const model = kept.some(({ body }) => body.includes('MODEL')) ? [{ body: MODEL }] : []
   const rest =
     about === undefined ? [{ body: MORE }, { title: 'Environment', body: ENVIRONMENT }] : []
@@ -40,6 +40,22 @@ export function helpSections(
 }
 
 /** Without the default of options that begin with no-, which the parser makes up. */
-function tidy(body: string): string {
-  return body.replaceAll(' (default: true)', '').replaceAll(/ +$/gm, '')
+function tidy({ title, body }: HelpSection): string {
+  const text = body.replaceAll(' (default: true)', '').replaceAll(/ +$/gm, '')
+  return title === 'Commands' ? commandLines(text) : text
+}
+
+/** What the parser takes as any words, in what they are. */
+const WORDS: Readonly<Record<string, string>> = {
+  'chat [...words]': 'chat [MODEL] [PROMPT]',
+  'swarm [...words]': 'swarm ACTION'
+}
+
+function commandLines(body: string): string {
+  const rows = body.split('\n').map((line) => {
+    const [, name = '', text = ''] = /^ *(.*?) {2,}(.*)$/.exec(line) ?? []
+    return [WORDS[name] ?? name.replaceAll(/[<>]/g, ''), text] as const
+  })
+  const width = Math.max(...rows.map(([name]) => name.length))
+  return rows.map(([name, text]) => `  ${name.padEnd(width)}  ${text}`).join('\n')
 }

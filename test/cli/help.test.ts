@@ -45,6 +45,16 @@ test("a command's help begins with what it does and ends with the exit codes", (
   expect(sections[2]?.body).toBe('  --no-speculate  Guess nothing\n  --lan  Near')
 })
 
+test('the list of commands names what their words are', () => {
+  const made = [
+    { body: 'petals' },
+    { title: 'Commands', body: '  rm <MODEL>        Remove it\n  chat [...words]  Ask' }
+  ]
+  expect(helpSections(made, undefined)[1]?.body).toBe(
+    '  rm MODEL               Remove it\n  chat [MODEL] [PROMPT]  Ask'
+  )
+})
+
 test('every option says what it is for, and every command has a line', () => {
   const cli = declareCommands(() => {})
   for (const { name, description, options } of cli.commands) {
