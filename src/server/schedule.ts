@@ -59,6 +59,8 @@ export interface AdmissionState {
   readonly sessionsOfPeer: number
   readonly sessions: number
   readonly draining: boolean
+  /** Of the promised tokens, those of the peer that asks. Default 0. */
+  readonly promisedToPeer?: number
 }
 
 export interface AdmissionLimits {
@@ -75,6 +77,18 @@ export type Admission =
       readonly retryAfterMs: number
     }
 
+/** Who holds more than this share of a server's tokens leaves the last of them to others. */
+const PEER_SHARE = 1 / 2
+const RESERVE_SHARE = 1 / 8
+/** A server with fewer tokens serves whoever comes: its last ones would not do for another session. */
+const SMALL_TOKENS = 4096
+
+/** Tokens that a peer with much does not get, however many are free. */
+function reserveTokens(capacityTokens: number): number {
+  const most = Math.floor(capacityTokens * RESERVE_SHARE)
+  return Math.max(0, Math.min(most, capacityTokens - SMALL_TOKENS))
+}
+
 /** Whether a session of `tokens` more tokens may be promised. */
 export function admit(tokens: number, state: AdmissionState, limits: AdmissionLimits): Admission {
   if (state.draining) return refuse('BUSY', 'the server is leaving', 60_000)
@@ -88,6 +102,12 @@ export function admit(tokens: number, state: AdmissionState, limits: AdmissionLi
   if (tokens > free) {
     const why = `${tokens} tokens were asked for, ${Math.max(0, free)} of ${state.capacityTokens} are free`
     return refuse('NO_MEMORY', why, 5_000)
+  }
+  const ofPeer = (state.promisedToPeer ?? 0) + tokens
+  const kept = reserveTokens(state.capacityTokens)
+  if (ofPeer > state.capacityTokens * PEER_SHARE && tokens > free - kept) {
+    const why = `this peer has ${ofPeer - tokens} of ${state.capacityTokens} tokens, the last ${kept} are for others`
+    return refuse('NO_MEMORY', why, 10_000)
   }
   return { kind: 'admit' }
 }

@@ -162,7 +162,8 @@ export class SessionKeeper {
       capacityTokens: this.#options.capacityTokens,
       sessionsOfPeer: known ? 0 : this.table.countOf(peer),
       sessions: known ? 0 : this.table.size,
-      draining: this.draining && !known
+      draining: this.draining && !known,
+      promisedToPeer: this.table.promisedTo(peer)
     }
     const verdict = admit(tokens, state, this.#options.limits)
     if (verdict.kind === 'admit') return

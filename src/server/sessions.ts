@@ -73,6 +73,15 @@ export class SessionTable {
     return count
   }
 
+  /** Tokens promised to the sessions of one peer. */
+  promisedTo(peer: string): number {
+    let tokens = 0
+    for (const { owner, maxTokens } of this.#byKey.values()) {
+      if (owner.peer === peer) tokens += maxTokens
+    }
+    return tokens
+  }
+
   ownedBy(owner: ServerLink): ServedSession[] {
     return [...this.#byKey.values()].filter((session) => session.owner === owner)
   }

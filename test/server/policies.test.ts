@@ -62,6 +62,30 @@ test('admit() promises what is free and no more', () => {
   })
 })
 
+test('admit() keeps the last eighth of the tokens from a peer that has half of them', () => {
+  const large = { ...idle, capacityTokens: 80_000 }
+  const verdict = (tokens: number, promisedTokens: number, promisedToPeer: number): string =>
+    admit(tokens, { ...large, promisedTokens, promisedToPeer }, limits).kind
+  expect([
+    // Alone: all but the last eighth.
+    verdict(70_000, 0, 0),
+    verdict(70_001, 0, 0),
+    verdict(1_000, 69_000, 69_000),
+    verdict(1_001, 69_000, 69_000),
+    // Another peer gets what is kept.
+    verdict(10_000, 70_000, 0),
+    verdict(10_001, 70_000, 0),
+    // A growing session of one with little, on a full server.
+    verdict(512, 79_000, 20_000)
+  ]).toEqual(['admit', 'refuse', 'admit', 'refuse', 'admit', 'refuse', 'admit'])
+})
+
+test('admit() gives all tokens of a small server to whoever comes', () => {
+  const small = { ...idle, capacityTokens: 4096 }
+  expect(admit(4096, small, limits)).toEqual({ kind: 'admit' })
+  expect(admit(4200, { ...idle, capacityTokens: 4200 }, limits).kind).toBe('refuse')
+})
+
 test('admit() limits sessions of one peer, of all, and when leaving', () => {
   const codes = [
     admit(1, { ...idle, sessionsOfPeer: 2 }, limits),
