@@ -46,15 +46,13 @@ if (location.kind !== 'gguf') throw new Error('llama.cpp wants a GGUF file')
 const model = await openModel(location)
 const { blockCount } = model.config
 
-/** A text of so many tokens in which little repeats. */
-function textOf(length: number): string {
-  const random = seededRandom(1)
+/** A text of so many tokens in which little repeats; servers have kept no other seed's beginning. */
+function textOf(length: number, seed: number): string {
+  const random = seededRandom(seed)
   const tokenizer = createTokenizer(model.tokenizer)
   const words = WORDS.split(' ')
-  let text = 'The'
-  while (tokenizer.encode(text).length < length) {
-    text += ` ${words[random.below(words.length)]}`
-  }
+  let text = ''
+  while (tokenizer.encode(text).length < length) text += `${words[random.below(words.length)]} `
   return text
 }
 
@@ -112,11 +110,10 @@ async function bench(servers: number, rttMs: number): Promise<void> {
     within: far.within(i)
   }))
   await rpc.start(places)
-  const prompt = textOf(promptLength)
   const rounds: Round[] = []
   // The first round only warms up.
   for (let run = -1; run < runs; run++) {
-    const round = await measure(far, rpc, prompt)
+    const round = await measure(far, rpc, textOf(promptLength, run + 2))
     if (run >= 0) rounds.push(round)
   }
   const of = (key: keyof Round): number => median(rounds.map((round) => round[key]))
