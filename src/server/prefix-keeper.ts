@@ -76,13 +76,12 @@ export class PrefixKeeper {
     const { prefix = [], maxTokens } = message
     const hit = this.#store.find(prefix, message, maxTokens)
     if (!hit) return undefined
-    const { kept, length, shared } = hit
-    const published = kept.marks.some((mark) => mark.shared)
-    const how = handOut(
-      { length: kept.length, tokens: kept.tokens, published },
-      { length, shared, forget: message.forget === true, roomTokens: this.#roomTokens }
-    )
+    const { kept, shared } = hit
+    const published = shared || kept.marks.some((mark) => mark.shared)
+    const how = handOut({ length: kept.length, published }, hit.length)
     const begun = how === 'move' ? this.#move(hit) : await this.#copy(hit)
+    // Its own it may have forgotten, what is everybody's it may not.
+    if (message.forget && !shared) await this.#store.free(kept)
     if (begun) {
       this.hits++
       this.hitTokens += begun.length

@@ -63,21 +63,13 @@ const LOSS = 1 / 8
 /**
  * Whether to hand out what is kept or a copy of its beginning. A conversation that goes on takes its own;
  * a new one that only begins like it gets a copy (memory copies a token some 200 times as fast as a
- * prompt makes it), so that both can go on, when both have room. What is published stays for others.
+ * prompt makes it), so that both can go on, and a short one does not sit in a long one's memory. What is
+ * published stays for others.
  */
 export function handOut(
-  held: { readonly length: number; readonly tokens: number; readonly published: boolean },
-  asked: {
-    readonly length: number
-    /** Under the name that is everybody's. */
-    readonly shared: boolean
-    readonly forget: boolean
-    /** What live sessions leave, the asking one counted. */
-    readonly roomTokens: number
-  }
+  held: { readonly length: number; readonly published: boolean },
+  askedLength: number
 ): 'move' | 'copy' {
-  if (asked.shared) return 'copy'
-  if (asked.forget || held.tokens > asked.roomTokens) return 'move'
-  const lost = held.length - asked.length
-  return held.published || lost > asked.length * LOSS ? 'copy' : 'move'
+  const lost = held.length - askedLength
+  return held.published || lost > askedLength * LOSS ? 'copy' : 'move'
 }

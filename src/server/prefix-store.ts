@@ -109,6 +109,11 @@ export class PrefixStore {
     return least !== undefined
   }
 
+  /** Frees one, when it is still here. */
+  async free(kept: KeptPrefix): Promise<void> {
+    if (this.#entries.has(kept)) await this.#free([kept])
+  }
+
   async clear(): Promise<void> {
     await this.#free([...this.#entries])
   }

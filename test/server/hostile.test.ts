@@ -112,6 +112,9 @@ test('claims beyond the limits are refused by their numbers alone', async () => 
     hops: 'LIMIT',
     'many hops': 'LIMIT',
     'tokens of a session': 'LIMIT',
+    'names to ask for': 'LIMIT',
+    'many names to ask for': 'LIMIT',
+    'names to keep': 'LIMIT',
     'tokens over the model': 'LIMIT'
   })
   await settled()

@@ -59,22 +59,11 @@ test('evict() leaves no more than the limits, and nothing to spare when little w
   }
 })
 
-test('handOut() moves what goes on and copies what only begins the same', () => {
-  const held = { length: 1000, tokens: 1024, published: false }
-  const asked = { length: 960, shared: false, forget: false, roomTokens: 5000 }
-  expect({
-    goesOn: handOut(held, asked),
-    beginsTheSame: handOut(held, { ...asked, length: 500 }),
-    noRoomForBoth: handOut(held, { ...asked, length: 500, roomTokens: 1000 }),
-    forgets: handOut(held, { ...asked, length: 500, forget: true }),
-    published: handOut({ ...held, published: true }, asked),
-    everybodys: handOut(held, { ...asked, shared: true, roomTokens: 0 })
-  }).toEqual({
-    goesOn: 'move',
-    beginsTheSame: 'copy',
-    noRoomForBoth: 'move',
-    forgets: 'move',
-    published: 'copy',
-    everybodys: 'copy'
-  })
+test('handOut() moves what goes on and copies what only begins the same, or is published', () => {
+  const held = { length: 1000, published: false }
+  expect([
+    handOut(held, 960),
+    handOut(held, 500),
+    handOut({ ...held, published: true }, 960)
+  ]).toEqual(['move', 'copy', 'copy'])
 })

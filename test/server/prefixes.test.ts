@@ -158,6 +158,27 @@ test('a session that nobody named, or that is to be forgotten, is freed at once'
   expect([bench.server.kept.prefixes, bench.compute.sessions.size]).toEqual([0, 0])
 })
 
+test('a session that is to be forgotten takes along what was kept of it, and nothing that is published', async () => {
+  await using bench = new Bench()
+  const [peer, key] = [new Peer(1), new Uint8Array(32).fill(1)]
+  await bench.leave(peer, 1, 64, [mark(16), mark(64)])
+  await bench.open(peer, 2)
+  const step = await bench.run(peer, 2, 0, 40)
+  const shared = [{ length: 40, label: id(8) }]
+  bench.server.keep(peer, { session: id(2), step, marks: [], shared })
+  await bench.server.closeSession(peer, { session: id(2) })
+  // A part of it is all that is asked for, and the rest goes too.
+  const held = [
+    await bench.open(peer, 3, { prefix: [mark(16)], forget: true }),
+    await bench.open(peer, 4, {
+      prefix: [{ length: 40, label: publishedLabel(key, id(8)) }],
+      forget: true
+    })
+  ]
+  for (const one of [3, 4]) await bench.server.closeSession(peer, { session: id(one) })
+  expect([held, bench.server.kept.prefixes, bench.compute.sessions.size]).toEqual([[16, 40], 1, 1])
+})
+
 test('a lost connection leaves its sessions to be taken up', async () => {
   await using bench = new Bench()
   const peer = new Peer(1)

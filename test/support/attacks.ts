@@ -182,6 +182,20 @@ function opening(maxTokens: number): Claim {
   }
 }
 
+/** An opening whose optional field of marks claims so many. */
+function asking(marks: number): Claim {
+  return (_session, { model, blockCount }) => {
+    const id = new Uint8Array(16).fill(9)
+    const field = uint(marks)
+    const tail = [uint(0), uint(blockCount), uint(64), uint(field.byteLength), field]
+    return [MESSAGE_TYPES.open, Buffer.concat([uint(1), id, model, ...tail])]
+  }
+}
+
+function keeping(marks: number): Claim {
+  return (session) => [MESSAGE_TYPES.keep, Buffer.concat([uint(0), session, uint(1), uint(marks)])]
+}
+
 const claims: Readonly<Record<string, Claim>> = {
   rows: claimed({ rows: LIMITS.rows + 1, count: LIMITS.rows + 1 }),
   'many rows': claimed({ rows: MANY }),
@@ -193,6 +207,9 @@ const claims: Readonly<Record<string, Claim>> = {
   hops: claimed({ hops: LIMITS.hops + 1 }),
   'many hops': claimed({ hops: MANY }),
   'tokens of a session': opening(LIMITS.tokens + 1),
+  'names to ask for': asking(LIMITS.marks + 1),
+  'many names to ask for': asking(MANY),
+  'names to keep': keeping(LIMITS.marks + 1),
   'tokens over the model': opening(100_000)
 }
 
