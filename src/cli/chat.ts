@@ -21,6 +21,7 @@ import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { EXIT } from './exit.ts'
 import { joinPrompt, readPiped } from './input.ts'
 import { converse } from './interactive.ts'
+import { loadServers, saveServers } from './known-servers.ts'
 import { openNode } from './open-node.ts'
 import { parseChoice, parseNumber, parseWhole } from './options.ts'
 import { createOutput, type Output } from './output.ts'
@@ -150,6 +151,7 @@ export async function runChat(
       onwait: waitLine()
     })
   )
+  if (flags.prefixCache !== false) client.book.recall(await loadServers(context))
   await client.ready()
   await rememberModel(context, target.model)
   const published = publishedSystem(flags, client.local, node.key)
@@ -174,6 +176,7 @@ export async function runChat(
       })
     } finally {
       await keeper?.flush()
+      if (flags.prefixCache !== false) await saveServers(context, client.roundTrips(session.route))
     }
   }
   const ask = (question: string, signal: AbortSignal): Answer =>

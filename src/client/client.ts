@@ -15,6 +15,7 @@ import type { SwarmConnections } from './connections.ts'
 import { LocalModel } from './local-model.ts'
 import type { Published } from './naming.ts'
 import { PeerBook } from './peers.ts'
+import type { RouteHop } from './route.ts'
 import { InferenceSession } from './session.ts'
 
 export interface ClientOptions {
@@ -110,6 +111,11 @@ export class Client extends Resource {
     })
     await session.ready()
     return session
+  }
+
+  /** Of a route's servers, as measured, ms. */
+  roundTrips(route: readonly RouteHop[]): Map<string, number> {
+    return new Map(route.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))
   }
 
   /** Servers known now; asks the swarm when those that did not fail leave a gap. */

@@ -28,10 +28,20 @@ const UNKNOWN_BLOCK_MS = 5
 
 export class PeerBook {
   readonly #seen = new Map<string, Seen>()
+  /** Round trips of an earlier time, for servers not asked since. */
+  #recalled: ReadonlyMap<string, number> = new Map()
   readonly #unknownRttMs: number
 
   constructor(options: PeerBookOptions = {}) {
     this.#unknownRttMs = options.unknownRttMs ?? UNKNOWN_RTT_MS
+  }
+
+  /**
+   * Assumes these round trips, ms, of servers until they are measured: who was used lately is used again,
+   * and may still have what it kept.
+   */
+  recall(rttMs: ReadonlyMap<string, number>): void {
+    this.#recalled = rttMs
   }
 
   noteRtt(peer: string, ms: number): void {
@@ -88,7 +98,7 @@ export class PeerBook {
       last: info.last,
       blockMs: seen?.blockMs ?? claimed,
       queueMs: seen?.queueMs ?? 0,
-      rttMs: seen?.rttMs ?? this.#unknownRttMs,
+      rttMs: seen?.rttMs ?? this.#recalled.get(peer) ?? this.#unknownRttMs,
       freeTokens: seen && seen.freeAt > info.issuedAt ? seen.freeTokens : info.freeTokens,
       ...(info.pings.length > 0
         ? { pings: new Map(info.pings.map(({ peer: other, ms }) => [toHex(other), ms])) }

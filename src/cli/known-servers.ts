@@ -1,0 +1,86 @@
+// Servers that this user's chats went through lately, so that the next one meets those that may have kept
+// its beginning. A file in the cache folder; without it a chat only begins slower.
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '../base/clock.ts'
+import { toAppError } from '../base/errors.ts'
+import type { Context } from './context.ts'
+
+/** A server and the round trip to it. */
+export interface KnownServer {
+  /** Hex of its key. */
+  readonly peer: string
+  readonly rttMs: number
+  /** Wall clock, ms. */
+  readonly usedAt: number
+}
+
+/** Routes of several models. */
+const MOST = 64
+/** As long as servers keep what nobody asks for. */
+const MAX_AGE_MS = 60 * 60_000
+/** A longer trip is none that anybody would go again. */
+const MOST_RTT_MS = 10_000
+
+/** The latest first. */
+export function mergeServers(
+  known: readonly KnownServer[],
+  used: ReadonlyMap<string, number>,
+  now: number
+): KnownServer[] {
+  const fresh = [...used].map(([peer, rttMs]) => ({ peer, rttMs, usedAt: now }))
+  const rest = known.filter(({ peer, usedAt }) => !used.has(peer) && now - usedAt < MAX_AGE_MS)
+  return [...fresh, ...rest].slice(0, MOST)
+}
+
+export function formatServers(servers: readonly KnownServer[]): string {
+  return servers
+    .map(({ peer, rttMs, usedAt }) => `${peer} ${rttMs.toFixed(1)} ${usedAt}\n`)
+    .join('')
+}
+
+/** Lines that cannot be read, and those of long ago, are left out. */
+export function parseServers(text: string, now: number): KnownServer[] {
+  return text
+    .split('\n', MOST)
+    .map((line) => /^([0-9a-f]{64}) (\d{1,5}\.\d) (\d{1,15})$/.exec(line))
+    .flatMap((match) => {
+      const [, peer = '', rtt, usedAt] = match ?? []
+      const server = { peer, rttMs: Number(rtt), usedAt: Number(usedAt) }
+      const isGood = server.rttMs <= MOST_RTT_MS && now - server.usedAt < MAX_AGE_MS
+      return match && isGood ? server : []
+    })
+}
+
+/** Round trips by server, ms. */
+export async function loadServers(context: Context): Promise<ReadonlyMap<string, number>> {
+  const known = await read(context)
+  return new Map(known.map(({ peer, rttMs }) => [peer, rttMs]))
+}
+
+/** Remembers the servers of a route; a folder that cannot be written is no reason to fail. */
+export async function saveServers(
+  context: Context,
+  used: ReadonlyMap<string, number>
+): Promise<void> {
+  if (used.size === 0) return
+  const path = pathOf(context)
+  const aside = `${path}.${process.pid}.tmp`
+  try {
+    const text = formatServers(mergeServers(await read(context), used, systemClock.wall()))
+    await mkdir(context.paths.cache, { recursive: true })
+    await writeFile(aside, text, { mode: 0o600 })
+    await rename(aside, path)
+  } catch (error) {
+    context.log.debug(`the servers used are not remembered: ${toAppError(error).message}`)
+  }
+}
+
+async function read(context: Context): Promise<KnownServer[]> {
+  const text = await readFile(pathOf(context), 'utf8').catch(() => '')
+  return parseServers(text, systemClock.wall())
+}
+
+function pathOf(context: Context): string {
+  return join(context.paths.cache, 'servers')
+}
