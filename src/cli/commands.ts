@@ -247,7 +247,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     )
 
   cli
-    .command('doctor', 'Go through what petals needs of this machine; exits with 0 when the CPU can compute')
+    .command(
+      'doctor',
+      'Go through what petals needs of this machine; exits with 0 when the CPU can compute'
+    )
     .option('--device <name>', 'Exit with 0 only if it works too: cuda or webgpu (default: cpu)')
     .option('--install-cuda', "First fetch CUDA's libraries (0.8 GB, Linux x64) through pip")
     .option('--offline', 'Leave the DHT and the hub out')
