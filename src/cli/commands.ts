@@ -172,6 +172,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .option('--swarm <invite>', SWARM_HELP)
     .option('--lan', LAN_HELP)
     .option('--alone', 'Leave the swarm out')
+    .option('--no-peer-weights', PEERS_HELP)
     .option('--json', 'As JSON')
     .action((model: string, flags: Flags) =>
       run(flags, async (context) => {

@@ -1,5 +1,6 @@
 // `petals join MODEL`: serves blocks of a model until it is told to stop.
 import { formatBytes } from '../base/bytes.ts'
+import { deadline } from '../base/clock.ts'
 import { badInput, toAppError } from '../base/errors.ts'
 import { createProgress } from '../base/progress.ts'
 import type { Quant, SpanInfo } from '../blocks/types.ts'
@@ -30,6 +31,7 @@ export interface JoinFlags extends EngineOptions, SwarmFlags, PeerFlags {
   prefixCache?: unknown
 }
 
+const GIVING_MS = 1000
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
 export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
@@ -63,6 +65,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const progress = createProgress()
   let opened: SwarmNode | undefined
   let closing: Promise<void> | undefined
+  let giving: Promise<void> | undefined
   const host = new Host({
     compute,
     model,
@@ -104,12 +107,16 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     for (const note of span.notes) context.log.debug(note)
     context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
     await rememberModel(context, name)
-    if (weights && opened) await give(weights, { model, node: opened, words, limit, host, context })
+    if (weights && opened) {
+      giving = give(weights, { model, node: opened, words, limit, host, context })
+    }
     const ended = await Promise.race([untilAborted(context.signal), host.barred, host.failed])
     if (ended) throw ended
   } finally {
     progress.done()
     await closing
+    // An announcement that nobody takes must not hold up the end.
+    if (giving) await deadline(giving, GIVING_MS).catch(() => {})
     await host.close()
   }
 }

@@ -17,6 +17,7 @@ import type { Context } from './context.ts'
 import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { parseChoice } from './options.ts'
+import { openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { startClient, type OwnTimes, type OwnWork } from './plan-client.ts'
 import { measureServing, type ServingTimes } from './plan-measure.ts'
 import { HERE, hereHop, SwarmView } from './plan-swarm.ts'
@@ -26,7 +27,7 @@ import { transferLine } from './transfer-line.ts'
 
 const CLIENT_ROUNDS = 32
 
-export interface PlanFlags extends EngineOptions, SwarmFlags {
+export interface PlanFlags extends EngineOptions, SwarmFlags, PeerFlags {
   quant?: unknown
   disk?: unknown
   /** Without looking at the swarm. */
@@ -38,9 +39,10 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   const quant = parseChoice<Quant>('quant', flags.quant, PLAN_QUANTS) ?? 'native'
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const membership = await openMembership(flags, context)
-  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk })
-  const progress = createProgress()
   await using stack = new AsyncDisposableStack()
+  const weights = flags.alone ? undefined : openWeightNode(stack, { flags, context, membership })
+  const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk, weights })
+  const progress = createProgress()
   stack.defer(() => {
     progress.done()
     model.close()

@@ -73,6 +73,8 @@ interface Known {
   readonly map: ChunkMap
   readonly heard: Uint8Array
   readonly root: Uint8Array | undefined
+  /** Made when it is first asked for. */
+  holding?: ShelfHolding
 }
 
 const NAME = /^[\w.-]{1,200}\.(?:gguf|safetensors)$/
@@ -149,20 +151,9 @@ export class WeightShelf {
   /** @throws AppError NOT_FOUND; BUSY while the file is hashed */
   async holding(sha256: string): Promise<ShelfHolding> {
     const file = this.#find(sha256)
-    const { map, heard, root } = await this.#knownOf(file)
-    const { sizeBytes, chunkBytes, count } = map
-    if (root) {
-      const none = new Uint8Array(0)
-      return { sizeBytes, chunkBytes, isWhole: true, held: none, vouched: none, root }
-    }
-    const held = new Uint8Array(Math.ceil(count / 8))
-    const vouched = new Uint8Array(held.byteLength)
-    for (let i = 0; i < count; i++) {
-      if (!hasChunk(map, i)) continue
-      setBit(held, i)
-      if (!hasBit(heard, i)) setBit(vouched, i)
-    }
-    return { sizeBytes, chunkBytes, isWhole: false, held, vouched }
+    const known = await this.#knownOf(file)
+    known.holding ??= holdingOf(known)
+    return known.holding
   }
 
   /** SHA-256 of chunks [start, start + count), zeros where it does not vouch: (count, 32). */
@@ -242,4 +233,20 @@ export class WeightShelf {
 /** When the journal changed last; undefined: the file is whole. */
 async function journalMs({ place }: Shelved): Promise<number | undefined> {
   return (await stat(journalPath(place)).catch(() => undefined))?.mtimeMs
+}
+
+function holdingOf({ map, heard, root }: Known): ShelfHolding {
+  const { sizeBytes, chunkBytes, count } = map
+  if (root) {
+    const none = new Uint8Array(0)
+    return { sizeBytes, chunkBytes, isWhole: true, held: none, vouched: none, root }
+  }
+  const held = new Uint8Array(Math.ceil(count / 8))
+  const vouched = new Uint8Array(held.byteLength)
+  for (let i = 0; i < count; i++) {
+    if (!hasChunk(map, i)) continue
+    setBit(held, i)
+    if (!hasBit(heard, i)) setBit(vouched, i)
+  }
+  return { sizeBytes, chunkBytes, isWhole: false, held, vouched }
 }

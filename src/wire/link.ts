@@ -23,7 +23,7 @@ import { decodeMessage } from './codecs.ts'
 import type { Codec } from './fields.ts'
 import type { LinkHandlers, LinkOptions } from './handlers.ts'
 import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
-import { CODECS, isAboutSession, type Messages } from './messages.ts'
+import { CODECS, isAboutSession, isUse, type Messages } from './messages.ts'
 import { fromWire } from './peer-error.ts'
 import { Pings } from './pings.ts'
 import { LIMITS, MESSAGE_TYPES, PROTOCOL_NAME, type MessageType } from './protocol.ts'
@@ -52,7 +52,7 @@ export class PeerLink {
   /** The other side's spans, kept current by its announcements. */
   servers: readonly ServerInfo[] = []
   closed = false
-  /** Whether any message about a session went either way. */
+  /** Whether any message of a session or of weights went either way. */
   used = false
   readonly #stream: LinkStream
   readonly #handlers: LinkHandlers
@@ -281,7 +281,7 @@ export class PeerLink {
 
   #send<K extends MessageType>(type: K, message: Messages[K]): boolean {
     if (this.closed || !this.#greeted) return false
-    this.used ||= isAboutSession(type)
+    this.used ||= isUse(type)
     if (this.#senders[type].send(message)) {
       this.#queue.clear()
       return true
@@ -360,7 +360,7 @@ export class PeerLink {
 
   #receive<K extends MessageType>(type: K, bytes: Uint8Array): void {
     if (this.closed) return
-    this.used ||= isAboutSession(type)
+    this.used ||= isUse(type)
     let message: Messages[K]
     try {
       message = decodeMessage(CODECS[type] as Codec<Messages[K]>, bytes)

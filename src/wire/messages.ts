@@ -54,7 +54,13 @@ export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
   give: giveCodec
 }
 
-const SESSIONLESS: ReadonlySet<MessageType> = new Set(['ping', 'pong', 'announce', 'want', 'give'])
+const IDLE: ReadonlySet<MessageType> = new Set(['ping', 'pong', 'announce'])
+const SESSIONLESS: ReadonlySet<MessageType> = new Set([...IDLE, 'want', 'give'])
+
+/** Whether a link that carries it serves somebody, and must not be closed as a spare one. */
+export function isUse(type: MessageType): boolean {
+  return !IDLE.has(type)
+}
 
 export function isAboutSession(type: MessageType): boolean {
   return !SESSIONLESS.has(type)
