@@ -123,7 +123,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     )
     .option('--no-prefix-cache', 'Let servers keep nothing of it for the next time')
     .option('--forget', 'Let servers forget at its end what they kept of it before, too')
-    .option('--share-system', 'Let others begin with --system as servers keep it from here on')
+    .option('--share', 'Let others begin with --system as servers keep it from here on')
     .option('--shared-by <key>', 'Begin with --system as its maker shared it; trust them with that')
     .option('--no-speculate', 'Send no guessed tokens along; the text is the same')
     .option(

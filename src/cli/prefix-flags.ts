@@ -16,7 +16,7 @@ export interface PrefixFlags {
   /** False with --no-prefix-cache. */
   prefixCache?: unknown
   forget?: unknown
-  shareSystem?: unknown
+  share?: unknown
   sharedBy?: unknown
 }
 
@@ -25,8 +25,8 @@ const SECRET_FILE = 'prefix-secret'
 
 /** @throws AppError BAD_INPUT where flags contradict each other */
 export function checkPrefixFlags(flags: PrefixFlags): void {
-  const shares = flags.shareSystem === true
-  const [name, other] = shares ? ['--share-system', '--shared-by'] : ['--shared-by', '']
+  const shares = flags.share === true
+  const [name, other] = shares ? ['--share', '--shared-by'] : ['--shared-by', '']
   if (!shares && flags.sharedBy === undefined) return
   if (shares && flags.sharedBy !== undefined)
     throw badInput(`${name} and ${other} exclude each other`)
@@ -64,7 +64,7 @@ export async function sharingIdentity(
   flags: PrefixFlags,
   context: Context
 ): Promise<Identity | undefined> {
-  if (flags.shareSystem !== true) return undefined
+  if (flags.share !== true) return undefined
   const folder = join(context.paths.data, 'identities', 'sharing')
   const { identity, release } = await claimIdentity(folder, '', context)
   stack.defer(release)
@@ -77,7 +77,7 @@ export function publishedSystem(
   model: ChatModel,
   self: Uint8Array
 ): Published | undefined {
-  const make = flags.shareSystem === true
+  const make = flags.share === true
   if (!make && flags.sharedBy === undefined) return undefined
   const length = systemTokens(model, String(flags.system))
   return { maker: make ? self : makerOf(flags), length, make }
@@ -87,7 +87,7 @@ function makerOf(flags: PrefixFlags): Uint8Array {
   const text = String(flags.sharedBy)
   if (!/^[0-9a-f]{64}$/i.test(text)) {
     throw badInput(`--shared-by cannot be '${text}'`, {
-      hint: 'Give the 64 digits that --share-system printed'
+      hint: 'Give the 64 digits that --share printed'
     })
   }
   return new Uint8Array(Buffer.from(text, 'hex'))

@@ -66,14 +66,14 @@ test('flags of shared instructions are refused where they make no sense', () => 
     }
   }
   expect([
-    code({ shareSystem: true }),
+    code({ share: true }),
     code({ sharedBy: key }),
     code({ sharedBy: key, system: 'x', raw: true }),
-    code({ sharedBy: key, system: 'x', shareSystem: true }),
+    code({ sharedBy: key, system: 'x', share: true }),
     code({ sharedBy: key.slice(1), system: 'x' }),
-    code({ shareSystem: true, system: 'x', prefixCache: false }),
+    code({ share: true, system: 'x', prefixCache: false }),
     code({ sharedBy: key, system: 'x', forget: true }),
-    code({ shareSystem: true, system: 'x' }),
+    code({ share: true, system: 'x' }),
     code({ sharedBy: key, system: 'x' }),
     code({})
   ]).toEqual([...Array.from({ length: 7 }, () => 'BAD_INPUT'), 'none', 'none', 'none'])
