@@ -180,7 +180,12 @@ export class Compute extends Resource implements ComputeApi {
     if (!this.#isUsable()) await this.ready()
     const run = this.#idleRuns.pop() ?? new OrtRunOptions(this.#openRuntime())
     this.#runs.add(run)
-    const onabort = (): void => run.terminate()
+    const id = this.#nextId
+    const onabort = (): void => {
+      // A run of it alone stops at once; a run that others share goes on without it.
+      run.terminate()
+      void this.#call('abort', { id }).catch(() => {})
+    }
     signal?.addEventListener('abort', onabort, { once: true })
     try {
       const answer = await call(run.handle)

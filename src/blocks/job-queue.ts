@@ -1,41 +1,66 @@
-// Who computes next: lanes take turns, one chunk each, and jobs of one lane follow each other.
-// A pure policy over records; worker.ts runs what it picks.
+// Who computes next: lanes take turns, and jobs of one lane follow each other. How many run at once is
+// run-policy.ts's matter; step-pump.ts runs what is picked.
+import { shareRun, type RunLimits, type Waiting } from './run-policy.ts'
 
-export interface Job {
-  /** Runs one chunk; true when that was the last. */
-  advance(): boolean
+export interface QueuedJob extends Waiting {
   /** Told when the lane is dropped before the job was done. */
   drop(): void
 }
 
-export class JobQueue {
+export interface Picked<J> {
+  readonly lane: string
+  readonly job: J
+  /** How many of its rows to run. */
+  readonly rows: number
+}
+
+export class JobQueue<J extends QueuedJob> {
   /** Lanes with jobs, in the order of their next turn. */
-  readonly #lanes = new Map<string, Job[]>()
+  readonly #lanes = new Map<string, J[]>()
 
   get idle(): boolean {
     return this.#lanes.size === 0
   }
 
-  push(lane: string, job: Job): void {
+  has(lane: string): boolean {
+    return this.#lanes.has(lane)
+  }
+
+  push(lane: string, job: J): void {
     const jobs = this.#lanes.get(lane)
     if (jobs) jobs.push(job)
     else this.#lanes.set(lane, [job])
   }
 
-  /** One chunk of the lane whose turn it is. A job that throws is over; it reports for itself. */
-  runOne(): void {
-    const [next] = this.#lanes
-    if (next === undefined) return
-    const [lane, jobs] = next
-    const [job] = jobs
-    this.#lanes.delete(lane)
-    let done = true
-    try {
-      done = job?.advance() ?? true
-    } finally {
-      if (done) jobs.shift()
-      if (jobs.length > 0) this.#lanes.set(lane, jobs)
+  /** The jobs of the next run; their lanes' next turn comes after all others'. */
+  pick(limits: RunLimits): Picked<J>[] {
+    const heads = [...this.#lanes].flatMap(([lane, [job]]) => (job ? [{ lane, job }] : []))
+    const shares = shareRun(
+      heads.map(({ job }) => job),
+      limits
+    )
+    const picked = heads.flatMap(({ lane, job }, i) => {
+      const rows = shares[i] ?? 0
+      return rows > 0 ? [{ lane, job, rows }] : []
+    })
+    for (const { lane } of picked) {
+      const jobs = this.#lanes.get(lane) ?? []
+      this.#lanes.delete(lane)
+      this.#lanes.set(lane, jobs)
     }
+    return picked
+  }
+
+  /** Takes a job out, wherever it waits; false when it is not here. */
+  remove(which: (job: J) => boolean): J | undefined {
+    for (const [lane, jobs] of this.#lanes) {
+      const at = jobs.findIndex(which)
+      if (at === -1) continue
+      const [job] = jobs.splice(at, 1)
+      if (jobs.length === 0) this.#lanes.delete(lane)
+      return job
+    }
+    return undefined
   }
 
   /** Forgets a lane and tells its jobs. */

@@ -44,6 +44,8 @@ export interface Calls {
   stats: { args: undefined; answer: ComputeStats }
   /** Stops the loading with this id. */
   cancel: { args: { id: number }; answer: undefined }
+  /** Takes a step or a head's rows out that have not been answered: no run of others is disturbed. */
+  abort: { args: { id: number }; answer: undefined }
   /** Cuts a session whose step was aborted too late to stop it. */
   cut: { args: { session: number; length: number }; answer: undefined }
   stop: { args: undefined; answer: undefined }

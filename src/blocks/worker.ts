@@ -1,15 +1,18 @@
 // The compute worker: a thread that owns everything of onnxruntime and does what messages ask.
-// Between two chunks it reads its messages, so a long prompt holds nobody up for longer than a chunk.
+// Between two runs it reads its messages, so a long prompt holds nobody up for longer than a piece of it.
 // compute.ts starts it and speaks for it; it never sees a peer.
 import { setPriority } from 'node:os'
 import { systemClock } from '../base/clock.ts'
 import { cancelled, closed } from '../base/errors.ts'
 import { createBackend } from './create-backend.ts'
 import { Engine, type Steps } from './engine.ts'
-import { JobQueue, type Job } from './job-queue.ts'
+import { SLOT_COUNTS } from './graph/slots.ts'
+import type { Picked, QueuedJob } from './job-queue.ts'
 import { useLargePages } from './large-pages.ts'
 import { errorRecord, transfersOf, type Calls, type Reply, type Request } from './messages.ts'
 import type { Backend } from './backend.ts'
+import type { StepJob } from './step-job.ts'
+import { StepPump } from './step-pump.ts'
 
 /** Niceness: on a busy machine the network comes first. */
 const PRIORITY = 10
@@ -19,12 +22,25 @@ declare const self: {
   postMessage(message: Reply, transfer?: ArrayBuffer[]): void
 }
 
-const queue = new JobQueue()
+/** Steps and heads that wait, by the id of their request. */
+interface WorkerJob extends QueuedJob {
+  readonly id: number
+  /** Undefined for a head, which runs by itself. */
+  readonly step?: StepJob
+  /** Runs a chunk by itself; true when that was the last. */
+  advance(rows: number): boolean
+}
+
+const pump = new StepPump<WorkerJob>({
+  clock: systemClock,
+  slots: SLOT_COUNTS.at(-1) ?? 1,
+  rows: () => backend?.chunkRows ?? 1,
+  run: runPicked
+})
 /** Loadings under way that were asked to stop. */
 const stopping = new Set<number>()
 let backend: Backend | undefined
 let engine: Engine | undefined
-let pumping = false
 
 self.onmessage = ({ data }) => {
   const { id } = data
@@ -48,7 +64,7 @@ function handle(request: Request): Answer | Promise<Answer> | typeof QUEUED {
     case 'loadSpan':
       return inLargePages(engine.loadSpan(request.args, checkpoint(request.id)))
     case 'unloadSpan':
-      for (const session of engine.unloadSpan(request.args.span)) queue.drop(sessionLane(session))
+      for (const session of engine.unloadSpan(request.args.span)) pump.drop(sessionLane(session))
       return undefined
     case 'openSession':
       return engine.openSession(request.args.span, request.args.range)
@@ -56,29 +72,31 @@ function handle(request: Request): Answer | Promise<Answer> | typeof QUEUED {
       return engine.forkSession(request.args.session, request.args.length)
     case 'closeSession':
       engine.closeSession(request.args.session)
-      queue.drop(sessionLane(request.args.session))
+      pump.drop(sessionLane(request.args.session))
       return undefined
     case 'step':
-      return enqueue(
-        sessionLane(request.args.session),
-        request.id,
-        engine.step(request.args, request.args.run)
-      )
+      return enqueueStep(engine, request.id, request.args)
     case 'loadHead':
       return inLargePages(engine.loadHead(request.args.location, request.args.quant))
     case 'unloadHead':
       engine.unloadHead(request.args.head)
-      queue.drop(headLane(request.args.head))
+      pump.drop(headLane(request.args.head))
       return undefined
     case 'head': {
       const { head, hidden, run } = request.args
-      return enqueue(headLane(head), request.id, engine.head(head, hidden, run))
+      return enqueueHead(headLane(head), request.id, engine.head(head, hidden, run))
     }
     case 'stats':
       return engine.stats()
     case 'cancel':
       stopping.add(request.args.id)
       return undefined
+    case 'abort': {
+      const job = pump.queue.remove(({ id }) => id === request.args.id)
+      job?.step?.stop()
+      if (job) refuse(job.id)(cancelled('The step was cancelled'))
+      return undefined
+    }
     case 'cut':
       engine.cutSession(request.args.session, request.args.length)
       return undefined
@@ -130,32 +148,57 @@ async function inLargePages<T>(loading: Promise<T>): Promise<T> {
   return loaded
 }
 
-function enqueue(lane: string, id: number, steps: Steps<Answer>): typeof QUEUED {
-  const job: Job = {
-    advance() {
-      try {
-        const answer = steps.next()
-        if (answer === undefined) return false
-        reply(id, answer)
-      } catch (error) {
-        refuse(id)(error)
-      }
-      return true
+function enqueueStep(owner: Engine, id: number, args: Calls['step']['args']): typeof QUEUED {
+  const step = owner.step(args, args.run)
+  pump.push(sessionLane(args.session), {
+    id,
+    step,
+    get group() {
+      return owner.groupOf(args.session)
     },
-    drop() {
-      refuse(id)(closed('The session was closed while it computed'))
-    }
-  }
-  queue.push(lane, job)
-  if (!pumping) pump()
+    get rows() {
+      return step.rowsLeft
+    },
+    advance: (rows) => settle(id, () => step.next(rows)),
+    drop: () => refuse(id)(closed('The session was closed while it computed'))
+  })
   return QUEUED
 }
 
-/** Runs one chunk now, and one each time the messages that came meanwhile have been read. */
-function pump(): void {
-  queue.runOne()
-  pumping = !queue.idle
-  if (pumping) setImmediate(pump)
+function enqueueHead(lane: string, id: number, steps: Steps<Answer>): typeof QUEUED {
+  pump.push(lane, {
+    id,
+    group: undefined,
+    rows: 1,
+    advance: () => settle(id, () => steps.next()),
+    drop: () => refuse(id)(closed('The head was unloaded while it computed'))
+  })
+  return QUEUED
+}
+
+/** Answers with what `next` gives; true when there is no more to come. */
+function settle(id: number, next: () => Answer | undefined): boolean {
+  try {
+    const answer = next()
+    if (answer === undefined) return false
+    reply(id, answer)
+  } catch (error) {
+    refuse(id)(error)
+  }
+  return true
+}
+
+function runPicked(picked: readonly Picked<WorkerJob>[]): boolean[] {
+  const [first, ...others] = picked
+  if (first !== undefined && others.length === 0) return [first.job.advance(first.rows)]
+  const shares = picked.flatMap(({ job, rows }) => (job.step ? [{ job: job.step, rows }] : []))
+  const outcomes = engine?.together(shares) ?? []
+  return picked.map(({ job }, i) => {
+    const outcome = outcomes[i]
+    if (outcome?.error) refuse(job.id)(outcome.error)
+    else if (outcome?.answer) reply(job.id, outcome.answer)
+    return outcome !== undefined
+  })
 }
 
 function reply(id: number, answer: Answer): void {

@@ -117,6 +117,40 @@ describe('a step', () => {
     expect(order).toEqual(['token', 'token', 'token', 'token', 'prompt'])
   })
 
+  test('beside those of other sessions gives the same bits, and its cancelling disturbs none', async () => {
+    const sessions = await Promise.all([0, 1, 2, 3].map(() => compute.openSession(info.span)))
+    const inputs = sessions.map((_, i) => rows(12, i))
+    const feed = (session: number, input: Float32Array, at: number, signal?: AbortSignal) =>
+      compute.step(
+        { session, start: at, count: 1, hidden: input.slice(at * WIDTH, (at + 1) * WIDTH) },
+        signal
+      )
+    const alone: Float32Array[][] = []
+    for (const input of inputs) {
+      const session = await compute.openSession(info.span)
+      const outputs: Float32Array[] = []
+      for (let at = 0; at < 12; at++) outputs.push((await feed(session, input, at)).hidden)
+      alone.push(outputs)
+      await compute.closeSession(session)
+    }
+    const together = sessions.map(async (session, i) => {
+      const outputs: Float32Array[] = []
+      for (let at = 0; at < 12; at++) {
+        // The last session stops its steps again and again, in whatever run they are.
+        if (i === 3) {
+          const stop = new AbortController()
+          const stopped = feed(session, inputs[i]!, at, stop.signal)
+          void compute.stats().then(() => stop.abort())
+          await stopped.catch(() => {})
+        }
+        outputs.push((await feed(session, inputs[i]!, at)).hidden)
+      }
+      return outputs
+    })
+    expect(await Promise.all(together)).toEqual(alone)
+    await Promise.all(sessions.map((session) => compute.closeSession(session)))
+  })
+
   test('waits for those before it in its session', async () => {
     const session = await compute.openSession(info.span)
     const outcomes = await Promise.all([

@@ -1,0 +1,88 @@
+// Which steps run at once, with how many rows of each, and how long to wait for more of them: pure policies.
+// Know no engine; step-pump.ts acts on them.
+import type { RunCostEstimate } from './run-cost.ts'
+
+/** The step of a lane whose turn it is. */
+export interface Waiting {
+  /** Steps of the same group may run at once; undefined: by itself. */
+  readonly group: string | undefined
+  /** Rows that are still to be computed. */
+  readonly rows: number
+}
+
+export interface RunLimits {
+  /** Steps in one run. */
+  readonly slots: number
+  /** Rows in one run. */
+  readonly rows: number
+  /** Whether short steps of other sessions are about to come, for which a long one's piece should be small. */
+  readonly busy: boolean
+  readonly cost: RunCostEstimate
+}
+
+/** A step of at most this many rows is run whole: a token, or a token and guesses. */
+export const SHORT_ROWS = 16
+/** Rows of a long step's piece that runs alone while others may come any moment. */
+const BUSY_ROWS = 16
+/** By how much a long step's piece may lengthen the run that it shares. */
+const LENGTHENED = 1.25
+const LEAST_PIECE = 4
+
+/**
+ * Rows of each waiting step in the next run, 0 for those not in it. `waiting` lies in the order of turns: the
+ * first decides which group it is. Short steps run whole, side by side; one long one has a piece beside them.
+ */
+export function shareRun(waiting: readonly Waiting[], limits: RunLimits): number[] {
+  const [leader] = waiting
+  if (leader === undefined) return []
+  if (leader.group === undefined) return waiting.map((_, i) => (i === 0 ? leader.rows : 0))
+  const fits = ({ group }: Waiting): boolean => group === leader.group
+  const isShort = ({ rows }: Waiting): boolean => rows <= SHORT_ROWS
+  const long = waiting.findIndex((one) => fits(one) && !isShort(one))
+  const places = long === -1 ? limits.slots : limits.slots - 1
+  let taken = 0
+  let total = 0
+  const shares = waiting.map((one) => {
+    if (!fits(one) || !isShort(one) || taken === places) return 0
+    if (total > 0 && total + one.rows > limits.rows) return 0
+    taken++
+    total += one.rows
+    return one.rows
+  })
+  const piece = waiting[long]
+  if (piece) shares[long] = Math.min(piece.rows, pieceRows(total, limits))
+  return shares
+}
+
+/** Rows of a long step beside `shortRows` of others. */
+function pieceRows(shortRows: number, limits: RunLimits): number {
+  if (shortRows === 0) return limits.busy ? Math.min(BUSY_ROWS, limits.rows) : limits.rows
+  const rows = Math.round((limits.cost.baseRows + shortRows) * LENGTHENED)
+  return Math.max(1, Math.min(Math.max(LEAST_PIECE, rows), limits.rows - shortRows))
+}
+
+/** A lane that was answered and has nothing waiting now. */
+export interface Absent {
+  readonly answeredAt: number
+  /** How long after an answer its next step came, on average, ms. */
+  readonly gapMs: number
+}
+
+/** Part of a run's fixed cost that may be spent waiting so that two runs become one. */
+const WORTH = 0.5
+
+/**
+ * How long the next run should wait for steps that are about to come, ms: 0 when none is, or none that would
+ * come before waiting costs more than a run of its own.
+ */
+export function gatherMs(absent: readonly Absent[], now: number, cost: RunCostEstimate): number {
+  const longest = cost.baseMs * WORTH
+  let wait = 0
+  for (const { answeredAt, gapMs } of absent) {
+    if (gapMs > longest) continue
+    // Twice its usual time, and it is not coming.
+    const until = Math.min(answeredAt + 2 * gapMs, answeredAt + longest)
+    wait = Math.max(wait, until - now)
+  }
+  return wait
+}

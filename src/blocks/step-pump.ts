@@ -1,0 +1,121 @@
+// Runs what waits, run after run, and lets messages in between two: so a long prompt holds nobody up for
+// longer than a piece of it, and steps that come at about the same time run at once.
+// Called by worker.ts; knows no messages and no engine.
+import type { Clock } from '../base/clock.ts'
+import { JobQueue, type Picked, type QueuedJob } from './job-queue.ts'
+import { RunCost } from './run-cost.ts'
+import { gatherMs, SHORT_ROWS, type Absent } from './run-policy.ts'
+
+export interface PumpOptions<J extends QueuedJob> {
+  clock: Clock
+  /** Steps at once. */
+  slots: number
+  /** Rows at once. */
+  rows: () => number
+  /** Runs rows of each job; whether each is done. Reports what goes wrong by itself, never throws. */
+  run: (picked: readonly Picked<J>[]) => boolean[]
+  /** Calls back once all messages that have come were read. */
+  soon?: (work: () => void) => void
+}
+
+/** What is known of a lane's habits. */
+interface Habit {
+  answeredAt: number
+  gapMs: number
+}
+
+/** A lane that has not come back in this time is not about to, ms. */
+const RECENT_MS = 1000
+/** Weight of the newest gap in the average. */
+const NEWEST = 0.3
+/** Habits of so many lanes are remembered: a session has one, and sessions end. */
+const MAX_HABITS = 256
+
+export class StepPump<J extends QueuedJob> {
+  readonly queue: JobQueue<J> = new JobQueue<J>()
+  readonly #options: PumpOptions<J>
+  readonly #soon: (work: () => void) => void
+  readonly #cost = new RunCost()
+  /** Of lanes with short steps, that answered last at the end. */
+  readonly #habits = new Map<string, Habit>()
+  /** Whether the next run is on its way. */
+  #running = false
+  #stopWaiting: (() => void) | undefined
+
+  constructor(options: PumpOptions<J>) {
+    this.#options = options
+    this.#soon = options.soon ?? setImmediate
+  }
+
+  push(lane: string, job: J): void {
+    const habit = this.#habits.get(lane)
+    if (habit !== undefined && !this.queue.has(lane)) {
+      const gap = this.#options.clock.now() - habit.answeredAt
+      habit.gapMs += NEWEST * (Math.min(gap, RECENT_MS) - habit.gapMs)
+    }
+    this.queue.push(lane, job)
+    if (this.#running) return
+    // Where several lanes are about, the messages beside this one may be theirs.
+    if (this.#habits.size > 1 && this.#stopWaiting === undefined) this.#later()
+    else this.#next()
+  }
+
+  /** The lane is gone. */
+  drop(lane: string): void {
+    this.#habits.delete(lane)
+    this.queue.drop(lane)
+  }
+
+  /** Runs now, or when those have come who are about to. */
+  #next(): void {
+    this.#stopWaiting?.()
+    this.#stopWaiting = undefined
+    this.#running = false
+    if (this.queue.idle) return
+    const { clock } = this.#options
+    const wait = gatherMs(this.#absent(), clock.now(), this.#cost.estimate)
+    if (wait > 0) this.#stopWaiting = clock.after(wait, () => this.#run())
+    else this.#run()
+  }
+
+  #run(): void {
+    this.#stopWaiting = undefined
+    const { clock, slots, rows, run } = this.#options
+    const busy = this.#absent().length > 0
+    const cost = this.#cost.estimate
+    const picked = this.queue.pick({ slots, rows: rows(), busy, cost })
+    const began = clock.now()
+    const done = run(picked)
+    const now = clock.now()
+    const total = picked.reduce((sum, one) => sum + one.rows, 0)
+    if (picked.every(({ job }) => job.group !== undefined)) this.#cost.observe(total, now - began)
+    for (const [i, { lane, job, rows: ran }] of picked.entries()) {
+      if (!done[i]) continue
+      this.queue.remove((one) => one === job)
+      if (job.group !== undefined && ran <= SHORT_ROWS) this.#answered(lane, now)
+    }
+    // What came while it ran is read before anybody runs alone.
+    this.#later()
+  }
+
+  #later(): void {
+    this.#running = true
+    this.#soon(() => this.#next())
+  }
+
+  #answered(lane: string, now: number): void {
+    const gapMs = this.#habits.get(lane)?.gapMs ?? RECENT_MS
+    this.#habits.delete(lane)
+    this.#habits.set(lane, { answeredAt: now, gapMs })
+    const [oldest] = this.#habits.keys()
+    if (oldest !== undefined && this.#habits.size > MAX_HABITS) this.#habits.delete(oldest)
+  }
+
+  /** Lanes with short steps that have none now, and may soon. */
+  #absent(): Absent[] {
+    const since = this.#options.clock.now() - RECENT_MS
+    return [...this.#habits].flatMap(([lane, habit]) =>
+      habit.answeredAt > since && !this.queue.has(lane) ? [habit] : []
+    )
+  }
+}

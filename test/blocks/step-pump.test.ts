@@ -1,0 +1,202 @@
+// Which steps run at once, with how many rows of each, and when: the policies, and the pump that acts on them.
+import { describe, expect, test } from 'bun:test'
+import type { QueuedJob } from '../../src/blocks/job-queue.ts'
+import { RunCost } from '../../src/blocks/run-cost.ts'
+import { gatherMs, shareRun, type RunLimits, type Waiting } from '../../src/blocks/run-policy.ts'
+import { StepPump } from '../../src/blocks/step-pump.ts'
+import { FakeClock } from '../support/fake-clock.ts'
+
+const limits: RunLimits = {
+  slots: 4,
+  rows: 128,
+  busy: false,
+  cost: { baseMs: 8, baseRows: 4 }
+}
+
+function waiting(...rows: readonly number[]): Waiting[] {
+  return rows.map((each) => ({ group: 'a', rows: each }))
+}
+
+describe('shareRun()', () => {
+  test('runs short steps whole, as many as there are slots', () => {
+    expect(shareRun(waiting(1, 5, 1, 1, 1), limits)).toEqual([1, 5, 1, 1, 0])
+  })
+
+  test('gives a long step alone all rows, and few when others may come', () => {
+    expect([
+      shareRun(waiting(500), limits),
+      shareRun(waiting(500), { ...limits, busy: true })
+    ]).toEqual([[128], [16]])
+  })
+
+  test('gives one long step a piece beside short ones that about doubles the run', () => {
+    expect([
+      shareRun(waiting(1, 500), limits),
+      shareRun(waiting(500, 700, 1, 1, 1, 1), limits)
+    ]).toEqual([
+      [1, 6],
+      [9, 0, 1, 1, 1, 0]
+    ])
+  })
+
+  test('keeps groups apart, and runs by itself what has none', () => {
+    const mixed: Waiting[] = [
+      { group: 'a', rows: 1 },
+      { group: 'b', rows: 1 },
+      { group: undefined, rows: 1 },
+      { group: 'a', rows: 2 }
+    ]
+    expect([shareRun(mixed, limits), shareRun(mixed.slice(2), limits)]).toEqual([
+      [1, 0, 0, 2],
+      [1, 0]
+    ])
+  })
+
+  test('leaves out what is over the rows of a run', () => {
+    expect(shareRun(waiting(10, 10, 3), { ...limits, rows: 16 })).toEqual([10, 0, 3])
+  })
+})
+
+describe('gatherMs()', () => {
+  const cost = { baseMs: 8, baseRows: 4 }
+
+  test('waits for who comes back sooner than a run of its own would cost', () => {
+    expect([
+      gatherMs([], 100, cost),
+      gatherMs([{ answeredAt: 100, gapMs: 1 }], 100, cost),
+      gatherMs([{ answeredAt: 100, gapMs: 3 }], 101, cost),
+      gatherMs([{ answeredAt: 100, gapMs: 5 }], 100, cost)
+    ]).toEqual([0, 2, 3, 0])
+  })
+
+  test('gives up on who has not come in twice the usual time', () => {
+    expect(gatherMs([{ answeredAt: 100, gapMs: 1 }], 103, cost)).toBe(0)
+  })
+})
+
+describe('RunCost', () => {
+  test('learns what a run costs at least, and what a row', () => {
+    const cost = new RunCost()
+    for (let i = 0; i < 40; i++) for (const rows of [1, 4, 16]) cost.observe(rows, 6 + 2 * rows)
+    const { baseMs, baseRows } = cost.estimate
+    expect([Math.round(baseMs * 100), Math.round(baseRows * 100)]).toEqual([600, 300])
+  })
+
+  test('takes the typical where all runs were alike', () => {
+    const cost = new RunCost()
+    for (let i = 0; i < 40; i++) cost.observe(1, 10)
+    const { baseMs, baseRows } = cost.estimate
+    expect([Math.round(baseMs * 100), Math.round(baseRows * 100)]).toEqual([800, 400])
+  })
+})
+
+interface FakeJob extends QueuedJob {
+  readonly name: string
+  rows: number
+}
+
+/** A pump whose runs take no time and are written down. */
+function fakePump(): {
+  pump: StepPump<FakeJob>
+  clock: FakeClock
+  runs: string[][]
+  job(name: string, rows: number): FakeJob
+} {
+  const clock = new FakeClock()
+  const runs: string[][] = []
+  const pump = new StepPump<FakeJob>({
+    clock,
+    slots: 4,
+    rows: () => 100,
+    run(picked) {
+      runs.push(picked.map(({ job, rows }) => `${job.name}:${rows}`))
+      return picked.map(({ job, rows }) => (job.rows -= rows) === 0)
+    },
+    soon: (work) => void clock.after(10, work)
+  })
+  const job = (name: string, rows: number): FakeJob => ({
+    name,
+    rows,
+    group: 'a',
+    drop: () => void runs.push([`${name} dropped`])
+  })
+  return { pump, clock, runs, job }
+}
+
+describe('StepPump', () => {
+  test('runs at once what comes first, and together what came meanwhile', async () => {
+    const { pump, clock, runs, job } = fakePump()
+    for (const name of ['a', 'b', 'c']) pump.push(name, job(name, 1))
+    await clock.advance(100)
+    expect(runs).toEqual([['a:1'], ['b:1', 'c:1']])
+  })
+
+  test('lets lanes take turns, and jobs of a lane follow each other', async () => {
+    const { pump, clock, runs, job } = fakePump()
+    pump.push('a', job('long', 250))
+    pump.push('a', job('next', 1))
+    pump.push('b', job('other', 150))
+    await clock.advance(100)
+    expect(runs).toEqual([
+      ['long:100'],
+      ['long:100'],
+      ['other:100'],
+      ['long:50'],
+      ['other:50', 'next:1']
+    ])
+  })
+
+  test('drops a lane and tells its jobs, and no other', async () => {
+    const { pump, clock, runs, job } = fakePump()
+    pump.push('a', job('one', 200))
+    pump.push('a', job('two', 1))
+    pump.push('b', job('other', 1))
+    pump.drop('a')
+    await clock.advance(100)
+    expect(runs).toEqual([['one:100'], ['one dropped'], ['two dropped'], ['other:1']])
+  })
+
+  test('waits for a lane that comes back at once, and for none that does not', async () => {
+    const clock = new FakeClock()
+    const runs: string[] = []
+    let now = 0
+    const later: (() => void)[] = []
+    const push = (name: string): void => {
+      pump.push(name, job(name))
+      for (const work of later.splice(0)) work()
+    }
+    const pump = new StepPump<FakeJob>({
+      clock: {
+        ...clock,
+        now: () => now,
+        wall: () => 0,
+        after: (ms, call) => clock.after(ms, call)
+      },
+      slots: 4,
+      rows: () => 100,
+      run(picked) {
+        runs.push(picked.map(({ job }) => job.name).join(' '))
+        now += 10
+        return picked.map(() => true)
+      },
+      soon: (work) => later.push(work)
+    })
+    const job = (name: string): FakeJob => ({ name, rows: 1, group: 'a', drop() {} })
+    // b has been seen to come back a millisecond after its answer, again and again.
+    for (let i = 0; i < 20; i++) {
+      push('b')
+      for (const work of later.splice(0)) work()
+      now += 1
+    }
+    runs.length = 0
+    push('a')
+    expect(runs).toEqual([])
+    push('b')
+    expect(runs).toEqual(['a b'])
+    for (const work of later.splice(0)) work()
+    // Nobody is waited for long.
+    now += 500
+    push('a')
+    expect(runs).toEqual(['a b', 'a'])
+  })
+})
