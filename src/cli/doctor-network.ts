@@ -7,20 +7,12 @@ import type { Address } from './options.ts'
 import type { DhtFacts, NetworkFacts, Refusal } from './doctor-facts.ts'
 
 const HUB_MS = 5_000
-/** What src/udx asks for. */
-const WANTED_BYTES = 4 * 2 ** 20
 
 /** Binds a socket as the swarm does. */
 export async function socketFacts(): Promise<NetworkFacts['socket']> {
   try {
-    const { UDX } = await import('../udx/index.ts')
-    const socket = new UDX().createSocket()
-    socket.bind(0)
-    // Linux counts its own bookkeeping too, which takes half.
-    const share = process.platform === 'linux' ? 2 : 1
-    const receiveBytes = socket.getRecvBufferSize() / share
-    await socket.close()
-    return { receiveBytes, wantedBytes: WANTED_BYTES }
+    const { trySocket } = await import('../swarm/udp-socket.ts')
+    return await trySocket()
   } catch (error) {
     return refusalOf(error, 'Permit UDP sockets to this program: look at its firewall or sandbox')
   }

@@ -1,4 +1,21 @@
-// The parts of hyperdht, hyperswarm and sodium-universal that this room uses; they have no types.
+// The parts of hyperdht, hyperswarm, udx-native and sodium-universal that this room uses; they have no types.
+declare module 'udx-native' {
+  class UDX {
+    createSocket(): UDX.Socket
+  }
+
+  namespace UDX {
+    interface Socket {
+      bind(port: number): void
+      /** Bytes, as the system states them. */
+      getRecvBufferSize(): number
+      close(): Promise<void>
+    }
+  }
+
+  export default UDX
+}
+
 declare module 'sodium-universal' {
   export function crypto_generichash(output: Uint8Array, input: Uint8Array, key?: Uint8Array): void
   export function crypto_sign_seed_keypair(
