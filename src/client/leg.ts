@@ -7,6 +7,7 @@ import { fromWire } from '../wire/peer-error.ts'
 import type { StepResult, WireError, WireTensor } from '../wire/types.ts'
 import { HopFailure, isSoundTensor, type Hop } from './hop.ts'
 import type { ClientLink } from './links.ts'
+import type { Patience } from './patience.ts'
 import type { Pulse } from './pulse.ts'
 
 export interface LegTimes {
@@ -36,14 +37,13 @@ export interface LegOptions {
   /** Gives the next step number. */
   nextStep: () => number
   times: LegTimes
-  /** Of the whole session. */
+  /** Of the whole session, both. */
   pulse: Pulse
+  patience: Patience
   clock: Clock
   signal: AbortSignal | undefined
   /** Called with each hop's answer. */
   onanswer?: (hop: Hop, result: StepResult) => void
-  /** Called when no answer came for too long, although the servers answer pings. */
-  onsilence?: () => void
   /** Called with each round trip, ms. */
   onping?: (hop: Hop, ms: number) => void
 }
@@ -54,6 +54,8 @@ interface Pending {
   readonly answerRows: number
   /** Hops that have not answered yet. */
   readonly waiting: Set<Hop>
+  /** When it was sent, or last answered by one of them. */
+  heardAt: number
 }
 
 export class Leg {
@@ -103,6 +105,9 @@ export class Leg {
     this.#alive(hop)
     try {
       this.#take(hop, pending, message)
+      const ms = this.#heardAt - pending.heardAt
+      this.#options.patience.note(pending.count, hop.last - hop.first, ms)
+      pending.heardAt = this.#heardAt
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       this.#fail(new HopFailure(link.peer, protocolError(why)))
@@ -162,7 +167,7 @@ export class Leg {
   }
 
   #fill(): void {
-    const { hops, to, window, chunkRows, next, session, nextStep, times } = this.#options
+    const { hops, to, window, chunkRows, next, session, nextStep, times, clock } = this.#options
     const first = hops[0]
     if (!first) return
     while (this.#sent < to && this.#pending.size < window && !this.#settled) {
@@ -171,7 +176,13 @@ export class Leg {
       const ends = start + count === to
       const answerRows = next ? count : ends ? Math.min(this.#options.answerRows, count) : 1
       const step = nextStep()
-      this.#pending.set(step, { start, count, answerRows, waiting: new Set(hops) })
+      this.#pending.set(step, {
+        start,
+        count,
+        answerRows,
+        waiting: new Set(hops),
+        heardAt: clock.now()
+      })
       this.#sent += count
       first.link.step({
         session,
@@ -202,8 +213,9 @@ export class Leg {
       const now = clock.now()
       pulse.late(now - due)
       this.#stalledMs += Math.max(0, now - due)
-      if (now - this.#heardAt > times.silenceMs) {
-        this.#giveUp()
+      const limitMs = this.#limitMs()
+      if (now - this.#heardAt > limitMs) {
+        this.#giveUp(limitMs)
         return
       }
       if (++tick % 2 === 0) for (const hop of hops) this.#ping(hop)
@@ -214,14 +226,21 @@ export class Leg {
     this.#stopWatch = clock.after(tickMs, look)
   }
 
+  #limitMs(): number {
+    const { hops, patience, times } = this.#options
+    const [oldest] = this.#pending.values()
+    const hop = hops.find((one) => oldest?.waiting.has(one))
+    return oldest && hop ? patience.limitMs(oldest.count, hop.last - hop.first) : times.silenceMs
+  }
+
   /** The first hop that has not answered is to blame, or the one before it that should have pushed. */
-  #giveUp(): void {
-    const { hops, times, onsilence } = this.#options
-    onsilence?.()
+  #giveUp(limitMs: number): void {
+    const { hops, patience } = this.#options
+    patience.ranOut()
     const [oldest] = this.#pending.values()
     const at = hops.findIndex((hop) => oldest?.waiting.has(hop))
     const [silent, before] = [hops[at], hops[at - 1]]
-    const why = timedOut(`The server did not answer within ${Math.round(times.silenceMs)} ms`)
+    const why = timedOut(`The server did not answer within ${Math.round(limitMs)} ms`)
     const details = before ? { teller: before.link.peer } : {}
     if (silent) this.#fail(new HopFailure(silent.link.peer, why, details))
   }

@@ -1,39 +1,50 @@
-// How long a session waits for the answer to a step of a few rows before it goes elsewhere: a multiple
-// of what such steps took. A server that answers pings may still never finish a step.
-// Pure bookkeeping; session.ts asks for each leg.
+// How long a session waits for the answer to a step before it goes elsewhere: a multiple of what steps
+// took its servers so far. A server that answers pings may still never finish a step.
+// Pure bookkeeping of one session; leg.ts notes and asks.
 
-/** A step of more rows is part of a prompt, which may have to wait for others' prompts. */
+/** A step of more rows is part of a prompt: it takes its time, and may wait for others' prompts. */
 const FEW_ROWS = 16
 const TIMES = 20
 const LEAST_MS = 5_000
-/** Of the slowest step, what counts after the next one. */
+/** Of the slowest answer, what counts after the next one. */
 const KEPT = 0.9
 
 export class Patience {
   readonly #mostMs: number
-  #slowMs: number | undefined
+  /** A step of few rows at one server, ms. */
+  #fewMs: number | undefined
+  /** One row of many through one block, ms. */
+  #rowMs: number | undefined
   #doublings = 0
 
-  /** @param mostMs of a step that nothing is known about */
+  /** @param mostMs when nothing is known yet, and at most */
   constructor(mostMs: number) {
     this.#mostMs = mostMs
   }
 
-  limitMs(rows: number): number {
-    if (rows > FEW_ROWS || this.#slowMs === undefined) return this.#mostMs
-    const limitMs = Math.max(LEAST_MS, TIMES * this.#slowMs) * 2 ** this.#doublings
-    return Math.min(limitMs, this.#mostMs)
+  /** For one server's answer to `rows` rows through `blocks` blocks. */
+  limitMs(rows: number, blocks: number): number {
+    const expectedMs = this.#expectedMs(rows, blocks)
+    if (expectedMs === undefined) return this.#mostMs
+    return Math.min(this.#mostMs, Math.max(LEAST_MS, TIMES * expectedMs) * 2 ** this.#doublings)
   }
 
-  /** A step of so many rows was answered. */
-  note(rows: number, ms: number): void {
-    if (rows > FEW_ROWS) return
-    this.#slowMs = Math.max(ms, KEPT * (this.#slowMs ?? 0))
+  /** A server answered after so long. */
+  note(rows: number, blocks: number, ms: number): void {
     this.#doublings = 0
+    if (rows <= FEW_ROWS) this.#fewMs = Math.max(ms, KEPT * (this.#fewMs ?? 0))
+    else this.#rowMs = Math.max(ms / (rows * blocks), KEPT * (this.#rowMs ?? 0))
   }
 
   /** It ran out: when everybody is slow, each further try gets twice as long. */
   ranOut(): void {
     this.#doublings++
+  }
+
+  #expectedMs(rows: number, blocks: number): number | undefined {
+    if (rows <= FEW_ROWS) return this.#fewMs
+    if (this.#rowMs !== undefined) return this.#rowMs * rows * blocks
+    // Rows together are never slower than one by one.
+    return this.#fewMs === undefined ? undefined : this.#fewMs * rows
   }
 }

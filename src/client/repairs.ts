@@ -60,6 +60,11 @@ export class Repairs {
     }
   }
 
+  /** Whether it has not failed since the last step that succeeded. */
+  isNew(peer: string): boolean {
+    return !this.#failures.has(peer)
+  }
+
   /** Time to let pass before the next try, ms: servers that fail again and again are not hammered. */
   get restMs(): number {
     return this.#failures.size === 0 ? 0 : REST_MS * (Math.max(...this.#failures.values()) - 1)

@@ -55,6 +55,8 @@ const WINDOW_BYTES = 4 * 1024 * 1024
 const OPEN_MS = 12_000
 const FIND_AGAIN_MS = 300
 const MOST_REST_MS = 2_000
+/** However many servers fail one after another, a step is given up after so many times its limit. */
+const MOST_RECOVERS = 5
 // For a first route, when servers are known but none of them answers.
 const FIRST_MS = 12_000
 // One that would have made a better route and refused: there is no hurry.
@@ -249,6 +251,7 @@ export class InferenceSession extends Resource {
   async #retry<T>(signal: AbortSignal | undefined, attempt: () => Promise<T>): Promise<T> {
     const { recoverMs = 60_000, findMs = 5_000 } = this.#options
     let giveUpAt = Infinity
+    let latestAt = Infinity
     using telling = new WaitTelling(this.#clock, this.#options.onwait)
     for (;;) {
       try {
@@ -259,6 +262,11 @@ export class InferenceSession extends Resource {
         const now = this.#clock.now()
         const firstMs = thrown instanceof HopFailure ? Math.max(FIRST_MS, findMs) : findMs
         giveUpAt = Math.min(giveUpAt, now + (this.#step > 0 ? recoverMs : firstMs))
+        latestAt = Math.min(latestAt, now + MOST_RECOVERS * recoverMs)
+        // One server may have taken all the time there was: the next ones get some of their own.
+        if (thrown instanceof HopFailure && this.#repairs.isNew(thrown.peer)) {
+          giveUpAt = Math.min(latestAt, Math.max(giveUpAt, now + recoverMs / MOST_RECOVERS))
+        }
         if (now >= giveUpAt || this.closing) throw error
         telling.note(error, giveUpAt)
         if (thrown instanceof HopFailure) {
@@ -350,20 +358,17 @@ export class InferenceSession extends Resource {
       chunkRows: count,
       window: Math.max(2, Math.floor(window)),
       nextStep: () => this.#step++,
-      times: { ...this.#times, silenceMs: this.#patience.limitMs(rows.to - rows.from) },
+      times: this.#times,
+      patience: this.#patience,
       pulse: this.#pulse,
       clock: this.#clock,
       signal: rows.signal,
       onanswer: (hop, result) => this.#note(hop, result),
-      onsilence: () => this.#patience.ranOut(),
       onping: (hop, ms) => this.#options.book.noteRtt(hop.link.peer, ms)
     })
     this.#leg = leg
-    const began = this.#clock.now()
     try {
-      const answer = await leg.run()
-      this.#patience.note(rows.to - rows.from, this.#clock.now() - began)
-      return answer
+      return await leg.run()
     } finally {
       this.#leg = undefined
     }

@@ -5,6 +5,7 @@ import { History } from '../../src/client/history.ts'
 import { HopFailure, type Hop } from '../../src/client/hop.ts'
 import { Leg } from '../../src/client/leg.ts'
 import type { ClientLink } from '../../src/client/links.ts'
+import { Patience } from '../../src/client/patience.ts'
 import { Pulse } from '../../src/client/pulse.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
 import { FakeClock } from '../support/fake-clock.ts'
@@ -70,6 +71,7 @@ function legOf(clock: Clock, ping: ClientLink['ping']): Leg {
     nextStep: () => 0,
     times: { silenceMs: 60_000, pingEveryMs: 400, pingMs: 1200 },
     pulse: new Pulse(1200),
+    patience: new Patience(60_000),
     clock,
     signal: undefined
   })

@@ -1,5 +1,6 @@
 // bun test/support/garbage-peer.ts BOOTSTRAP HOST MODEL BLOCKS FIRST:LAST LIE: a server that says it is
 // the fastest there is, opens sessions, answers pings, and lies. For scripts/chaos.ts. Prints its key.
+import { toHex } from '../../src/base/bytes.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
 import type { PeerLink } from '../../src/wire/link.ts'
@@ -48,15 +49,21 @@ async function serve(args: readonly string[]): Promise<void> {
   const [bootstrap = '', host = '', model = '', blocks = '', span = '', lie = 'nan'] = args
   const [address = '', port] = bootstrap.split(':')
   const [first = 0, last = 0] = span.split(':').map(Number)
+  const owners = new Map<string, PeerLink>()
   const node = new SwarmNode({
     bootstrap: [{ host: address, port: Number(port) }],
     host,
     identity: createIdentity(),
     handlers: {
       status: () => STATUS,
-      onopen: (link, { session }) => void link.opened({ session, status: STATUS }),
-      onstep: (link: PeerLink, step) => {
+      onopen: (link, { session }) => {
+        owners.set(toHex(session), link)
+        link.opened({ session, status: STATUS })
+      },
+      // Whoever brings it: the client hears of it.
+      onstep: (bringer, step) => {
         const { session } = step
+        const link = owners.get(toHex(session)) ?? bringer
         if (lie === 'refusal') {
           const told = { retryable: false, retryAfterMs: 86_400_000, status: STATUS }
           link.error({
