@@ -41,6 +41,7 @@ async function measure(
     '0',
     '--max-tokens',
     values.tokens,
+    '--no-prefix-cache',
     '--stats',
     '--trace'
   ])

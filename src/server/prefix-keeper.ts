@@ -71,6 +71,12 @@ export class PrefixKeeper {
     return { prefixes: this.#store.size, tokens: this.#store.tokens }
   }
 
+  /** A session with nothing in it. @throws AppError NO_MEMORY */
+  async openEmpty(range: { first: number; last: number }): Promise<number> {
+    const { compute, span } = this.#options
+    return this.#withRoom(() => compute.openSession(span.span, range))
+  }
+
   /** What is kept for a session, taken out or copied; undefined: it begins with nothing. */
   async begin(message: OpenSession): Promise<Beginning | undefined> {
     const { prefix = [], maxTokens } = message
@@ -141,13 +147,19 @@ export class PrefixKeeper {
     return this.#options.capacityTokens - this.#options.promised()
   }
 
-  /** Rows go to the engine for good, so a second try needs its own. */
   async #step(input: StepInput, signal: AbortSignal | undefined): Promise<StepOutput> {
     const { compute } = this.#options
+    // Rows go to the engine for good, so a second try needs its own.
+    const again = (): StepInput => ({ ...input, hidden: input.hidden.slice() })
+    return this.#withRoom((last) => compute.step(last ? input : again(), signal))
+  }
+
+  /** Does what may need memory; out of it, it gets that of what is kept, one by one. */
+  async #withRoom<T>(act: (last: boolean) => Promise<T>): Promise<T> {
     for (;;) {
-      if (this.#store.size === 0) return compute.step(input, signal)
+      if (this.#store.size === 0) return act(true)
       try {
-        return await compute.step({ ...input, hidden: input.hidden.slice() }, signal)
+        return await act(false)
       } catch (error) {
         if (toAppError(error).code !== 'NO_MEMORY' || !(await this.#store.freeOne())) throw error
       }

@@ -138,7 +138,7 @@ export class SessionKeeper {
   }
 
   async #openInEngine(served: ServedSession, message: OpenSession): Promise<void> {
-    const { compute, span, prefixes } = this.#options
+    const { compute, prefixes } = this.#options
     const { first, last } = served
     try {
       const begun = await prefixes.begin(message)
@@ -147,7 +147,7 @@ export class SessionKeeper {
         served.marks = begun.marks
       }
       await prefixes.makeRoom()
-      const session = begun?.session ?? (await compute.openSession(span.span, { first, last }))
+      const session = begun?.session ?? (await prefixes.openEmpty({ first, last }))
       served.compute = session
       if (served.closed) await compute.closeSession(session)
     } catch (error) {

@@ -300,6 +300,20 @@ test('a step that the engine has no memory for gets that of what is kept', async
   ])
 })
 
+test('an opening that the engine has no memory for gets that of what is kept', async () => {
+  await using bench = new Bench()
+  const peer = new Peer(1)
+  for (const one of [1, 2, 3]) await bench.leave(peer, one, 64, [mark(64, one)])
+  const { compute } = bench
+  const open = compute.openSession.bind(compute)
+  compute.openSession = async (...args) => {
+    if (compute.sessions.size > 1) throw new AppError('NO_MEMORY', 'No memory')
+    return open(...args)
+  }
+  const held = await bench.open(peer, 4)
+  expect([held, peer.errors, bench.server.kept.prefixes]).toEqual([0, [], 1])
+})
+
 test('what nobody asks for goes after an hour, and all of it when the server ends', async () => {
   const bench = new Bench()
   await bench.server.ready()
