@@ -372,6 +372,12 @@ test('a private swarm gives to members alone', async () => {
   const link = await stranger.node.connect(giver.node.key)
   link.want({ request: 1, what: 0, name: 'some/model', start: 0, count: 0 })
   await until(() => link.closed)
+  const elsewhere = new Membership(issueInvite(root, { models: ['other/model'] }))
+  const restricted = await world.peer({ membership: elsewhere })
+  const denied = await failure(
+    openFrom('some/model', { path: join(folder.path, 'd') }, hub, restricted.asking)
+  )
+  expect(denied.code).toBe('UNAVAILABLE')
   expect(giver.exchange.givenBytes).toBe(0)
   const other = await world.peer({ membership: member() })
   const { model } = await openFrom('some/model', { path: join(folder.path, 'c') }, hub, {

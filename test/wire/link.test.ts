@@ -283,6 +283,24 @@ describe('PeerLink', () => {
     await Promise.all([a.close(), b.close()])
   })
 
+  test('hears no want for weights before the peer was let in', async () => {
+    const wants: number[] = []
+    const { a, b } = await linkPair(
+      {},
+      { onwant: (_, { request }) => wants.push(request) },
+      { refusal: () => undefined }
+    )
+    const want = { what: 0, name: 'a/b', start: 0, count: 0 }
+    a.want({ ...want, request: 1 })
+    a.announce({ servers: [] })
+    await b.ready()
+    a.want({ ...want, request: 2 })
+    b.announce({ servers: [] })
+    await a.ping(1000)
+    expect(wants).toEqual([2])
+    await Promise.all([a.close(), b.close()])
+  })
+
   test('tells a sender to wait, and when to go on', async () => {
     const { a, b, streams } = await linkPair({}, {})
     await Promise.all([a.ready(), b.ready()])
