@@ -12,6 +12,8 @@ export interface Backend {
   readonly chunkRows: number
   /** 0 makes integer weights meet float activations too: exact and slow, for proofs. Default: int8 ones. */
   readonly integerAccuracy?: 0 | 4
+  /** Values that share a scale where floats are rounded, for measuring. Default: form.ts says. */
+  readonly roundedBlock?: number
   /** Where a graph's caches live. */
   cacheMemory(session: OrtSession): CacheMemory
 }

@@ -44,12 +44,12 @@ export interface SpanPlan {
 export function planSpan(
   config: ModelConfig,
   tensors: TensorStore,
-  range: { first: number; last: number; quant: Quant }
+  range: { first: number; last: number; quant: Quant; roundedBlock?: number | undefined }
 ): SpanPlan {
-  const { first, last, quant } = range
+  const { first, last, quant, roundedBlock } = range
   const blocks: BlockPlan[] = []
   for (let block = first; block < last; block++) {
-    blocks.push(planBlock(config, tensors, block, quant))
+    blocks.push(planBlock(config, tensors, block, { quant, roundedBlock }))
   }
   const matrices = blocks.flatMap(matricesOf)
   return {
@@ -82,13 +82,13 @@ function planBlock(
   config: ModelConfig,
   tensors: TensorStore,
   block: number,
-  quant: Quant
+  { quant, roundedBlock }: { quant: Quant; roundedBlock: number | undefined }
 ): BlockPlan {
   const family = graphOf(config.family)
   const groups = new Map<string, MatrixPlan[]>()
   for (const { name, parts, columns, exact } of family.matrices(config)) {
     const sources = parts.map(({ part, rows }) => ({ tensor: tensorName(block, part), rows }))
-    const facts = { sources, columns, quant: exact ? ('f32' as const) : quant }
+    const facts = { sources, columns, quant: exact ? ('f32' as const) : quant, roundedBlock }
     groups.set(name, planGroup(tensors, `blocks.${block}.${name}`, facts))
   }
   return {
@@ -104,14 +104,15 @@ interface GroupFacts {
   readonly sources: MatrixPlan['sources']
   readonly columns: number
   readonly quant: Quant
+  readonly roundedBlock?: number | undefined
 }
 
 /** Joins neighbours of one form into one matrix. */
 export function planGroup(tensors: TensorStore, name: string, facts: GroupFacts): MatrixPlan[] {
-  const { sources, columns, quant } = facts
+  const { sources, columns, quant, roundedBlock } = facts
   const runs: { form: MatrixForm; sources: MatrixPlan['sources'][number][] }[] = []
   for (const source of sources) {
-    const form = planForm(tensors.info(source.tensor).type, quant)
+    const form = planForm(tensors.info(source.tensor).type, quant, roundedBlock)
     const open = runs.at(-1)
     if (open !== undefined && sameForm(open.form, form)) open.sources.push(source)
     else runs.push({ form, sources: [source] })

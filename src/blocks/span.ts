@@ -45,7 +45,8 @@ export class Span implements Disposable {
     options: LoadOptions
   ): Promise<Span> {
     const { first, last, quant, checkpoint } = options
-    const plan = planSpan(model.config, model.tensors, { first, last, quant })
+    const { roundedBlock } = backend
+    const plan = planSpan(model.config, model.tensors, { first, last, quant, roundedBlock })
     const reserved = budget.reserve(
       plan.weightBytes,
       `Weights of blocks ${first} to ${last}`,

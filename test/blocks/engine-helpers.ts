@@ -25,6 +25,10 @@ export interface TestEngineOptions {
   chunkRows?: number
   /** Whether integer weights meet float activations. */
   exact?: boolean
+  /** Values that share a scale where floats are rounded. */
+  roundedBlock?: number
+  /** Default 2. */
+  threads?: number
 }
 
 export function testEngine(options: TestEngineOptions = {}): TestEngine {
@@ -33,10 +37,12 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     mapped = true,
     chunkRows,
     exact = false,
+    roundedBlock,
+    threads = 2,
     store = {}
   }: TestEngineOptions = options
   const made = createBackend({
-    threads: 2,
+    threads,
     device: 'cpu',
     deviceId: 0,
     memoryBytes,
@@ -47,7 +53,8 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     ...made,
     chunkRows: chunkRows ?? made.chunkRows,
     storeOptions: { mapped, ...store },
-    ...(exact ? { integerAccuracy: 0 as const } : {})
+    ...(exact ? { integerAccuracy: 0 as const } : {}),
+    ...(roundedBlock === undefined ? {} : { roundedBlock })
   }
   const engine = new Engine(backend, memoryBytes, systemClock)
   const step: TestEngine['step'] = (session, start, hidden, width) => {

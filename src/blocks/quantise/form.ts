@@ -56,8 +56,12 @@ const NATIVE: Readonly<Record<TensorType, MatrixForm>> = {
   Q8_0: blocks({ bits: 8, from: 'file' }, 'Q8_0 exact, 8 bits')
 }
 
-/** The form for a tensor of `type` under `quant`. */
-export function planForm(type: TensorType, quant: Quant): MatrixForm {
+/** The form for a tensor of `type` under `quant`; `rounded` values share a scale where floats are rounded. */
+export function planForm(
+  type: TensorType,
+  quant: Quant,
+  rounded: number = ROUNDED_BLOCK
+): MatrixForm {
   switch (quant) {
     case 'native':
       return NATIVE[type]
@@ -66,19 +70,19 @@ export function planForm(type: TensorType, quant: Quant): MatrixForm {
     case 'f16':
       return float(`${type} rounded to float16, held as floats`)
     case 'int8':
-      return atMost(8, type)
+      return atMost(8, type, rounded)
     case 'int4':
-      return atMost(4, type)
+      return atMost(4, type, rounded)
     default:
       throw new TypeError(`Unknown quantisation '${String(quant)}'`)
   }
 }
 
 /** Rounds what has more bits, and leaves alone what has not: rounding again would only lose. */
-function atMost(bits: 4 | 8, type: TensorType): MatrixForm {
+function atMost(bits: 4 | 8, type: TensorType, block: number): MatrixForm {
   const native = NATIVE[type]
   if (native.kind === 'blocks' && native.bits <= bits) return native
-  return blocks({ bits, block: ROUNDED_BLOCK, from: 'floats' }, `${type} rounded to ${bits} bits`)
+  return blocks({ bits, block, from: 'floats' }, `${type} rounded to ${bits} bits`)
 }
 
 /** Whether two forms can lie in one matrix, one's rows under the other's. */
