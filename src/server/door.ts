@@ -14,6 +14,8 @@ export interface DoorOptions {
   server: () => BlockServer | undefined
   /** In a private swarm. */
   gate: () => MemberGate | undefined
+  /** Told when a peer's link ends, and when a peer says that it serves nothing any more. */
+  ongone: (peer: string) => void
   log: Log
 }
 
@@ -29,7 +31,7 @@ export function notServing(): AppError {
 }
 
 export function openDoor(options: DoorOptions): LinkHandlers {
-  const { server, gate, log } = options
+  const { server, gate, ongone, log } = options
   const status = (): ServerStatus => server()?.status() ?? IDLE
   const refuse = (link: ServerLink, session: Uint8Array, step: number, error: AppError): void => {
     const { code, message, retryable, retryAfterMs = 0 } = error
@@ -79,7 +81,13 @@ export function openDoor(options: DoorOptions): LinkHandlers {
       if (message.step < 0 || message.session.byteLength !== 16) return
       server()?.pushRefused(message.session, message.step, fromWire(message))
     },
-    onclosed: (link) => guard(server()?.disconnected(link)),
+    onannounce: (link, message) => {
+      if (message.servers.length === 0) ongone(link.peer)
+    },
+    onclosed: (link) => {
+      guard(server()?.disconnected(link))
+      ongone(link.peer)
+    },
     status
   }
 }

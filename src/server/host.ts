@@ -17,10 +17,10 @@ import type { ServerInfo } from '../wire/types.ts'
 import { withWeights, type WeightHandlers } from '../wire/weight-handlers.ts'
 import { blocksThatFit, checkFits } from './budget.ts'
 import { notServing, openDoor } from './door.ts'
-import { Lookout } from './lookout.ts'
+import { Lookout, type LookoutOptions } from './lookout.ts'
 import type { Speed } from './measure.ts'
 import { MemberGate } from './member-gate.ts'
-import { Mover, type PlacementOptions } from './mover.ts'
+import { Mover, type MoverOptions, type PlacementOptions } from './mover.ts'
 import { Notice } from './notice.ts'
 import { joinSpan } from './plan.ts'
 import { checkPeriodMs, placedOf } from './rebalance.ts'
@@ -124,6 +124,7 @@ export class Host extends Resource {
     this.#door = openDoor({
       server: () => this.#serving?.server,
       gate: () => this.#gate,
+      ongone: (peer) => this.#lookout?.gone(peer),
       log: this.#log
     })
   }
@@ -277,9 +278,16 @@ export class Host extends Resource {
     const { node, named: serves, notice } = stage
     const { blocks, everyMs = EVERY_MS, model } = this.#options
     const { blockCount } = model.config
-    const mover = blocks ? undefined : this.#makeMover(stage)
+    const ask: LookoutOptions['ask'] = async (servers, signal) => {
+      const asked = await Promise.all(servers.map((info) => probe(node, info, { signal })))
+      return asked.flatMap(({ info, alive }) => (alive ? info : []))
+    }
+    const find: LookoutOptions['find'] = (signal) => this.#find(node, signal)
+    const view: LookoutOptions['find'] = (signal) => this.#lookout?.view(signal) ?? find(signal)
+    const mover = blocks ? undefined : this.#makeMover(stage, { find: view, ask })
     return new Lookout({
-      find: (signal) => this.#find(node, signal),
+      find,
+      ask,
       ping: async (peer, signal) => {
         const link = await node.connect(peer, { signal, timeoutMs: REACH_MS, serves })
         return link.ping(REACH_MS)
@@ -305,16 +313,12 @@ export class Host extends Resource {
     })
   }
 
-  #makeMover({ node, notice, serving }: Stage): Mover {
+  #makeMover({ notice, serving }: Stage, others: Pick<MoverOptions, 'find' | 'ask'>): Mover {
     const { model, diskBytes = Infinity, placement } = this.#options
     return new Mover({
       info: () => notice.info,
       sessions: () => this.load.sessions,
-      find: (signal) => this.#find(node, signal),
-      ask: async (servers, signal) => {
-        const asked = await Promise.all(servers.map((info) => probe(node, info, { signal })))
-        return asked.flatMap(({ info, alive }) => (alive ? info : []))
-      },
+      ...others,
       fits: (range) => missingBytes(model, range) <= diskBytes,
       fetch: (range, signal) => fetchBlocks(range, { ...serving, signal }),
       say: (next) => {

@@ -12,6 +12,8 @@ import { likelySuccessors } from './successors.ts'
 export interface LookoutOptions {
   /** The other servers of the model. */
   find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
+  /** Of these servers those that answer, as they describe themselves now. */
+  ask: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** One round trip to a server, ms; rejects when it does not answer. */
   ping: (peer: Uint8Array, signal: AbortSignal) => Promise<number>
   /** Block after the last that is served. */
@@ -30,6 +32,11 @@ export interface LookoutOptions {
 /** Who has just come is looked for soon: servers are often started together. */
 const FIRST_MS = 5_000
 const SLOWER = 3
+/** When a server may have gone; but looks are not made more often than this, whoever comes and goes. */
+const SOON_MS = 2_000
+const LEAST_MS = 10_000
+/** Of those that may have gone, in one look. */
+const MOST_ASKED = 16
 /** Weight of a new reading. */
 const ALPHA = 0.3
 /** A change by less is not worth a record. */
@@ -43,6 +50,10 @@ export class Lookout {
   #published: ServerInfo['pings'] = []
   #looks = 0
   #seen: readonly ServerInfo[] = []
+  #lookedAt = -Infinity
+  #waiting = false
+  /** Servers that did not answer or whose link ended, whatever their records say. */
+  readonly #doubted = new Set<string>()
   #stopTimer: () => void = () => {}
 
   constructor(options: LookoutOptions) {
@@ -50,9 +61,28 @@ export class Lookout {
   }
 
   start(): void {
-    const { clock, random, periodMs } = this.#options
-    const meanMs = Math.min(periodMs(this.#seen), FIRST_MS * SLOWER ** this.#looks)
-    this.#stopTimer = clock.after(nextCheckMs(meanMs, random), () => void this.#round(), true)
+    const { periodMs } = this.#options
+    this.#lookIn(Math.min(periodMs(this.#seen), FIRST_MS * SLOWER ** this.#looks))
+  }
+
+  /** A server's link ended, or it said that it leaves: its record may not know yet. */
+  gone(peer: string): void {
+    if (!this.#seen.some((info) => toHex(info.peer) === peer)) return
+    this.#doubted.add(peer)
+    const sinceMs = this.#options.clock.now() - this.#lookedAt
+    if (this.#waiting) this.#lookIn(Math.max(SOON_MS, LEAST_MS - sinceMs))
+  }
+
+  /** The other servers, without those that are gone though their records are there. */
+  async view(signal: AbortSignal): Promise<readonly ServerInfo[]> {
+    const { find, ask } = this.#options
+    const found = await find(signal)
+    const doubted = found.filter(({ peer }) => this.#doubted.has(toHex(peer)))
+    const living = await ask(doubted.slice(0, MOST_ASKED), signal)
+    for (const { peer } of living) this.#doubted.delete(toHex(peer))
+    const known = new Set(found.map(({ peer }) => toHex(peer)))
+    for (const peer of this.#doubted) if (!known.has(peer)) this.#doubted.delete(peer)
+    return found.filter(({ peer }) => !this.#doubted.has(toHex(peer)))
   }
 
   close(): void {
@@ -60,11 +90,20 @@ export class Lookout {
     this.#closing.abort()
   }
 
+  #lookIn(meanMs: number): void {
+    const { clock, random } = this.#options
+    this.#stopTimer()
+    this.#waiting = true
+    this.#stopTimer = clock.after(nextCheckMs(meanMs, random), () => void this.#round(), true)
+  }
+
   async #round(): Promise<void> {
-    const { find, onlook, log } = this.#options
+    const { onlook, log, clock } = this.#options
     const { signal } = this.#closing
+    this.#waiting = false
+    this.#lookedAt = clock.now()
     try {
-      const servers = await find(signal)
+      const servers = await this.view(signal)
       this.#seen = servers
       await this.#measure(servers)
       if (this.#looks++ > 0) await onlook?.(servers, signal)
@@ -93,6 +132,7 @@ export class Lookout {
       } catch {
         // Who does not answer is no successor now.
         this.#known.delete(peer)
+        this.#doubted.add(peer)
         return []
       }
     })

@@ -202,6 +202,7 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
   ])
   const lookout = new Lookout({
     find: async () => [info(1, 4, 8), info(2, 4, 8), info(3, 0, 4)],
+    ask: async (servers) => servers,
     ping: async ([key = 0]) => {
       if (key === silent) throw unavailable('no answer')
       return trips.get(key) ?? 0
@@ -227,4 +228,36 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
   expect(looks).toBeGreaterThan(10)
   lookout.close()
   expect(clock.pending).toBe(0)
+})
+
+test('a lookout looks soon when a server is gone, and believes its record no more', async () => {
+  const clock = new FakeClock()
+  const views: string[][] = []
+  const dead = new Set<number>()
+  const lookout = new Lookout({
+    find: async () => [info(1, 4, 8), info(2, 4, 8)],
+    ask: async (servers) => servers.filter(({ peer }) => !dead.has(peer[0] ?? 0)),
+    ping: async () => 1,
+    last: () => 8,
+    onpings: () => {},
+    onlook: async (servers) => void views.push(servers.map(({ peer }) => String(peer[0]))),
+    periodMs: () => 60_000,
+    clock,
+    random: seededRandom(1),
+    log: silentLog
+  })
+  lookout.start()
+  await clock.advance(300_000)
+  const before = views.length
+  dead.add(1)
+  // Whom it never saw is nothing to it.
+  lookout.gone('ff'.repeat(32))
+  lookout.gone('01'.repeat(32))
+  lookout.gone('02'.repeat(32))
+  await clock.advance(15_000)
+  expect(views.slice(before)).toEqual([['2']])
+  dead.delete(1)
+  await clock.advance(90_000)
+  expect(views.at(-1)).toEqual(['1', '2'])
+  lookout.close()
 })
