@@ -254,6 +254,8 @@ export class Chain {
     } catch (error) {
       // It may yet open what nobody waits for any more.
       if (link && !link.closed) link.closeSession({ session: this.#options.session })
+      const why = error instanceof HopFailure ? error.error : toAppError(error)
+      if (why.code === 'TIMEOUT') link?.destroy?.(why)
       if (error instanceof HopFailure) throw error
       throw new HopFailure(planned.peer, toAppError(error), { blocks: planned })
     }

@@ -274,6 +274,8 @@ export class Leg {
     if (this.#ownNow() - askedAt <= limitMs) return
     const why = timedOut(`The server is silent for ${Math.round(limitMs)} ms`)
     this.#fail(new HopFailure(hop.link.peer, why))
+    // It may have been restarted: who kept to this link would wait 20 s for it to end by itself.
+    hop.link.destroy?.(why)
   }
 
   /** What it answered is as good as a pong. */

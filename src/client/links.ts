@@ -1,4 +1,5 @@
 // What the client room needs of connections; connections.ts makes it from the swarm's links.
+import type { AppError } from '../base/errors.ts'
 import type {
   CancelStep,
   CloseSession,
@@ -25,6 +26,8 @@ export interface ClientLink {
   closeSession(message: CloseSession): void
   /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
   ping(timeoutMs: number): Promise<number>
+  /** Ends it for all its sessions: nobody answers there, and the next to connect must reach anew. */
+  destroy?(error: AppError): void
 }
 
 /** What arrives for one session, from whichever server. */
