@@ -211,6 +211,25 @@ test('rows that a lying server claims to hold are asked for again', async () => 
   expect(spare.compute.steps.length).toBeGreaterThan(0)
 })
 
+test('a server that answers out of order is gone round', async () => {
+  const swarm = await threeServers()
+  const liar = swarm.peers[1]
+  const spare = await swarm.add(2, 4)
+  const prompt = Array.from({ length: 300 }, (_, i) => (i * 5 + (i >> 4)) % 24)
+  const held: Parameters<NonNullable<FakePeer['tamper']>>[0][] = []
+  if (liar) {
+    liar.tamper = (said, send) => {
+      if (said.kind !== 'result') return send(said)
+      held.push(said)
+      if (held.length === 2) for (const one of held.toReversed()) send(one)
+      if (held.length > 2) send(said)
+    }
+  }
+  const told = await ask(swarm, prompt, { maxTokens: 400 })
+  expect(told.ids).toEqual(await plain(prompt))
+  expect(spare.compute.steps.length).toBeGreaterThan(0)
+})
+
 test('speculation, new questions and breaks at seeded moments leave no wrong names behind', async () => {
   for (const seed of [1, 2, 3]) {
     const random = seededRandom(seed)
