@@ -57,6 +57,7 @@ export class AutoDrafter extends Resource implements Drafter {
   }
 
   ontrip(ms: number): void {
+    this.#found?.ontrip?.(ms)
     if (this.#found || this.#looking || this.closing) return
     this.#trips.push(ms)
     if (this.#trips.length < TRIPS) return

@@ -32,8 +32,9 @@ const WARM_UP_STEPS = 3
 export const NEVER_MS = 1e9
 // A longer text that is new, a prompt, is read while trips go on, so that none waits for all of it.
 const MOST_BEHIND = 32
-// The head waits for so many rows at most while a text is read.
+// A text is read by so many rows, and only as long as a trip is under way: the head waits for it.
 const CATCH_UP_ROWS = 16
+const TRIP_SHARE = 0.6
 
 export class ModelDrafter extends Resource implements Drafter {
   readonly name = 'model'
@@ -47,6 +48,8 @@ export class ModelDrafter extends Resource implements Drafter {
   #failed = false
   /** Reading a text that is new. */
   #catching: Promise<void> | undefined
+  /** What the last trip took. */
+  #tripMs = 0
 
   constructor(options: ModelDrafterOptions) {
     super()
@@ -62,6 +65,10 @@ export class ModelDrafter extends Resource implements Drafter {
 
   /** What is shared with the text before stays; what is new is read with the first guess. */
   begin(): void {}
+
+  ontrip(ms: number): void {
+    this.#tripMs = ms
+  }
 
   async draft(ids: readonly number[], most: number, signal?: AbortSignal): Promise<Draft> {
     const { contextLength, vocabSize } = this.#local.config
@@ -112,14 +119,18 @@ export class ModelDrafter extends Resource implements Drafter {
     return id !== undefined && id < (this.#options.vocabSize ?? this.#local.config.vocabSize)
   }
 
-  /** Reads what is new of `ids`, all but the last, a few rows at a time. */
+  /** Reads of what is new of `ids` as much as a trip leaves time for, a few rows at least. */
   async #catchUp(ids: readonly number[]): Promise<void> {
+    const began = this.#clock.now()
     try {
-      while (!this.closing) {
+      for (let lastMs = 0, now = began; !this.closing;) {
+        if (now > began && now - began + lastMs > TRIP_SHARE * this.#tripMs) return
         const start = commonPrefix(this.#fed, ids)
         const added = ids.slice(start, Math.min(start + CATCH_UP_ROWS, ids.length - 1))
         if (added.length === 0) return
         await this.#feed(start, added)
+        lastMs = this.#clock.now() - now
+        now += lastMs
       }
     } catch (error) {
       this.#fail(toAppError(error))

@@ -3,6 +3,7 @@
 import { afterAll, expect, test } from 'bun:test'
 import type { Clock } from '../../src/base/clock.ts'
 import { Compute } from '../../src/blocks/compute.ts'
+import type { ComputeApi } from '../../src/blocks/types.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { DraftBlocks } from '../../src/client/draft-blocks.ts'
 import { ModelDrafter, sharesVocabulary } from '../../src/client/draft-model.ts'
@@ -120,6 +121,42 @@ test('a long prompt is read beside the trips before the first guess', async () =
     draft = await drafter.draft(prompt, 4)
   }
   expect(draft.ids).toEqual(ids.slice(100, 104))
+})
+
+test('of a long prompt as much is read as a trip leaves time for, a few rows at least', async () => {
+  let now = 0
+  const clock: Clock = { now: () => now, wall: () => now, after: () => () => {} }
+  const counts: number[] = []
+  const { hiddenSize, vocabSize } = model.config
+  // Every step takes 10 ms and no time at all.
+  const stub = {
+    loadHead: async () => 1,
+    unloadHead: async () => {},
+    loadSpan: async () => ({ span: 1 }),
+    unloadSpan: async () => {},
+    openSession: async () => 1,
+    closeSession: async () => {},
+    head: async () => new Float32Array(vocabSize),
+    async step({ count }: { count: number }) {
+      now += 10
+      counts.push(count)
+      return { hidden: new Float32Array(count * hiddenSize), computeMs: 10, queueMs: 0 }
+    }
+  } as unknown as ComputeApi
+  const small = await openModel(storiesLocation)
+  await using drafter = new ModelDrafter({ compute: stub, model: small, clock })
+  await drafter.ready()
+  const prompt = Array.from({ length: 200 }, (_, at) => 1 + (at % 50))
+  const read: number[][] = []
+  for (const tripMs of [0, 60, 1000]) {
+    drafter.ontrip(tripMs)
+    counts.length = 0
+    await drafter.draft(prompt, 4)
+    await new Promise((resolve) => setImmediate(resolve))
+    read.push([...counts])
+  }
+  // 16 rows; 60 % of 60 ms; then the rest but for the last id, which the first guess reads.
+  expect(read).toEqual([[16], [16, 16, 16], [...Array(8).fill(16), 7]])
 })
 
 test('ids that the other model does not have are never guessed', async () => {
