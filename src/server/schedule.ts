@@ -1,5 +1,5 @@
-// Which waiting step runs next, and who may open a session: pure policies of a server.
-// Know no engine and no connections; server.ts acts on them.
+// Which waiting steps go to the engine, and who may open a session: pure policies of a server.
+// Know no engine and no connections; step-queue.ts and session-keeper.ts act on them.
 
 /** A waiting step as the scheduler sees it. */
 export interface Waiting {
@@ -12,44 +12,76 @@ export interface Waiting {
   readonly since: number
 }
 
-export interface PickOptions {
+export interface BatchState {
+  /** Steps that are in the engine. */
+  readonly running: readonly Waiting[]
   /** When each peer was last served, monotonic ms. */
-  lastServed: ReadonlyMap<string, number>
-  now: number
-  /** Steps of at most this many tokens go first. Default 16. */
-  shortTokens?: number
-  /** A longer step that has waited this long is no longer overtaken, ms. Default 250. */
-  patienceMs?: number
+  readonly lastServed: ReadonlyMap<string, number>
+  readonly now: number
 }
+
+export interface BatchLimits {
+  /** Steps in the engine: those of a run, and those that it goes on with at once. Default 32. */
+  readonly steps?: number
+  /** Of these, long ones: each run has a piece of one, and a session in the engine is in no queue. Default 2. */
+  readonly longSteps?: number
+  /** Steps of at most this many tokens are short. Default 16. */
+  readonly shortTokens?: number
+  /** A long step that has waited this long is no longer overtaken by short ones, ms. Default 250. */
+  readonly patienceMs?: number
+}
+
+/** Sorts before another when the first number that differs is smaller. */
+type Rank = readonly [late: number, inEngine: number, lastServed: number, since: number]
 
 /**
- * Index of the step to run next: a short one before a long one (unless that has waited enough),
- * then the peer served longest ago, then the oldest. Steps of one session never overtake each other.
+ * Indices of the steps that go to the engine now, in that order: short before long (unless that has waited
+ * enough), then of the peer that has fewest there, then of that served longest ago, then the oldest. Of a
+ * session one step at a time, in their order.
  */
-export function pickNext(waiting: readonly Waiting[], options: PickOptions): number {
-  const { lastServed, now, shortTokens = 16, patienceMs = 250 } = options
-  const heads = new Set<string>()
-  let best = -1
-  let bestRank: readonly [number, number, number] = [Infinity, Infinity, Infinity]
-  for (const [index, one] of waiting.entries()) {
-    if (heads.has(one.session)) continue
-    heads.add(one.session)
-    const long = one.count > shortTokens && now - one.since < patienceMs
-    const rank = [long ? 1 : 0, lastServed.get(one.peer) ?? -Infinity, one.since] as const
-    if (!before(rank, bestRank)) continue
-    best = index
-    bestRank = rank
+export function pickBatch(
+  waiting: readonly Waiting[],
+  state: BatchState,
+  limits: BatchLimits = {}
+): number[] {
+  const { steps = 32, longSteps = 2, shortTokens = 16, patienceMs = 250 } = limits
+  const isLong = ({ count }: Waiting): boolean => count > shortTokens
+  const inEngine = [...state.running]
+  const ofPeer = new Map<string, number>()
+  const count = ({ peer }: Waiting): void => void ofPeer.set(peer, (ofPeer.get(peer) ?? 0) + 1)
+  for (const one of inEngine) count(one)
+  const picked: number[] = []
+  const rankOf = (one: Waiting): Rank => [
+    isLong(one) && state.now - one.since < patienceMs ? 1 : 0,
+    ofPeer.get(one.peer) ?? 0,
+    state.lastServed.get(one.peer) ?? -Infinity,
+    one.since
+  ]
+  while (inEngine.length < steps) {
+    const seen = new Set(inEngine.map(({ session }) => session))
+    const longFits = inEngine.filter(isLong).length < longSteps
+    let best: { index: number; one: Waiting; rank: Rank } | undefined
+    for (const [index, one] of waiting.entries()) {
+      if (seen.has(one.session)) continue
+      seen.add(one.session)
+      if (isLong(one) && !longFits) continue
+      const rank = rankOf(one)
+      if (best === undefined || before(rank, best.rank)) best = { index, one, rank }
+    }
+    if (best === undefined) break
+    picked.push(best.index)
+    inEngine.push(best.one)
+    count(best.one)
   }
-  return best
+  return picked
 }
 
-function before(
-  a: readonly [number, number, number],
-  b: readonly [number, number, number]
-): boolean {
-  if (a[0] !== b[0]) return a[0] < b[0]
-  if (a[1] !== b[1]) return a[1] < b[1]
-  return a[2] < b[2]
+function before(a: Rank, b: Rank): boolean {
+  for (const [i, value] of a.entries()) {
+    const other = b[i] ?? 0
+    if (value !== other) return value < other
+  }
+  return false
 }
 
 export interface AdmissionState {
@@ -61,6 +93,12 @@ export interface AdmissionState {
   readonly draining: boolean
   /** Of the promised tokens, those of the peer that asks. Default 0. */
   readonly promisedToPeer?: number
+  /** When so many tokens, a session, or one of this peer's will be free, ms. Default: guesses. */
+  readonly freeIn?: {
+    tokens(count: number): number
+    session(): number
+    ofPeer(): number
+  }
 }
 
 export interface AdmissionLimits {
@@ -93,15 +131,19 @@ function reserveTokens(capacityTokens: number): number {
 export function admit(tokens: number, state: AdmissionState, limits: AdmissionLimits): Admission {
   if (state.draining) return refuse('BUSY', 'the server is leaving', 60_000)
   if (state.sessionsOfPeer >= limits.sessionsPerPeer) {
-    return refuse('LIMIT', `this peer has ${state.sessionsOfPeer} open sessions`, 10_000)
+    return refuse(
+      'LIMIT',
+      `this peer has ${state.sessionsOfPeer} open sessions`,
+      state.freeIn?.ofPeer() ?? 10_000
+    )
   }
   if (state.sessions >= limits.sessions) {
-    return refuse('BUSY', `${state.sessions} sessions are open`, 5_000)
+    return refuse('BUSY', `${state.sessions} sessions are open`, state.freeIn?.session() ?? 5_000)
   }
   const free = state.capacityTokens - state.promisedTokens
   if (tokens > free) {
     const why = `${tokens} tokens were asked for, ${Math.max(0, free)} of ${state.capacityTokens} are free`
-    return refuse('NO_MEMORY', why, 5_000)
+    return refuse('NO_MEMORY', why, state.freeIn?.tokens(tokens - free) ?? 5_000)
   }
   const ofPeer = (state.promisedToPeer ?? 0) + tokens
   const kept = reserveTokens(state.capacityTokens)

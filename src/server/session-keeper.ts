@@ -9,6 +9,7 @@ import type { OpenSession } from '../wire/types.ts'
 import { checkOpen } from './check.ts'
 import type { ServerLink } from './links.ts'
 import type { PrefixKeeper } from './prefix-keeper.ts'
+import { freeInMs } from './retry-after.ts'
 import { admit, type AdmissionLimits } from './schedule.ts'
 import { SessionMarks } from './session-marks.ts'
 import { SessionTable, type ServedSession } from './sessions.ts'
@@ -30,6 +31,9 @@ export interface SessionKeeperOptions {
   ondrop: (served: ServedSession) => void
 }
 
+/** Ended sessions that are remembered, to tell how long one lives. */
+const MAX_LIVES = 64
+
 export class SessionKeeper {
   readonly table: SessionTable = new SessionTable()
   draining = false
@@ -37,6 +41,8 @@ export class SessionKeeper {
   readonly #clock: Clock
   #stopSweeping: () => void = () => {}
   #idle: (() => void)[] = []
+  /** How long sessions lived that ended last, ms. */
+  readonly #lives: number[] = []
 
   constructor(options: SessionKeeperOptions) {
     this.#options = options
@@ -126,6 +132,7 @@ export class SessionKeeper {
       marks: new SessionMarks(),
       forget: message.forget === true,
       lastStep: -1,
+      openedAt: this.#clock.now(),
       usedAt: this.#clock.now(),
       running: undefined,
       closed: false
@@ -163,7 +170,12 @@ export class SessionKeeper {
       sessionsOfPeer: known ? 0 : this.table.countOf(peer),
       sessions: known ? 0 : this.table.size,
       draining: this.draining && !known,
-      promisedToPeer: this.table.promisedTo(peer)
+      promisedToPeer: this.table.promisedTo(peer),
+      freeIn: {
+        tokens: (count: number) => this.#freeIn(count, ({ maxTokens }) => maxTokens),
+        session: () => this.#freeIn(1, () => 1),
+        ofPeer: () => this.#freeIn(1, ({ owner }) => (owner.peer === peer ? 1 : 0))
+      }
     }
     const verdict = admit(tokens, state, this.#options.limits)
     if (verdict.kind === 'admit') return
@@ -173,8 +185,21 @@ export class SessionKeeper {
     })
   }
 
+  /** When ending sessions are expected to have freed `count` of what each frees. */
+  #freeIn(count: number, frees: (served: ServedSession) => number): number {
+    const now = this.#clock.now()
+    const held = this.table.all().map((served) => ({
+      tokens: frees(served),
+      ageMs: now - served.openedAt,
+      idleMs: now - served.usedAt
+    }))
+    return freeInMs(count, held, { ended: this.#lives, idleLimitMs: this.#options.idleMs })
+  }
+
   #remove(served: ServedSession): void {
     this.table.remove(served)
+    if (served.compute !== undefined) this.#lives.push(this.#clock.now() - served.openedAt)
+    if (this.#lives.length > MAX_LIVES) this.#lives.shift()
     if (this.table.size === 0) for (const wake of this.#idle.splice(0)) wake()
   }
 }

@@ -27,6 +27,7 @@ export interface ServedSession {
   /** Highest step number seen; a lower one is a duplicate. */
   lastStep: number
   /** Monotonic ms. */
+  readonly openedAt: number
   usedAt: number
   /** Aborts what this session has in the engine. */
   running: AbortController | undefined

@@ -1,7 +1,7 @@
 // One server over a plain engine, told things by hand: what it refuses, what it forgets, what it
 // keeps apart.
 import { expect, test } from 'bun:test'
-import { computeError } from '../../src/base/errors.ts'
+import { AppError, computeError } from '../../src/base/errors.ts'
 import { BlockServer, type BlockServerOptions } from '../../src/server/block-server.ts'
 import type { ServerLink } from '../../src/server/links.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
@@ -247,6 +247,72 @@ test('cancel() drops what waits and stops what runs, and the session goes on', a
   expect([codes(peer), peer.results.map((result) => result.step)]).toEqual([['CANCELLED'], [2]])
 })
 
+test('steps of several sessions are in the engine at once, one of each', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const [a, b] = [new Peer('a'), new Peer('b')]
+  await open(server, a, 1)
+  await open(server, a, 2)
+  await open(server, b, 3)
+  const inside: number[] = []
+  const release = Promise.withResolvers<void>()
+  compute.onstep = ({ session, start }) => {
+    inside.push(session * 10 + start)
+    return release.promise
+  }
+  for (const [peer, session] of [
+    [a, 1],
+    [a, 2],
+    [b, 3]
+  ] as const) {
+    server.step(peer, step(session, 0, 0))
+    server.step(peer, step(session, 1, 1))
+  }
+  const first = [...inside]
+  const { queue } = server.status()
+  release.resolve()
+  await Promise.all([a.until(4), b.until(2)])
+  const sessions = [...compute.sessions.keys()]
+  expect({ first, queue, second: inside.slice(3).toSorted() }).toEqual({
+    first: sessions.map((session) => session * 10),
+    queue: 6,
+    second: sessions.map((session) => session * 10 + 1)
+  })
+})
+
+test('memory that one session lacks is refused to it alone', async () => {
+  const { server, compute } = await serve()
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1)
+  await open(server, peer, 2)
+  const [first] = compute.sessions.keys()
+  compute.onstep = ({ session }) => {
+    if (session === first) throw new AppError('NO_MEMORY', 'There is none')
+  }
+  server.step(peer, step(1, 0, 0))
+  server.step(peer, step(2, 0, 0))
+  await peer.until(2)
+  expect([codes(peer), peer.results.map(({ session }) => session)]).toEqual([
+    ['NO_MEMORY'],
+    [id(2)]
+  ])
+})
+
+test('who is refused for want of tokens is told when some are likely to be free', async () => {
+  const clock = new FakeClock()
+  const { server } = await serve({ clock, idleMs: 60_000 })
+  await using _server = server
+  const peer = new Peer('a')
+  await open(server, peer, 1, { maxTokens: 90 })
+  await clock.advance(8000)
+  await open(server, peer, 2, { maxTokens: 20 })
+  // It has lived for eight seconds, and nothing is known of how long others do.
+  expect(peer.errors.map(({ code, retryAfterMs }) => [code, retryAfterMs])).toEqual([
+    ['NO_MEMORY', 8000]
+  ])
+})
+
 test('a flood of steps is told BUSY with a time to wait', async () => {
   const { server, compute } = await serve()
   await using _server = server
@@ -350,11 +416,11 @@ test('bytes of a step are held until it has run or is not wanted any more', asyn
   }
   follow(0, server.step(peer, step(1, 0, 0)))
   follow(1, server.step(peer, step(2, 1, 0)))
-  follow(2, server.step(peer, step(1, 2, 1)))
+  follow(2, server.step(peer, step(2, 2, 1)))
   await server.closeSession(peer, { session: id(2) })
-  expect(ended).toEqual([1])
+  expect(ended).toEqual([2])
   run.resolve()
   await peer.until(2)
   await new Promise((resolve) => setImmediate(resolve))
-  expect(ended).toEqual([1, 0, 2])
+  expect(ended.toSorted()).toEqual([0, 1, 2])
 })

@@ -66,6 +66,7 @@ class Gate {
       marks: new SessionMarks(),
       forget: false,
       lastStep: -1,
+      openedAt: 0,
       usedAt: 0,
       running: undefined,
       closed: false
