@@ -31,6 +31,8 @@ export type TimerKind = 0 | 1 | 2 | 3 | 4 | 5
 const OPEN = 0
 const RECOVERY = 1
 const LOSS = 2
+/** So much of a round trip without anything to send: less is an event loop that fills the queue again. */
+const STARVED_SHARE = 1 / 8
 
 /** What the sender needs of the core. */
 export interface SenderHost {
@@ -80,6 +82,10 @@ export class Sender {
   #roundStart: number
   #roundEnd: number
   #limitedUntil: number
+  /** Since when the application has given nothing although there was room; -1 while it has. */
+  #emptyAt = -1
+  /** Before this packet the application held the sender back. */
+  #starvedUntil: number
   #rtoAt = Infinity
   #timeoutAt = -Infinity
   #endSeq = -1
@@ -95,6 +101,7 @@ export class Sender {
     this.#roundStart = seq
     this.#roundEnd = seq
     this.#limitedUntil = seq
+    this.#starvedUntil = seq
   }
 
   get maxPayload(): number {
@@ -155,7 +162,8 @@ export class Sender {
       if (tally.spurious > 0) this.congestion.onSpurious(tally.spurious)
       if (tally.deliveredBefore >= this.#roundDelivered) {
         const packets = board.delivered - tally.deliveredBefore
-        const limited = seqDiff(this.#limitedUntil, this.#roundStart) > 0
+        const starved = this.#isStarved(now) || seqDiff(this.#starvedUntil, this.#roundStart) > 0
+        const limited = seqDiff(this.#limitedUntil, this.#roundStart) > 0 && !starved
         this.congestion.onRound(packets, tally.deliveryMs, limited)
         this.#roundDelivered = board.delivered
         this.#roundStart = this.#roundEnd
@@ -237,9 +245,18 @@ export class Sender {
     else if (this.timer === TIMER_RACK) this.#armTail()
   }
 
+  /** A round in which the queue was empty for a while tells what the application gave, not what the path takes. */
+  #isStarved(now: number): boolean {
+    return this.#emptyAt >= 0 && now - this.#emptyAt > this.rtt.srtt * STARVED_SHARE
+  }
+
   #send(now: number): void {
     const { ring, board, congestion } = this
     const cwnd = congestion.cwnd
+    if (this.pending) {
+      if (this.#isStarved(now)) this.#starvedUntil = ring.nxt
+      this.#emptyAt = -1
+    }
     let tokens = congestion.allowance(now, this.rtt.srtt)
     let spent = 0
     this.paceAt = Infinity
@@ -267,6 +284,7 @@ export class Sender {
         spent++
       }
     }
+    if (!this.pending && this.#emptyAt < 0 && board.inflight < cwnd) this.#emptyAt = now
     congestion.spend(spent)
     if (this.rwnd === 0 && ring.span === 0 && this.pending && this.timer !== TIMER_ZWP) {
       this.#host.sendHeartbeat()
