@@ -22,6 +22,7 @@ import { doctorReport, doctorText } from './doctor-text.ts'
 import { hubOptions } from './hub-env.ts'
 import { installCuda } from './install-cuda.ts'
 import { parseChoice } from './options.ts'
+import { print } from './output.ts'
 
 export interface DoctorFlags {
   bootstrap?: unknown
@@ -53,12 +54,11 @@ export async function runDoctor(flags: DoctorFlags, context: Context): Promise<n
   }
   if (context.signal.aborted) throw cancelled('The examination was cancelled')
   const checks = diagnose(facts)
-  process.stdout.write(
-    flags.json === true
-      ? `${JSON.stringify(doctorReport(checks, device), undefined, 2)}\n`
-      : doctorText(checks)
-  )
-  return exitOf(checks, device)
+  const json = flags.json === true
+  const text = json
+    ? `${JSON.stringify(doctorReport(checks, device), undefined, 2)}\n`
+    : doctorText(checks)
+  return (await print(text)) || exitOf(checks, device)
 }
 
 async function gather(

@@ -5,6 +5,7 @@ import { type ConvertedModel, listConverted } from '../model/converted-cache.ts'
 import { manifestRoot, readManifest } from '../model/manifest.ts'
 import { listCachedModels, type CachedFile, type CachedModel } from '../model/model-cache.ts'
 import type { Context } from './context.ts'
+import { print } from './output.ts'
 
 export interface ModelsFlags {
   json?: unknown
@@ -19,7 +20,8 @@ interface Listing {
   readonly others: readonly ConvertedModel[]
 }
 
-export async function runModels(flags: ModelsFlags, context: Context): Promise<void> {
+/** Returns the exit code. */
+export async function runModels(flags: ModelsFlags, context: Context): Promise<number> {
   const { cache } = context.paths
   const models = await listCachedModels(cache)
   const own = new Set(models.flatMap(({ files }) => files.map(({ path }) => path)))
@@ -29,7 +31,7 @@ export async function runModels(flags: ModelsFlags, context: Context): Promise<v
     flags.json === true
       ? `${JSON.stringify(await report(listing), undefined, 2)}\n`
       : table(listing)
-  process.stdout.write(text)
+  return await print(text)
 }
 
 async function report({ cache, usedBytes, models, others }: Listing): Promise<object> {

@@ -1,6 +1,7 @@
 // The answer's way to stdout: nothing else may write there, and a reader that leaves ends the run.
 import type { Writable } from 'node:stream'
 import { type AppError, unavailable } from '../base/errors.ts'
+import { EXIT } from './exit.ts'
 
 export interface Output {
   /** Resolves when more may be written. */
@@ -43,4 +44,16 @@ export function createOutput(stdout: Writable = process.stdout): Output {
         stdout.write('', () => resolve())
       })
   }
+}
+
+/**
+ * Writes all of an answer that is there at once. Returns the exit code: 141 when the reader went away.
+ * @throws AppError UNAVAILABLE when it cannot be written, as on a full disk
+ */
+export async function print(text: string, stdout: Writable = process.stdout): Promise<number> {
+  const output = createOutput(stdout)
+  await output.write(text)
+  await output.end()
+  if (output.failure) throw output.failure
+  return output.gone.aborted ? EXIT.brokenPipe : EXIT.ok
 }

@@ -17,6 +17,7 @@ import type { Context } from './context.ts'
 import { diskRoom } from './disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from './engine.ts'
 import { parseChoice } from './options.ts'
+import { print } from './output.ts'
 import { openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { startClient, type OwnTimes, type OwnWork } from './plan-client.ts'
 import { measureServing, type ServingTimes } from './plan-measure.ts'
@@ -35,7 +36,8 @@ export interface PlanFlags extends EngineOptions, SwarmFlags, PeerFlags {
   json?: unknown
 }
 
-export async function runPlan(name: string, flags: PlanFlags, context: Context): Promise<void> {
+/** Returns the exit code. */
+export async function runPlan(name: string, flags: PlanFlags, context: Context): Promise<number> {
   const quant = parseChoice<Quant>('quant', flags.quant, PLAN_QUANTS) ?? 'native'
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const membership = await openMembership(flags, context)
@@ -89,7 +91,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   }
   progress.done()
   const json = flags.json === true
-  process.stdout.write(json ? `${JSON.stringify(planJson(plan), undefined, 2)}\n` : planText(plan))
+  return await print(json ? `${JSON.stringify(planJson(plan), undefined, 2)}\n` : planText(plan))
 }
 
 interface MeasureFacts {

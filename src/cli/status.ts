@@ -9,6 +9,7 @@ import type { Context } from './context.ts'
 import { openNode } from './open-node.ts'
 import { openNamedModel } from './engine.ts'
 import { EXIT } from './exit.ts'
+import { print } from './output.ts'
 import { openWeightNode, type PeerFlags } from './peer-weights.ts'
 import { openMembership, type SwarmFlags } from './swarm-access.ts'
 
@@ -40,9 +41,9 @@ export async function runStatus(
     flags.json === true
       ? `${JSON.stringify(report(model, alive, gaps), undefined, 2)}\n`
       : table(model.config.name, blockCount, alive, gaps)
-  process.stdout.write(text)
   model.close()
-  return flags.json === true || gaps.length === 0 ? EXIT.ok : EXIT.noRoute
+  const left = await print(text)
+  return left !== EXIT.ok || flags.json === true || gaps.length === 0 ? left : EXIT.noRoute
 }
 
 interface Gap {

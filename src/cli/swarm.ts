@@ -10,6 +10,7 @@ import type { Context } from './context.ts'
 import { openNode } from './open-node.ts'
 import { membersReport, membersTable, showText } from './swarm-text.ts'
 import { listOf, parseExpiry, parseWhole } from './options.ts'
+import { print } from './output.ts'
 import {
   createOwnSwarm,
   idsNamed,
@@ -88,7 +89,7 @@ async function narrow(given: string, flags: SwarmCommandFlags, context: Context)
 async function show(given: string, context: Context): Promise<void> {
   if (given === '') throw badInput('There is no invite to show')
   const { invite } = await findInvite(given, context)
-  process.stdout.write(showText(invite.capability, systemClock.wall()))
+  await print(showText(invite.capability, systemClock.wall()))
 }
 
 async function members(name: string, flags: SwarmCommandFlags, context: Context): Promise<void> {
@@ -98,7 +99,7 @@ async function members(name: string, flags: SwarmCommandFlags, context: Context)
     flags.json === true
       ? `${JSON.stringify(membersReport(swarm, now), undefined, 2)}\n`
       : membersTable(swarm, now)
-  process.stdout.write(text)
+  await print(text)
 }
 
 /** Without a word, publishes again what was revoked before. */
@@ -129,7 +130,7 @@ async function revoke(
 
 async function handOut(invite: Invite, flags: SwarmCommandFlags): Promise<void> {
   const text = `${inviteText(invite)}\n`
-  if (flags.out === undefined) process.stdout.write(text)
+  if (flags.out === undefined) await print(text)
   else await writePrivate(String(flags.out), text)
 }
 

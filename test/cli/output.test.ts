@@ -1,7 +1,7 @@
 // stdout that cannot be written to: a reader that went away is no error, a full disk is one.
 import { expect, test } from 'bun:test'
 import { Writable } from 'node:stream'
-import { createOutput } from '../../src/cli/output.ts'
+import { createOutput, print } from '../../src/cli/output.ts'
 
 function broken(code: string): Writable {
   const error = Object.assign(new Error(`${code}: write`), { code })
@@ -26,4 +26,10 @@ test('createOutput() tells that a disk is full', async () => {
 test('createOutput() finds nothing wrong with what can be written', async () => {
   const stdout = new Writable({ write: (_chunk, _encoding, done) => done() })
   expect(await outcome(stdout)).toEqual({ gone: false, failure: undefined })
+})
+
+test('print() tells a reader that went away from a full disk and from success', async () => {
+  const fine = new Writable({ write: (_chunk, _encoding, done) => done() })
+  expect([await print('text', fine), await print('text', broken('EPIPE'))]).toEqual([0, 141])
+  await expect(print('text', broken('ENOSPC'))).rejects.toMatchObject({ code: 'UNAVAILABLE' })
 })

@@ -2,7 +2,8 @@
 // Knows no graphs and no models; value.ts and session.ts build on it.
 import { CFunction, CString, dlopen, read, type Pointer } from 'bun:ffi'
 import { join } from 'node:path'
-import { type AppError, computeError, unavailable, unsupported } from '../../base/errors.ts'
+import { type AppError, computeError, unsupported } from '../../base/errors.ts'
+import { loadFailed } from '../../base/native-files.ts'
 import { cstring, setNativeEnvironment } from './libc.ts'
 import { ortLibraryName, ortPackageDir } from './library.ts'
 import { ORT_TABLE, type OrtFunctionName } from './table.ts'
@@ -107,10 +108,7 @@ function openBase(path: string): Pointer {
     const { symbols } = dlopen(path, { OrtGetApiBase: { args: [], returns: 'ptr' } })
     return symbols.OrtGetApiBase() as Pointer
   } catch (cause) {
-    throw unavailable(`onnxruntime cannot be loaded from '${path}'`, {
-      hint: 'Install the dependencies again, or check that the file fits this system',
-      cause
-    })
+    throw loadFailed(path, cause)
   }
 }
 
