@@ -70,7 +70,9 @@ export function unpackNativeSet(set: NativeSet, cache: string): string {
 export function loadFailed(path: string, cause: unknown): AppError {
   const reason = cause instanceof Error ? cause.message : String(cause)
   return unavailable(`'${path}' cannot be loaded: ${reason}`, {
-    hint: 'If that folder is mounted noexec, set PETALS_HOME to one that is not; else see whether the file fits this system',
+    hint:
+      'If that folder is mounted noexec, set PETALS_HOME to one that is not; ' +
+      'else see whether the file fits this system',
     retryable: false,
     cause
   })
