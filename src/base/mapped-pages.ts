@@ -1,4 +1,5 @@
-// Gives back memory that only shows a file: it is read again from there when it is touched.
+// Gives memory back to the system: pages that only show a file, which are read again from there when they are
+// touched, and what C code has freed.
 // Knows no files; whoever mapped them calls.
 import { dlopen, ptr, type Pointer } from 'bun:ffi'
 
@@ -24,6 +25,30 @@ export function dropPages(at: Pointer, sizeBytes: number): void {
 /** The same for a view over a mapping. */
 export function dropView(view: Uint8Array): void {
   if (view.byteLength > 0) dropPages(ptr(view), view.byteLength)
+}
+
+type Trim = (keep: number) => number
+
+let trim: Trim | undefined | null
+
+/**
+ * Gives the system what C code has freed and its allocator kept: after a graph was made that was half of its
+ * weights once more.
+ */
+export function trimHeap(): void {
+  trim ??= openTrim()
+  trim?.(0)
+}
+
+/** Null where the allocator is another: those let go by themselves. */
+function openTrim(): Trim | null {
+  if (process.platform !== 'linux') return null
+  try {
+    const { symbols } = dlopen('libc.so.6', { malloc_trim: { args: ['usize'], returns: 'i32' } })
+    return symbols.malloc_trim as unknown as Trim
+  } catch {
+    return null
+  }
 }
 
 /** Null where there is none: then the system takes pages back when it needs them. */

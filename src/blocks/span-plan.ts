@@ -132,16 +132,29 @@ export function biasName(weight: string): string {
   return weight.replace(/weight$/, 'bias')
 }
 
+/** What a matrix takes once the engine has repacked it. */
 export function matrixBytes(matrix: LinearPart): number {
+  return fileBytes(matrix) + sumBytes(matrix)
+}
+
+/** What a matrix takes as it is written. */
+function fileBytes(matrix: LinearPart): number {
   const specs = matrixTensors(matrix.name, matrix.form, matrix.rows, matrix.columns)
   const bias = matrix.bias ? matrix.rows * 4 : 0
   return specs.reduce((sum, spec) => sum + specBytes(spec), bias)
 }
 
+/**
+ * A float for each block of integers, its sum, that the engine keeps beside them: of 4 bits by 32, 105 MiB
+ * became 131.
+ */
+export function sumBytes({ form, rows, columns }: LinearPart): number {
+  return form.kind === 'blocks' ? 4 * rows * Math.ceil(columns / form.block) : 0
+}
+
 /** What became of a matrix's type and what that takes, e.g. 'Q4_1 exact, 4 bits + block minimum: 6.0 bits a weight'. */
 function noteOf(matrix: LinearPart): string {
-  const specs = matrixTensors(matrix.name, matrix.form, matrix.rows, matrix.columns)
-  const bits = 8 * specs.reduce((sum, spec) => sum + specBytes(spec), 0)
+  const bits = 8 * fileBytes({ ...matrix, bias: false })
   return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`
 }
 

@@ -6,7 +6,7 @@ import type { Pointer } from 'bun:ffi'
 import { closeSync, readSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { corrupt } from '../base/errors.ts'
-import { dropPages } from '../base/mapped-pages.ts'
+import { dropPages, trimHeap } from '../base/mapped-pages.ts'
 import type { ModelLocation } from '../model/types.ts'
 import { KeptWeights, type KeepOptions } from './kept-weights.ts'
 import type { Reservation } from './memory-budget.ts'
@@ -182,9 +182,10 @@ export class WeightStore implements Disposable {
     this.#options.onwarn?.(text)
   }
 
-  /** Gives back the pages that only repacking has read; whatever is still in use comes back by itself. */
+  /** Gives back what only repacking has needed; pages that are still in use come back by themselves. */
   trim(): void {
     for (const { at, sizeBytes } of this.#mappings) dropPages(at, sizeBytes)
+    trimHeap()
   }
 
   [Symbol.dispose](): void {

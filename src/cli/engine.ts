@@ -1,4 +1,6 @@
 // Opens what a command needs: the model from its name, the compute worker with its library.
+import { accessSync, constants, mkdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatBytes, toHex } from '../base/bytes.ts'
 import { embedded } from '../base/embedded.ts'
@@ -102,10 +104,24 @@ export async function startCompute(options: EngineOptions, context: Context): Pr
     ...(device === undefined ? {} : { device }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
     keep,
-    // Not the system's folder for temporary files: where that lies in memory, weights would be there twice.
-    scratchDir: join(cache, 'scratch'),
+    scratchDir: scratchFolder(cache),
     onwarn: (text) => context.log.warn(text)
   })
   await compute.ready()
   return compute
+}
+
+/**
+ * Not the system's folder for temporary files: where that lies in memory, weights would be there twice. But
+ * that, where the cache cannot be written.
+ */
+function scratchFolder(cache: string): string {
+  const folder = join(cache, 'scratch')
+  try {
+    mkdirSync(folder, { recursive: true })
+    accessSync(folder, constants.W_OK)
+    return folder
+  } catch {
+    return tmpdir()
+  }
 }

@@ -5,7 +5,7 @@ import { createBackend } from '../../src/blocks/create-backend.ts'
 import { Engine } from '../../src/blocks/engine.ts'
 import { sizesOf, spanBytes, workingBytes } from '../../src/blocks/sizes.ts'
 import { spanParts } from '../../src/blocks/span-parts.ts'
-import { planSpan } from '../../src/blocks/span-plan.ts'
+import { matricesOf, planSpan, sumBytes } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { WeightStore } from '../../src/blocks/weight-store.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -29,7 +29,7 @@ const backend = createBackend({
   scratchDir: undefined
 })
 
-/** Bytes that come into the store for a span, alignment included, and how many tensors they are. */
+/** Bytes of a span in the store, alignment included, and of what is kept beside; how many tensors they are. */
 function written(
   model: Awaited<ReturnType<typeof openModel>>,
   range: { first: number; last: number; quant: Quant }
@@ -37,7 +37,8 @@ function written(
   const plan = planSpan(model.config, model.tensors, range)
   using store = new WeightStore(backend.runtime, { mapped: true })
   for (const part of spanParts(model, plan, range)) for (const _ of store.load(part));
-  return { bytes: store.sizeBytes, tensors: store.tensors.size }
+  const sums = plan.blocks.flatMap(matricesOf).reduce((sum, each) => sum + sumBytes(each), 0)
+  return { bytes: store.sizeBytes + sums, tensors: store.tensors.size }
 }
 
 test('spanBytes() is what the engine writes, but for alignment, in every family and form', async () => {

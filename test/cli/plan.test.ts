@@ -126,7 +126,7 @@ test('plan needs no swarm, and says in words what it found', async () => {
   expect(stdout).toMatch(
     /^stories260k: stories260K, 5 blocks, 64 wide\nthis machine: \d+ threads?, 1\.0 GiB /
   )
-  expect(stdout).toMatch(/^int4 +28\.9 KiB +5 of 5 +160\.7 KiB /m)
+  expect(stdout).toMatch(/^int4 +34\.6 KiB +5 of 5 +189\.2 KiB /m)
   expect(stdout).toMatch(/^petals join would serve blocks 0:5$/m)
   expect(stdout).toMatch(/^\d+\.\d +alone +\d+\.\d\d +\d+\.\d\d \(\d+ %\)/m)
   expect(stdout).not.toContain('swarm')
