@@ -24,8 +24,8 @@ export function fileReason(cause: unknown): string {
 }
 
 /**
- * DENIED where it is forbidden, NOT_FOUND where the folder is missing, else UNAVAILABLE; an AppError
- * stays as it is. `what` is what could not be done.
+ * DENIED where it is forbidden, NOT_FOUND where the folder is missing, else UNAVAILABLE; an error of
+ * ours stays as it is. `what` is what could not be done.
  */
 export function fileError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
   if (cause instanceof AppError) return cause
@@ -35,8 +35,9 @@ export function fileError(what: string, cause: unknown, options: AppErrorOptions
 }
 
 /**
- * The same of a folder of our own, which is made when it is missing: that nothing can be kept there is
- * for whoever chose it to mend, whatever the reason. DENIED, but UNAVAILABLE for a full or broken disk.
+ * The same of a folder of our own, which is made when it is missing: that nothing can be kept there
+ * is for whoever chose it to mend, whatever the reason. DENIED, but UNAVAILABLE for a full or broken
+ * disk.
  */
 export function folderError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
   const error = fileError(what, cause, options)

@@ -1,5 +1,5 @@
-// What was typed, made fit for the parser: it drops a lone dash, and takes a value that begins with one
-// for an option of its own.
+// What was typed, made fit for the parser: it drops a lone dash, and takes a value that begins with
+// one for an option of its own.
 
 /** `argv` as process.argv has it: the program, its script, the words. */
 export function fitArguments(argv: readonly string[]): string[] {

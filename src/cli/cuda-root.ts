@@ -1,4 +1,5 @@
-// Where CUDA's libraries lie, by onnxruntime's version: what --install-cuda fills and --device cuda uses.
+// Where CUDA's libraries lie, by onnxruntime's version: what --install-cuda fills and --device cuda
+// uses.
 import { join } from 'node:path'
 import type { Paths } from '../base/paths.ts'
 

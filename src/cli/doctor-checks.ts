@@ -1,5 +1,5 @@
-// The verdicts of petals doctor: what each fact means, what to do about it, and which exit code all of
-// it comes to. Pure; doctor.ts gathers the facts.
+// The verdicts of petals doctor: what each fact means, what to do about it, and which exit code all
+// of it comes to. Pure; doctor.ts gathers the facts.
 import { formatBytes } from '../base/bytes.ts'
 import { cudaParts, type DevicePart } from '../blocks/device/cuda.ts'
 import { driverParts } from '../blocks/device/cuda-driver.ts'

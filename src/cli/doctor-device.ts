@@ -1,4 +1,5 @@
-// A device examined in a process of its own, so that a driver that crashes or hangs takes nobody along.
+// A device examined in a process of its own, so that a driver that crashes or hangs takes nobody
+// along.
 // The child tells each fact as a line of JSON at once; what it said before it died counts.
 import { writeSync } from 'node:fs'
 import { embedded } from '../base/embedded.ts'

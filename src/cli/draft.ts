@@ -1,5 +1,6 @@
-// Who guesses tokens for a chat: the text itself, and a small model on this machine with the same tokens,
-// named with --draft or found in the cache when trips through the swarm are long enough for it to pay.
+// Who guesses tokens for a chat: the text itself, and a small model on this machine with the same
+// tokens, named with --draft or found in the cache when trips through the swarm are long enough for
+// it to pay.
 import { badInput, toAppError } from '../base/errors.ts'
 import { silentLog } from '../base/log.ts'
 import { createProgress } from '../base/progress.ts'
@@ -36,7 +37,10 @@ const SMALLER = 3
 /** So many models are opened to look at their tokens. */
 const MOST_LOOKED_AT = 8
 
-/** What --draft says: a model, 'none', or undefined for what the cache has. @throws AppError BAD_INPUT */
+/**
+ * What --draft says: a model, 'none', or undefined for what the cache has.
+ * @throws AppError BAD_INPUT
+ */
 export function draftName({ draft, speculate }: DraftFlags): string | undefined {
   const name = draft === undefined ? undefined : String(draft)
   if (name !== undefined && name !== NONE && speculate === false) {
@@ -47,7 +51,10 @@ export function draftName({ draft, speculate }: DraftFlags): string | undefined 
   return name
 }
 
-/** Drafters for a generator; `stack` closes them. @throws AppError as --draft's model cannot be used */
+/**
+ * Drafters for a generator; `stack` closes them.
+ * @throws AppError when --draft's model cannot be used
+ */
 export async function openDrafters(
   stack: AsyncDisposableStack,
   options: DraftOptions
@@ -103,7 +110,10 @@ async function findDraft(tripMs: number, options: DraftOptions): Promise<OwnedDr
   return undefined
 }
 
-/** Of the models of a cache those that are whole, small enough, and worth their time; the largest first. */
+/**
+ * Of the models of a cache those that are whole, small enough, and worth their time; the largest
+ * first.
+ */
 export function draftCandidates(
   models: readonly CachedModel[],
   targetBytes: number,

@@ -1,5 +1,6 @@
-// `petals doctor --install-cuda`: fetches the engine's CUDA provider and NVIDIA's libraries through pip into
-// the data folder, where blocks/device/cuda.ts looks. A folder appears whole, or not at all.
+// `petals doctor --install-cuda`: fetches the engine's CUDA provider and NVIDIA's libraries through
+// pip into the data folder, where blocks/device/cuda.ts looks. A folder appears whole, or not at
+// all.
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../base/bytes.ts'
@@ -41,7 +42,10 @@ export interface InstallOptions {
 const PIP_MS = 3 * 3_600_000
 const LOOK_MS = 1_000
 const BEGUN = '.begun-'
-/** pip's own cache, kept while an installation has not succeeded: wheels that are whole come from there. */
+/**
+ * pip's own cache, kept while an installation has not succeeded: wheels that are whole come from
+ * there.
+ */
 const WHEELS = '.wheels'
 
 /** @throws AppError UNSUPPORTED, UNAVAILABLE, DENIED, IN_USE, CORRUPT, CANCELLED */

@@ -1,15 +1,18 @@
-// A line below an answer that has stopped for want of a server, gone without a trace when it goes on.
+// A line below an answer that has stopped for want of a server, gone without a trace when it goes
+// on.
 // Only on a terminal. Knows nothing of why it waits but its words.
 import type { AppError } from '../base/errors.ts'
 import type { ProgressStream } from '../base/progress.ts'
 
-// What is being written may stand in the same terminal, in the middle of a line: a line below is made
-// without leaving the column (index, up), the place is saved, and taken again at the end.
+// What is being written may stand in the same terminal, in the middle of a line: a line below is
+// made without leaving the column (index, up), the place is saved, and taken again at the end.
 const BELOW = '\x1bD\x1b[A\x1b7\x1b[B'
 const ERASE = '\r\x1b[2K'
 const BACK = '\x1b8'
 
-/** Shows why and for how long yet; undefined takes the line away. As SessionOptions.onwait wants it. */
+/**
+ * Shows why and for how long yet; undefined takes the line away. As SessionOptions.onwait wants it.
+ */
 export function waitLine(
   stream: ProgressStream = process.stderr
 ): (why: AppError | undefined, leftMs: number) => void {

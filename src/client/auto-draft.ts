@@ -1,5 +1,6 @@
-// A draft model that is looked for and loaded only when trips are so long that its guesses may pay: most
-// conversations never load one. Knows no cache and no swarm; whoever makes it says where to look.
+// A draft model that is looked for and loaded only when trips are so long that its guesses may pay:
+// most conversations never load one. Knows no cache and no swarm; whoever makes it says where to
+// look.
 import { toAppError, type AppError } from '../base/errors.ts'
 import { Resource } from '../base/resource.ts'
 import { NEVER_MS } from './draft-model.ts'
@@ -9,7 +10,9 @@ import { NO_DRAFT, type Draft, type Drafter } from './draft.ts'
 export type OwnedDrafter = Drafter & Resource
 
 export interface AutoDrafterOptions {
-  /** Opens the best for trips of so many ms; undefined when none would pay. Its owner is this one. */
+  /**
+   * Opens the best for trips of so many ms; undefined when none would pay. Its owner is this one.
+   */
   find: (tripMs: number) => Promise<OwnedDrafter | undefined>
   /** Told why there is none after all. */
   onerror?: (error: AppError) => void

@@ -14,7 +14,9 @@ export interface Draft {
 export interface Drafter {
   /** Guesses of one name are right equally often, as far as `matched` tells. */
   readonly name: string
-  /** Time of one guess, ms. 0: next to nothing, so that it may be made only to see if it was right. */
+  /**
+   * Time of one guess, ms. 0: next to nothing, so that it may be made only to see if it was right.
+   */
   readonly guessMs: number
   /** A text begins with `ids`; it may share a beginning with the one before. */
   begin(ids: readonly number[]): void

@@ -1,5 +1,5 @@
-// A UDP socket of the kind that the swarm talks through, opened only to see whether it can be, and how
-// large a burst it takes. Knows no peers.
+// A UDP socket of the kind that the swarm talks through, opened only to see whether it can be, and
+// how large a burst it takes. Knows no peers.
 import UDX from 'udx-native'
 
 /** What the transport asks the system for, bytes. */

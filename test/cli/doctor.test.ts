@@ -1,4 +1,5 @@
-// What petals doctor says of machines that the test makes up: every verdict, its next step, the exit code.
+// What petals doctor says of machines that the test makes up: every verdict, its next step, the
+// exit code.
 import { expect, test } from 'bun:test'
 import type { CudaFacts } from '../../src/blocks/device/cuda.ts'
 import { diagnose, exitOf, verdictOf, type Check } from '../../src/cli/doctor-checks.ts'

@@ -1,4 +1,5 @@
-// --draft: which models are taken for guessing, and that the program's text stays the same with one.
+// --draft: which models are taken for guessing, and that the program's text stays the same with
+// one.
 import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { ProgramSwarm } from '../../scripts/swarm-programs.ts'

@@ -1,4 +1,5 @@
-// Fetching CUDA's libraries with a pip that the test makes up: a folder appears whole, or not at all.
+// Fetching CUDA's libraries with a pip that the test makes up: a folder appears whole, or not at
+// all.
 import { expect, test } from 'bun:test'
 import { chmod, mkdir, readdir, readFile, watch, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

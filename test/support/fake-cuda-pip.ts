@@ -1,4 +1,5 @@
-// Stands in for pip: lays small files where CUDA's wheels would lie, or does what its first argument says.
+// Stands in for pip: lays small files where CUDA's wheels would lie, or does what its first
+// argument says.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CUDA_LIBRARIES, PROVIDERS, providerPath } from '../../src/blocks/device/cuda-packages.ts'

@@ -1,7 +1,9 @@
-// Whether CUDA can be used, found out piece by piece before the engine tries: the engine's own message is
-// "Failed to load shared library" whatever is missing. Knows files and libraries, no graphs.
+// Whether CUDA can be used, found out piece by piece before the engine tries: the engine's own
+// message is "Failed to load shared library" whatever is missing. Knows files and libraries, no
+// graphs.
 // cuda-packages.ts says what lies in the folder, cuda-driver.ts asks the driver for its devices.
-// Called by provider.ts, which stops at the first fault, and by examine.ts, which lists all of them.
+// Called by provider.ts, which stops at the first fault, and by examine.ts, which lists all of
+// them.
 import { existsSync, readdirSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { unavailable, unsupported, type AppError } from '../../base/errors.ts'
@@ -73,7 +75,9 @@ export interface CudaFacts {
   readonly libraries: readonly LibraryFact[]
 }
 
-/** Looks at everything; the provider itself is never opened here: outside of the engine it crashes. */
+/**
+ * Looks at everything; the provider itself is never opened here: outside of the engine it crashes.
+ */
 export function cudaFacts(place: CudaPlace, probe: CudaProbe = systemProbe): CudaFacts {
   const { folder, version } = place
   const { platform, arch } = probe

@@ -1,5 +1,6 @@
-// What WebGPU needs of a Linux system before the engine tries: Vulkan's loader, a driver, a GPU. The engine
-// would only say that there is no adapter, and its own complaints go to stderr past our log.
+// What WebGPU needs of a Linux system before the engine tries: Vulkan's loader, a driver, a GPU.
+// The engine would only say that there is no adapter, and its own complaints go to stderr past our
+// log.
 import { dlopen, ptr } from 'bun:ffi'
 import { unavailable, type AppError } from '../../base/errors.ts'
 import { openGlobally } from '../ort/libc.ts'
