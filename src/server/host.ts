@@ -4,26 +4,25 @@ import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
-import { freshSeed, seededRandom, type Random } from '../base/random.ts'
+import type { Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
 import type { BlockRange } from '../blocks/sizes.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import type { FetchedBytes, Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/capability.ts'
-import { find, probe } from '../swarm/directory.ts'
+import { find } from '../swarm/directory.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import { withWeights, type WeightHandlers } from '../wire/weight-handlers.ts'
 import { blocksThatFit, checkFits } from './budget.ts'
 import { notServing, openDoor } from './door.ts'
-import { Lookout, type LookoutOptions } from './lookout.ts'
+import type { Lookout } from './lookout.ts'
 import type { Speed } from './measure.ts'
 import { MemberGate } from './member-gate.ts'
-import { Mover, type MoverOptions, type PlacementOptions } from './mover.ts'
+import type { PlacementOptions } from './mover.ts'
 import { Notice } from './notice.ts'
 import { joinSpan } from './plan.ts'
-import { checkPeriodMs, placedOf } from './rebalance.ts'
 import {
   closeServing,
   fetchBlocks,
@@ -33,6 +32,7 @@ import {
   type ServingOptions
 } from './serving.ts'
 import { SessionTable } from './sessions.ts'
+import { watchOthers, type Moving } from './watch-others.ts'
 
 export interface HostOptions {
   compute: ComputeApi
@@ -72,10 +72,6 @@ export interface HostOptions {
   onfetch?: (progress: FetchedBytes) => void
 }
 
-/** A record lives as long. */
-const EVERY_MS = 60_000
-/** To reach another server, and for its pong. */
-const REACH_MS = 2_500
 const NO_SESSIONS = new SessionTable()
 
 /** What a host holds for others. */
@@ -92,15 +88,6 @@ export interface HostLoad {
   readonly prefixHits: number
 }
 
-/** What a host acts with once it is in the swarm. */
-interface Stage {
-  readonly node: SwarmNode
-  /** The model, as invites may name it. */
-  readonly named: NamedModel
-  readonly notice: Notice
-  readonly serving: ServingOptions
-}
-
 export class Host extends Resource {
   readonly #options: HostOptions
   readonly #clock: Clock
@@ -115,6 +102,7 @@ export class Host extends Resource {
   #notice: Notice | undefined
   #lookout: Lookout | undefined
   #moving: Promise<unknown> = Promise.resolve()
+  #fetchedBytes = 0
 
   constructor(options: HostOptions) {
     super()
@@ -166,7 +154,7 @@ export class Host extends Resource {
   }
 
   protected override async _open(): Promise<void> {
-    const { model, blocks, onstage = () => {} } = this.#options
+    const { model, blocks, signal, onstage = () => {} } = this.#options
     const { membership } = this.#options.node
     const named: NamedModel = {
       id: toHex(model.contentId),
@@ -181,18 +169,28 @@ export class Host extends Resource {
     onstage('joining the swarm')
     await node.ready()
     this.#options.onnode?.(node)
-    const found = blocks ? [] : await this.#find(node, this.#options.signal)
-    const range = blocks ?? joinSpan(found, model.config.blockCount, length)
+    const { blockCount } = model.config
+    const found = blocks ? [] : await find(node, model.contentId, blockCount, { signal })
+    const range = blocks ?? joinSpan(found, blockCount, length)
     const serving = this.#servingOptions(node, named)
     const notice = this.#makeNotice(node, range, found)
     this.#notice = notice
-    const stage: Stage = { node, named, notice, serving }
-    const opened = fetchBlocks(range, serving).then(() => openServing(range, serving))
+    const opened = this.#fetch(range, serving).then(() => openServing(range, serving))
     const [one] = await Promise.all([opened, blocks ? undefined : notice.loading()])
     this.#serving = one
     onstage('announcing')
     await notice.serving(one)
-    this.#lookout = this.#makeLookout(stage)
+    this.#lookout = watchOthers({
+      node,
+      named,
+      notice,
+      contentId: model.contentId,
+      moving: blocks ? undefined : this.#moves(notice, serving),
+      everyMs: this.#options.everyMs,
+      random: this.#options.random,
+      clock: this.#clock,
+      log: this.#log
+    })
     this.#lookout.start()
   }
 
@@ -223,12 +221,6 @@ export class Host extends Resource {
     if (!blocks) return blocksThatFit(model, quant, { memoryBytes: freeBytes, diskBytes })
     checkFits(model, quant, blocks, freeBytes)
     return blocks.last - blocks.first
-  }
-
-  async #find(node: SwarmNode, signal?: AbortSignal): Promise<readonly ServerInfo[]> {
-    const { model } = this.#options
-    const { blockCount } = model.config
-    return find(node, model.contentId, blockCount, signal ? { signal } : {})
   }
 
   #servingOptions(node: SwarmNode, serves: NamedModel): ServingOptions {
@@ -274,63 +266,26 @@ export class Host extends Resource {
     })
   }
 
-  #makeLookout(stage: Stage): Lookout {
-    const { node, named: serves, notice } = stage
-    const { blocks, everyMs = EVERY_MS, model } = this.#options
-    const { blockCount } = model.config
-    const ask: LookoutOptions['ask'] = async (servers, signal) => {
-      const asked = await Promise.all(servers.map((info) => probe(node, info, { signal })))
-      return asked.flatMap(({ info, alive }) => (alive ? info : []))
-    }
-    const find: LookoutOptions['find'] = (signal) => this.#find(node, signal)
-    const view: LookoutOptions['find'] = (signal) => this.#lookout?.view(signal) ?? find(signal)
-    const mover = blocks ? undefined : this.#makeMover(stage, { find: view, ask })
-    return new Lookout({
-      find,
-      ask,
-      ping: async (peer, signal) => {
-        const link = await node.connect(peer, { signal, timeoutMs: REACH_MS, serves })
-        return link.ping(REACH_MS)
-      },
-      last: () => this.span.last,
-      onpings: (pings) => notice.pings(pings),
-      ...(mover
-        ? {
-            onlook: (servers, signal) => {
-              const moving = mover.check(servers, signal)
-              this.#moving = moving
-              return moving
-            }
-          }
-        : {}),
-      periodMs: (servers) => {
-        const all = [...servers, notice.info].map(placedOf)
-        return mover ? checkPeriodMs(all, blockCount, everyMs) : everyMs
-      },
-      clock: this.#clock,
-      random: this.#options.random ?? seededRandom(freshSeed()),
-      log: this.#log
-    })
-  }
-
-  #makeMover({ notice, serving }: Stage, others: Pick<MoverOptions, 'find' | 'ask'>): Mover {
+  #moves(notice: Notice, serving: ServingOptions): Moving {
     const { model, diskBytes = Infinity, placement } = this.#options
-    return new Mover({
-      info: () => notice.info,
+    return {
       sessions: () => this.load.sessions,
-      ...others,
-      fits: (range) => missingBytes(model, range) <= diskBytes,
-      fetch: (range, signal) => fetchBlocks(range, { ...serving, signal }),
-      say: (next) => {
+      fits: (range) => missingBytes(model, range) <= diskBytes - this.#fetchedBytes,
+      fetch: (range, signal) => this.#fetch(range, { ...serving, signal }),
+      drain: (draining) => {
         const server = this.#serving?.server
-        if (server) server.draining = next !== undefined
-        notice.going(next)
+        if (server) server.draining = draining
       },
       change: (range) => this.#change(range, notice, serving),
-      ...(placement ? { placement } : {}),
-      clock: this.#clock,
-      log: this.#log
-    })
+      onmoving: (moving) => (this.#moving = moving),
+      placement
+    }
+  }
+
+  /** Counts what it takes of the disk. */
+  async #fetch(range: BlockRange, serving: ServingOptions): Promise<void> {
+    this.#fetchedBytes += missingBytes(this.#options.model, range)
+    await fetchBlocks(range, serving)
   }
 
   /** Serves other blocks; the old ones again when they cannot be loaded, and then rejects. */
