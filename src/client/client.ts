@@ -129,7 +129,10 @@ export class Client extends Resource {
       )
     }
     if (!covered(usable(this.#known.values()), blockCount)) {
-      await this.#find(signal, (infos) => covered(usable(infos), blockCount))
+      await this.#find(signal, (infos) => {
+        for (const info of infos) this.book.noteInfo(info)
+        return covered(usable(infos), blockCount)
+      })
     }
     return [...this.#known.values()].filter((info) => !info.draining)
   }
@@ -152,7 +155,10 @@ export class Client extends Resource {
       ...(enough ? { enough } : {}),
       ...(signal ? { signal } : {})
     })
-    for (const info of found) this.#known.set(toHex(info.peer), info)
+    for (const info of found) {
+      this.#known.set(toHex(info.peer), info)
+      this.book.noteInfo(info)
+    }
     const now = this.#clock.wall()
     for (const [peer, info] of this.#known) if (info.expiresAt <= now) this.#known.delete(peer)
   }

@@ -5,8 +5,8 @@ import type { AppError } from '../base/errors.ts'
 export type Remedy =
   /** The server is sound but lost the session: open it there again and replay. */
   | { readonly kind: 'reopen' }
-  /** Go round this server for `ms`. */
-  | { readonly kind: 'avoid'; readonly ms: number }
+  /** Go round this server for `ms`; `gone`: or until it shows that it is back. */
+  | { readonly kind: 'avoid'; readonly ms: number; readonly gone?: true }
   /** Two servers cannot reach each other: the client carries between them. */
   | { readonly kind: 'relay' }
   /** Nobody else would answer otherwise: tell the user. */
@@ -35,7 +35,7 @@ export function remedyFor(error: AppError): Remedy {
     case 'DISCONNECTED':
     case 'TIMEOUT':
     case 'NO_ROUTE':
-      return { kind: 'avoid', ms: GONE_MS }
+      return { kind: 'avoid', ms: GONE_MS, gone: true }
     case 'COMPUTE':
     case 'INTERNAL':
     case 'CORRUPT':

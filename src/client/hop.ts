@@ -28,6 +28,8 @@ export interface FailureDetails {
   blocks?: { first: number; last: number }
   /** The server that says so of its successor: its word alone, which may be wrong. */
   teller?: string
+  /** It lives, but does not finish what it was asked for. */
+  hung?: boolean
 }
 
 /** What of a hop its server's own words are compared with. */
@@ -55,15 +57,17 @@ export class HopFailure extends Error {
   readonly peer: string
   readonly error: AppError
   readonly teller: string | undefined
+  readonly hung: boolean
   /** Of other servers, at the same time. */
   also: readonly HopFailure[] = []
 
   constructor(peer: string, error: AppError, details: FailureDetails = {}) {
     super(error.message, { cause: error })
-    const { blocks, teller } = details
+    const { blocks, teller, hung = false } = details
     this.name = 'HopFailure'
     this.peer = peer
     this.teller = teller
+    this.hung = hung
     this.error = blocks && isGone(error) ? unreachable(blocks, error) : error
   }
 }

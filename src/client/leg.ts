@@ -73,6 +73,8 @@ export class Leg {
   #stalledMs = 0
   #stopWatch: () => void = () => {}
   #settled = false
+  /** Answered, while mirrors are still on their way: rows from here on have been taken back since. */
+  #validTo = Infinity
 
   constructor(options: LegOptions) {
     this.#options = options
@@ -90,17 +92,33 @@ export class Leg {
       this.#fill()
       this.#watch()
       return await this.#done.promise
+    } catch (error) {
+      this.#cancelRest()
+      throw error
     } finally {
       this.#stopWatch()
       signal?.removeEventListener('abort', onabort)
-      this.#cancelRest()
     }
+  }
+
+  /** Whether servers still owe what they sent one another, which only a replay will need. */
+  get trails(): boolean {
+    return this.#pending.size > 0
+  }
+
+  /** Rows from `length` on are others by now. */
+  truncate(length: number): void {
+    this.#validTo = Math.min(this.#validTo, length)
   }
 
   result(link: ClientLink, message: StepResult): void {
     const pending = this.#pending.get(message.step)
     const hop = this.#hopOf(link)
     if (!pending || !hop || !pending.waiting.has(hop)) return
+    if (this.#settled) {
+      this.#trail(hop, pending, message)
+      return
+    }
     this.#heardAt = this.#options.clock.now()
     this.#alive(hop)
     try {
@@ -114,12 +132,28 @@ export class Leg {
       return
     }
     this.#options.onanswer?.(hop, message)
-    if (pending.waiting.size > 0) return
-    this.#pending.delete(message.step)
-    this.#fill()
-    if (this.#pending.size === 0 && this.#sent === this.#options.to && this.#answer) {
-      this.#settled = true
-      this.#done.resolve(this.#answer)
+    if (pending.waiting.size === 0) {
+      this.#pending.delete(message.step)
+      this.#fill()
+    }
+    if (!this.#answer) return
+    this.#settled = true
+    // What came out at the end went through all of them.
+    for (const one of this.#options.hops) one.kv = this.#options.to
+    this.#done.resolve(this.#answer)
+  }
+
+  /** A mirror that came behind the answer: kept where it still fits, and no reason to fail. */
+  #trail(hop: Hop, pending: Pending, message: StepResult): void {
+    const { hops } = this.#options
+    const next = hops[hops.indexOf(hop) + 1]
+    pending.waiting.delete(hop)
+    if (pending.waiting.size === 0) this.#pending.delete(message.step)
+    const { start, count } = pending
+    const rows = Math.min(count, this.#validTo - start)
+    if (rows <= 0 || next?.inputs.length !== start) return
+    if (this.#fault(hop, pending, message) === undefined) {
+      next.inputs.write(start, firstRows(message.tensor, rows))
     }
   }
 
@@ -140,23 +174,30 @@ export class Leg {
     this.#fail(new HopFailure(link.peer, disconnected('The server went away')))
   }
 
+  /** What is wrong with an answer. */
+  #fault(hop: Hop, pending: Pending, message: StepResult): string | undefined {
+    const rows = hop === this.#options.hops.at(-1) ? pending.answerRows : pending.count
+    const { tensor } = message
+    if (message.start !== pending.start || message.count !== pending.count) {
+      return 'The server answered for other positions than were asked'
+    }
+    if (message.last !== hop.last || tensor.rows !== rows) {
+      return `The server answered ${tensor.rows} rows up to block ${message.last}`
+    }
+    if (tensor.columns !== hop.inputs.columns || tensor.dtype !== hop.inputs.dtype) {
+      return `The server answered ${tensor.dtype} rows of ${tensor.columns}`
+    }
+    return isSoundTensor(tensor) ? undefined : 'The server answered values that no block makes'
+  }
+
   #take(hop: Hop, pending: Pending, message: StepResult): void {
     const { hops, next } = this.#options
     const final = hop === hops.at(-1)
-    const rows = final ? pending.answerRows : pending.count
     const { tensor } = message
     const reached = this.#reached.get(hop) ?? this.#options.from
     if (pending.start !== reached) throw new Error('The server left out a step')
-    if (message.start !== pending.start || message.count !== pending.count) {
-      throw new Error('The server answered for other positions than were asked')
-    }
-    if (message.last !== hop.last || tensor.rows !== rows) {
-      throw new Error(`The server answered ${tensor.rows} rows up to block ${message.last}`)
-    }
-    if (tensor.columns !== hop.inputs.columns || tensor.dtype !== hop.inputs.dtype) {
-      throw new Error(`The server answered ${tensor.dtype} rows of ${tensor.columns}`)
-    }
-    if (!isSoundTensor(tensor)) throw new Error('The server answered values that no block makes')
+    const fault = this.#fault(hop, pending, message)
+    if (fault !== undefined) throw new Error(fault)
     const behind = final ? next : hops[hops.indexOf(hop) + 1]
     if (behind && tensor.rows === pending.count) behind.inputs.write(pending.start, tensor)
     hop.kv = pending.start + pending.count
@@ -241,7 +282,7 @@ export class Leg {
     const at = hops.findIndex((hop) => oldest?.waiting.has(hop))
     const [silent, before] = [hops[at], hops[at - 1]]
     const why = timedOut(`The server did not answer within ${Math.round(limitMs)} ms`)
-    const details = before ? { teller: before.link.peer } : {}
+    const details = before ? { teller: before.link.peer, hung: true } : { hung: true }
     if (silent) this.#fail(new HopFailure(silent.link.peer, why, details))
   }
 
@@ -300,4 +341,9 @@ export class Leg {
   #hopOf(link: ClientLink): Hop | undefined {
     return this.#options.hops.find((hop) => hop.link === link)
   }
+}
+
+function firstRows(tensor: WireTensor, rows: number): WireTensor {
+  const rowBytes = tensor.data.byteLength / tensor.rows
+  return { ...tensor, rows, data: tensor.data.subarray(0, rows * rowBytes) }
 }

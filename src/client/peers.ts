@@ -9,6 +9,8 @@ interface Seen {
   blockMs: number | undefined
   queueMs: number
   avoidUntil: number
+  /** When it was found gone, by this machine's clock on the wall; Infinity: it is avoided for more. */
+  goneAt: number
   /** KV tokens that its last answer offered, and when that was by this machine's clock on the wall. */
   freeTokens: number
   freeAt: number
@@ -66,10 +68,22 @@ export class PeerBook {
     seen.queueMs = blend(seen.queueMs, status.queueMs)
   }
 
-  /** Goes round a server until `until` (monotonic ms). */
-  avoid(peer: string, until: number): void {
+  /**
+   * Goes round a server until `until` (monotonic ms).
+   * @param goneAt the wall clock's reading, of one that does not answer: it may be back sooner
+   */
+  avoid(peer: string, until: number, goneAt: number = Infinity): void {
     const seen = this.#of(peer)
-    seen.avoidUntil = Math.max(seen.avoidUntil, until)
+    // One that was avoided for longer is avoided for more than being gone.
+    if (until < seen.avoidUntil) return
+    seen.avoidUntil = until
+    seen.goneAt = goneAt
+  }
+
+  /** What a server published: one that was gone when it did is back. */
+  noteInfo(info: ServerInfo): void {
+    const seen = this.#seen.get(toHex(info.peer))
+    if (seen && info.issuedAt > seen.goneAt) seen.avoidUntil = -Infinity
   }
 
   forgive(peer: string): void {
@@ -114,6 +128,7 @@ export class PeerBook {
         blockMs: undefined,
         queueMs: 0,
         avoidUntil: -Infinity,
+        goneAt: Infinity,
         freeTokens: 0,
         freeAt: -Infinity
       }

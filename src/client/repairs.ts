@@ -6,7 +6,7 @@ import type { HopFailure } from './hop.ts'
 
 export type Repair =
   /** Leave the server, and open the session elsewhere; at once there too when `avoidMs` is 0. */
-  | { readonly kind: 'leave'; readonly avoidMs: number }
+  | { readonly kind: 'leave'; readonly avoidMs: number; readonly gone?: boolean }
   /** The client carries what this server should have pushed. */
   | { readonly kind: 'carry'; readonly after: string }
   /** Nobody else would answer otherwise: tell the user. */
@@ -54,7 +54,7 @@ export class Repairs {
         return { kind: 'leave', avoidMs: again ? 0 : REFUSED_MS }
       }
       case 'avoid':
-        return { kind: 'leave', avoidMs: remedy.ms }
+        return { kind: 'leave', avoidMs: remedy.ms, gone: remedy.gone === true && !failure.hung }
       default:
         throw new TypeError(`No repair for '${String(remedy)}'`)
     }

@@ -52,6 +52,8 @@ const WINDOW = 16
 const WINDOW_ROWS = 1024
 // What may be under way to one server; its link ends when 32 MiB wait, and others use it too.
 const WINDOW_BYTES = 4 * 1024 * 1024
+// A server that never says what it sent on leaves a hole in what can be replayed, and no more than that.
+const MOST_TRAILING = 64
 const OPEN_MS = 12_000
 const FIND_AGAIN_MS = 300
 const MOST_REST_MS = 2_000
@@ -91,6 +93,8 @@ export class InferenceSession extends Resource {
   readonly #repairs = new Repairs()
   readonly #patience: Patience
   #leg: Leg | undefined
+  /** Legs that have their answer, while servers still send what they sent one another. */
+  #trailing: Leg[] = []
   /** The route as the log has it. */
   #told = ''
   #step = 0
@@ -157,6 +161,7 @@ export class InferenceSession extends Resource {
       await this.#changeOver(signal)
       if (end > this.#maxTokens) this.reserve(end + PROMISE_AHEAD)
       this.#chain.truncate(start)
+      for (const leg of this.#trailing) leg.truncate(start)
       const encoding = this.#clock.now()
       const input = encodeTensor(hidden, rows, this.#options.hiddenSize, this.#dtype)
       this.#chain.inputs(0).write(start, input)
@@ -192,7 +197,7 @@ export class InferenceSession extends Resource {
   protected override async _open(): Promise<void> {
     this.#unlisten = this.#options.connections.listen(this.id, {
       onopened: (link, message) => this.#chain.onopened(link, message),
-      onresult: (link, message) => this.#leg?.result(link, message),
+      onresult: (link, message) => this.#onresult(link, message),
       onerror: (link, message) => this.#onerror(link, message),
       ondisconnect: (link) => this.#ondisconnect(link)
     })
@@ -290,7 +295,8 @@ export class InferenceSession extends Resource {
     const repair = this.#repairs.decide(failure, standing)
     if (repair.kind === 'fatal') throw error
     const by = teller === undefined ? '' : ` (by ${teller.slice(0, 8)})`
-    const what = `${peer.slice(0, 8)}: ${error.code} ${error.message}${by}`
+    const cause = error.code === 'NO_ROUTE' && error.cause ? ` (${String(error.cause)})` : ''
+    const what = `${peer.slice(0, 8)}: ${error.code} ${error.message}${cause}${by}`
     if (repair.kind === 'carry') {
       this.#log.debug(`carrying behind ${repair.after.slice(0, 8)}, for ${what}`)
       chain.carryAfter(repair.after)
@@ -298,7 +304,9 @@ export class InferenceSession extends Resource {
       this.#log.debug(`going round ${what}`)
       this.reroutes++
       this.#options.onreroute?.(peer, error)
-      if (repair.avoidMs > 0) this.#options.book.avoid(peer, this.#clock.now() + repair.avoidMs)
+      const { avoidMs, gone } = repair
+      const goneAt = gone ? this.#clock.wall() : Infinity
+      if (avoidMs > 0) this.#options.book.avoid(peer, this.#clock.now() + avoidMs, goneAt)
       chain.drop(peer)
       // The next route is news, also when it is the same.
       this.#told = ''
@@ -368,7 +376,9 @@ export class InferenceSession extends Resource {
     })
     this.#leg = leg
     try {
-      return await leg.run()
+      const answer = await leg.run()
+      if (leg.trails) this.#trailing = [...this.#trailing.slice(1 - MOST_TRAILING), leg]
+      return answer
     } finally {
       this.#leg = undefined
     }
@@ -392,6 +402,13 @@ export class InferenceSession extends Resource {
     if (result.count === 1) this.#options.book.noteStep(peer, blocks, status, this.#clock.wall())
     const { computeMs, queueMs } = status
     this.trace.push({ peer, blocks, computeMs, queueMs })
+  }
+
+  #onresult(link: ClientLink, message: StepResult): void {
+    this.#leg?.result(link, message)
+    if (this.#trailing.length === 0) return
+    for (const leg of this.#trailing) leg.result(link, message)
+    this.#trailing = this.#trailing.filter((leg) => leg.trails)
   }
 
   #onerror(link: ClientLink, message: WireError): void {

@@ -49,3 +49,17 @@ test('candidate() believes observations over claims, the new ones a little more 
   const { blockMs, queueMs, rttMs } = book.candidate(info)
   expect({ blockMs, queueMs, rttMs }).toEqual({ blockMs: 12, queueMs: 2, rttMs: 30 })
 })
+
+test('a server that was gone is asked again once it publishes anew, one that lied is not', () => {
+  const book = new PeerBook()
+  const [gone, liar] = [key, other].map((peer) => ({ ...info, peer }))
+  if (!gone || !liar) throw new Error('There are two')
+  book.avoid(toHex(gone.peer), 30_000, 1_000_000)
+  book.avoid(toHex(liar.peer), 120_000)
+  book.avoid(toHex(liar.peer), 30_000, 1_000_000)
+  expect(book.avoidedInOrder(0)).toEqual([toHex(gone.peer), toHex(liar.peer)])
+  for (const info of [gone, liar]) book.noteInfo({ ...info, issuedAt: 999_999 })
+  expect(book.avoidedInOrder(0).length).toBe(2)
+  for (const info of [gone, liar]) book.noteInfo({ ...info, issuedAt: 1_000_001 })
+  expect(book.avoidedInOrder(0)).toEqual([toHex(liar.peer)])
+})
