@@ -26,7 +26,7 @@ export interface FakePeer {
   info: ServerInfo
   /** Gone: every link breaks. */
   dead: boolean
-  /** Takes everything, answers nothing. */
+  /** Takes everything, answers nothing and pushes nothing. */
   frozen: boolean
   /** Peers that it cannot push to. */
   unreachable: Set<string>
@@ -279,7 +279,7 @@ export class FakeSwarm implements Connections {
       step: (message) => {
         const push = (step: Step): void =>
           queueMicrotask(() => {
-            if (!target.dead) target.server.step(pusher, step)
+            if (!target.dead && !source?.frozen) target.server.step(pusher, step)
           })
         if (source?.onpush) source.onpush(message, push)
         else push(message)
