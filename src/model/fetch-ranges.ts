@@ -116,6 +116,7 @@ async function complete(remote: RemoteFile, options: FetchRangesOptions): Promis
         return true
       } catch (error) {
         if (!(error instanceof HearsayWrong)) throw error
+        options.peers?.distrust(remote.sha256)
         // It may have been made of what was wrong.
         if (cacheDir) removeConverted(convertedOf(listConverted(cacheDir), [path]))
         if (!options.peers || options.reach?.isNone) throw error

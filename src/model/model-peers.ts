@@ -64,6 +64,8 @@ export interface ModelPeers {
   lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined>
   /** A whole small file, checked against its hash; undefined when nobody has it. */
   readFile(file: ListedFile, word: string, signal?: AbortSignal): Promise<Uint8Array | undefined>
+  /** What came of a file was wrong, and nobody knows who lied: who gave of it is asked no more. */
+  distrust(sha256: string): void
   /** Who has chunks of a file; undefined: nobody. */
   holdersOf(file: SharedFile, signal?: AbortSignal): Promise<FileHolders | undefined>
 }

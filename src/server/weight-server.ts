@@ -85,7 +85,7 @@ export class WeightServer extends Resource {
   protected override async _open(): Promise<void> {}
 
   protected override async _close(): Promise<void> {
-    for (const link of [...this.#askers.keys()]) this.onclosed(link)
+    for (const link of this.#askers.keys()) this.onclosed(link)
     this.#stop.abort()
   }
 

@@ -32,7 +32,7 @@ export interface ExchangeOptions {
 export interface ExchangeResult {
   readonly came: number
   /** Peers that gave chunks. */
-  readonly givers: number
+  readonly givers: readonly string[]
 }
 
 const PIPELINE = 4
@@ -94,7 +94,8 @@ export class ChunkExchange {
     for (const stop of this.#timers) stop()
     await Promise.allSettled(this.#keeping)
     if (this.#failure !== undefined) throw this.#failure
-    return { came: this.#came, givers: this.#peers.filter(({ gave }) => gave > 0).length }
+    const givers = this.#peers.filter(({ gave }) => gave > 0).map(({ source }) => source.id)
+    return { came: this.#came, givers }
   }
 
   #end(failure?: unknown): void {

@@ -41,6 +41,8 @@ interface Holder {
 export class WeightPeers implements ModelPeers {
   readonly #options: WeightPeersOptions
   readonly #finder: WeightFinder
+  /** Who gave chunks of a file, by its hash. */
+  readonly #givers = new Map<string, Set<string>>()
 
   constructor(options: WeightPeersOptions) {
     this.#options = options
@@ -102,6 +104,13 @@ export class WeightPeers implements ModelPeers {
     return undefined
   }
 
+  distrust(sha256: string): void {
+    for (const peer of this.#givers.get(sha256) ?? []) {
+      this.#finder.avoid(peer, 'weights, some of which are not those of the file')
+    }
+    this.#givers.delete(sha256)
+  }
+
   async holdersOf(file: SharedFile, signal?: AbortSignal): Promise<FileHolders | undefined> {
     const holders: Holder[] = []
     await this.#each(await this.#finder.find(file.word, signal), async (link) => {
@@ -143,8 +152,10 @@ export class WeightPeers implements ModelPeers {
       leastSpeed
     })
     const { came, givers } = await exchange.run()
+    const before = this.#givers.get(file.sha256) ?? new Set()
+    this.#givers.set(file.sha256, before.union(new Set(givers)))
     const dispute = verdict.dispute && disputeText(verdict.dispute, verdict.disputed, holders)
-    return { count: came, givers, vouchers: verdict.vouchers, dispute }
+    return { count: came, givers: givers.length, vouchers: verdict.vouchers, dispute }
   }
 
   /** What of the holders' word is believed about the chunks that are wanted. */

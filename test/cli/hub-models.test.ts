@@ -76,7 +76,7 @@ test('pull brings blocks, then all; models, verify and rm tell of it', async () 
     code: 3,
     stderr: "error: Nothing of 'some/model' is in the cache\n  petals models lists what is there\n"
   })
-})
+}, 30_000)
 
 test('verify finds one wrong bit of a part and of a whole, and pull mends it', async () => {
   await using folder = await tempFolder()
@@ -126,7 +126,7 @@ test('a pull that was killed is gone on with by the next', async () => {
   isSlow = false
   expect((await run(home, ['pull', 'some/model'], env)).code).toBe(0)
   expect((await run(home, ['verify', 'some/model'], env)).code).toBe(0)
-})
+}, 30_000)
 
 test('a refusal ends with its own exit code and says what to do', async () => {
   await using folder = await tempFolder()
@@ -151,7 +151,7 @@ test('a refusal ends with its own exit code and says what to do', async () => {
   await folder.write('hf/token', 'secret\n')
   const logged = { ...env, HF_HOME: join(folder.path, 'hf') }
   expect((await run(folder.path, ['pull', 'some/model', '--blocks', '0:1'], logged)).code).toBe(0)
-})
+}, 30_000)
 
 test('servers and a client that each have their own part of a model talk as one that has all', async () => {
   await using folder = await tempFolder()

@@ -236,11 +236,17 @@ test('a peer that lies alone is found out when the file is whole, and the hub gi
     data.set(hash, (200 - want.start) * 32)
     return { ...give, data }
   }
-  await world.give(await world.peer({ spoil: oneChunk }), a, { path: join(folder.path, 'a') })
+  const liar = await world.peer({ spoil: oneChunk })
+  await world.give(liar, a, { path: join(folder.path, 'a') })
   const taker = await world.peer()
   const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
   await model.ensure(allOf(model))
   expectTensors(model, allOf(model))
+  expect(taker.told).toEqual([
+    `no weights are taken from ${liar.node.peer.slice(0, 8)} any more: ` +
+      'it gave weights, some of which are not those of the file',
+    expect.stringContaining('peers gave wrong bytes of it: it is fetched from the hub') as string
+  ])
 })
 
 test('the hub goes on where peers that die have stopped', async () => {
