@@ -35,6 +35,8 @@ const FIRST_SERVER = 10
 const GARBAGE = 100
 const HOGS = 240
 const MOST_HOGS = 8
+/** No session is longer than the model's context. */
+const LONGEST_TOKENS = 8192
 const COPIES = ['a', 'b']
 const GARBAGE_SCRIPT = join(import.meta.dir, '..', 'test', 'support', 'garbage-peer.ts')
 
@@ -166,8 +168,11 @@ export class ChaosSwarm implements AsyncDisposable {
       opened.get(Buffer.from(session).toString('hex'))?.resolve(free)
     const nodes: SwarmNode[] = []
     const target = (await this.#status()).servers.find(({ peer }) => peer.startsWith(server.peer))
+    const [first = 0, last = 0] = server.blocks.split(':').map(Number)
+    const model = new Uint8Array(Buffer.from(this.#contentId, 'hex'))
+    let free = LONGEST_TOKENS
     // Several peers, since one alone gets only its share.
-    for (let free = 1; free > 64 && nodes.length < MOST_HOGS;) {
+    while (free > 0 && nodes.length < MOST_HOGS) {
       const node = new SwarmNode({
         bootstrap: [{ host, port: Number(port) }],
         host: realHost(HOGS + nodes.length),
@@ -179,18 +184,14 @@ export class ChaosSwarm implements AsyncDisposable {
       })
       nodes.push(node)
       await node.ready()
-      const link = await node.connect(new Uint8Array(Buffer.from(target?.peer ?? '', 'hex')), {
-        timeoutMs: 10_000
-      })
-      for (let tries = 0, before = Infinity; tries < 16 && free > 64 && free < before; tries++) {
-        before = free
+      const key = new Uint8Array(Buffer.from(target?.peer ?? '', 'hex'))
+      const link = await node.connect(key, { timeoutMs: 10_000 })
+      for (let before = Infinity; free > 0 && free < before;) {
+        before = nodes.length > 1 || opened.size > 0 ? free : Infinity
         const session = crypto.getRandomValues(new Uint8Array(16))
         const answer = Promise.withResolvers<number>()
         opened.set(Buffer.from(session).toString('hex'), answer)
-        const [first = 0, last = 0] = server.blocks.split(':').map(Number)
-        const maxTokens = Math.min(8192, Math.max(1, free === 1 ? 1 : free))
-        const model = new Uint8Array(Buffer.from(this.#contentId, 'hex'))
-        link.open({ session, model, first, last, maxTokens })
+        link.open({ session, model, first, last, maxTokens: Math.min(LONGEST_TOKENS, free) })
         free = await answer.promise
       }
     }
