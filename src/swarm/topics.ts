@@ -1,6 +1,7 @@
 // Where servers of a model's blocks meet in the DHT: one topic for each cell of a fixed grid over the
 // blocks. A server announces every cell that its span touches, a client looks up all cells and takes
-// exact spans from the servers' records. Pure; knows no network.
+// exact spans from the servers' records. Who looks for a model's weights finds its servers by a word for it,
+// which has a topic, too. Pure; knows no network.
 import { crypto_generichash } from 'sodium-universal'
 import { PROTOCOL_NAME } from '../wire/protocol.ts'
 
