@@ -3,6 +3,7 @@
 // Servers that push, every two of them a round trip apart, beside llama.cpp's RPC over the same wires, in turn:
 // tokens a second, distance from (ring trip + compute), and a prompt against its slowest server. Medians.
 // Needs sh scripts/build-llama-rpc.sh once, and for round trips over 0 Linux and root. Nothing is asserted.
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../src/base/random.ts'
@@ -66,6 +67,7 @@ interface Round {
   readonly clientMs: number
   readonly firstTokenMs: number
   readonly openingMs: number
+  /** Of a prompt: the slowest server's compute, or all servers' when they share too few cores. */
   readonly slowestMs: number
   readonly rpcPromptMs: number
 }
@@ -85,6 +87,7 @@ async function measure(far: FarSwarm, rpc: LlamaRpc, prompt: string): Promise<Ro
   const sum = (...parts: string[]): number =>
     parts.reduce((total, part) => total + (step.get(part) ?? 0), 0)
   const { firstTokenMs, openingMs, computeMs } = readPromptTrace(long)
+  const total = computeMs.reduce((sum, ms) => sum + ms, 0)
   return {
     rate: readStats(plain).tokensPerSecond,
     guessedRate: readStats(guessed).tokensPerSecond,
@@ -93,7 +96,7 @@ async function measure(far: FarSwarm, rpc: LlamaRpc, prompt: string): Promise<Ro
     clientMs: sum('embed', 'encode', 'decode', 'head', 'sample'),
     firstTokenMs,
     openingMs,
-    slowestMs: Math.max(...computeMs),
+    slowestMs: Math.max(...computeMs, total / availableParallelism()),
     rpcPromptMs: (promptTokens / rpcPromptRate) * 1000
   }
 }
@@ -130,7 +133,7 @@ async function bench(servers: number, rttMs: number): Promise<void> {
       `  a step ${ms(step)} ms, floor ${ms(floor)} (ring ${ms(ring)}, compute ${ms(of('computeMs'))}, ` +
       `client ${ms(of('clientMs'))}): ${(step / floor).toFixed(3)} of it\n` +
       `  prompt of ${promptLength}: ${ms(rest)} ms behind ${ms(of('openingMs'))} of opening; ring + slowest server ` +
-      `${ms(ring + of('slowestMs'))} (compute ${ms(of('slowestMs'))}): ` +
+      `(or all, over ${availableParallelism()} cores) ${ms(ring + of('slowestMs'))}: ` +
       `${(rest / (ring + of('slowestMs'))).toFixed(2)} of it; llama.cpp RPC ${ms(of('rpcPromptMs'))} ms`
   )
 }
