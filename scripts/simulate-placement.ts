@@ -74,14 +74,23 @@ const PETALS_CHECK_MS = 120_000
 const HOUR_MS = 3_600_000
 
 function ours(blockCount: number, factor: number, periodMs: number): Rule {
+  // Thousands decide on one view in the same moment: what does not depend on who asks is asked once.
+  const balanced = new WeakSet<readonly PlacedServer[]>()
+  const periods = new WeakMap<readonly PlacedServer[], number>()
   return {
     name: 'ours',
     join: (spans, length) => weakestStart(coverage(intended(spans), blockCount), length),
     check: (self, spans) => {
+      if (balanced.has(spans)) return undefined
       const move = planMove(self.peer, spans, blockCount, { factor })
+      if (move.kind === 'stay' && move.why === 'balanced') balanced.add(spans)
       return move.kind === 'move' ? { first: move.first, urgent: move.fromRate <= 0 } : undefined
     },
-    next: (random, spans) => nextCheckMs(checkPeriodMs(spans, blockCount, periodMs), random),
+    next: (random, spans) => {
+      const meanMs = periods.get(spans) ?? checkPeriodMs(spans, blockCount, periodMs)
+      periods.set(spans, meanMs)
+      return nextCheckMs(meanMs, random)
+    },
     drain: (self, spans, { since, idleAt, urgent }, now) =>
       drainStep(
         {
