@@ -65,6 +65,7 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   const invite = async (...args: string[]): Promise<string> =>
     (await owner.run(['swarm', 'invite', 'home', ...args])).stdout.trim()
   const aliceInvite = await invite('--label', 'alice', '--may', 'chat', '--expires', '1d')
+  const lateInvite = await invite('--label', 'late', '--expires', '1s')
   const boxFile = at('box.invite')
   await invite('--label', 'box', '--may', 'serve', '--out', boxFile)
   expect([(await stat(boxFile)).mode & 0o777, aliceInvite.split('\n').length]).toEqual([0o600, 1])
@@ -91,6 +92,7 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   const codes = {
     stranger: (await chat(stranger, [])).code,
     'a forged invite': (await chat(stranger, ['--swarm', forged])).code,
+    'an expired invite': (await chat(stranger, ['--swarm', lateInvite])).code,
     'chat-only that serves': (await alice.run(['join', 'stories260k', '--swarm', aliceInvite]))
       .code,
     'serve-only that chats': (await chat(box, ['--swarm', boxFile])).code,
@@ -100,6 +102,7 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   expect(codes).toEqual({
     stranger: 5,
     'a forged invite': 4,
+    'an expired invite': 8,
     'chat-only that serves': 8,
     'serve-only that chats': 8,
     'for another model': 8,
@@ -119,6 +122,7 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   const { invites } = JSON.parse(members) as { invites: { label: string; state: string }[] }
   expect(invites.map(({ label, state }) => [label, state])).toEqual([
     ['alice', 'revoked'],
+    ['late', 'expired'],
     ['box', 'revoked']
   ])
 
