@@ -61,7 +61,7 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
     .command('join <MODEL>', 'Serve blocks of a model')
     .option(
       '--blocks <A:B>',
-      'Blocks A to B-1; default: as many as fit, where the swarm is weakest'
+      'Blocks A to B-1, for good; default: as many as fit, where the swarm is weakest, now and later'
     )
     .option(
       '--quant <type>',
