@@ -5,7 +5,8 @@
 // before a byte of it was read; a holder of the whole file hashes it. So a file on this disk and the same
 // file on any hub have one id, and other containers of the same tensors have another. A partial holder
 // believes the hub's claim until its file is whole, when it is checked (chunk-file.ts); one that lies
-// serves false blocks under a true id, which no id could prevent.
+// serves false blocks under a true id, which no id could prevent. For the same reason no root of chunks'
+// hashes (manifest.ts) is in it: who has a part never sees what the others hash to.
 // Facts that only some models have are absent from the rest, so that learning of new ones renames no model.
 import type { ModelConfig, WeightFile } from './types.ts'
 
