@@ -32,6 +32,8 @@ export interface JoinFlags extends EngineOptions, SwarmFlags, PeerFlags {
 }
 
 const GIVING_MS = 1000
+/** Sessions that run get a few steps to go elsewhere when the server is told to stop. */
+const DRAIN_MS = 2_500
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
 export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
@@ -84,6 +86,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
       ...(port === undefined ? {} : { port }),
       ...(flags.host === undefined ? {} : { host: String(flags.host) })
     },
+    drainMs: DRAIN_MS,
     log: context.log,
     signal: context.signal,
     weights: weights?.handlers,
