@@ -163,14 +163,18 @@ export class Chain {
     for (const { peer, quant } of servers) this.#quants.set(toHex(peer), quant)
   }
 
-  /** Tells servers what the session's beginnings are called after its step number `step`. */
-  name(step: number, every: number = NAME_EVERY): void {
+  /**
+   * Tells servers what the session's beginnings are called after its step number `step`, when there are
+   * enough new ones.
+   * @param at a length that gets a name of its own, now. Default: none
+   */
+  name(step: number, at = 0, every: number = NAME_EVERY): void {
     const { naming, session, forget } = this.#options
     if (!naming || forget || step < 0) return
     for (const hop of this.hops) {
-      if (hop.kv - hop.named < every || hop.link.closed) continue
+      if ((at === 0 && hop.kv - hop.named < every) || hop.link.closed) continue
       const { link, first, last } = hop
-      const names = naming.keep({ peer: link.key, first, last }, hop.named, hop.kv)
+      const names = naming.keep({ peer: link.key, first, last }, hop.named, hop.kv, at)
       hop.named = hop.kv
       if (names) link.keep({ session, step, ...names })
     }
@@ -202,7 +206,7 @@ export class Chain {
 
   /** @param step the session's last */
   close(step: number): void {
-    this.name(step, 1)
+    this.name(step, 0, 1)
     for (const hop of this.hops) this.#leave(hop)
     this.hops = []
     this.#inputs.clear()

@@ -103,7 +103,7 @@ export class Client extends Resource {
       contextLength: config.contextLength,
       maxTokens,
       dtype: this.#dtype ?? 'f16',
-      prefix: this.#prefix && { ...this.#prefix, published },
+      prefix: this.#prefix && { ...this.#prefix, published, stops: this.#local?.eosIds },
       clock: this.#clock,
       log: this.#options.log ?? silentLog,
       ...(onreroute ? { onreroute } : {}),

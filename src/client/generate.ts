@@ -14,6 +14,8 @@ import { Speculator, verify, type Speculation } from './speculate.ts'
 
 /** What runs hidden states through the blocks: an InferenceSession. */
 export interface Forward {
+  /** An answer has ended; `length` ids of the text were fed and hold. */
+  rest?(length: number): void
   /** Of the last forward: rows that servers had kept what came of. Default: none. */
   readonly reused?: number
   reserve(maxTokens: number): void
@@ -135,6 +137,7 @@ export class Generator {
     const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
     const { stats, signal } = run
     const stream = tokenizer.stream({ after: prompt })
+    using _ended = { [Symbol.dispose]: () => this.#swarm.rest?.(this.fed.length) }
     for (const id of made) yield { id, text: stream.push(id) }
     const started = this.#clock.now()
     let firstAt = started

@@ -3,7 +3,7 @@
 // Called by chain.ts. Knows no links; prefix.ts says how names are made.
 import type { PrefixMark, WireDtype } from '../wire/types.ts'
 import { publishedLabel } from '../wire/published-label.ts'
-import { lineageOf, PrefixNames } from './prefix.ts'
+import { LEAST, lineageOf, PrefixNames } from './prefix.ts'
 
 /** A prompt that its maker lets others use: they take from a server what the maker had computed there. */
 export interface Published {
@@ -22,6 +22,8 @@ export interface NamingOptions {
   model: Uint8Array
   dtype: WireDtype
   published?: Published | undefined
+  /** Ids that end an answer. Default: none. */
+  stops?: ReadonlySet<number> | undefined
 }
 
 /** A server's part of a route. */
@@ -36,11 +38,13 @@ export class Naming {
   readonly #own: PrefixNames
   readonly #public: PrefixNames | undefined
   readonly #published: Published | undefined
+  readonly #stops: ReadonlySet<number>
   /** By block: what the rows that go into it were computed in; undefined: in this and that. */
   readonly #lineages = new Map<number, string | undefined>()
 
   constructor(options: NamingOptions) {
-    const { secret, model, dtype, published } = options
+    const { secret, model, dtype, published, stops = new Set() } = options
+    this.#stops = stops
     this.#dtype = dtype
     this.#own = new PrefixNames({ key: secret, model, dtype })
     this.#published = published
@@ -88,23 +92,29 @@ export class Naming {
     const lineage = this.#lineages.get(span.first)
     if (lineage === undefined) return []
     const place = { ...span, lineage }
-    const marks = this.#own.marks(place, 0, this.#own.length)
+    const ends = this.#own.ends(this.#stops).map((length) => this.#own.mark(place, length))
+    const marks = [...this.#own.marks(place, 0, this.#own.length), ...ends]
     const [published, names] = [this.#published, this.#public]
     if (!published || !names || names.length < published.length) return marks
     const { length, label } = names.mark(place, published.length)
     return [...marks, { length, label: publishedLabel(published.maker, label) }]
   }
 
-  /** Names of beginnings longer than `over` tokens, up to `most`; undefined when there are none. */
+  /**
+   * Names of beginnings longer than `over` tokens, up to `most`; undefined when there are none.
+   * @param at a length that gets a name in any case
+   */
   keep(
     span: NamedSpan,
     over: number,
-    most: number
+    most: number,
+    at = 0
   ): { marks: PrefixMark[]; shared?: PrefixMark[] } | undefined {
     const lineage = this.#lineages.get(span.first)
     if (lineage === undefined) return undefined
     const place = { ...span, lineage }
     const marks = this.#own.marks(place, over, most)
+    if (at >= LEAST && at <= Math.min(most, this.#own.length)) marks.push(this.#own.mark(place, at))
     const { length = Infinity, make = false } = this.#published ?? {}
     const due = make && over < length && length <= Math.min(most, this.#public?.length ?? 0)
     const shared = due ? this.#public?.mark(place, length) : undefined

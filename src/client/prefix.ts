@@ -38,7 +38,11 @@ export interface Place {
 const VERSION = 'petals prefix 1'
 const LABEL_BYTES = 16
 /** Below this a trip to ask for it saves nothing. */
-const LEAST = 16
+export const LEAST = 16
+/** Ends of answers that are asked for: with all named lengths they stay below the wire's limit. */
+const MOST_ENDS = 32
+/** Of a prompt, this many of the last lengths. */
+const TAIL = 3
 /** From here on lengths with a name lie further apart, 16 of them to a doubling. */
 const FINE = 512
 
@@ -109,6 +113,19 @@ export class PrefixNames {
   marks(place: Place, over: number, most: number): PrefixMark[] {
     const lengths = namedLengths(Math.min(most, this.#ids.length)).filter((one) => one > over)
     return lengths.map((length) => this.mark(place, length))
+  }
+
+  /**
+   * Lengths that an earlier session may have ended at: where an answer ends in a conversation (what stopped
+   * it was never fed), and, of a prompt that is given again, at its end. From short to long.
+   */
+  ends(stops: ReadonlySet<number>): number[] {
+    const lengths: number[] = []
+    const most = this.#ids.length
+    for (let at = most; at >= LEAST && lengths.length < MOST_ENDS; at--) {
+      if (at > most - TAIL || stops.has(this.#ids[at] ?? -1)) lengths.push(at)
+    }
+    return lengths.reverse()
   }
 
   /** The mark of any length; @throws RangeError over the text's. */

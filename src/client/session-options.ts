@@ -30,7 +30,9 @@ export interface SessionOptions {
   /** How long a first route may take to be found, ms. Default 5,000. */
   findMs?: number
   /** What servers may keep of it when it ends, and be asked for when it begins. Default: nothing. */
-  prefix?: (Pick<NamingOptions, 'secret' | 'published'> & { readonly forget?: boolean }) | undefined
+  prefix?:
+    | (Pick<NamingOptions, 'secret' | 'published' | 'stops'> & { readonly forget?: boolean })
+    | undefined
   times?: Partial<LegTimes>
   /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
   look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>

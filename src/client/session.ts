@@ -20,6 +20,7 @@ import { Naming } from './naming.ts'
 import { Patience } from './patience.ts'
 import { Pulse } from './pulse.ts'
 import { Repairs } from './repairs.ts'
+import { LEAST } from './prefix.ts'
 import { beginOf, planReplay } from './replay.ts'
 import type { RouteHop } from './route.ts'
 import { Scout } from './scout.ts'
@@ -184,7 +185,7 @@ export class InferenceSession extends Resource {
         return this.#advance(begin, end, answerRows, signal)
       })
       this.#repairs.done()
-      this.#chain.name(this.#step - 1)
+      this.#chain.name(this.#step - 1, rows >= LEAST ? end : 0)
       const decoding = this.#clock.now()
       const output = decodeTensor(answer)
       this.codec = { encodeMs, decodeMs: this.#clock.now() - decoding }
@@ -192,6 +193,11 @@ export class InferenceSession extends Resource {
     } finally {
       this.#busy = false
     }
+  }
+
+  /** The text is `length` long for now: who goes on with it will ask for that. */
+  rest(length: number): void {
+    this.#chain.name(this.#step - 1, length)
   }
 
   protected override async _open(): Promise<void> {

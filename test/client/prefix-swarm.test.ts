@@ -71,11 +71,21 @@ for (const options of [OPTIONS, { temperature: 0.8, seed: 4, maxTokens: 8 }]) {
   })
 }
 
-test('the same prompt asked again costs what is behind its last named length', async () => {
+test('the same prompt asked again costs its last row', async () => {
   const swarm = await threeServers()
   const first = await ask(swarm, PROMPT)
   const again = await ask(swarm, PROMPT)
-  expect(again).toEqual({ ids: first.ids, rows: [13, 13, 13], reused: 144 })
+  expect(again).toEqual({ ids: first.ids, rows: [8, 8, 8], reused: 149 })
+})
+
+test('the next turn of a conversation costs what is new of it', async () => {
+  const swarm = await threeServers()
+  const prefix = { secret: SECRET, stops: new Set([23]) }
+  const { ids } = await ask(swarm, PROMPT, { prefix })
+  // The last id of an answer is what stopped it, and is never fed.
+  const next = [...PROMPT, ...ids.slice(0, -1), 23, 4, 2]
+  const told = await ask(swarm, next, { prefix })
+  expect(told).toEqual({ ids: await plain(next), rows: [10, 10, 10], reused: 157 })
 })
 
 test('prompts that only begin the same share that beginning, one after another', async () => {
@@ -87,7 +97,7 @@ test('prompts that only begin the same share that beginning, one after another',
     expect({ ids, reused }).toEqual({ ids: await plain(other), reused: 96 })
   }
   // The first one's is still there as a whole.
-  expect((await ask(swarm, PROMPT)).reused).toBe(144)
+  expect((await ask(swarm, PROMPT)).reused).toBe(149)
 })
 
 test('nobody else gets what a session left, nor anybody who does not ask', async () => {
@@ -96,7 +106,7 @@ test('nobody else gets what a session left, nor anybody who does not ask', async
   const stranger = await ask(swarm, PROMPT, { prefix: { secret: new Uint8Array(32).fill(6) } })
   const silent = await ask(swarm, PROMPT, { prefix: undefined })
   expect([stranger.reused, silent.reused]).toEqual([0, 0])
-  expect((await ask(swarm, PROMPT)).reused).toBe(144)
+  expect((await ask(swarm, PROMPT)).reused).toBe(149)
 })
 
 test('another model, another dtype or other blocks upstream are other names', async () => {
@@ -121,7 +131,7 @@ test('a session that asks for it leaves nothing, and takes along what was left',
   await ask(swarm, PROMPT)
   expect(held()).toEqual([1, 1, 1])
   const last = await ask(swarm, PROMPT, { prefix: { secret: SECRET, forget: true } })
-  expect(last.reused).toBe(144)
+  expect(last.reused).toBe(149)
   expect(held()).toEqual([0, 0, 0])
   expect(swarm.peers.map(({ compute }) => compute.sessions.size)).toEqual([0, 0, 0])
 })
@@ -154,7 +164,7 @@ test('a server that restarted empty runs all of it, the others what they must', 
   const { ids, rows } = await ask(swarm, PROMPT)
   expect(ids).toEqual(await plain(PROMPT))
   // In the order of swarm.peers: the one that restarted is the last now. What it lacks comes from the first.
-  expect(rows).toEqual([157, 13, 157])
+  expect(rows).toEqual([157, 8, 157])
 })
 
 test('a session whose connections break goes on from what its servers kept', async () => {

@@ -104,7 +104,19 @@ test('a span that was fed by two lineages has no names until its text begins ane
   const mixed = names()
   naming.write(0, TEXT)
   naming.settle(route('f32'), () => false)
-  expect([before, mixed, names()]).toEqual([12, 0, 12])
+  // 12 lengths, and the last three.
+  expect([before, mixed, names()]).toEqual([15, 0, 15])
+})
+
+test('ask() of the longest text there is keeps within the limit, whatever stops its answers', () => {
+  const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32', stops: new Set([1]) })
+  naming.write(
+    0,
+    Array.from({ length: 1_048_576 }, () => 1)
+  )
+  naming.settle([{ first: 2, last: 4, quant: 'f32' }], () => true)
+  const lengths = naming.ask(PLACE).map((mark) => mark.length)
+  expect([lengths.length <= LIMITS.marks - 1, lengths.at(-32)]).toEqual([true, 1_048_576 - 31])
 })
 
 test('text whose ids are not told has no names from there on', () => {
@@ -113,5 +125,5 @@ test('text whose ids are not told has no names from there on', () => {
   naming.settle([{ first: 2, last: 4, quant: 'f32' }], () => true)
   naming.write(40, undefined)
   naming.write(41, TEXT)
-  expect(naming.ask(PLACE).map((mark) => mark.length)).toEqual([16, 32])
+  expect(naming.ask(PLACE).map((mark) => mark.length)).toEqual([16, 32, 38, 39, 40])
 })
