@@ -2,7 +2,7 @@
 // happen to one. Knows no answers.
 import { join } from 'node:path'
 import DHT from 'hyperdht'
-import type { Random } from '../src/base/random.ts'
+import { freshSeed, seededRandom, type Random } from '../src/base/random.ts'
 import { createIdentity } from '../src/swarm/identity.ts'
 import { SwarmNode } from '../src/swarm/node.ts'
 import { LIES, type Lie } from '../test/support/garbage-peer.ts'
@@ -60,7 +60,8 @@ export class ChaosSwarm implements AsyncDisposable {
 
   async start(): Promise<void> {
     const host = realHost(BOOTSTRAP)
-    const port = 42_000 + this.#options.random.below(10_000)
+    // Not of the seed: servers that an earlier run left behind must not find this one.
+    const port = 42_000 + seededRandom(freshSeed()).below(10_000)
     await this.net.admit(host, port)
     // The executable's own says that it is where it listens; this one must say where it is seen.
     this.#bootstrap = DHT.bootstrapper(port, seenHost(BOOTSTRAP), {

@@ -182,9 +182,11 @@ async function main(): Promise<number> {
   return wrong === 0 ? 0 : 1
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
-const code = await main()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    killPrograms()
+    process.exit(130)
+  })
+}
+const code = await main().finally(killPrograms)
 process.exit(code)
