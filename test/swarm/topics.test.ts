@@ -1,7 +1,7 @@
 // The grid of cells and its topics: pinned, because every peer must compute the same.
 import { describe, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
-import { cellsOf, cellSize, topicOf } from '../../src/swarm/topics.ts'
+import { cellsOf, cellSize, topicOf, wordTopic } from '../../src/swarm/topics.ts'
 
 const model = new Uint8Array(32).fill(7)
 
@@ -62,5 +62,17 @@ describe('topicOf()', () => {
       topicOf(model, cell, new Uint8Array(32).fill(2))
     ]
     expect(new Set(topics.map(toHex)).size).toBe(topics.length)
+  })
+})
+
+describe('wordTopic()', () => {
+  test('is pinned, and keyed by the swarm', () => {
+    // hashlib.blake2b(b'petals\nword-1\nsome/model', digest_size=32, key=bytes(32))
+    expect(toHex(wordTopic('some/model'))).toBe(
+      '7b95f89e2dc9327d91ef387fc982132b1256cab97e72130853641b0d1b2ddb11'
+    )
+    expect(toHex(wordTopic('some/model', new Uint8Array(32).fill(9)))).toBe(
+      '40e999795006c2c48e2ccfedbcbcef875e1935c89e9e57fa8e84de1de7133ed3'
+    )
   })
 })
