@@ -7,7 +7,7 @@ import { specBytes } from './quantise/form.ts'
 /** Kernels read whole cache lines; a page would only waste space in small models. */
 const ALIGNMENT = 64
 /** Raised whenever the same recipe comes to give other bytes. */
-const RECIPES = 1
+const RECIPES = 2
 
 /** Takes weights, tensor by tensor in a part's own order. */
 export interface WeightSink {

@@ -119,6 +119,8 @@ export interface WeightFile {
   /** The whole file's SHA-256 as its source claims it, while only some chunks are here. */
   readonly claimedSha256: string | undefined
   bytes(offset: number, length: number): Uint8Array
+  /** Gives back the memory of what was read; it is read again when it is needed. */
+  release(): void
 }
 
 export interface EnsureOptions {
