@@ -122,7 +122,10 @@ export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
       'Print the whole of the answer that was interrupted, to its end (--session)'
     )
     .option('--no-prefix-cache', 'Let servers keep nothing of it for the next time')
-    .option('--forget', 'Let servers forget at its end what they kept of it before, too')
+    .option(
+      '--forget',
+      'Let servers forget it at its end, and all that they kept of chats that begin like it'
+    )
     .option('--share', 'Let others begin with --system as servers keep it from here on')
     .option('--shared-by <key>', 'Begin with --system as its maker shared it; trust them with that')
     .option('--no-speculate', 'Send no guessed tokens along; the text is the same')

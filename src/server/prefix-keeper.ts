@@ -79,15 +79,10 @@ export class PrefixKeeper {
 
   /** What is kept for a session, taken out or copied; undefined: it begins with nothing. */
   async begin(message: OpenSession): Promise<Beginning | undefined> {
-    const { prefix = [], maxTokens } = message
+    const { prefix = [], maxTokens, forget } = message
     const hit = this.#store.find(prefix, message, maxTokens)
-    if (!hit) return undefined
-    const { kept, shared } = hit
-    const published = shared || kept.marks.some((mark) => mark.shared)
-    const how = handOut({ length: kept.length, published }, hit.length)
-    const begun = how === 'move' ? this.#move(hit) : await this.#copy(hit)
-    // Its own it may have forgotten, what is everybody's it may not.
-    if (message.forget && !shared) await this.#store.free(kept)
+    const begun = hit && (await this.#handOut(hit))
+    if (forget) await this.#store.forget(prefix)
     if (begun) {
       this.hits++
       this.hitTokens += begun.length
@@ -164,6 +159,13 @@ export class PrefixKeeper {
         if (toAppError(error).code !== 'NO_MEMORY' || !(await this.#store.freeOne())) throw error
       }
     }
+  }
+
+  async #handOut(hit: Hit): Promise<Beginning | undefined> {
+    const { kept, shared } = hit
+    const published = shared || kept.marks.some((mark) => mark.shared)
+    const how = handOut({ length: kept.length, published }, hit.length)
+    return how === 'move' ? this.#move(hit) : this.#copy(hit)
   }
 
   #move(hit: Hit): Beginning {

@@ -109,9 +109,13 @@ export class PrefixStore {
     return least !== undefined
   }
 
-  /** Frees one, when it is still here. */
-  async free(kept: KeptPrefix): Promise<void> {
-    if (this.#entries.has(kept)) await this.#free([kept])
+  /** Frees all that begins as any of `marks` says, but what is everybody's. */
+  async forget(marks: readonly PrefixMark[]): Promise<void> {
+    const names = new Set(marks.map(({ label }) => toHex(label)))
+    const gone = [...this.#entries].filter((kept) =>
+      kept.marks.some(({ label, shared }) => !shared && names.has(label))
+    )
+    await this.#free(gone)
   }
 
   async clear(): Promise<void> {

@@ -88,8 +88,8 @@
 // is a secret of who made it: whoever opens a session with one in `prefix` gets a session that holds so
 // many tokens already, told in `held`, over the same blocks. A server keeps what is `shared` under the
 // first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody else can put anything
-// there, and everybody who knows key and label finds it. With `forget` the server gives what it held and
-// keeps nothing of the session. How labels are made is the client's affair (client/prefix.ts).
+// there, and everybody who knows key and label finds it. With `forget` the server gives what it held,
+// lets go of all else that begins so and is not shared, and keeps nothing of the session. How labels are made is the client's affair (client/prefix.ts).
 //
 // WEIGHTS  A server gives the files that its model is made of to whoever may speak with it. A want is
 // answered by gives with its number: pieces of one string of bytes in order, `left` counts what follows;

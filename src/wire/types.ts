@@ -106,7 +106,7 @@ export interface OpenSession {
   readonly maxTokens: number
   /** Prefixes of what the session will be fed, of which the server may hold one already. */
   readonly prefix?: readonly PrefixMark[]
-  /** Keep nothing of this session, and no longer what it is given of an earlier one. */
+  /** Keep nothing of this session, and no longer what is kept of earlier ones that begin like it. */
   readonly forget?: boolean
 }
 

@@ -162,12 +162,13 @@ test('a session that is to be forgotten takes along what was kept of it, and not
   await using bench = new Bench()
   const [peer, key] = [new Peer(1), new Uint8Array(32).fill(1)]
   await bench.leave(peer, 1, 64, [mark(16), mark(64)])
+  await bench.leave(peer, 9, 48, [mark(16), mark(48)])
   await bench.open(peer, 2)
   const step = await bench.run(peer, 2, 0, 40)
   const shared = [{ length: 40, label: id(8) }]
   bench.server.keep(peer, { session: id(2), step, marks: [], shared })
   await bench.server.closeSession(peer, { session: id(2) })
-  // A part of it is all that is asked for, and the rest goes too.
+  // A part of it is all that is asked for, and the rest goes too, and what else begins so.
   const held = [
     await bench.open(peer, 3, { prefix: [mark(16)], forget: true }),
     await bench.open(peer, 4, {
