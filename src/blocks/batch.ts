@@ -41,6 +41,8 @@ interface Slot {
 }
 
 export class Batch implements Disposable {
+  /** Sessions at once. */
+  readonly slots: number
   readonly #options: BatchOptions
   readonly #binding: OrtBinding
   readonly #slots: readonly Slot[]
@@ -52,6 +54,7 @@ export class Batch implements Disposable {
 
   constructor(options: BatchOptions) {
     const { runtime, config, graph, slots } = options
+    this.slots = slots
     this.#options = options
     this.#binding = new OrtBinding(graph.session)
     this.#lengths = new Int32Array(new ArrayBuffer(4 * slots))

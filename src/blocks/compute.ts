@@ -49,6 +49,8 @@ export class Compute extends Resource implements ComputeApi {
   /** Of steps under way. */
   readonly #runs = new Set<OrtRunOptions>()
   readonly #idleRuns: OrtRunOptions[] = []
+  /** When each session had its last answer. */
+  readonly #answeredAt = new Map<number, number>()
   #runtime: OrtRuntime | undefined
   #worker: Worker | undefined
   #ended: Promise<void> | undefined
@@ -90,19 +92,25 @@ export class Compute extends Resource implements ComputeApi {
   }
 
   async closeSession(session: number): Promise<void> {
+    this.#answeredAt.delete(session)
     await this.#call('closeSession', { session })
   }
 
   async step(input: StepInput, signal?: AbortSignal): Promise<StepOutput> {
     const { session, start, count, hidden } = input
     const posted = this.#clock.now()
+    const answered = this.#answeredAt.get(session)
+    // The worker reads messages between runs, too late to tell how soon a step came after an answer.
+    const gapMs = answered === undefined ? undefined : posted - answered
     const answer = await this.#stoppable(
-      (run) => this.#call('step', { session, start, count, hidden: own(hidden), run }),
+      (run) => this.#call('step', { session, start, count, hidden: own(hidden), run, gapMs }),
       signal,
       // Too late to stop it: what it added must go all the same.
       () => void this.#call('cut', { session, length: start }).catch(() => {})
     )
-    const elapsed = this.#clock.now() - posted
+    const now = this.#clock.now()
+    this.#answeredAt.set(session, now)
+    const elapsed = now - posted
     return {
       hidden: answer.hidden,
       computeMs: answer.computeMs,

@@ -26,6 +26,11 @@ export class JobQueue<J extends QueuedJob> {
     return this.#lanes.has(lane)
   }
 
+  /** The job of each lane whose turn it is next. */
+  get heads(): J[] {
+    return [...this.#lanes.values()].flatMap(([job]) => job ?? [])
+  }
+
   push(lane: string, job: J): void {
     const jobs = this.#lanes.get(lane)
     if (jobs) jobs.push(job)

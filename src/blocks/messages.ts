@@ -37,7 +37,8 @@ export interface Calls {
   openSession: { args: { span: number; range: BlockRange | undefined }; answer: number }
   forkSession: { args: { session: number; length: number }; answer: number }
   closeSession: { args: { session: number }; answer: undefined }
-  step: { args: StepInput & Stoppable; answer: StepReply }
+  /** `gapMs`: how long after the session's last answer it was asked for. */
+  step: { args: StepInput & Stoppable & { gapMs: number | undefined }; answer: StepReply }
   loadHead: { args: { location: ModelLocation; quant: 'native' | 'f32' }; answer: number }
   unloadHead: { args: { head: number }; answer: undefined }
   head: { args: { head: number; hidden: Float32Array } & Stoppable; answer: Float32Array }

@@ -22,11 +22,14 @@ export interface RunLimits {
 
 /** A step of at most this many rows is run whole: a token, or a token and guesses. */
 export const SHORT_ROWS = 16
-/** Rows of a long step's piece that runs alone while others may come any moment. */
+/** Most rows of a long step's piece that runs alone while others may come any moment. */
 const BUSY_ROWS = 16
 /** By how much a long step's piece may lengthen the run that it shares. */
 const LENGTHENED = 1.25
+/** A piece has so many rows however dear they are, or a prompt would never end. */
 const LEAST_PIECE = 4
+/** Rows of a piece before anything is known of what they cost. */
+const FIRST_PIECE = 8
 
 /**
  * Rows of each waiting step in the next run, 0 for those not in it. `waiting` lies in the order of turns: the
@@ -55,10 +58,15 @@ export function shareRun(waiting: readonly Waiting[], limits: RunLimits): number
 }
 
 /** Rows of a long step beside `shortRows` of others. */
-function pieceRows(shortRows: number, limits: RunLimits): number {
-  if (shortRows === 0) return limits.busy ? Math.min(BUSY_ROWS, limits.rows) : limits.rows
-  const rows = Math.round((limits.cost.baseRows + shortRows) * LENGTHENED)
-  return Math.max(1, Math.min(Math.max(LEAST_PIECE, rows), limits.rows - shortRows))
+function pieceRows(shortRows: number, { busy, cost, rows: most }: RunLimits): number {
+  if (shortRows > 0) return Math.max(1, Math.min(fittingRows(shortRows, cost), most - shortRows))
+  return busy ? Math.min(2 * fittingRows(1, cost), BUSY_ROWS, most) : most
+}
+
+function fittingRows(shortRows: number, cost: RunCostEstimate): number {
+  if (cost.pieceRowMs <= 0) return FIRST_PIECE
+  const runMs = cost.baseMs + cost.rowMs * shortRows
+  return Math.max(LEAST_PIECE, Math.floor((runMs * LENGTHENED) / cost.pieceRowMs))
 }
 
 /** A lane that was answered and has nothing waiting now. */
@@ -70,19 +78,31 @@ export interface Absent {
 
 /** Part of a run's fixed cost that may be spent waiting so that two runs become one. */
 const WORTH = 0.5
+/** The same before a run of long steps alone, which makes who comes meanwhile wait for all of a piece. */
+const WORTH_ALONE = 1
+/** An answer on its way out of this thread, and a step on its way in. */
+const MESSAGES_MS = 0.5
+
+export interface GatherOptions {
+  now: number
+  cost: RunCostEstimate
+  /** Whether only long steps wait. */
+  onlyLong: boolean
+}
 
 /**
  * How long the next run should wait for steps that are about to come, ms: 0 when none is, or none that would
  * come before waiting costs more than a run of its own.
  */
-export function gatherMs(absent: readonly Absent[], now: number, cost: RunCostEstimate): number {
-  const longest = cost.baseMs * WORTH
+export function gatherMs(absent: readonly Absent[], options: GatherOptions): number {
+  const { now, cost, onlyLong } = options
+  const longest = cost.baseMs * (onlyLong ? WORTH_ALONE : WORTH)
   let wait = 0
   for (const { answeredAt, gapMs } of absent) {
     if (gapMs > longest) continue
-    // Twice its usual time, and it is not coming.
-    const until = Math.min(answeredAt + 2 * gapMs, answeredAt + longest)
-    wait = Math.max(wait, until - now)
+    // Twice its usual time and that of two messages, and it is not coming: unless waiting is cheap.
+    const usual = onlyLong ? longest : Math.min(longest, 2 * gapMs + MESSAGES_MS)
+    wait = Math.max(wait, answeredAt + usual - now)
   }
   return wait
 }

@@ -35,6 +35,9 @@ const MAX_UNUSED = 4
 /** What a graph holds beside the weights that all share: its nodes, and room of its own to work in. */
 const GRAPH_BYTES = 4 * 2 ** 20
 
+/** Runs after which a graph with fewer empty slots is made. */
+const WORTH_MAKING = 8
+
 interface LoadedBatch {
   readonly batch: Batch
   readonly graph: LoadedGraph
@@ -47,6 +50,8 @@ interface Entry {
   readonly reserved: Reservation
   /** By slots; undefined where there was no memory for it. */
   readonly batches: Map<number, LoadedBatch>
+  /** How often a number of slots was wanted that is not made yet. */
+  readonly wanted: Map<number, number>
   users: number
 }
 
@@ -94,8 +99,14 @@ export class SpanGraphs implements Disposable {
     if (entry.graph.memory.copiesInputs) return undefined
     const known = entry.batches.get(slots)
     if (known !== undefined) return known.batch
+    // A larger one will do until this size has been wanted again and again: making one takes long.
+    const larger = [...entry.batches.values()].filter(({ batch }) => batch.slots >= slots)
+    const smallest = larger.toSorted((a, b) => a.batch.slots - b.batch.slots)[0]
+    const wanted = (entry.wanted.get(slots) ?? 0) + 1
+    entry.wanted.set(slots, wanted)
+    if (smallest !== undefined && wanted < WORTH_MAKING) return smallest.batch
     const { backend, plan, budget } = this.#options
-    if (budget.freeBytes < GRAPH_BYTES) return undefined
+    if (budget.freeBytes < GRAPH_BYTES) return smallest?.batch
     const { graph, reserved } = this.#load(range, slots)
     const { runtime } = backend
     const batch = new Batch({ runtime, config: plan.config, graph, range, slots })
@@ -104,10 +115,11 @@ export class SpanGraphs implements Disposable {
   }
 
   #make(range: BlockRange): Entry {
-    const entry = {
+    const entry: Entry = {
       ...this.#load(range, 1),
       range,
-      batches: new Map<number, LoadedBatch>(),
+      batches: new Map(),
+      wanted: new Map(),
       users: 0
     }
     this.#entries.set(keyOf(range), entry)

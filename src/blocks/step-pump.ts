@@ -26,8 +26,10 @@ interface Habit {
 
 /** A lane that has not come back in this time is not about to, ms. */
 const RECENT_MS = 1000
+/** What a lane's gap is taken for before it is known: worth no waiting. */
+const FIRST_GAP_MS = 50
 /** Weight of the newest gap in the average. */
-const NEWEST = 0.3
+const NEWEST = 0.5
 /** Habits of so many lanes are remembered: a session has one, and sessions end. */
 const MAX_HABITS = 256
 
@@ -47,11 +49,11 @@ export class StepPump<J extends QueuedJob> {
     this.#soon = options.soon ?? setImmediate
   }
 
-  push(lane: string, job: J): void {
+  /** `gapMs`: how long after its lane's last answer the job was asked for, where that is known. */
+  push(lane: string, job: J, gapMs?: number): void {
     const habit = this.#habits.get(lane)
-    if (habit !== undefined && !this.queue.has(lane)) {
-      const gap = this.#options.clock.now() - habit.answeredAt
-      habit.gapMs += NEWEST * (Math.min(gap, RECENT_MS) - habit.gapMs)
+    if (habit !== undefined && gapMs !== undefined) {
+      habit.gapMs += NEWEST * (Math.min(gapMs, RECENT_MS) - habit.gapMs)
     }
     this.queue.push(lane, job)
     if (this.#running) return
@@ -73,7 +75,9 @@ export class StepPump<J extends QueuedJob> {
     this.#running = false
     if (this.queue.idle) return
     const { clock } = this.#options
-    const wait = gatherMs(this.#absent(), clock.now(), this.#cost.estimate)
+    const onlyLong = this.queue.heads.every(({ rows }) => rows > SHORT_ROWS)
+    const cost = this.#cost.estimate
+    const wait = gatherMs(this.#absent(), { now: clock.now(), cost, onlyLong })
     if (wait > 0) this.#stopWaiting = clock.after(wait, () => this.#run())
     else this.#run()
   }
@@ -84,11 +88,11 @@ export class StepPump<J extends QueuedJob> {
     const busy = this.#absent().length > 0
     const cost = this.#cost.estimate
     const picked = this.queue.pick({ slots, rows: rows(), busy, cost })
+    const lengths = picked.map(({ job }) => job.rows)
     const began = clock.now()
     const done = run(picked)
     const now = clock.now()
-    const total = picked.reduce((sum, one) => sum + one.rows, 0)
-    if (picked.every(({ job }) => job.group !== undefined)) this.#cost.observe(total, now - began)
+    this.#learn(picked, lengths, now - began)
     for (const [i, { lane, job, rows: ran }] of picked.entries()) {
       if (!done[i]) continue
       this.queue.remove((one) => one === job)
@@ -103,8 +107,20 @@ export class StepPump<J extends QueuedJob> {
     this.#soon(() => this.#next())
   }
 
+  /** `lengths`: rows that each step had left before. */
+  #learn(picked: readonly Picked<J>[], lengths: readonly number[], ms: number): void {
+    if (picked.some(({ job }) => job.group === undefined)) return
+    let [short, piece] = [0, 0]
+    for (const [i, { rows }] of picked.entries()) {
+      if ((lengths[i] ?? 0) > SHORT_ROWS) piece += rows
+      else short += rows
+    }
+    if (piece === 0) this.#cost.observe(short, ms)
+    else if (short > 0) this.#cost.observePiece(short, piece, ms)
+  }
+
   #answered(lane: string, now: number): void {
-    const gapMs = this.#habits.get(lane)?.gapMs ?? RECENT_MS
+    const gapMs = this.#habits.get(lane)?.gapMs ?? FIRST_GAP_MS
     this.#habits.delete(lane)
     this.#habits.set(lane, { answeredAt: now, gapMs })
     const [oldest] = this.#habits.keys()

@@ -150,7 +150,7 @@ async function inLargePages<T>(loading: Promise<T>): Promise<T> {
 
 function enqueueStep(owner: Engine, id: number, args: Calls['step']['args']): typeof QUEUED {
   const step = owner.step(args, args.run)
-  pump.push(sessionLane(args.session), {
+  const job: WorkerJob = {
     id,
     step,
     get group() {
@@ -161,7 +161,8 @@ function enqueueStep(owner: Engine, id: number, args: Calls['step']['args']): ty
     },
     advance: (rows) => settle(id, () => step.next(rows)),
     drop: () => refuse(id)(closed('The session was closed while it computed'))
-  })
+  }
+  pump.push(sessionLane(args.session), job, args.gapMs)
   return QUEUED
 }
 

@@ -10,7 +10,7 @@ const limits: RunLimits = {
   slots: 4,
   rows: 128,
   busy: false,
-  cost: { baseMs: 8, baseRows: 4 }
+  cost: { baseMs: 8, rowMs: 2, pieceRowMs: 2 }
 }
 
 function waiting(...rows: readonly number[]): Waiting[] {
@@ -26,16 +26,19 @@ describe('shareRun()', () => {
     expect([
       shareRun(waiting(500), limits),
       shareRun(waiting(500), { ...limits, busy: true })
-    ]).toEqual([[128], [16]])
+    ]).toEqual([[128], [12]])
   })
 
-  test('gives one long step a piece beside short ones that about doubles the run', () => {
+  test('gives one long step a piece beside short ones that lengthens the run by a little over its own time', () => {
     expect([
       shareRun(waiting(1, 500), limits),
-      shareRun(waiting(500, 700, 1, 1, 1, 1), limits)
+      shareRun(waiting(500, 700, 1, 1, 1, 1), limits),
+      // Dear rows, of a session that holds much.
+      shareRun(waiting(1, 500), { ...limits, cost: { ...limits.cost, pieceRowMs: 9 } })
     ]).toEqual([
       [1, 6],
-      [9, 0, 1, 1, 1, 0]
+      [8, 0, 1, 1, 1, 0],
+      [1, 4]
     ])
   })
 
@@ -58,35 +61,45 @@ describe('shareRun()', () => {
 })
 
 describe('gatherMs()', () => {
-  const cost = { baseMs: 8, baseRows: 4 }
+  const cost = { baseMs: 8, rowMs: 2, pieceRowMs: 2 }
+  const after = (gapMs: number, now: number, onlyLong = false): number =>
+    gatherMs([{ answeredAt: 100, gapMs }], { now, cost, onlyLong })
 
   test('waits for who comes back sooner than a run of its own would cost', () => {
-    expect([
-      gatherMs([], 100, cost),
-      gatherMs([{ answeredAt: 100, gapMs: 1 }], 100, cost),
-      gatherMs([{ answeredAt: 100, gapMs: 3 }], 101, cost),
-      gatherMs([{ answeredAt: 100, gapMs: 5 }], 100, cost)
-    ]).toEqual([0, 2, 3, 0])
+    expect([after(1, 100), after(3, 101), after(5, 100)]).toEqual([2.5, 3, 0])
+    expect(gatherMs([], { now: 100, cost, onlyLong: true })).toBe(0)
   })
 
   test('gives up on who has not come in twice the usual time', () => {
-    expect(gatherMs([{ answeredAt: 100, gapMs: 1 }], 103, cost)).toBe(0)
+    expect(after(1, 102.5)).toBe(0)
+  })
+
+  test('waits longer where only long steps would run', () => {
+    expect([after(1, 100, true), after(7, 103, true), after(9, 100, true)]).toEqual([8, 5, 0])
   })
 })
 
 describe('RunCost', () => {
+  const rounded = ({ estimate }: RunCost): number[] =>
+    [estimate.baseMs, estimate.rowMs, estimate.pieceRowMs].map((ms) => Math.round(ms * 100) / 100)
+
   test('learns what a run costs at least, and what a row', () => {
     const cost = new RunCost()
     for (let i = 0; i < 40; i++) for (const rows of [1, 4, 16]) cost.observe(rows, 6 + 2 * rows)
-    const { baseMs, baseRows } = cost.estimate
-    expect([Math.round(baseMs * 100), Math.round(baseRows * 100)]).toEqual([600, 300])
+    expect(rounded(cost)).toEqual([6, 2, 2])
   })
 
   test('takes the typical where all runs were alike', () => {
     const cost = new RunCost()
     for (let i = 0; i < 40; i++) cost.observe(1, 10)
-    const { baseMs, baseRows } = cost.estimate
-    expect([Math.round(baseMs * 100), Math.round(baseRows * 100)]).toEqual([800, 400])
+    expect(rounded(cost)).toEqual([8, 2, 2])
+  })
+
+  test('learns what rows of a piece cost, and nothing from them of what others do', () => {
+    const cost = new RunCost()
+    for (let i = 0; i < 40; i++) cost.observe(1, 10)
+    for (let i = 0; i < 40; i++) cost.observePiece(1, 5, 10 + 20)
+    expect(rounded(cost)).toEqual([8, 2, 4])
   })
 })
 
@@ -142,7 +155,11 @@ describe('StepPump', () => {
       ['long:100'],
       ['other:100'],
       ['long:50'],
-      ['other:50', 'next:1']
+      ['other:8', 'next:1'],
+      // Somebody was short, and may come back.
+      ['other:16'],
+      ['other:16'],
+      ['other:10']
     ])
   })
 
@@ -162,7 +179,7 @@ describe('StepPump', () => {
     let now = 0
     const later: (() => void)[] = []
     const push = (name: string): void => {
-      pump.push(name, job(name))
+      pump.push(name, job(name), 1)
       for (const work of later.splice(0)) work()
     }
     const pump = new StepPump<FakeJob>({
