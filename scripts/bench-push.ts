@@ -1,5 +1,5 @@
 // bun scripts/bench-push.ts [--rtt 0,20,50,100] [--servers 2,4] [--runs 3] [--tokens 64] [--prompt 512]
-//   [--model smollm2-135m] [--threads 1] [--petals ./petals]
+//   [--model smollm2-135m|random-1.1b] [--threads 1] [--petals ./petals]
 // Servers that push, every two of them a round trip apart, beside llama.cpp's RPC over the same wires, in turn:
 // tokens a second, distance from (ring trip + compute), and a prompt against its slowest server. Medians.
 // Needs sh scripts/build-llama-rpc.sh once, and for round trips over 0 Linux and root. Nothing is asserted.
@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../src/base/random.ts'
 import { openModel } from '../src/model/open-model.ts'
-import { resolveModel } from '../src/model/resolve.ts'
 import { createTokenizer } from '../src/model/tokenizer.ts'
+import { benchModel } from './bench-models.ts'
 import { FarSwarm } from './far-swarm.ts'
 import { LlamaRpc } from './llama-rpc.ts'
 import { killPrograms } from './processes.ts'
@@ -41,9 +41,7 @@ const PROMPT = 'Once upon a time there was a lighthouse keeper who lived by the 
 /** Words that are one token each in most vocabularies. */
 const WORDS = 'time house water light people world great place small right hand part way day year'
 
-const location = await resolveModel(values.model, { cacheDir: join(root, '.cache', 'petals') })
-const [path = ''] = location.paths
-if (location.kind !== 'gguf') throw new Error('llama.cpp wants a GGUF file')
+const { location, path, argument } = await benchModel(values.model)
 const model = await openModel(location)
 const { blockCount } = model.config
 
@@ -75,7 +73,7 @@ interface Round {
 async function measure(far: FarSwarm, rpc: LlamaRpc, prompt: string): Promise<Round> {
   const ask = async (text: string, ...more: string[]): Promise<string> => {
     const args = [text, '--raw', '--temperature', '0', '--stats', '--trace', '--threads']
-    return (await far.swarm.ask(values.model, [...args, values.threads, ...more])).stderr
+    return (await far.swarm.ask(argument, [...args, values.threads, ...more])).stderr
   }
   const plain = await ask(PROMPT, '--no-speculate', '--max-tokens', values.tokens)
   const [rpcRate = 0] = await rpc.measure({ prompt: 0, decode: tokens, rounds: 1 })
@@ -103,7 +101,7 @@ async function measure(far: FarSwarm, rpc: LlamaRpc, prompt: string): Promise<Ro
 
 async function bench(servers: number, rttMs: number): Promise<void> {
   const { threads } = values
-  const options = { petals, model: values.model, blocks: blockCount, servers, threads, rttMs }
+  const options = { petals, model: argument, blocks: blockCount, servers, threads, rttMs }
   await using far = new FarSwarm(options)
   const measuredRtt = await far.roundTripMs()
   await far.start()

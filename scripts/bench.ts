@@ -2,7 +2,6 @@
 // One machine alone beside llama.cpp: decode and prefill, same file, same threads, runs in turn, medians, ratios,
 // and how far decode is from the time of reading every weight once. random-1.1b is TinyLlama's shape, written
 // into .cache/bench on first use (0.6 GiB). On Linux, `chrt -r 1` before it keeps other programs out.
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../src/base/bytes.ts'
 import { systemClock } from '../src/base/clock.ts'
@@ -10,14 +9,13 @@ import { Compute } from '../src/blocks/compute.ts'
 import { argmax } from '../src/client/sampler.ts'
 import { embedTokens } from '../src/model/embed.ts'
 import { openModel } from '../src/model/open-model.ts'
-import { resolveModel } from '../src/model/resolve.ts'
-import type { Model, ModelLocation } from '../src/model/types.ts'
+import type { Model } from '../src/model/types.ts'
+import { benchModel } from './bench-models.ts'
 import { LLAMA_CPP_VERSION, startLlamaCpp, type Contender } from './llama-cpp.ts'
 import { MemoryBandwidth } from './memory-bandwidth.ts'
-import { RANDOM_MODEL, randomModelFile } from './random-model.ts'
+import { RANDOM_MODEL } from './random-model.ts'
 import { median } from './swarm-programs.ts'
 
-const cache = join(import.meta.dir, '..', '.cache')
 const { values } = parseArgs({
   args: Bun.argv.slice(2),
   options: {
@@ -141,16 +139,9 @@ function report(kind: keyof Times, count: number, times: readonly Times[], floor
   )
 }
 
-async function locate(name: string): Promise<ModelLocation> {
-  if (name !== RANDOM_MODEL) return resolveModel(name, { cacheDir: join(cache, 'petals') })
-  return { kind: 'gguf', paths: [randomModelFile(join(cache, 'bench'))] }
-}
-
 console.log(`medians of ${runs} runs in turn, llama.cpp by node-llama-cpp ${LLAMA_CPP_VERSION}`)
 for (const name of values.models.split(',')) {
-  const location = await locate(name)
-  const [path] = location.paths
-  if (location.kind !== 'gguf' || path === undefined) throw new Error('llama.cpp wants a GGUF file')
+  const { location, path } = await benchModel(name)
   const model = await openModel(location)
   for (const threads of values.threads.split(',')) await bench(model, path, Number(threads))
   model.close()
