@@ -42,8 +42,8 @@ export interface OpenOptions {
   weights?: WeightExchange | undefined
   /** Roots of manifests that alone are believed of peers. */
   roots?: readonly string[] | undefined
-  /** Told what others may call the model. */
-  onword?: (word: string) => void
+  /** Told what others may call a model, and whether that is known from peers alone. */
+  onword?: (word: string, isHeard: boolean) => void
 }
 
 /** Finds or fetches a model, as far as it is needed, and opens it. @throws AppError */
@@ -59,7 +59,7 @@ export async function openNamedModel(
   try {
     const onprogress = transferLine(progress, name)
     progress.update(`${name}: looking`)
-    const { location, fetcher, word, confirm } = await findModel(name, {
+    const { location, fetcher, word, isHeard, confirm } = await findModel(name, {
       cacheDir: paths.cache,
       hub: await hubOptions(context.env),
       log,
@@ -77,7 +77,7 @@ export async function openNamedModel(
         progress.update(`hashing: ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`)
     })
     await confirm?.(toHex(model.contentId))
-    if (word !== undefined) options.onword?.(word)
+    if (word !== undefined) options.onword?.(word, isHeard ?? false)
     if (options.need === 'client') {
       await model.ensure(clientTensorNames(model.tensors), { signal, onprogress })
     }

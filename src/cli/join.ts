@@ -52,12 +52,16 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const nodes = stack.use(new AsyncDisposableStack())
   const weights = openWeightNode(stack, { flags, context, membership, meeting, nodes })
   const words: string[] = []
+  let isHeard = false
   const model = await openNamedModel(name, context, {
     need: 'facts',
     disk: flags.disk,
     weights,
     roots: manifestRoots(flags),
-    onword: (word) => words.push(word)
+    onword(word, isKnownByPeers) {
+      words.push(word)
+      isHeard = isKnownByPeers
+    }
   })
   checkBlocks(blocks, model)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
@@ -111,7 +115,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
     await rememberModel(context, name)
     if (weights && opened) {
-      giving = give(weights, { model, node: opened, words, limit, host, context })
+      giving = give(weights, { model, node: opened, words, isHeard, limit, host, context })
     }
     const ended = await Promise.race([untilAborted(context.signal), host.barred, host.failed])
     if (ended) throw ended
@@ -150,6 +154,7 @@ interface Giving {
   model: Model
   node: SwarmNode
   words: readonly string[]
+  isHeard: boolean
   limit: number
   host: Host
   context: Context
@@ -157,12 +162,13 @@ interface Giving {
 
 /** Lets others fetch what is here; one who cannot still serves. */
 async function give(weights: WeightExchange, giving: Giving): Promise<void> {
-  const { model, node, words, limit, host, context } = giving
+  const { model, node, words, isHeard, limit, host, context } = giving
   try {
     await weights.give({
       model,
       node,
       words,
+      isHeard,
       cacheDir: context.paths.cache,
       uploadLimit: limit,
       stepsUnderWay: () => host.load.queue

@@ -59,7 +59,13 @@ export async function hearOf(
   const heard = await peers.lookUp(word, signal)
   if (!heard) return undefined
   const record = recordOf(name, heard)
-  const many = heard.vouchers === 1 ? 'one server' : `${heard.vouchers} servers`
+  const { vouchers } = heard
+  const many =
+    vouchers === 0
+      ? 'servers that have it from others'
+      : vouchers === 1
+        ? 'one server'
+        : `${vouchers} servers`
   log.warn(`'${word}' is taken for the model ${heard.id} on the word of ${many}`)
   return { record, heard }
 }
@@ -72,7 +78,7 @@ function recordOf(name: RepoName, heard: NamedWeights): RepoRecord {
     weights.length <= MAX_WEIGHT_FILES &&
     weights.every(({ path, sizeBytes }) => WEIGHTS.test(path) && sizeBytes <= MAX_SIZE) &&
     small.every(({ path, sizeBytes }) => SMALL_FILES.includes(path) && sizeBytes <= MAX_SMALL_BYTES)
-  if (isGood) return { name, kind, small, weights }
+  if (isGood) return { name, kind, small, weights, isHeard: true }
   throw corrupt(`'${wordOf(name)}' cannot be used: what peers say of it is no model`)
 }
 

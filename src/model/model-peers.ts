@@ -23,7 +23,7 @@ export interface NamedWeights {
   readonly kind: 'gguf' | 'folder'
   readonly small: readonly ListedFile[]
   readonly weights: readonly ListedFile[]
-  /** How many peers say so. */
+  /** How many peers say so, and not because others do. */
   readonly vouchers: number
 }
 

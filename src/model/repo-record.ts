@@ -14,6 +14,8 @@ export interface RepoRecord {
   readonly small: readonly ListedFile[]
   /** In order. */
   readonly weights: readonly ListedFile[]
+  /** It is what peers said, and no hub. */
+  readonly isHeard?: boolean
 }
 
 const MAX_RECORD_BYTES = 2 ** 22
@@ -47,8 +49,8 @@ export async function writeRecord(cacheDir: string, record: RepoRecord): Promise
   const path = recordPath(cacheDir, record.name)
   const aside = `${path}.${randomUUID()}`
   await mkdir(dirname(path), { recursive: true })
-  const { kind, small, weights } = record
-  const json = { version: 1, name: repoText(record.name), kind, small, weights }
+  const { kind, small, weights, isHeard } = record
+  const json = { version: 1, name: repoText(record.name), kind, small, weights, isHeard }
   await writeFile(aside, JSON.stringify(json, undefined, 1))
   await rename(aside, path)
 }
@@ -92,7 +94,7 @@ async function readRecordFile(path: string): Promise<RepoRecord | undefined> {
   const isGood = json['version'] === 1 && (kind === 'folder' || kind === 'gguf')
   if (!isGood || !name || !small || !weights || weights.length === 0) return undefined
   if (small.some(({ path: each }) => !SMALL_FILES.includes(each))) return undefined
-  return { name, kind, small, weights }
+  return { name, kind, small, weights, ...(json['isHeard'] === true ? { isHeard: true } : {}) }
 }
 
 function filesOf(value: unknown): ListedFile[] | undefined {

@@ -58,6 +58,8 @@ export interface FoundModel {
   readonly fetcher?: RangeFetcher | undefined
   /** What others may call it: owner/name. */
   readonly word?: string | undefined
+  /** What it is made of is known from peers, and from no hub. */
+  readonly isHeard?: boolean
   /**
    * Must be told the content id that was found of a model whose name or files are known from peers.
    * @throws AppError CORRUPT when it is not the one that was asked for or claimed
@@ -247,7 +249,8 @@ async function prepare(
   const what = repoText(name)
   const fetcher = createFetcher(remotes, { ...ranges, cacheDir, diskBytes, what })
   const confirm = (id: string): Promise<void> => confirmHeard(cacheDir, record, heard?.id, id)
-  return { location: { kind, paths }, fetcher, word: wordOf(name), confirm }
+  const { isHeard = false } = record
+  return { location: { kind, paths }, fetcher, word: wordOf(name), isHeard, confirm }
 }
 
 function remoteOf(

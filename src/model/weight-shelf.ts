@@ -28,6 +28,8 @@ export interface ShelfOptions {
   cacheDir: string
   /** What the model is called beside its content id, e.g. owner/name. */
   words?: readonly string[]
+  /** What the model is made of is known from peers alone. */
+  isHeard?: boolean
   /** Of whole files' manifests. Default: CHUNK_BYTES. */
   chunkBytes?: number | undefined
   /** Ends the hashing of files. */
@@ -47,6 +49,7 @@ export interface ShelfCatalogue {
   readonly kind: 'gguf' | 'folder'
   readonly small: readonly ShelvedFile[]
   readonly weights: readonly ShelvedFile[]
+  readonly isHeard?: true
 }
 
 /** As wire's Holding. */
@@ -138,7 +141,9 @@ export class WeightShelf {
       weights.push({ path, sizeBytes, sha256: Uint8Array.fromHex(sha256) })
       files.set(sha256, { place, sha256, sizeBytes, isSmall: false })
     }
-    return new WeightShelf({ model: model.contentId, kind, small, weights }, files, options)
+    const heard = options.isHeard ? ({ isHeard: true } as const) : {}
+    const catalogue = { model: model.contentId, kind, small, weights, ...heard }
+    return new WeightShelf(catalogue, files, options)
   }
 
   /** Makes manifests of whole files that have none yet: until then they cannot be given. */

@@ -34,6 +34,8 @@ export interface GiveOptions {
   cacheDir: string
   /** What the model is called, e.g. owner/name. */
   words: readonly string[]
+  /** What it is made of is known from peers alone. */
+  isHeard?: boolean
   /** Most bytes a second to all peers together. Default: UPLOAD_LIMIT. */
   uploadLimit?: number | undefined
   stepsUnderWay: () => number
@@ -107,6 +109,7 @@ export class WeightExchange extends Resource {
     const shelf = await WeightShelf.open(model, {
       cacheDir,
       words,
+      isHeard: options.isHeard ?? false,
       chunkBytes,
       signal: this.#stop.signal
     })

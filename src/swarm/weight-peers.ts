@@ -46,7 +46,7 @@ export class WeightPeers implements ModelPeers {
       const key = fingerprint(catalogue)
       const group = groups.get(key) ?? { catalogue, count: 0 }
       groups.set(key, group)
-      group.count++
+      if (!catalogue.isHeard) group.count++
     })
     const all = [...groups.values()].sort((a, b) => b.count - a.count)
     const [first] = all

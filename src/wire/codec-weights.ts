@@ -8,6 +8,7 @@ import {
   framed,
   key,
   listUpTo,
+  present,
   stringUpTo,
   uintUpTo,
   type Codec
@@ -105,30 +106,34 @@ const kind = uintUpTo(KINDS.length - 1, 'the kind of a model')
 const small = listUpTo(LIMITS.smallFiles, fileCodec, 'small files')
 const weights = listUpTo(LIMITS.weightFiles, fileCodec, 'weight files')
 
+const framedPresent = framed(present)
+
 export const catalogueCodec: Codec<Catalogue> = {
   preencode(state, catalogue) {
-    flags.preencode(state, 0)
+    flags.preencode(state, catalogue.isHeard ? 1 : 0)
     key.preencode(state, catalogue.model)
     kind.preencode(state, KINDS.indexOf(catalogue.kind))
     small.preencode(state, catalogue.small)
     weights.preencode(state, catalogue.weights)
+    if (catalogue.isHeard) framedPresent.preencode(state, true)
   },
   encode(state, catalogue) {
-    flags.encode(state, 0)
+    flags.encode(state, catalogue.isHeard ? 1 : 0)
     key.encode(state, catalogue.model)
     kind.encode(state, KINDS.indexOf(catalogue.kind))
     small.encode(state, catalogue.small)
     weights.encode(state, catalogue.weights)
+    if (catalogue.isHeard) framedPresent.encode(state, true)
   },
   decode(state) {
     const bits = flags.decode(state)
-    const catalogue: Catalogue = {
+    const catalogue: { -readonly [K in keyof Catalogue]: Catalogue[K] } = {
       model: key.decode(state),
       kind: KINDS[kind.decode(state)] ?? 'gguf',
       small: small.decode(state),
       weights: weights.decode(state)
     }
-    decodeFields(state, bits)
+    decodeFields(state, bits, [() => (catalogue.isHeard = true)])
     return catalogue
   }
 }

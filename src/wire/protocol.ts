@@ -98,6 +98,7 @@
 //   catalogue  of the model that `name` calls: flags | model key | kind uint (0 GGUF, 1 folder) |
 //              small list(16, file) | weights list(1024, file)
 //              file: path str(256) | size uint | sha256 key
+//              bit 0 heard: known from other peers alone
 //   holding    of the file whose SHA-256 in hex is `name`: flags | size uint | chunkBytes uint |
 //              held bytes(524288) | vouched bytes(524288), a bit for each chunk, the lowest first;
 //              bit 0 root key, 1 whole: then both are empty. Vouched chunks came from no peer.

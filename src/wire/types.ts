@@ -248,6 +248,8 @@ export interface Catalogue {
   readonly small: readonly CataloguedFile[]
   /** In order. */
   readonly weights: readonly CataloguedFile[]
+  /** It is what other peers said: one more who says it proves nothing. */
+  readonly isHeard?: true
 }
 
 /** Which chunks of a file a peer has, and which of them it had from no other peer. */

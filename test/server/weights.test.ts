@@ -54,7 +54,8 @@ for (const [kind, files] of [
     }
     await hub[Symbol.asyncDispose]()
     const peer = await world.peer()
-    const { model } = await openFrom(hub.repo, folder('c'), hub, peer.asking)
+    const found = await openFrom(hub.repo, folder('c'), hub, peer.asking)
+    const { model } = found
     const names = blockTensorNames(model.tensors, 1, 4)
     await model.ensure(names)
     expectTensors(model, names)
@@ -67,6 +68,11 @@ for (const [kind, files] of [
     const [path = ''] = model.location.paths.slice(-1)
     const isHeard = readHeard(path, 64).some((byte) => byte !== 0)
     expect(isHeard).toBe(true)
+    // One more who says what the others said is no third witness.
+    await world.give(peer, found, folder('c'))
+    const fourth = await world.peer()
+    await openFrom(hub.repo, folder('d'), hub, fourth.asking)
+    expect(fourth.told).toEqual(peer.told)
     // The next start needs nobody.
     const again = await openFrom(hub.repo, folder('c'), NOWHERE)
     await again.model.ensure(names)

@@ -32,6 +32,7 @@ export interface Peer {
 export interface FoundModel {
   readonly model: Model
   readonly word: string | undefined
+  readonly isHeard: boolean
 }
 
 export class WeightWorld implements AsyncDisposable {
@@ -67,6 +68,7 @@ export class WeightWorld implements AsyncDisposable {
       node: peer.node,
       cacheDir: join(folder.path, 'cache'),
       words: found.word === undefined ? [] : [found.word],
+      isHeard: found.isHeard,
       uploadLimit: Infinity,
       stepsUnderWay: () => 0,
       chunkBytes: CHUNK
@@ -87,11 +89,11 @@ export async function openFrom(
   more: Partial<ResolveOptions> = {}
 ): Promise<FoundModel> {
   const options = remoteOptions(folder, hub, more)
-  const { location, fetcher, word, confirm } = await findModel(name, options)
+  const { location, fetcher, word, isHeard = false, confirm } = await findModel(name, options)
   const model = await openModel(location, fetcher)
   const id = toHex(await identifyModel(model, { cacheDir: options.cacheDir }))
   await confirm?.(id)
-  return { model, word }
+  return { model, word, isHeard }
 }
 
 function spoiled(handlers: WeightHandlers, spoil: Spoil): WeightHandlers {

@@ -26,11 +26,11 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
     'cc000020400007010f19fda00f0000'
   ],
   catalogue: [
-    '00bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    '01bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bb01010b636f6e6669672e6a736f6efdbc02c1c1c1c1c1c1c1c1c1c1c1c1c1c1',
     'c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1010d612e7361666574656e736f72',
     '73fe70110100c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2',
-    'c2c2c2c2c2c2'
+    'c2c2c2c2c2c200'
   ],
   holding: [
     '01fe70110100fd001003ff0100030f000020dddddddddddddddddddddddddddd',
