@@ -223,6 +223,12 @@ export function everyMessage(target: Target, session: Uint8Array): [number, Uint
   ])
 }
 
+/** A message as a frame of the channel. */
+export function frameOf<K extends MessageType>(type: K, message: Messages[K]): Uint8Array {
+  const bytes = encode(CODECS[type] as Codec<Messages[K]>, message)
+  return Buffer.concat([new Uint8Array([CHANNEL, MESSAGE_TYPES[type]]), bytes])
+}
+
 /** As compact-encoding writes a whole number, for claims that our own codecs refuse to make. */
 export function uint(value: number): Uint8Array {
   if (value < 0xfd) return new Uint8Array([value])
