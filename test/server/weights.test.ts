@@ -301,6 +301,34 @@ test('peers go on where a hub that dies has stopped', async () => {
   expect(taker.told).toEqual(['The hub does not answer: weights are taken on the word of one peer'])
 })
 
+test('what was fetched from peers before it was stopped is not asked for again', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const a = await openFrom(hub.repo, { path: join(folder.path, 'a') }, hub)
+  await a.model.ensure(allOf(a.model))
+  const asked: number[] = []
+  const stop = new AbortController()
+  const giver = await world.peer({
+    spoil(want, give) {
+      if (want.what === 3) asked.push(want.start)
+      if (asked.length === 100) stop.abort()
+      return give
+    }
+  })
+  await world.give(giver, a, { path: join(folder.path, 'a') })
+  await hub[Symbol.asyncDispose]()
+  const taker = await world.peer()
+  const { model } = await openFrom(hub.repo, { path: join(folder.path, 'b') }, hub, taker.asking)
+  const stopped = await failure(model.ensure(allOf(model), { signal: stop.signal }))
+  expect(stopped.code).toBe('CANCELLED')
+  await model.ensure(allOf(model))
+  expectTensors(model, allOf(model))
+  const again = asked.length - new Set(asked).size
+  // Those that were on their way.
+  expect(again).toBeLessThanOrEqual(8)
+})
+
 test('a client takes embedding, head and tokenizer from servers', async () => {
   await using world = await WeightWorld.start()
   await using folder = await tempFolder()
