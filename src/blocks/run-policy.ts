@@ -8,6 +8,8 @@ export interface Waiting {
   readonly group: string | undefined
   /** Rows that are still to be computed. */
   readonly rows: number
+  /** Whether it is run whole, as a token is; the last rows of a prompt are still a prompt's. */
+  readonly short: boolean
 }
 
 export interface RunLimits {
@@ -20,7 +22,7 @@ export interface RunLimits {
   readonly cost: RunCostEstimate
 }
 
-/** A step of at most this many rows is run whole: a token, or a token and guesses. */
+/** A step of at most this many rows is short: a token, or a token and guesses. */
 export const SHORT_ROWS = 16
 /** Most rows of a long step's piece that runs alone while others may come any moment. */
 const BUSY_ROWS = 16
@@ -40,13 +42,12 @@ export function shareRun(waiting: readonly Waiting[], limits: RunLimits): number
   if (leader === undefined) return []
   if (leader.group === undefined) return waiting.map((_, i) => (i === 0 ? leader.rows : 0))
   const fits = ({ group }: Waiting): boolean => group === leader.group
-  const isShort = ({ rows }: Waiting): boolean => rows <= SHORT_ROWS
-  const long = waiting.findIndex((one) => fits(one) && !isShort(one))
+  const long = waiting.findIndex((one) => fits(one) && !one.short)
   const places = long === -1 ? limits.slots : limits.slots - 1
   let taken = 0
   let total = 0
   const shares = waiting.map((one) => {
-    if (!fits(one) || !isShort(one) || taken === places) return 0
+    if (!fits(one) || !one.short || taken === places) return 0
     if (total > 0 && total + one.rows > limits.rows) return 0
     taken++
     total += one.rows

@@ -4,7 +4,7 @@
 import type { Clock } from '../base/clock.ts'
 import { JobQueue, type Picked, type QueuedJob } from './job-queue.ts'
 import { RunCost } from './run-cost.ts'
-import { gatherMs, SHORT_ROWS, type Absent } from './run-policy.ts'
+import { gatherMs, type Absent } from './run-policy.ts'
 
 export interface PumpOptions<J extends QueuedJob> {
   clock: Clock
@@ -75,7 +75,7 @@ export class StepPump<J extends QueuedJob> {
     this.#running = false
     if (this.queue.idle) return
     const { clock } = this.#options
-    const onlyLong = this.queue.heads.every(({ rows }) => rows > SHORT_ROWS)
+    const onlyLong = this.queue.heads.every(({ short }) => !short)
     const cost = this.#cost.estimate
     const wait = gatherMs(this.#absent(), { now: clock.now(), cost, onlyLong })
     if (wait > 0) this.#stopWaiting = clock.after(wait, () => this.#run())
@@ -88,15 +88,14 @@ export class StepPump<J extends QueuedJob> {
     const busy = this.#absent().length > 0
     const cost = this.#cost.estimate
     const picked = this.queue.pick({ slots, rows: rows(), busy, cost })
-    const lengths = picked.map(({ job }) => job.rows)
     const began = clock.now()
     const done = run(picked)
     const now = clock.now()
-    this.#learn(picked, lengths, now - began)
-    for (const [i, { lane, job, rows: ran }] of picked.entries()) {
+    this.#learn(picked, now - began)
+    for (const [i, { lane, job }] of picked.entries()) {
       if (!done[i]) continue
       this.queue.remove((one) => one === job)
-      if (job.group !== undefined && ran <= SHORT_ROWS) this.#answered(lane, now)
+      if (job.group !== undefined && job.short) this.#answered(lane, now)
     }
     // What came while it ran is read before anybody runs alone.
     this.#later()
@@ -107,13 +106,12 @@ export class StepPump<J extends QueuedJob> {
     this.#soon(() => this.#next())
   }
 
-  /** `lengths`: rows that each step had left before. */
-  #learn(picked: readonly Picked<J>[], lengths: readonly number[], ms: number): void {
+  #learn(picked: readonly Picked<J>[], ms: number): void {
     if (picked.some(({ job }) => job.group === undefined)) return
     let [short, piece] = [0, 0]
-    for (const [i, { rows }] of picked.entries()) {
-      if ((lengths[i] ?? 0) > SHORT_ROWS) piece += rows
-      else short += rows
+    for (const { job, rows } of picked) {
+      if (job.short) short += rows
+      else piece += rows
     }
     if (piece === 0) this.#cost.observe(short, ms)
     else if (short > 0) this.#cost.observePiece(short, piece, ms)

@@ -11,6 +11,7 @@ import type { Picked, QueuedJob } from './job-queue.ts'
 import { useLargePages } from './large-pages.ts'
 import { errorRecord, transfersOf, type Calls, type Reply, type Request } from './messages.ts'
 import type { Backend } from './backend.ts'
+import { SHORT_ROWS } from './run-policy.ts'
 import type { StepJob } from './step-job.ts'
 import { StepPump } from './step-pump.ts'
 
@@ -159,6 +160,7 @@ function enqueueStep(owner: Engine, id: number, args: Calls['step']['args']): ty
     get rows() {
       return step.rowsLeft
     },
+    short: args.count <= SHORT_ROWS,
     advance: (rows) => settle(id, () => step.next(rows)),
     drop: () => refuse(id)(closed('The session was closed while it computed'))
   }
@@ -171,6 +173,7 @@ function enqueueHead(lane: string, id: number, steps: Steps<Answer>): typeof QUE
     id,
     group: undefined,
     rows: 1,
+    short: true,
     advance: () => settle(id, () => steps.next()),
     drop: () => refuse(id)(closed('The head was unloaded while it computed'))
   })

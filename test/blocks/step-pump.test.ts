@@ -14,7 +14,7 @@ const limits: RunLimits = {
 }
 
 function waiting(...rows: readonly number[]): Waiting[] {
-  return rows.map((each) => ({ group: 'a', rows: each }))
+  return rows.map((each) => ({ group: 'a', rows: each, short: each <= 16 }))
 }
 
 describe('shareRun()', () => {
@@ -42,12 +42,17 @@ describe('shareRun()', () => {
     ])
   })
 
+  test('does not run the rest of a long step whole beside a short one', () => {
+    const rest = { group: 'a', rows: 13, short: false }
+    expect(shareRun([rest, ...waiting(1)], limits)).toEqual([6, 1])
+  })
+
   test('keeps groups apart, and runs by itself what has none', () => {
     const mixed: Waiting[] = [
-      { group: 'a', rows: 1 },
-      { group: 'b', rows: 1 },
-      { group: undefined, rows: 1 },
-      { group: 'a', rows: 2 }
+      { group: 'a', rows: 1, short: true },
+      { group: 'b', rows: 1, short: true },
+      { group: undefined, rows: 1, short: true },
+      { group: 'a', rows: 2, short: true }
     ]
     expect([shareRun(mixed, limits), shareRun(mixed.slice(2), limits)]).toEqual([
       [1, 0, 0, 2],
@@ -130,6 +135,7 @@ function fakePump(): {
   const job = (name: string, rows: number): FakeJob => ({
     name,
     rows,
+    short: rows <= 16,
     group: 'a',
     drop: () => void runs.push([`${name} dropped`])
   })
@@ -198,7 +204,13 @@ describe('StepPump', () => {
       },
       soon: (work) => later.push(work)
     })
-    const job = (name: string): FakeJob => ({ name, rows: 1, group: 'a', drop() {} })
+    const job = (name: string): FakeJob => ({
+      name,
+      rows: 1,
+      short: true,
+      group: 'a',
+      drop() {}
+    })
     // b has been seen to come back a millisecond after its answer, again and again.
     for (let i = 0; i < 20; i++) {
       push('b')
