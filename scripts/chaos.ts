@@ -127,17 +127,26 @@ interface Plain {
 function summary(plains: readonly Plain[]): void {
   const gaps = felt.flatMap(({ gap }) => gap ?? [])
   const show = (name: string, pick: (gap: Gap) => number): void => {
-    const all = gaps.map(pick)
+    const all = gaps.map(pick).filter((ms) => !Number.isNaN(ms))
+    if (all.length === 0) return
     console.log(
       `${name}: median ${Math.round(median(all))}, most ${Math.round(Math.max(...all))} ms`
     )
   }
   console.log(`${felt.length} faults, ${gaps.length} felt`)
   if (gaps.length === 0) return
-  show('detection', (gap) => gap.detectMs)
+  // Room is missed only when the answer outgrows what was promised.
+  const soon = felt.flatMap(({ name, gap }) => (gap && name !== 'room' ? gap : []))
+  show('detection', (gap) => (soon.includes(gap) ? gap.detectMs : Number.NaN))
   show('planning and opening', (gap) => gap.openMs)
   show('replay', (gap) => gap.replayMs)
   show('pause of the text', (gap) => gap.pauseMs)
+  for (const name of new Set(felt.map((one) => one.name))) {
+    const pauses = felt.flatMap((one) => (one.name === name && one.gap ? one.gap.pauseMs : []))
+    console.log(
+      `  ${name.padEnd(9)} ${pauses.length} times, pause ${Math.round(median(pauses))} ms`
+    )
+  }
   const rate = median(plains.map((plain) => plain.tokensPerSecond))
   const long = gaps.filter(({ replayed, replayMs }) => replayed >= 200 && replayMs > 0)
   const ratios = long.map(({ replayed, replayMs }) => ((replayed / rate) * 1000) / replayMs)
