@@ -11,7 +11,7 @@ import type { ComputeApi, SpanInfo, StepInput, StepOutput } from '../blocks/type
 import type { OpenSession } from '../wire/types.ts'
 import { handOut, type KeepLimits } from './prefix-policy.ts'
 import { PrefixStore, type Hit, type KeptPrefix } from './prefix-store.ts'
-import { SessionMarks } from './session-marks.ts'
+import type { NamedPrefix } from './session-marks.ts'
 import type { ServedSession } from './sessions.ts'
 
 export interface PrefixKeeperOptions {
@@ -33,7 +33,9 @@ export interface Beginning {
   readonly session: number
   /** Positions that it holds. */
   readonly length: number
-  readonly marks: SessionMarks
+  readonly marks: readonly NamedPrefix[]
+  /** Longest length that it ever had. */
+  readonly peak: number
 }
 
 /** Half of the room, so that what everybody asks for is not all that lives; an hour, as chats pause. */
@@ -172,7 +174,7 @@ export class PrefixKeeper {
     const { kept, length } = hit
     this.#store.take(kept)
     const marks = kept.marks.filter((mark) => mark.length <= length)
-    return { session: kept.session, length, marks: new SessionMarks(marks, kept.peak) }
+    return { session: kept.session, length, marks, peak: kept.peak }
   }
 
   async #copy(hit: Hit): Promise<Beginning | undefined> {
@@ -185,7 +187,7 @@ export class PrefixKeeper {
       const freed = this.#store.shrink(this.#roomTokens, kept)
       const session = await this.#options.compute.forkSession(kept.session, length)
       await freed
-      return { session, length, marks: new SessionMarks(marks, length) }
+      return { session, length, marks, peak: length }
     } catch (error) {
       this.#options.log.debug(`a kept prefix was not copied: ${toAppError(error).message}`)
       return undefined

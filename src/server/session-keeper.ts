@@ -151,7 +151,7 @@ export class SessionKeeper {
       const begun = await prefixes.begin(message)
       if (begun) {
         served.length = begun.length
-        served.marks = begun.marks
+        served.marks.begin(begun.marks, begun.peak)
       }
       await prefixes.makeRoom()
       const session = begun?.session ?? (await prefixes.openEmpty({ first, last }))

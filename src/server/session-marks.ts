@@ -20,18 +20,24 @@ const STEPS = 16
 export class SessionMarks {
   /** Longest length the session ever had: its caches are as large. */
   peak = 0
-  #marks: NamedPrefix[]
+  #marks: NamedPrefix[] = []
   #steps: { readonly step: number; readonly start: number }[] = []
   /** Steps up to this one are no longer known. */
   #unknown = -1
 
-  constructor(marks: readonly NamedPrefix[] = [], length = 0) {
-    this.#marks = [...marks]
-    this.peak = length
-  }
-
   get all(): readonly NamedPrefix[] {
     return this.#marks
+  }
+
+  /**
+   * The session began with what was kept under these names. Steps need not wait for that: what they have
+   * cut already has no name.
+   * @param peak longest length that what was kept ever had
+   */
+  begin(marks: readonly NamedPrefix[], peak: number): void {
+    this.peak = Math.max(this.peak, peak)
+    const least = this.#unknown < 0 ? Math.min(...this.#steps.map(({ start }) => start)) : 0
+    this.#marks = marks.filter((mark) => mark.length <= least)
   }
 
   /** A step was taken in: whether it will run or fail, what it starts before may no longer hold. */

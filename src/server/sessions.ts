@@ -21,7 +21,7 @@ export interface ServedSession {
   /** Positions that the KV holds. */
   length: number
   /** What its beginnings are called, for when it ends. */
-  marks: SessionMarks
+  readonly marks: SessionMarks
   /** Nothing of it is to be kept. */
   readonly forget: boolean
   /** Highest step number seen; a lower one is a duplicate. */

@@ -213,6 +213,17 @@ test('names hold only up to where later steps cut, also those that overtook the 
   ).toBe(32)
 })
 
+test('a step that does not wait for the opening takes the names from what it cuts', async () => {
+  await using bench = new Bench()
+  const peer = new Peer(1)
+  await bench.leave(peer, 1, 64, [mark(16), mark(32), mark(64)])
+  const opening = bench.open(peer, 2, { prefix: [mark(64)] })
+  await bench.run(peer, 2, 20, 30)
+  await opening
+  await bench.server.closeSession(peer, { session: id(2) })
+  expect(await bench.open(peer, 3, { prefix: [mark(16), mark(32), mark(64)] })).toBe(16)
+})
+
 test("only a session's owner names it, and not more than the limit", async () => {
   await using bench = new Bench()
   const [peer, stranger] = [new Peer(1), new Peer(2)]
