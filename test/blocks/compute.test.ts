@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import type { AppError } from '../../src/base/errors.ts'
 import { Compute } from '../../src/blocks/compute.ts'
 import type { SpanInfo } from '../../src/blocks/types.ts'
+import { listConverted } from '../../src/model/converted-cache.ts'
 import type { ModelLocation } from '../../src/model/types.ts'
 import { storiesLocation } from '../support/stories.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
@@ -192,6 +193,28 @@ describe('loading', () => {
     stop.abort()
     expect(await code(loading)).toBe('CANCELLED')
     expect(await compute.stats()).toEqual(before)
+  })
+
+  test('keeps converted weights, and says what is wrong with the disk', async () => {
+    await using cache = await tempFolder()
+    // No folder can be made below a file.
+    const blocked = await cache.write('file', '')
+    const warnings: string[] = []
+    const kept: number[] = []
+    for (const cacheDir of [cache.path, blocked]) {
+      await using own = new Compute({
+        threads: 1,
+        keep: { cacheDir },
+        scratchDir: cache.path,
+        onwarn: (text) => warnings.push(text)
+      })
+      const contentId = 'ab'.repeat(32)
+      const options = { location: { ...storiesLocation, contentId }, first: 0, last: 2 }
+      await own.loadSpan({ ...options, quant: 'native' })
+      kept.push(listConverted(cacheDir)[0]?.files.length ?? 0)
+    }
+    expect(kept).toEqual([3, 0])
+    expect(warnings).toEqual([expect.stringMatching(/^Converted weights are not kept from /)])
   })
 
   test('says what is wrong with blocks, files and quantisations', async () => {

@@ -46,6 +46,13 @@ test('identifyModel() gives the same id, and tells how far it is', async () => {
   expect(model.contentId).toBe(id)
 })
 
+test('the location that other threads open tells the id once it is known', async () => {
+  const model = await openModel(storiesLocation)
+  expect(model.location).toEqual(storiesLocation)
+  const id = toHex(await identifyModel(model))
+  expect(model.location).toEqual({ ...storiesLocation, contentId: id })
+})
+
 test('identifyModel() remembers: the second time nothing is hashed', async () => {
   await using folder = await tempFolder()
   const first = await identifyModel(await copyOfStories(folder), { cacheDir: folder.path })
