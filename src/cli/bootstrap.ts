@@ -1,8 +1,9 @@
 // `petals bootstrap`: a DHT node of one's own, for swarms that need no public one.
+import { unavailable } from '../base/errors.ts'
 import { startBootstrap } from '../swarm/bootstrap.ts'
 import type { Context } from './context.ts'
 import { untilAborted } from './lifetime.ts'
-import { parseAddresses, parseWhole } from './options.ts'
+import { listOf, parseAddresses, parseWhole } from './options.ts'
 
 export interface BootstrapFlags {
   /** Only as typed: PETALS_BOOTSTRAP says where to meet, often at this very node. */
@@ -19,6 +20,11 @@ export async function runBootstrap(flags: BootstrapFlags, context: Context): Pro
     start: parseAddresses(flags.bootstrap),
     log: context.log
   })
+  if (!node.joined) {
+    throw unavailable(`Nobody answers at ${listOf(flags.bootstrap).join(', ')}`, {
+      hint: 'Start a node there first, or leave --bootstrap out to begin a DHT'
+    })
+  }
   process.stdout.write(`${node.host}:${node.port}\n`)
   if (process.stderr.isTTY) {
     context.log.info(`Others start with --bootstrap ${node.host}:${node.port}; Ctrl-C ends it`)

@@ -22,6 +22,8 @@ export interface BootstrapOptions {
 export interface Bootstrap extends Resource {
   readonly host: string
   readonly port: number
+  /** Whether one of the nodes to start from has answered; true when there were none. */
+  readonly joined: boolean
   /** Makes itself known to nodes of a DHT that may be another one: they are one then. */
   meet(nodes: readonly { readonly host: string; readonly port: number }[]): Promise<void>
 }
@@ -33,12 +35,14 @@ const PORT_TRIES = 20
 class OwnBootstrap extends Resource implements Bootstrap {
   readonly host: string
   readonly port: number
+  readonly joined: boolean
   readonly #nodes: readonly DHT[]
 
-  constructor(host: string, port: number, nodes: readonly DHT[]) {
+  constructor(host: string, port: number, nodes: readonly DHT[], joined: boolean) {
     super()
     this.host = host
     this.port = port
+    this.joined = joined
     this.#nodes = nodes
   }
 
@@ -68,6 +72,8 @@ export async function startBootstrap(options: BootstrapOptions = {}): Promise<Bo
   try {
     const first = await startFirst(host, port, others)
     nodes.push(first.node)
+    // Before those of our own know it too.
+    const joined = others.length === 0 || first.node.nodes.length > 0
     const start = [{ host, port: first.port }]
     for (let i = 1; i < count; i++) {
       // Neighbouring ports are easier to open in a firewall; any will do on an open machine.
@@ -77,7 +83,7 @@ export async function startBootstrap(options: BootstrapOptions = {}): Promise<Bo
       nodes.push(node)
       log.debug(`bootstrap node at ${host}:${own}`)
     }
-    const bootstrap = new OwnBootstrap(host, first.port, nodes)
+    const bootstrap = new OwnBootstrap(host, first.port, nodes, joined)
     await bootstrap.ready()
     return bootstrap
   } catch (error) {

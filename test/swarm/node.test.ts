@@ -218,6 +218,18 @@ const lan = Object.values(networkInterfaces()).some((addresses) =>
 )
 
 describe('startBootstrap()', () => {
+  test('becomes part of the DHT of others, and knows when nobody of them answers', async () => {
+    await using first = await startBootstrap({ port: 0, nodes: 1 })
+    const start = [{ host: first.host, port: first.port }]
+    await using second = await startBootstrap({ port: 0, nodes: 1, start })
+    await using alone = await startBootstrap({
+      port: 0,
+      nodes: 1,
+      start: [{ host: '127.0.0.1', port: 9 }]
+    })
+    expect([first.joined, second.joined, alone.joined]).toEqual([true, true, false])
+  })
+
   test.skipIf(!lan)(
     "serves peers at this machine's address, whom hole punching joins",
     async () => {
