@@ -218,16 +218,24 @@ const lan = Object.values(networkInterfaces()).some((addresses) =>
 )
 
 describe('startBootstrap()', () => {
-  test('becomes part of the DHT of others, and knows when nobody of them answers', async () => {
+  test('becomes part of the DHT of others', async () => {
     await using first = await startBootstrap({ port: 0, nodes: 1 })
     const start = [{ host: first.host, port: first.port }]
     await using second = await startBootstrap({ port: 0, nodes: 1, start })
-    await using alone = await startBootstrap({
-      port: 0,
-      nodes: 1,
-      start: [{ host: '127.0.0.1', port: 9 }]
+    expect([first.joined, second.joined]).toEqual([true, true])
+    await using server = new SwarmNode({
+      bootstrap: start,
+      identity: createIdentity(),
+      handlers: {}
     })
-    expect([first.joined, second.joined, alone.joined]).toEqual([true, true, false])
+    await using client = new SwarmNode({
+      bootstrap: [{ host: second.host, port: second.port }],
+      identity: createIdentity(),
+      handlers: {}
+    })
+    await Promise.all([server.ready(), client.ready()])
+    await server.serve(infoOf(0, 30))
+    expect((await client.connect(server.key)).peer).toBe(server.peer)
   })
 
   test.skipIf(!lan)(
