@@ -12,7 +12,8 @@ import type { ClientLink, Connections } from './links.ts'
 import type { Naming } from './naming.ts'
 import type { PeerBook } from './peers.ts'
 import type { Station } from './replay.ts'
-import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'
+import { planGaps } from './plan-gaps.ts'
+import { uncovered, type RouteHop } from './route.ts'
 
 export interface ChainOptions {
   session: Uint8Array
@@ -98,11 +99,8 @@ export class Chain {
     const gaps = uncovered(this.hops, 0, blockCount)
     if (gaps.length > 0) {
       const servers = await find(signal)
-      const used = new Set(this.hops.map((hop) => hop.link.peer))
       this.know(servers)
-      const planned = gaps.flatMap(([from, to]) =>
-        this.#plan(servers, used, { from, to, tokens: maxTokens })
-      )
+      const planned = this.#plan(servers, maxTokens)
       this.#settle([...this.route, ...planned])
       const entered = planned.map((one) => this.#enter(one, { maxTokens, signal }))
       const opened = await Promise.allSettled(entered)
@@ -224,16 +222,14 @@ export class Chain {
     this.#opening.get(link.peer)?.reject(disconnected('The server went away'))
   }
 
-  #plan(
-    servers: readonly ServerInfo[],
-    used: Set<string>,
-    gap: { from: number; to: number; tokens: number }
-  ): readonly RouteHop[] {
-    const { book, clock } = this.#options
-    const free = servers.map((info) => book.candidate(info)).filter((one) => !used.has(one.peer))
-    const hops = planAround(free, gap, book.avoidedInOrder(clock.now()))
-    for (const hop of hops) used.add(hop.peer)
-    return hops
+  /** Who takes the blocks that have no server; lets hops go that another cut does without. */
+  #plan(servers: readonly ServerInfo[], tokens: number): readonly RouteHop[] {
+    const { book, clock, blockCount } = this.#options
+    const candidates = servers.map((info) => book.candidate(info))
+    const failed = book.avoidedInOrder(clock.now())
+    const plan = planGaps(this.route, candidates, { blockCount, tokens, failed })
+    for (const hop of plan.leave) this.drop(hop.peer)
+    return plan.enter
   }
 
   async #enter(planned: RouteHop, opening: Opening): Promise<Hop> {
@@ -340,29 +336,4 @@ function throwFirst(all: readonly PromiseSettledResult<unknown>[]): void {
   if (!first) return
   first.also = also
   throw first
-}
-
-/**
- * Round the servers that failed; where that leaves a gap, a failed one is better than none: first one that
- * is asked again soon, because it may be back, and one that answered garbage last.
- */
-function planAround(
-  free: readonly Candidate[],
-  gap: { from: number; to: number; tokens: number },
-  failed: readonly string[]
-): readonly RouteHop[] {
-  const { from, to, tokens } = gap
-  const avoid = new Set(failed)
-  for (const peer of failed) {
-    if (
-      uncovered(
-        free.filter((one) => !avoid.has(one.peer)),
-        from,
-        to
-      ).length === 0
-    )
-      break
-    avoid.delete(peer)
-  }
-  return planRoute(free, from, to, { avoid, tokens }).hops
 }

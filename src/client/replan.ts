@@ -160,6 +160,6 @@ export function moveMs(
   return openMs + replayMs
 }
 
-function sameHop(a: RouteHop, b: RouteHop | undefined): boolean {
+export function sameHop(a: RouteHop, b: RouteHop | undefined): boolean {
   return a.peer === b?.peer && a.first === b.first && a.last === b.last
 }
