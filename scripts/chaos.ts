@@ -124,6 +124,31 @@ interface Plain {
   readonly firstTokenMs: number
 }
 
+/** A prompt that all servers compute together, then one of them computes again: its replacement. */
+async function promptHistory(chaos: ChaosSwarm): Promise<void> {
+  const prompt = Array.from({ length: 28 }, (_, i) => `${i}. ${PROMPT}`).join(' ')
+  for (const third of chaos.spans.keys()) {
+    const args = [prompt, '--raw', '--max-tokens', '80', '--no-speculate', '--temperature', '0']
+    const program = chaos.swarm.chat(values.model, [...args, '--stats', '--trace', '--debug'])
+    const answer = new WatchedAnswer(program)
+    await answer.until(() => answer.texts.length > 3, MEND_MS)
+    const victim = chaos.among(answer.route, third)
+    if (!victim || answer.over) continue
+    const at = performance.now()
+    const heal = await chaos.hurt('kill', victim)
+    const gap = await answer.gapAfter(at, FELT_MS, MEND_MS)
+    await heal()
+    await answer.end(MEND_MS)
+    const { promptTokens, firstTokenMs } = readStats(program.stderr)
+    if (!gap || gap.replayMs === 0) continue
+    const ratio = (firstTokenMs / gap.replayMs).toFixed(1)
+    console.log(
+      `a prompt of ${promptTokens} tokens: first token after ${firstTokenMs} ms; blocks ${victim.blocks} ` +
+        `replayed ${gap.replayed} in ${Math.round(gap.replayMs)} ms, ${ratio} times as fast`
+    )
+  }
+}
+
 function summary(plains: readonly Plain[]): void {
   const gaps = felt.flatMap(({ gap }) => gap ?? [])
   const show = (name: string, pick: (gap: Gap) => number): void => {
@@ -184,6 +209,7 @@ async function main(): Promise<number> {
       console.log(same ? '  same text' : `  OTHER TEXT: ${text}`)
     }
   }
+  await promptHistory(chaos)
   summary(plains)
   const missed = felt.filter(({ gap }) => !gap)
   console.log(wrong === 0 ? 'every text was the same' : `${wrong} texts were OTHER`)
