@@ -292,7 +292,7 @@ export class Chain {
   /** The route is about to be this: what it makes has other names, where it is computed otherwise. */
   #settle(route: readonly RouteHop[]): void {
     const spans = route
-      .map(({ peer, first, last }) => ({ first, last, quant: this.#quantOf(peer) }))
+      .map(({ peer, first, last }) => ({ peer, first, last, quant: this.#quantOf(peer) }))
       .sort((a, b) => a.first - b.first)
     const reached = (block: number): boolean =>
       this.inputs(block).length > 0 || this.hops.some((hop) => hop.first === block && hop.kv > 0)

@@ -3,7 +3,7 @@
 // Called by chain.ts. Knows no links; prefix.ts says how names are made.
 import type { PrefixMark, WireDtype } from '../wire/types.ts'
 import { publishedLabel } from '../wire/published-label.ts'
-import { LEAST, lineageOf, PrefixNames } from './prefix.ts'
+import { LEAST, lineageOf, PrefixNames, type Ancestor } from './prefix.ts'
 
 /** A prompt that its maker lets others use: they take from a server what the maker had computed there. */
 export interface Published {
@@ -34,18 +34,16 @@ export interface NamedSpan {
 }
 
 export class Naming {
-  readonly #dtype: WireDtype
   readonly #own: PrefixNames
   readonly #public: PrefixNames | undefined
   readonly #published: Published | undefined
   readonly #stops: ReadonlySet<number>
-  /** By block: what the rows that go into it were computed in; undefined: in this and that. */
+  /** By block: what the rows that go into it went through; undefined: this and that. */
   readonly #lineages = new Map<number, string | undefined>()
 
   constructor(options: NamingOptions) {
     const { secret, model, dtype, published, stops = new Set() } = options
     this.#stops = stops
-    this.#dtype = dtype
     this.#own = new PrefixNames({ key: secret, model, dtype })
     this.#published = published
     if (published) this.#public = new PrefixNames({ key: published.maker, model, dtype })
@@ -66,16 +64,13 @@ export class Naming {
   }
 
   /**
-   * The route is this now. Rows that a span was sent by another one before it stay what they were: when
-   * that was held in something else, what the span makes of both has no name.
+   * The route is this now. Rows that a span was sent by other servers stay what they were: what it makes
+   * of those and of new ones has no name.
    * @param fresh whether nothing has gone into a block yet
    */
-  settle(
-    route: readonly { readonly first: number; readonly last: number; readonly quant: string }[],
-    fresh: (block: number) => boolean
-  ): void {
+  settle(route: readonly Ancestor[], fresh: (block: number) => boolean): void {
     for (const [i, { first }] of route.entries()) {
-      const lineage = lineageOf(route.slice(0, i), this.#dtype)
+      const lineage = lineageOf(route.slice(0, i))
       const known = this.#lineages.has(first) && !fresh(first)
       if (!known) this.#lineages.set(first, lineage)
       else if (this.#lineages.get(first) !== lineage) this.#lineages.set(first, undefined)

@@ -4,10 +4,11 @@
 //
 // What a label stands for must fix every bit of the KV behind it, or the text would not be that of an
 // undisturbed run. So it covers the model, the ids, how rows travel (f16 rounds them), the blocks, and
-// what the spans before them are held in: int8 upstream sends other rows than f32. Under f32 spans may
-// be cut anywhere (rows come out the same), so neighbours of one quantisation count as one span.
-// A server could instead name the rows it really got; but then a client would have to have met the very
-// server to learn the names, and nothing could be asked for in advance.
+// the servers before it with what they hold their blocks in: int8 sends other rows than f32, another
+// processor may round otherwise, and a server that lies must not spoil what chats without it find. That
+// costs little: where a server is new, it and all before it run the whole text anyway, at the same time
+// as those behind. A server could instead name the rows it really got; but then nothing could be asked
+// for in advance, since a client learns these names only from the rows.
 //
 // Labels are keyed with a secret of the client's, so a label is a capability: who does not know the
 // secret cannot ask for what it names, whatever the text, and no two servers see the same label. A
@@ -30,7 +31,7 @@ export interface Place {
   readonly peer: Uint8Array
   readonly first: number
   readonly last: number
-  /** What the spans before it are held in; see lineageOf. */
+  /** What came before it; see lineageOf. */
   readonly lineage: string
 }
 
@@ -60,19 +61,18 @@ export function namedLengths(most: number): number[] {
   return lengths
 }
 
-/** What spans are held in, e.g. '0:20 int8, 20:24 f32': it decides about the rows behind them. */
-export function lineageOf(
-  spans: readonly { readonly first: number; readonly last: number; readonly quant: string }[],
-  dtype: WireDtype
-): string {
-  const runs: { first: number; last: number; quant: string }[] = []
-  for (const { first, last, quant } of spans) {
-    const before = runs.at(-1)
-    // In other dtypes rows are rounded where one server ends and the next begins.
-    if (before && before.quant === quant && dtype === 'f32') before.last = last
-    else runs.push({ first, last, quant })
-  }
-  return runs.map(({ first, last, quant }) => `${first}:${last} ${quant}`).join(', ')
+/** A server's part of a route, as the rows behind it depend on it. */
+export interface Ancestor {
+  /** Hex of its key. */
+  readonly peer: string
+  readonly first: number
+  readonly last: number
+  readonly quant: string
+}
+
+/** What rows come from: the spans that they went through. */
+export function lineageOf(spans: readonly Ancestor[]): string {
+  return spans.map(({ peer, first, last, quant }) => `${first}:${last} ${quant} ${peer}`).join(', ')
 }
 
 /** Names of a text's beginnings; the text grows and is cut as the session's is. */

@@ -4,7 +4,13 @@ import { expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { Naming } from '../../src/client/naming.ts'
-import { lineageOf, namedLengths, PrefixNames, type Place } from '../../src/client/prefix.ts'
+import {
+  lineageOf,
+  namedLengths,
+  PrefixNames,
+  type Ancestor,
+  type Place
+} from '../../src/client/prefix.ts'
 import { LIMITS } from '../../src/wire/protocol.ts'
 import type { WireDtype } from '../../src/wire/types.ts'
 
@@ -77,24 +83,31 @@ test('another id, key, model, dtype, server, range or lineage is another name', 
   expect(label(namesOf(other(192)), 192)).toBe(base)
 })
 
-test('lineageOf() joins neighbours of one quantisation, but where rows are rounded between them', () => {
-  const spans = [
-    { first: 0, last: 2, quant: 'int8' },
-    { first: 2, last: 4, quant: 'int8' },
-    { first: 4, last: 6, quant: 'f32' }
+test('lineageOf() tells servers, blocks and quantisations apart', () => {
+  const spans: Ancestor[] = [
+    { peer: 'aa', first: 0, last: 2, quant: 'int8' },
+    { peer: 'bb', first: 2, last: 4, quant: 'int8' }
   ]
-  expect([lineageOf(spans, 'f32'), lineageOf(spans, 'f16'), lineageOf([], 'f32')]).toEqual([
-    '0:4 int8, 4:6 f32',
-    '0:2 int8, 2:4 int8, 4:6 f32',
-    ''
-  ])
+  const [a, b] = spans as [Ancestor, Ancestor]
+  const others = [
+    [],
+    [a],
+    [b],
+    [a, { ...b, peer: 'cc' }],
+    [a, { ...b, quant: 'f32' }],
+    [
+      { ...a, last: 3 },
+      { ...b, first: 3 }
+    ]
+  ]
+  expect(new Set([spans, ...others].map(lineageOf)).size).toBe(7)
 })
 
 test('a span that was fed by two lineages has no names until its text begins anew', () => {
   const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32' })
-  const route = (quant: string): { first: number; last: number; quant: string }[] => [
-    { first: 0, last: 2, quant },
-    { first: 2, last: 4, quant: 'f32' }
+  const route = (quant: string): Ancestor[] => [
+    { peer: 'aa', first: 0, last: 2, quant },
+    { peer: 'bb', first: 2, last: 4, quant: 'f32' }
   ]
   const names = (): number => naming.ask(PLACE).length
   naming.write(0, TEXT)
@@ -114,7 +127,7 @@ test('ask() of the longest text there is keeps within the limit, whatever stops 
     0,
     Array.from({ length: 1_048_576 }, () => 1)
   )
-  naming.settle([{ first: 2, last: 4, quant: 'f32' }], () => true)
+  naming.settle([{ peer: 'bb', first: 2, last: 4, quant: 'f32' }], () => true)
   const lengths = naming.ask(PLACE).map((mark) => mark.length)
   expect([lengths.length <= LIMITS.marks - 1, lengths.at(-32)]).toEqual([true, 1_048_576 - 31])
 })
@@ -122,7 +135,7 @@ test('ask() of the longest text there is keeps within the limit, whatever stops 
 test('text whose ids are not told has no names from there on', () => {
   const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32' })
   naming.write(0, TEXT.slice(0, 40))
-  naming.settle([{ first: 2, last: 4, quant: 'f32' }], () => true)
+  naming.settle([{ peer: 'bb', first: 2, last: 4, quant: 'f32' }], () => true)
   naming.write(40, undefined)
   naming.write(41, TEXT)
   expect(naming.ask(PLACE).map((mark) => mark.length)).toEqual([16, 32, 38, 39, 40])
