@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { Program } from './processes.ts'
 
 const FOLDER = join(import.meta.dir, '..', '.cache', 'llama-rpc', 'build', 'bin')
+/** Its stdout is otherwise held back; and our compute steps back behind other programs, so must it. */
+const PREFIX = ['nice', '-n', '10', 'stdbuf', '-oL']
 const FIRST_PORT = 50_100
 const READY_MS = 30_000
 const BENCH_MS = 600_000
@@ -51,15 +53,8 @@ export class LlamaRpc implements AsyncDisposable {
   async start(places: readonly RpcPlace[]): Promise<void> {
     for (const [i, { host, within }] of places.entries()) {
       const port = String(FIRST_PORT + i)
-      // Its stdout is otherwise held back until there is much of it.
       const args = ['-H', host, '-p', port, '-t', this.#threads]
-      const server = new Program([
-        ...within,
-        'stdbuf',
-        '-oL',
-        join(FOLDER, 'ggml-rpc-server'),
-        ...args
-      ])
+      const server = new Program([...within, ...PREFIX, join(FOLDER, 'ggml-rpc-server'), ...args])
       this.#servers.push(server)
       await server.match('stdout', /transport/, READY_MS)
       this.#addresses.push(`${host}:${port}`)
