@@ -1,6 +1,6 @@
 // Weights from peers over a loopback swarm, with a hub of the real layout that is shut off: who starts
 // without it, what a lying peer achieves, and who stands in for whom.
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { heldBytesOf } from '../../src/model/cache-usage.ts'
@@ -18,6 +18,9 @@ import { testAlias } from '../support/test-alias.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 import { openFrom, WeightWorld, type Spoil } from '../support/weight-world.ts'
 import { until } from '../swarm/world.ts'
+
+// Several nodes find each other in each test, on machines with two busy cores.
+setDefaultTimeout(30_000)
 
 const GGUF = await storiesGgufBytes()
 const FOLDER = await storiesFolderFiles(2)
