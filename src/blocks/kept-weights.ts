@@ -15,6 +15,9 @@ import type { ModelLocation } from '../model/types.ts'
 import { DiskTrouble, writeKept, type WeightFile } from './weight-file.ts'
 import { layoutOf, partKey, type PartLayout, type WeightPart } from './weight-part.ts'
 
+/** Bytes of a file between two pauses: some ms from a fast disk. */
+const READ_AT_ONCE = 2 ** 24
+
 export interface KeepOptions {
   /** `Paths.cache`. */
   cacheDir: string
@@ -38,14 +41,15 @@ export class KeptWeights {
 
   /**
    * The part's file, when there is a good one. One that is not what it should be is removed, and `onbad` is
-   * told. Every byte is read: what the disk brings here the engine needs next anyway.
+   * told. Every byte is read, with pauses: what the disk brings here the engine needs next anyway.
    */
-  find(part: WeightPart, onbad: (why: string) => void): WeightFile | undefined {
+  *find(part: WeightPart, onbad: (why: string) => void): Generator<void, WeightFile | undefined> {
     const { key, name, table } = partKey(this.#contentId, part)
     const path = convertedPath(this.#folder, name)
     const descriptor = openOrUndefined(path)
     if (descriptor === undefined) return undefined
-    let isGood = false
+    // Neither when the loading is stopped meanwhile.
+    let found: 'good' | 'bad' | undefined
     try {
       const head = readHead(descriptor, fstatSync(descriptor).size)
       const isWanted =
@@ -53,19 +57,18 @@ export class KeptWeights {
         Buffer.compare(head.table, table) === 0 &&
         head.dataBytes === layoutOf(part.specs).sizeBytes
       if (!isWanted) throw new Error('Converted weights cannot be used: they are of something else')
-      if (digestOf(descriptor, head) !== head.digest) {
+      if ((yield* digestOf(descriptor, head)) !== head.digest) {
         throw new Error('Converted weights cannot be used: their bytes were changed')
       }
-      isGood = true
+      found = 'good'
       return { descriptor, offset: dataOffset(table.byteLength) }
     } catch (error) {
+      found = 'bad'
       onbad((error as Error).message)
       return undefined
     } finally {
-      if (!isGood) {
-        closeSync(descriptor)
-        removeOrLeave(path)
-      }
+      if (found !== 'good') closeSync(descriptor)
+      if (found === 'bad') removeOrLeave(path)
     }
   }
 
@@ -106,11 +109,15 @@ export class KeptWeights {
   }
 }
 
-function digestOf(file: number, head: ReturnType<typeof readHead>): bigint {
+function* digestOf(file: number, head: ReturnType<typeof readHead>): Generator<void, bigint> {
   const steps = fileDigest(file, head)
-  for (;;) {
+  for (let read = 0; ;) {
     const step = steps.next()
     if (step.done) return step.value
+    read += step.value
+    if (read < READ_AT_ONCE) continue
+    read = 0
+    yield
   }
 }
 

@@ -76,7 +76,8 @@ export class WeightStore implements Disposable {
   /** Finds or makes a part's tensors, and pauses now and then. @throws AppError NO_MEMORY, CORRUPT */
   *load(part: WeightPart): Generator<void> {
     const layout = layoutOf(part.specs)
-    const found = this.#kept?.find(part, (why) => this.#warn(`${part.name}: ${why}; made again`))
+    const onbad = (why: string): void => this.#warn(`${part.name}: ${why}; made again`)
+    const found = this.#kept === undefined ? undefined : yield* this.#kept.find(part, onbad)
     if (found !== undefined) this.#take(found, layout)
     else yield* this.#make(part, layout)
     this.#sizeBytes += layout.sizeBytes

@@ -223,6 +223,40 @@ describe('a file of converted weights', () => {
     ])
   })
 
+  test('stays when loading is cancelled while it is checked', async () => {
+    await using cache = await tempFolder()
+    const wide = {
+      ...SHAPE,
+      hidden: 1024,
+      ffn: 4096,
+      heads: 16,
+      kvHeads: 16,
+      headDim: 64,
+      blocks: 1
+    }
+    const big = { ...(await writeRandomLlama(cache, { ...wide, type: 'Q8_0' })), contentId: ID }
+    const model = await openModel(big)
+    const range = { first: 0, last: 1, quant: 'native' as const }
+    using engine = testEngine()
+    const owner = { location: big, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
+    using stores = new DisposableStack()
+    const load = (): Generator<void> => {
+      const store = stores.use(
+        new WeightStore(engine.runtime, { keep: { cacheDir: cache.path } }, owner)
+      )
+      const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
+      if (!part) throw new Error('There is no block')
+      return store.load(part)
+    }
+    for (const _ of load());
+    const files = kept(cache.path)
+    const checking = load()
+    expect(checking.next().done).toBe(false)
+    checking.return(undefined)
+    expect(kept(cache.path)).toEqual(files)
+    model.close()
+  })
+
   test('may be made by two at once', async () => {
     await using cache = await tempFolder()
     const backend = createBackend({
