@@ -242,6 +242,24 @@ test('a server that answers out of order is gone round', async () => {
   expect(spare.compute.steps.length).toBeGreaterThan(0)
 })
 
+test('what a lying server made others compute is not found without it', async () => {
+  const swarm = await threeServers()
+  const [liar] = swarm.peers
+  if (liar) {
+    liar.onpush = (step, push) => {
+      const data = step.tensor.data.slice()
+      for (let sign = 3; sign < data.length; sign += 4) data[sign] = (data[sign] ?? 0) ^ 0x80
+      push({ ...step, tensor: { ...step.tensor, data } })
+    }
+  }
+  const lied = await ask(swarm, PROMPT)
+  if (liar) swarm.kill(liar)
+  await swarm.add(0, 2)
+  const told = await ask(swarm, PROMPT)
+  const ids = await plain(PROMPT)
+  expect([Bun.deepEquals(lied.ids, ids), told.ids, told.reused]).toEqual([false, ids, 0])
+})
+
 test('speculation, new questions and breaks at seeded moments leave no wrong names behind', async () => {
   for (const seed of [1, 2, 3]) {
     const random = seededRandom(seed)
