@@ -8,6 +8,7 @@ import { systemClock } from '../src/base/clock.ts'
 import { seededRandom } from '../src/base/random.ts'
 import { createBackend } from '../src/blocks/create-backend.ts'
 import { Engine } from '../src/blocks/engine.ts'
+import { useLargePages } from '../src/blocks/large-pages.ts'
 import type { Quant } from '../src/blocks/types.ts'
 import { embedTokens } from '../src/model/embed.ts'
 import { openModel } from '../src/model/open-model.ts'
@@ -52,7 +53,10 @@ function newEngine(chunkRows?: number): Engine {
 
 async function load(engine: Engine, quant: Quant): Promise<number> {
   const range = { location, first: 0, last: blockCount, quant }
-  return (await engine.loadSpan(range, async () => {})).span
+  const { span } = await engine.loadSpan(range, async () => {})
+  // As the worker does.
+  for (const _ of useLargePages());
+  return span
 }
 
 /** One step; its ms. */

@@ -18,14 +18,23 @@ const MADV_COLLAPSE = 25
 /** Moved without a pause: some 10 ms. */
 const SLICE_PAGES = 16
 
+/** In a row: memory is in pieces, and looking for whole ones would hold the worker up. */
+const MOST_REFUSED = 16
+/** Small pages of a large one that need not be in memory: gaps between tensors. */
+const MOST_MISSING = PAGES / 8
+
 type Advise = (at: number, length: number, advice: number) => number
 
 /** Moves slice by slice; how many bytes each one now has in large pages. */
 export function* useLargePages(): Generator<number> {
   const advise = openAdvise()
   if (advise === undefined) return
-  for (const at of slices()) {
-    if (advise(at.from, at.to - at.from, MADV_COLLAPSE) === 0) yield at.to - at.from
+  let refused = 0
+  for (const { from, to } of slices()) {
+    const isMoved = advise(from, to - from, MADV_COLLAPSE) === 0
+    refused = isMoved ? 0 : refused + 1
+    if (refused === MOST_REFUSED) return
+    if (isMoved) yield to - from
   }
 }
 
@@ -34,7 +43,7 @@ interface Stretch {
   readonly to: number
 }
 
-/** Whole large pages of which every small one is in memory, a few at a time; others would take more than they hold. */
+/** Large pages of which nearly every small one is in memory, a few at a time; others would take more than they hold. */
 function* slices(): Generator<Stretch> {
   const file = openSync('/proc/self/pagemap', 'r')
   try {
@@ -59,10 +68,11 @@ function* slices(): Generator<Stretch> {
 }
 
 function isPresent(entries: Uint8Array): boolean {
+  let missing = 0
   for (let at = ENTRY_BYTES - 1; at < entries.length; at += ENTRY_BYTES) {
-    if ((entries[at]! & PRESENT) === 0) return false
+    if ((entries[at]! & PRESENT) === 0) missing++
   }
-  return true
+  return missing <= MOST_MISSING
 }
 
 /** Memory that shows no file, cut to whole large pages. */
