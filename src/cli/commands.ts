@@ -32,7 +32,7 @@ const SWARM_USAGE = `swarm ACTION
 const PEERS_HELP = 'Take weights from the hub alone, and give none to other peers'
 const MANIFEST_HELP =
   'Believe peers with this manifest alone, as petals verify prints it (default: what all agree on)'
-const DISK_HELP = 'Most disk for all models in the cache, e.g. 100g (default: what is free)'
+const DISK_HELP = 'Most disk for models, converted ones too, e.g. 100g (default: what is free)'
 
 /** `run` starts a command's body. */
 export function declareCommands(run: (flags: Flags, body: Run) => void): CAC {
