@@ -13,7 +13,7 @@ import type { Naming } from './naming.ts'
 import type { PeerBook } from './peers.ts'
 import type { Station } from './replay.ts'
 import { planGaps } from './plan-gaps.ts'
-import { uncovered, type RouteHop } from './route.ts'
+import { uncovered, type Candidate, type RouteHop } from './route.ts'
 
 export interface ChainOptions {
   session: Uint8Array
@@ -37,6 +37,8 @@ export interface ChainOptions {
 
 /** On loopback a link takes 15 ms, through a consistent NAT up to 100 ms. */
 const FIRST_TRY_MS = 2_500
+/** Servers that are reached for beside the one that takes a failed one's place. */
+const MOST_SPARES = 3
 /** A move by choice must not hold a step up for long; the servers are connected already. */
 const CHANGE_MS = 3_000
 
@@ -229,7 +231,25 @@ export class Chain {
     const failed = book.avoidedInOrder(clock.now())
     const plan = planGaps(this.route, candidates, { blockCount, tokens, failed })
     for (const hop of plan.leave) this.drop(hop.peer)
+    if (failed.length > 0) this.#warmUp(candidates, plan.enter)
     return plan.enter
+  }
+
+  /** Reaches for others that serve the same, so that they are there if those that are entered are not. */
+  #warmUp(candidates: readonly Candidate[], entered: readonly RouteHop[]): void {
+    const { connections, book, clock, openMs } = this.#options
+    const late = new Map(book.avoidedInOrder(clock.now()).map((peer, at) => [peer, at + 1]))
+    const spares = candidates
+      .filter(({ peer, first, last }) => {
+        const serves = entered.some((hop) => first < hop.last && last > hop.first)
+        return serves && !this.has(peer) && !entered.some((hop) => hop.peer === peer)
+      })
+      .sort((a, b) => (late.get(a.peer) ?? 0) - (late.get(b.peer) ?? 0))
+    const { signal } = new AbortController()
+    for (const { peer } of spares.slice(0, MOST_SPARES)) {
+      // Whether it can be reached shows when it is needed.
+      connections.connect(peer, signal, openMs).catch(() => {})
+    }
   }
 
   async #enter(planned: RouteHop, opening: Opening): Promise<Hop> {
