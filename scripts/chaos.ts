@@ -40,6 +40,8 @@ const PROMPT =
 const FELT_MS = 12_000
 /** Room is missed when the answer outgrows what was promised. */
 const ROOM_FELT_MS = 60_000
+/** What was promised, 512 tokens, is far from used up before so many characters. */
+const ROOM_CHARS = 1_200
 const MEND_MS = 90_000
 /** Between faults, at most: both copies of a span must not be down for the same reason. */
 const REST_MS = 1_500
@@ -83,7 +85,9 @@ async function suffer(chaos: ChaosSwarm, answer: WatchedAnswer, fault: Fault): P
   await answer.until(() => chaos.among(answer.route, third) !== undefined, FELT_MS)
   await Bun.sleep(random.below(REST_MS))
   const victim = chaos.among(answer.route, third)
-  if (answer.over || !victim) return false
+  // Once the answer has outgrown what was promised it wants no more room for long.
+  const isLate = name === 'room' && answer.text.length > ROOM_CHARS
+  if (answer.over || isLate || !victim) return false
   const at = performance.now()
   const heal = await chaos.hurt(name, victim)
   // A garbage server takes a moment to start, before which nothing happens.
