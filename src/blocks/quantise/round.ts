@@ -28,20 +28,21 @@ export function roundBlocks(
   for (let row = 0; row < rows; row++) {
     for (let b = 0; b < count; b++) {
       const from = row * columns + b * block
-      const values = floats.subarray(from, from + Math.min(block, columns - b * block))
+      // No view of the block: a million of them are 80 MiB before the collector comes.
+      const end = from + Math.min(block, columns - b * block)
       let peak = 0
       let sum = 0
-      for (let i = 0; i < values.length; i++) {
-        const value = values[i]!
+      for (let i = from; i < end; i++) {
+        const value = floats[i]!
         sum += value
         if (Math.abs(value) > Math.abs(peak)) peak = value
       }
-      const scale = bits === 4 ? bestScale(values, peak) : Math.abs(peak) / (zero - 1)
+      const scale = bits === 4 ? bestScale(floats, from, end, peak) : Math.abs(peak) / (zero - 1)
       const inverse = scale === 0 ? 0 : 1 / scale
       codes.fill(zero)
-      for (let i = 0; i < values.length; i++) {
-        const code = Math.round(values[i]! * inverse) + zero
-        codes[i] = code < 0 ? 0 : code > top ? top : code
+      for (let i = from; i < end; i++) {
+        const code = Math.round(floats[i]! * inverse) + zero
+        codes[i - from] = code < 0 ? 0 : code > top ? top : code
       }
       const at = (first + row) * count + b
       // A NaN leaves no trace in the integers.
@@ -51,8 +52,8 @@ export function roundBlocks(
   }
 }
 
-/** Of codes from -8 to 7. */
-function bestScale(values: Float32Array, peak: number): number {
+/** Of codes from -8 to 7 for values [from, end). */
+function bestScale(values: Float32Array, from: number, end: number, peak: number): number {
   if (peak === 0) return 0
   let best = peak / -8
   let most = -Infinity
@@ -60,7 +61,7 @@ function bestScale(values: Float32Array, peak: number): number {
     const inverse = (8 + tried / 10) / -peak
     let product = 0
     let square = 0
-    for (let i = 0; i < values.length; i++) {
+    for (let i = from; i < end; i++) {
       const rounded = Math.round(values[i]! * inverse)
       const code = rounded < -8 ? -8 : rounded > 7 ? 7 : rounded
       product += values[i]! * code
