@@ -63,6 +63,8 @@ interface Round {
   /** Of a step: compute of all servers, and what the client does. */
   readonly computeMs: number
   readonly clientMs: number
+  /** Of a median step: between all of them, waiting in queues included. */
+  readonly networkMs: number
   readonly firstTokenMs: number
   readonly openingMs: number
   /** Of a prompt: the slowest server's compute, or all servers' when they share too few cores. */
@@ -92,6 +94,7 @@ async function measure(far: FarSwarm, rpc: LlamaRpc, prompt: string): Promise<Ro
     rpcRate,
     computeMs: sum('compute'),
     clientMs: sum('embed', 'encode', 'decode', 'head', 'sample'),
+    networkMs: sum('network', 'queue'),
     firstTokenMs,
     openingMs,
     slowestMs: Math.max(...computeMs, total / availableParallelism()),
@@ -129,7 +132,8 @@ async function bench(servers: number, rttMs: number): Promise<void> {
       `  decode ${ms(of('rate'))} tokens/s, llama.cpp RPC ${ms(of('rpcRate'))}: ratio ${ratio.toFixed(2)}; ` +
       `with guesses ${ms(of('guessedRate'))}: ratio ${(of('guessedRate') / of('rpcRate')).toFixed(2)}\n` +
       `  a step ${ms(step)} ms, floor ${ms(floor)} (ring ${ms(ring)}, compute ${ms(of('computeMs'))}, ` +
-      `client ${ms(of('clientMs'))}): ${(step / floor).toFixed(3)} of it\n` +
+      `client ${ms(of('clientMs'))}): ${(step / floor).toFixed(3)} of it, a median step ` +
+      `${((floor - ring + of('networkMs')) / floor).toFixed(3)}\n` +
       `  prompt of ${promptLength}: ${ms(rest)} ms behind ${ms(of('openingMs'))} of opening; ring + slowest server ` +
       `(or all, over ${availableParallelism()} cores) ${ms(ring + of('slowestMs'))}: ` +
       `${(rest / (ring + of('slowestMs'))).toFixed(2)} of it; llama.cpp RPC ${ms(of('rpcPromptMs'))} ms`
