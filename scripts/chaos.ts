@@ -165,8 +165,8 @@ function summary(plains: readonly Plain[]): void {
   console.log(`${felt.length} faults, ${gaps.length} felt`)
   if (gaps.length === 0) return
   // Room is missed only when the answer outgrows what was promised.
-  const soon = felt.flatMap(({ name, gap }) => (gap && name !== 'room' ? gap : []))
-  show('detection', (gap) => (soon.includes(gap) ? gap.detectMs : Number.NaN))
+  const soon = new Set(felt.flatMap(({ name, gap }) => (gap && name !== 'room' ? gap : [])))
+  show('detection', (gap) => (soon.has(gap) ? gap.detectMs : Number.NaN))
   show('planning and opening', (gap) => gap.openMs)
   show('replay', (gap) => gap.replayMs)
   show('pause of the text', (gap) => gap.pauseMs)
