@@ -1,4 +1,5 @@
 // Servers that give weights and those who take them, over a real loopback swarm but without an engine.
+import { expect } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -16,6 +17,24 @@ import type { Give, Want } from '../../src/wire/types.ts'
 import { withWeights, type WeightHandlers } from '../../src/wire/weight-handlers.ts'
 import { World } from '../swarm/world.ts'
 import { CHUNK, remoteOptions } from './remote-model.ts'
+import { storiesLocation } from './stories.ts'
+
+/** A hub that is not there. */
+export const NOWHERE = { url: 'http://127.0.0.1:1' } as const
+
+const stories = await openModel(storiesLocation)
+
+/** Each is as in stories260K. */
+export function expectTensors(model: Model, names: readonly string[]): void {
+  const differ = names.filter(
+    (name) => !Buffer.from(model.tensors.read(name)).equals(stories.tensors.read(name))
+  )
+  expect(differ).toEqual([])
+}
+
+export function allOf(model: Model): string[] {
+  return model.tensors.list().map(({ name }) => name)
+}
 
 /** Changes what is given for a want; undefined: nothing is said. */
 export type Spoil = (want: Want, give: Give) => Give | undefined
