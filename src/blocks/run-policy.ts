@@ -27,7 +27,7 @@ export const SHORT_ROWS = 16
 /** Most rows of a long step's piece that runs alone while others may come any moment. */
 const BUSY_ROWS = 16
 /** By how much a long step's piece may lengthen the run that it shares. */
-const LENGTHENED = 1.25
+const LENGTHENED = 1
 /** A piece has so many rows however dear they are, or a prompt would never end. */
 const LEAST_PIECE = 4
 /** Rows of a piece before anything is known of what they cost. */

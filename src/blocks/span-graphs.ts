@@ -7,6 +7,7 @@ import { spanGraph } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtPrepacked, OrtSession } from './ort/session.ts'
 import type { OrtTensor } from './ort/value.ts'
+import { graphBytes } from './sizes.ts'
 import type { SpanPlan } from './span-plan.ts'
 import type { WeightStore } from './weight-store.ts'
 
@@ -32,8 +33,6 @@ export interface SpanGraphsOptions {
 
 /** Graphs of parts that no session uses; one is soon wanted again, hundreds are memory for nothing. */
 const MAX_UNUSED = 4
-/** What a graph holds beside the weights that all share: its nodes, and room of its own to work in. */
-const GRAPH_BYTES = 4 * 2 ** 20
 
 /** Runs after which a graph with fewer empty slots is made. */
 const WORTH_MAKING = 8
@@ -106,7 +105,8 @@ export class SpanGraphs implements Disposable {
     entry.wanted.set(slots, wanted)
     if (smallest !== undefined && wanted < WORTH_MAKING) return smallest.batch
     const { backend, plan, budget } = this.#options
-    if (budget.freeBytes < GRAPH_BYTES) return smallest?.batch
+    // Sessions' memory comes first: one that is open must be able to grow.
+    if (budget.freeBytes < 2 * graphBytes(range.last - range.first, slots)) return smallest?.batch
     const { graph, reserved } = this.#load(range, slots)
     const { runtime } = backend
     const batch = new Batch({ runtime, config: plan.config, graph, range, slots })
@@ -129,7 +129,7 @@ export class SpanGraphs implements Disposable {
   #load(range: BlockRange, slots: number): { graph: LoadedGraph; reserved: Reservation } {
     const { backend, plan, store, accuracy, budget } = this.#options
     // The first is part of what a span needs to work at all.
-    const size = this.#entries.size === 0 ? 0 : GRAPH_BYTES
+    const size = this.#entries.size === 0 ? 0 : graphBytes(range.last - range.first, slots)
     const reserved = budget.reserve(size, `A graph of blocks ${range.first} to ${range.last}`)
     try {
       const { model, weightNames } = spanGraph(plan, range, { accuracy, slots })

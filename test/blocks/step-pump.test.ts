@@ -26,25 +26,25 @@ describe('shareRun()', () => {
     expect([
       shareRun(waiting(500), limits),
       shareRun(waiting(500), { ...limits, busy: true })
-    ]).toEqual([[128], [12]])
+    ]).toEqual([[128], [10]])
   })
 
-  test('gives one long step a piece beside short ones that lengthens the run by a little over its own time', () => {
+  test('gives one long step a piece beside short ones that doubles the run', () => {
     expect([
       shareRun(waiting(1, 500), limits),
       shareRun(waiting(500, 700, 1, 1, 1, 1), limits),
       // Dear rows, of a session that holds much.
       shareRun(waiting(1, 500), { ...limits, cost: { ...limits.cost, pieceRowMs: 9 } })
     ]).toEqual([
-      [1, 6],
-      [8, 0, 1, 1, 1, 0],
+      [1, 5],
+      [7, 0, 1, 1, 1, 0],
       [1, 4]
     ])
   })
 
   test('does not run the rest of a long step whole beside a short one', () => {
     const rest = { group: 'a', rows: 13, short: false }
-    expect(shareRun([rest, ...waiting(1)], limits)).toEqual([6, 1])
+    expect(shareRun([rest, ...waiting(1)], limits)).toEqual([5, 1])
   })
 
   test('keeps groups apart, and runs by itself what has none', () => {
