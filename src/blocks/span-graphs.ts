@@ -34,8 +34,13 @@ export interface SpanGraphsOptions {
 /** Graphs of parts that no session uses; one is soon wanted again, hundreds are memory for nothing. */
 const MAX_UNUSED = 4
 
-/** Runs after which a graph with fewer empty slots is made. */
-const WORTH_MAKING = 8
+/**
+ * A graph with so many times the slots is good enough: an empty one costs a percent or two of a run (8 blocks of
+ * TinyLlama's shape, two threads), making a graph as much as twenty runs.
+ */
+const NEAR_SLOTS = 4
+/** Runs after which one with fewer empty slots is made all the same. */
+const WORTH_MAKING = 64
 
 interface LoadedBatch {
   readonly batch: Batch
@@ -98,12 +103,15 @@ export class SpanGraphs implements Disposable {
     if (entry.graph.memory.copiesInputs) return undefined
     const known = entry.batches.get(slots)
     if (known !== undefined) return known.batch
-    // A larger one will do until this size has been wanted again and again: making one takes long.
+    // A larger one will do: making one holds everybody up for longer than empty slots in many runs.
     const larger = [...entry.batches.values()].filter(({ batch }) => batch.slots >= slots)
     const smallest = larger.toSorted((a, b) => a.batch.slots - b.batch.slots)[0]
     const wanted = (entry.wanted.get(slots) ?? 0) + 1
     entry.wanted.set(slots, wanted)
-    if (smallest !== undefined && wanted < WORTH_MAKING) return smallest.batch
+    if (smallest !== undefined) {
+      const isNear = smallest.batch.slots <= slots * NEAR_SLOTS
+      if (isNear || wanted < WORTH_MAKING) return smallest.batch
+    }
     const { backend, plan, budget } = this.#options
     // Sessions' memory comes first: one that is open must be able to grow.
     if (budget.freeBytes < 2 * graphBytes(range.last - range.first, slots)) return smallest?.batch
