@@ -246,7 +246,7 @@ async function main(): Promise<void> {
       const version = await run(['--version'], '', ANSWER_MS, 'in-the-way')
       same('The exit code of --version', version.code, 0)
       const { code, stderr } = await run(['bootstrap', '--port', '0'], '', ANSWER_MS, 'in-the-way')
-      same('The exit code', code, 6)
+      same('The exit code', code, 8)
       matches('stderr', stderr, /^error: .*in-the-way.*\n.*PETALS_HOME.*\n$/)
     }
   )

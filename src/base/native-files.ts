@@ -3,6 +3,7 @@
 // use. Knows nothing of what the libraries do; base/embedded.ts says which there are.
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -66,8 +67,15 @@ export function unpackNativeSet(set: NativeSet, cache: string): string {
   return folder
 }
 
-/** The error for a library that lies there whole and yet does not load. */
+/** The error for a library that is missing, or lies there whole and yet does not load. */
 export function loadFailed(path: string, cause: unknown): AppError {
+  if (!existsSync(path)) {
+    return unavailable(`'${path}' cannot be loaded: there is no such file`, {
+      hint: 'Install petals or its packages again (sh scripts/setup.sh in a source tree)',
+      retryable: false,
+      cause
+    })
+  }
   const reason = cause instanceof Error ? cause.message : String(cause)
   return unavailable(`'${path}' cannot be loaded: ${reason}`, {
     hint:
