@@ -4,7 +4,7 @@
 // answers must be the same. Nothing else is asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { median, partsOf, ProgramSwarm, readStats } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
@@ -78,8 +78,5 @@ async function main(): Promise<void> {
   for (const length of values.lengths.split(',')) await measure(swarm, Number(length))
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 await main()

@@ -12,7 +12,7 @@ import { createTokenizer } from '../src/model/tokenizer.ts'
 import { benchModel } from './bench-models.ts'
 import { FarSwarm } from './far-swarm.ts'
 import { LlamaRpc } from './llama-rpc.ts'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { SlowNetwork } from './slow-network.ts'
 import { median, readPromptTrace, readStats, readTrace } from './swarm-programs.ts'
 
@@ -140,10 +140,7 @@ async function bench(servers: number, rttMs: number): Promise<void> {
   )
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 LlamaRpc.check()
 const numbers = (text: string): number[] => text.split(',').map(Number)
 console.log(

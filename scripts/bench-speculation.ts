@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { FarSwarm } from './far-swarm.ts'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { SlowNetwork } from './slow-network.ts'
 import { median, readStats } from './swarm-programs.ts'
 
@@ -89,10 +89,7 @@ async function bench(rttMs: number): Promise<number> {
   return differing
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 let differing = 0
 for (const rttMs of values.rtt.split(',').map(Number)) {
   if (rttMs === 0 || SlowNetwork.isPossible) differing += await bench(rttMs)

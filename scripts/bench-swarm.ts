@@ -3,7 +3,7 @@
 // first token, where a step's time goes, and the ratio. Nothing is asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { median, ProgramSwarm, readStats, thirdsOf } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
@@ -84,8 +84,5 @@ async function main(): Promise<void> {
   }
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 await main()

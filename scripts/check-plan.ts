@@ -9,7 +9,7 @@ import type { Quant } from '../src/blocks/types.ts'
 import { openModel } from '../src/model/open-model.ts'
 import { resolveModel } from '../src/model/resolve.ts'
 import { quantFit } from '../src/server/plan.ts'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { SlowNetwork } from './slow-network.ts'
 import { median, ProgramSwarm, readStats } from './swarm-programs.ts'
 
@@ -211,8 +211,5 @@ async function main(): Promise<void> {
   )
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 await main()

@@ -122,6 +122,16 @@ export function killPrograms(): void {
   for (const program of running) killGroup(program.pid)
 }
 
+/** A script that is told to stop leaves no program behind. */
+export function endOnSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      killPrograms()
+      process.exit(130)
+    })
+  }
+}
+
 /**
  * Whether any process of the group lives. A zombie does not: the first process of a container may never
  * ask how its adopted children ended, and they stay in their group.

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { sizesOf } from '../src/blocks/sizes.ts'
 import { openModel } from '../src/model/open-model.ts'
 import { fit } from '../src/server/budget.ts'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { ProgramSwarm, type Served } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
@@ -103,8 +103,5 @@ async function main(): Promise<number> {
   return good ? 0 : 1
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 process.exit(await main())

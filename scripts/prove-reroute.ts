@@ -9,7 +9,7 @@ import { seededRandom } from '../src/base/random.ts'
 import { WatchedAnswer } from './chaos-answer.ts'
 import { ChaosSwarm } from './chaos-swarm.ts'
 import { realHost } from './loopback-net.ts'
-import { killPrograms } from './processes.ts'
+import { endOnSignals } from './processes.ts'
 import { readStats } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
@@ -80,8 +80,5 @@ function rateOf(answer: WatchedAnswer): number {
   return readStats(answer.lines.map(({ line }) => line).join('\n')).tokensPerSecond
 }
 
-process.on('SIGINT', () => {
-  killPrograms()
-  process.exit(130)
-})
+endOnSignals()
 process.exit(await main())
