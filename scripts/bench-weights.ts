@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { hubRepo } from '../test/support/hub-repo.ts'
 import { spreadGgufBytes } from '../test/support/remote-model.ts'
 import { killPrograms, Program } from './processes.ts'
+import { median } from './swarm-programs.ts'
 
 const READY_MS = 90_000
 const main = join(import.meta.dir, '..', 'src', 'cli', 'main.ts')
@@ -17,9 +18,6 @@ const { values } = parseArgs({
 })
 const rounds = Number(values.rounds)
 const folder = mkdtempSync(join(tmpdir(), 'petals-bench-weights-'))
-
-const median = (numbers: readonly number[]): number =>
-  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0
 
 async function bench(stack: AsyncDisposableStack): Promise<void> {
   const file = await spreadGgufBytes(Math.ceil((Number(values.mb) * 2 ** 20) / 5 / 32) * 32)

@@ -12,7 +12,7 @@ import { seededRandom } from '../src/base/random.ts'
 import { LIES } from '../test/support/garbage-peer.ts'
 import { WatchedAnswer, type Gap } from './chaos-answer.ts'
 import { ChaosSwarm, FAULTS, type FaultName } from './chaos-swarm.ts'
-import { killPrograms } from './processes.ts'
+import { endOnSignals, killPrograms } from './processes.ts'
 import { median, readStats } from './swarm-programs.ts'
 
 const root = join(import.meta.dir, '..')
@@ -221,11 +221,6 @@ async function main(): Promise<number> {
   return wrong === 0 ? 0 : 1
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    killPrograms()
-    process.exit(130)
-  })
-}
+endOnSignals()
 const code = await main().finally(killPrograms)
 process.exit(code)

@@ -22,6 +22,7 @@ import type { Model, ModelLocation, TensorType } from '../src/model/types.ts'
 import { argmax, testEngine, type TestEngine } from '../test/blocks/engine-helpers.ts'
 import { randomBlocks } from '../test/blocks/random-llama.ts'
 import { writeHubFolder } from '../test/support/stories.ts'
+import { median } from './swarm-programs.ts'
 
 const { values } = parseArgs({
   args: Bun.argv.slice(2),
@@ -136,9 +137,6 @@ function qualityOf(
     agreement: same / ids.length
   }
 }
-
-const median = (list: readonly number[]): number =>
-  list.toSorted((a, b) => a - b)[list.length >> 1] ?? Number.NaN
 
 /** Tokens a second through all blocks, one by one and a prompt at once. */
 function speedOf(

@@ -2,19 +2,13 @@
 // touched, and what C code has freed.
 // Knows no files; whoever mapped them calls.
 import { dlopen, ptr, type Pointer } from 'bun:ffi'
+import { openLibc } from './c-library.ts'
 
 type Advise = (at: Pointer, length: number, advice: number) => number
 
 const MADV_DONTNEED = 4
 
 let advise: Advise | undefined | null
-
-/** Names of the system's C library to try, the likeliest first. */
-export function libcNames(): string[] {
-  if (process.platform === 'darwin') return ['libSystem.B.dylib']
-  const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
-  return ['libc.so.6', `libc.musl-${machine}.so.1`, 'libc.so']
-}
 
 /** Only for memory that maps a file unchanged, from a page's begin on: any other memory would lose what it holds. */
 export function dropPages(at: Pointer, sizeBytes: number): void {
@@ -54,15 +48,12 @@ function openTrim(): Trim | null {
 /** Null where there is none: then the system takes pages back when it needs them. */
 function openAdvise(): Advise | null {
   if (process.platform === 'win32') return null
-  for (const name of libcNames()) {
-    try {
-      const { symbols } = dlopen(name, {
-        madvise: { args: ['ptr', 'usize', 'i32'], returns: 'i32' }
-      })
-      return symbols.madvise as unknown as Advise
-    } catch {
-      // the next name
-    }
+  try {
+    const { madvise } = openLibc<{ madvise: Advise }>({
+      madvise: { args: ['ptr', 'usize', 'i32'], returns: 'i32' }
+    })
+    return madvise
+  } catch {
+    return null
   }
-  return null
 }

@@ -2,7 +2,7 @@
 // Knows nothing of onnxruntime. Windows has only the environment here.
 import { CString, dlopen, ptr, type Pointer } from 'bun:ffi'
 import { unavailable } from '../../base/errors.ts'
-import { libcNames } from '../../base/mapped-pages.ts'
+import { openLibc } from '../../base/c-library.ts'
 
 interface Libc {
   setenv(name: Pointer, value: Pointer, overwrite: number): number
@@ -26,24 +26,18 @@ const RTLD_LAZY_GLOBAL = 0x101
 let opened: Libc | undefined
 
 function libc(): Libc {
-  if (opened) return opened
-  let cause: unknown
-  for (const name of libcNames()) {
-    try {
-      const { symbols } = dlopen(name, {
-        setenv: { args: ['ptr', 'ptr', 'i32'], returns: 'i32' },
-        mmap: { args: ['ptr', 'usize', 'i32', 'i32', 'i32', 'i64'], returns: 'ptr' },
-        munmap: { args: ['ptr', 'usize'], returns: 'i32' },
-        dlopen: { args: ['ptr', 'i32'], returns: 'ptr' },
-        dlerror: { args: [], returns: 'ptr' }
-      })
-      opened = symbols as unknown as Libc
-      return opened
-    } catch (error) {
-      cause = error
-    }
+  try {
+    opened ??= openLibc<Libc>({
+      setenv: { args: ['ptr', 'ptr', 'i32'], returns: 'i32' },
+      mmap: { args: ['ptr', 'usize', 'i32', 'i32', 'i32', 'i64'], returns: 'ptr' },
+      munmap: { args: ['ptr', 'usize'], returns: 'i32' },
+      dlopen: { args: ['ptr', 'i32'], returns: 'ptr' },
+      dlerror: { args: [], returns: 'ptr' }
+    })
+    return opened
+  } catch (cause) {
+    throw unavailable("The system's C library cannot be opened", { cause })
   }
-  throw unavailable("The system's C library cannot be opened", { cause })
 }
 
 /** A null-terminated string; keep it reachable while the library may read it. */
