@@ -103,19 +103,23 @@ test('an abort stops the fetching, and what came is kept for the next start', as
   await using hub = await hubRepo({ files: FILES })
   const model = await openRemote(hub.repo, remoteOptions(folder, hub))
   const abort = new AbortController()
+  let toldBytes = 0
   const stopped = model.ensure(NAMES, {
     signal: abort.signal,
-    onprogress: ({ doneBytes }) => doneBytes > GGUF.byteLength / 2 && abort.abort()
+    onprogress: ({ doneBytes }) => {
+      toldBytes = doneBytes
+      if (doneBytes > GGUF.byteLength / 2) abort.abort()
+    }
   })
   expect((await failure(stopped)).code).toBe('CANCELLED')
   expect(readdirSync(modelFolder(folder)).sort()).toEqual(['stories.gguf', 'stories.gguf.chunks'])
   const again = await openRemote(hub.repo, remoteOptions(folder, hub))
-  const missing = again.missingBytes(NAMES)
-  expect(missing).toBeLessThan(GGUF.byteLength / 2 + 10 * CHUNK)
+  expect(again.missingBytes(NAMES)).toBeGreaterThan(0)
   const before = hub.storeBytes
   await again.ensure(NAMES)
   expectAll(again)
-  expect(hub.storeBytes - before).toBeLessThan(missing + 20 * CHUNK)
+  // Nothing that was told of is fetched again.
+  expect(hub.storeBytes - before).toBeLessThanOrEqual(GGUF.byteLength - toldBytes)
 })
 
 test('of a store that ignores ranges the whole is fetched once, and said so', async () => {
