@@ -151,7 +151,7 @@ export async function runChat(
       onwait: waitLine()
     })
   )
-  if (flags.prefixCache !== false) client.book.recall(await loadServers(context))
+  if (flags.prefixCache !== false) client.book.recall(await loadServers(context, model.contentId))
   await client.ready()
   await rememberModel(context, target.model)
   const published = publishedSystem(flags, client.local, node.key)
@@ -176,7 +176,9 @@ export async function runChat(
       })
     } finally {
       await keeper?.flush()
-      if (flags.prefixCache !== false) await saveServers(context, client.roundTrips(session.route))
+      if (flags.prefixCache !== false) {
+        await saveServers(context, model.contentId, client.roundTrips(session.route))
+      }
     }
   }
   const ask = (question: string, signal: AbortSignal): Answer =>

@@ -2,14 +2,17 @@
 // its beginning. A file in the cache folder; without it a chat only begins slower.
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { toHex } from '../base/bytes.ts'
 import { systemClock } from '../base/clock.ts'
 import { toAppError } from '../base/errors.ts'
 import type { Context } from './context.ts'
 
-/** A server and the round trip to it. */
+/** A server of a model, and the round trip to it. */
 export interface KnownServer {
   /** Hex of its key. */
   readonly peer: string
+  /** Hex of the model's content id. */
+  readonly model: string
   readonly rttMs: number
   /** Wall clock, ms. */
   readonly usedAt: number
@@ -25,17 +28,21 @@ const MOST_RTT_MS = 10_000
 /** The latest first. */
 export function mergeServers(
   known: readonly KnownServer[],
+  model: string,
   used: ReadonlyMap<string, number>,
   now: number
 ): KnownServer[] {
-  const fresh = [...used].map(([peer, rttMs]) => ({ peer, rttMs, usedAt: now }))
-  const rest = known.filter(({ peer, usedAt }) => !used.has(peer) && now - usedAt < MAX_AGE_MS)
+  const fresh = [...used].map(([peer, rttMs]) => ({ peer, model, rttMs, usedAt: now }))
+  const rest = known.filter((one) => {
+    const isUsed = one.model === model && used.has(one.peer)
+    return !isUsed && now - one.usedAt < MAX_AGE_MS
+  })
   return [...fresh, ...rest].slice(0, MOST)
 }
 
 export function formatServers(servers: readonly KnownServer[]): string {
   return servers
-    .map(({ peer, rttMs, usedAt }) => `${peer} ${rttMs.toFixed(1)} ${usedAt}\n`)
+    .map(({ peer, model, rttMs, usedAt }) => `${peer} ${model} ${rttMs.toFixed(1)} ${usedAt}\n`)
     .join('')
 }
 
@@ -43,33 +50,37 @@ export function formatServers(servers: readonly KnownServer[]): string {
 export function parseServers(text: string, now: number): KnownServer[] {
   return text
     .split('\n', MOST)
-    .map((line) => /^([0-9a-f]{64}) (\d{1,5}\.\d) (\d{1,15})$/.exec(line))
+    .map((line) => /^([0-9a-f]{64}) ([0-9a-f]{64}) (\d{1,5}\.\d) (\d{1,15})$/.exec(line))
     .flatMap((match) => {
-      const [, peer = '', rtt, usedAt] = match ?? []
-      const server = { peer, rttMs: Number(rtt), usedAt: Number(usedAt) }
+      const [, peer = '', model = '', rtt, usedAt] = match ?? []
+      const server = { peer, model, rttMs: Number(rtt), usedAt: Number(usedAt) }
       const isGood = server.rttMs <= MOST_RTT_MS && now - server.usedAt < MAX_AGE_MS
       return match && isGood ? server : []
     })
 }
 
-/** Round trips by server, ms. */
-export async function loadServers(context: Context): Promise<ReadonlyMap<string, number>> {
-  const known = await read(context)
+/** Round trips by server of a model, ms; the latest used first. */
+export async function loadServers(
+  context: Context,
+  model: Uint8Array
+): Promise<ReadonlyMap<string, number>> {
+  const known = (await read(context)).filter((one) => one.model === toHex(model))
   return new Map(known.map(({ peer, rttMs }) => [peer, rttMs]))
 }
 
 /** Remembers the servers of a route; a folder that cannot be written is no reason to fail. */
 export async function saveServers(
   context: Context,
+  model: Uint8Array,
   used: ReadonlyMap<string, number>
 ): Promise<void> {
   if (used.size === 0) return
   const path = pathOf(context)
   const aside = `${path}.${process.pid}.tmp`
   try {
-    const text = formatServers(mergeServers(await read(context), used, systemClock.wall()))
+    const known = mergeServers(await read(context), toHex(model), used, systemClock.wall())
     await mkdir(context.paths.cache, { recursive: true })
-    await writeFile(aside, text, { mode: 0o600 })
+    await writeFile(aside, formatServers(known), { mode: 0o600 })
     await rename(aside, path)
   } catch (error) {
     context.log.debug(`the servers used are not remembered: ${toAppError(error).message}`)

@@ -46,6 +46,11 @@ export class PeerBook {
     this.#recalled = rttMs
   }
 
+  /** Servers of an earlier time, those used last first. */
+  get recalled(): readonly string[] {
+    return [...this.#recalled.keys()]
+  }
+
   noteRtt(peer: string, ms: number): void {
     const seen = this.#of(peer)
     seen.rttMs = blend(seen.rttMs, ms)

@@ -22,6 +22,8 @@ export interface FindOptions {
   timeoutMs?: number | undefined
   /** Ends the search early. Default: never. */
   enough?: (found: readonly ServerInfo[]) => boolean
+  /** Servers, by hex key, whose records are read before anybody is looked up. Default: none. */
+  known?: readonly string[]
 }
 
 export interface ProbeOptions {
@@ -35,6 +37,8 @@ const MAX_READS = 16
 /** Servers looked at in one search: more than a route needs, less than a flood of fake ones brings. */
 const MAX_PEERS = 512
 const MAX_PROBES = 32
+/** Known servers asked for at once: a route or two. */
+const MAX_KNOWN = 16
 /** A node that is gone holds a search up for 6 s; on the public DHT most end within this. */
 const NEWEST_MS = 1_000
 const MINUTES_WARNING = 'their clocks or this machine’s may be minutes off'
@@ -46,7 +50,7 @@ export async function* findServers(
   blockCount: number,
   options: FindOptions = {}
 ): AsyncGenerator<ServerInfo, void, void> {
-  const { signal, timeoutMs = 3000, enough = () => false } = options
+  const { signal, timeoutMs = 3000, enough = () => false, known = [] } = options
   if (signal?.aborted) throw cancelled('Looking for servers was cancelled')
   if (node.membership?.barred) throw node.membership.barred
   const search = new Search(node, model, blockCount)
@@ -55,7 +59,7 @@ export async function* findServers(
   signal?.addEventListener('abort', onabort, { once: true })
   const found: ServerInfo[] = []
   try {
-    search.start()
+    search.start(known)
     for (let info = await search.next(); info; info = await search.next()) {
       found.push(info)
       yield info
@@ -153,7 +157,8 @@ class Search {
     this.#seen.add(node.peer)
   }
 
-  start(): void {
+  start(known: readonly string[]): void {
+    for (const peer of known.slice(0, MAX_KNOWN)) this.#readOnce(Buffer.from(peer, 'hex'))
     for (const cell of cellsOf(0, this.#blockCount, this.#blockCount)) {
       this.#run(() => this.#lookUp(topicOf(this.#model, cell, this.#node.swarmSecret)))
     }
@@ -195,14 +200,16 @@ class Search {
   async #lookUp(topic: Uint8Array): Promise<void> {
     const query = this.#node.dht.lookup(Buffer.from(topic), { session: this.#session })
     for await (const { peers } of query) {
-      for (const { publicKey } of peers) {
-        const peer = toHex(publicKey)
-        if (this.#ended || this.#seen.has(peer) || this.#seen.size > MAX_PEERS) continue
-        this.#seen.add(peer)
-        this.#run(() => this.#gate(() => this.#read(publicKey)))
-      }
+      for (const { publicKey } of peers) this.#readOnce(publicKey)
       if (this.#ended) return
     }
+  }
+
+  #readOnce(publicKey: Uint8Array): void {
+    const peer = toHex(publicKey)
+    if (this.#ended || this.#seen.has(peer) || this.#seen.size > MAX_PEERS) return
+    this.#seen.add(peer)
+    this.#run(() => this.#gate(() => this.#read(publicKey)))
   }
 
   /** The newest record there is, or the first found when nodes that are gone hold the search up. */

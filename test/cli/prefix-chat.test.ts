@@ -51,5 +51,5 @@ test('a chat goes on in another process from what its server kept, and nobody el
   expect(all.map((said) => said.reused)).toEqual([0, reused, 0, 0, reused, 0])
   // Where it went is remembered, for the next to go there too.
   const known = await readFile(join(folder.path, 'ann', 'cache', 'servers'), 'utf8')
-  expect(known).toMatch(/^[0-9a-f]{64} \d+\.\d \d+\n$/)
+  expect(known).toMatch(/^[0-9a-f]{64} [0-9a-f]{64} \d+\.\d \d+\n$/)
 }, 60_000)

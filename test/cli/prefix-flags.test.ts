@@ -82,21 +82,24 @@ test('flags of shared instructions are refused where they make no sense', () => 
 test('servers used are remembered for an hour, the latest first, and what cannot be read is left out', () => {
   const [a, b, c] = ['a', 'b', 'c'].map((letter) => letter.repeat(64)) as [string, string, string]
   const hour = 3_600_000
-  const before = mergeServers(
-    [],
-    new Map([
-      [a, 12.34],
-      [b, 5]
-    ]),
-    1000
-  )
-  const text = `${formatServers(before)}nonsense\n${c} 99999.0 1000\n`
+  const [model, other] = ['1', '2'].map((digit) => digit.repeat(64)) as [string, string]
+  const used = new Map([
+    [a, 12.34],
+    [b, 5]
+  ])
+  const before = mergeServers(mergeServers([], other, new Map([[b, 9]]), 900), model, used, 1000)
+  const text = `${formatServers(before)}nonsense\n${c} ${model} 99999.0 1000\n${c} 5.0 1000\n`
   const known = parseServers(text, 2000)
   expect(known).toEqual([
-    { peer: a, rttMs: 12.3, usedAt: 1000 },
-    { peer: b, rttMs: 5, usedAt: 1000 }
+    { peer: a, model, rttMs: 12.3, usedAt: 1000 },
+    { peer: b, model, rttMs: 5, usedAt: 1000 },
+    { peer: b, model: other, rttMs: 9, usedAt: 900 }
   ])
-  const later = mergeServers(known, new Map([[b, 7]]), 1000 + hour / 2)
-  expect(later.map(({ peer }) => peer)).toEqual([b, a])
+  const later = mergeServers(known, model, new Map([[b, 7]]), 1000 + hour / 2)
+  expect(later.map((one) => [one.peer, one.model])).toEqual([
+    [b, model],
+    [a, model],
+    [b, other]
+  ])
   expect(parseServers(formatServers(later), 1000 + hour).map(({ peer }) => peer)).toEqual([b])
 })

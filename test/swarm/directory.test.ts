@@ -68,6 +68,19 @@ describe('find()', () => {
     expect(covered(found.slice(0, -1), BLOCKS)).toBe(false)
   })
 
+  test('asks for known servers first, and for those alone when they are enough', async () => {
+    await using world = await World.start()
+    const known = await Promise.all([world.server(0, 15), world.server(15, 30)])
+    await Promise.all(Array.from({ length: 4 }, () => world.server(0, 30)))
+    const client = await world.node()
+    const enough = (infos: readonly ServerInfo[]): boolean => covered(infos, BLOCKS)
+    const gone = toHex(createIdentity().publicKey)
+    const peers = known.map((node) => node.peer)
+    const found = await find(client, MODEL, BLOCKS, { enough, known: [gone, ...peers] })
+    expect(found.map((info) => toHex(info.peer)).sort()).toEqual(peers.toSorted())
+    expect(await find(client, MODEL, BLOCKS, { known: peers })).toHaveLength(6)
+  })
+
   test('finds with one bootstrap node alone', async () => {
     await using world = await World.start(1)
     await world.server(0, 30)
