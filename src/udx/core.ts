@@ -171,6 +171,8 @@ export class Core implements SenderHost {
     if (this.closed) return
     const { route, outlet, relayTarget } = this
     if (route !== null && outlet !== null && relayTarget === null) {
+      // A stream that has finished says so at once in libudx: its last bytes still leave.
+      if (this.sender.ending) this.sender.flush(this.#link.now())
       this.#sendControl(FLAG_DESTROY)
       outlet.flush()
     }

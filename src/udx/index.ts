@@ -83,18 +83,25 @@ export class UDX {
     return watcher.watch()
   }
 
-  /** First address of a name. @throws the resolver's error, with its code. */
+  /** First address of a name. @throws with getaddrinfo's code, such as EAI_NONAME. */
   async lookup(
     host: string,
     options: { family?: 0 | 4 | 6 } = {}
   ): Promise<{ host: string; family: 4 | 6 }> {
     const wanted = options.family ?? 0
+    if (!host) throw refused('EINVAL', 'invalid argument')
+    const given = familyOf(host)
+    // Bun answers an address with itself whatever family is asked for.
+    if (given !== 0 && (wanted === 4 || wanted === 6) && given !== wanted) {
+      throw refused('EAI_ADDRFAMILY', 'address family not supported')
+    }
     try {
       const { address, family } = await resolve(host, { family: wanted })
       return { host: address, family: family === 6 ? 6 : 4 }
     } catch (error) {
       // RFC 6761: the name means loopback even where the hosts file lacks one of its families.
-      if (host !== 'localhost') throw error
+      if (host !== 'localhost')
+        throw isNotFound(error) ? refused('EAI_NONAME', 'unknown node or service') : error
       return wanted === 6 ? { host: '::1', family: 6 } : { host: '127.0.0.1', family: 4 }
     }
   }
@@ -108,4 +115,12 @@ export class UDX {
   addPort(outlet: Outlet, socket: UDXSocket): void {
     this.#sockets.set(outlet, socket)
   }
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOTFOUND'
+}
+
+function refused(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
 }

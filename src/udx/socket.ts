@@ -4,7 +4,7 @@
 
 import { EventEmitter } from 'node:events'
 import { type Traffic, createTraffic } from './core.ts'
-import { plainAddress, plainFamily, requireFamily } from './ip.ts'
+import { familyOf, plainAddress, plainFamily, requireFamily } from './ip.ts'
 import type { UDX } from './index.ts'
 import { Port } from './port.ts'
 import { rethrowLater } from './rethrow.ts'
@@ -142,23 +142,28 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
   }
 
   setRecvBufferSize(bytes: number): void {
-    this.#active().setReceiveBuffer(bytes)
+    const port = this.#active()
+    requireSize(bytes)
+    port.setReceiveBuffer(bytes)
   }
 
   getSendBufferSize(): number {
     return this.#active().getSendBuffer()
   }
 
-  setSendBufferSize(bytes: number): void {
-    this.#active().setSendBuffer(bytes)
+  setSendBufferSize(bytes: number): number {
+    const port = this.#active()
+    requireSize(bytes)
+    port.setSendBuffer(bytes)
+    return bytes
   }
 
   addMembership(group: string, interfaceAddress?: string): void {
-    this.#active().setMembership(group, interfaceAddress || undefined, true)
+    this.#setMembership(group, interfaceAddress, true)
   }
 
   dropMembership(group: string, interfaceAddress?: string): void {
-    this.#active().setMembership(group, interfaceAddress || undefined, false)
+    this.#setMembership(group, interfaceAddress, false)
   }
 
   /** True when the datagram was handed to the system, whatever became of it there. */
@@ -227,6 +232,13 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
     return true
   }
 
+  #setMembership(group: string, interfaceAddress: string | undefined, join: boolean): void {
+    const port = this.#active()
+    // Bun takes what is no address for no interface at all, and joins on the default one.
+    if (interfaceAddress && familyOf(interfaceAddress) === 0) throw invalidArgument()
+    port.setMembership(group, interfaceAddress || undefined, join)
+  }
+
   #closeMaybe(): boolean {
     if (this.#closed || this.#closing === null) return this.#closed
     if (this.#port === null) {
@@ -270,6 +282,10 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
   #ondrain(): void {
     for (const stream of this.streams) stream.wake()
   }
+}
+
+function requireSize(bytes: number): void {
+  if (!(bytes > 0)) throw invalidArgument()
 }
 
 function invalidArgument(): Error {

@@ -2,6 +2,7 @@
 // sets of streams right. Protocol decisions are all in core.ts.
 
 import { Duplex, type DuplexEvents, Writable } from 'streamx'
+import { toBytes } from './bytes.ts'
 import { Core, type CoreOptions } from './core.ts'
 import type { UDX } from './index.ts'
 import { plainAddress, plainFamily, requireFamily } from './ip.ts'
@@ -160,7 +161,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     if (this.#core.closed) return
     if (this.connected) throw new Error('Already connected')
     if (socket.closing) throw new Error('Socket is closed')
-    const named = typeof host === 'string' && host !== '' ? host : LOCALHOST
+    const named = typeof host === 'object' ? LOCALHOST : host || LOCALHOST
     const { ack } = typeof host === 'object' && host !== null ? host : options
     const route = createRoute(socket, remoteId, port, named)
     const outlet = boundPort(socket)
@@ -209,13 +210,13 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
   /** Sends one unordered, unreliable message. */
   async send(buffer: Uint8Array): Promise<boolean> {
     if (!this.connected || this.#core.closed) return false
-    this.#core.sendMessage(buffer)
+    this.#core.sendMessage(toBytes(buffer))
     return true
   }
 
   /** Like send, without an answer. */
   trySend(buffer: Uint8Array): void {
-    if (this.connected && !this.#core.closed) this.#core.sendMessage(buffer)
+    if (this.connected && !this.#core.closed) this.#core.sendMessage(toBytes(buffer))
   }
 
   /** Waits until everything written so far is acknowledged. */
@@ -428,7 +429,7 @@ function unreadBytes(stream: Duplex<UDXStreamEvents>): number {
 }
 
 function toBuffer(data: unknown): unknown {
-  return typeof data === 'string' ? Buffer.from(data) : data
+  return typeof data === 'string' || ArrayBuffer.isView(data) ? toBytes(data) : data
 }
 
 function asBuffer(data: Uint8Array): Buffer {

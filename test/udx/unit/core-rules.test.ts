@@ -179,6 +179,17 @@ describe('a stream', () => {
     expect([network.pool.taken, network.armed]).toEqual([0, 0])
   })
 
+  test('lets what it ended with leave before the word that it is destroyed', () => {
+    const network = new FakeNetwork({ delayMs: 1 })
+    const [left, right] = network.createPair()
+    left.core.write(HELLO)
+    left.core.end()
+    left.core.destroy()
+    network.advance(5)
+    expect(left.sent.map(({ flags }) => flags)).toEqual([FLAG_DATA | FLAG_END, FLAG_DESTROY])
+    expect([right.text, right.events, right.closedBy]).toEqual(['hello', ['end', 'close'], 'reset'])
+  })
+
   test('acknowledges the last END before it closes', () => {
     const network = new FakeNetwork({ delayMs: 1 })
     const [left, right] = network.createPair()
