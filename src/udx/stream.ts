@@ -356,7 +356,8 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     socket?.removeStream(this)
     if (this.#previousSocket !== socket) this.#previousSocket?.removeStream(this)
     this.#previousSocket = null
-    this.#releaseWrite()
+    // A write that waits stays held until destroy() below lets it go: streamx would write what
+    // stands behind it, to a stream that has no socket any more.
     const error = errorOf(reason)
     const ondestroy = this.#ondestroy
     this.#ondestroy = null

@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { once } from 'node:events'
 import { UDX, type UDXSocket, type UDXStream } from '../../src/udx/index.ts'
+import { DESTROY, encodePacket } from './packet.ts'
 
 const open: UDXSocket[] = []
 
@@ -46,6 +47,21 @@ describe('a stream', () => {
     a.on('finish', () => a.destroy()).end('last words')
     await closed
     expect(Buffer.concat(got).toString()).toBe('last words')
+  })
+
+  test('that is reset while a write waits for room fails and throws nothing', async () => {
+    const udx = new UDX()
+    const [socket, peer] = [bound(udx), bound(udx)]
+    const stream = udx.createStream(1)
+    const failed = new Promise((resolve) => stream.on('error', resolve))
+    const closed = new Promise<void>((resolve) => stream.on('close', () => resolve()))
+    stream.connect(socket, 2, peer.address()?.port ?? 0)
+    stream.write(new Uint8Array(1 << 20))
+    await once(peer, 'message')
+    stream.write('behind the one that waits')
+    peer.trySend(encodePacket({ streamId: 1, flags: DESTROY }), socket.address()?.port ?? 0)
+    expect(await failed).toMatchObject({ code: 'ECONNRESET' })
+    await closed
   })
 
   test('writes the bytes of any view', async () => {
