@@ -194,7 +194,8 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     this.#setRemote(socket, remoteId, port, named)
     this.#changing = this.#untilChanged()
     this.#core.changeRemote(outlet, route)
-    socket.addStream(this)
+    // A 'remote-changed' handler may have moved or destroyed the stream already.
+    if (this.socket === socket) socket.addStream(this)
     return this.#changing
   }
 

@@ -84,6 +84,21 @@ describe('a stream', () => {
     await expect(a.send(5 as unknown as Uint8Array)).rejects.toThrow('Only bytes and strings')
   })
 
+  test.each([
+    ['destroyed', (stream: UDXStream) => stream.destroy()],
+    ['moved on', (stream: UDXStream, to: UDXSocket) => stream.changeRemote(to, 2, 9)]
+  ] as const)('that is %s when its remote has changed holds no socket open', async (_, react) => {
+    const udx = new UDX()
+    const [first, second, third] = [bound(udx), bound(udx), bound(udx)]
+    const stream = udx.createStream(1)
+    stream.connect(first, 2, 9)
+    stream.once('remote-changed', () => react(stream, third))
+    stream.changeRemote(second, 2, 9)
+    stream.destroy()
+    await Promise.all([first.close(), second.close(), third.close()])
+    expect(stream.socket).toBe(null)
+  })
+
   test('does not take a host that is no text for the own machine', () => {
     const udx = new UDX()
     const stream = udx.createStream(1)
