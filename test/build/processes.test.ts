@@ -15,9 +15,9 @@ async function messageOf(promise: Promise<unknown>): Promise<string> {
 
 test('match() finds what was printed before and what comes later', async () => {
   await using program = sh('echo first; read line; echo "second $line" >&2', 'given\n')
-  expect((await program.match('stdout', /^f(.*)t$/m, 5000))[1]).toBe('irs')
-  await program.match('stderr', /second given/, 5000)
-  expect(await program.end(5000)).toEqual({
+  expect((await program.match('stdout', /^f(.*)t$/m, 30_000))[1]).toBe('irs')
+  await program.match('stderr', /second given/, 30_000)
+  expect(await program.end(30_000)).toEqual({
     code: 0,
     stdout: 'first\n',
     stderr: 'second given\n'
@@ -26,7 +26,7 @@ test('match() finds what was printed before and what comes later', async () => {
 
 test('match() fails with the output when the program ends without it', async () => {
   await using program = sh('echo other; echo why >&2; exit 3')
-  const message = await messageOf(program.match('stdout', /ready/, 5000))
+  const message = await messageOf(program.match('stdout', /ready/, 30_000))
   expect(message).toContain('ended without printing /ready/')
   expect(message).toContain('stdout: other\nstderr: why')
 })

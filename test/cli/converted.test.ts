@@ -28,7 +28,7 @@ async function petals(home: string, ...args: readonly string[]): Promise<Ending>
     },
     input: ''
   })
-  return await program.end(30_000)
+  return await program.end(60_000)
 }
 
 /** Loads blocks of the file as a server with this home would. */
@@ -72,7 +72,7 @@ test('converted weights of a model in the cache go with it', async () => {
   await convert(home, path)
   await petals(home, 'rm', 'some/model')
   expect((await petals(home, 'models')).stdout).toStartWith('No models')
-}, 60_000)
+}, 120_000)
 
 test('converted weights of a file elsewhere are found by its path', async () => {
   await using folder = await tempFolder()
@@ -93,4 +93,4 @@ test('converted weights of a file elsewhere are found by its path', async () => 
   const removed = await petals(home, 'rm', path)
   expect(removed.stderr).toStartWith(`removed what was converted of ${path}: `)
   expect(listConverted(join(home, 'cache'))).toEqual([])
-}, 60_000)
+}, 120_000)

@@ -37,7 +37,7 @@ async function run(
   env: Record<string, string> = {}
 ): Promise<Ending> {
   await using program = petals(home, args, env)
-  return await program.end(30_000)
+  return await program.end(60_000)
 }
 
 const weights = (home: string): string => join(home, 'cache', 'models', SHA256, 'stories.gguf')
@@ -76,7 +76,7 @@ test('pull brings blocks, then all; models, verify and rm tell of it', async () 
     code: 3,
     stderr: "error: Nothing of 'some/model' is in the cache\n  petals models lists what is there\n"
   })
-}, 30_000)
+}, 120_000)
 
 test('verify finds one wrong bit of a part and of a whole, and pull mends it', async () => {
   await using folder = await tempFolder()
@@ -101,7 +101,7 @@ test('verify finds one wrong bit of a part and of a whole, and pull mends it', a
     expect((await run(home, pull)).code).toBe(0)
     expect((await run(home, ['verify', 'some/model'])).code).toBe(0)
   }
-}, 30_000)
+}, 120_000)
 
 test('a pull that was killed is gone on with by the next', async () => {
   await using folder = await tempFolder()
@@ -122,11 +122,11 @@ test('a pull that was killed is gone on with by the next', async () => {
   await using killed = petals(home, ['pull', 'some/model'], env)
   await asked.promise
   killed.signal('SIGKILL')
-  await killed.end(10_000)
+  await killed.end(60_000)
   isSlow = false
   expect((await run(home, ['pull', 'some/model'], env)).code).toBe(0)
   expect((await run(home, ['verify', 'some/model'], env)).code).toBe(0)
-}, 30_000)
+}, 120_000)
 
 test('a refusal ends with its own exit code and says what to do', async () => {
   await using folder = await tempFolder()
@@ -151,7 +151,7 @@ test('a refusal ends with its own exit code and says what to do', async () => {
   await folder.write('hf/token', 'secret\n')
   const logged = { ...env, HF_HOME: join(folder.path, 'hf') }
   expect((await run(folder.path, ['pull', 'some/model', '--blocks', '0:1'], logged)).code).toBe(0)
-}, 30_000)
+}, 120_000)
 
 test('servers and a client that each have their own part of a model talk as one that has all', async () => {
   await using folder = await tempFolder()

@@ -7,7 +7,7 @@ import { Program, type Ending } from '../../scripts/processes.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const main = join(import.meta.dir, '..', '..', 'src', 'cli', 'main.ts')
-const MS = 30_000
+const MS = 60_000
 const PROMPT = ['Once upon a time', '--raw', '--temperature', '0.9', '--seed', '4']
 
 /** Ids of the answer that a file keeps, as soon as there are any. */
@@ -67,4 +67,4 @@ test('an answer goes on after its client was killed, as if it had not been', asy
     '',
     true
   ])
-}, 120_000)
+}, 240_000)

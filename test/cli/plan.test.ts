@@ -150,7 +150,7 @@ test('join refuses blocks that do not fit, with the numbers, before it joins a s
   const ask = async (...more: string[]): Promise<{ code: number | null; stderr: string }> => {
     const args = ['join', 'stories260k', '--bootstrap', '127.0.0.1:1', '--memory', '20m', ...more]
     await using program = petals(folder.path, args)
-    const { code, stderr } = await program.end(30_000)
+    const { code, stderr } = await program.end(60_000)
     return { code, stderr }
   }
   const [chosen, given] = [await ask(), await ask('--blocks', '1:4')]

@@ -8,7 +8,7 @@ import { readReferences } from '../support/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const main = join(import.meta.dir, '..', '..', 'src', 'cli', 'main.ts')
-const MS = 30_000
+const MS = 60_000
 
 interface More {
   env?: Record<string, string>
@@ -133,7 +133,7 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   for (const secret of [aliceInvite, boxInvite, narrowed.stdout.trim()]) {
     expect((told + second.stderr + members).includes(secret.slice(0, 40))).toBe(false)
   }
-}, 180_000)
+}, 240_000)
 
 test('a private swarm meets on the local network without a bootstrap node', async () => {
   await using folder = await tempFolder()
@@ -151,4 +151,4 @@ test('a private swarm meets on the local network without a bootstrap node', asyn
   expect({ code: answer.code, stderr: answer.stderr }).toEqual({ code: 0, stderr: '' })
   expect(reference?.text.startsWith((reference?.prompt ?? '') + answer.stdout)).toBe(true)
   expect((await chat({})).code).toBe(6)
-}, 120_000)
+}, 240_000)

@@ -22,7 +22,7 @@ import {
 import { until } from '../swarm/world.ts'
 
 // Several nodes find each other in each test, on machines with two busy cores.
-setDefaultTimeout(30_000)
+setDefaultTimeout(60_000)
 
 const GGUF = await storiesGgufBytes()
 const FOLDER = await storiesFolderFiles(2)

@@ -13,7 +13,7 @@ import { tempFolder } from '../support/temp-folder.ts'
 import { allOf, expectTensors, NOWHERE, openFrom, WeightWorld } from '../support/weight-world.ts'
 
 // Several nodes find each other in each test, on machines with two busy cores.
-setDefaultTimeout(30_000)
+setDefaultTimeout(60_000)
 
 const GGUF = await storiesGgufBytes()
 const FOLDER = await storiesFolderFiles(2)

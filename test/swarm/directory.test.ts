@@ -19,7 +19,9 @@ import { BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const spans = (infos: readonly ServerInfo[]): string[] =>
   infos.map(({ first, last }) => `${first}:${last}`).sort()
-const all = (node: SwarmNode): Promise<ServerInfo[]> => find(node, MODEL, BLOCKS)
+/** Longer than anything takes on a busy machine: a search ends by itself. */
+const AMPLE = { timeoutMs: 30_000 }
+const all = (node: SwarmNode): Promise<ServerInfo[]> => find(node, MODEL, BLOCKS, AMPLE)
 
 /** Announces a key at every cell of the model, with whatever record. */
 async function lie(
@@ -55,7 +57,7 @@ describe('find()', () => {
     const found = await all(client)
     expect(spans(found)).toEqual(wanted.map(([first, last]) => `${first}:${last}`).sort())
     expect(found.every(({ throughput, quant }) => throughput === 100 && quant === 'f32')).toBe(true)
-  }, 20_000)
+  }, 60_000)
 
   test('ends as soon as it has enough', async () => {
     await using world = await World.start()
@@ -76,9 +78,9 @@ describe('find()', () => {
     const enough = (infos: readonly ServerInfo[]): boolean => covered(infos, BLOCKS)
     const gone = toHex(createIdentity().publicKey)
     const peers = known.map((node) => node.peer)
-    const found = await find(client, MODEL, BLOCKS, { enough, known: [gone, ...peers] })
+    const found = await find(client, MODEL, BLOCKS, { ...AMPLE, enough, known: [gone, ...peers] })
     expect(found.map((info) => toHex(info.peer)).sort()).toEqual(peers.toSorted())
-    expect(await find(client, MODEL, BLOCKS, { known: peers })).toHaveLength(6)
+    expect(await find(client, MODEL, BLOCKS, { ...AMPLE, known: peers })).toHaveLength(6)
   })
 
   test('finds with one bootstrap node alone', async () => {
@@ -149,7 +151,7 @@ describe('find()', () => {
     const honest = createIdentity()
     await lie(world, honest, record(honest.publicKey, {}))
     expect(spans(await all(await world.node()))).toEqual(['0:30', '0:9'])
-  }, 20_000)
+  }, 60_000)
 
   test('stops when it is told to', async () => {
     await using world = await World.start()
@@ -181,7 +183,7 @@ describe('find()', () => {
     })
     // While the node is there to hear it: the world ends after it.
     await Promise.all([server.close(), client.close()])
-  }, 30_000)
+  }, 60_000)
 })
 
 describe('status()', () => {
@@ -211,8 +213,8 @@ describe('status()', () => {
       const after = await status(asker, MODEL, BLOCKS)
       expect([lastAlive(after, lives.peer), lastAlive(after, peer)]).toEqual([true, false])
     }
-    expect(performance.now() - began).toBeLessThan(12_000)
-  }, 30_000)
+    expect(performance.now() - began).toBeLessThan(30_000)
+  }, 60_000)
 })
 
 describe('probe()', () => {

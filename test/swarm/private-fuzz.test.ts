@@ -159,8 +159,8 @@ test('a member that sends nonsense harms neither the list of the revoked nor oth
   }
   expect(server.membership?.revocations?.seq).toBe(list?.seq ?? -1)
   const link = await member.connect(server.key)
-  expect(await link.ping(2000)).toBeGreaterThan(0)
-}, 30_000)
+  expect(await link.ping(30_000)).toBeGreaterThan(0)
+}, 60_000)
 
 test('each end judges by its own clock, and the stricter one decides', async () => {
   const expiresAt = soon

@@ -14,7 +14,7 @@ export interface FakeEnd {
   [Symbol.dispose](): void
 }
 
-const WAIT_MS = 20_000
+const WAIT_MS = 50_000
 
 /** `onpacket` is called for every UDX packet, after it is recorded. */
 export async function openFakeEnd(onpacket?: (packet: Packet) => void): Promise<FakeEnd> {

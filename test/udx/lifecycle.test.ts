@@ -6,7 +6,7 @@ import { DATA, END, HEARTBEAT, SACK, STATE } from './packet.ts'
 import { type Peer, type Runtime, startPeer } from './peer.ts'
 import type { Passing, Rule } from './proxy.ts'
 
-setDefaultTimeout(30_000)
+setDefaultTimeout(60_000)
 const peers = {} as Record<Runtime, Peer>
 
 beforeAll(async () => {

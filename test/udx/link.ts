@@ -96,11 +96,11 @@ export class End {
     return this.peer.call('report', { id: this.id })
   }
 
-  wait(until: WaitOptions, timeoutMs = 20_000): Promise<StreamReport> {
+  wait(until: WaitOptions, timeoutMs = 50_000): Promise<StreamReport> {
     return this.peer.call('wait', { id: this.id, ...until }, timeoutMs)
   }
 
-  closed(timeoutMs = 20_000): Promise<StreamReport> {
+  closed(timeoutMs = 50_000): Promise<StreamReport> {
     return this.wait({ event: 'close' }, timeoutMs)
   }
 
@@ -158,7 +158,7 @@ export async function exchange(
   bytes: { a: number; b: number },
   options: ExchangeOptions = {}
 ): Promise<Exchange> {
-  const { seed = 1, timeoutMs = 20_000, onsent } = options
+  const { seed = 1, timeoutMs = 50_000, onsent } = options
   const end = onsent === undefined
   const closes = [link.a.closed(timeoutMs), link.b.closed(timeoutMs)] as const
   const [sentByA, sentByB] = await Promise.all([

@@ -48,7 +48,7 @@ interface Answer {
 }
 
 const ROOT = join(import.meta.dir, '..', '..')
-const CALL_MS = 20_000
+const CALL_MS = 50_000
 const STDERR_CHARS = 4000
 
 export async function startPeer(runtime: Runtime): Promise<Peer> {

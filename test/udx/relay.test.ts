@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { cleanOutcome, count, End, exchange, freshId, openSocket, outcome } from './link.ts'
 import { type Peer, type Runtime, startPeer } from './peer.ts'
 
-setDefaultTimeout(30_000)
+setDefaultTimeout(60_000)
 const MIB = 1024 * 1024
 const peers = {} as Record<Runtime, Peer>
 

@@ -7,7 +7,7 @@ import { DATA, DESTROY, END, HEARTBEAT, MESSAGE, SACK, sackBody, STATE } from '.
 import type { Packet } from './packet.ts'
 import { type Peer, type Runtime, startPeer } from './peer.ts'
 
-setDefaultTimeout(30_000)
+setDefaultTimeout(60_000)
 const peers = {} as Record<Runtime, Peer>
 
 beforeAll(async () => {
