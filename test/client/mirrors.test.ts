@@ -40,7 +40,8 @@ async function twoServers(): Promise<{ swarm: FakeSwarm; first: FakePeer; last: 
   return { swarm, first, last }
 }
 
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5))
+/** What was let go before this is there after it. */
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 test('forward() has its answer before the mirrors of earlier servers have come', async () => {
   const { swarm, first } = await twoServers()

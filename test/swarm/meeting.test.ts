@@ -22,6 +22,8 @@ import { SwarmNode } from '../../src/swarm/node.ts'
 import { BLOCKS, infoOf, MODEL, until } from './world.ts'
 
 const DAY_MS = 86_400_000
+/** Longer than a search takes on a busy machine; it ends as soon as it has enough. */
+const AMPLE = { timeoutMs: 30_000 }
 
 /** Peers with their meetings, closed in reverse. */
 class Town implements AsyncDisposable {
@@ -102,7 +104,10 @@ describe('a swarm whose bootstrap node is gone', () => {
     await bootstrap.close()
     const late = await town.server({ bootstrap: given }, kept)
     const client = await town.peer({ bootstrap: given }, kept)
-    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length === 3 })
+    const found = await find(client, MODEL, BLOCKS, {
+      ...AMPLE,
+      enough: (infos) => infos.length === 3
+    })
     expect(peersOf(found)).toEqual([first.peer, second.peer, late.peer].sort())
     expect(await (await client.connect(first.key)).ping(30_000)).toBeGreaterThan(0)
   }, 60_000)
@@ -124,7 +129,10 @@ describe('a swarm on a local network', () => {
     const first = await town.server({ lanKey, lanPort })
     const second = await town.server({ lanKey, lanPort })
     const client = await town.peer({ lanKey, lanPort })
-    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length === 2 })
+    const found = await find(client, MODEL, BLOCKS, {
+      ...AMPLE,
+      enough: (infos) => infos.length === 2
+    })
     expect(peersOf(found)).toEqual([first.peer, second.peer].sort())
     expect(await (await client.connect(second.key)).ping(30_000)).toBeGreaterThan(0)
     const other = { lanKey: new Uint8Array(32).fill(2), lanPort }
@@ -145,7 +153,10 @@ describe('a swarm on a local network', () => {
       return found.every((infos) => infos.length === 1)
     })
     const client = await town.peer({ lanKey, lanPort })
-    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length === 2 })
+    const found = await find(client, MODEL, BLOCKS, {
+      ...AMPLE,
+      enough: (infos) => infos.length === 2
+    })
     expect(peersOf(found)).toEqual(both.map(({ peer }) => peer).sort())
   }, 60_000)
 
@@ -158,7 +169,10 @@ describe('a swarm on a local network', () => {
     const second = await town.server({ lanKey, lanPort })
     await begun[Symbol.asyncDispose]()
     const client = await town.peer({ lanKey, lanPort })
-    const found = await find(client, MODEL, BLOCKS, { enough: (infos) => infos.length > 0 })
+    const found = await find(client, MODEL, BLOCKS, {
+      ...AMPLE,
+      enough: (infos) => infos.length > 0
+    })
     expect(peersOf(found)).toEqual([second.peer])
   }, 60_000)
 })

@@ -25,6 +25,8 @@ import { FakeClock } from '../support/fake-clock.ts'
 import { BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const model = { id: toHex(MODEL), names: ['test'] }
+/** Longer than anything takes on a busy machine: a search ends by itself. */
+const AMPLE = { timeoutMs: 30_000 }
 
 function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(
@@ -118,7 +120,7 @@ describe('a private swarm', () => {
     await using swarm = await PrivateWorld.start()
     const server = await swarm.server()
     const client = await swarm.member(swarm.invite({ may: ['chat'], label: 'alice' }))
-    const [info] = await find(client, MODEL, BLOCKS)
+    const [info] = await find(client, MODEL, BLOCKS, AMPLE)
     expect([info?.first, info?.last, toHex(info?.peer ?? new Uint8Array(0))]).toEqual([
       0,
       BLOCKS,
@@ -130,7 +132,7 @@ describe('a private swarm', () => {
     expect(client.memberOf(link)?.may).toEqual(['chat', 'serve'])
     const [seen] = [...server.links]
     expect(seen && server.memberOf(seen)).toMatchObject({ may: ['chat'], label: 'alice' })
-    expect(info && (await probe(client, info)).alive).toBe(true)
+    expect(info && (await probe(client, info, AMPLE)).alive).toBe(true)
   })
 
   test('tells a stranger who knows topic and key nothing, neither by links nor by records', async () => {
@@ -243,7 +245,7 @@ describe('a private swarm', () => {
     await cheat.serve(infoOf(0, BLOCKS))
     const server = await swarm.server(swarm.invite({ models: ['another'] }))
     const client = await swarm.member()
-    const found = await find(client, MODEL, BLOCKS)
+    const found = await find(client, MODEL, BLOCKS, AMPLE)
     const another = { id: '00'.repeat(32), names: ['Another'] }
     expect([
       found.length,
