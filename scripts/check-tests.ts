@@ -21,11 +21,11 @@ export interface FileResult extends Tally {
 export interface RunOptions {
   /** Processes at a time for files that keep no time with the network. Default 2. */
   jobs?: number
-  /** Limit for one file in ms. Default 5 minutes. */
+  /** Limit for one file in ms. Default 10 minutes. */
   timeoutMs?: number
-  /** Limit for one test that sets none, in ms. Default 60 s: the machine may be busy. */
+  /** Limit for one test that sets none, in ms. Default 2 minutes: the machine may be busy. */
   testTimeoutMs?: number
-  /** How long children of a finished file may take to follow it, in ms. Default 3000. */
+  /** How long children of a finished file may take to follow it, in ms. Default 10,000. */
   graceMs?: number
   /** Default: one line a file and the output of failed ones, on stdout. */
   print?: (line: string) => void
@@ -33,8 +33,8 @@ export interface RunOptions {
 
 /** Folders whose files may run beside one another; all others talk to sockets or use all cores. */
 const TOGETHER = ['test/base/', 'test/wire/', 'test/model/']
-const DEFAULT_TIMEOUT_MS = 300_000
-const DEFAULT_TEST_TIMEOUT_MS = 60_000
+const DEFAULT_TIMEOUT_MS = 600_000
+const DEFAULT_TEST_TIMEOUT_MS = 120_000
 
 /** Test files below `root`, sorted; under any of `paths` when there are some. Skips test/live. */
 export async function findTestFiles(
@@ -86,7 +86,7 @@ export async function runTestFile(
   const {
     timeoutMs = DEFAULT_TIMEOUT_MS,
     testTimeoutMs = DEFAULT_TEST_TIMEOUT_MS,
-    graceMs = 3000
+    graceMs = 10_000
   } = options
   const folder = mkdtempSync(join(tmpdir(), 'petals-check-'))
   const report = join(folder, 'report.xml')

@@ -148,9 +148,7 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
     same('The second text', texts[1]?.stdout, texts[0]?.stdout)
   })
   await check('status shows that every block is served', async () => {
-    const { code, stdout } = await run(['status', MODEL, ...via, '--json'])
-    same('The exit code', code, 0)
-    same('The served spans', spansOf(stdout), SPANS)
+    same('The exit code', (await served(via, SPANS)).code, 0)
   })
   await check('a model that nobody knows ends with 3 and says what to do', async () => {
     const { code, stdout, stderr } = await run(['chat', 'no-such-model', ...via], PROMPT)
@@ -168,14 +166,8 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
   if (!first || !second) return
   await check('a server that is killed vanishes from status', async () => {
     second.signal('SIGKILL')
-    await second.end(5000)
-    const end = performance.now() + ANSWER_MS
-    for (;;) {
-      const { stdout } = await run(['status', MODEL, ...via, '--json'])
-      const spans = spansOf(stdout)
-      if (!spans.includes('2:4')) return same('The served spans', spans, ['0:2', '4:5'])
-      if (performance.now() > end) throw new Error(`It is still there: ${stdout}`)
-    }
+    await second.end(READY_MS)
+    await served(via, ['0:2', '4:5'])
   })
   await check('chat without a server for some blocks ends with 5 and names them', async () => {
     const { code, stderr } = await run(chat, PROMPT)
@@ -191,7 +183,7 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
   })
   await check('Ctrl-C ends a server at once, and it leaves status', async () => {
     first.signal('SIGINT')
-    const { code } = await first.end(15_000)
+    const { code } = await first.end(30_000)
     if (code !== 0 && code !== 130) throw new Error(`It ended with ${code}: ${first.stderr}`)
     if (groupLives(first.pid)) throw new Error('It left processes running')
     const { stdout } = await run(['status', MODEL, ...via, '--json'])
@@ -220,6 +212,17 @@ async function weights(stack: AsyncDisposableStack): Promise<void> {
     same(`The exit code (stderr: ${chat.stderr.trimEnd()})`, chat.code, 0)
     same('stdout', referenceText().startsWith(chat.stdout.trimEnd()), true)
   })
+}
+
+/** Asks for the status until it has these spans: a busy server may answer one look too late. */
+async function served(via: readonly string[], wanted: readonly string[]): Promise<Ending> {
+  const end = performance.now() + ANSWER_MS
+  for (;;) {
+    const ending = await run(['status', MODEL, ...via, '--json'])
+    const spans = spansOf(ending.stdout)
+    if (Bun.deepEquals(spans, wanted)) return ending
+    if (performance.now() > end) same('The served spans', spans, wanted)
+  }
 }
 
 /** The served spans in a status, `first:last`, sorted. */

@@ -94,4 +94,4 @@ test(`${SESSIONS} sessions get their rows, whatever bytes ${HOSTILE} servers sen
   expect(
     [...blamed].every((peer) => hostile.some((one) => toHex(one.identity.publicKey) === peer))
   ).toBe(true)
-}, 60_000)
+}, 120_000)

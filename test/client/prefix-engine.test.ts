@@ -23,7 +23,7 @@ beforeAll(async () => {
   stack.defer(() => bootstrap.close())
   compute = stack.use(new Compute({ threads: 1, memoryBytes: 2 ** 30 }))
   hosts = [await serve(0, 2), await serve(2, 5)]
-}, 30_000)
+}, 120_000)
 
 afterAll(() => stack.disposeAsync())
 
@@ -97,7 +97,7 @@ test('a new process goes on from what servers kept, with the golden text', async
     ids: longer.ids,
     reused: 80
   })
-}, 30_000)
+}, 120_000)
 
 for (const dtype of ['f32', 'f16'] as const) {
   test(`a seed gives one text in ${dtype}, from what was kept and from nothing`, async () => {
@@ -111,7 +111,7 @@ for (const dtype of ['f32', 'f16'] as const) {
     ]
     expect([fresh.reused, kept.reused, off.reused]).toEqual([0, 99, 0])
     expect([kept.ids, off.ids]).toEqual([fresh.ids, fresh.ids])
-  }, 30_000)
+  }, 120_000)
 }
 
 test('a server that leaves after its prefix was used changes nothing', async () => {
@@ -128,4 +128,4 @@ test('a server that leaves after its prefix was used changes nothing', async () 
   const told = await ask(prompt, options, { prefix }, leave, used)
   expect(told).toMatchObject({ ids, reused: 119 })
   expect([...told.used.keys()]).not.toEqual([...used.keys()])
-}, 60_000)
+}, 120_000)

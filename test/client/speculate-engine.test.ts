@@ -1,6 +1,6 @@
 // Speculation over the real engine: several rows at once choose what single rows choose, and a
 // model on this machine can guess for the swarm.
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import type { Clock } from '../../src/base/clock.ts'
 import { Compute } from '../../src/blocks/compute.ts'
 import type { ComputeApi } from '../../src/blocks/types.ts'
@@ -13,6 +13,8 @@ import { NgramDrafter } from '../../src/client/ngram.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { fixedSpeculation } from '../support/tiny-lm.ts'
 import { readReferences, storiesLocation } from '../support/stories.ts'
+
+setDefaultTimeout(120_000)
 
 const compute = new Compute({ threads: 1 })
 const model = await openModel(storiesLocation)

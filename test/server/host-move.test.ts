@@ -156,7 +156,7 @@ test('when a host goes, exactly one of two others takes its place, and a session
   expect([one, other].map(spanOf).sort()).toEqual(['0:3', '2:5'])
   expect(one.moves() + other.moves()).toBe(1)
   await Promise.all([one, other].map(({ host }) => host.close()))
-}, 60_000)
+}, 120_000)
 
 test('a host that cannot load its new blocks serves the old ones again, and another moves', async () => {
   await using world = await World.start()
@@ -177,7 +177,7 @@ test('a host that cannot load its new blocks serves the old ones again, and anot
   expect(failed.length).toBe(1)
   expect(failed.map(spanOf)).toEqual([double])
   await Promise.all([one, other].map(({ host }) => host.close()))
-}, 60_000)
+}, 120_000)
 
 test('a host whose blocks were chosen by hand stays, and is not waited for', async () => {
   await using world = await World.start()
@@ -189,7 +189,7 @@ test('a host whose blocks were chosen by hand stays, and is not waited for', asy
   await until(() => spanOf(free) === '2:5')
   expect({ span: spanOf(fixed), moves: fixed.moves() }).toEqual({ span: '0:3', moves: 0 })
   await Promise.all([fixed, free].map(({ host }) => host.close()))
-}, 60_000)
+}, 120_000)
 
 test('a server says how far those are that go on where it ends', async () => {
   await using world = await World.start()
@@ -205,4 +205,4 @@ test('a server says how far those are that go on where it ends', async () => {
   expect(await pingsOf(before)).toEqual([after.host.peer])
   expect(await pingsOf(after)).toEqual([])
   await Promise.all([before, after].map(({ host }) => host.close()))
-}, 60_000)
+}, 120_000)

@@ -110,7 +110,7 @@ describe('a swarm whose bootstrap node is gone', () => {
     })
     expect(peersOf(found)).toEqual([first.peer, second.peer, late.peer].sort())
     expect(await (await client.connect(first.key)).ping(30_000)).toBeGreaterThan(0)
-  }, 60_000)
+  }, 120_000)
 
   test('leaves it to the node to say so when nobody else is known either', async () => {
     const given = [{ host: '127.0.0.1', port: await freePort() }]
@@ -138,7 +138,7 @@ describe('a swarm on a local network', () => {
     const other = { lanKey: new Uint8Array(32).fill(2), lanPort }
     const error = await town.peer(other).catch((thrown: AppError) => thrown)
     expect(error).toMatchObject({ code: 'UNAVAILABLE' })
-  }, 60_000)
+  }, 120_000)
 
   test('becomes one when two servers began apart', async () => {
     await using town = new Town()
@@ -158,7 +158,7 @@ describe('a swarm on a local network', () => {
       enough: (infos) => infos.length === 2
     })
     expect(peersOf(found)).toEqual(both.map(({ peer }) => peer).sort())
-  }, 60_000)
+  }, 120_000)
 
   test('goes on when the server that began it leaves', async () => {
     await using town = new Town()
@@ -174,7 +174,7 @@ describe('a swarm on a local network', () => {
       enough: (infos) => infos.length > 0
     })
     expect(peersOf(found)).toEqual([second.peer])
-  }, 60_000)
+  }, 120_000)
 })
 
 describe('LanBeacon', () => {
