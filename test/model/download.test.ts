@@ -287,7 +287,7 @@ test('a body that falls silent is given up and resumed', async () => {
     ...(index === 0 ? { stallAfter: 50_000 } : {})
   }))
   const download = downloadFrom(server, folder)
-  await download.run({ idleTimeoutMs: 200 })
+  await download.run({ idleTimeoutMs: 1000 })
   expectWhole(download)
   expect(server.requests[1]?.headers['range']).toBe('bytes=50000-')
 })
@@ -296,7 +296,7 @@ test('a server that never answers is given up', async () => {
   await using folder = await tempFolder()
   await using server = await hubServer(() => new Promise<never>(() => {}))
   const code = await codeOf(
-    downloadFrom(server, folder).run({ answerTimeoutMs: 50, backoffsMs: [0] })
+    downloadFrom(server, folder).run({ answerTimeoutMs: 500, backoffsMs: [0] })
   )
   expect({ code, tries: server.requests.length }).toEqual({ code: 'UNAVAILABLE', tries: 2 })
 })

@@ -74,7 +74,7 @@ test('a body that falls silent is given up and resumed', async () => {
     files: FILES,
     onstore: (_, reply, index) => ({ ...reply, ...(index === 3 ? { stallAfter: CHUNK } : {}) })
   })
-  const download = { backoffsMs: [0, 0], idleTimeoutMs: 200 }
+  const download = { backoffsMs: [0, 0], idleTimeoutMs: 1000 }
   const model = await openRemote(hub.repo, remoteOptions(folder, hub, { download }))
   await model.ensure(NAMES)
   expectAll(model)

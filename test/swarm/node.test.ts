@@ -249,7 +249,7 @@ describe('startBootstrap()', () => {
       await using client = make()
       await Promise.all([server.ready(), client.ready()])
       await server.serve(infoOf(0, 30))
-      const link = await client.connect(server.key)
+      const link = await client.connect(server.key, { timeoutMs: 30_000 })
       expect(bootstrap.host).not.toMatch(/^(127|0)\./)
       expect(await link.ping(30_000)).toBeGreaterThan(0)
     }
