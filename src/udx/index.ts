@@ -3,6 +3,7 @@
 // wire, rings, recovery/congestion/loss, sender/receiver, core, turn/port, socket/stream, this file.
 
 import { lookup as resolve } from 'node:dns/promises'
+import { codedError, invalidArgument } from './errors.ts'
 import { type NetworkInterface, NetworkInterfaces } from './interfaces.ts'
 import { familyOf } from './ip.ts'
 import type { Outlet } from './link.ts'
@@ -89,11 +90,11 @@ export class UDX {
     options: { family?: 0 | 4 | 6 } = {}
   ): Promise<{ host: string; family: 4 | 6 }> {
     const wanted = options.family ?? 0
-    if (!host) throw refused('EINVAL', 'invalid argument')
+    if (!host) throw invalidArgument()
     const given = familyOf(host)
     // Bun answers an address with itself whatever family is asked for.
     if (given !== 0 && (wanted === 4 || wanted === 6) && given !== wanted) {
-      throw refused('EAI_ADDRFAMILY', 'address family not supported')
+      throw codedError('EAI_ADDRFAMILY', 'address family not supported')
     }
     try {
       const { address, family } = await resolve(host, { family: wanted })
@@ -101,7 +102,7 @@ export class UDX {
     } catch (error) {
       // RFC 6761: the name means loopback even where the hosts file lacks one of its families.
       if (host !== 'localhost')
-        throw isNotFound(error) ? refused('EAI_NONAME', 'unknown node or service') : error
+        throw isNotFound(error) ? codedError('EAI_NONAME', 'unknown node or service') : error
       return wanted === 6 ? { host: '::1', family: 6 } : { host: '127.0.0.1', family: 4 }
     }
   }
@@ -119,8 +120,4 @@ export class UDX {
 
 function isNotFound(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOTFOUND'
-}
-
-function refused(code: string, message: string): Error {
-  return Object.assign(new Error(message), { code })
 }

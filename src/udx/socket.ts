@@ -4,6 +4,7 @@
 
 import { EventEmitter } from 'node:events'
 import { type Traffic, createTraffic } from './core.ts'
+import { invalidArgument } from './errors.ts'
 import { familyOf, plainAddress, plainFamily, requireFamily } from './ip.ts'
 import type { UDX } from './index.ts'
 import { Port } from './port.ts'
@@ -286,8 +287,4 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
 
 function requireSize(bytes: number): void {
   if (!(bytes > 0)) throw invalidArgument()
-}
-
-function invalidArgument(): Error {
-  return Object.assign(new Error('invalid argument'), { code: 'EINVAL' })
 }

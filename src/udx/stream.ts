@@ -4,6 +4,7 @@
 import { Duplex, type DuplexEvents, Writable } from 'streamx'
 import { toBytes } from './bytes.ts'
 import { Core, type CoreOptions } from './core.ts'
+import { codedError, invalidArgument } from './errors.ts'
 import type { UDX } from './index.ts'
 import { plainAddress, plainFamily, requireFamily } from './ip.ts'
 import type { CloseReason, CoreOwner, Outlet } from './link.ts'
@@ -203,7 +204,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
   relayTo(destination: UDXStream): void {
     if (this.#core.closed) return
     if (this.#core.relayTarget !== null || destination.#core.closed) {
-      throw Object.assign(new Error('invalid argument'), { code: 'EINVAL' })
+      throw invalidArgument()
     }
     this.#core.relayTo(destination.#core)
   }
@@ -259,9 +260,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
 
   override _writev(batch: unknown[], cb: Callback): void {
     if (!this.connected) {
-      throw Object.assign(new Error('Writing while not connected not currently supported'), {
-        code: 'ERR_ASSERTION'
-      })
+      throw codedError('ERR_ASSERTION', 'Writing while not connected not currently supported')
     }
     for (const chunk of batch) {
       if (!(chunk instanceof Uint8Array))
@@ -416,9 +415,9 @@ function boundPort(socket: UDXSocket): Port {
 function errorOf(reason: CloseReason): Error | null {
   switch (reason) {
     case 'reset':
-      return Object.assign(new Error('connection reset by peer'), { code: 'ECONNRESET' })
+      return codedError('ECONNRESET', 'connection reset by peer')
     case 'timeout':
-      return Object.assign(new Error('connection timed out'), { code: 'ETIMEDOUT' })
+      return codedError('ETIMEDOUT', 'connection timed out')
     default:
       return null
   }

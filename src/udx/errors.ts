@@ -1,0 +1,9 @@
+// Errors as libudx and getaddrinfo name them. Knows nothing else.
+
+export function codedError(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
+}
+
+export function invalidArgument(): Error {
+  return codedError('EINVAL', 'invalid argument')
+}
