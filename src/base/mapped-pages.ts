@@ -1,7 +1,7 @@
 // Gives memory back to the system: pages that only show a file, which are read again from there when they are
 // touched, and what C code has freed.
 // Knows no files; whoever mapped them calls.
-import { dlopen, ptr, type Pointer } from 'bun:ffi'
+import { ptr, type Pointer } from 'bun:ffi'
 import { openLibc } from './c-library.ts'
 
 type Advise = (at: Pointer, length: number, advice: number) => number
@@ -38,8 +38,10 @@ export function trimHeap(): void {
 function openTrim(): Trim | null {
   if (process.platform !== 'linux') return null
   try {
-    const { symbols } = dlopen('libc.so.6', { malloc_trim: { args: ['usize'], returns: 'i32' } })
-    return symbols.malloc_trim as unknown as Trim
+    const { malloc_trim } = openLibc<{ malloc_trim: Trim }>({
+      malloc_trim: { args: ['usize'], returns: 'i32' }
+    })
+    return malloc_trim
   } catch {
     return null
   }
