@@ -152,9 +152,8 @@ export class Client extends Resource {
     if (!enough) this.#lookedAt = this.#clock.now()
     const found = await find(node, model.contentId, model.config.blockCount, {
       timeoutMs: findMs,
-      // Their records come first, so a route through them is there before one through strangers.
-      known: this.book.recalled,
-      ...(enough ? { enough } : {}),
+      // Of a search that may end early: a route through those used before is there first.
+      ...(enough ? { enough, known: this.book.recalled } : {}),
       ...(signal ? { signal } : {})
     })
     for (const info of found) {
