@@ -25,16 +25,24 @@ const MAX_AGE_MS = 60 * 60_000
 /** A longer trip is none that anybody would go again. */
 const MOST_RTT_MS = 10_000
 
+/** A model's servers of a route. */
+export interface UsedServers {
+  /** Hex of the model's content id. */
+  readonly model: string
+  /** Round trips by server, ms. */
+  readonly rttMs: ReadonlyMap<string, number>
+}
+
 /** The latest first. */
 export function mergeServers(
   known: readonly KnownServer[],
-  model: string,
-  used: ReadonlyMap<string, number>,
+  used: UsedServers,
   now: number
 ): KnownServer[] {
-  const fresh = [...used].map(([peer, rttMs]) => ({ peer, model, rttMs, usedAt: now }))
+  const { model } = used
+  const fresh = [...used.rttMs].map(([peer, rttMs]) => ({ peer, model, rttMs, usedAt: now }))
   const rest = known.filter((one) => {
-    const isUsed = one.model === model && used.has(one.peer)
+    const isUsed = one.model === model && used.rttMs.has(one.peer)
     return !isUsed && now - one.usedAt < MAX_AGE_MS
   })
   return [...fresh, ...rest].slice(0, MOST)
@@ -72,13 +80,14 @@ export async function loadServers(
 export async function saveServers(
   context: Context,
   model: Uint8Array,
-  used: ReadonlyMap<string, number>
+  rttMs: ReadonlyMap<string, number>
 ): Promise<void> {
-  if (used.size === 0) return
+  if (rttMs.size === 0) return
   const path = pathOf(context)
   const aside = `${path}.${process.pid}.tmp`
   try {
-    const known = mergeServers(await read(context), toHex(model), used, systemClock.wall())
+    const used = { model: toHex(model), rttMs }
+    const known = mergeServers(await read(context), used, systemClock.wall())
     await mkdir(context.paths.cache, { recursive: true })
     await writeFile(aside, formatServers(known), { mode: 0o600 })
     await rename(aside, path)

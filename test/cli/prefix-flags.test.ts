@@ -87,7 +87,8 @@ test('servers used are remembered for an hour, the latest first, and what cannot
     [a, 12.34],
     [b, 5]
   ])
-  const before = mergeServers(mergeServers([], other, new Map([[b, 9]]), 900), model, used, 1000)
+  const earlier = mergeServers([], { model: other, rttMs: new Map([[b, 9]]) }, 900)
+  const before = mergeServers(earlier, { model, rttMs: used }, 1000)
   const text = `${formatServers(before)}nonsense\n${c} ${model} 99999.0 1000\n${c} 5.0 1000\n`
   const known = parseServers(text, 2000)
   expect(known).toEqual([
@@ -95,7 +96,7 @@ test('servers used are remembered for an hour, the latest first, and what cannot
     { peer: b, model, rttMs: 5, usedAt: 1000 },
     { peer: b, model: other, rttMs: 9, usedAt: 900 }
   ])
-  const later = mergeServers(known, model, new Map([[b, 7]]), 1000 + hour / 2)
+  const later = mergeServers(known, { model, rttMs: new Map([[b, 7]]) }, 1000 + hour / 2)
   expect(later.map((one) => [one.peer, one.model])).toEqual([
     [b, model],
     [a, model],
