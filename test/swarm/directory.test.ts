@@ -15,12 +15,10 @@ import { encodeRecord } from '../../src/swarm/record.ts'
 import { cellsOf, topicOf } from '../../src/swarm/topics.ts'
 import type { ServerInfo } from '../../src/wire/types.ts'
 import { FakeClock } from '../support/fake-clock.ts'
-import { BLOCKS, infoOf, MODEL, until, World } from './world.ts'
+import { AMPLE, BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const spans = (infos: readonly ServerInfo[]): string[] =>
   infos.map(({ first, last }) => `${first}:${last}`).sort()
-/** Longer than anything takes on a busy machine: a search ends by itself. */
-const AMPLE = { timeoutMs: 30_000 }
 const all = (node: SwarmNode): Promise<ServerInfo[]> => find(node, MODEL, BLOCKS, AMPLE)
 
 /** Announces a key at every cell of the model, with whatever record. */

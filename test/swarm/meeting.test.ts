@@ -19,11 +19,9 @@ import {
 import { LanBeacon } from '../../src/swarm/lan.ts'
 import { Meeting, type MeetingOptions } from '../../src/swarm/meeting.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
-import { BLOCKS, infoOf, MODEL, until } from './world.ts'
+import { AMPLE, BLOCKS, infoOf, MODEL, until } from './world.ts'
 
 const DAY_MS = 86_400_000
-/** Longer than a search takes on a busy machine; it ends as soon as it has enough. */
-const AMPLE = { timeoutMs: 30_000 }
 
 /** Peers with their meetings, closed in reverse. */
 class Town implements AsyncDisposable {

@@ -22,11 +22,9 @@ import type { LinkHandlers } from '../../src/wire/handlers.ts'
 import { PeerLink } from '../../src/wire/link.ts'
 import type { Hello, WireError } from '../../src/wire/types.ts'
 import { FakeClock } from '../support/fake-clock.ts'
-import { BLOCKS, infoOf, MODEL, until, World } from './world.ts'
+import { AMPLE, BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const model = { id: toHex(MODEL), names: ['test'] }
-/** Longer than anything takes on a busy machine: a search ends by itself. */
-const AMPLE = { timeoutMs: 30_000 }
 
 function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(

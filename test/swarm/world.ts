@@ -8,6 +8,8 @@ import type { ServerInfo } from '../../src/wire/types.ts'
 
 export const MODEL: Uint8Array = new Uint8Array(32).fill(7)
 export const BLOCKS = 30
+/** Longer than anything takes on a busy machine: a search ends by itself. */
+export const AMPLE: { timeoutMs: number } = { timeoutMs: 30_000 }
 
 export function infoOf(first: number, last: number, more: Partial<ServerInfo> = {}): ServerInfo {
   return {
