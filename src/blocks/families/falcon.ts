@@ -1,33 +1,26 @@
 // Falcon's block: attention and MLP read the same stream, through one norm or one each, and are added;
 // in the RW models one follows the other.
-import { attention } from '../graph/attention.ts'
-import { gelu } from '../graph/mlp.ts'
-import { layerNorm } from '../graph/norms.ts'
-import { linear, type BlockScope } from '../graph/parts.ts'
-import type { Value } from '../graph/builder.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import type { FamilyGraph } from './family.ts'
+import type { BlockParts } from './parts.ts'
 import { fusedMatrices, layerNorms } from './shared.ts'
 
 export const falcon: FamilyGraph = {
   norm: 'layer',
   matrices: fusedMatrices,
   vectors: (config) => layerNorms(config, ...normNames(config)),
-  block(scope, stream) {
-    const [first = '', second] = normNames(scope.config)
-    const before = layerNorm(scope, stream, first)
-    const attended = attend(scope, before.normed)
-    if (scope.config.parallelNorms === undefined) {
+  block(parts, stream) {
+    const { config, norm, branchNorm, add } = parts
+    const [first = '', second] = normNames(config)
+    const before = norm(stream, first)
+    const attended = attend(parts, before.normed)
+    if (config.parallelNorms === undefined) {
       const middle = { residual: before.residual, branch: attended }
-      const { normed, residual } = layerNorm(scope, middle, second ?? '')
-      return { residual, branch: mlp(scope, normed) }
+      const { normed, residual } = norm(middle, second ?? '')
+      return { residual, branch: mlp(parts, normed) }
     }
-    const forMlp =
-      second === undefined
-        ? before.normed
-        : layerNorm(scope, { residual: before.residual }, second).normed
-    const branch = scope.builder.node('Add', [attended, mlp(scope, forMlp)])
-    return { residual: before.residual, branch }
+    const forMlp = second === undefined ? before.normed : branchNorm(before.residual, second)
+    return { residual: before.residual, branch: add(attended, mlp(parts, forMlp)) }
   }
 }
 
@@ -43,12 +36,11 @@ function normNames(config: ModelConfig): readonly string[] {
 }
 
 /** Falcon adds ALiBi before it scales the scores. */
-function attend(scope: BlockScope, normed: Value): Value {
-  const { headDim } = scope.config
-  const qkv = linear(scope, normed, 'qkv')
-  return linear(scope, attention(scope, qkv, { alibiScale: headDim ** -0.5 }), 'out')
+function attend<V>({ config, linear, attention }: BlockParts<V>, normed: V): V {
+  const attended = attention(linear(normed, 'qkv'), { alibiScale: config.headDim ** -0.5 })
+  return linear(attended, 'out')
 }
 
-function mlp(scope: BlockScope, normed: Value): Value {
-  return linear(scope, gelu(scope, linear(scope, normed, 'up'), 'erf'), 'down')
+function mlp<V>({ linear, gelu }: BlockParts<V>, normed: V): V {
+  return linear(gelu(linear(normed, 'up'), 'erf'), 'down')
 }

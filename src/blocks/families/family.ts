@@ -1,8 +1,6 @@
-// What a family of models has to say so that a graph of its blocks can be built and filled.
+// What a family of models has to say so that its blocks can be lowered and filled.
 import { unsupported } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../../model/types.ts'
-import type { NormKind } from '../graph/norms.ts'
-import type { BlockScope, Stream } from '../graph/parts.ts'
 import { bloom } from './bloom.ts'
 import { falcon } from './falcon.ts'
 import { gemma2 } from './gemma2.ts'
@@ -11,6 +9,7 @@ import { gpt2 } from './gpt2.ts'
 import { llama } from './llama.ts'
 import { mistral } from './mistral.ts'
 import { mixtral } from './mixtral.ts'
+import type { BlockParts, NormKind, Stream } from './parts.ts'
 import { qwen2 } from './qwen2.ts'
 import { qwen3 } from './qwen3.ts'
 import { qwen3moe } from './qwen3moe.ts'
@@ -32,12 +31,12 @@ export interface VectorPart {
 }
 
 export interface FamilyGraph {
-  /** Also of the model's last norm. */
+  /** Of every norm of the stream and of the model's last. */
   readonly norm: NormKind
   matrices(config: ModelConfig): readonly MatrixGroup[]
   vectors(config: ModelConfig): readonly VectorPart[]
-  /** Adds one block to the graph. */
-  block(scope: BlockScope, stream: Stream): Stream
+  /** One block: what its parts are made of comes from the lowering. */
+  block<V>(parts: BlockParts<V>, stream: Stream<V>): Stream<V>
 }
 
 const GRAPHS: Readonly<Record<Family, FamilyGraph>> = {

@@ -1,9 +1,6 @@
 // Gemma 2's block: each branch is normed before and after; GeGLU. Soft caps and windows are attention's.
-import { attention, type AttentionOptions } from '../graph/attention.ts'
-import { geglu } from '../graph/mlp.ts'
-import { branchNorm, norm } from '../graph/norms.ts'
-import { linear, type BlockScope, type Stream } from '../graph/parts.ts'
 import type { FamilyGraph } from './family.ts'
+import type { AttentionOptions, BlockParts, Stream } from './parts.ts'
 import { attentionMatrices, gatedMatrices, norms } from './shared.ts'
 
 export const gemma2: FamilyGraph = {
@@ -17,20 +14,20 @@ export const gemma2: FamilyGraph = {
       'pre_feedforward_layernorm',
       'post_feedforward_layernorm'
     ),
-  block: (scope, stream) => sandwich(scope, stream)
+  block: (parts, stream) => sandwich(parts, stream)
 }
 
 /** The block, with what Gemma 3's attention does besides. */
-export function sandwich(
-  scope: BlockScope,
-  stream: Stream,
+export function sandwich<V>(
+  { norm, branchNorm, linear, attention, geglu }: BlockParts<V>,
+  stream: Stream<V>,
   options: AttentionOptions = {}
-): Stream {
-  const before = norm(scope, stream, 'input_layernorm')
-  const attended = attention(scope, linear(scope, before.normed, 'qkv'), options)
-  const out = branchNorm(scope, linear(scope, attended, 'out'), 'post_attention_layernorm')
+): Stream<V> {
+  const before = norm(stream, 'input_layernorm')
+  const attended = attention(linear(before.normed, 'qkv'), options)
+  const out = branchNorm(linear(attended, 'out'), 'post_attention_layernorm')
   const middle = { residual: before.residual, branch: out }
-  const { normed, residual } = norm(scope, middle, 'pre_feedforward_layernorm')
-  const down = linear(scope, geglu(scope, linear(scope, normed, 'gateUp')), 'down')
-  return { residual, branch: branchNorm(scope, down, 'post_feedforward_layernorm') }
+  const { normed, residual } = norm(middle, 'pre_feedforward_layernorm')
+  const down = linear(geglu(linear(normed, 'gateUp')), 'down')
+  return { residual, branch: branchNorm(down, 'post_feedforward_layernorm') }
 }

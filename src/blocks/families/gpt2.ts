@@ -1,8 +1,4 @@
 // GPT-2's block: layer norms, plain attention, an MLP with GELU by tanh. Positions came with the embedding.
-import { attention } from '../graph/attention.ts'
-import { gelu } from '../graph/mlp.ts'
-import { layerNorm } from '../graph/norms.ts'
-import { linear } from '../graph/parts.ts'
 import type { FamilyGraph } from './family.ts'
 import { layerNorms, matrix } from './shared.ts'
 
@@ -15,12 +11,11 @@ export const gpt2: FamilyGraph = {
     matrix('down', 'mlp.c_proj', hiddenSize, ffnSize)
   ],
   vectors: (config) => layerNorms(config, 'ln_1', 'ln_2'),
-  block(scope, stream) {
-    const before = layerNorm(scope, stream, 'ln_1')
-    const attended = attention(scope, linear(scope, before.normed, 'qkv'))
-    const middle = { residual: before.residual, branch: linear(scope, attended, 'out') }
-    const { normed, residual } = layerNorm(scope, middle, 'ln_2')
-    const active = gelu(scope, linear(scope, normed, 'up'), 'tanh')
-    return { residual, branch: linear(scope, active, 'down') }
+  block({ norm, linear, attention, gelu }, stream) {
+    const before = norm(stream, 'ln_1')
+    const attended = attention(linear(before.normed, 'qkv'))
+    const middle = { residual: before.residual, branch: linear(attended, 'out') }
+    const { normed, residual } = norm(middle, 'ln_2')
+    return { residual, branch: linear(gelu(linear(normed, 'up'), 'tanh'), 'down') }
   }
 }

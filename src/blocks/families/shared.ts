@@ -76,8 +76,10 @@ export function layerNorms(config: ModelConfig, ...parts: readonly string[]): Ve
   return names.map((name) => ({ name, length: config.hiddenSize }))
 }
 
+export const HEAD_NORMS = { query: 'self_attn.q_norm', key: 'self_attn.k_norm' } as const
+
 /** Weights of the norms of single heads. */
 export function headNorms(config: ModelConfig): VectorPart[] {
-  const parts = ['self_attn.q_norm', 'self_attn.k_norm']
+  const parts = Object.values(HEAD_NORMS)
   return parts.map((part) => ({ name: `${part}.weight`, length: config.headDim }))
 }

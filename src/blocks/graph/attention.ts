@@ -1,8 +1,10 @@
 // Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and ALiBi.
 // Knows the names under which caches and tables are handed over.
 import type { ModelConfig } from '../../model/types.ts'
+import type { AttentionOptions } from '../families/parts.ts'
 import { alibiBias } from './alibi.ts'
 import { float, MICROSOFT, type Attributes, type GraphBuilder, type Value } from './builder.ts'
+import { headNorm } from './norms.ts'
 import { constantIntegers, type BlockScope } from './parts.ts'
 import { dealt, gathered, ROW_POSITIONS, slotName, slotsOf } from './slots.ts'
 
@@ -60,13 +62,6 @@ export function ropeNames(config: ModelConfig, block: number): { cos: Value; sin
 export const ROPE_GLOBAL = { cos: 'rope.cos', sin: 'rope.sin' } as const
 export const ROPE_LOCAL = { cos: 'rope.local.cos', sin: 'rope.local.sin' } as const
 
-export interface AttentionOptions {
-  /** Changes queries and keys, (1, count, heads * headDim) each, before they are turned. */
-  beforeTurn?: (x: Value, of: 'query' | 'key') => Value
-  /** What ALiBi's slopes are multiplied by. Default 1. */
-  alibiScale?: number
-}
-
 /** Causal attention over the block's caches, one a slot; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
   const { builder, config, block, slots } = scope
@@ -80,7 +75,7 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
   }
   const isInside = turns && ropeIsFused(config)
   const parts = prepared(scope, qkv, {
-    ...options,
+    headNorms: options.headNorms,
     tables: turns && !isInside ? tables : undefined
   })
   const bySlot = parts.map((part) => padded(builder, part, slots))
@@ -99,14 +94,17 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
 function prepared(
   scope: BlockScope,
   qkv: Value,
-  options: AttentionOptions & { tables: { cos: Value; sin: Value } | undefined }
+  options: {
+    headNorms: AttentionOptions['headNorms']
+    tables: { cos: Value; sin: Value } | undefined
+  }
 ): [Value, Value, Value] {
-  const { beforeTurn, tables } = options
-  if (beforeTurn === undefined && tables === undefined) return [qkv, '', '']
+  const { headNorms, tables } = options
+  if (headNorms === undefined && tables === undefined) return [qkv, '', '']
   const { headCount, kvHeadCount } = scope.config
   const [q, k, v] = splitQkv(scope, qkv)
-  const query = beforeTurn?.(q, 'query') ?? q
-  const key = beforeTurn?.(k, 'key') ?? k
+  const query = headNorms === undefined ? q : headNorm(scope, q, headNorms.query)
+  const key = headNorms === undefined ? k : headNorm(scope, k, headNorms.key)
   if (tables === undefined) return [query, key, v]
   return [turned(scope, query, headCount, tables), turned(scope, key, kvHeadCount, tables), v]
 }

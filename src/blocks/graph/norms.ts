@@ -1,9 +1,7 @@
 // Norms: by root mean square or with the mean subtracted, of the stream, of a branch, or of single heads.
 import { float, MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
-import { constantIntegers, tensorName, type BlockScope, type Stream } from './parts.ts'
-
-/** How a family norms: RMS has a weight; a layer norm subtracts the mean and has a bias too. */
-export type NormKind = 'rms' | 'layer'
+import type { Normed, NormKind, Stream } from '../families/parts.ts'
+import { constantIntegers, tensorName, type BlockScope } from './parts.ts'
 
 export interface NormWeights {
   readonly gamma: Value
@@ -11,25 +9,13 @@ export interface NormWeights {
   readonly beta?: Value
 }
 
-export interface Normed {
-  readonly normed: Value
-  /** The stream, summed. */
-  readonly residual: Value
-}
-
-/** RMS norm of the stream, and the stream itself, summed. */
-export function norm(scope: BlockScope, stream: Stream, part: string): Normed {
-  return normWith(scope.builder, stream, blockNorm(scope, part, 'rms'), scope.config.rmsEps)
-}
-
-/** The same with the mean subtracted and a bias. */
-export function layerNorm(scope: BlockScope, stream: Stream, part: string): Normed {
-  return normWith(scope.builder, stream, blockNorm(scope, part, 'layer'), scope.config.rmsEps)
-}
-
-/** RMS norm of a branch before it joins the stream. */
-export function branchNorm(scope: BlockScope, branch: Value, part: string): Value {
-  return norm(scope, { residual: branch }, part).normed
+/** Norm of the stream, and the stream itself, summed. */
+export function norm(
+  scope: BlockScope,
+  stream: Stream<Value>,
+  of: { part: string; kind: NormKind }
+): Normed<Value> {
+  return normWith(scope.builder, stream, blockNorm(scope, of.part, of.kind), scope.config.rmsEps)
 }
 
 /** RMS norm of each head of x (1, count, heads * headDim) by itself. */
@@ -54,10 +40,10 @@ function blockNorm(scope: BlockScope, part: string, kind: NormKind): NormWeights
 /** A norm whose weights are already there; sums and norms in one operator. */
 export function normWith(
   builder: GraphBuilder,
-  stream: Stream,
+  stream: Stream<Value>,
   weights: NormWeights,
   epsilon: number
-): Normed {
+): Normed<Value> {
   const { residual, branch } = stream
   const { gamma, beta } = weights
   const parameters = beta === undefined ? [gamma] : [gamma, beta]

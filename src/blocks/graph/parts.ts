@@ -1,5 +1,5 @@
 // What the parts of a block's graph are built in, and its linear layers. norms.ts, attention.ts, mlp.ts and
-// experts.ts have the other parts; families say which parts in which order.
+// experts.ts have the other parts; onnx-parts.ts hands them to families, which say in which order.
 import type { ModelConfig } from '../../model/types.ts'
 import type { MatrixForm } from '../quantise/form.ts'
 import { MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
@@ -25,12 +25,6 @@ export interface BlockScope {
   /** Sessions in a run. */
   readonly slots: number
   readonly linear: (name: string) => readonly LinearPart[]
-}
-
-/** The residual stream between blocks: a sum that the next norm takes in one operator. */
-export interface Stream {
-  readonly residual: Value
-  readonly branch?: Value
 }
 
 /** Canonical name of a block's tensor. */

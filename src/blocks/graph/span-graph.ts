@@ -2,11 +2,13 @@
 // Knows plans and parts; span.ts makes sessions of it.
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/family.ts'
+import type { Stream } from '../families/parts.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import { GraphBuilder, type Value } from './builder.ts'
 import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './attention.ts'
 import { normWith, type NormWeights } from './norms.ts'
-import { linearWith, type LinearPart, type Stream } from './parts.ts'
+import { onnxParts } from './onnx-parts.ts'
+import { linearWith, type LinearPart } from './parts.ts'
 import { ROW_POSITIONS, slotInputs, slotName, slotsOf } from './slots.ts'
 
 export const HIDDEN = 'hidden'
@@ -47,11 +49,12 @@ export function spanGraph(
   const family = graphOf(config.family)
   // A branch of zeros before the first block: its norm is then the operator that all others have, and
   // spans behind one another give the same bits as one span.
-  let stream: Stream = { residual: HIDDEN, branch: builder.node('Sub', [HIDDEN, HIDDEN]) }
+  let stream: Stream<Value> = { residual: HIDDEN, branch: builder.node('Sub', [HIDDEN, HIDDEN]) }
   for (const { block, groups } of plan.blocks) {
     if (block < range.first || block >= range.last) continue
     const linear = (name: string): readonly LinearPart[] => groups.get(name) ?? []
-    stream = family.block({ builder, config, block, accuracy, slots, linear }, stream)
+    const scope = { builder, config, block, accuracy, slots, linear }
+    stream = family.block(onnxParts(scope, family.norm), stream)
   }
   builder.nodes('Add', [stream.branch ?? '', stream.residual], { outputs: [RESULT] })
   builder.output(RESULT, 'f32', [1, 'count', width])
