@@ -4,7 +4,13 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../src/base/bytes.ts'
-import { buildExecutable, hostTarget, isTarget, TARGETS, type Target } from './build-executable.ts'
+import {
+  buildExecutable,
+  hostTarget,
+  isTarget,
+  TARGETS,
+  type Target
+} from './build/build-executable.ts'
 
 const root = join(import.meta.dir, '..')
 

@@ -5,8 +5,8 @@ import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Tally, findTestFiles, killRunning, runTestFiles } from './check-tests.ts'
-import { layerFaultsIn } from './layers.ts'
+import { type Tally, findTestFiles, killRunning, runTestFiles } from './gate/check-tests.ts'
+import { layerFaultsIn } from './gate/layers.ts'
 
 interface StageResult {
   ok: boolean

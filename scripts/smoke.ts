@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { storiesGgufBytes } from '../test/support/remote-model.ts'
+import { storiesGgufBytes } from '../test/support/models/remote-model.ts'
 import { groupLives, killPrograms, Program, type Ending } from './processes.ts'
 
 /** The machine may have two cores that others use as well. */

@@ -7,6 +7,6 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
 cd "$root"
 # The real udx-native, which the tests of src/udx talk to under node.
-if [ -f scripts/node-reference.sh ]; then sh scripts/node-reference.sh; fi
+if [ -f scripts/net/node-reference.sh ]; then sh scripts/net/node-reference.sh; fi
 
 exec bun scripts/check.ts "$@"

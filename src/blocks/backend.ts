@@ -2,7 +2,7 @@
 import type { OrtRuntime } from './ort/runtime.ts'
 import type { OrtSession, SessionSettings } from './ort/session.ts'
 import type { OrtAllocator, OrtTensor } from './ort/value.ts'
-import type { WeightStoreOptions } from './weight-store.ts'
+import type { WeightStoreOptions } from './weights/weight-store.ts'
 
 export interface Backend {
   readonly runtime: OrtRuntime

@@ -3,7 +3,7 @@
 import type { Pointer } from 'bun:ffi'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
-import type { KeepOptions } from './kept-weights.ts'
+import type { KeepOptions } from './weights/kept-weights.ts'
 import type { BlockRange } from './span-graphs.ts'
 import type { ComputeStats, Device, SpanInfo, SpanOptions, StepInput } from './types.ts'
 

@@ -1,7 +1,7 @@
 // The graphs over one span's weights: for parts of the span, and for several sessions at once; all made on
 // first use, counted against the memory budget, and let go when no session needs them. Knows no sessions.
 import type { Backend, CacheMemory } from './backend.ts'
-import { Batch } from './batch.ts'
+import { Batch } from './engine/batch.ts'
 import { SLOT_COUNTS } from './graph/slots.ts'
 import { spanGraph } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
@@ -9,7 +9,7 @@ import { OrtPrepacked, OrtSession } from './ort/session.ts'
 import type { OrtTensor } from './ort/value.ts'
 import { graphBytes } from './sizes.ts'
 import type { SpanPlan } from './span-plan.ts'
-import type { WeightStore } from './weight-store.ts'
+import type { WeightStore } from './weights/weight-store.ts'
 
 export interface BlockRange {
   readonly first: number

@@ -2,13 +2,13 @@
 // parts of it on first use. Knows no worker; engine.ts owns spans and sessions.
 import type { Model } from '../model/types.ts'
 import type { Backend } from './backend.ts'
-import type { Batch } from './batch.ts'
+import type { Batch } from './engine/batch.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
-import { spanParts } from './span-parts.ts'
+import { spanParts } from './weights/span-parts.ts'
 import { planSpan, type SpanPlan } from './span-plan.ts'
 import { SpanGraphs, type BlockRange, type LoadedGraph } from './span-graphs.ts'
 import type { Quant, SpanInfo } from './types.ts'
-import { WeightStore } from './weight-store.ts'
+import { WeightStore } from './weights/weight-store.ts'
 
 export interface LoadOptions extends BlockRange {
   quant: Quant

@@ -1,7 +1,7 @@
 // What the compute room offers to the main thread: spans, sessions, steps and the client's head.
 // Knows no peers; the worker behind it is started by compute.ts.
 import type { ModelLocation } from '../model/types.ts'
-import type { KeepOptions } from './kept-weights.ts'
+import type { KeepOptions } from './weights/kept-weights.ts'
 
 /** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'

@@ -1,8 +1,8 @@
 // Room on the disk for a model's tensors: what is free there, within what --disk allows the cache.
 import { dirname } from 'node:path'
-import { usedBytes } from '../model/cache-usage.ts'
-import { systemFreeBytes } from '../model/download.ts'
-import { SPARE_BYTES } from '../model/http.ts'
+import { usedBytes } from '../model/store/cache-usage.ts'
+import { systemFreeBytes } from '../model/hub/download.ts'
+import { SPARE_BYTES } from '../model/hub/http.ts'
 import { parseBytes } from './options.ts'
 
 /** Bytes that may still be fetched into `cacheDir`. @throws AppError BAD_INPUT */

@@ -6,7 +6,7 @@ import { fitArguments } from './argv.ts'
 import { declareCommands, type Flags, type Run } from './commands.ts'
 import { createContext } from './context.ts'
 import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
-import { EXAMINE } from './examine-word.ts'
+import { EXAMINE } from './doctor/examine-word.ts'
 import { interruptible } from './lifetime.ts'
 
 async function execute(body: Run, flags: Flags, debug: boolean): Promise<number> {
@@ -42,7 +42,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return EXIT.ok
   }
   if (argv[2] === EXAMINE) {
-    const { runExamine } = await import('./doctor-device.ts')
+    const { runExamine } = await import('./doctor/doctor-device.ts')
     return runExamine(argv.slice(3))
   }
   const debug = argv.includes('--debug')

@@ -3,11 +3,11 @@
 import type { Log } from '../base/log.ts'
 import { createIdentity, type Identity } from '../swarm/identity.ts'
 import type { Meeting } from '../swarm/meeting.ts'
-import type { Membership } from '../swarm/membership.ts'
+import type { Membership } from '../swarm/private/membership.ts'
 import { SwarmNode } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
 import type { Context } from './context.ts'
-import { openMeeting, type SwarmFlags } from './swarm-access.ts'
+import { openMeeting, type SwarmFlags } from './swarm/swarm-access.ts'
 
 export interface NodeOptions {
   flags: SwarmFlags

@@ -1,14 +1,14 @@
 // Weights from peers and for them, as commands use them: on, unless --no-peer-weights turns it off. A node is
 // opened only when something is missing here.
 import { badInput } from '../base/errors.ts'
-import { UPLOAD_LIMIT, WeightExchange } from '../server/weight-exchange.ts'
+import { UPLOAD_LIMIT, WeightExchange } from '../weights/weight-exchange.ts'
 import type { Meeting } from '../swarm/meeting.ts'
-import type { Membership } from '../swarm/membership.ts'
+import type { Membership } from '../swarm/private/membership.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { Context } from './context.ts'
 import { openNode } from './open-node.ts'
 import { parseBytes } from './options.ts'
-import type { SwarmFlags } from './swarm-access.ts'
+import type { SwarmFlags } from './swarm/swarm-access.ts'
 
 export interface PeerFlags {
   /** False with --no-peer-weights. */

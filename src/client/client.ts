@@ -12,11 +12,11 @@ import { find } from '../swarm/directory.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import type { SwarmConnections } from './connections.ts'
-import { LocalModel } from './local-model.ts'
-import type { Published } from './naming.ts'
-import { PeerBook } from './peers.ts'
-import type { RouteHop } from './route.ts'
-import { InferenceSession } from './session.ts'
+import { LocalModel } from './text/local-model.ts'
+import type { Published } from './session/naming.ts'
+import { PeerBook } from './route/peers.ts'
+import type { RouteHop } from './route/route.ts'
+import { InferenceSession } from './session/session.ts'
 
 export interface ClientOptions {
   node: SwarmNode

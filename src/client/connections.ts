@@ -1,10 +1,10 @@
 // The swarm's links as the client room uses them: one per server, messages sorted by session.
 // Knows no directory; client.ts finds servers.
 import { toHex } from '../base/bytes.ts'
-import type { NamedModel } from '../swarm/capability.ts'
+import type { NamedModel } from '../swarm/private/capability.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
-import type { ClientLink, Connections, SessionEvents } from './links.ts'
+import type { ClientLink, Connections, SessionEvents } from './route/links.ts'
 
 export interface SwarmConnections extends Connections {
   /** For the SwarmNode's links, before it is made. */

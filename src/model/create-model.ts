@@ -1,10 +1,10 @@
 // Puts the parts of an opened model together and checks that they fit; what each source ends in.
 import { toHex } from '../base/bytes.ts'
 import { notFound } from '../base/errors.ts'
-import type { ByteRange } from './chunk-map.ts'
-import { contentIdOf, knownContentId } from './content-id.ts'
+import type { ByteRange } from './store/chunk-map.ts'
+import { contentIdOf, knownContentId } from './store/content-id.ts'
 import { checkConfig, checkTensors } from './families-check.ts'
-import type { PlacedTensors } from './tensor-store.ts'
+import type { PlacedTensors } from './formats/tensor-store.ts'
 import type { EnsureOptions, Model, ModelConfig, ModelLocation, TokenizerSpec } from './types.ts'
 
 /** Brings bytes of files that are fetched by the chunk; remote-files.ts has the one for hubs. */

@@ -1,9 +1,9 @@
 // Opens a model from where it lies, on the main thread and in the compute worker alike.
 // Knows the kinds of sources; each has a file of its own.
 import type { RangeFetcher } from './create-model.ts'
-import { openFolder } from './folder.ts'
-import { openGguf } from './gguf.ts'
-import { openLlama2c } from './llama2c.ts'
+import { openFolder } from './formats/folder.ts'
+import { openGguf } from './formats/gguf.ts'
+import { openLlama2c } from './formats/llama2c.ts'
 import type { Model, ModelLocation } from './types.ts'
 
 /**

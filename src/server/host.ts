@@ -1,5 +1,5 @@
 // A serving process: loads a span, measures it, joins the swarm, says so, and leaves properly.
-// Called by cli/join.ts. Knows no terminal.
+// Called by cli/commands/join.ts. Knows no terminal.
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { toAppError, type AppError } from '../base/errors.ts'
@@ -9,20 +9,20 @@ import { Resource } from '../base/resource.ts'
 import type { BlockRange } from '../blocks/sizes.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import type { FetchedBytes, Model } from '../model/types.ts'
-import type { NamedModel } from '../swarm/capability.ts'
+import type { NamedModel } from '../swarm/private/capability.ts'
 import { find } from '../swarm/directory.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
 import type { LinkHandlers } from '../wire/handlers.ts'
 import type { ServerInfo } from '../wire/types.ts'
-import { withWeights, type WeightHandlers } from '../wire/weight-handlers.ts'
-import { blocksThatFit, checkFits } from './budget.ts'
-import { notServing, openDoor } from './door.ts'
-import type { Lookout } from './lookout.ts'
+import { withWeights, type WeightHandlers } from '../weights/weight-handlers.ts'
+import { blocksThatFit, checkFits } from './placement/budget.ts'
+import { notServing, openDoor } from './sessions/door.ts'
+import type { Lookout } from './placement/lookout.ts'
 import type { Speed } from './measure.ts'
-import { MemberGate } from './member-gate.ts'
-import type { PlacementOptions } from './mover.ts'
+import { MemberGate } from './sessions/member-gate.ts'
+import type { PlacementOptions } from './placement/mover.ts'
 import { Notice } from './notice.ts'
-import { joinSpan } from './plan.ts'
+import { joinSpan } from './placement/plan.ts'
 import {
   closeServing,
   fetchBlocks,
@@ -31,8 +31,8 @@ import {
   type Serving,
   type ServingOptions
 } from './serving.ts'
-import { SessionTable } from './sessions.ts'
-import { watchOthers, type Moving } from './watch-others.ts'
+import { SessionTable } from './sessions/sessions.ts'
+import { watchOthers, type Moving } from './placement/watch-others.ts'
 
 export interface HostOptions {
   compute: ComputeApi

@@ -4,7 +4,7 @@ import type DHT from 'hyperdht'
 import { deadline, type Clock } from '../base/clock.ts'
 import { busy, closed, disconnected, timedOut, type AppError } from '../base/errors.ts'
 import type { PeerLink } from '../wire/link.ts'
-import type { NamedModel } from './capability.ts'
+import type { NamedModel } from './private/capability.ts'
 import type { Identity } from './identity.ts'
 
 export interface ConnectOptions {

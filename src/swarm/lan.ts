@@ -11,7 +11,7 @@ import { networkInterfaces } from 'node:os'
 import { sleep, type Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
-import { seal, unseal } from './seal.ts'
+import { seal, unseal } from './private/seal.ts'
 
 export interface Address {
   readonly host: string

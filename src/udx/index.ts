@@ -4,20 +4,20 @@
 
 import { lookup as resolve } from 'node:dns/promises'
 import { codedError, invalidArgument } from './errors.ts'
-import { type NetworkInterface, NetworkInterfaces } from './interfaces.ts'
-import { familyOf } from './ip.ts'
-import type { Outlet } from './link.ts'
-import { Registry } from './registry.ts'
-import { UDXSocket, type UDXSocketOptions } from './socket.ts'
-import { UDXStream, type UDXStreamOptions } from './stream.ts'
-import { Turn } from './turn.ts'
+import { type NetworkInterface, NetworkInterfaces } from './socket/interfaces.ts'
+import { familyOf } from './socket/ip.ts'
+import type { Outlet } from './stream/link.ts'
+import { Registry } from './socket/registry.ts'
+import { UDXSocket, type UDXSocketOptions } from './socket/socket.ts'
+import { UDXStream, type UDXStreamOptions } from './stream/stream.ts'
+import { Turn } from './socket/turn.ts'
 
-export type { NetworkInterface } from './interfaces.ts'
-export { NetworkInterfaces } from './interfaces.ts'
-export type { RemoteInfo, UDXSocketEvents, UDXSocketOptions } from './socket.ts'
-export { UDXSocket } from './socket.ts'
-export type { ConnectOptions, UDXStreamEvents, UDXStreamOptions } from './stream.ts'
-export { UDXStream } from './stream.ts'
+export type { NetworkInterface } from './socket/interfaces.ts'
+export { NetworkInterfaces } from './socket/interfaces.ts'
+export type { RemoteInfo, UDXSocketEvents, UDXSocketOptions } from './socket/socket.ts'
+export { UDXSocket } from './socket/socket.ts'
+export type { ConnectOptions, UDXStreamEvents, UDXStreamOptions } from './stream/stream.ts'
+export { UDXStream } from './stream/stream.ts'
 
 /** An instance: its sockets share one table of stream ids. */
 export class UDX {

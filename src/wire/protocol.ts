@@ -89,7 +89,7 @@
 // many tokens already, told in `held`, over the same blocks. A server keeps what is `shared` under the
 // first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody else can put anything
 // there, and everybody who knows key and label finds it. With `forget` the server gives what it held,
-// lets go of all else that begins so and is not shared, and keeps nothing of the session. How labels are made is the client's affair (client/prefix.ts).
+// lets go of all else that begins so and is not shared, and keeps nothing of the session. How labels are made is the client's affair (client/session/prefix.ts).
 //
 // WEIGHTS  A server gives the files that its model is made of to whoever may speak with it. A want is
 // answered by gives with its number: pieces of one string of bytes in order, `left` counts what follows;
@@ -105,11 +105,11 @@
 //   hashes     SHA-256 of chunks [start, start + count) of that file, count <= 2048; zeros for those
 //              that it does not vouch for
 //   bytes      bytes [start, start + count) of that file, count <= 1048576
-// A root is the BLAKE2b tree of a file's chunks (model/manifest.ts). All of this is a claim: whoever
-// fetches decides what to believe (model/bring-chunks.ts).
+// A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim: whoever
+// fetches decides what to believe (model/hub/bring-chunks.ts).
 //
 // PRIVATE SWARMS  A member's Hello says who it is to other members and nothing to a stranger: its proof
-// is a box that only they open (swarm/proof.ts), its servers are empty and follow in an `announce`, which
+// is a box that only they open (swarm/private/proof.ts), its servers are empty and follow in an `announce`, which
 // each side sends, empty or not, as soon as the other's proof is good; a link is ready with the other's
 // announce. A peer without a good proof gets DENIED, with an idle status.
 // `revocations` is a list signed by the swarm's creator, passed on to whoever has an older one.
@@ -165,7 +165,7 @@ export const LIMITS = {
   columns: 65_536,
   /** Servers of one route: the deepest models have 126 blocks, the longest sensible chain fewer. */
   hops: 64,
-  /** Marks of a session: a million tokens have 208, see client/prefix.ts. */
+  /** Marks of a session: a million tokens have 208, see client/session/prefix.ts. */
   marks: 256,
   /** Of those for everybody: published prompts of one session. */
   sharedMarks: 4,

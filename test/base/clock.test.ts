@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { deadline, sleep, systemClock } from '../../src/base/clock.ts'
 import { AppError } from '../../src/base/errors.ts'
-import { FakeClock, settle } from '../support/fake-clock.ts'
+import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(

@@ -1,6 +1,6 @@
 // The clock that tests drive keeps the promises of a Clock.
 import { expect, test } from 'bun:test'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 
 test('FakeClock fires in the order in which timers are due, and as set when at once', async () => {
   const clock = new FakeClock()

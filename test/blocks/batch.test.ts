@@ -2,17 +2,17 @@
 // what goes wrong with one session is its own.
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
-import { layoutOf, takeSeats } from '../../src/blocks/batch-layout.ts'
-import type { StepOutcome } from '../../src/blocks/step-job.ts'
+import { layoutOf, takeSeats } from '../../src/blocks/engine/batch-layout.ts'
+import type { StepOutcome } from '../../src/blocks/engine/step-job.ts'
 import { graphBytes } from '../../src/blocks/sizes.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import type { Family } from '../../src/model/types.ts'
-import { randomModel, writeModel } from '../families/random-model.ts'
-import { smollm2Location } from '../support/smollm2.ts'
-import { storiesLocation } from '../support/stories.ts'
+import { randomModel, writeModel } from '../families/support/random-model.ts'
+import { smollm2Location } from '../support/models/smollm2.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
-import { testEngine, type TestEngine } from './engine-helpers.ts'
-import { randomRows } from './random-llama.ts'
+import { testEngine, type TestEngine } from './support/engine-helpers.ts'
+import { randomRows } from './support/random-llama.ts'
 
 setDefaultTimeout(120_000)
 

@@ -3,11 +3,11 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import type { AppError } from '../../src/base/errors.ts'
 import { Compute } from '../../src/blocks/compute.ts'
 import type { SpanInfo } from '../../src/blocks/types.ts'
-import { listConverted } from '../../src/model/converted-cache.ts'
+import { listConverted } from '../../src/model/store/converted-cache.ts'
 import type { ModelLocation } from '../../src/model/types.ts'
-import { storiesLocation } from '../support/stories.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
-import { randomRows, writeRandomLlama } from './random-llama.ts'
+import { randomRows, writeRandomLlama } from './support/random-llama.ts'
 
 // A machine that does other things at the same time must not fail these.
 setDefaultTimeout(120_000)
@@ -262,7 +262,7 @@ describe('the worker', () => {
   })
 
   test('that dies rejects everything pending and says so', async () => {
-    const url = new URL('./dying-worker.ts', import.meta.url).href
+    const url = new URL('./support/dying-worker.ts', import.meta.url).href
     await using own = new Compute({}, { workerUrl: url })
     await own.ready()
     const pending = [own.stats(), own.openSession(1)].map(failure)

@@ -2,9 +2,9 @@
 // answer that goes on after a replay, and a guess that was checked along, rest on it.
 import { expect, test } from 'bun:test'
 import type { Quant } from '../../src/blocks/types.ts'
-import { smollm2Location } from '../support/smollm2.ts'
-import { testEngine } from './engine-helpers.ts'
-import { randomRows } from './random-llama.ts'
+import { smollm2Location } from '../support/models/smollm2.ts'
+import { testEngine } from './support/engine-helpers.ts'
+import { randomRows } from './support/random-llama.ts'
 
 const WIDTH = 576
 const ROWS = 70

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
 import { blockCounts, encodeBlocks, type BlockArrays } from '../../src/blocks/quantise/encode.ts'
 import { planForm, type BlockForm } from '../../src/blocks/quantise/form.ts'
-import { dequantise } from '../../src/model/dequantise.ts'
+import { dequantise } from '../../src/model/formats/dequantise.ts'
 import type { TensorType } from '../../src/model/types.ts'
-import { randomBlocks } from './random-llama.ts'
+import { randomBlocks } from './support/random-llama.ts'
 
 /** What MatMulNBits makes of a form, by its definition. */
 function decode(form: BlockForm, arrays: BlockArrays, rows: number, columns: number): Float64Array {

@@ -5,23 +5,23 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { createBackend } from '../../src/blocks/create-backend.ts'
-import { spanParts } from '../../src/blocks/span-parts.ts'
+import { spanParts } from '../../src/blocks/weights/span-parts.ts'
 import { planSpan } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
-import type { WeightPart } from '../../src/blocks/weight-part.ts'
-import { WeightStore, type WeightStoreOptions } from '../../src/blocks/weight-store.ts'
+import type { WeightPart } from '../../src/blocks/weights/weight-part.ts'
+import { WeightStore, type WeightStoreOptions } from '../../src/blocks/weights/weight-store.ts'
 import {
   convertedFolder,
   listConverted,
   removeConverted,
   sweepUnfinished,
   verifyConverted
-} from '../../src/model/converted-cache.ts'
+} from '../../src/model/store/converted-cache.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { ModelLocation } from '../../src/model/types.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
-import { testEngine } from './engine-helpers.ts'
-import { randomRows, writeRandomLlama } from './random-llama.ts'
+import { testEngine } from './support/engine-helpers.ts'
+import { randomRows, writeRandomLlama } from './support/random-llama.ts'
 
 // A machine that does other things at the same time must not fail these.
 setDefaultTimeout(120_000)

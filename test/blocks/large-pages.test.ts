@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { release } from 'node:os'
-import { useLargePages } from '../../src/blocks/large-pages.ts'
+import { useLargePages } from '../../src/blocks/weights/large-pages.ts'
 
 const MIB = 1024 * 1024
 

@@ -3,11 +3,11 @@ import { expect, setDefaultTimeout, test } from 'bun:test'
 import { truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Quant } from '../../src/blocks/types.ts'
-import { countOf, sizeOf } from '../../src/model/tensor-types.ts'
+import { countOf, sizeOf } from '../../src/model/formats/tensor-types.ts'
 import type { TensorType } from '../../src/model/types.ts'
-import { ggufHeader, padded, type MetadataEntry } from '../support/gguf-writer.ts'
+import { ggufHeader, padded, type MetadataEntry } from '../support/models/gguf-writer.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
-import type { LoadMemory } from './load-memory-process.ts'
+import type { LoadMemory } from './support/load-memory-process.ts'
 
 setDefaultTimeout(120_000)
 
@@ -76,7 +76,7 @@ async function writeBlock(folder: TempFolder, type: TensorType): Promise<string>
 }
 
 async function load(path: string, quant: Quant, cacheDir: string): Promise<LoadMemory> {
-  const program = join(import.meta.dir, 'load-memory-process.ts')
+  const program = join(import.meta.dir, 'support', 'load-memory-process.ts')
   const child = Bun.spawn([process.execPath, program, path, quant, cacheDir], {
     stdio: ['ignore', 'pipe', 'inherit']
   })

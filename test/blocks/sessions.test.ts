@@ -1,11 +1,11 @@
 // Sessions of one span: taking back, growing, standing beside one another, being refused.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import type { AppError } from '../../src/base/errors.ts'
-import { capacityFor } from '../../src/blocks/kv-cache.ts'
-import { storiesLocation } from '../support/stories.ts'
+import { capacityFor } from '../../src/blocks/engine/kv-cache.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
-import { testEngine, type TestEngine } from './engine-helpers.ts'
-import { randomRows, writeRandomLlama } from './random-llama.ts'
+import { testEngine, type TestEngine } from './support/engine-helpers.ts'
+import { randomRows, writeRandomLlama } from './support/random-llama.ts'
 
 // A machine that does other things at the same time must not fail these.
 setDefaultTimeout(120_000)

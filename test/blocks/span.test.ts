@@ -6,9 +6,9 @@ import type { TensorType } from '../../src/model/types.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 import { worstError } from '../support/errors.ts'
-import { testEngine } from './engine-helpers.ts'
-import { randomRows, writeRandomLlama, type RandomLlama } from './random-llama.ts'
-import { referenceBlocks, referenceHead } from './reference.ts'
+import { testEngine } from './support/engine-helpers.ts'
+import { randomRows, writeRandomLlama, type RandomLlama } from './support/random-llama.ts'
+import { referenceBlocks, referenceHead } from './support/reference.ts'
 
 // A machine that does other things at the same time must not fail these.
 setDefaultTimeout(120_000)

@@ -1,10 +1,15 @@
 // Which steps run at once, with how many rows of each, and when: the policies, and the pump that acts on them.
 import { describe, expect, test } from 'bun:test'
-import type { QueuedJob } from '../../src/blocks/job-queue.ts'
-import { RunCost } from '../../src/blocks/run-cost.ts'
-import { gatherMs, shareRun, type RunLimits, type Waiting } from '../../src/blocks/run-policy.ts'
-import { StepPump } from '../../src/blocks/step-pump.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import type { QueuedJob } from '../../src/blocks/engine/job-queue.ts'
+import { RunCost } from '../../src/blocks/engine/run-cost.ts'
+import {
+  gatherMs,
+  shareRun,
+  type RunLimits,
+  type Waiting
+} from '../../src/blocks/engine/run-policy.ts'
+import { StepPump } from '../../src/blocks/engine/step-pump.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 
 const limits: RunLimits = {
   slots: 4,

@@ -7,9 +7,9 @@ import type { Quant } from '../../src/blocks/types.ts'
 import { embedTokens } from '../../src/model/embed.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Model, ModelLocation } from '../../src/model/types.ts'
-import { smollm2Location } from '../support/smollm2.ts'
-import { readReferences, storiesLocation } from '../support/stories.ts'
-import { argmax } from './engine-helpers.ts'
+import { smollm2Location } from '../support/models/smollm2.ts'
+import { readReferences, storiesLocation } from '../support/models/stories.ts'
+import { argmax } from './support/engine-helpers.ts'
 
 // A machine that does other things at the same time must not fail these.
 setDefaultTimeout(120_000)

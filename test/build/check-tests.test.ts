@@ -1,4 +1,4 @@
-// scripts/check-tests.ts over made-up test files: what passes, and every way in which a file can lie.
+// scripts/gate/check-tests.ts over made-up test files: what passes, and every way in which a file can lie.
 import { expect, test } from 'bun:test'
 import {
   findTestFiles,
@@ -6,7 +6,7 @@ import {
   runTestFile,
   runTestFiles,
   type FileResult
-} from '../../scripts/check-tests.ts'
+} from '../../scripts/gate/check-tests.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const IMPORT = "import { expect, test } from 'bun:test'\n"

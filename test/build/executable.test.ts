@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { copyFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildExecutable, hostTarget } from '../../scripts/build-executable.ts'
+import { buildExecutable, hostTarget } from '../../scripts/build/build-executable.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
 
 interface Failure {

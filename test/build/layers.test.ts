@@ -1,6 +1,6 @@
-// scripts/layers.ts over small made-up files: each rule finds its violation and nothing else.
+// scripts/gate/layers.ts over small made-up files: each rule finds its violation and nothing else.
 import { describe, expect, test } from 'bun:test'
-import { layerFaults, layerFaultsIn, roomOf } from '../../scripts/layers.ts'
+import { layerFaults, layerFaultsIn, roomOf } from '../../scripts/gate/layers.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const HEAD = '// A file.\n'

@@ -2,7 +2,7 @@
 import { expect, test } from 'bun:test'
 import { hubOptions } from '../../src/cli/hub-env.ts'
 import { transferLine, transferText } from '../../src/cli/transfer-line.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 test('hubOptions() takes endpoint, token and home, or their usual places', async () => {

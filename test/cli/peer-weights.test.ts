@@ -3,9 +3,9 @@
 import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { type Ending, Program } from '../../scripts/processes.ts'
-import { hubRepo } from '../support/hub-repo.ts'
-import { spreadGgufBytes } from '../support/remote-model.ts'
-import { readReferences } from '../support/stories.ts'
+import { hubRepo } from '../support/models/hub-repo.ts'
+import { spreadGgufBytes } from '../support/models/remote-model.ts'
+import { readReferences } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const MIB = 2 ** 20

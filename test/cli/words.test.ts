@@ -1,8 +1,8 @@
 import { expect, test } from 'bun:test'
 import { errorOf, errorText, exitCode } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute } from '../../src/base/errors.ts'
-import { joinPrompt, readPiped } from '../../src/cli/input.ts'
-import { quantNote } from '../../src/cli/join.ts'
+import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
+import { quantNote } from '../../src/cli/commands/join.ts'
 import {
   parseAddresses,
   parseBlocks,
@@ -11,7 +11,7 @@ import {
   parseNumber,
   parseWhole
 } from '../../src/cli/options.ts'
-import { chatTarget } from '../../src/cli/target.ts'
+import { chatTarget } from '../../src/cli/chat/target.ts'
 
 const nothing = async (): Promise<boolean> => false
 

@@ -1,7 +1,7 @@
 // BLOOM: ALiBi for numbers of heads that are powers of two and that are not, a norm over the embedding.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './support/prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())

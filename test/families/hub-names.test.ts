@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Family, ModelConfig } from '../../src/model/types.ts'
 import { tempFolder } from '../support/temp-folder.ts'
-import { randomModel, writeModel } from './random-model.ts'
+import { randomModel, writeModel } from './support/random-model.ts'
 import type { HubModel } from './reference/model.ts'
 import type { Weight } from './reference/ops.ts'
 

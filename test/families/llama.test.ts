@@ -1,7 +1,7 @@
 // Llama 1 to 3: RoPE scaling, biases, heads that attention does not turn by itself.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './support/prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())

@@ -1,14 +1,14 @@
 // Mixtral: two of four experts for each token; experts as GGUFs have them.
 import { afterAll, expect, test } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { writeGguf } from '../support/gguf-writer.ts'
+import { writeGguf } from '../support/models/gguf-writer.ts'
 import { tempFolder } from '../support/temp-folder.ts'
-import { readFixture } from './fixture.ts'
-import { fixtureGguf } from './gguf.ts'
-import { apartGguf, inQ8 } from './gguf-experts.ts'
-import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
+import { readFixture } from './support/fixture.ts'
+import { fixtureGguf } from './support/gguf.ts'
+import { apartGguf, inQ8 } from './support/gguf-experts.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './support/prove.ts'
 import { worstError } from '../support/errors.ts'
-import { meanError, Runner } from './run.ts'
+import { meanError, Runner } from './support/run.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())

@@ -1,7 +1,7 @@
 // Qwen3-MoE: two of six experts for each token, head norms.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
-import { proveFixture, proveGguf, proveLong, proveRandom } from './prove.ts'
+import { proveFixture, proveGguf, proveLong, proveRandom } from './support/prove.ts'
 
 const compute = new Compute({ threads: 2 })
 afterAll(() => compute.close())

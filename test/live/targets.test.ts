@@ -3,7 +3,7 @@
 import { expect, test } from 'bun:test'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildExecutable, TARGETS, type Target } from '../../scripts/build-executable.ts'
+import { buildExecutable, TARGETS, type Target } from '../../scripts/build/build-executable.ts'
 import { ortLibraryFiles, ortPackageDir } from '../../src/blocks/ort/library.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { ChunkFile } from '../../src/model/chunk-file.ts'
+import { ChunkFile } from '../../src/model/store/chunk-file.ts'
 import {
   emptyJournal,
   hasRange,
@@ -13,8 +13,8 @@ import {
   parseChunkMap,
   prefixBytes,
   readChunkMap
-} from '../../src/model/chunk-map.ts'
-import { AbsentBytes, openMappedFile } from '../../src/model/mapped-file.ts'
+} from '../../src/model/store/chunk-map.ts'
+import { AbsentBytes, openMappedFile } from '../../src/model/formats/mapped-file.ts'
 import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
 
 const CHUNK = 1024

@@ -4,9 +4,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { downloadFile, type DownloadOptions } from '../../src/model/download.ts'
-import { FakeClock, settle } from '../support/fake-clock.ts'
-import { hubServer, serve } from '../support/hub-server.ts'
+import { downloadFile, type DownloadOptions } from '../../src/model/hub/download.ts'
+import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
+import { hubServer, serve } from '../support/models/hub-server.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const SIZE = 700_000

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { ALIASES, type FileAlias } from '../../src/model/aliases.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { storiesLocation } from '../support/stories.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const repository = join(import.meta.dir, '..', '..')

@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import { existsSync, utimesSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { withFileLock } from '../../src/model/file-lock.ts'
+import { withFileLock } from '../../src/model/store/file-lock.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 test('withFileLock() lets one in at a time, and leaves nothing behind', async () => {

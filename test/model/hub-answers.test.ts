@@ -3,14 +3,14 @@ import { expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { createLog } from '../../src/base/log.ts'
 import type { RepoAlias } from '../../src/model/aliases.ts'
-import { hubRepo } from '../support/hub-repo.ts'
+import { hubRepo } from '../support/models/hub-repo.ts'
 import {
   failure,
   openRemote,
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/remote-model.ts'
+} from '../support/models/remote-model.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const FILES = { 'stories.gguf': await storiesGgufBytes() }

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
-import { ChunkFile } from '../../src/model/chunk-file.ts'
+import { ChunkFile } from '../../src/model/store/chunk-file.ts'
 import {
   type ChunkMap,
   emptyJournal,
@@ -10,15 +10,15 @@ import {
   parseChunkMap,
   readChunkMap,
   readHeard
-} from '../../src/model/chunk-map.ts'
+} from '../../src/model/store/chunk-map.ts'
 import {
   manifestOf,
   manifestPath,
   manifestRoot,
   modelRoot,
   readManifest
-} from '../../src/model/manifest.ts'
-import { failure } from '../support/remote-model.ts'
+} from '../../src/model/store/manifest.ts'
+import { failure } from '../support/models/remote-model.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const CHUNK = 1024

@@ -8,9 +8,9 @@ import { createLog } from '../../src/base/log.ts'
 import { blockTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Model } from '../../src/model/types.ts'
-import { FakeClock, settle } from '../support/fake-clock.ts'
-import { hubRepo } from '../support/hub-repo.ts'
-import type { HubReply } from '../support/hub-server.ts'
+import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
+import { hubRepo } from '../support/models/hub-repo.ts'
+import type { HubReply } from '../support/models/hub-server.ts'
 import {
   CHUNK,
   failure,
@@ -18,8 +18,8 @@ import {
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/remote-model.ts'
-import { storiesLocation } from '../support/stories.ts'
+} from '../support/models/remote-model.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
 
 const GGUF = await storiesGgufBytes()

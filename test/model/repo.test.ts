@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { tryFileLock } from '../../src/model/file-lock.ts'
+import { tryFileLock } from '../../src/model/store/file-lock.ts'
 import type { Model } from '../../src/model/types.ts'
-import { hubRepo } from '../support/hub-repo.ts'
+import { hubRepo } from '../support/models/hub-repo.ts'
 import {
   CHUNK,
   failure,
@@ -15,8 +15,8 @@ import {
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/remote-model.ts'
-import { storiesLocation } from '../support/stories.ts'
+} from '../support/models/remote-model.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const GGUF = await storiesGgufBytes()
@@ -174,8 +174,8 @@ test('who needs one region does not wait for who fetches another', async () => {
 
 test('a header that is longer than the first look is fetched to its end', async () => {
   await using folder = await tempFolder()
-  const { writeGguf } = await import('../support/gguf-writer.ts')
-  const { storiesGguf } = await import('../support/stories-gguf.ts')
+  const { writeGguf } = await import('../support/models/gguf-writer.ts')
+  const { storiesGguf } = await import('../support/models/stories-gguf.ts')
   const spec = storiesGguf(stories)
   const value = Array.from({ length: 90_000 }, (_, i) => `a long vocabulary's token ${i}`)
   const metadata = [...spec.metadata, { key: 'test.words', type: 'strings', value } as const]

@@ -5,21 +5,21 @@ import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { ALIASES, editDistance, nearestAlias } from '../../src/model/aliases.ts'
-import { hubCachePath, hubUrl } from '../../src/model/hub.ts'
+import { hubCachePath, hubUrl } from '../../src/model/hub/hub.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { resolveModel, type ResolveOptions } from '../../src/model/resolve.ts'
-import { hubServer, serve } from '../support/hub-server.ts'
-import { storiesLocation, writeHubFolder } from '../support/stories.ts'
+import { hubServer, serve } from '../support/models/hub-server.ts'
+import { storiesLocation, writeHubFolder } from '../support/models/stories.ts'
 import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
-import { testAlias } from '../support/test-alias.ts'
-import { writeZip } from '../support/zip-writer.ts'
+import { testAlias } from '../support/models/test-alias.ts'
+import { writeZip } from '../support/models/zip-writer.ts'
 
 const random = seededRandom(11)
 const FILE = Uint8Array.from({ length: 300_000 }, () => random.below(256))
 const SHA256 = new Bun.CryptoHasher('sha256').update(FILE).digest('hex')
 const ALIAS = testAlias(SHA256, FILE.byteLength)
 const NOBODY = 'http://127.0.0.1:1'
-const fakePip = join(import.meta.dir, '..', 'support', 'fake-pip.ts')
+const fakePip = join(import.meta.dir, '..', 'support', 'fakes', 'fake-pip.ts')
 
 function options(folder: TempFolder, endpoint: string, wheel = 'fail'): ResolveOptions {
   return {

@@ -2,12 +2,12 @@
 // keeps apart.
 import { expect, test } from 'bun:test'
 import { AppError, computeError } from '../../src/base/errors.ts'
-import { BlockServer, type BlockServerOptions } from '../../src/server/block-server.ts'
+import { BlockServer, type BlockServerOptions } from '../../src/server/sessions/block-server.ts'
 import type { ServerLink } from '../../src/server/links.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
 import type { SessionOpened, Step, StepResult, WireError } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fake-clock.ts'
-import { FakeCompute } from '../support/fake-compute.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
+import { FakeCompute } from '../support/fakes/fake-compute.ts'
 
 const HIDDEN = 4
 const MODEL = new Uint8Array(32).fill(7)

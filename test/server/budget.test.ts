@@ -3,8 +3,14 @@ import type { AppError } from '../../src/base/errors.ts'
 import { batchBytes, sizesOf, workingBytes, type ModelSizes } from '../../src/blocks/sizes.ts'
 import type { Model } from '../../src/model/types.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { blocksThatFit, checkFits, fit, sessionTokens, spanNeed } from '../../src/server/budget.ts'
-import { storiesLocation } from '../support/stories.ts'
+import {
+  blocksThatFit,
+  checkFits,
+  fit,
+  sessionTokens,
+  spanNeed
+} from '../../src/server/placement/budget.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 
 const MIB = 2 ** 20
 const model = await openModel(storiesLocation)

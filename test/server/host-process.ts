@@ -6,7 +6,7 @@ import { Compute } from '../../src/blocks/compute.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { Host, type HostLoad } from '../../src/server/host.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
-import { storiesLocation } from '../support/stories.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 
 /** What a line of stdout says. */
 export interface HostState extends HostLoad {

@@ -1,14 +1,14 @@
 // A real server process of a real model beside which an honest client works, while hostile peers send
 // nonsense, vanish, read nothing, claim too much and flood. The honest client must see nothing of it,
-// and afterwards nothing of it may be left. scripts/soak.ts is the long version.
+// and afterwards nothing of it may be left. scripts/prove/soak.ts is the long version.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import DHT from 'hyperdht'
 import { seededRandom } from '../../src/base/random.ts'
 import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
-import * as attacks from '../support/attacks.ts'
-import { HonestClient } from '../support/honest-client.ts'
+import * as attacks from '../support/hostile/attacks.ts'
+import { HonestClient } from '../support/hostile/honest-client.ts'
 import { HostProgram } from '../support/host-program.ts'
-import { targetOf, type Target } from '../support/raw-peer.ts'
+import { targetOf, type Target } from '../support/hostile/raw-peer.ts'
 import type { HostState } from './host-process.ts'
 
 const MIB = 1024 * 1024

@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
-import { chooseSpan, coverage } from '../../src/server/placement.ts'
-import { freeInMs, roomInMs } from '../../src/server/retry-after.ts'
-import { admit, pickBatch, type Waiting } from '../../src/server/schedule.ts'
+import { chooseSpan, coverage } from '../../src/server/placement/placement.ts'
+import { freeInMs, roomInMs } from '../../src/server/sessions/retry-after.ts'
+import { admit, pickBatch, type Waiting } from '../../src/server/sessions/schedule.ts'
 
 const limits = { sessionsPerPeer: 2, sessions: 4 }
 const idle = {

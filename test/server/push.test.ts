@@ -2,9 +2,9 @@
 import { expect, test } from 'bun:test'
 import { disconnected, timedOut } from '../../src/base/errors.ts'
 import type { ServerLink } from '../../src/server/links.ts'
-import { Pusher } from '../../src/server/push.ts'
+import { Pusher } from '../../src/server/sessions/push.ts'
 import type { Step } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 
 const HOP = { peer: new Uint8Array(32).fill(5), first: 2, last: 4 }
 

@@ -3,18 +3,23 @@
 import { expect, test } from 'bun:test'
 import { toAppError } from '../../src/base/errors.ts'
 import { swarmConnections } from '../../src/client/connections.ts'
-import { PeerBook } from '../../src/client/peers.ts'
-import { InferenceSession } from '../../src/client/session.ts'
+import { PeerBook } from '../../src/client/route/peers.ts'
+import { InferenceSession } from '../../src/client/session/session.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { Host } from '../../src/server/host.ts'
 import { find } from '../../src/swarm/directory.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
-import { createSwarm, issueInvite, narrowInvite, type Invite } from '../../src/swarm/invite.ts'
-import { Membership } from '../../src/swarm/membership.ts'
+import {
+  createSwarm,
+  issueInvite,
+  narrowInvite,
+  type Invite
+} from '../../src/swarm/private/invite.ts'
+import { Membership } from '../../src/swarm/private/membership.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
-import { signRevocations } from '../../src/swarm/revocations.ts'
-import { FakeCompute } from '../support/fake-compute.ts'
-import { storiesLocation } from '../support/stories.ts'
+import { signRevocations } from '../../src/swarm/private/revocations.ts'
+import { FakeCompute } from '../support/fakes/fake-compute.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { until, World } from '../swarm/world.ts'
 
 const BLOCKS = 5

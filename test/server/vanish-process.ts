@@ -3,8 +3,8 @@
 // many sessions are open.
 import DHT from 'hyperdht'
 import { freshSeed, seededRandom } from '../../src/base/random.ts'
-import { hold } from '../support/attacks.ts'
-import { targetOf } from '../support/raw-peer.ts'
+import { hold } from '../support/hostile/attacks.ts'
+import { targetOf } from '../support/hostile/raw-peer.ts'
 
 const [port, key = '', count] = process.argv.slice(2)
 const bootstrap = [{ host: '127.0.0.1', port: Number(port) }]

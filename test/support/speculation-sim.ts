@@ -1,7 +1,7 @@
 // Decoding over a made-up swarm: what the speculation decides, against what plain decoding takes.
 // The price of rows is the one measured for 8 blocks of TinyLlama's shape on two threads.
 import { seededRandom } from '../../src/base/random.ts'
-import { Speculator } from '../../src/client/speculate.ts'
+import { Speculator } from '../../src/client/speculate/speculate.ts'
 
 const MEASURED: readonly (readonly [number, number])[] = [
   [1, 9.1],

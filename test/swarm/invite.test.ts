@@ -2,7 +2,12 @@
 import { describe, expect, test } from 'bun:test'
 import { AppError } from '../../src/base/errors.ts'
 import { seededRandom, type Random } from '../../src/base/random.ts'
-import { whyBarred, whyNot, type Capability, type Wish } from '../../src/swarm/capability.ts'
+import {
+  whyBarred,
+  whyNot,
+  type Capability,
+  type Wish
+} from '../../src/swarm/private/capability.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import {
   decodeBody,
@@ -12,8 +17,8 @@ import {
   type Act,
   type Caveats,
   type SignedBlock
-} from '../../src/swarm/invite-codec.ts'
-import { fromText, toText } from '../../src/swarm/invite-text.ts'
+} from '../../src/swarm/private/invite-codec.ts'
+import { fromText, toText } from '../../src/swarm/private/invite-text.ts'
 import {
   checkChain,
   createSwarm,
@@ -25,8 +30,8 @@ import {
   readInvite,
   swarmIdOf,
   type Invite
-} from '../../src/swarm/invite.ts'
-import { labelledHash, signLabelled } from '../../src/swarm/seal.ts'
+} from '../../src/swarm/private/invite.ts'
+import { labelledHash, signLabelled } from '../../src/swarm/private/seal.ts'
 
 const NOW = 1_900_000_000_000
 const swarm = createSwarm()

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { LinkTable } from '../../src/swarm/link-table.ts'
 import type { PeerLink } from '../../src/wire/link.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 
 /** As much of a link as the table looks at. */
 class FakeLink {

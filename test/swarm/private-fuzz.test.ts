@@ -4,15 +4,20 @@ import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { systemClock, type Clock } from '../../src/base/clock.ts'
 import { seededRandom, type Random } from '../../src/base/random.ts'
-import type { Caveats } from '../../src/swarm/invite-codec.ts'
-import { createSwarm, issueInvite, narrowInvite, type Invite } from '../../src/swarm/invite.ts'
-import { Membership } from '../../src/swarm/membership.ts'
+import type { Caveats } from '../../src/swarm/private/invite-codec.ts'
+import {
+  createSwarm,
+  issueInvite,
+  narrowInvite,
+  type Invite
+} from '../../src/swarm/private/invite.ts'
+import { Membership } from '../../src/swarm/private/membership.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
-import { signRevocations } from '../../src/swarm/revocations.ts'
+import { signRevocations } from '../../src/swarm/private/revocations.ts'
 import type { LinkHandlers } from '../../src/wire/handlers.ts'
-import { spoil } from '../support/hostile.ts'
-import { knock, type Knock } from '../support/intruder.ts'
-import type { Target } from '../support/raw-peer.ts'
+import { spoil } from '../support/hostile/hostile.ts'
+import { knock, type Knock } from '../support/hostile/intruder.ts'
+import type { Target } from '../support/hostile/raw-peer.ts'
 import { BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const root = createSwarm()

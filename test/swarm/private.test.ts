@@ -6,22 +6,22 @@ import { systemClock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { find, probe } from '../../src/swarm/directory.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
-import type { Caveats } from '../../src/swarm/invite-codec.ts'
+import type { Caveats } from '../../src/swarm/private/invite-codec.ts'
 import {
   createSwarm,
   issueInvite,
   narrowInvite,
   type Invite,
   type SwarmRoot
-} from '../../src/swarm/invite.ts'
-import { Membership } from '../../src/swarm/membership.ts'
+} from '../../src/swarm/private/invite.ts'
+import { Membership } from '../../src/swarm/private/membership.ts'
 import type { SwarmNode, SwarmNodeOptions } from '../../src/swarm/node.ts'
-import { publishRevocations } from '../../src/swarm/revocation-feed.ts'
-import { readRevocations, signRevocations } from '../../src/swarm/revocations.ts'
+import { publishRevocations } from '../../src/swarm/private/revocation-feed.ts'
+import { readRevocations, signRevocations } from '../../src/swarm/private/revocations.ts'
 import type { LinkHandlers } from '../../src/wire/handlers.ts'
 import { PeerLink } from '../../src/wire/link.ts'
 import type { Hello, WireError } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { AMPLE, BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const model = { id: toHex(MODEL), names: ['test'] }

@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'bun:test'
 import { AppError } from '../../src/base/errors.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
-import { createSwarm, issueInvite, keysOf, narrowInvite } from '../../src/swarm/invite.ts'
-import { INVITE_LIMITS } from '../../src/swarm/invite-codec.ts'
-import { checkProof, makeProof, type ProofContext } from '../../src/swarm/proof.ts'
+import { createSwarm, issueInvite, keysOf, narrowInvite } from '../../src/swarm/private/invite.ts'
+import { INVITE_LIMITS } from '../../src/swarm/private/invite-codec.ts'
+import { checkProof, makeProof, type ProofContext } from '../../src/swarm/private/proof.ts'
 import { LIMITS } from '../../src/wire/protocol.ts'
 
 const swarm = createSwarm()

@@ -4,7 +4,7 @@ import { silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { Publisher, REFRESH_MS } from '../../src/swarm/publisher.ts'
 import { decodeRecord } from '../../src/swarm/record.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { infoOf } from './world.ts'
 
 interface Put {

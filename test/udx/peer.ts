@@ -113,7 +113,7 @@ function command(runtime: Runtime): string {
   const node = Bun.which('node')
   if (!node) throw new Error('The UDX interop tests need node in PATH, the reference runs under it')
   if (!existsSync(join(ROOT, '.cache/node-ref/installed'))) {
-    throw new Error('The UDX reference is not installed: run sh scripts/node-reference.sh')
+    throw new Error('The UDX reference is not installed: run sh scripts/net/node-reference.sh')
   }
   return node
 }

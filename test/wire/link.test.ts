@@ -8,7 +8,7 @@ import { PeerLink } from '../../src/wire/link.ts'
 import { LIMITS } from '../../src/wire/protocol.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
 import type { Step, WireError } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { info, messages } from './samples.ts'
 import { helloOfNobody, linkPair, streamPair } from './stream-pair.ts'
 

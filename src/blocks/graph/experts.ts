@@ -1,7 +1,7 @@
 // A mixture of experts: a router picks a few MLPs for each row; rows are sorted by expert, each expert's
 // matrices see only its own (often none), and the results go back into order.
 // Composed of small operators around MatMulNBits, as onnxruntime's fused QMoE (1.30) widens 4 bits to floats
-// at every run on a CPU: 18 times slower for one row, 4 or more for 64 (scripts/bench-experts.py, two
+// at every run on a CPU: 18 times slower for one row, 4 or more for 64 (scripts/bench/bench-experts.py, two
 // threads). Not branches of `If`, whose repacked weights several graphs cannot share.
 import type { GraphBuilder, Value } from './builder.ts'
 import { swiglu } from './mlp.ts'

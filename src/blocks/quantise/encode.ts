@@ -1,7 +1,7 @@
 // Fills a matrix form from a tensor's bytes: floats as they are, integers regrouped, or floats rounded.
 // Knows no graph; file-blocks.ts reads the GGUF block types, round.ts rounds.
-import { dequantise } from '../../model/dequantise.ts'
-import { rowBytes } from '../../model/tensor-types.ts'
+import { dequantise } from '../../model/formats/dequantise.ts'
+import { rowBytes } from '../../model/formats/tensor-types.ts'
 import type { TensorType } from '../../model/types.ts'
 import { readFileBlocks } from './file-blocks.ts'
 import type { BlockForm, MatrixForm } from './form.ts'

@@ -1,8 +1,8 @@
 // GGUF's block types regrouped into MatMulNBits' integers, scales and offsets, without rounding:
 // weight = scale * (code - zero) + offset, zero being 8 at 4 bits and 128 at 8.
 // Every scale is a float16 times at most a small integer, so a float32 holds it exactly.
-import { computeF16 } from '../../model/dequantise-f16.ts'
-import { TYPE_FACTS } from '../../model/tensor-types.ts'
+import { computeF16 } from '../../model/formats/dequantise-f16.ts'
+import { TYPE_FACTS } from '../../model/formats/tensor-types.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { BlockArrays, MatrixSource } from './encode.ts'
 import type { BlockForm } from './form.ts'

@@ -27,7 +27,7 @@ export type MatrixForm = FloatForm | BlockForm
 
 /**
  * Values in a block when floats are rounded. SmolLM2's perplexity, 21.16 with floats, is 24.1, 26.7 and 29.3 with
- * int4 by 32, 64 and 128, and 21.28, 21.32 and 21.56 with int8 (scripts/quant-table.ts); larger blocks take up to
+ * int4 by 32, 64 and 128, and 21.28, 21.32 and 21.56 with int8 (scripts/bench/quant-table.ts); larger blocks take up to
  * 29 % less time, but devices want 32 too.
  */
 const ROUNDED_BLOCK = 32

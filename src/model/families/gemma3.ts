@@ -1,6 +1,6 @@
 // Gemma 3: norms of queries and keys, five blocks with a window and a RoPE base of their own to one without.
 // Of the models that see pictures the text part is taken.
-import type { JsonObject } from '../json-file.ts'
+import type { JsonObject } from '../formats/json-file.ts'
 import { KEY_NORM, QUERY_NORM, type FamilyFacts, type Part } from './facts.ts'
 import { GEMMA_BLOCK, GEMMA_OUTER, gemmaFromGguf, gemmaFromHub } from './gemma.ts'
 import { alternatingWindow, HubFacts } from './hub-config.ts'

@@ -1,8 +1,8 @@
 // Reads a GGUF's metadata as most architectures write it; each family adds what is its own.
 // Knows which tensors there are, not what is in them.
 import { corrupt, unsupported } from '../../base/errors.ts'
-import type { GgufTensor } from '../gguf-header.ts'
-import type { Metadata } from '../gguf-metadata.ts'
+import type { GgufTensor } from '../formats/gguf-header.ts'
+import type { Metadata } from '../formats/gguf-metadata.ts'
 import type { Family, ModelConfig } from '../types.ts'
 import { linearFactors } from './rope.ts'
 

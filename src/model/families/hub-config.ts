@@ -1,7 +1,7 @@
 // Reads config.json as most families of the hub write it; each family adds what is its own.
 // Knows no tensors.
 import { corrupt, unsupported } from '../../base/errors.ts'
-import { type JsonObject, numberOf } from '../json-file.ts'
+import { type JsonObject, numberOf } from '../formats/json-file.ts'
 import type { Family, ModelConfig } from '../types.ts'
 import { ropeFromHub } from './rope.ts'
 

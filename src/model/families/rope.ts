@@ -1,7 +1,7 @@
 // RoPE's base and how its frequencies are stretched for long contexts, as factors of each.
-// Numbers only; the tables are made by blocks/fill-weights.ts.
+// Numbers only; the tables are made by blocks/weights/fill-weights.ts.
 import { corrupt } from '../../base/errors.ts'
-import { numberOf, type JsonObject } from '../json-file.ts'
+import { numberOf, type JsonObject } from '../formats/json-file.ts'
 import type { ModelConfig } from '../types.ts'
 import type { HubFacts } from './hub-config.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { Congestion } from '../../../src/udx/congestion.ts'
+import { Congestion } from '../../../src/udx/stream/congestion.ts'
 
 const acked = (packets: number, now: number, limited = true) => {
   return { packets, now, srtt: 20, limited }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { Registry } from '../../../src/udx/registry.ts'
+import { Registry } from '../../../src/udx/socket/registry.ts'
 import {
   FLAG_DATA,
   FLAG_DESTROY,

@@ -1,10 +1,10 @@
 // A network in memory for stream cores: one clock, one queue of events, a path that loses,
 // duplicates and delays by a seeded die. Nothing here opens a socket or reads the real time.
 
-import { Core, type CoreOptions } from '../../../src/udx/core.ts'
-import type { CloseReason, CoreOwner, Link, Outlet } from '../../../src/udx/link.ts'
-import type { Route } from '../../../src/udx/rings.ts'
-import { type Slot, SlotPool } from '../../../src/udx/slots.ts'
+import { Core, type CoreOptions } from '../../../src/udx/stream/core.ts'
+import type { CloseReason, CoreOwner, Link, Outlet } from '../../../src/udx/stream/link.ts'
+import type { Route } from '../../../src/udx/stream/rings.ts'
+import { type Slot, SlotPool } from '../../../src/udx/stream/slots.ts'
 import {
   FLAG_DATA,
   FLAG_END,

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'bun:test'
-import { createTraffic } from '../../../src/udx/core.ts'
-import { type OpenSocket, Port } from '../../../src/udx/port.ts'
-import type { Route } from '../../../src/udx/rings.ts'
-import { SlotPool } from '../../../src/udx/slots.ts'
+import { createTraffic } from '../../../src/udx/stream/core.ts'
+import { type OpenSocket, Port } from '../../../src/udx/socket/port.ts'
+import type { Route } from '../../../src/udx/stream/rings.ts'
+import { SlotPool } from '../../../src/udx/stream/slots.ts'
 
 const ROUTE: Route = { remoteId: 1, host: '10.0.0.1', port: 9, overhead: 48 }
 

@@ -5,7 +5,7 @@ import {
   RttEstimator,
   probeTimeoutMs,
   reorderWindowMs
-} from '../../../src/udx/recovery.ts'
+} from '../../../src/udx/stream/recovery.ts'
 
 describe('RttEstimator', () => {
   test('starts with the first sample and half of it as variance', () => {

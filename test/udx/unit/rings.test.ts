@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
-import { ByteQueue } from '../../../src/udx/queue.ts'
-import { ReceiveRing, STATE_SENT, SentRing } from '../../../src/udx/rings.ts'
-import { SlotPool, sizeSlot } from '../../../src/udx/slots.ts'
+import { ByteQueue } from '../../../src/udx/stream/queue.ts'
+import { ReceiveRing, STATE_SENT, SentRing } from '../../../src/udx/stream/rings.ts'
+import { SlotPool, sizeSlot } from '../../../src/udx/stream/slots.ts'
 import { seqAdd } from '../../../src/udx/wire.ts'
 import { createPattern } from './fake-network.ts'
 

@@ -1,0 +1,151 @@
+// bun scripts/gate/layers.ts
+// What oxlint cannot know: imports go leftwards between rooms, some things live in one room only,
+// and files stay short. Reads the text line by line; the formatter, which runs first, keeps it regular.
+import { dirname, join, normalize } from 'node:path'
+
+/** Rank of each room; a room imports from lower ranks only. `index` is src/index.ts. */
+const RANKS: Readonly<Record<string, number>> = {
+  base: 0,
+  kernels: 1,
+  wire: 1,
+  model: 1,
+  udx: 1,
+  swarm: 2,
+  blocks: 2,
+  weights: 3,
+  server: 4,
+  client: 4,
+  tune: 5,
+  api: 6,
+  index: 7,
+  cli: 7
+}
+
+/** Packages that only some rooms know. A name ending in '/' stands for a scope. */
+const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
+  'udx-native': ['swarm'],
+  hyperdht: ['swarm'],
+  hyperswarm: ['swarm'],
+  protomux: ['swarm', 'wire', 'server', 'client'],
+  protobufjs: ['blocks'],
+  'bun:ffi': ['kernels', 'blocks', 'udx', 'base'],
+  '@huggingface/': ['model'],
+  cac: ['cli']
+}
+
+/** Where the system's clock, chance and environment may be read. */
+const SYSTEM = /\b(Date\.now|Math\.random|process\.env|Bun\.env)\b/
+const SYSTEM_FILES = /^src\/(base\/clock\.ts|cli\/|udx\/)/
+const MAX_LINES = 450
+
+const IMPORT = /^(?:import|export|\})(?:[^'"]*\sfrom)?\s+'([^']+)'/
+const DYNAMIC = /\b(?:import|require|require\.resolve)\(\s*'([^']+)'/g
+const WORKER_URL = /new URL\(\s*'([^']+)'\s*,\s*import\.meta\.url/g
+
+/** The room of a path below the root, or undefined outside src. */
+export function roomOf(path: string): string | undefined {
+  const match = /^src\/([^/]+?)(?:\.ts)?(?:\/|$)/.exec(path)
+  return match?.[1]
+}
+
+/** Everything wrong with one file, one sentence each, by path (slashes, from the root) and text. */
+export function layerFaults(path: string, text: string): string[] {
+  const faults: string[] = []
+  const lines = text.split('\n')
+  const code = withoutComments(text).split('\n')
+  const fault = (line: number, message: string): void => {
+    faults.push(`${path}:${line + 1}: ${message}`)
+  }
+  if (lines.length - 1 > MAX_LINES) fault(0, `${lines.length - 1} lines: over ${MAX_LINES}`)
+  // A test's own sentences say what it is.
+  if (!path.endsWith('.test.ts') && !/^(\/\/|#!)/.test(text))
+    fault(0, 'does not open with a comment that says what it is')
+  code.forEach((line, index) => {
+    for (const specifier of specifiersIn(lines[index] ?? '', line)) {
+      for (const message of importFaults(path, specifier)) fault(index, message)
+    }
+    if (/^export default\b|\bas default\b/.test(line)) fault(index, 'default export')
+    if (/(?::|\bas|<|\||,)\s*any\b(?=\s*(?:[>;,)|=&[\]{}]|$))/.test(line))
+      fault(index, "type 'any'")
+    const system = path.startsWith('src/') && !SYSTEM_FILES.test(path) && SYSTEM.exec(line)
+    if (system) fault(index, `${system[1]} outside base/clock.ts and cli/: inject it`)
+  })
+  return faults
+}
+
+function specifiersIn(line: string, code: string): string[] {
+  // A line that is empty without comments imports nothing.
+  if (!code.trim()) return []
+  const found = [...line.matchAll(DYNAMIC), ...line.matchAll(WORKER_URL)].map((hit) => hit[1] ?? '')
+  const fixed = IMPORT.exec(line)?.[1]
+  return fixed ? [fixed, ...found] : found
+}
+
+function importFaults(path: string, specifier: string): string[] {
+  const room = roomOf(path)
+  if (!specifier.startsWith('.')) {
+    return room ? packageFaults(room, specifier) : []
+  }
+  const faults: string[] = []
+  if (!/\.(ts|cjs|json|bin|txt|html|css)$/.test(specifier)) {
+    faults.push(`'${specifier}' has no file ending`)
+  }
+  const target = normalize(join(dirname(path), specifier)).replaceAll('\\', '/')
+  const other = roomOf(target)
+  if (!room) return faults
+  if (!other) return target.startsWith('package.json') ? faults : [...faults, outside(specifier)]
+  if (other === room) return faults
+  if (room === 'udx') return [...faults, `udx stands alone, but imports '${specifier}'`]
+  if (other === 'udx') return [...faults, `'${specifier}': import 'udx-native' instead`]
+  const [mine, theirs] = [RANKS[room], RANKS[other]]
+  if (mine === undefined) faults.push(`'${room}' is no room of the layer list`)
+  else if (theirs === undefined) faults.push(`'${other}' is no room of the layer list`)
+  else if (theirs >= mine) faults.push(`${room} must not import ${other}: '${specifier}'`)
+  return faults
+}
+
+function outside(specifier: string): string {
+  return `'${specifier}' lies outside of src`
+}
+
+function packageFaults(room: string, specifier: string): string[] {
+  const key = Object.keys(ONLY_IN).find((name) =>
+    name.endsWith('/') ? specifier.startsWith(name) : specifier.split('/')[0] === name
+  )
+  const rooms = key === undefined ? undefined : ONLY_IN[key]
+  if (rooms && !rooms.includes(room)) {
+    return [`'${specifier}' belongs to ${rooms.join(', ')}, not to ${room}`]
+  }
+  return []
+}
+
+/** The text with comments and the insides of strings blanked, line breaks kept. */
+function withoutComments(text: string): string {
+  const token =
+    /'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`|\/\*[\s\S]*?\*\/|(?<![\\/])\/\/[^\n]*/g
+  return text.replace(token, (hit) => {
+    if (hit.startsWith('//')) return ''
+    const blank = hit.replaceAll(/[^\n]/g, ' ')
+    return hit.startsWith('/*') ? blank : `'${blank.slice(2)}'`
+  })
+}
+
+/** Every fault of the sources below `root`. */
+export async function layerFaultsIn(root: string): Promise<string[]> {
+  const faults: string[] = []
+  const paths: string[] = []
+  for await (const path of new Bun.Glob('{src,scripts,test}/**/*.ts').scan({ cwd: root })) {
+    const slashed = path.replaceAll('\\', '/')
+    if (!slashed.includes('node_modules/')) paths.push(slashed)
+  }
+  for (const path of paths.sort()) {
+    faults.push(...layerFaults(path, await Bun.file(join(root, path)).text()))
+  }
+  return faults
+}
+
+if (import.meta.main) {
+  const faults = await layerFaultsIn(join(import.meta.dir, '..', '..'))
+  for (const fault of faults) console.log(fault)
+  process.exit(faults.length ? 1 : 0)
+}

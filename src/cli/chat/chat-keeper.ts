@@ -1,0 +1,60 @@
+// Writes a conversation that is under way from time to time, so that a client that is killed in the
+// middle of an answer loses a moment of it. Knows no file.
+import { systemClock, type Clock } from '../../base/clock.ts'
+
+/** While an answer grows its file is written so often, ms: what a client that is killed loses. */
+const SAVE_MS = 250
+/** And no more than this share of the time, for long conversations on slow disks. */
+const SAVE_SHARE = 0.05
+
+/** Keeps the file up with a conversation that is under way. */
+export class ChatKeeper {
+  readonly #save: () => Promise<void>
+  readonly #clock: Clock
+  #changed = false
+  #writing: Promise<void> | undefined
+  #stopTimer: (() => void) | undefined
+  #nextAt = -Infinity
+
+  /** @param save writes all of it */
+  constructor(save: () => Promise<void>, clock: Clock = systemClock) {
+    this.#save = save
+    this.#clock = clock
+  }
+
+  /** There is something new; it is written soon. A failure waits for flush(). */
+  note(): void {
+    this.#changed = true
+    if (this.#writing || this.#stopTimer) return
+    const begin = (): void => {
+      this.#stopTimer = undefined
+      this.#writing = this.#write()
+        // Shown by flush(), which writes again.
+        .catch(() => {})
+        .finally(() => {
+          this.#writing = undefined
+          if (this.#changed) this.note()
+        })
+    }
+    const ms = this.#nextAt - this.#clock.now()
+    if (ms <= 0) begin()
+    else this.#stopTimer = this.#clock.after(ms, begin, true)
+  }
+
+  /** Resolves when the file holds everything. @throws AppError when it cannot be written */
+  async flush(): Promise<void> {
+    this.#changed = false
+    this.#stopTimer?.()
+    this.#stopTimer = undefined
+    await this.#writing
+    await this.#save()
+  }
+
+  async #write(): Promise<void> {
+    this.#changed = false
+    const began = this.#clock.now()
+    await this.#save()
+    const tookMs = this.#clock.now() - began
+    this.#nextAt = began + Math.max(SAVE_MS, tookMs / SAVE_SHARE)
+  }
+}

@@ -1,0 +1,106 @@
+// Servers that this user's chats went through lately, so that the next one meets those that may have kept
+// its beginning. A file in the cache folder; without it a chat only begins slower.
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { toHex } from '../../base/bytes.ts'
+import { systemClock } from '../../base/clock.ts'
+import { toAppError } from '../../base/errors.ts'
+import type { Context } from '../context.ts'
+
+/** A server of a model, and the round trip to it. */
+export interface KnownServer {
+  /** Hex of its key. */
+  readonly peer: string
+  /** Hex of the model's content id. */
+  readonly model: string
+  readonly rttMs: number
+  /** Wall clock, ms. */
+  readonly usedAt: number
+}
+
+/** Routes of several models. */
+const MOST = 64
+/** As long as servers keep what nobody asks for. */
+const MAX_AGE_MS = 60 * 60_000
+/** A longer trip is none that anybody would go again. */
+const MOST_RTT_MS = 10_000
+
+/** A model's servers of a route. */
+export interface UsedServers {
+  /** Hex of the model's content id. */
+  readonly model: string
+  /** Round trips by server, ms. */
+  readonly rttMs: ReadonlyMap<string, number>
+}
+
+/** The latest first. */
+export function mergeServers(
+  known: readonly KnownServer[],
+  used: UsedServers,
+  now: number
+): KnownServer[] {
+  const { model } = used
+  const fresh = [...used.rttMs].map(([peer, rttMs]) => ({ peer, model, rttMs, usedAt: now }))
+  const rest = known.filter((one) => {
+    const isUsed = one.model === model && used.rttMs.has(one.peer)
+    return !isUsed && now - one.usedAt < MAX_AGE_MS
+  })
+  return [...fresh, ...rest].slice(0, MOST)
+}
+
+export function formatServers(servers: readonly KnownServer[]): string {
+  return servers
+    .map(({ peer, model, rttMs, usedAt }) => `${peer} ${model} ${rttMs.toFixed(1)} ${usedAt}\n`)
+    .join('')
+}
+
+/** Lines that cannot be read, and those of long ago, are left out. */
+export function parseServers(text: string, now: number): KnownServer[] {
+  return text
+    .split('\n', MOST)
+    .map((line) => /^([0-9a-f]{64}) ([0-9a-f]{64}) (\d{1,5}\.\d) (\d{1,15})$/.exec(line))
+    .flatMap((match) => {
+      const [, peer = '', model = '', rtt, usedAt] = match ?? []
+      const server = { peer, model, rttMs: Number(rtt), usedAt: Number(usedAt) }
+      const isGood = server.rttMs <= MOST_RTT_MS && now - server.usedAt < MAX_AGE_MS
+      return match && isGood ? server : []
+    })
+}
+
+/** Round trips by server of a model, ms; the latest used first. */
+export async function loadServers(
+  context: Context,
+  model: Uint8Array
+): Promise<ReadonlyMap<string, number>> {
+  const known = (await read(context)).filter((one) => one.model === toHex(model))
+  return new Map(known.map(({ peer, rttMs }) => [peer, rttMs]))
+}
+
+/** Remembers the servers of a route; a folder that cannot be written is no reason to fail. */
+export async function saveServers(
+  context: Context,
+  model: Uint8Array,
+  rttMs: ReadonlyMap<string, number>
+): Promise<void> {
+  if (rttMs.size === 0) return
+  const path = pathOf(context)
+  const aside = `${path}.${process.pid}.tmp`
+  try {
+    const used = { model: toHex(model), rttMs }
+    const known = mergeServers(await read(context), used, systemClock.wall())
+    await mkdir(context.paths.cache, { recursive: true })
+    await writeFile(aside, formatServers(known), { mode: 0o600 })
+    await rename(aside, path)
+  } catch (error) {
+    context.log.debug(`the servers used are not remembered: ${toAppError(error).message}`)
+  }
+}
+
+async function read(context: Context): Promise<KnownServer[]> {
+  const text = await readFile(pathOf(context), 'utf8').catch(() => '')
+  return parseServers(text, systemClock.wall())
+}
+
+function pathOf(context: Context): string {
+  return join(context.paths.cache, 'servers')
+}

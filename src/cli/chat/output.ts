@@ -1,0 +1,59 @@
+// The answer's way to stdout: nothing else may write there, and a reader that leaves ends the run.
+import type { Writable } from 'node:stream'
+import { type AppError, unavailable } from '../../base/errors.ts'
+import { EXIT } from '../exit.ts'
+
+export interface Output {
+  /** Resolves when more may be written. */
+  write(text: string): Promise<void>
+  /** Fires when nothing more can be written: the reader of stdout went away, or `failure`. */
+  readonly gone: AbortSignal
+  /** Why nothing more can be written, when it is not the reader's going. */
+  readonly failure: AppError | undefined
+  end(): Promise<void>
+}
+
+export function createOutput(stdout: Writable = process.stdout): Output {
+  const gone = new AbortController()
+  let failure: AppError | undefined
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') {
+      failure ??= unavailable(`The answer cannot be written: ${error.message}`, { cause: error })
+    }
+    gone.abort()
+  })
+  const drained = (): Promise<void> =>
+    new Promise((resolve) => {
+      if (gone.signal.aborted) return resolve()
+      gone.signal.addEventListener('abort', () => resolve(), { once: true })
+      stdout.once('drain', () => resolve())
+    })
+  return {
+    gone: gone.signal,
+    get failure() {
+      return failure
+    },
+    async write(text) {
+      if (text === '' || gone.signal.aborted) return
+      if (!stdout.write(text)) await drained()
+    },
+    end: () =>
+      new Promise((resolve) => {
+        if (gone.signal.aborted) return resolve()
+        gone.signal.addEventListener('abort', () => resolve(), { once: true })
+        stdout.write('', () => resolve())
+      })
+  }
+}
+
+/**
+ * Writes all of an answer that is there at once. Returns the exit code: 141 when the reader went away.
+ * @throws AppError UNAVAILABLE when it cannot be written, as on a full disk
+ */
+export async function print(text: string, stdout: Writable = process.stdout): Promise<number> {
+  const output = createOutput(stdout)
+  await output.write(text)
+  await output.end()
+  if (output.failure) throw output.failure
+  return output.gone.aborted ? EXIT.brokenPipe : EXIT.ok
+}

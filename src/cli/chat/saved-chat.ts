@@ -1,0 +1,129 @@
+// A conversation kept in a file, so that it goes on after the client was closed, also in the middle of
+// an answer. The servers hold nothing of it then: the first turn feeds it again.
+import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
+import { toHex } from '../../base/bytes.ts'
+import { badInput, corrupt } from '../../base/errors.ts'
+import { fileError } from '../../base/file-error.ts'
+import type { Unfinished } from '../../client/text/chat.ts'
+import { resolveSampling } from '../../client/text/sampler.ts'
+import type { ChatMessage } from '../../model/text/chat-template.ts'
+import { LIMITS } from '../../wire/protocol.ts'
+
+/** A longer file is no conversation that fits a context. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
+const MAX_MESSAGES = 10_000
+const FORMAT = 'petals-chat-1'
+const HINT = 'Choose a file in a folder that can be written'
+
+export interface SavedChat {
+  readonly messages: readonly ChatMessage[]
+  /** The last answer, when it did not come to its end. */
+  readonly unfinished?: Unfinished | undefined
+}
+
+/**
+ * The conversation in `path`; an empty one when there is no such file.
+ * @throws AppError CORRUPT, or BAD_INPUT when it was held with another model
+ */
+export async function loadChat(path: string, model: Uint8Array): Promise<SavedChat> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw fileError(`The conversation in '${path}' cannot be read`, error)
+  })
+  if (text === undefined) return { messages: [] }
+  const saved = parse(path, text)
+  if (saved.model !== toHex(model)) {
+    throw badInput(`The conversation in '${path}' was held with another model`, {
+      hint: 'Name the same model, or another file'
+    })
+  }
+  return saved
+}
+
+/**
+ * Refuses a file that a conversation could not be kept in, before anything is asked.
+ * @throws AppError DENIED, NOT_FOUND, BAD_INPUT or UNAVAILABLE
+ */
+export async function requireKeepable(path: string): Promise<void> {
+  const aside = asideOf(path)
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isFile() === false) {
+    throw badInput(`The conversation cannot be kept in '${path}': it is no file`, { hint: HINT })
+  }
+  try {
+    await writeFile(aside, '', { mode: 0o600 })
+    await unlink(aside)
+  } catch (error) {
+    throw cannotKeep(path, error)
+  }
+}
+
+/** Writes the whole conversation; what was there stays until the new file is whole. */
+export async function saveChat(path: string, model: Uint8Array, chat: SavedChat): Promise<void> {
+  const { messages, unfinished } = chat
+  const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages, unfinished })
+  const aside = asideOf(path)
+  try {
+    await writeFile(aside, `${text}\n`, { mode: 0o600 })
+    await rename(aside, path)
+  } catch (error) {
+    throw cannotKeep(path, error)
+  }
+}
+
+function asideOf(path: string): string {
+  return `${path}.${process.pid}.tmp`
+}
+
+function cannotKeep(path: string, cause: unknown): Error {
+  return fileError(`The conversation cannot be kept in '${path}'`, cause, { hint: HINT })
+}
+
+function parse(path: string, text: string): SavedChat & { model: string } {
+  const bad = (why: string): Error =>
+    corrupt(`'${path}' is no conversation: ${why}`, { hint: 'Remove it to begin a new one' })
+  if (text.length > MAX_FILE_BYTES) throw bad('it is too long')
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw bad('it is no JSON')
+  }
+  const { format, model, messages, unfinished } = (value ?? {}) as Record<string, unknown>
+  if (format !== FORMAT || typeof model !== 'string') throw bad(`it is not in ${FORMAT}`)
+  if (!Array.isArray(messages) || messages.length > MAX_MESSAGES) throw bad('it has no messages')
+  return {
+    model,
+    unfinished: unfinished === undefined ? undefined : parseUnfinished(unfinished, bad),
+    messages: messages.map((message: unknown) => {
+      const { role, content } = (message ?? {}) as Record<string, unknown>
+      if (typeof role !== 'string' || typeof content !== 'string') {
+        throw bad('a message has no role or text')
+      }
+      return { role, content }
+    })
+  }
+}
+
+function parseUnfinished(value: unknown, bad: (why: string) => Error): Unfinished {
+  const fields = (value ?? {}) as Record<string, unknown>
+  const { question, raw, prompt, ids, sampling, maxTokens } = fields
+  const isCount = (one: unknown): one is number => Number.isSafeInteger(one) && Number(one) >= 0
+  const areIds = (all: unknown): all is number[] =>
+    Array.isArray(all) && all.length <= LIMITS.tokens && all.every(isCount)
+  if (typeof question !== 'string' || typeof raw !== 'boolean' || !areIds(prompt) || !areIds(ids)) {
+    throw bad('its last answer cannot be gone on with')
+  }
+  if (maxTokens !== undefined && !isCount(maxTokens)) throw bad('its last answer has no limit')
+  try {
+    const checked = resolveSampling({ ...(sampling as object), seed: Number(fieldOf(sampling)) })
+    return { question, raw, prompt, ids, sampling: checked, maxTokens }
+  } catch {
+    throw bad('its last answer has no way of sampling')
+  }
+}
+
+/** The seed must be there: one that nobody chose would tell another story. */
+function fieldOf(sampling: unknown): unknown {
+  return (sampling as { seed?: unknown } | undefined)?.seed
+}

@@ -1,0 +1,33 @@
+// `petals bootstrap`: a DHT node of one's own, for swarms that need no public one.
+import { unavailable } from '../../base/errors.ts'
+import { startBootstrap } from '../../swarm/bootstrap.ts'
+import type { Context } from '../context.ts'
+import { untilAborted } from '../lifetime.ts'
+import { listOf, parseAddresses, parseWhole } from '../options.ts'
+
+export interface BootstrapFlags {
+  /** Only as typed: PETALS_BOOTSTRAP says where to meet, often at this very node. */
+  bootstrap?: unknown
+  host?: unknown
+  port?: unknown
+}
+
+export async function runBootstrap(flags: BootstrapFlags, context: Context): Promise<void> {
+  const port = parseWhole('port', flags.port, 0, 65_535)
+  await using node = await startBootstrap({
+    ...(flags.host === undefined ? {} : { host: String(flags.host) }),
+    ...(port === undefined ? {} : { port }),
+    start: parseAddresses(flags.bootstrap),
+    log: context.log
+  })
+  if (!node.joined) {
+    throw unavailable(`Nobody answers at ${listOf(flags.bootstrap).join(', ')}`, {
+      hint: 'Start a node there first, or leave --bootstrap out to begin a DHT'
+    })
+  }
+  process.stdout.write(`${node.host}:${node.port}\n`)
+  if (process.stderr.isTTY) {
+    context.log.info(`Others start with --bootstrap ${node.host}:${node.port}; Ctrl-C ends it`)
+  }
+  await untilAborted(context.signal)
+}

@@ -1,0 +1,97 @@
+// A device examined in a process of its own, so that a driver that crashes or hangs takes nobody
+// along.
+// The child tells each fact as a line of JSON at once; what it said before it died counts.
+import { writeSync } from 'node:fs'
+import { embedded } from '../../base/embedded.ts'
+import {
+  examineDevice,
+  type DeviceFacts,
+  type ExamineOptions
+} from '../../blocks/device/examine.ts'
+import type { Device } from '../../blocks/types.ts'
+import type { DeviceEnd, DeviceReport } from './doctor-facts.ts'
+import { EXAMINE } from './examine-word.ts'
+
+/** A GPU's first use may compile its kernels. */
+const LIMIT_MS = 60_000
+/** What a child may say at most. */
+const MAX_TEXT = 2 ** 20
+
+export interface ProbeOptions extends ExamineOptions {
+  signal?: AbortSignal | undefined
+  /** Default 60,000 ms. */
+  limitMs?: number
+  /** The program that examines. Default: this one. */
+  command?: readonly string[]
+}
+
+/** Examines a device in a child; never throws for what the child does. */
+export async function probeDevice(device: Device, options: ProbeOptions): Promise<DeviceReport> {
+  const { libraryDir, cudaDir, signal, limitMs = LIMIT_MS, command = ownCommand() } = options
+  const timeout = AbortSignal.timeout(limitMs)
+  const child = Bun.spawn([...command, EXAMINE, device, JSON.stringify({ libraryDir, cudaDir })], {
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+    signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    killSignal: 'SIGKILL'
+  })
+  const [text, words] = await Promise.all([readSome(child.stdout), readSome(child.stderr)])
+  await child.exited
+  return {
+    facts: mergeFacts(text),
+    end: endOf(child.exitCode, child.signalCode, timeout.aborted ? limitMs : undefined, words)
+  }
+}
+
+/** The child's part: `words` are its arguments. */
+export function runExamine(words: readonly string[]): number {
+  const [device = 'cpu', text = '{}'] = words
+  const options = JSON.parse(text) as ExamineOptions
+  examineDevice(device as Device, options, (facts) => {
+    writeSync(1, `${JSON.stringify(facts)}\n`)
+  })
+  return 0
+}
+
+/** Lines of JSON, later over earlier; a half one, from a child that died, is left out. */
+export function mergeFacts(text: string): DeviceFacts {
+  const facts: DeviceFacts = {}
+  for (const line of text.split('\n')) {
+    try {
+      Object.assign(facts, JSON.parse(line))
+    } catch {
+      // Not a fact: something of a driver's own, or cut off.
+    }
+  }
+  return facts
+}
+
+export function endOf(
+  exitCode: number | null,
+  signalCode: string | number | null,
+  lateMs: number | undefined,
+  words: string
+): DeviceEnd {
+  if (exitCode === 0) return { kind: 'done' }
+  if (lateMs !== undefined) return { kind: 'late', ms: lateMs }
+  const how = signalCode === null ? `exit code ${exitCode}` : String(signalCode)
+  const lines = words.split('\n').filter((line) => line.trim() !== '')
+  // Bun tells of a crash in many lines, and the last is a long address.
+  const news = lines.find((line) => line.startsWith('panic')) ?? lines.at(-1) ?? ''
+  return { kind: 'died', how, words: news.trim().slice(0, 300) }
+}
+
+async function readSome(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  // Read to the end all the same: a child that cannot write would wait for ever.
+  for await (const chunk of stream) {
+    if (text.length < MAX_TEXT) text += decoder.decode(chunk, { stream: true })
+  }
+  return text
+}
+
+function ownCommand(): string[] {
+  return embedded ? [process.execPath] : [process.execPath, Bun.main]
+}

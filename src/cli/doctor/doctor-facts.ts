@@ -1,0 +1,60 @@
+// What petals doctor has found out about this machine, as plain data: doctor-checks.ts judges it.
+import type { BuildInfo } from '../../base/version.ts'
+import type { DeviceFacts } from '../../blocks/device/examine.ts'
+import type { Device } from '../../blocks/types.ts'
+
+/** Something that was tried and failed, and what to do if that is known. */
+export interface Refusal {
+  readonly reason: string
+  readonly next?: string | undefined
+  /** Whether the system forbids it, so that it is for the user to permit. */
+  readonly denied?: boolean
+}
+
+export interface FolderFacts {
+  readonly path: string
+  /** Why nothing can be written there; undefined: it can. */
+  readonly refusal?: Refusal
+  readonly freeBytes?: number | undefined
+}
+
+/** How the process ended that examined a device. */
+export type DeviceEnd =
+  | { readonly kind: 'done' }
+  /** By a signal or a code of its own; `words` is what it said last. */
+  | { readonly kind: 'died'; readonly how: string; readonly words: string }
+  | { readonly kind: 'late'; readonly ms: number }
+
+export interface DeviceReport {
+  readonly facts: DeviceFacts
+  readonly end: DeviceEnd
+}
+
+export interface NetworkFacts {
+  readonly socket: { readonly receiveBytes: number; readonly wantedBytes: number } | Refusal
+  /** Undefined: not tried. */
+  readonly dht?: DhtFacts | Refusal
+  readonly hub?: { readonly endpoint: string; readonly ms: number } | Refusal
+}
+
+export interface DhtFacts {
+  /** Where it began: addresses, or the public nodes. */
+  readonly from: string
+  readonly nodes: number
+  /** Its NAT gives every destination another port. */
+  readonly randomized: boolean
+}
+
+export interface DoctorFacts {
+  readonly platform: string
+  readonly build: BuildInfo
+  readonly executable: string
+  /** Where the native libraries lie: unpacked from the executable, or in a source tree. */
+  readonly libraries: { readonly folder: string; readonly bundled: boolean } | Refusal
+  readonly data: FolderFacts
+  readonly cache: FolderFacts
+  /** Permission bits by path of the identities' files. */
+  readonly identities: readonly { readonly path: string; readonly mode: number }[]
+  readonly devices: Readonly<Partial<Record<Device, DeviceReport>>>
+  readonly network: NetworkFacts
+}

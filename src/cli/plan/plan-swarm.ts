@@ -1,0 +1,218 @@
+// The swarm as a plan sees it: who serves what and lives, routes through it with and without this
+// machine, and a few real steps through the servers of those routes.
+// Called by plan.ts. Prints nothing.
+import { toHex } from '../../base/bytes.ts'
+import { toAppError } from '../../base/errors.ts'
+import { silentLog, type Log } from '../../base/log.ts'
+import type { BlockRange } from '../../blocks/sizes.ts'
+import { chooseDtype } from '../../client/client.ts'
+import { swarmConnections } from '../../client/connections.ts'
+import {
+  besideClient,
+  claimedTimes,
+  engineMs,
+  forecast,
+  withForwards,
+  type ClientTimes,
+  type Forecast,
+  type HopTimes
+} from '../../client/route/forecast.ts'
+import { PeerBook } from '../../client/route/peers.ts'
+import { planRoute, type Candidate, type RouteHop } from '../../client/route/route.ts'
+import { tryChains, type ChainTimes } from '../../client/route/trial.ts'
+import type { Model } from '../../model/types.ts'
+import type { NamedModel } from '../../swarm/private/capability.ts'
+import { status, type DirectoryEntry } from '../../swarm/directory.ts'
+import type { Membership } from '../../swarm/private/membership.ts'
+import type { ServerInfo } from '../../wire/types.ts'
+import type { Context } from '../context.ts'
+import { openNode } from '../open-node.ts'
+import type { ServingTimes } from './plan-measure.ts'
+import type { SwarmFlags } from '../swarm/swarm-access.ts'
+
+/** A step's frames beyond an empty round trip, where this machine could not measure it, ms. */
+const FRAME_MS = 0.6
+
+/** In a route: this machine, were it a server. */
+export const HERE = 'here'
+
+export interface SwarmOptions {
+  context: Context
+  model: Model
+  named: NamedModel
+  membership: Membership | undefined
+  flags: SwarmFlags
+  signal: AbortSignal
+}
+
+/** A live look at a model's swarm; the caller closes it. */
+export class SwarmView implements AsyncDisposable {
+  readonly servers: readonly ServerInfo[]
+  readonly #options: SwarmOptions
+  readonly #stack: AsyncDisposableStack
+  readonly #connections: ReturnType<typeof swarmConnections>
+  readonly #book = new PeerBook()
+  readonly #tried = new Map<string, ChainTimes>()
+
+  private constructor(
+    options: SwarmOptions,
+    parts: {
+      stack: AsyncDisposableStack
+      connections: ReturnType<typeof swarmConnections>
+      entries: readonly DirectoryEntry[]
+    }
+  ) {
+    this.#options = options
+    this.#stack = parts.stack
+    this.#connections = parts.connections
+    const alive = parts.entries.filter((entry) => entry.alive && !entry.info.draining)
+    for (const { info, rttMs } of alive) {
+      if (rttMs !== undefined) this.#book.noteRtt(toHex(info.peer), rttMs)
+    }
+    this.servers = alive
+      .map((entry) => entry.info)
+      .sort((a, b) => a.first - b.first || a.last - b.last)
+  }
+
+  /** Joins the DHT and asks every server of the model whether it lives. @throws AppError */
+  static async open(options: SwarmOptions): Promise<SwarmView> {
+    const { context, model, membership, named, flags, signal } = options
+    const connections = swarmConnections()
+    const log: Log = context.debug ? context.log : silentLog
+    await using opening = new AsyncDisposableStack()
+    const { handlers } = connections
+    const opened = await openNode(opening, { flags, context, membership, log, handlers })
+    const { node } = opened
+    connections.use(node, named)
+    await opened.ready()
+    const { blockCount } = model.config
+    const entries = await status(node, model.contentId, blockCount, { signal })
+    return new SwarmView(options, { stack: opening.move(), connections, entries })
+  }
+
+  /** The best route without this machine; undefined where blocks are missing. */
+  route(): readonly RouteHop[] | undefined {
+    return this.#plan(this.#candidates())
+  }
+
+  /** The best route were this machine to serve `span` as fast as it was measured. */
+  routeWith(span: BlockRange, serving: ServingTimes): readonly RouteHop[] | undefined {
+    const others = this.#candidates()
+    const blocks = span.last - span.first
+    const self: Candidate = {
+      peer: HERE,
+      ...span,
+      blockMs: engineMs(serving.engine, blocks) / blocks,
+      queueMs: serving.hop.queueMs,
+      rttMs: serving.hop.rttMs,
+      pings: pingsOf(others)
+    }
+    return this.#plan([...others, self])
+  }
+
+  /**
+   * A step through a route: servers are tried, this machine's part is as it was measured.
+   * @param between see TrialOptions
+   */
+  async forecast(
+    hops: readonly RouteHop[],
+    client: ClientTimes,
+    serving: ServingTimes | undefined,
+    between: () => Promise<void>
+  ): Promise<Forecast> {
+    const runs = runsOf(hops)
+    await this.#try(runs, between)
+    const candidates = this.#candidates()
+    const frameMs = serving ? Math.max(0, serving.hop.tripMs - serving.hop.rttMs) : FRAME_MS
+    const times = runs.flatMap((run) => {
+      const all = run.map((hop): HopTimes => {
+        if (hop.peer === HERE && serving) return hereHop(hop, serving)
+        const candidate = candidates.find(({ peer }) => peer === hop.peer)
+        const tried = this.#tried.get(keyOf([hop]))
+        if (tried) return { ...hop, ...tried, pings: candidate?.pings }
+        if (!candidate) throw new TypeError(`No server ${hop.peer} in the route`)
+        return claimedTimes(hop, candidate, frameMs)
+      })
+      const chain = all.length > 1 ? this.#tried.get(keyOf(run)) : undefined
+      return chain ? withForwards(all, chain.tripMs) : all
+    })
+    return forecast(besideClient(times, HERE), client)
+  }
+
+  /** Whether a hop's times are its server's claims alone. */
+  isClaimed(hop: RouteHop): boolean {
+    return hop.peer !== HERE && !this.#tried.has(keyOf([hop]))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync()
+  }
+
+  /** Steps through what was not tried before: every server by itself, and those that push to another. */
+  async #try(runs: readonly (readonly RouteHop[])[], between: () => Promise<void>): Promise<void> {
+    const { model, signal, context } = this.#options
+    const { hiddenSize } = model.config
+    const servers = runs.filter(([first]) => first?.peer !== HERE)
+    const chains = servers
+      .flatMap((run) => (run.length > 1 ? [run, ...run.map((hop) => [hop])] : [run]))
+      .filter((chain) => !this.#tried.has(keyOf(chain)))
+    if (chains.length === 0) return
+    const tried = await tryChains(chains, {
+      connections: this.#connections,
+      model: model.contentId,
+      hiddenSize,
+      dtype: chooseDtype(hiddenSize, this.servers),
+      between,
+      signal
+    })
+    for (const [i, chain] of chains.entries()) {
+      const one = tried[i]
+      if (one?.kind === 'times') this.#tried.set(keyOf(chain), one.times)
+      else if (one) {
+        const who = chain.map(({ peer }) => peer.slice(0, 8)).join(' > ')
+        context.log.warn(`${who} was not tried: ${toAppError(one.error).message}`)
+      }
+    }
+  }
+
+  #candidates(): Candidate[] {
+    return this.servers.map((info) => this.#book.candidate(info))
+  }
+
+  #plan(candidates: readonly Candidate[]): readonly RouteHop[] | undefined {
+    try {
+      return planRoute(candidates, 0, this.#options.model.config.blockCount).hops
+    } catch (error) {
+      if (toAppError(error).code !== 'NO_ROUTE') throw error
+      return undefined
+    }
+  }
+}
+
+/** Blocks that this machine would serve, as a hop for a client on it. */
+export function hereHop(hop: RouteHop, serving: ServingTimes): HopTimes {
+  const { queueMs, tripMs, rttMs } = serving.hop
+  const computeMs = engineMs(serving.engine, hop.last - hop.first)
+  return { ...hop, computeMs, queueMs, tripMs, rttMs }
+}
+
+/** Its round trips to others are this machine's. */
+function pingsOf(others: readonly Candidate[]): ReadonlyMap<string, number> {
+  return new Map(others.map(({ peer, rttMs }) => [peer, rttMs]))
+}
+
+/** Parts of a route that servers of the swarm do among themselves, and this machine's. */
+function runsOf(hops: readonly RouteHop[]): RouteHop[][] {
+  const runs: RouteHop[][] = []
+  for (const hop of hops) {
+    const open = runs.at(-1)
+    const goesOn = open && hop.peer !== HERE && open[0]?.peer !== HERE
+    if (goesOn) open.push(hop)
+    else runs.push([hop])
+  }
+  return runs
+}
+
+function keyOf(chain: readonly RouteHop[]): string {
+  return chain.map(({ peer, first, last }) => `${peer} ${first}:${last}`).join(' > ')
+}

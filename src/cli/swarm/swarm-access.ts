@@ -1,0 +1,141 @@
+// --swarm: an invite from wherever it is kept, made a membership that remembers which invites were
+// revoked. What the invite says is never printed.
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { toHex } from '../../base/bytes.ts'
+import { badInput, notFound, toAppError } from '../../base/errors.ts'
+import type { Model } from '../../model/types.ts'
+import type { NamedModel } from '../../swarm/private/capability.ts'
+import { looksLikeInvite } from '../../swarm/private/invite-text.ts'
+import { parseInvite, swarmIdOf, type Invite } from '../../swarm/private/invite.ts'
+import { formatKnown, parseKnown } from '../../swarm/known-nodes.ts'
+import { OPEN_LAN_KEY } from '../../swarm/lan.ts'
+import { Meeting } from '../../swarm/meeting.ts'
+import { Membership } from '../../swarm/private/membership.ts'
+import type { Context } from '../context.ts'
+import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
+import { isOpen, readPrivate, writePrivate } from './private-file.ts'
+
+export interface SwarmFlags {
+  swarm?: unknown
+  lan?: unknown
+}
+
+const MAX_INVITE_BYTES = 64 * 1024
+const MAX_LIST_BYTES = 64 * 1024
+
+/** What --swarm or PETALS_SWARM names; undefined: the open swarm. @throws AppError */
+export async function openMembership(
+  flags: SwarmFlags,
+  context: Context
+): Promise<Membership | undefined> {
+  const given = flags.swarm ?? context.env['PETALS_SWARM']
+  if (given === undefined || given === '') return undefined
+  const { invite, revocations } = await findInvite(String(given), context)
+  const kept = join(folderOf(toHex(swarmIdOf(invite)), context), 'revocations')
+  const known = await readPrivate(kept, { maxBytes: MAX_LIST_BYTES })
+  const membership = new Membership(invite, {
+    revocations: known,
+    log: context.log,
+    onrevocations: (list) => {
+      writePrivate(kept, list.bytes).catch((error: unknown) => {
+        context.log.warn(`the revoked invites are not kept: ${toAppError(error).message}`)
+      })
+    }
+  })
+  if (revocations) membership.learn(revocations)
+  if (membership.barred) throw membership.barred
+  return membership
+}
+
+/**
+ * Where a private swarm, or one on the local network, is met; undefined for the open one. The caller
+ * closes it after its node. @throws AppError UNAVAILABLE when nobody answers on the local network
+ */
+export async function openMeeting(
+  flags: SwarmFlags & { host?: unknown },
+  membership: Membership | undefined,
+  serving: boolean,
+  context: Context
+): Promise<Meeting | undefined> {
+  const lan = flags.lan === true
+  if (!membership && !lan) return undefined
+  // Apart for each DHT: the nodes of one are no way into another.
+  const dht = lan ? 'lan' : context.bootstrap.length > 0 ? 'own' : 'public'
+  const path = join(folderOf(membership?.swarmId ?? 'open', context), `nodes-${dht}`)
+  const known = await readPrivate(path, { maxBytes: MAX_LIST_BYTES })
+  const meeting = new Meeting({
+    bootstrap: context.bootstrap,
+    known: parseKnown(known?.toString('utf8') ?? ''),
+    keep: (nodes) => writePrivate(path, formatKnown(nodes)),
+    serving,
+    lanKey: lan ? (membership?.lanKey ?? OPEN_LAN_KEY) : undefined,
+    host: flags.host === undefined ? undefined : String(flags.host),
+    log: context.log
+  })
+  try {
+    await meeting.ready()
+    return meeting
+  } catch (error) {
+    await meeting.close()
+    throw error
+  }
+}
+
+/**
+ * An invite by its text, '-' for stdin, '@file', a swarm made on this machine, or a file.
+ * @throws AppError BAD_INPUT, NOT_FOUND, CORRUPT or UNSUPPORTED; what was given is not repeated
+ */
+export async function findInvite(
+  given: string,
+  context: Context
+): Promise<{ invite: Invite; revocations?: Uint8Array }> {
+  const text = given.trim()
+  if (looksLikeInvite(text)) return { invite: parseInvite(text) }
+  if (text === '-' || text === '@-') return { invite: parseInvite(await readStdin()) }
+  if (text.startsWith('@')) return { invite: await readInviteFile(text.slice(1), context) }
+  const own = await findOwnSwarm(context.paths, text)
+  if (own) {
+    const list = revocationsOf(own)
+    return { invite: own.invite, ...(list ? { revocations: list.bytes } : {}) }
+  }
+  if (await isFile(text)) return { invite: await readInviteFile(text, context) }
+  throw badInput('--swarm names no invite, no file and no swarm of this machine', {
+    hint: 'Give the invite, @FILE, - for stdin, or a name that petals swarm create was given'
+  })
+}
+
+/** A model as invites name it. */
+export function namedModel(model: Model, word: string): NamedModel {
+  const base = word.split(/[/\\]/).at(-1) ?? word
+  return { id: toHex(model.contentId), names: [model.config.name, word, base] }
+}
+
+function folderOf(swarmId: string, context: Context): string {
+  return join(context.paths.data, 'known-swarms', swarmId.slice(0, 32))
+}
+
+async function readInviteFile(path: string, context: Context): Promise<Invite> {
+  const bytes = await readPrivate(path, { maxBytes: MAX_INVITE_BYTES, strict: false })
+  if (!bytes) throw notFound(`There is no invite in '${path}': no such file`)
+  // Unattended machines get their secrets in files of others' making.
+  const { mode } = await stat(path)
+  if (isOpen(mode)) context.log.warn(`others on this machine may read the invite in '${path}'`)
+  return parseInvite(bytes.toString('utf8').trim())
+}
+
+async function readStdin(): Promise<string> {
+  let text = ''
+  for await (const chunk of process.stdin) {
+    text += String(chunk)
+    if (text.length > MAX_INVITE_BYTES) break
+  }
+  return text.trim()
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isFile(),
+    () => false
+  )
+}

@@ -1,0 +1,46 @@
+// What the client room needs of connections; connections.ts makes it from the swarm's links.
+import type { AppError } from '../../base/errors.ts'
+import type {
+  CancelStep,
+  CloseSession,
+  KeepPrefix,
+  OpenSession,
+  ServerInfo,
+  SessionOpened,
+  Step,
+  StepResult,
+  WireError
+} from '../../wire/types.ts'
+
+export interface ClientLink {
+  /** Hex of the server's public key. */
+  readonly peer: string
+  readonly key: Uint8Array
+  readonly closed: boolean
+  /** What the server says of itself now; undefined when that is not known. */
+  readonly servers?: readonly ServerInfo[]
+  open(message: OpenSession): void
+  step(message: Step): void
+  cancel(message: CancelStep): void
+  keep(message: KeepPrefix): void
+  closeSession(message: CloseSession): void
+  /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
+  ping(timeoutMs: number): Promise<number>
+  /** Ends it for all its sessions: nobody answers there, and the next to connect must reach anew. */
+  destroy?(error: AppError): void
+}
+
+/** What arrives for one session, from whichever server. */
+export interface SessionEvents {
+  onopened(link: ClientLink, message: SessionOpened): void
+  onresult(link: ClientLink, message: StepResult): void
+  onerror(link: ClientLink, message: WireError): void
+  ondisconnect(link: ClientLink): void
+}
+
+export interface Connections {
+  /** Reaches a server within `timeoutMs`, or returns the link that is open. */
+  connect(peer: string, signal: AbortSignal, timeoutMs: number): Promise<ClientLink>
+  /** Delivers a session's messages until the returned function is called. */
+  listen(session: Uint8Array, events: SessionEvents): () => void
+}

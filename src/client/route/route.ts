@@ -1,0 +1,287 @@
+// Which servers a session goes through: the chain of spans with the shortest expected step.
+// Pure functions over records; knows no connections. chain.ts acts on the plan, replan.ts compares.
+//
+// One pass over the blocks keeps, per server, the cheapest way to have computed up to here on it. A
+// server is entered from the few cheapest of those before it: O(blocks * servers).
+import { noRoute } from '../../base/errors.ts'
+import { gapsOf } from '../../swarm/coverage.ts'
+
+/** One server as routing sees it. */
+export interface Candidate {
+  /** Hex of the server's public key. */
+  readonly peer: string
+  /** Served blocks [first, last). */
+  readonly first: number
+  readonly last: number
+  /** Expected engine time of one block for one token, ms. */
+  readonly blockMs: number
+  /** Expected wait before the engine starts, ms. */
+  readonly queueMs: number
+  /** Client's round trip to it, ms. */
+  readonly rttMs: number
+  /** KV tokens a new session could get; unknown when left out. */
+  readonly freeTokens?: number
+  /** Round trips to other servers that it published, by peer, ms. */
+  readonly pings?: ReadonlyMap<string, number>
+}
+
+export interface RouteHop {
+  readonly peer: string
+  readonly first: number
+  readonly last: number
+}
+
+export interface Route {
+  readonly hops: readonly RouteHop[]
+  /** Expected time of one decode step through all hops, ms. */
+  readonly expectedMs: number
+}
+
+export interface RouteOptions {
+  /** Peers that must not be used. */
+  avoid?: ReadonlySet<string>
+  /** KV tokens the session needs; servers with fewer free are a last resort. Default 0. */
+  tokens?: number
+}
+
+/** Cost of one more server in the chain beside the network: frames, signatures, a wake-up. */
+const FORWARD_MS = 0.5
+/** A server that will refuse for lack of KV is worth going round at almost any price. */
+const NO_ROOM_MS = 10_000
+/** What is published is a claim: a longer trip is as good as none, a negative one is nonsense. */
+const MOST_PING_MS = 10_000
+/** A server is entered from the best of these, save when it stands in all their routes already. */
+const SHORTLIST = 16
+
+/** Being on a server since a block; `before` is the rest of the route. */
+interface Stay {
+  /** Index among the usable servers. */
+  readonly at: number
+  readonly candidate: Candidate
+  readonly since: number
+  readonly before: Stay | undefined
+}
+
+/** A server that has computed up to the block being looked at. */
+interface Exit {
+  readonly stay: Stay
+  readonly ms: number
+  /** Expected time when a quarter of its round trip is behind: to go on, each pays its own quarter. */
+  readonly halfwayMs: number
+}
+
+interface Exits {
+  readonly all: readonly Exit[]
+  /** Time at the earliest of them. */
+  readonly firstMs: number
+  readonly nearest: readonly Exit[]
+  /** By index among the usable servers. */
+  readonly byServer: readonly (Exit | undefined)[]
+}
+
+/** A server whose distance is published, and the one-way time from it. */
+interface Ping {
+  readonly from: number
+  readonly ms: number
+}
+
+/**
+ * The fastest chain over blocks [first, last).
+ * @throws AppError NO_ROUTE naming the blocks that nobody serves
+ */
+export function planRoute(
+  candidates: readonly Candidate[],
+  first: number,
+  last: number,
+  options: RouteOptions = {}
+): Route {
+  const { avoid = new Set<string>(), tokens = 0 } = options
+  const usable = candidates
+    .filter((one) => !avoid.has(one.peer) && one.first < last && one.last > first)
+    .sort((a, b) => a.first - b.first)
+  const gaps = uncovered(usable, first, last)
+  if (gaps.length > 0) throw noServers(gaps, avoid.size)
+  const pings = pingsInto(usable)
+  let serving: Exit[] = []
+  let coming = 0
+  for (let block = first; block < last; block++) {
+    const exits = exitsOf(serving, usable.length)
+    const next: Exit[] = []
+    const goOn = (at: number, candidate: Candidate, own: Exit | undefined): void => {
+      const ready = readyMs(candidate, tokens)
+      const pays = own === undefined || own.ms > exits.firstMs + ready + FORWARD_MS
+      const entry = !pays
+        ? undefined
+        : block === first
+          ? { ms: candidate.rttMs / 2, stay: undefined }
+          : cheapest(at, candidate, exits, pings[at] ?? [])
+      const stays = own !== undefined && own.ms <= (entry?.ms ?? Infinity) + ready
+      if (!stays && !entry) return
+      const ms = (stays ? own.ms : (entry?.ms ?? 0) + ready) + candidate.blockMs
+      const stay = stays ? own.stay : { at, candidate, since: block, before: entry?.stay }
+      next.push({ stay, ms, halfwayMs: ms + candidate.rttMs / 4 })
+    }
+    for (const own of serving) {
+      const { at, candidate } = own.stay
+      if (candidate.last > block) goOn(at, candidate, own)
+    }
+    for (let one = usable[coming]; one && one.first <= block; one = usable[++coming]) {
+      goOn(coming, one, undefined)
+    }
+    serving = next
+  }
+  let best: Exit | undefined
+  let bestMs = Infinity
+  for (const one of serving) {
+    const ms = one.ms + one.stay.candidate.rttMs / 2
+    if (ms >= bestMs) continue
+    best = one
+    bestMs = ms
+  }
+  if (!best) throw noServers([[first, last]], avoid.size)
+  return { hops: unwind(best.stay, last), expectedMs: bestMs }
+}
+
+/** Expected time of one decode step through `hops`; undefined when a server is no longer there. */
+export function routeMs(
+  hops: readonly RouteHop[],
+  candidates: readonly Candidate[],
+  options: Pick<RouteOptions, 'tokens'> = {}
+): number | undefined {
+  const route: Candidate[] = []
+  for (const hop of hops) {
+    const one = candidates.find(({ peer }) => peer === hop.peer)
+    if (!one || one.first > hop.first || one.last < hop.last) return undefined
+    route.push(one)
+  }
+  let ms = ((route[0]?.rttMs ?? 0) + (route.at(-1)?.rttMs ?? 0)) / 2
+  for (const [index, one] of route.entries()) {
+    const hop = hops[index]
+    const next = route[index + 1]
+    ms += readyMs(one, options.tokens ?? 0) + one.blockMs * ((hop?.last ?? 0) - (hop?.first ?? 0))
+    if (next)
+      ms +=
+        FORWARD_MS +
+        (oneWay(one.pings?.get(next.peer)) ??
+          oneWay(next.pings?.get(one.peer)) ??
+          (one.rttMs + next.rttMs) / 4)
+  }
+  return ms
+}
+
+/** Ranges of [first, last) that no span covers, in order. */
+export function uncovered(
+  spans: readonly { readonly first: number; readonly last: number }[],
+  first: number,
+  last: number
+): [number, number][] {
+  return gapsOf(spans, last, first, last).map((gap) => [gap.first, gap.last])
+}
+
+function noServers(gaps: readonly [number, number][], avoided: number): Error {
+  const names = gaps.map(([from, to]) => `${from}:${to}`).join(', ')
+  return noRoute(`No route through the model: nobody serves blocks ${names}`, {
+    hint:
+      avoided > 0
+        ? `Servers that failed are left out (${avoided}); start another with --blocks ${names}`
+        : `Start a server for them: petals join MODEL --blocks ${gaps[0]?.join(':') ?? ''}`
+  })
+}
+
+function readyMs(candidate: Candidate, tokens: number): number {
+  const room = candidate.freeTokens === undefined || candidate.freeTokens >= tokens
+  return candidate.queueMs + (room ? 0 : NO_ROOM_MS)
+}
+
+/** One way of a published round trip; undefined when it makes no sense. */
+function oneWay(ping: number | undefined): number | undefined {
+  return ping !== undefined && ping >= 0 ? Math.min(ping, MOST_PING_MS) / 2 : undefined
+}
+
+/** Per server those whose distance to it is published: by them, or else by itself. */
+function pingsInto(usable: readonly Candidate[]): Ping[][] {
+  const indexes = new Map(usable.map((one, at) => [one.peer, at]))
+  const into: Ping[][] = usable.map(() => [])
+  const back: { from: number; to: number; ms: number }[] = []
+  for (const [at, one] of usable.entries()) {
+    for (const [peer, ping] of one.pings ?? []) {
+      const to = indexes.get(peer)
+      const ms = oneWay(ping)
+      if (to === undefined || ms === undefined || to === at) continue
+      into[to]?.push({ from: at, ms })
+      back.push({ from: to, to: at, ms })
+    }
+  }
+  for (const { from, to, ms } of back) {
+    const known = into[to]
+    if (known?.every((one) => one.from !== from)) known.push({ from, ms })
+  }
+  return into
+}
+
+function exitsOf(all: readonly Exit[], servers: number): Exits {
+  const nearest: Exit[] = []
+  let firstMs = Infinity
+  const byServer: (Exit | undefined)[] = Array.from({ length: servers })
+  for (const one of all) {
+    byServer[one.stay.at] = one
+    firstMs = Math.min(firstMs, one.ms)
+    const most = nearest[SHORTLIST - 1]
+    if (most && one.halfwayMs >= most.halfwayMs) continue
+    let at = Math.min(nearest.length, SHORTLIST - 1)
+    for (let above = nearest[at - 1]; above && above.halfwayMs > one.halfwayMs;) {
+      nearest[at--] = above
+      above = nearest[at - 1]
+    }
+    nearest[at] = one
+  }
+  return { all, firstMs, nearest, byServer }
+}
+
+/** The cheapest way onto a server, with the trip. */
+function cheapest(
+  at: number,
+  to: Candidate,
+  exits: Exits,
+  pings: readonly Ping[]
+): { ms: number; stay: Stay } | undefined {
+  let best = Infinity
+  let stay: Stay | undefined
+  for (const ping of pings) {
+    const from = exits.byServer[ping.from]
+    if (!from || from.ms + ping.ms >= best || visits(from.stay, at)) continue
+    best = from.ms + ping.ms
+    stay = from.stay
+  }
+  const guessed = guess(at, exits.nearest, pings) ?? guess(at, exits.all, pings)
+  const guessedMs = guessed ? guessed.halfwayMs + to.rttMs / 4 : Infinity
+  if (guessed && guessedMs < best) return { ms: guessedMs + FORWARD_MS, stay: guessed.stay }
+  return stay && { ms: best + FORWARD_MS, stay }
+}
+
+/** The cheapest of those whose distance is not published. */
+function guess(at: number, exits: readonly Exit[], pings: readonly Ping[]): Exit | undefined {
+  let best: Exit | undefined
+  for (const exit of exits) {
+    if (best && exit.halfwayMs >= best.halfwayMs) continue
+    if (visits(exit.stay, at) || pings.some((ping) => ping.from === exit.stay.at)) continue
+    best = exit
+  }
+  return best
+}
+
+// A session is open once on a server, over one range: no server stands twice in a route.
+function visits(from: Stay, server: number): boolean {
+  for (let one: Stay | undefined = from; one; one = one.before) if (one.at === server) return true
+  return false
+}
+
+function unwind(stay: Stay, last: number): RouteHop[] {
+  const hops: RouteHop[] = []
+  let end = last
+  for (let at: Stay | undefined = stay; at; at = at.before) {
+    hops.push({ peer: at.candidate.peer, first: at.since, last: end })
+    end = at.since
+  }
+  return hops.reverse()
+}

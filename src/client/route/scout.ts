@@ -1,0 +1,228 @@
+// Looks for a better route in the background while a session runs steps, and hands it over at a step
+// boundary: a clearly faster one, or one without a server that is about to leave. What is measured of
+// servers that the session does not use is measured here.
+// Called by session.ts, which changes over. The decisions are in route.ts and replan.ts.
+import { toHex } from '../../base/bytes.ts'
+import { deadline, type Clock } from '../../base/clock.ts'
+import { toAppError } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import type { ServerInfo } from '../../wire/types.ts'
+import { covers, staysAt } from './hop.ts'
+import type { ClientLink, Connections } from './links.ts'
+import type { PeerBook } from './peers.ts'
+import { chooseRoute, newHops, worthMeasuring, type ReplanOptions } from './replan.ts'
+import type { Candidate, RouteHop } from './route.ts'
+
+/** What the session is doing now. */
+export interface ScoutedSession {
+  readonly hops: readonly (RouteHop & { readonly link: ClientLink })[]
+  /** Tokens of the session so far. */
+  readonly historyTokens: number
+  /** Tokens it is expected to make yet. */
+  readonly tokensLeft: number
+  /** KV tokens that a new server must have room for. */
+  readonly maxTokens: number
+}
+
+export interface ScoutOptions {
+  connections: Connections
+  book: PeerBook
+  /** The directory's servers, looked up again when that was long ago. */
+  look: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
+  blockCount: number
+  session: () => ScoutedSession
+  /** Mean time between looks, ms. Default 5000. */
+  everyMs?: number
+  /** What a move must promise. */
+  replan?: Pick<ReplanOptions, 'factor' | 'payback' | 'leastMs' | 'restMs'>
+  clock: Clock
+  random: Random
+  log: Log
+}
+
+const EVERY_MS = 5_000
+/** Between looks for the sake of a server that leaves while nobody else has its blocks. */
+const HURRY_MS = 500
+/** A route is handed over while what it was judged by is not older than this many looks. */
+const FRESH_LOOKS = 2
+const CONNECT_MS = 2_500
+const PING_MS = 2_000
+/** Strangers measured in one look, and in a session's life: each costs a connection. */
+const PROBES = 3
+const MOST_PROBES = 32
+/** One that could not be reached is left alone. */
+const UNREACHED_MS = 60_000
+export class Scout {
+  readonly #options: ScoutOptions
+  readonly #closing = new AbortController()
+  #stopTimer: () => void = () => {}
+  #looking: Promise<void> | undefined
+  #used = false
+  #waiting = false
+  #probes = 0
+  #better: { readonly hops: readonly RouteHop[]; readonly at: number } | undefined
+  #moves = 0
+  #movedAt = -Infinity
+  #hurriedAt = -Infinity
+
+  constructor(options: ScoutOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Called between steps. Looks go on as long as it is; a server that leaves makes the next one come at
+   * once.
+   * @returns a route to change to now
+   */
+  between(): readonly RouteHop[] | undefined {
+    const { clock, session, everyMs = EVERY_MS, book } = this.#options
+    this.#used = true
+    if (session().hops.some((hop) => !staysAt(hop))) this.#hurry()
+    else if (!this.#waiting && !this.#looking) this.#lookLater()
+    const better = this.#better
+    this.#better = undefined
+    if (!better || clock.now() - better.at > FRESH_LOOKS * everyMs) return undefined
+    const avoided = book.avoided(clock.now())
+    return better.hops.some((hop) => avoided.has(hop.peer)) ? undefined : better.hops
+  }
+
+  /** The session changed to what it was handed. */
+  moved(): void {
+    this.#moves++
+    this.#movedAt = this.#options.clock.now()
+  }
+
+  close(): void {
+    this.#stopTimer()
+    this.#closing.abort()
+  }
+
+  #lookLater(): void {
+    const { clock, random, everyMs = EVERY_MS } = this.#options
+    this.#waiting = true
+    this.#stopTimer = clock.after(
+      everyMs * (0.75 + 0.5 * random.next()),
+      () => {
+        this.#waiting = false
+        // A session that rests costs nobody anything.
+        if (this.#used) this.#lookNow()
+      },
+      true
+    )
+  }
+
+  #hurry(): void {
+    const now = this.#options.clock.now()
+    if (this.#looking || this.#better || now - this.#hurriedAt < HURRY_MS) return
+    this.#hurriedAt = now
+    this.#stopTimer()
+    this.#waiting = false
+    this.#lookNow()
+  }
+
+  #lookNow(): void {
+    this.#used = false
+    this.#looking = this.#look()
+      .catch((error: unknown) => {
+        const { code, message } = toAppError(error)
+        if (code !== 'CANCELLED' && code !== 'NO_ROUTE') this.#options.log.debug(message)
+      })
+      .finally(() => {
+        this.#looking = undefined
+        if (!this.#closing.signal.aborted && !this.#waiting) this.#lookLater()
+      })
+  }
+
+  async #look(): Promise<void> {
+    const { look, session, clock } = this.#options
+    const found = await look(this.#closing.signal)
+    if (session().hops.length === 0) return
+    await Promise.all([
+      ...session().hops.map((hop) => this.#measure(hop.peer)),
+      ...this.#strangers(found).map((peer) => this.#measure(peer))
+    ])
+    const first = this.#compare(found)
+    if (!first) return
+    // What is new is measured before anybody relies on it.
+    const opened = newHops(session().hops, first)
+    await Promise.all(opened.map((hop) => this.#measure(hop.peer)))
+    const planned = this.#compare(found)
+    if (planned) this.#better = { hops: planned, at: clock.now() }
+  }
+
+  /** The route to change to, by what is known now. */
+  #compare(found: readonly ServerInfo[]): readonly RouteHop[] | undefined {
+    const { book, clock, blockCount, replan } = this.#options
+    const session = this.#options.session()
+    const candidates = this.#candidates(found, session.hops.every(staysAt))
+    return chooseRoute({ ...session, blockCount }, candidates, {
+      ...replan,
+      avoid: book.avoided(clock.now()),
+      moves: this.#moves,
+      sinceMoveMs: clock.now() - this.#movedAt
+    })
+  }
+
+  /** The servers that the session may use: those that say they stay, and while all do, no other bits. */
+  #candidates(found: readonly ServerInfo[], staying: boolean): readonly Candidate[] {
+    const { book } = this.#options
+    const { hops } = this.#options.session()
+    const infos = new Map(found.map((info) => [toHex(info.peer), info]))
+    for (const hop of hops) {
+      // Its own link is newer than any record.
+      if (!hop.link.servers) continue
+      const own = hop.link.servers.find((info) => covers(info, hop))
+      if (own) infos.set(hop.peer, own)
+      else infos.delete(hop.peer)
+    }
+    const quants = hops.map((hop) => ({ ...hop, quant: infos.get(hop.peer)?.quant }))
+    const used = new Set(hops.map((hop) => hop.peer))
+    return [...infos.values()].flatMap((info) => {
+      if (info.draining) return []
+      // Another quantisation rounds differently: no reason of speed is worth other words.
+      const over = quants.filter((one) => one.first < info.last && one.last > info.first)
+      if (staying && over.some(({ quant }) => quant && quant !== info.quant)) return []
+      const { freeTokens, ...candidate } = book.candidate(info)
+      // A server in use has given this session its room already.
+      return used.has(candidate.peer) || freeTokens === undefined
+        ? candidate
+        : { ...candidate, freeTokens }
+    })
+  }
+
+  /** Those to measure in this look. */
+  #strangers(found: readonly ServerInfo[]): readonly string[] {
+    const { book, clock, blockCount, session, replan } = this.#options
+    const left = Math.min(PROBES, MOST_PROBES - this.#probes)
+    if (left <= 0) return []
+    const known = (peer: string): boolean => book.rttMs(peer) !== undefined
+    const strangers = worthMeasuring(
+      { ...session(), blockCount },
+      this.#candidates(found, true),
+      known,
+      {
+        avoid: book.avoided(clock.now()),
+        ...(replan?.factor === undefined ? {} : { factor: replan.factor })
+      }
+    ).slice(0, left)
+    this.#probes += strangers.length
+    return strangers
+  }
+
+  /** Notes a server's round trip; one that cannot be reached is gone round for a while. */
+  async #measure(peer: string): Promise<void> {
+    const { connections, book, clock, session } = this.#options
+    const { signal } = this.#closing
+    const own = session().hops.find((hop) => hop.peer === peer)
+    try {
+      const reaching = own?.link ?? connections.connect(peer, signal, CONNECT_MS)
+      const link = await deadline(Promise.resolve(reaching), CONNECT_MS, { clock, signal })
+      book.noteRtt(peer, await link.ping(PING_MS))
+    } catch (error) {
+      if (signal.aborted) throw error
+      // Whether a server in use lives is the session's to see.
+      if (!own) book.avoid(peer, clock.now() + UNREACHED_MS)
+    }
+  }
+}

@@ -1,0 +1,75 @@
+// What one span was sent, position by position, as it went over the wire: enough to send it again.
+// Knows no peers; session.ts replays it to whoever takes over the span.
+import { internal } from '../../base/errors.ts'
+import type { WireDtype, WireTensor } from '../../wire/types.ts'
+
+/** A growing table of encoded rows; row i is the input at position i. Its beginning may be missing. */
+export class History {
+  readonly columns: number
+  readonly dtype: WireDtype
+  #rowBytes: number
+  #bytes = new Uint8Array(0)
+  #from = 0
+  #length = 0
+
+  constructor(columns: number, dtype: WireDtype) {
+    this.columns = columns
+    this.dtype = dtype
+    this.#rowBytes = 0
+  }
+
+  /** First position held: those before it ran in an earlier session, whose server kept what came of them. */
+  get from(): number {
+    return this.#from
+  }
+
+  /** The position behind the last one held. */
+  get length(): number {
+    return this.#length
+  }
+
+  get sizeBytes(): number {
+    return (this.#length - this.#from) * this.#rowBytes
+  }
+
+  /** Writes rows at `start`, forgetting what stood there and after, and all before when that leaves a gap. */
+  write(start: number, tensor: WireTensor): void {
+    if (tensor.columns !== this.columns || tensor.dtype !== this.dtype) {
+      throw internal(`History of ${this.dtype} cannot take ${tensor.dtype} of ${tensor.columns}`)
+    }
+    this.#rowBytes = tensor.data.byteLength / tensor.rows
+    if (start > this.#length || start < this.#from) this.#from = this.#length = start
+    const at = (start - this.#from) * this.#rowBytes
+    const end = at + tensor.rows * this.#rowBytes
+    if (end > this.#bytes.byteLength) this.#grow(end, at)
+    this.#bytes.set(tensor.data, at)
+    this.#length = start + tensor.rows
+  }
+
+  /** Whether rows [start, end) are here. */
+  holds(start: number, end: number): boolean {
+    return start >= this.#from && end <= this.#length
+  }
+
+  /** Rows [start, start + rows); the view is valid until the next write. */
+  read(start: number, rows: number): WireTensor {
+    if (start < this.#from || start + rows > this.#length) {
+      const held = `${this.#from} to ${this.#length}`
+      throw internal(`History has positions ${held}: ${start}+${rows} were asked for`)
+    }
+    const at = (start - this.#from) * this.#rowBytes
+    const data = this.#bytes.subarray(at, at + rows * this.#rowBytes)
+    return { dtype: this.dtype, rows, columns: this.columns, data }
+  }
+
+  truncate(length: number): void {
+    if (length < this.#length) this.#length = length
+    if (length < this.#from) this.#from = length
+  }
+
+  #grow(least: number, kept: number): void {
+    const bytes = new Uint8Array(Math.max(least, this.#bytes.byteLength * 2, 64 * 1024))
+    bytes.set(this.#bytes.subarray(0, kept))
+    this.#bytes = bytes
+  }
+}

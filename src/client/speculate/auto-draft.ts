@@ -1,0 +1,100 @@
+// A draft model that is looked for and loaded only when trips are so long that its guesses may pay:
+// most conversations never load one. Knows no cache and no swarm; whoever makes it says where to
+// look.
+import { toAppError, type AppError } from '../../base/errors.ts'
+import { Resource } from '../../base/resource.ts'
+import { NEVER_MS } from './draft-model.ts'
+import { NO_DRAFT, type Draft, type Drafter } from './draft.ts'
+
+/** A drafter that must be opened and closed. */
+export type OwnedDrafter = Drafter & Resource
+
+export interface AutoDrafterOptions {
+  /**
+   * Opens the best for trips of so many ms; undefined when none would pay. Its owner is this one.
+   */
+  find: (tripMs: number) => Promise<OwnedDrafter | undefined>
+  /** Told why there is none after all. */
+  onerror?: (error: AppError) => void
+}
+
+// A median over so many trips: the first are slow, and one alone says little.
+const TRIPS = 8
+// Trips shorter than this leave no time to guess in.
+const LEAST_TRIP_MS = 20
+// Nothing was found: looked for again when trips have become so many times longer.
+const LONGER = 2
+// What an ordinary machine's memory brings, bytes a ms: a guess reads all of a model once.
+const BYTES_PER_MS = 8e6
+// Less would leave nothing over: several guesses are made for one trip, and some are wrong.
+const GUESSES_PER_TRIP = 3
+
+/** Whether guesses of a model of so many bytes may pay at trips of so many ms. */
+export function mayPay(modelBytes: number, tripMs: number): boolean {
+  return tripMs >= LEAST_TRIP_MS && tripMs * BYTES_PER_MS >= GUESSES_PER_TRIP * modelBytes
+}
+
+export class AutoDrafter extends Resource implements Drafter {
+  readonly name = 'model'
+  readonly #options: AutoDrafterOptions
+  #trips: number[] = []
+  #lookedAtMs = 0
+  #looking: Promise<void> | undefined
+  #found: OwnedDrafter | undefined
+
+  constructor(options: AutoDrafterOptions) {
+    super()
+    this.#options = options
+  }
+
+  get guessMs(): number {
+    return this.#found?.guessMs ?? NEVER_MS
+  }
+
+  begin(ids: readonly number[]): void {
+    this.#found?.begin(ids)
+  }
+
+  draft(ids: readonly number[], most: number, signal?: AbortSignal): Draft | Promise<Draft> {
+    return this.#found?.draft(ids, most, signal) ?? NO_DRAFT
+  }
+
+  ontrip(ms: number): void {
+    this.#found?.ontrip?.(ms)
+    if (this.#found || this.#looking || this.closing) return
+    this.#trips.push(ms)
+    if (this.#trips.length < TRIPS) return
+    const tripMs = this.#trips.sort((a, b) => a - b)[TRIPS / 2] ?? 0
+    this.#trips = []
+    if (tripMs < Math.max(LEAST_TRIP_MS, this.#lookedAtMs * LONGER)) return
+    this.#lookedAtMs = tripMs
+    this.#looking = this.#look(tripMs).finally(() => {
+      this.#looking = undefined
+    })
+  }
+
+  /** Resolves when nothing is being looked for or loaded. */
+  async settled(): Promise<void> {
+    await this.#looking
+  }
+
+  protected override async _open(): Promise<void> {}
+
+  protected override async _close(): Promise<void> {
+    await this.#looking
+    await this.#found?.close()
+  }
+
+  async #look(tripMs: number): Promise<void> {
+    let found: OwnedDrafter | undefined
+    try {
+      found = await this.#options.find(tripMs)
+      await found?.ready()
+      this.#found = found
+    } catch (error) {
+      // Guesses are never needed.
+      this.#options.onerror?.(toAppError(error))
+      await found?.close()
+    }
+  }
+}

@@ -1,0 +1,291 @@
+// Makes text: feeds ids through the swarm, samples, streams, and keeps the ids so that the next
+// turn costs only what is new. Knows no terminal; the swarm is a `Forward`.
+// One trip through the swarm checks guessed ids along (speculate.ts); the text is the same without.
+import { systemClock, type Clock } from '../../base/clock.ts'
+import { badInput, cancelled } from '../../base/errors.ts'
+import type { Drafter } from '../speculate/draft.ts'
+import type { LocalModel } from './local-model.ts'
+import { NgramDrafter } from '../speculate/ngram.ts'
+import { createSampler, type Sampler, type SamplingOptions } from './sampler.ts'
+import type { ForwardOptions } from '../session/session.ts'
+import { guess } from '../speculate/speculate-guess.ts'
+import { MOST_DRAFTED } from '../speculate/speculate-policy.ts'
+import { Speculator, verify, type Speculation } from '../speculate/speculate.ts'
+
+/** What runs hidden states through the blocks: an InferenceSession. */
+export interface Forward {
+  /** An answer has ended; `length` ids of the text were fed and hold. */
+  rest?(length: number): void
+  /** Of the last forward: rows that servers had kept what came of. Default: none. */
+  readonly reused?: number
+  reserve(maxTokens: number): void
+  /** hidden (rows, hiddenSize) at `start` -> last answerRows rows */
+  forward(start: number, hidden: Float32Array, options?: ForwardOptions): Promise<Float32Array>
+}
+
+/** The client's own part of a model, of which a LocalModel is one. */
+export type GeneratorModel = Pick<LocalModel, 'eosIds' | 'embed' | 'head'> & {
+  readonly config: Pick<LocalModel['config'], 'contextLength'>
+  readonly tokenizer: Pick<LocalModel['tokenizer'], 'stream'>
+}
+
+export interface GeneratorOptions {
+  clock?: Clock
+  /** What guesses tokens, each trip the one that promises most. Default: look-up in the text itself. */
+  drafters?: readonly Drafter[]
+  /** What decides how many guesses are sent. Default: learned from trips and guesses so far. */
+  speculation?: Speculation
+}
+
+export interface GenerateOptions extends SamplingOptions {
+  /** New tokens at most. Default: until the model stops or its context is full. */
+  maxTokens?: number
+  /** Check guessed tokens along; the text is the same, sooner. Default true. */
+  speculate?: boolean
+  /** Ids of this answer that were made before with the same options: they are given out first. */
+  made?: readonly number[]
+  signal?: AbortSignal | undefined
+}
+
+export type FinishReason = 'stop' | 'length' | 'context'
+
+export interface GeneratedToken {
+  readonly id: number
+  /** Text that became certain with this token; may be empty while a character is incomplete. */
+  readonly text: string
+}
+
+/** Where the time of one trip of decoding went, ms. */
+export interface StepTimes {
+  /** Guessing the tokens that were sent along. */
+  draftMs: number
+  embedMs: number
+  /** Everything between handing rows to the swarm and having its answer. */
+  swarmMs: number
+  headMs: number
+  sampleMs: number
+}
+
+export interface GenerationStats {
+  promptTokens: number
+  /** Prompt tokens that servers still held, of this session or an earlier one, and that cost nothing. */
+  reusedTokens: number
+  newTokens: number
+  /** From the call to the first token, ms. */
+  firstTokenMs: number
+  /** From the first token to the last, ms. */
+  decodeMs: number
+  finish: FinishReason
+  /** Trips through the swarm after the prompt's; each gave at least one token. */
+  trips: number
+  /** Guessed tokens that were sent along. */
+  drafted: number
+  /** Of those, how many the model drew itself: tokens that cost no trip. */
+  accepted: number
+  /** The same by the name of who guessed. */
+  sources: Record<string, { drafted: number; accepted: number }>
+  /** One entry per trip after the prompt's. */
+  steps: StepTimes[]
+}
+
+// An answer of unknown length is promised this much; the session asks for more when it gets there.
+const PROMISE_TOKENS = 512
+
+/** What one call of generate() carries through its trips. */
+interface Run {
+  readonly text: number[]
+  readonly sampler: Sampler
+  readonly maxTokens: number
+  readonly speculate: boolean
+  readonly stats: GenerationStats
+  readonly signal: AbortSignal | undefined
+}
+
+/** A conversation's ids over one inference session. */
+export class Generator {
+  /** Ids whose KV the servers hold, in order. */
+  readonly fed: number[] = []
+  stats: GenerationStats = emptyStats()
+  readonly #model: GeneratorModel
+  readonly #swarm: Forward
+  readonly #clock: Clock
+  readonly #drafters: readonly Drafter[]
+  readonly #speculation: Speculation
+
+  constructor(model: GeneratorModel, swarm: Forward, options: GeneratorOptions = {}) {
+    this.#model = model
+    this.#swarm = swarm
+    this.#clock = options.clock ?? systemClock
+    this.#drafters = options.drafters ?? [new NgramDrafter()]
+    this.#speculation = options.speculation ?? new Speculator()
+  }
+
+  /**
+   * Continues `prompt`, which holds the whole conversation so far; what the servers already hold of
+   * it is not sent again.
+   * @throws AppError BAD_INPUT when the prompt is empty or over the context, or what a step throws
+   */
+  async *generate(
+    prompt: readonly number[],
+    options: GenerateOptions = {}
+  ): AsyncGenerator<GeneratedToken, GenerationStats> {
+    const { config, tokenizer, eosIds } = this.#model
+    const { made = [] } = options
+    checkPrompt(prompt, config.contextLength)
+    const room = config.contextLength - prompt.length - made.length
+    const most = (options.maxTokens ?? Infinity) - made.length
+    const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
+    const { stats, signal } = run
+    const stream = tokenizer.stream({ after: prompt })
+    using _ended = { [Symbol.dispose]: () => this.#swarm.rest?.(this.fed.length) }
+    for (const id of made) yield { id, text: stream.push(id) }
+    const started = this.#clock.now()
+    let firstAt = started
+    let drawn: readonly number[] = []
+    while (stats.newTokens < run.maxTokens && stats.finish !== 'stop') {
+      drawn = stats.newTokens === 0 ? await this.#prompt(run) : await this.#trip(run)
+      const now = this.#clock.now()
+      if (stats.newTokens === 0) {
+        firstAt = now
+        stats.firstTokenMs = now - started
+      }
+      stats.decodeMs = now - firstAt
+      for (const [i, id] of drawn.entries()) {
+        if (i > 0 && signal?.aborted) throw cancelled('The answer was cancelled')
+        stats.newTokens++
+        if (eosIds.has(id)) stats.finish = 'stop'
+        else yield { id, text: stream.push(id) }
+      }
+    }
+    if (stats.finish !== 'stop' && most >= room) stats.finish = 'context'
+    const rest = stream.end()
+    if (rest) yield { id: run.text.at(-1) ?? 0, text: rest }
+    return stats
+  }
+
+  #begin(prompt: readonly number[], maxTokens: number, options: GenerateOptions): Run {
+    const stats = emptyStats()
+    const { speculate = true, made = [], signal } = options
+    const sampler = createSampler(options, made.length)
+    this.stats = stats
+    stats.promptTokens = prompt.length
+    stats.reusedTokens = Math.min(commonPrefix(this.fed, prompt), prompt.length - 1)
+    this.fed.length = stats.reusedTokens
+    this.#swarm.reserve(prompt.length + Math.min(maxTokens, PROMISE_TOKENS))
+    if (speculate) for (const drafter of this.#drafters) drafter.begin(prompt)
+    return { text: [...prompt], sampler, maxTokens, speculate, stats, signal }
+  }
+
+  /** Feeds what is new of the prompt; the first id behind it. */
+  async #prompt(run: Run): Promise<readonly number[]> {
+    const drawn = await this.#step(run, run.text.slice(this.fed.length), [], emptyTimes())
+    run.stats.reusedTokens += this.#swarm.reused ?? 0
+    return drawn
+  }
+
+  /** Feeds the last id with guesses behind it; the ids drawn, at least one. */
+  async #trip(run: Run): Promise<readonly number[]> {
+    const { text, stats, speculate } = run
+    const times = emptyTimes()
+    const before = this.#clock.now()
+    // The last row brings a token of its own, so a guess for it would go over the limit.
+    const most = Math.min(MOST_DRAFTED, run.maxTokens - stats.newTokens - 1)
+    const { guesses, ids, source } = await guess({
+      drafters: this.#drafters,
+      speculation: this.#speculation,
+      text,
+      most: speculate ? most : 0,
+      stops: this.#model.eosIds,
+      signal: run.signal
+    })
+    const guessed = this.#clock.now()
+    times.draftMs = guessed - before
+    const drawn = await this.#step(run, text.slice(-1), ids, times)
+    const sent = ids.length
+    stats.trips++
+    stats.drafted += sent
+    const accepted = Math.min(drawn.length - 1, sent)
+    stats.accepted += accepted
+    if (source !== undefined) {
+      const own = (stats.sources[source] ??= { drafted: 0, accepted: 0 })
+      own.drafted += sent
+      own.accepted += accepted
+    }
+    stats.steps.push(times)
+    // Drawing costs the same for an id that was guessed and for one that was not.
+    const ms = this.#clock.now() - guessed - times.sampleMs
+    if (speculate) this.#speculation.note({ guesses, sent, guessMs: times.draftMs, drawn, ms })
+    for (const drafter of this.#drafters) drafter.ontrip?.(ms)
+    return drawn
+  }
+
+  /** Feeds `ids` and `guesses` behind what was fed, draws, and forgets the guesses that were wrong. */
+  async #step(
+    run: Run,
+    ids: readonly number[],
+    guesses: readonly number[],
+    times: StepTimes
+  ): Promise<number[]> {
+    const { text, sampler, signal } = run
+    const start = this.fed.length
+    const rows = guesses.length > 0 ? [...ids, ...guesses] : ids
+    const t0 = this.#clock.now()
+    const hidden = this.#model.embed(rows, start)
+    const t1 = this.#clock.now()
+    const answerRows = guesses.length + 1
+    const answer = await this.#swarm.forward(start, hidden, { answerRows, ids: rows, signal })
+    const t2 = this.#clock.now()
+    for (const id of rows) this.fed.push(id)
+    const logits = await this.#model.head(answer, signal)
+    const t3 = this.#clock.now()
+    const drawn = verify(logits, guesses, sampler, text, this.#model.eosIds)
+    this.fed.length = start + ids.length + Math.min(drawn.length - 1, guesses.length)
+    times.embedMs = t1 - t0
+    times.swarmMs = t2 - t1
+    times.headMs = t3 - t2
+    times.sampleMs = this.#clock.now() - t3
+    return drawn
+  }
+}
+
+function emptyTimes(): StepTimes {
+  return { draftMs: 0, embedMs: 0, swarmMs: 0, headMs: 0, sampleMs: 0 }
+}
+
+function emptyStats(): GenerationStats {
+  return {
+    promptTokens: 0,
+    reusedTokens: 0,
+    newTokens: 0,
+    firstTokenMs: 0,
+    decodeMs: 0,
+    finish: 'length',
+    trips: 0,
+    drafted: 0,
+    accepted: 0,
+    sources: {},
+    steps: []
+  }
+}
+
+function checkPrompt(prompt: readonly number[], contextLength: number): void {
+  if (prompt.length === 0) {
+    throw badInput('There is nothing to continue: the prompt has no tokens', {
+      hint: 'Give a prompt as an argument or through a pipe'
+    })
+  }
+  if (prompt.length >= contextLength) {
+    throw badInput(
+      `The prompt is too long: ${prompt.length} tokens, the model takes ${contextLength}`,
+      { hint: 'Shorten the text, or use a model with a longer context' }
+    )
+  }
+}
+
+/** How many leading ids two lists share. */
+export function commonPrefix(a: readonly number[], b: readonly number[]): number {
+  const most = Math.min(a.length, b.length)
+  let length = 0
+  while (length < most && a[length] === b[length]) length++
+  return length
+}

@@ -1,0 +1,143 @@
+// Ranges of one file of a hub into its sparse copy here, and the check of the whole once every chunk is there.
+// Several processes may want ranges of one file at once: each region of it has a lock, so that nothing is
+// fetched twice and a client need not wait for all that a server beside it fetches.
+// remote-files.ts asks for ranges; chunk-transfer.ts brings chunks; chunk-file.ts keeps them.
+import { mkdir, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { systemClock } from '../../base/clock.ts'
+import { type Log, silentLog } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import { bringChunks, bytesOf, type HubState } from './bring-chunks.ts'
+import { ChunkFile, HearsayWrong } from '../store/chunk-file.ts'
+import {
+  type ByteRange,
+  CHUNK_BYTES,
+  emptyMap,
+  missingRuns,
+  prefixBytes,
+  readChunkMap
+} from '../store/chunk-map.ts'
+import type { TransferOptions } from './chunk-transfer.ts'
+import { convertedOf, listConverted, removeConverted } from '../store/converted-cache.ts'
+import { withFileLock } from '../store/file-lock.ts'
+import type { HubFile } from './hub-file.ts'
+import { bare } from './http.ts'
+import { writeManifest } from '../store/manifest.ts'
+import type { ModelPeers } from './model-peers.ts'
+
+export interface RemoteFile extends HubFile {
+  /** Where its chunks go. */
+  path: string
+}
+
+export interface FetchRangesOptions extends TransferOptions {
+  /** Bytes of a chunk of a new file. Default: CHUNK_BYTES. */
+  chunkBytes?: number
+  /** What is fetched under one lock. Default 256 MiB. */
+  regionBytes?: number
+  log?: Log
+  /** Where the manifest of a file that became whole is kept. Default: nowhere. */
+  cacheDir?: string
+  /** Who else has chunks. Default: the hub is asked alone. */
+  peers?: ModelPeers | undefined
+  /** Under which peers are found. Default: by the file's hash. */
+  word?: string
+  /** Manifests' roots that alone are believed of peers. Default: see bring-chunks.ts. */
+  roots?: readonly string[] | undefined
+  /** Whether the hub answers, as known before. */
+  reach?: HubState
+  /** Asks peers only when the hub is silent: for what is little. */
+  hubFirst?: boolean
+  /** Whether the user knows that peers' word was taken: shared, so that it is said once. */
+  told?: { isTold: boolean }
+  /** Chooses what the hub is asked to hold peers to. */
+  random?: Random
+  /** Throws when so many bytes have no room. */
+  room?: (neededBytes: number) => Promise<void>
+}
+
+const REGION_BYTES = 2 ** 28
+
+/**
+ * Brings `ranges` of a file, or all of it from a server without ranges.
+ * @throws AppError DENIED, NOT_FOUND, CORRUPT, BUSY, UNAVAILABLE, CANCELLED; what came is kept
+ */
+export async function fetchRanges(
+  remote: RemoteFile,
+  ranges: readonly ByteRange[],
+  options: FetchRangesOptions = {}
+): Promise<void> {
+  const { path, sizeBytes } = remote
+  if ((await missingBytesOf(remote, ranges)) === 0) {
+    if (await complete(remote, options)) return
+    return await fetchRanges(remote, ranges, { ...options, peers: undefined })
+  }
+  const { clock = systemClock, signal, log = silentLog, chunkBytes = CHUNK_BYTES } = options
+  const { regionBytes = REGION_BYTES } = options
+  await mkdir(dirname(path), { recursive: true })
+  const onwait = (): void => log.info(`Another process fetches '${bare(remote.url)}'`)
+  const openFile = (): Promise<ChunkFile | undefined> =>
+    withFileLock(`${path}.lock`, () => ChunkFile.open({ ...remote, chunkBytes }), { clock, signal })
+  for (let start = 0, region = 0; start < sizeBytes; start += regionBytes, region++) {
+    const end = start + regionBytes
+    const parts = ranges
+      .map((range) => ({ start: Math.max(range.start, start), end: Math.min(range.end, end) }))
+      .filter((part) => part.start < part.end)
+    if (parts.length === 0 || (await missingBytesOf(remote, parts)) === 0) continue
+    await withFileLock(
+      `${path}.${region}.lock`,
+      async () => {
+        await using file = await openFile()
+        if (file) await bringChunks(remote, file, parts, options)
+      },
+      { clock, signal, onwait }
+    )
+  }
+  if (await complete(remote, options)) return
+  await fetchRanges(remote, ranges, { ...options, peers: undefined })
+}
+
+/** Checks a file of which every chunk is here; false when peers gave wrong ones, which are gone now. */
+async function complete(remote: RemoteFile, options: FetchRangesOptions): Promise<boolean> {
+  const { path, sizeBytes } = remote
+  const { clock = systemClock, signal, cacheDir, log = silentLog } = options
+  const isReady = (): boolean => {
+    const map = readChunkMap(path, sizeBytes)
+    return map !== undefined && prefixBytes(map) === sizeBytes
+  }
+  if (!isReady()) return true
+  return await withFileLock(
+    `${path}.lock`,
+    async () => {
+      await using file = isReady() ? await ChunkFile.open(remote) : undefined
+      try {
+        const isWhole = (await file?.complete(signal)) ?? false
+        if (file && isWhole && cacheDir !== undefined) await writeManifest(cacheDir, file.map)
+        return true
+      } catch (error) {
+        if (!(error instanceof HearsayWrong)) throw error
+        options.peers?.distrust(remote.sha256)
+        // It may have been made of what was wrong.
+        if (cacheDir) removeConverted(convertedOf(listConverted(cacheDir), [path]))
+        if (!options.peers || options.reach?.isNone) throw error
+        log.warn(`${error.message}: it is fetched from the hub`)
+        return false
+      }
+    },
+    { clock, signal }
+  )
+}
+
+/** Bytes of chunks that `ranges` touch and that are not here. */
+export async function missingBytesOf(
+  remote: RemoteFile,
+  ranges: readonly ByteRange[],
+  chunkBytes: number = CHUNK_BYTES
+): Promise<number> {
+  const { path, sizeBytes, sha256 } = remote
+  const found = await stat(path).catch(() => undefined)
+  const map = found && readChunkMap(path, sizeBytes)
+  if (found?.size === sizeBytes && !map) return 0
+  const known = map ?? emptyMap(sizeBytes, chunkBytes, sha256)
+  return bytesOf(known, missingRuns(known, ranges))
+}

@@ -1,0 +1,54 @@
+// Where a hub of the Hugging Face layout has a file, and where its own tools may have put it already.
+// Knows no transport; download.ts fetches.
+import { join } from 'node:path'
+import { badInput } from '../../base/errors.ts'
+
+export interface HubOptions {
+  /** HF_ENDPOINT. Default: the public hub. */
+  endpoint?: string
+  /** HF_TOKEN, for gated models. */
+  token?: string
+  /** HF_HOME: where the hub's own tools keep their cache. Default: it is not looked at. */
+  home?: string
+}
+
+export const PUBLIC_HUB = 'https://huggingface.co'
+
+const REPO = /^[\w.-]{1,96}\/[\w.-]{1,96}$/
+
+/** `{endpoint}/{repo}/resolve/{revision}/{file}`. @throws AppError BAD_INPUT */
+export function hubUrl(
+  repo: string,
+  revision: string,
+  file: string,
+  options: HubOptions = {}
+): string {
+  const parts = file.split('/')
+  if (!REPO.test(repo) || parts.some((part) => part === '' || part === '.' || part === '..')) {
+    throw badInput(`'${repo}/${file}' is no file of a hub`)
+  }
+  const path = [...repo.split('/'), 'resolve', revision, ...parts].map(encodeURIComponent).join('/')
+  return `${hubEndpoint(options)}/${path}`
+}
+
+/** Without a slash at its end. @throws AppError BAD_INPUT */
+export function hubEndpoint(options: HubOptions = {}): string {
+  const endpoint = options.endpoint ?? PUBLIC_HUB
+  if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint)) {
+    throw badInput(`'${endpoint}' is no address of a hub`, { hint: 'Look at HF_ENDPOINT' })
+  }
+  return endpoint.replace(/\/+$/, '')
+}
+
+/** The token goes to the hub alone: fetch drops it when a redirect leads to another host. */
+export function hubHeaders(options: HubOptions = {}): Record<string, string> {
+  return {
+    'user-agent': 'petals',
+    ...(options.token ? { authorization: `Bearer ${options.token}` } : {})
+  }
+}
+
+/** The path at which the hub's own tools keep a large file of this hash. */
+export function hubCachePath(home: string, repo: string, sha256: string): string {
+  return join(home, 'hub', `models--${repo.replace('/', '--')}`, 'blobs', sha256)
+}

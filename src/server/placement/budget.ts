@@ -1,0 +1,207 @@
+// How many blocks of a model fit this machine: weights as the engine will hold them, keys and values,
+// working memory, and room on the disk. What `join` decides by is what `plan` shows. Pure.
+import { AppError } from '../../base/errors.ts'
+import { formatBytes } from '../../base/bytes.ts'
+import {
+  batchBytes,
+  sizesOf,
+  spanBytes,
+  workingBytes,
+  type BlockRange,
+  type ModelSizes
+} from '../../blocks/sizes.ts'
+import type { Quant } from '../../blocks/types.ts'
+import { blockTensorNames } from '../../model/needed-tensors.ts'
+import type { Model } from '../../model/types.ts'
+
+/** KV that a server should have room for before it takes another block, in tokens. */
+const KV_TOKENS = 4096
+/** What a chat asks for at first: a server without room for one serves nobody. */
+const LEAST_KV_TOKENS = 512
+/** Share of what is left for sessions that may be promised: caches grow in steps, beyond their promise. */
+const KV_SHARE = 0.9
+/** From small to large, for advice. */
+const SMALLER: readonly Quant[] = ['int4', 'int8']
+
+/** What there is. */
+export interface Room {
+  /** For weights, sessions and work. */
+  readonly memoryBytes: number
+  /** For tensors that are not here yet. Default: enough. */
+  readonly diskBytes?: number | undefined
+}
+
+/** What blocks [first, last) take. */
+export interface SpanNeed {
+  readonly weightBytes: number
+  /** Of the tokens that were asked for. */
+  readonly kvBytes: number
+  readonly workingBytes: number
+  readonly totalBytes: number
+}
+
+export function spanNeed(sizes: ModelSizes, range: BlockRange, kvTokens: number): SpanNeed {
+  const tokens = Math.min(kvTokens, sizes.config.contextLength)
+  const weightBytes = spanBytes(sizes, range)
+  const kvBytes = Math.ceil((tokens * sizes.kvBytesPerToken * blocksIn(range)) / KV_SHARE)
+  const working = workingBytes(sizes, tokens)
+  const totalBytes = weightBytes + kvBytes + working
+  return { weightBytes, kvBytes, workingBytes: working, totalBytes }
+}
+
+/** Tokens that sessions can be promised in what memory is left beside the weights. */
+export function sessionTokens(sizes: ModelSizes, blocks: number, freeBytes: number): number {
+  const behind = (tokens: number, graphs = 0): number => {
+    const forSessions = Math.max(0, freeBytes - workingBytes(sizes, tokens) - graphs) * KV_SHARE
+    return Math.floor(forSessions / (blocks * sizes.kvBytesPerToken))
+  }
+  // Where there is little room, sessions run one by one rather than not at all.
+  const beside = behind(KV_TOKENS, batchBytes(blocks))
+  if (beside >= KV_TOKENS) return beside
+  const tokens = Math.min(behind(KV_TOKENS), KV_TOKENS)
+  // Where there is room for short sessions alone, a prompt needs less to work with.
+  return tokens >= LEAST_KV_TOKENS ? tokens : Math.min(behind(LEAST_KV_TOKENS), LEAST_KV_TOKENS)
+}
+
+/** What would keep one block more from being served. */
+export type Bound = 'model' | 'memory' | 'disk'
+
+export interface Fit {
+  readonly blocks: number
+  readonly bound: Bound
+}
+
+/**
+ * How many blocks fit, wherever in the model they lie: where a server goes is decided later.
+ * @param missingBytes of each block, on its way to the disk; see missingOf
+ */
+export function fit(sizes: ModelSizes, room: Room, missingBytes: readonly number[] = []): Fit {
+  const { blockCount } = sizes.config
+  const { memoryBytes, diskBytes = Infinity } = room
+  for (let blocks = blockCount; blocks > 0; blocks--) {
+    // One block may have little room for sessions: better than none.
+    const kvTokens = blocks === 1 ? LEAST_KV_TOKENS : KV_TOKENS
+    const need = spanNeed(sizes, heaviest(sizes, blocks), kvTokens)
+    if (need.totalBytes > memoryBytes) continue
+    if (mostMissing(missingBytes, blocks) <= diskBytes) {
+      return { blocks, bound: boundOf(sizes, blocks + 1, memoryBytes) }
+    }
+  }
+  return { blocks: 0, bound: boundOf(sizes, 1, memoryBytes) }
+}
+
+function boundOf(sizes: ModelSizes, blocks: number, memoryBytes: number): Bound {
+  if (blocks > sizes.config.blockCount) return 'model'
+  const kvTokens = blocks === 1 ? LEAST_KV_TOKENS : KV_TOKENS
+  const need = spanNeed(sizes, heaviest(sizes, blocks), kvTokens)
+  return need.totalBytes > memoryBytes ? 'memory' : 'disk'
+}
+
+/** Bytes of each block that are not on this machine yet. */
+export function missingOf(model: Model): number[] {
+  return Array.from({ length: model.config.blockCount }, (_, block) =>
+    model.missingBytes(blockTensorNames(model.tensors, block, block + 1))
+  )
+}
+
+/**
+ * How many blocks fit.
+ * @throws AppError NO_MEMORY or UNAVAILABLE with the numbers when not even one does
+ */
+export function blocksThatFit(model: Model, quant: Quant, room: Room): number {
+  const sizes = sizesOf(model.config, model.tensors, quant)
+  const missing = room.diskBytes === undefined ? [] : missingOf(model)
+  const { blocks, bound } = fit(sizes, room, missing)
+  if (blocks > 0) return blocks
+  if (bound === 'disk') {
+    throw new AppError(
+      'UNAVAILABLE',
+      `Not one block fits on the disk: it takes ${formatBytes(mostMissing(missing, 1))}, ` +
+        `${formatBytes(room.diskBytes ?? 0)} are free`,
+      { hint: 'Make room with petals rm MODEL, or give more with --disk', retryable: false }
+    )
+  }
+  const need = spanNeed(sizes, heaviest(sizes, 1), LEAST_KV_TOKENS)
+  throw tooLarge('Not one block fits', { model, quant, need, memoryBytes: room.memoryBytes })
+}
+
+/** @throws AppError NO_MEMORY with the numbers when blocks [first, last) do not fit */
+export function checkFits(
+  model: Model,
+  quant: Quant,
+  range: BlockRange,
+  memoryBytes: number
+): void {
+  const sizes = sizesOf(model.config, model.tensors, quant)
+  const need = spanNeed(sizes, range, LEAST_KV_TOKENS)
+  if (need.totalBytes <= memoryBytes) return
+  const what = `Blocks ${range.first}:${range.last} do not fit`
+  throw tooLarge(what, { model, quant, need, memoryBytes })
+}
+
+function tooLarge(
+  what: string,
+  facts: { model: Model; quant: Quant; need: SpanNeed; memoryBytes: number }
+): AppError {
+  const { model, quant, need, memoryBytes } = facts
+  const bytes = formatBytes
+  const { blocks } = fit(sizesOf(model.config, model.tensors, quant), { memoryBytes })
+  return new AppError(
+    'NO_MEMORY',
+    `${what}: ${bytes(need.totalBytes)} are needed, ${bytes(need.weightBytes)} for weights in ` +
+      `${quant}, ${bytes(need.kvBytes)} for a session, ${bytes(need.workingBytes)} to work with; ` +
+      `there are ${bytes(memoryBytes)}`,
+    { hint: advice(model, quant, { fitting: blocks, memoryBytes }), retryable: false }
+  )
+}
+
+/** What would fit. */
+function advice(
+  model: Model,
+  quant: Quant,
+  facts: { fitting: number; memoryBytes: number }
+): string {
+  const { fitting, memoryBytes } = facts
+  const ways = SMALLER.filter((other) => other !== quant).flatMap((other) => {
+    const { blocks } = fit(sizesOf(model.config, model.tensors, other), { memoryBytes })
+    return blocks > fitting ? [`${blocks} with --quant ${other}`] : []
+  })
+  const here = fitting > 0 ? [`${fitting} blocks in ${quant}`, ...ways] : ways
+  const more = 'give more with --memory, or free some'
+  return here.length > 0 ? `There is room for ${here.join(', ')}; or ${more}` : capital(more)
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+function blocksIn({ first, last }: BlockRange): number {
+  return last - first
+}
+
+/** The `count` neighbours that take the most memory. */
+function heaviest(sizes: ModelSizes, count: number): BlockRange {
+  const { blockCount } = sizes.config
+  let best = { first: 0, last: count }
+  let most = 0
+  for (let first = 0; first + count <= blockCount; first++) {
+    const bytes = spanBytes(sizes, { first, last: first + count })
+    if (bytes <= most) continue
+    best = { first, last: first + count }
+    most = bytes
+  }
+  return best
+}
+
+/** Of any `count` neighbours. */
+function mostMissing(missingBytes: readonly number[], count: number): number {
+  let most = 0
+  for (let first = 0; first + count <= missingBytes.length; first++) {
+    const window = missingBytes.slice(first, first + count)
+    most = Math.max(
+      most,
+      window.reduce((sum, bytes) => sum + bytes, 0)
+    )
+  }
+  return most
+}

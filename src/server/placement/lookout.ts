@@ -1,0 +1,153 @@
+// A server's view of the others: looks the swarm up now and then, measures round trips to the servers
+// that it would push to, and hands both on. Called by host.ts. Decides nothing.
+import { toHex } from '../../base/bytes.ts'
+import type { Clock } from '../../base/clock.ts'
+import { toAppError } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import type { ServerInfo } from '../../wire/types.ts'
+import { nextCheckMs } from './rebalance.ts'
+import { likelySuccessors } from './successors.ts'
+
+export interface LookoutOptions {
+  /** The other servers of the model. */
+  find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
+  /** Of these servers those that answer, as they describe themselves now. */
+  ask: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<readonly ServerInfo[]>
+  /** One round trip to a server, ms; rejects when it does not answer. */
+  ping: (peer: Uint8Array, signal: AbortSignal) => Promise<number>
+  /** Block after the last that is served. */
+  last: () => number
+  /** Told the round trips when they are new or clearly others than before, nearest first. */
+  onpings: (pings: ServerInfo['pings']) => void
+  /** Told after each look but the first; the next one waits for it. */
+  onlook?: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<unknown>
+  /** Mean time to the next look after these servers were seen, ms; the first looks come sooner. */
+  periodMs: (servers: readonly ServerInfo[]) => number
+  clock: Clock
+  random: Random
+  log: Log
+}
+
+/** Who has just come is looked for soon: servers are often started together. */
+const FIRST_MS = 5_000
+const SLOWER = 3
+/** When a server may have gone; but looks are not made more often than this, whoever comes and goes. */
+const SOON_MS = 2_000
+const LEAST_MS = 10_000
+/** Of those that may have gone, in one look. */
+const MOST_ASKED = 16
+/** Weight of a new reading. */
+const ALPHA = 0.3
+/** A change by less is not worth a record. */
+const CHANGE = 0.25
+const LEAST_CHANGE_MS = 1
+
+export class Lookout {
+  readonly #options: LookoutOptions
+  readonly #closing = new AbortController()
+  readonly #known = new Map<string, number>()
+  #published: ServerInfo['pings'] = []
+  #looks = 0
+  #seen: readonly ServerInfo[] = []
+  #lookedAt = -Infinity
+  #waiting = false
+  /** Servers that did not answer or whose link ended, whatever their records say. */
+  readonly #doubted = new Set<string>()
+  #stopTimer: () => void = () => {}
+
+  constructor(options: LookoutOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    const { periodMs } = this.#options
+    this.#lookIn(Math.min(periodMs(this.#seen), FIRST_MS * SLOWER ** this.#looks))
+  }
+
+  /** A server's link ended, or it said that it leaves: its record may not know yet. */
+  gone(peer: string): void {
+    if (!this.#seen.some((info) => toHex(info.peer) === peer)) return
+    this.#doubted.add(peer)
+    const sinceMs = this.#options.clock.now() - this.#lookedAt
+    if (this.#waiting) this.#lookIn(Math.max(SOON_MS, LEAST_MS - sinceMs))
+  }
+
+  /** The other servers, without those that are gone though their records are there. */
+  async view(signal: AbortSignal): Promise<readonly ServerInfo[]> {
+    const { find, ask } = this.#options
+    const found = await find(signal)
+    const doubted = found.filter(({ peer }) => this.#doubted.has(toHex(peer)))
+    const living = await ask(doubted.slice(0, MOST_ASKED), signal)
+    for (const { peer } of living) this.#doubted.delete(toHex(peer))
+    const known = new Set(found.map(({ peer }) => toHex(peer)))
+    for (const peer of this.#doubted) if (!known.has(peer)) this.#doubted.delete(peer)
+    return found.filter(({ peer }) => !this.#doubted.has(toHex(peer)))
+  }
+
+  close(): void {
+    this.#stopTimer()
+    this.#closing.abort()
+  }
+
+  #lookIn(meanMs: number): void {
+    const { clock, random } = this.#options
+    this.#stopTimer()
+    this.#waiting = true
+    this.#stopTimer = clock.after(nextCheckMs(meanMs, random), () => void this.#round(), true)
+  }
+
+  async #round(): Promise<void> {
+    const { onlook, log, clock } = this.#options
+    const { signal } = this.#closing
+    this.#waiting = false
+    this.#lookedAt = clock.now()
+    try {
+      const servers = await this.view(signal)
+      this.#seen = servers
+      await this.#measure(servers)
+      if (this.#looks++ > 0) await onlook?.(servers, signal)
+    } catch (error) {
+      if (!signal.aborted)
+        log.debug(`the swarm could not be looked at: ${toAppError(error).message}`)
+    }
+    if (!signal.aborted) this.start()
+  }
+
+  async #measure(servers: readonly ServerInfo[]): Promise<void> {
+    const { ping, last, random, onpings } = this.#options
+    const { signal } = this.#closing
+    const infos = new Map(servers.map((info) => [toHex(info.peer), info]))
+    for (const peer of this.#known.keys()) if (!infos.has(peer)) this.#known.delete(peer)
+    const neighbours = [...infos].map(([peer, info]) => ({ ...info, peer }))
+    const chosen = likelySuccessors(neighbours, last(), this.#known, random)
+    const measured = chosen.map(async (peer) => {
+      const info = infos.get(peer)
+      if (!info) return []
+      try {
+        const ms = await ping(info.peer, signal)
+        const old = this.#known.get(peer) ?? ms
+        this.#known.set(peer, old + ALPHA * (ms - old))
+        return [{ peer: info.peer, ms: this.#known.get(peer) ?? ms }]
+      } catch {
+        // Who does not answer is no successor now.
+        this.#known.delete(peer)
+        this.#doubted.add(peer)
+        return []
+      }
+    })
+    const pings = (await Promise.all(measured)).flat().sort((a, b) => a.ms - b.ms)
+    if (signal.aborted || !differ(this.#published, pings)) return
+    this.#published = pings
+    onpings(pings)
+  }
+}
+
+function differ(old: ServerInfo['pings'], now: ServerInfo['pings']): boolean {
+  if (old.length !== now.length) return true
+  const before = new Map(old.map(({ peer, ms }) => [toHex(peer), ms]))
+  return now.some(({ peer, ms }) => {
+    const was = before.get(toHex(peer))
+    return was === undefined || Math.abs(ms - was) > Math.max(LEAST_CHANGE_MS, CHANGE * was)
+  })
+}

@@ -1,0 +1,38 @@
+// Which servers a server measures its distance to: those that it would push steps on to. Pure.
+import type { Random } from '../../base/random.ts'
+
+export interface Neighbour {
+  readonly peer: string
+  readonly first: number
+  readonly last: number
+  readonly draining: boolean
+}
+
+/** Nine tenths of a record's room would do for 16; more than a few near ones help no route. */
+export const MOST_SUCCESSORS = 8
+/** Places for those that were never measured, so that a near newcomer is found. */
+const NEWCOMERS = 3
+
+/**
+ * Servers that could go on where blocks [first, last) end: the nearest known ones, and some at random.
+ * @param known round trips so far by peer, ms
+ */
+export function likelySuccessors(
+  servers: readonly Neighbour[],
+  last: number,
+  known: ReadonlyMap<string, number>,
+  random: Random
+): string[] {
+  const likely = servers
+    .filter((one) => !one.draining && one.first <= last && one.last > last)
+    .map((one) => one.peer)
+  const near = likely
+    .filter((peer) => known.has(peer))
+    .sort((a, b) => (known.get(a) ?? 0) - (known.get(b) ?? 0))
+  const strange = likely.filter((peer) => !known.has(peer))
+  const kept = near.slice(0, MOST_SUCCESSORS - Math.min(NEWCOMERS, strange.length))
+  while (kept.length < MOST_SUCCESSORS && strange.length > 0) {
+    kept.push(...strange.splice(random.below(strange.length), 1))
+  }
+  return kept
+}

@@ -1,0 +1,105 @@
+// Joins a host's lookout and, when it may move, its mover to the swarm: how others are found, asked and
+// pinged, and what is said of it all. Called by host.ts, which does the moving.
+import type { Clock } from '../../base/clock.ts'
+import type { Log } from '../../base/log.ts'
+import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
+import type { BlockRange } from '../../blocks/sizes.ts'
+import type { NamedModel } from '../../swarm/private/capability.ts'
+import { find, probe } from '../../swarm/directory.ts'
+import type { SwarmNode } from '../../swarm/node.ts'
+import type { ServerInfo } from '../../wire/types.ts'
+import { Lookout } from './lookout.ts'
+import { Mover, type PlacementOptions } from './mover.ts'
+import type { Notice } from '../notice.ts'
+import { checkPeriodMs, placedOf } from './rebalance.ts'
+
+/** What a host acts with once it is in the swarm. */
+export interface WatchOptions {
+  node: SwarmNode
+  /** The model, as invites may name it. */
+  named: NamedModel
+  notice: Notice
+  /** Of the model. */
+  contentId: Uint8Array
+  /** What moving takes; undefined for a host that stays where it is. */
+  moving?: Moving | undefined
+  /** Mean time between looks, ms. Default 60,000. */
+  everyMs?: number | undefined
+  random?: Random | undefined
+  clock: Clock
+  log: Log
+}
+
+export interface Moving {
+  sessions: () => number
+  fits: (range: BlockRange) => boolean
+  fetch: (range: BlockRange, signal: AbortSignal) => Promise<void>
+  /** Refuses new sessions, or takes them again. */
+  drain: (draining: boolean) => void
+  change: (range: BlockRange) => Promise<void>
+  /** Told of each check, which may become a move. */
+  onmoving: (moving: Promise<unknown>) => void
+  placement?: PlacementOptions | undefined
+}
+
+/** A record lives as long. */
+const EVERY_MS = 60_000
+/** To reach another server, and for its pong. */
+const REACH_MS = 2_500
+
+export function watchOthers(options: WatchOptions): Lookout {
+  const { node, named, notice, contentId, moving, everyMs = EVERY_MS, clock, log } = options
+  const { blockCount } = notice.info
+  const ask = async (
+    servers: readonly ServerInfo[],
+    signal: AbortSignal
+  ): Promise<readonly ServerInfo[]> => {
+    const asked = await Promise.all(servers.map((info) => probe(node, info, { signal })))
+    return asked.flatMap(({ info, alive }) => (alive ? info : []))
+  }
+  const mover = moving && makeMover(moving)
+  const lookout = new Lookout({
+    find: (signal) => find(node, contentId, blockCount, { signal }),
+    ask,
+    ping: async (peer, signal) => {
+      const link = await node.connect(peer, { signal, timeoutMs: REACH_MS, serves: named })
+      return link.ping(REACH_MS)
+    },
+    last: () => notice.info.last,
+    onpings: (pings) => notice.pings(pings),
+    ...(mover
+      ? {
+          onlook: (servers, signal) => {
+            const checking = mover.check(servers, signal)
+            moving.onmoving(checking)
+            return checking
+          }
+        }
+      : {}),
+    periodMs: (servers) =>
+      mover ? checkPeriodMs([...servers, notice.info].map(placedOf), blockCount, everyMs) : everyMs,
+    clock,
+    random: options.random ?? seededRandom(freshSeed()),
+    log
+  })
+  return lookout
+
+  function makeMover({ drain, placement, sessions, fits, fetch, change }: Moving): Mover {
+    return new Mover({
+      info: () => notice.info,
+      sessions,
+      find: (signal) => lookout.view(signal),
+      ask,
+      fits,
+      fetch,
+      say: (next) => {
+        drain(next !== undefined)
+        notice.going(next)
+      },
+      change,
+      ...(placement ? { placement } : {}),
+      clock,
+      log
+    })
+  }
+}

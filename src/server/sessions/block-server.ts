@@ -1,0 +1,230 @@
+// Serves one span: turns messages of peers into sessions, steps and answers.
+// Called by host.ts, which wires connections to `handlers`. Knows no terminal and no DHT: a
+// connection is a ServerLink, another server is reached through `reach`.
+//
+// way of a step:  step() -> check.ts -> step-queue.ts -> run-step.ts -> ComputeApi.step -> client or push.ts
+// way of a session:  open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession -> drop()
+import { systemClock, type Clock } from '../../base/clock.ts'
+import { toAppError, type AppError } from '../../base/errors.ts'
+import { silentLog, type Log } from '../../base/log.ts'
+import { Resource } from '../../base/resource.ts'
+import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
+import type {
+  CancelStep,
+  CloseSession,
+  KeepPrefix,
+  OpenSession,
+  ServerStatus,
+  Step
+} from '../../wire/types.ts'
+import { checkStep } from './check.ts'
+import type { Reach, ServerLink } from '../links.ts'
+import { PrefixKeeper } from './prefix-keeper.ts'
+import type { KeepLimits } from './prefix-policy.ts'
+import { Pusher } from './push.ts'
+import { StepRunner } from './run-step.ts'
+import type { AdmissionLimits } from './schedule.ts'
+import { SessionKeeper } from './session-keeper.ts'
+import type { SessionTable } from './sessions.ts'
+import { StepQueue } from './step-queue.ts'
+
+export interface BlockServerOptions {
+  compute: ComputeApi
+  span: SpanInfo
+  /** The model's content id, 32 bytes. */
+  model: Uint8Array
+  /** This server's public key, 32 bytes. */
+  self: Uint8Array
+  /** KV tokens that all sessions together may hold. */
+  capacityTokens: number
+  reach: Reach
+  /** Default: 16 sessions a peer, 256 in all. */
+  limits?: AdmissionLimits
+  /** Waiting steps of one peer over which it is told BUSY. Default 128. */
+  queuePerPeer?: number
+  /** A session unused this long is dropped; its client replays. Default 30 min. */
+  idleMs?: number
+  /** What is kept of sessions that ended. Default: see prefix-keeper.ts; of 0 tokens: nothing. */
+  keep?: Partial<KeepLimits> | undefined
+  clock?: Clock
+  log?: Log
+}
+
+const NO_SESSION = new Uint8Array(0)
+
+export class BlockServer extends Resource {
+  readonly span: SpanInfo
+  readonly #clock: Clock
+  readonly #keeper: SessionKeeper
+  readonly #prefixes: PrefixKeeper
+  readonly #queue: StepQueue
+  readonly #pusher: Pusher
+
+  constructor(options: BlockServerOptions) {
+    super()
+    const { compute, span, model, self, capacityTokens } = options
+    const { clock = systemClock, log = silentLog } = options
+    this.span = span
+    this.#clock = clock
+    this.#pusher = new Pusher(options.reach, { clock })
+    this.#prefixes = new PrefixKeeper({
+      compute,
+      span,
+      capacityTokens,
+      limits: options.keep,
+      promised: () => this.sessions.promisedTokens,
+      clock,
+      log
+    })
+    this.#keeper = new SessionKeeper({
+      compute,
+      span,
+      model,
+      capacityTokens,
+      limits: options.limits ?? { sessionsPerPeer: 16, sessions: 256 },
+      prefixes: this.#prefixes,
+      idleMs: options.idleMs ?? 30 * 60_000,
+      clock,
+      log,
+      ondrop: (served) => this.#queue.forget((job) => job.served === served)
+    })
+    const runner = new StepRunner({
+      compute: this.#prefixes,
+      self,
+      pusher: this.#pusher,
+      clock,
+      log,
+      status: (computeMs, queueMs) => this.status(computeMs, queueMs),
+      refuse: (link, step, error) => this.#refuse(link, step.session, step.step, error)
+    })
+    this.#queue = new StepQueue({
+      clock,
+      perPeer: options.queuePerPeer,
+      run: (job) => runner.run(job)
+    })
+  }
+
+  get sessions(): SessionTable {
+    return this.#keeper.table
+  }
+
+  /** What is held of sessions that ended. */
+  get kept(): { prefixes: number; tokens: number; hits: number; hitTokens: number } {
+    const { kept, hits, hitTokens } = this.#prefixes
+    return { ...kept, hits, hitTokens }
+  }
+
+  get freeTokens(): number {
+    return this.#keeper.freeTokens
+  }
+
+  /** Whether new sessions are refused. */
+  get draining(): boolean {
+    return this.#keeper.draining
+  }
+
+  set draining(draining: boolean) {
+    this.#keeper.draining = draining
+  }
+
+  status(computeMs = 0, queueMs = 0): ServerStatus {
+    return { queue: this.#queue.size, freeTokens: this.freeTokens, computeMs, queueMs }
+  }
+
+  /** Opens a session, or changes what an open one of the same owner was promised. */
+  async open(link: ServerLink, message: OpenSession): Promise<void> {
+    try {
+      const held = await this.#keeper.open(link, message)
+      const opened = { session: message.session, status: this.status() }
+      link.opened(held > 0 ? { ...opened, held } : opened)
+    } catch (error) {
+      this.#refuse(link, message.session, -1, toAppError(error))
+    }
+  }
+
+  /**
+   * Takes a step in: queued, or answered with a coded error. Resolves when its bytes are let go; never
+   * rejects.
+   */
+  step(link: ServerLink, step: Step): void | Promise<void> {
+    try {
+      const served = this.sessions.get(step.session)
+      if (served && step.step <= served.lastStep) return
+      checkStep(step, served, this.span.hiddenSize)
+      if (!served) return
+      this.#queue.checkRoom(served.owner.peer)
+      served.lastStep = step.step
+      served.usedAt = this.#clock.now()
+      served.marks.onstep(step.step, step.start, step.count)
+      return this.#queue.push(served, step)
+    } catch (error) {
+      this.#refuse(link, step.session, step.step, toAppError(error))
+    }
+  }
+
+  cancel(link: ServerLink, message: CancelStep): void {
+    const served = this.sessions.get(message.session)
+    if (served && served.owner === link) this.#queue.cancel(served, message.step)
+  }
+
+  /** Names beginnings of a session, under which it may be kept when it ends. */
+  keep(link: ServerLink, message: KeepPrefix): void {
+    const served = this.sessions.get(message.session)
+    if (!served || served.owner !== link || served.forget) return
+    served.marks.name(message, Buffer.from(link.peer, 'hex'), served.length)
+  }
+
+  async closeSession(link: ServerLink, message: CloseSession): Promise<void> {
+    const served = this.sessions.get(message.session)
+    if (served && served.owner === link) await this.#keeper.drop(served)
+  }
+
+  /** Frees everything that a connection owned. */
+  async disconnected(link: ServerLink): Promise<void> {
+    await Promise.all(this.sessions.ownedBy(link).map((served) => this.#keeper.drop(served)))
+    if (this.sessions.countOf(link.peer) === 0) this.#queue.forgetPeer(link.peer)
+  }
+
+  /** An answer of the next server to a pushed step: errors go to the client that owns the session. */
+  pushRefused(session: Uint8Array, step: number, error: AppError): void {
+    const served = this.sessions.get(session)
+    if (served) this.#refuse(served.owner, session, step, error)
+  }
+
+  /** Refuses new sessions and resolves when the open ones are gone. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.draining = true
+    await this.#keeper.drained(signal)
+  }
+
+  /** Tells the clients of all open sessions that they must go elsewhere, and drops these. */
+  async dismiss(why: AppError): Promise<void> {
+    this.draining = true
+    const all = this.sessions.all()
+    // Of a step under way the client waits for an answer; of others it heeds none.
+    for (const served of all) this.#refuse(served.owner, served.id, served.lastStep, why)
+    await Promise.all(all.map((served) => this.#keeper.drop(served)))
+  }
+
+  protected override async _open(): Promise<void> {
+    this.#keeper.sweep()
+  }
+
+  protected override async _close(): Promise<void> {
+    this.#queue.stop()
+    await this.#keeper.close()
+    this.#pusher.close()
+  }
+
+  #refuse(link: ServerLink, session: Uint8Array, step: number, error: AppError): void {
+    link.error({
+      session: session.byteLength === 16 ? session : NO_SESSION,
+      step,
+      code: error.code,
+      message: error.message,
+      retryable: error.retryable,
+      retryAfterMs: error.retryAfterMs ?? 0,
+      status: this.status()
+    })
+  }
+}

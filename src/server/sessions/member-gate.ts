@@ -1,0 +1,96 @@
+// What a server of a private swarm asks before it opens a session or runs a step: whether the peer's
+// invite permits it, and whether its holders have not used up what they share. In an open swarm nobody
+// is asked anything. Called by host.ts before block-server.ts. Knows no terminal.
+import { AppError, denied } from '../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
+import { whyNot, type Capability, type NamedModel } from '../../swarm/private/capability.ts'
+import type { OpenSession, Step } from '../../wire/types.ts'
+import type { SessionTable } from './sessions.ts'
+
+export interface MemberGateOptions {
+  /** What a link's peer may do; undefined: nothing. */
+  memberOf: (link: object) => Capability | undefined
+  model: NamedModel
+  sessions: SessionTable
+  clock: Clock
+}
+
+const DAY_MS = 86_400_000
+const SESSIONS_RETRY_MS = 5_000
+
+export class MemberGate {
+  readonly #options: MemberGateOptions
+  /** Tokens computed today by the id of the block that limits them. */
+  readonly #tokens = new Map<string, number>()
+  #day = 0
+
+  constructor(options: MemberGateOptions) {
+    this.#options = options
+  }
+
+  /** @throws AppError DENIED, or BUSY when the holders of the invite have their sessions */
+  open(link: object, message: OpenSession): void {
+    const { sessions } = this.#options
+    const member = this.#require(link, 'chat')
+    if (sessions.get(message.session)) return
+    for (const quota of member.quotas) {
+      if (quota.sessions === undefined) continue
+      const open = sessions.all().filter((served) => this.#shares(served.owner, quota.id)).length
+      if (open < quota.sessions) continue
+      throw new AppError('BUSY', `The session was refused: the invite permits ${open} at a time`, {
+        retryAfterMs: SESSIONS_RETRY_MS
+      })
+    }
+    this.#checkTokens(member, 0)
+  }
+
+  /** Whether the peer may bring a step of this session: its owner, or another server that pushes. */
+  mayBring(link: object, step: Step): boolean {
+    const { memberOf, model, sessions } = this.#options
+    if (sessions.get(step.session)?.owner === link) return true
+    const member = memberOf(link)
+    return member !== undefined && whyNot(member, { act: 'serve', model }) === undefined
+  }
+
+  /** Counts the step for the session's owner, whoever brings it. @throws AppError DENIED */
+  step(step: Step): void {
+    const served = this.#options.sessions.get(step.session)
+    if (!served || step.step <= served.lastStep) return
+    const owner = this.#require(served.owner, 'chat')
+    this.#checkTokens(owner, step.count)
+    for (const { id, tokensPerDay } of owner.quotas) {
+      if (tokensPerDay !== undefined) this.#tokens.set(id, this.#used(id) + step.count)
+    }
+  }
+
+  #require(link: object, act: 'chat' | 'serve'): Capability {
+    const { memberOf, model } = this.#options
+    const member = memberOf(link)
+    const why = member ? whyNot(member, { act, model }) : 'the peer is no member'
+    if (!member || why !== undefined) throw denied(`The request was refused: ${why}`)
+    return member
+  }
+
+  #checkTokens(member: Capability, count: number): void {
+    for (const { id, tokensPerDay } of member.quotas) {
+      if (tokensPerDay === undefined) continue
+      const used = this.#used(id)
+      if (used < tokensPerDay && used + count <= tokensPerDay) continue
+      const state = `${used} of ${tokensPerDay} tokens are used`
+      throw denied(`The request was refused: the invite's tokens of today are spent (${state})`, {
+        hint: 'They come back at midnight UTC'
+      })
+    }
+  }
+
+  #used(id: string): number {
+    const day = Math.floor(this.#options.clock.wall() / DAY_MS)
+    if (day !== this.#day) this.#tokens.clear()
+    this.#day = day
+    return this.#tokens.get(id) ?? 0
+  }
+
+  #shares(owner: object, id: string): boolean {
+    return this.#options.memberOf(owner)?.ids.includes(id) ?? false
+  }
+}

@@ -1,0 +1,138 @@
+// Sessions that ended but whose keys and values are kept in the engine, by the labels that their client
+// gave their beginnings. What they hold counts as free: it goes as soon as live sessions need the room.
+// Called by session-keeper.ts. Knows no peers beyond the names of owners.
+import { toHex } from '../../base/bytes.ts'
+import type { Clock } from '../../base/clock.ts'
+import type { PrefixMark } from '../../wire/types.ts'
+import { evict, type Kept, type KeepLimits } from './prefix-policy.ts'
+import type { NamedPrefix } from './session-marks.ts'
+
+export interface KeptPrefix extends Kept {
+  /** Monotonic ms: when its session ended, or somebody last asked for it. */
+  usedAt: number
+  /** Number of the engine's session. */
+  readonly session: number
+  readonly first: number
+  readonly last: number
+  /** Positions that are good. */
+  readonly length: number
+  readonly marks: readonly NamedPrefix[]
+  /** Longest length that the session ever had. */
+  readonly peak: number
+}
+
+/** A kept prefix that a session asked for, and how much of it. */
+export interface Hit {
+  readonly kept: KeptPrefix
+  readonly length: number
+  /** Under a name that is everybody's. */
+  readonly shared: boolean
+}
+
+export interface PrefixStoreOptions {
+  limits: KeepLimits
+  clock: Clock
+  /** Frees the engine's session. */
+  release: (session: number) => Promise<void>
+}
+
+export class PrefixStore {
+  readonly #options: PrefixStoreOptions
+  readonly #entries = new Set<KeptPrefix>()
+  readonly #byLabel = new Map<string, Set<KeptPrefix>>()
+  #tokens = 0
+
+  constructor(options: PrefixStoreOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Tokens that its memory would hold. */
+  get tokens(): number {
+    return this.#tokens
+  }
+
+  /** The longest of `marks` that is kept for these blocks; of several, what loses least by it. */
+  find(
+    marks: readonly PrefixMark[],
+    range: { first: number; last: number },
+    mostTokens: number
+  ): Hit | undefined {
+    let best: Hit | undefined
+    for (const { length, label } of marks) {
+      if (length > mostTokens || length < (best?.length ?? 1)) continue
+      const name = toHex(label)
+      for (const kept of this.#byLabel.get(name) ?? []) {
+        if (kept.first !== range.first || kept.last !== range.last) continue
+        const named = kept.marks.find((one) => one.label === name && one.length === length)
+        if (!named || (best?.length === length && best.kept.length <= kept.length)) continue
+        best = { kept, length, shared: named.shared }
+      }
+    }
+    return best
+  }
+
+  /** Takes it out: the caller has its session now. */
+  take(kept: KeptPrefix): void {
+    if (!this.#entries.delete(kept)) return
+    this.#tokens -= kept.tokens
+    for (const { label } of kept.marks) {
+      const named = this.#byLabel.get(label)
+      named?.delete(kept)
+      if (named?.size === 0) this.#byLabel.delete(label)
+    }
+  }
+
+  /** Keeps a session, or frees it when there is no room for it. */
+  async put(kept: KeptPrefix, roomTokens: number): Promise<void> {
+    this.#add(kept)
+    await this.shrink(roomTokens)
+  }
+
+  /** Frees what is too old and what no longer fits beside live sessions; `spare` stays whatever comes. */
+  async shrink(roomTokens: number, spare?: KeptPrefix): Promise<void> {
+    const { limits, clock } = this.#options
+    const entries = [...this.#entries].filter((one) => one !== spare)
+    const room = roomTokens - (spare?.tokens ?? 0)
+    await this.#free(evict(entries, { limits, roomTokens: room, now: clock.now() }))
+  }
+
+  /** Frees what is worth least; false when nothing is kept. */
+  async freeOne(): Promise<boolean> {
+    const { limits, clock } = this.#options
+    const entries = [...this.#entries]
+    const [least] = evict(entries, { limits, roomTokens: -1, now: clock.now() })
+    if (least) await this.#free([least])
+    return least !== undefined
+  }
+
+  /** Frees all that begins as any of `marks` says, but what is everybody's. */
+  async forget(marks: readonly PrefixMark[]): Promise<void> {
+    const names = new Set(marks.map(({ label }) => toHex(label)))
+    const gone = [...this.#entries].filter((kept) =>
+      kept.marks.some(({ label, shared }) => !shared && names.has(label))
+    )
+    await this.#free(gone)
+  }
+
+  async clear(): Promise<void> {
+    await this.#free([...this.#entries])
+  }
+
+  #add(kept: KeptPrefix): void {
+    this.#entries.add(kept)
+    this.#tokens += kept.tokens
+    for (const { label } of kept.marks) {
+      const named = this.#byLabel.get(label) ?? new Set()
+      this.#byLabel.set(label, named.add(kept))
+    }
+  }
+
+  async #free(entries: readonly KeptPrefix[]): Promise<void> {
+    for (const kept of entries) this.take(kept)
+    await Promise.all(entries.map((kept) => this.#options.release(kept.session)))
+  }
+}

@@ -1,0 +1,205 @@
+// Opens sessions and lets them go: admission, the engine's side, what idles too long, draining.
+// Knows no steps; block-server.ts turns messages into calls, prefix-keeper.ts keeps what ended.
+import { toHex } from '../../base/bytes.ts'
+import type { Clock } from '../../base/clock.ts'
+import { AppError, toAppError } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
+import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
+import type { OpenSession } from '../../wire/types.ts'
+import { checkOpen } from './check.ts'
+import type { ServerLink } from '../links.ts'
+import type { PrefixKeeper } from './prefix-keeper.ts'
+import { freeInMs } from './retry-after.ts'
+import { admit, type AdmissionLimits } from './schedule.ts'
+import { SessionMarks } from './session-marks.ts'
+import { SessionTable, type ServedSession } from './sessions.ts'
+
+export interface SessionKeeperOptions {
+  compute: ComputeApi
+  span: SpanInfo
+  /** The model's content id, 32 bytes. */
+  model: Uint8Array
+  /** KV tokens that all sessions together may hold. */
+  capacityTokens: number
+  limits: AdmissionLimits
+  prefixes: PrefixKeeper
+  /** A session unused this long is dropped. */
+  idleMs: number
+  clock: Clock
+  log: Log
+  /** Told before a session leaves: its steps are to be forgotten. */
+  ondrop: (served: ServedSession) => void
+}
+
+/** Ended sessions that are remembered, to tell how long one lives. */
+const MAX_LIVES = 64
+
+export class SessionKeeper {
+  readonly table: SessionTable = new SessionTable()
+  draining = false
+  readonly #options: SessionKeeperOptions
+  readonly #clock: Clock
+  #stopSweeping: () => void = () => {}
+  #idle: (() => void)[] = []
+  /** How long sessions lived that ended last, ms. */
+  readonly #lives: number[] = []
+
+  constructor(options: SessionKeeperOptions) {
+    this.#options = options
+    this.#clock = options.clock
+  }
+
+  get freeTokens(): number {
+    return Math.max(0, this.#options.capacityTokens - this.table.promisedTokens)
+  }
+
+  /**
+   * Opens a session, or changes what an open one of the same owner was promised.
+   * @returns tokens that it holds already
+   * @throws AppError
+   */
+  async open(link: ServerLink, message: OpenSession): Promise<number> {
+    checkOpen(message, this.#options.model, this.#options.span)
+    const known = this.table.get(message.session)
+    if (known) {
+      await this.#extend(known, link, message)
+      return 0
+    }
+    return this.#create(link, message)
+  }
+
+  async drop(served: ServedSession): Promise<void> {
+    if (served.closed) return
+    served.closed = true
+    this.#options.ondrop(served)
+    served.running?.abort()
+    this.#remove(served)
+    // Who leaves keeps nothing.
+    if (!this.draining) return this.#options.prefixes.end(served)
+    if (served.compute !== undefined) await this.#options.compute.closeSession(served.compute)
+  }
+
+  /** Resolves when no session is open, or `signal` aborts. */
+  async drained(signal: AbortSignal): Promise<void> {
+    while (this.table.size > 0 && !signal.aborted) {
+      const wake = Promise.withResolvers<void>()
+      this.#idle.push(wake.resolve)
+      signal.addEventListener('abort', () => wake.resolve(), { once: true })
+      await wake.promise
+    }
+  }
+
+  /** Drops what nobody has used for long, now and from now on. */
+  sweep(): void {
+    const { idleMs, log, prefixes } = this.#options
+    this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), () => this.sweep(), true)
+    for (const served of this.table.idleSince(this.#clock.now() - idleMs)) {
+      this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
+    }
+    prefixes.makeRoom().catch((error: unknown) => log.warn(toAppError(error).message))
+  }
+
+  async close(): Promise<void> {
+    this.draining = true
+    this.#stopSweeping()
+    await Promise.all(this.table.all().map((served) => this.drop(served)))
+    await this.#options.prefixes.close()
+  }
+
+  async #extend(known: ServedSession, link: ServerLink, message: OpenSession): Promise<void> {
+    if (known.owner !== link) throw new AppError('DENIED', 'The session belongs to another peer')
+    if (known.first !== message.first || known.last !== message.last) {
+      throw new AppError('BAD_INPUT', 'The session is open over other blocks')
+    }
+    this.#admit(message.maxTokens - known.maxTokens, link.peer, true)
+    // A promise only grows: a smaller number would not free what the session holds.
+    this.table.promise(known, Math.max(message.maxTokens, known.maxTokens))
+    await this.#options.prefixes.makeRoom()
+  }
+
+  async #create(link: ServerLink, message: OpenSession): Promise<number> {
+    this.#admit(message.maxTokens, link.peer, false)
+    const served: ServedSession = {
+      id: new Uint8Array(message.session),
+      key: toHex(message.session),
+      owner: link,
+      first: message.first,
+      last: message.last,
+      compute: undefined,
+      opening: undefined,
+      maxTokens: message.maxTokens,
+      length: 0,
+      marks: new SessionMarks(),
+      forget: message.forget === true,
+      lastStep: -1,
+      openedAt: this.#clock.now(),
+      usedAt: this.#clock.now(),
+      running: undefined,
+      closed: false
+    }
+    // In the table before the engine answers, so that a flood is counted while it opens.
+    this.table.add(served)
+    served.opening = this.#openInEngine(served, message)
+    await served.opening
+    return served.length
+  }
+
+  async #openInEngine(served: ServedSession, message: OpenSession): Promise<void> {
+    const { compute, prefixes } = this.#options
+    const { first, last } = served
+    try {
+      const begun = await prefixes.begin(message)
+      if (begun) {
+        served.length = begun.length
+        served.marks.begin(begun.marks, begun.peak)
+      }
+      await prefixes.makeRoom()
+      const session = begun?.session ?? (await prefixes.openEmpty({ first, last }))
+      served.compute = session
+      if (served.closed) await compute.closeSession(session)
+    } catch (error) {
+      this.#remove(served)
+      throw error
+    }
+  }
+
+  #admit(tokens: number, peer: string, known: boolean): void {
+    const state = {
+      promisedTokens: this.table.promisedTokens,
+      capacityTokens: this.#options.capacityTokens,
+      sessionsOfPeer: known ? 0 : this.table.countOf(peer),
+      sessions: known ? 0 : this.table.size,
+      draining: this.draining && !known,
+      promisedToPeer: this.table.promisedTo(peer),
+      freeIn: {
+        tokens: (count: number) => this.#freeIn(count, ({ maxTokens }) => maxTokens),
+        session: () => this.#freeIn(1, () => 1),
+        ofPeer: () => this.#freeIn(1, ({ owner }) => (owner.peer === peer ? 1 : 0))
+      }
+    }
+    const verdict = admit(tokens, state, this.#options.limits)
+    if (verdict.kind === 'admit') return
+    throw new AppError(verdict.code, `The session was refused: ${verdict.why}`, {
+      retryable: true,
+      retryAfterMs: verdict.retryAfterMs
+    })
+  }
+
+  /** When ending sessions are expected to have freed `count` of what each frees. */
+  #freeIn(count: number, frees: (served: ServedSession) => number): number {
+    const now = this.#clock.now()
+    const held = this.table.all().map((served) => ({
+      tokens: frees(served),
+      ageMs: now - served.openedAt,
+      idleMs: now - served.usedAt
+    }))
+    return freeInMs(count, held, { ended: this.#lives, idleLimitMs: this.#options.idleMs })
+  }
+
+  #remove(served: ServedSession): void {
+    this.table.remove(served)
+    if (served.compute !== undefined) this.#lives.push(this.#clock.now() - served.openedAt)
+    if (this.#lives.length > MAX_LIVES) this.#lives.shift()
+    if (this.table.size === 0) for (const wake of this.#idle.splice(0)) wake()
+  }
+}

@@ -1,0 +1,100 @@
+// The sessions a server holds: whose they are, how long, what they were promised.
+// Knows no engine beyond a session number, and no bytes of the wire.
+import { toHex } from '../../base/bytes.ts'
+import type { ServerLink } from '../links.ts'
+import type { SessionMarks } from './session-marks.ts'
+
+export interface ServedSession {
+  readonly id: Uint8Array
+  /** Hex of `id`. */
+  readonly key: string
+  /** Answers and errors go here, whoever brought the step. */
+  readonly owner: ServerLink
+  readonly first: number
+  readonly last: number
+  /** Number of the engine's session; undefined until it is open. */
+  compute: number | undefined
+  /** Settles when the engine has opened it, or has not. */
+  opening: Promise<void> | undefined
+  /** Longest length promised to the client, in tokens. */
+  maxTokens: number
+  /** Positions that the KV holds. */
+  length: number
+  /** What its beginnings are called, for when it ends. */
+  readonly marks: SessionMarks
+  /** Nothing of it is to be kept. */
+  readonly forget: boolean
+  /** Highest step number seen; a lower one is a duplicate. */
+  lastStep: number
+  /** Monotonic ms. */
+  readonly openedAt: number
+  usedAt: number
+  /** Aborts what this session has in the engine. */
+  running: AbortController | undefined
+  closed: boolean
+}
+
+export class SessionTable {
+  readonly #byKey = new Map<string, ServedSession>()
+  #promisedTokens = 0
+
+  get size(): number {
+    return this.#byKey.size
+  }
+
+  /** Tokens promised to all open sessions together. */
+  get promisedTokens(): number {
+    return this.#promisedTokens
+  }
+
+  get(id: Uint8Array): ServedSession | undefined {
+    return this.#byKey.get(toHex(id))
+  }
+
+  add(session: ServedSession): void {
+    this.#byKey.set(session.key, session)
+    this.#promisedTokens += session.maxTokens
+  }
+
+  /** Changes what a session was promised. */
+  promise(session: ServedSession, maxTokens: number): void {
+    this.#promisedTokens += maxTokens - session.maxTokens
+    session.maxTokens = maxTokens
+  }
+
+  remove(session: ServedSession): void {
+    if (this.#byKey.get(session.key) !== session) return
+    this.#byKey.delete(session.key)
+    this.#promisedTokens -= session.maxTokens
+  }
+
+  countOf(peer: string): number {
+    let count = 0
+    for (const session of this.#byKey.values()) if (session.owner.peer === peer) count++
+    return count
+  }
+
+  /** Tokens promised to the sessions of one peer. */
+  promisedTo(peer: string): number {
+    let tokens = 0
+    for (const { owner, maxTokens } of this.#byKey.values()) {
+      if (owner.peer === peer) tokens += maxTokens
+    }
+    return tokens
+  }
+
+  ownedBy(owner: ServerLink): ServedSession[] {
+    return [...this.#byKey.values()].filter((session) => session.owner === owner)
+  }
+
+  /** Sessions unused since `before`, longest idle first. */
+  idleSince(before: number): ServedSession[] {
+    return [...this.#byKey.values()]
+      .filter((session) => session.usedAt < before && !session.running)
+      .sort((a, b) => a.usedAt - b.usedAt)
+  }
+
+  all(): ServedSession[] {
+    return [...this.#byKey.values()]
+  }
+}

@@ -1,0 +1,181 @@
+// The links of a private swarm's node: what each says in its hello, who is let in, what is passed on to
+// whom, and who must go when an invite expires or is revoked. Called by node.ts for every link.
+// Knows no DHT.
+import type { Clock } from '../../base/clock.ts'
+import { denied, protocolError, toAppError, type AppError } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
+import type { PeerLink } from '../../wire/link.ts'
+import { PROTOCOL_VERSION } from '../../wire/protocol.ts'
+import type { Announce, Hello, ServerInfo, WireDtype } from '../../wire/types.ts'
+import { whyNot, type Capability, type NamedModel } from './capability.ts'
+import type { Act } from './invite-codec.ts'
+import type { Membership } from './membership.ts'
+import type { Proved } from './proof.ts'
+
+export interface MembersOptions {
+  membership: Membership
+  /** This end's public key. */
+  self: Uint8Array
+  dtypes: readonly WireDtype[]
+  clock: Clock
+  log: Log
+  links: () => Iterable<PeerLink>
+  /** What this end serves now. */
+  servers: () => readonly ServerInfo[]
+  /** Called when this process is no member any more. */
+  onbarred: (error: AppError) => void
+}
+
+interface Member {
+  readonly capability: Capability
+  /** Number of the newest list of revoked invites that it has or was sent. */
+  revocationSeq: number
+}
+
+/** Timers hold no more than 24 days; looking each hour costs nothing. */
+const MOST_MS = 3_600_000
+
+export class Members {
+  readonly #options: MembersOptions
+  readonly #byLink = new WeakMap<object, Member>()
+  #stopTimer: () => void = () => {}
+  #closed = false
+
+  constructor(options: MembersOptions) {
+    this.#options = options
+  }
+
+  /** What a link's peer may do; undefined before its proof is good. */
+  get(link: object): Capability | undefined {
+    return this.#byLink.get(link)?.capability
+  }
+
+  /** Says who this end is to members only, and to nobody what it serves. @throws AppError */
+  hello(link: PeerLink): Hello {
+    const { membership, self, dtypes } = this.#options
+    const { initiator, handshakeHash } = link
+    if (!handshakeHash) throw protocolError('The connection has no handshake to prove oneself on')
+    const proof = membership.prove({ handshakeHash, prover: self, initiator })
+    return { version: PROTOCOL_VERSION, agent: '', dtypes, servers: [], proof }
+  }
+
+  /** Why a peer is refused; undefined: it is a member from now on. */
+  refusal(link: PeerLink, hello: Hello): AppError | undefined {
+    const { membership } = this.#options
+    const { initiator, handshakeHash, key } = link
+    if (!handshakeHash) return denied('the connection has no handshake')
+    try {
+      const context = { handshakeHash, prover: key, initiator: !initiator }
+      const proved = membership.check(context, hello.proof)
+      const why = membership.whyBarred(proved.capability)
+      if (why === undefined) this.#byLink.set(link, { ...proved })
+      else return this.#turnAway(link, why, proved)
+    } catch (error) {
+      const { message } = toAppError(error)
+      return denied(`The peer is not let in: ${message}`)
+    }
+    // What a stranger must not know, and that it is none.
+    this.#announce(link)
+    return undefined
+  }
+
+  /** Each has let the other in. */
+  onready(link: PeerLink): void {
+    this.#checkServing(link, link.servers)
+    this.#watch()
+  }
+
+  onannounce(link: PeerLink, message: Announce): void {
+    this.#checkServing(link, message.servers)
+    if (!message.revocations) return
+    try {
+      this.learn(message.revocations, link)
+    } catch (error) {
+      link.destroy(
+        protocolError(`The peer passed on what is refused: ${toAppError(error).message}`)
+      )
+    }
+  }
+
+  /** Takes a list of revoked invites from wherever in: acts on it and passes it on. @throws AppError */
+  learn(bytes: Uint8Array, from?: PeerLink): void {
+    const { membership, log, links } = this.#options
+    const news = membership.learn(bytes)
+    const member = from && this.#byLink.get(from)
+    const list = membership.revocations
+    if (member && list && news) member.revocationSeq = list.seq
+    if (!news || !list) return
+    log.debug(`revoked invites: list ${list.seq} of ${list.ids.size}`)
+    // Also to those who are revoked, before they go: they should know why.
+    const all = [...links()]
+    for (const link of all) {
+      const known = this.#byLink.get(link)
+      if (known && !link.closed && known.revocationSeq < list.seq) this.#announce(link)
+    }
+    this.sweep()
+  }
+
+  /** Ends the links of those who are no members any more. */
+  sweep(): void {
+    const { membership, links, onbarred, log } = this.#options
+    // destroy() takes links out of what links() walks.
+    const all = [...links()]
+    for (const link of all) {
+      const member = this.#byLink.get(link)
+      const why = member && membership.whyBarred(member.capability)
+      if (why === undefined || link.closed) continue
+      log.info(`${link.peer.slice(0, 8)} is no member any more: ${why}`)
+      link.destroy(denied(`The peer is no member any more: ${why}`))
+    }
+    if (membership.barred) onbarred(membership.barred)
+    this.#watch()
+  }
+
+  /** Why a link's peer may not do this; undefined when it may. */
+  whyNot(link: object, act: Act, model?: NamedModel): string | undefined {
+    const member = this.#byLink.get(link)
+    if (!member) return 'it is no member of this swarm'
+    return whyNot(member.capability, { act, model })
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#stopTimer()
+  }
+
+  /** A member that may not serve but says that it does would draw others' steps to itself. */
+  #checkServing(link: PeerLink, servers: readonly ServerInfo[]): void {
+    const why = servers.length > 0 ? this.whyNot(link, 'serve') : undefined
+    if (why !== undefined) link.destroy(denied(`The peer says that it serves: ${why}`))
+  }
+
+  /** One who was a member gets the list that says that it is none any more. */
+  #turnAway(link: PeerLink, why: string, { revocationSeq }: Proved): AppError {
+    const list = this.#options.membership.revocations
+    if (list && revocationSeq < list.seq) {
+      link.announce({ servers: [], revocations: list.bytes })
+    }
+    return denied(`The peer is not let in: ${why}`)
+  }
+
+  #announce(link: PeerLink): void {
+    const { servers, membership } = this.#options
+    const member = this.#byLink.get(link)
+    const list = membership.revocations
+    const behind = member && list && member.revocationSeq < list.seq
+    if (behind) member.revocationSeq = list.seq
+    link.announce({ servers: servers(), ...(behind ? { revocations: list.bytes } : {}) })
+  }
+
+  /** Looks again when the next invite expires. */
+  #watch(): void {
+    const { clock, membership, links } = this.#options
+    this.#stopTimer()
+    if (this.#closed) return
+    const ends = [...links()].map((link) => this.get(link)?.expiresAt ?? Infinity)
+    const next = Math.min(membership.barred ? Infinity : membership.own.expiresAt, ...ends)
+    if (next === Infinity) return
+    const ms = Math.min(Math.max(0, next - clock.wall()), MOST_MS)
+    this.#stopTimer = clock.after(ms, () => this.sweep(), true)
+  }
+}

@@ -1,0 +1,91 @@
+// The list of invites that a swarm's creator takes back: signed by the root key, newest number wins,
+// whoever brings it. Pure; revocation-feed.ts and node.ts carry it.
+//
+//   list   version uint | seq uint | ids list(1024, 16 bytes) | signature of all before it
+import { toHex } from '../../base/bytes.ts'
+import { corrupt, overLimit, unsupported } from '../../base/errors.ts'
+import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
+import { fixedBytes, listUpTo, sessionId, uintUpTo, type Codec } from '../../wire/fields.ts'
+import { LIMITS } from '../../wire/protocol.ts'
+import { createIdentity } from '../identity.ts'
+import { keysOf, swarmIdOf, type SwarmKeys, type SwarmRoot } from './invite.ts'
+import { SIGNATURE_BYTES, signLabelled, verifyLabelled } from './seal.ts'
+
+export interface RevocationList {
+  readonly seq: number
+  /** Ids of blocks, hex. */
+  readonly ids: ReadonlySet<string>
+  /** As it was signed, to be passed on. */
+  readonly bytes: Uint8Array
+}
+
+export const MAX_REVOKED = 1024
+const LIST_VERSION = 1
+const SIGNATURE_LABEL = 'petals revocations 1'
+
+const version = uintUpTo(Number.MAX_SAFE_INTEGER, 'the version of the list')
+const seq = uintUpTo(Number.MAX_SAFE_INTEGER, 'the number of the list')
+// An id is as long as a session's.
+const ids = listUpTo(MAX_REVOKED, sessionId, 'revoked invites')
+const signature = fixedBytes(SIGNATURE_BYTES)
+
+interface Unsigned {
+  readonly seq: number
+  readonly ids: readonly Uint8Array[]
+}
+
+const unsignedCodec: Codec<Unsigned> = {
+  preencode(state, list) {
+    version.preencode(state, LIST_VERSION)
+    seq.preencode(state, list.seq)
+    ids.preencode(state, list.ids)
+  },
+  encode(state, list) {
+    version.encode(state, LIST_VERSION)
+    seq.encode(state, list.seq)
+    ids.encode(state, list.ids)
+  },
+  decode(state) {
+    const number = version.decode(state)
+    if (number !== LIST_VERSION) {
+      throw unsupported(`The list of revoked invites is refused: it has version ${number}`)
+    }
+    return { seq: seq.decode(state), ids: ids.decode(state) }
+  }
+}
+
+/** A new list; `number` must be over that of every list before. @throws AppError LIMIT */
+export function signRevocations(
+  root: SwarmRoot,
+  number: number,
+  revoked: Iterable<string>
+): RevocationList {
+  const set = new Set(revoked)
+  if (set.size > MAX_REVOKED) {
+    throw overLimit(`No more than ${MAX_REVOKED} invites can be revoked`, {
+      hint: 'Make a new swarm, and invite again who may stay'
+    })
+  }
+  const body = encodeMessage(unsignedCodec, {
+    seq: number,
+    ids: [...set].map((id) => Buffer.from(id, 'hex'))
+  })
+  const parts = [swarmIdOf(keysOf(root)), body]
+  const signed = signLabelled(SIGNATURE_LABEL, parts, createIdentity(root.seed).secretKey)
+  return { seq: number, ids: set, bytes: Buffer.concat([body, signed]) }
+}
+
+/** @throws AppError CORRUPT for what the creator did not sign, UNSUPPORTED */
+export function readRevocations(keys: SwarmKeys, bytes: Uint8Array): RevocationList {
+  const end = bytes.byteLength - SIGNATURE_BYTES
+  if (end < 0 || bytes.byteLength > LIMITS.revocationBytes) throw refused()
+  const body = bytes.subarray(0, end)
+  const signed = decodeMessage(signature, bytes.subarray(end))
+  if (!verifyLabelled(SIGNATURE_LABEL, [swarmIdOf(keys), body], signed, keys.root)) throw refused()
+  const list = decodeMessage(unsignedCodec, body)
+  return { seq: list.seq, ids: new Set(list.ids.map(toHex)), bytes: new Uint8Array(bytes) }
+}
+
+function refused(): Error {
+  return corrupt("The list of revoked invites is refused: it is not the creator's")
+}

@@ -1,0 +1,117 @@
+// One turn of the event loop: cores that have something to do and sockets that have packets queued
+// are served once, together, in a single setImmediate. Also the timers of cores. This is the real
+// Link; it knows cores and sockets only as things to call.
+
+import { type Core, type Traffic, createTraffic } from '../stream/core.ts'
+import type { Link } from '../stream/link.ts'
+import { rethrowLater } from '../rethrow.ts'
+import { SlotPool } from '../stream/slots.ts'
+
+/** A socket with queued packets. */
+export interface Flushable {
+  flush(): void
+}
+
+interface Alarm {
+  deadline: number
+  /** When the timer that is set goes off; it may be earlier than the deadline. */
+  firesAt: number
+  timer: ReturnType<typeof setTimeout> | null
+}
+
+/** The scheduler of one UDX instance. */
+export class Turn implements Link {
+  readonly pool: SlotPool = new SlotPool()
+  /** Traffic of all sockets together. */
+  readonly traffic: Traffic = createTraffic()
+  #cores: Core[] = []
+  #sockets: Flushable[] = []
+  #scheduled = false
+  #alarms = new Map<Core, Alarm>()
+
+  now(): number {
+    return performance.now()
+  }
+
+  wake(core: Core): void {
+    if (core.awake) return
+    core.awake = true
+    this.#cores.push(core)
+    this.#schedule()
+  }
+
+  /** Asks for `socket.flush()` at the end of this turn; ask once per batch. */
+  wakeSocket(socket: Flushable): void {
+    this.#sockets.push(socket)
+    this.#schedule()
+  }
+
+  arm(core: Core, deadline: number): void {
+    let alarm = this.#alarms.get(core)
+    if (alarm === undefined) {
+      alarm = { deadline, firesAt: Infinity, timer: null }
+      this.#alarms.set(core, alarm)
+    }
+    alarm.deadline = deadline
+    // A timer that fires early is set again for the rest: most deadlines only ever move away.
+    if (alarm.firesAt <= deadline) return
+    if (alarm.timer !== null) clearTimeout(alarm.timer)
+    this.#set(core, alarm)
+  }
+
+  disarm(core: Core): void {
+    const alarm = this.#alarms.get(core)
+    if (alarm === undefined) return
+    if (core.closed) {
+      if (alarm.timer !== null) clearTimeout(alarm.timer)
+      this.#alarms.delete(core)
+    } else alarm.deadline = Infinity
+  }
+
+  #set(core: Core, alarm: Alarm): void {
+    const delay = Math.max(1, Math.ceil(alarm.deadline - this.now()))
+    alarm.firesAt = alarm.deadline
+    // An open socket keeps the process alive; a timer alone must not.
+    alarm.timer = setTimeout(() => this.#fire(core, alarm), delay)
+    alarm.timer.unref()
+  }
+
+  #fire(core: Core, alarm: Alarm): void {
+    alarm.timer = null
+    alarm.firesAt = Infinity
+    if (alarm.deadline === Infinity) return
+    if (this.now() < alarm.deadline) this.#set(core, alarm)
+    else {
+      alarm.deadline = Infinity
+      core.ontimer()
+    }
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#run)
+  }
+
+  #run = (): void => {
+    this.#scheduled = false
+    const cores = this.#cores
+    this.#cores = []
+    for (const core of cores) {
+      core.awake = false
+      guard(() => core.flush())
+    }
+    const sockets = this.#sockets
+    this.#sockets = []
+    for (const socket of sockets) guard(() => socket.flush())
+  }
+}
+
+/** One stream's failure must not keep the others of the turn from being served. */
+function guard(serve: () => void): void {
+  try {
+    serve()
+  } catch (error) {
+    rethrowLater(error)
+  }
+}

@@ -1,0 +1,148 @@
+// Weights between this process and others, both ways: fetched from peers over whichever node is there, given
+// to them once there is something to give. Made before any node, since a model may have to be fetched first.
+// Called by cli; weights/weight-peers.ts fetches, weight-server.ts gives. Knows no terminal.
+import { toHex } from '../base/bytes.ts'
+import { systemClock, type Clock } from '../base/clock.ts'
+import { toAppError } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { freshSeed, seededRandom, type Random } from '../base/random.ts'
+import { Resource } from '../base/resource.ts'
+import type { ModelPeers } from '../model/hub/model-peers.ts'
+import type { Model } from '../model/types.ts'
+import { WeightShelf } from './weight-shelf.ts'
+import { whyNot, type NamedModel } from '../swarm/private/capability.ts'
+import type { SwarmNode } from '../swarm/node.ts'
+import { WeightAsker } from './weight-asker.ts'
+import { WeightPeers } from './weight-peers.ts'
+import type { WeightHandlers } from './weight-handlers.ts'
+import { UploadBudget } from './upload-budget.ts'
+import { WeightServer } from './weight-server.ts'
+
+export interface WeightExchangeOptions {
+  /** A node that is ready, for fetching before there is one to serve with. */
+  node: () => Promise<SwarmNode>
+  clock?: Clock
+  random?: Random
+  log?: Log
+}
+
+export interface GiveOptions {
+  model: Model
+  /** The node that serves. */
+  node: SwarmNode
+  /** `Paths.cache`. */
+  cacheDir: string
+  /** What the model is called, e.g. owner/name. */
+  words: readonly string[]
+  /** What it is made of is known from peers alone. */
+  isHeard?: boolean
+  /** Most bytes a second to all peers together. Default: UPLOAD_LIMIT. */
+  uploadLimit?: number | undefined
+  stepsUnderWay: () => number
+  /** Of manifests that are made. Default: CHUNK_BYTES. */
+  chunkBytes?: number | undefined
+}
+
+/** Half of a 160 Mbit/s uplink; on a local network ten servers still fill a gigabit. */
+export const UPLOAD_LIMIT: number = 10 * 2 ** 20
+
+export class WeightExchange extends Resource {
+  readonly peers: ModelPeers
+  /** For the links of every node that it works over. */
+  readonly handlers: WeightHandlers
+  readonly #options: WeightExchangeOptions
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #peers: WeightPeers
+  #node: () => Promise<SwarmNode>
+  #server: WeightServer | undefined
+  #preparing: Promise<void> | undefined
+  readonly #stop = new AbortController()
+
+  constructor(options: WeightExchangeOptions) {
+    super()
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#log = options.log ?? silentLog
+    this.#node = options.node
+    const asker = new WeightAsker(this.#clock)
+    this.#peers = new WeightPeers({
+      node: () => this.#node(),
+      asker,
+      clock: this.#clock,
+      random: this.#options.random ?? seededRandom(freshSeed()),
+      log: this.#log
+    })
+    this.peers = this.#peers
+    this.handlers = {
+      onwant: (link, message) => {
+        if (this.#server) return this.#server.onwant(link, message)
+        link.give({
+          request: message.request,
+          left: 0,
+          data: new Uint8Array(0),
+          refused: 'NOT_FOUND'
+        })
+      },
+      ongive: asker.handlers.ongive,
+      onclosed: (link, error) => {
+        asker.handlers.onclosed(link, error)
+        this.#server?.onclosed(link)
+      }
+    }
+  }
+
+  /** Fetches over this node from now on. */
+  use(node: SwarmNode): void {
+    this.#node = async () => node
+    this.#peers.forget()
+  }
+
+  /** How much others were given. */
+  get givenBytes(): number {
+    return this.#server?.givenBytes ?? 0
+  }
+
+  /** Gives what is here of a model, and of what is fetched later; resolves when others can find it. */
+  async give(options: GiveOptions): Promise<void> {
+    const { model, node, cacheDir, words, uploadLimit = UPLOAD_LIMIT, chunkBytes } = options
+    const shelf = await WeightShelf.open(model, {
+      cacheDir,
+      words,
+      isHeard: options.isHeard ?? false,
+      chunkBytes,
+      signal: this.#stop.signal
+    })
+    if (!shelf || this.closing) return
+    const names = [model.config.name, ...words]
+    const named: NamedModel = { id: toHex(model.contentId), names }
+    this.#server = new WeightServer({
+      shelf,
+      budget: new UploadBudget(uploadLimit, this.#clock),
+      stepsUnderWay: options.stepsUnderWay,
+      whyNot: node.membership && ((link) => notPermitted(node, link, named)),
+      clock: this.#clock,
+      log: this.#log
+    })
+    await this.#server.ready()
+    this.#preparing = shelf.prepare().catch((error: unknown) => {
+      this.#log.warn(`some weights are not given to others: ${toAppError(error).message}`)
+    })
+    await node.offer(shelf.words)
+  }
+
+  protected override async _open(): Promise<void> {}
+
+  protected override async _close(): Promise<void> {
+    this.#stop.abort()
+    await this.#server?.close()
+    await this.#preparing
+  }
+}
+
+/** Who may use a model or serve it may have its weights. */
+function notPermitted(node: SwarmNode, link: object, model: NamedModel): string | undefined {
+  const member = node.memberOf(link)
+  if (!member) return 'it is no member'
+  return whyNot(member, { act: 'chat', model }) && whyNot(member, { act: 'serve', model })
+}

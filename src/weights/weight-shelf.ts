@@ -1,0 +1,253 @@
+// What this process may give of one model to others: the weight files that it was opened from, as far as
+// they are here, and the small files beside them. Files are asked for by their SHA-256 and found in a table
+// that is made once, so that no other file can be named. Knows no peers; weights/weight-server.ts asks it.
+import { open, readFile, stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { toHex } from '../base/bytes.ts'
+import { busy, notFound, overLimit } from '../base/errors.ts'
+import {
+  type ChunkMap,
+  fileWord,
+  hasBit,
+  hasChunk,
+  hasRange,
+  heardPath,
+  journalPath,
+  parseChunkMap,
+  setBit,
+  SLOT_BYTES
+} from '../model/store/chunk-map.ts'
+import { recallHash } from '../model/store/file-hashes.ts'
+import { sha256File } from '../model/store/hash-file.ts'
+import { MAX_SMALL_BYTES } from '../model/hub/heard-model.ts'
+import { manifestOf, manifestRoot } from '../model/store/manifest.ts'
+import { SMALL_FILES } from '../model/hub/repo-files.ts'
+import type { Model } from '../model/types.ts'
+
+export interface ShelfOptions {
+  /** `Paths.cache`, where manifests are kept. */
+  cacheDir: string
+  /** What the model is called beside its content id, e.g. owner/name. */
+  words?: readonly string[]
+  /** What the model is made of is known from peers alone. */
+  isHeard?: boolean
+  /** Of whole files' manifests. Default: CHUNK_BYTES. */
+  chunkBytes?: number | undefined
+  /** Ends the hashing of files. */
+  signal?: AbortSignal | undefined
+}
+
+export interface ShelvedFile {
+  readonly path: string
+  readonly sizeBytes: number
+  /** 32 bytes. */
+  readonly sha256: Uint8Array
+}
+
+/** As wire's Catalogue. */
+export interface ShelfCatalogue {
+  readonly model: Uint8Array
+  readonly kind: 'gguf' | 'folder'
+  readonly small: readonly ShelvedFile[]
+  readonly weights: readonly ShelvedFile[]
+  readonly isHeard?: true
+}
+
+/** As wire's Holding. */
+export interface ShelfHolding {
+  readonly sizeBytes: number
+  readonly chunkBytes: number
+  readonly isWhole: boolean
+  readonly held: Uint8Array
+  readonly vouched: Uint8Array
+  readonly root?: Uint8Array
+}
+
+interface Shelved {
+  /** Where it lies here. */
+  readonly place: string
+  readonly sha256: string
+  readonly sizeBytes: number
+  readonly isSmall: boolean
+}
+
+/** What is known of a file's chunks, as of its journal's time; a whole file has none. */
+interface Known {
+  readonly journalMs: number | undefined
+  readonly map: ChunkMap
+  readonly heard: Uint8Array
+  readonly root: Uint8Array | undefined
+  /** Made when it is first asked for. */
+  holding?: ShelfHolding
+}
+
+const NAME = /^[\w.-]{1,200}\.(?:gguf|safetensors)$/
+const NOT_YET_MS = 1000
+
+export class WeightShelf {
+  readonly catalogue: ShelfCatalogue
+  /** By any of these the model may be asked for. */
+  readonly words: readonly string[]
+  readonly #files: ReadonlyMap<string, Shelved>
+  readonly #options: ShelfOptions
+  readonly #known = new Map<string, Known>()
+  readonly #making = new Map<string, Promise<void>>()
+
+  private constructor(
+    catalogue: ShelfCatalogue,
+    files: ReadonlyMap<string, Shelved>,
+    options: ShelfOptions
+  ) {
+    this.catalogue = catalogue
+    this.#files = files
+    this.#options = options
+    const first = catalogue.weights[0]
+    this.words = [
+      toHex(catalogue.model),
+      ...(first ? [fileWord(toHex(first.sha256))] : []),
+      ...(options.words ?? [])
+    ]
+  }
+
+  /** Undefined for a model that nobody need be given: one that every executable holds. */
+  static async open(model: Model, options: ShelfOptions): Promise<WeightShelf | undefined> {
+    const { kind } = model.location
+    if (kind === 'llama2c') return undefined
+    const files = new Map<string, Shelved>()
+    const small: ShelvedFile[] = []
+    const weights: ShelvedFile[] = []
+    const [folder = ''] = model.location.paths
+    for (const path of kind === 'folder' ? SMALL_FILES : []) {
+      const place = join(folder, path)
+      const found = await stat(place).catch(() => undefined)
+      if (!found?.isFile() || found.size > MAX_SMALL_BYTES) continue
+      const sha256 = await sha256File(place)
+      small.push({ path, sizeBytes: found.size, sha256: Uint8Array.fromHex(sha256) })
+      files.set(sha256, { place, sha256, sizeBytes: found.size, isSmall: true })
+    }
+    for (const [i, file] of model.files.entries()) {
+      const { path: place, sizeBytes } = file
+      const sha256 =
+        file.claimedSha256 ??
+        (await recallHash(place, options.cacheDir)) ??
+        (await sha256File(place))
+      const name = basename(place)
+      const ending = kind === 'gguf' ? 'gguf' : 'safetensors'
+      const path = NAME.test(name) ? name : `weights-${i + 1}.${ending}`
+      weights.push({ path, sizeBytes, sha256: Uint8Array.fromHex(sha256) })
+      files.set(sha256, { place, sha256, sizeBytes, isSmall: false })
+    }
+    const heard = options.isHeard ? ({ isHeard: true } as const) : {}
+    const catalogue = { model: model.contentId, kind, small, weights, ...heard }
+    return new WeightShelf(catalogue, files, options)
+  }
+
+  /** Makes manifests of whole files that have none yet: until then they cannot be given. */
+  async prepare(): Promise<void> {
+    for (const file of this.#files.values()) {
+      if (!file.isSmall && (await journalMs(file)) === undefined) await this.#makeManifest(file)
+    }
+  }
+
+  /** @throws AppError NOT_FOUND; BUSY while the file is hashed */
+  async holding(sha256: string): Promise<ShelfHolding> {
+    const file = this.#find(sha256)
+    const known = await this.#knownOf(file)
+    known.holding ??= holdingOf(known)
+    return known.holding
+  }
+
+  /** SHA-256 of chunks [start, start + count), zeros where it does not vouch: (count, 32). */
+  async hashes(sha256: string, start: number, count: number): Promise<Uint8Array> {
+    const { map, heard } = await this.#knownOf(this.#find(sha256))
+    if (start + count > map.count) throw overLimit(`There are ${map.count} chunks`)
+    const hashes = map.hashes.slice(start * SLOT_BYTES, (start + count) * SLOT_BYTES)
+    for (let i = 0; i < count; i++) {
+      if (hasBit(heard, start + i)) hashes.fill(0, i * SLOT_BYTES, (i + 1) * SLOT_BYTES)
+    }
+    return hashes
+  }
+
+  /** Bytes [start, start + count) of a file. @throws AppError NOT_FOUND, LIMIT */
+  async bytes(sha256: string, start: number, count: number): Promise<Uint8Array> {
+    const file = this.#find(sha256)
+    if (start + count > file.sizeBytes) throw overLimit(`The file has ${file.sizeBytes} bytes`)
+    if (!file.isSmall && (await journalMs(file)) !== undefined) {
+      const { map } = await this.#knownOf(file)
+      if (!hasRange(map, { start, end: start + count })) throw notFound('That is not here')
+    }
+    const bytes = new Uint8Array(count)
+    const data = await open(file.place, 'r')
+    try {
+      let filled = 0
+      while (filled < count) {
+        const { bytesRead } = await data.read(bytes, filled, count - filled, start + filled)
+        if (bytesRead === 0) throw notFound('The file became shorter')
+        filled += bytesRead
+      }
+    } finally {
+      await data.close()
+    }
+    return bytes
+  }
+
+  #find(sha256: string): Shelved {
+    const file = this.#files.get(sha256)
+    if (!file) throw notFound('There is no such file here')
+    return file
+  }
+
+  async #knownOf(file: Shelved): Promise<Known> {
+    if (file.isSmall) throw notFound('A small file is given whole')
+    const now = await journalMs(file)
+    const known = this.#known.get(file.sha256)
+    if (known && known.journalMs === now) return known
+    if (now === undefined) {
+      void this.#makeManifest(file)
+      throw busy('The file is being hashed', { retryAfterMs: NOT_YET_MS })
+    }
+    const { place, sizeBytes } = file
+    const map = parseChunkMap(await readFile(journalPath(place)), place, sizeBytes)
+    const heard = await readFile(heardPath(place)).catch(() => new Uint8Array(0))
+    const fresh: Known = { journalMs: now, map, heard, root: undefined }
+    this.#known.set(file.sha256, fresh)
+    return fresh
+  }
+
+  /** Once at a time; one that fails (the file was changed) is never given. */
+  #makeManifest(file: Shelved): Promise<void> {
+    const { place: path, sha256, sizeBytes } = file
+    const making =
+      this.#making.get(sha256) ??
+      manifestOf({ path, sha256, sizeBytes }, this.#options).then(
+        (map) => {
+          const root = manifestRoot(map)
+          this.#known.set(sha256, { journalMs: undefined, map, heard: new Uint8Array(0), root })
+        },
+        () => {}
+      )
+    this.#making.set(sha256, making)
+    return making
+  }
+}
+
+/** When the journal changed last; undefined: the file is whole. */
+async function journalMs({ place }: Shelved): Promise<number | undefined> {
+  return (await stat(journalPath(place)).catch(() => undefined))?.mtimeMs
+}
+
+function holdingOf({ map, heard, root }: Known): ShelfHolding {
+  const { sizeBytes, chunkBytes, count } = map
+  if (root) {
+    const none = new Uint8Array(0)
+    return { sizeBytes, chunkBytes, isWhole: true, held: none, vouched: none, root }
+  }
+  const held = new Uint8Array(Math.ceil(count / 8))
+  const vouched = new Uint8Array(held.byteLength)
+  for (let i = 0; i < count; i++) {
+    if (!hasChunk(map, i)) continue
+    setBit(held, i)
+    if (!hasBit(heard, i)) setBit(vouched, i)
+  }
+  return { sizeBytes, chunkBytes, isWhole: false, held, vouched }
+}

@@ -1,0 +1,90 @@
+// A conversation that is interrupted at any token goes on as if it had not been, in another process.
+import { expect, test } from 'bun:test'
+import { Chat, type ChatModel, type Unfinished } from '../../../src/client/text/chat.ts'
+import { Generator, type GenerateOptions } from '../../../src/client/text/generate.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { createTokenizer } from '../../../src/model/text/tokenizer.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
+import { diceSpeculation, SeerDrafter, TinyLm, TinySwarm } from '../../support/models/tiny-lm.ts'
+
+const TEMPLATE = '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:'
+const opened = await openModel(storiesLocation)
+const model: ChatModel = {
+  model: { ...opened, chatTemplate: TEMPLATE },
+  tokenizer: createTokenizer(opened.tokenizer)
+}
+
+/** A client that was just started: nothing of a conversation is held anywhere. */
+function freshChat(seed: number, drafted: readonly number[] = []): Chat {
+  const lm = new TinyLm({ seed, vocabSize: 512, order: 5, eosIds: [2], spread: 9 })
+  const generating = Object.assign(lm, { tokenizer: model.tokenizer })
+  const swarm = new TinySwarm(lm)
+  const drafters = [new SeerDrafter(drafted, 0.6, seed)]
+  const speculation = diceSpeculation(seed)
+  return new Chat(
+    model,
+    new Generator(generating, swarm, { clock: swarm.clock, drafters, speculation })
+  )
+}
+
+async function listen(answer: ReturnType<Chat['ask']>, tokens = Infinity): Promise<string> {
+  let text = ''
+  for await (const token of answer) {
+    text += token.text
+    if (--tokens <= 0) break
+  }
+  return text
+}
+
+function kept(chat: Chat): { messages: typeof chat.messages; unfinished: Unfinished | undefined } {
+  const { messages, unfinished } = chat
+  return JSON.parse(JSON.stringify({ messages, unfinished })) as ReturnType<typeof kept>
+}
+
+for (const temperature of [0, 0.9]) {
+  test(`an answer goes on from any token, at temperature ${temperature}`, async () => {
+    const options: GenerateOptions = { temperature, seed: 11, maxTokens: 40 }
+    const whole = freshChat(3)
+    await listen(whole.ask('One', options))
+    const text = await listen(whole.ask('Two', options))
+    expect(text.length).toBeGreaterThan(40)
+    for (let cut = 1; cut < 40; cut += 3) {
+      const first = freshChat(3)
+      await listen(first.ask('One', options))
+      const begun = await listen(first.ask('Two', options), cut)
+      const { messages, unfinished } = kept(first)
+      expect([messages.length, unfinished?.ids.length]).toEqual([2, cut])
+      const ids = [...(unfinished?.prompt ?? []), ...(unfinished?.ids ?? [])]
+      const second = freshChat(3, ids)
+      second.resume(messages, unfinished)
+      expect({ cut, text: await listen(second.goOn()) }).toEqual({ cut, text })
+      expect(text.startsWith(begun)).toBe(true)
+      expect(kept(second)).toEqual(kept(whole))
+    }
+  })
+}
+
+test('an answer that is interrupted twice goes on twice', async () => {
+  const options: GenerateOptions = { temperature: 0.9, seed: 5, maxTokens: 30 }
+  const whole = await listen(freshChat(4).ask('Hello', options))
+  let { messages, unfinished } = kept(freshChat(4))
+  let told = ''
+  for (let round = 0; round < 3; round++) {
+    const chat = freshChat(4)
+    chat.resume(messages, unfinished)
+    told = await listen(round === 0 ? chat.ask('Hello', options) : chat.goOn(), 10 * round + 8)
+    ;({ messages, unfinished } = kept(chat))
+  }
+  expect([unfinished?.ids.length, whole.startsWith(told)]).toEqual([28, true])
+})
+
+test('a new question or a new conversation forgets the interrupted answer', async () => {
+  const chat = freshChat(4)
+  await listen(chat.ask('Hello', { temperature: 0 }), 3)
+  await listen(chat.ask('Again', { temperature: 0, maxTokens: 5 }))
+  expect([chat.unfinished, chat.messages.length]).toEqual([undefined, 2])
+  await listen(chat.ask('Hello', { temperature: 0 }), 3)
+  chat.reset()
+  expect([chat.unfinished, chat.messages.length]).toEqual([undefined, 0])
+  expect(listen(chat.goOn())).rejects.toMatchObject({ code: 'BAD_INPUT' })
+})

@@ -1,0 +1,104 @@
+// Speculation over sessions and real BlockServers: what was guessed wrongly is taken back on every
+// server of the chain, also while servers restart, and the text stays that of plain decoding.
+import { expect, test } from 'bun:test'
+import { seededRandom } from '../../../src/base/random.ts'
+import { Generator } from '../../../src/client/text/generate.ts'
+import { BlockLm, BLOCKS, HIDDEN, reference, tell } from '../../support/models/block-lm.ts'
+import { FakeSwarm, startSession } from '../../support/fakes/fake-swarm.ts'
+import { diceSpeculation, fixedSpeculation, SeerDrafter } from '../../support/models/tiny-lm.ts'
+
+async function threeServers(): Promise<FakeSwarm> {
+  const swarm = new FakeSwarm(BLOCKS, HIDDEN)
+  for (const first of [0, 2, 4]) await swarm.add(first, first + 2)
+  return swarm
+}
+
+const PROMPT = [3, 1, 4, 1, 5, 9]
+
+for (const temperature of [0, 0.6]) {
+  test(`wrong guesses are taken back on every server at temperature ${temperature}`, async () => {
+    for (const seed of [1, 2, 3]) {
+      const swarm = await threeServers()
+      await using session = await startSession(swarm, { maxTokens: 64 })
+      const lm = new BlockLm({ seed })
+      const options = { temperature, seed, maxTokens: 40 }
+      const plain = await reference(lm, PROMPT, options)
+      const generator = new Generator(lm, session, {
+        drafters: [new SeerDrafter([...PROMPT, ...plain], 0.7, seed)],
+        speculation: diceSpeculation(seed)
+      })
+      expect({ seed, ids: await tell(generator, PROMPT, options) }).toEqual({ seed, ids: plain })
+      const { drafted, accepted } = generator.stats
+      expect([accepted > 10, drafted - accepted > 5]).toEqual([true, true])
+      // The servers saw as many rows as were sent, and no row was sent twice for want of roll-back.
+      const rows = swarm.peers.map(({ compute }) =>
+        compute.steps.reduce((sum, step) => sum + step.count, 0)
+      )
+      const sent = PROMPT.length + generator.stats.trips + drafted
+      expect(rows).toEqual([sent, sent, sent])
+    }
+  })
+}
+
+test('servers that restart between and within speculated trips change nothing', async () => {
+  for (const seed of [1, 2, 3]) {
+    const random = seededRandom(seed)
+    const swarm = await threeServers()
+    await swarm.add(0, 3)
+    await swarm.add(3, 6)
+    await using session = await startSession(swarm, { maxTokens: 64 })
+    const lm = new BlockLm({ seed })
+    const options = { temperature: 0.6, seed, maxTokens: 40 }
+    const plain = await reference(lm, PROMPT, options)
+    const generator = new Generator(lm, session, {
+      drafters: [new SeerDrafter([...PROMPT, ...plain], 0.7, seed)],
+      speculation: diceSpeculation(seed)
+    })
+    const ids = await tell(generator, PROMPT, options, async () => {
+      if (random.next() > 0.15) return
+      const victim = swarm.peers[random.below(swarm.peers.length)]
+      if (victim && random.next() < 0.5) await swarm.restart(victim)
+      // Within the trip: the answer to a step that is under way gets lost with the server.
+      else if (victim) victim.compute.onstep = () => void swarm.restart(victim)
+    })
+    expect({ seed, ids }).toEqual({ seed, ids: plain })
+    expect(session.reroutes).toBeGreaterThan(0)
+  }
+})
+
+test('where two servers cannot reach each other the client carries guesses between them', async () => {
+  const swarm = await threeServers()
+  const [first, second] = swarm.peers
+  if (first && second) first.unreachable.add(second.peer)
+  await using session = await startSession(swarm, { maxTokens: 64 })
+  const lm = new BlockLm({ seed: 1 })
+  const options = { temperature: 0, maxTokens: 30 }
+  const plain = await reference(lm, PROMPT, options)
+  const generator = new Generator(lm, session, {
+    drafters: [new SeerDrafter([...PROMPT, ...plain], 0.7, 1)],
+    speculation: diceSpeculation(1)
+  })
+  expect(await tell(generator, PROMPT, options)).toEqual(plain)
+})
+
+test('a cancelled speculated trip leaves the conversation usable', async () => {
+  const swarm = await threeServers()
+  await using session = await startSession(swarm, { maxTokens: 64 })
+  const lm = new BlockLm({ seed: 1 })
+  const options = { temperature: 0, maxTokens: 30 }
+  const plain = await reference(lm, PROMPT, options)
+  const four = fixedSpeculation((offered) => Math.min(offered, 4))
+  const generator = new Generator(lm, session, {
+    drafters: [new SeerDrafter([...PROMPT, ...plain], 0.9, 1)],
+    speculation: four
+  })
+  const controller = new AbortController()
+  const [, second] = swarm.peers
+  const cancelled = tell(generator, PROMPT, { ...options, signal: controller.signal }, (count) => {
+    if (count === 8 && second) second.compute.onstep = () => controller.abort()
+  })
+  await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' })
+  if (second) second.compute.onstep = () => {}
+  expect(await tell(generator, PROMPT, options)).toEqual(plain)
+  expect(generator.stats.reusedTokens).toBe(PROMPT.length - 1)
+})

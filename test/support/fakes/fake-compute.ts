@@ -1,0 +1,121 @@
+// An engine of plain arithmetic whose answer at a position depends on every row before it, so that
+// a lost, doubled or misplaced row shows. Sessions, rollback and errors behave as the real one's.
+import { AppError, cancelled } from '../../../src/base/errors.ts'
+import type {
+  ComputeApi,
+  ComputeStats,
+  SpanInfo,
+  SpanOptions,
+  StepInput,
+  StepOutput
+} from '../../../src/blocks/types.ts'
+
+interface FakeSession {
+  readonly first: number
+  readonly last: number
+  /** Per block, the rows that went in. */
+  readonly rows: Float32Array[][]
+}
+
+/** One block: each value plus the mean of the same column over all rows so far, scaled by block. */
+export function fakeBlock(block: number, rows: readonly Float32Array[], at: number): Float32Array {
+  const row = rows[at] ?? new Float32Array(0)
+  return row.map((value, column) => {
+    let sum = 0
+    for (let i = 0; i <= at; i++) sum += rows[i]?.[column] ?? 0
+    return Math.fround(value * 0.5 + (sum / (at + 1)) * 0.25 + (block + 1) * 0.01)
+  })
+}
+
+export class FakeCompute implements ComputeApi {
+  readonly hiddenSize: number
+  readonly sessions: Map<number, FakeSession> = new Map()
+  /** Called before each step; may throw or wait. */
+  onstep: (input: StepInput, signal?: AbortSignal) => Promise<void> | void = () => {}
+  /** What each step says it took. */
+  computeMs: () => number = () => 1
+  steps: { session: number; start: number; count: number }[] = []
+  #spans = new Map<number, SpanInfo>()
+  #next = 1
+
+  constructor(hiddenSize: number) {
+    this.hiddenSize = hiddenSize
+  }
+
+  async loadSpan(options: SpanOptions): Promise<SpanInfo> {
+    return this.span(options.first, options.last)
+  }
+
+  span(first: number, last: number): SpanInfo {
+    const info: SpanInfo = {
+      span: this.#next++,
+      first,
+      last,
+      hiddenSize: this.hiddenSize,
+      weightBytes: 0,
+      kvBytesPerToken: 8,
+      maxTokens: 4096,
+      notes: []
+    }
+    this.#spans.set(info.span, info)
+    return info
+  }
+
+  async unloadSpan(span: number): Promise<void> {
+    this.#spans.delete(span)
+  }
+
+  async openSession(span: number, range?: { first: number; last: number }): Promise<number> {
+    const info = this.#spans.get(span)
+    if (!info) throw new AppError('NOT_FOUND', 'No such span')
+    const { first, last } = range ?? info
+    const id = this.#next++
+    this.sessions.set(id, { first, last, rows: Array.from({ length: last - first }, () => []) })
+    return id
+  }
+
+  async forkSession(session: number, length: number): Promise<number> {
+    const from = this.sessions.get(session)
+    if (!from) throw new AppError('NOT_FOUND', 'No such session')
+    const id = this.#next++
+    this.sessions.set(id, { ...from, rows: from.rows.map((rows) => rows.slice(0, length)) })
+    return id
+  }
+
+  async closeSession(session: number): Promise<void> {
+    this.sessions.delete(session)
+  }
+
+  async step(input: StepInput, signal?: AbortSignal): Promise<StepOutput> {
+    await this.onstep(input, signal)
+    if (signal?.aborted) throw cancelled('The step was cancelled')
+    const session = this.sessions.get(input.session)
+    if (!session) throw new AppError('NOT_FOUND', 'No such session')
+    this.steps.push({ session: input.session, start: input.start, count: input.count })
+    const hidden = input.hidden.slice()
+    for (let i = 0; i < session.rows.length; i++) {
+      const rows = session.rows[i] ?? []
+      if (rows.length < input.start) throw new AppError('BAD_INPUT', 'A gap in positions')
+      rows.length = input.start
+      for (let at = 0; at < input.count; at++) {
+        rows.push(hidden.slice(at * this.hiddenSize, (at + 1) * this.hiddenSize))
+        hidden.set(fakeBlock(session.first + i, rows, input.start + at), at * this.hiddenSize)
+      }
+    }
+    return { hidden, computeMs: this.computeMs(), queueMs: 0 }
+  }
+
+  async loadHead(): Promise<number> {
+    return 1
+  }
+
+  async unloadHead(): Promise<void> {}
+
+  async head(_head: number, hidden: Float32Array): Promise<Float32Array> {
+    return hidden.slice()
+  }
+
+  async stats(): Promise<ComputeStats> {
+    return { weightBytes: 0, kvBytes: 0, sessions: this.sessions.size, freeBytes: 0 }
+  }
+}
