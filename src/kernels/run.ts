@@ -1,0 +1,127 @@
+// Runs programs on a pool of threads: one call for all operations of a run, whatever sessions it holds.
+// Knows no sessions: a segment is rows at consecutive positions over pages that the caller owns.
+import { ptr } from 'bun:ffi'
+import { AppError, cancelled, computeError } from '../base/errors.ts'
+import type { Kernels } from './kernels.ts'
+import type { Address, Program } from './program.ts'
+
+/** Rows of one session in a run. */
+export interface Segment {
+  /** Addresses of the session's pages, enough for the segment's last position. */
+  readonly pages: BigUint64Array
+  /** The program's block with which these pages begin. */
+  readonly kvBlock: number
+  /** Position of the first row. */
+  readonly position: number
+  readonly rows: number
+}
+
+export interface Run {
+  /** Blocks [first, end) of the program. */
+  readonly first: number
+  readonly end: number
+  /** Rows of all segments together, at most the program's maxRows. */
+  readonly rows: number
+  /** (rows, width) */
+  readonly hidden: Float32Array
+  /** (rows, width), written; may be `hidden`. */
+  readonly result: Float32Array
+  /** (rows, outWidth), written where the program has one. */
+  readonly out?: Float32Array | undefined
+  /** In order of their rows; none for a program without attention. */
+  readonly segments?: readonly Segment[]
+  /** One word of shared memory: the run ends early when it is not 0. */
+  readonly abort?: Int32Array | undefined
+}
+
+const DONE = 0
+const ABORTED = 1
+const NOT_FINITE = 4
+const SEGMENT_BYTES = 32
+const BATCH_BYTES = 56
+
+/** A pool of threads and the memory that its runs need; runs one program at a time. */
+export class Runner implements Disposable {
+  readonly threads: number
+  readonly #kernels: Kernels
+  readonly #pool: Address
+  readonly #batch = new DataView(new ArrayBuffer(BATCH_BYTES))
+  #segments = new DataView(new ArrayBuffer(16 * SEGMENT_BYTES))
+  #arena = new Uint8Array(0)
+
+  constructor(kernels: Kernels, threads: number) {
+    this.threads = threads
+    this.#kernels = kernels
+    this.#pool = kernels.openPool(threads)
+  }
+
+  /** Takes the memory that runs of this program need now, and not at the first run. */
+  prepare(program: Program): void {
+    const bytes = this.#kernels.arenaBytes(program.address, this.threads)
+    if (this.#arena.byteLength < bytes + 64) this.#arena = new Uint8Array(bytes + 64)
+  }
+
+  /** @throws AppError CANCELLED when `abort` ended it, COMPUTE when a result is no number */
+  run(program: Program, run: Run): void {
+    this.prepare(program)
+    const { rows, hidden, result, out, abort } = run
+    const view = this.#batch
+    view.setInt32(0, rows, true)
+    view.setInt32(4, run.segments?.length ?? 0, true)
+    view.setInt32(8, run.first, true)
+    view.setInt32(12, run.end, true)
+    const addresses = [hidden, result, out, this.#writeSegments(run.segments ?? []), abort]
+    for (const [index, memory] of addresses.entries()) {
+      const address = memory === undefined ? 0n : BigInt(ptr(memory))
+      view.setBigUint64(16 + 8 * index, address, true)
+    }
+    const arena = Math.ceil(Number(ptr(this.#arena)) / 64) * 64
+    const status = this.#kernels.run(program.address, Number(ptr(view)), arena, this.#pool)
+    if (status === DONE) return
+    if (status === ABORTED) throw cancelled('The step was ended')
+    if (status === NOT_FINITE) throw new NotFinite(this.#badRow(program, run))
+    throw new TypeError(`A run does not fit its program (${status})`)
+  }
+
+  /** Address of the segments' records. */
+  #writeSegments(segments: readonly Segment[]): DataView {
+    const size = segments.length * SEGMENT_BYTES
+    if (this.#segments.byteLength < size) this.#segments = new DataView(new ArrayBuffer(2 * size))
+    let row = 0
+    for (const [index, { pages, kvBlock, position, rows }] of segments.entries()) {
+      const at = index * SEGMENT_BYTES
+      const view = this.#segments
+      view.setBigUint64(at, BigInt(ptr(pages)), true)
+      view.setInt32(at + 8, pages.length, true)
+      view.setInt32(at + 12, kvBlock, true)
+      view.setInt32(at + 16, position, true)
+      view.setInt32(at + 20, row, true)
+      view.setInt32(at + 24, rows, true)
+      row += rows
+    }
+    return this.#segments
+  }
+
+  #badRow(program: Program, { out, result, rows }: Run): number {
+    const inOut =
+      out === undefined ? -1 : this.#kernels.firstBadRow(Number(ptr(out)), rows, program.outWidth)
+    if (inOut >= 0) return inOut
+    return this.#kernels.firstBadRow(Number(ptr(result)), rows, program.width)
+  }
+
+  [Symbol.dispose](): void {
+    this.#kernels.closePool(this.#pool)
+  }
+}
+
+/** A run came to values that are no numbers. */
+export class NotFinite extends AppError {
+  /** The first row that has one; others may have, too. */
+  readonly row: number
+
+  constructor(row: number) {
+    const { code, message } = computeError('The result is not finite')
+    super(code, message)
+    this.row = row
+  }
+}
