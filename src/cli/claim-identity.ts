@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inUse } from '../base/errors.ts'
 import { folderError } from '../base/file-error.ts'
-import { tryFileLock } from '../model/store/file-lock.ts'
+import { tryFileLock } from '../base/file-lock.ts'
 import { loadIdentity, type Identity } from '../swarm/identity.ts'
 import type { Context } from './context.ts'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { tryFileLock } from '../../src/model/store/file-lock.ts'
+import { tryFileLock } from '../../src/base/file-lock.ts'
 import type { Model } from '../../src/model/types.ts'
 import { hubRepo } from '../support/models/hub-repo.ts'
 import {

@@ -18,7 +18,7 @@ import {
   providerVersions
 } from '../../blocks/device/cuda-packages.ts'
 import { systemFreeBytes } from '../../model/hub/download.ts'
-import { tryFileLock } from '../../model/store/file-lock.ts'
+import { tryFileLock } from '../../base/file-lock.ts'
 import { SPARE_BYTES } from '../../model/hub/http.ts'
 import { runPip } from '../../model/hub/pip.ts'
 

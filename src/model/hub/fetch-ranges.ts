@@ -19,7 +19,7 @@ import {
 } from '../store/chunk-map.ts'
 import type { TransferOptions } from './chunk-transfer.ts'
 import { convertedOf, listConverted, removeConverted } from '../store/converted-cache.ts'
-import { withFileLock } from '../store/file-lock.ts'
+import { withFileLock } from '../../base/file-lock.ts'
 import type { HubFile } from './hub-file.ts'
 import { bare } from './http.ts'
 import { writeManifest } from '../store/manifest.ts'

@@ -13,7 +13,7 @@ import type { FetchOptions } from './fetch-file.ts'
 import { fetchHeader, type FetchHeaderOptions } from './fetch-header.ts'
 import type { RemoteFile } from './fetch-ranges.ts'
 import { fileWord } from '../store/chunk-map.ts'
-import { withFileLock } from '../store/file-lock.ts'
+import { withFileLock } from '../../base/file-lock.ts'
 import {
   confirmHeard,
   contentIdIn,

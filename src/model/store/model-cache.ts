@@ -12,7 +12,7 @@ import {
   listConverted,
   removeConverted
 } from './converted-cache.ts'
-import { tryFileLock } from './file-lock.ts'
+import { tryFileLock } from '../../base/file-lock.ts'
 import { contentIdName } from '../hub/heard-model.ts'
 import { forgetManifest } from './manifest.ts'
 import { parseRepoName, type RepoName, repoText } from '../hub/repo-name.ts'

@@ -1,49 +1,21 @@
-// A lock between processes: whoever creates the file has it, keeps its time fresh, and removes it.
-// A holder that died is noticed by its process id on this host, or by a time that stands still.
+// A lock where the kernel has none: whoever creates the file has it, keeps its time fresh, and removes it.
+// A holder that died is noticed by its process, or by a time that stands still: a process is told by the
+// machine's start, its namespace and its own start, since a number alone is given again, in a container at once.
+// file-lock.ts calls it.
 import { randomUUID } from 'node:crypto'
+import { readFileSync, readlinkSync } from 'node:fs'
 import { readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { type Clock, sleep, systemClock } from '../../base/clock.ts'
-import { unavailable } from '../../base/errors.ts'
-
-export interface LockOptions {
-  clock?: Clock
-  signal?: AbortSignal | undefined
-  /** Called once when somebody else holds it. */
-  onwait?: () => void
-  /** How often to look again. Default 250 ms. */
-  pollMs?: number
-  /** A lock whose time is older is abandoned. Default 60,000 ms; holders refresh at a third of it. */
-  staleMs?: number
-}
-
-/** Runs `work` while holding `path`. @throws AppError CANCELLED while waiting */
-export async function withFileLock<T>(
-  path: string,
-  work: () => Promise<T>,
-  options: LockOptions = {}
-): Promise<T> {
-  const { clock = systemClock, signal, onwait, pollMs = 250 } = options
-  let release = await tryFileLock(path, options)
-  if (!release) onwait?.()
-  while (!release) {
-    await sleep(pollMs, { clock, ...(signal ? { signal } : {}) })
-    release = await tryFileLock(path, options)
-  }
-  try {
-    return await work()
-  } finally {
-    await release()
-  }
-}
+import { type Clock, systemClock } from './clock.ts'
+import { fileError } from './file-error.ts'
 
 /** Takes `path` if nobody holds it: what gives it back, or undefined. */
-export async function tryFileLock(
+export async function tryWordLock(
   path: string,
-  options: Pick<LockOptions, 'clock' | 'staleMs'> = {}
+  options: { clock?: Clock; staleMs?: number } = {}
 ): Promise<(() => Promise<void>) | undefined> {
   const { clock = systemClock, staleMs = 60_000 } = options
-  const content = JSON.stringify({ host: hostname(), pid: process.pid, token: randomUUID() })
+  const content = holderWords()
   while (!(await tryCreate(path, content))) {
     if (!(await removeStale(path, clock.wall() - staleMs))) return undefined
   }
@@ -75,7 +47,7 @@ async function tryCreate(path: string, content: string): Promise<boolean> {
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-    throw unavailable(`'${path}' cannot be made: ${(error as Error).message}`, { cause: error })
+    throw fileError(`'${path}' cannot be made`, error)
   }
 }
 
@@ -98,16 +70,53 @@ async function removeStale(path: string, oldestMs: number): Promise<boolean> {
   return true
 }
 
+/** Who holds a lock, in a form that differs each time. */
+export function holderWords(): string {
+  return JSON.stringify({
+    ...placeOf(),
+    pid: process.pid,
+    start: startOf(process.pid),
+    token: randomUUID()
+  })
+}
+
+/** Whether the holder lived where we do and is not there any more. Elsewhere only time tells. */
 function isDead(content: string): boolean {
   try {
-    const { host, pid } = JSON.parse(content) as { host?: unknown; pid?: unknown }
-    if (host !== hostname() || typeof pid !== 'number' || !Number.isInteger(pid) || pid < 1) {
-      return false
-    }
+    const { host, boot, space, pid, start } = JSON.parse(content) as Record<string, unknown>
+    const own = placeOf()
+    if (host !== own.host || boot !== own.boot || space !== own.space) return false
+    if (typeof pid !== 'number' || !Number.isInteger(pid) || pid < 1) return false
     process.kill(pid, 0)
-    return false
+    return start !== startOf(pid)
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}
+
+/** The machine since it was started, and the part of it whose processes have numbers of their own. */
+function placeOf(): { host: string; boot: string; space: string } {
+  return {
+    host: hostname(),
+    boot: wordOf(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
+    space: wordOf(() => readlinkSync('/proc/self/ns/pid'))
+  }
+}
+
+/** When a process began, in the kernel's ticks: the 22nd word, behind a name that may hold anything. */
+function startOf(pid: number): string {
+  const rest =
+    wordOf(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
+      .split(') ')
+      .at(-1) ?? ''
+  return rest.split(' ')[19] ?? ''
+}
+
+function wordOf(read: () => string): string {
+  try {
+    return read()
+  } catch {
+    return ''
   }
 }
 
