@@ -67,9 +67,24 @@ export interface ModelConfig {
   readonly parallelNorms?: 1 | 2
 }
 
-/** Element types as GGUF names them; blocks are 32 values (256 for K types). */
+/** Element types as GGUF names them; blocks are 32 values (256 for K types and IQ4_XS). */
 export type TensorType =
-  'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K'
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q8_0'
+  | 'Q2_K'
+  | 'Q3_K'
+  | 'Q4_K'
+  | 'Q5_K'
+  | 'Q6_K'
+  | 'IQ4_NL'
+  | 'IQ4_XS'
+  | 'MXFP4'
 
 /**
  * One tensor under its canonical (hub) name, e.g. `model.layers.3.self_attn.q_proj.weight`.

@@ -49,12 +49,17 @@ const NATIVE: Readonly<Record<TensorType, MatrixForm>> = {
   BF16: float('BF16 exact, held as floats'),
   Q4_0: blocks({ bits: 4, from: 'file' }, 'Q4_0 exact, 4 bits'),
   Q4_1: blocks({ bits: 4, offsets: true, from: 'file' }, 'Q4_1 exact, 4 bits + block minimum'),
+  Q2_K: float('Q2_K exact, held as floats'),
+  Q3_K: float('Q3_K exact, held as floats'),
   Q4_K: blocks({ bits: 4, offsets: true, from: 'file' }, 'Q4_K exact, 4 bits + block minimum'),
   Q5_0: blocks({ bits: 8, from: 'file' }, 'Q5_0 exact, held in 8 bits'),
   Q5_1: blocks({ bits: 8, offsets: true, from: 'file' }, 'Q5_1 exact, 8 bits + block minimum'),
   Q5_K: blocks({ bits: 8, offsets: true, from: 'file' }, 'Q5_K exact, 8 bits + block minimum'),
   Q6_K: blocks({ bits: 8, block: 16, from: 'file' }, 'Q6_K exact, held in 8 bits'),
-  Q8_0: blocks({ bits: 8, from: 'file' }, 'Q8_0 exact, 8 bits')
+  Q8_0: blocks({ bits: 8, from: 'file' }, 'Q8_0 exact, 8 bits'),
+  IQ4_NL: float('IQ4_NL exact, held as floats'),
+  IQ4_XS: float('IQ4_XS exact, held as floats'),
+  MXFP4: float('MXFP4 exact, held as floats')
 }
 
 /** The form for a tensor of `type` under `quant`; `rounded` values share a scale where floats are rounded. */

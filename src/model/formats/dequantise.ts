@@ -181,6 +181,92 @@ const unpackQ6K: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
+/** Two bits a value, 32 values to a byte's four places; each 16 values have a scale and a minimum of 4 bits. */
+const unpackQ2K: Unpack = (bytes, at, count, out, to) => {
+  for (let block = 0; block < count; block++, at += 84) {
+    const scale = half(bytes, at + 80)
+    const minimum = half(bytes, at + 82)
+    for (let group = 0; group < 16; group++, to += 16) {
+      const both = bytes[at + group]!
+      const groupScale = scale * (both & 15)
+      const base = minimum * (both >> 4)
+      const codes = at + 16 + 32 * (group >> 3) + 16 * (group & 1)
+      const shift = 2 * ((group >> 1) & 3)
+      for (let i = 0; i < 16; i++) {
+        out[to + i] = ((bytes[codes + i]! >> shift) & 3) * groupScale - base
+      }
+    }
+  }
+}
+
+/** As Q2_K, with third bits of their own and signed scales of 6 bits. */
+const unpackQ3K: Unpack = (bytes, at, count, out, to) => {
+  for (let block = 0; block < count; block++, at += 110) {
+    const scale = half(bytes, at + 108)
+    const scales = at + 96
+    for (let group = 0; group < 16; group++, to += 16) {
+      const low = (bytes[scales + (group & 7)]! >> (group < 8 ? 0 : 4)) & 15
+      const high = (bytes[scales + 8 + (group & 3)]! >> (2 * (group >> 2))) & 3
+      const groupScale = scale * ((low | (high << 4)) - 32)
+      const codes = at + 32 + 32 * (group >> 3) + 16 * (group & 1)
+      const thirds = at + 16 * (group & 1)
+      const shift = 2 * ((group >> 1) & 3)
+      const third = group >> 1
+      for (let i = 0; i < 16; i++) {
+        const code = (bytes[codes + i]! >> shift) & 3
+        out[to + i] = (code - (((bytes[thirds + i]! >> third) & 1) === 1 ? 0 : 4)) * groupScale
+      }
+    }
+  }
+}
+
+/** What the codes of the IQ4 types stand for. */
+const IQ4_VALUES = new Int8Array([
+  -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+])
+/** Twice what the codes of MXFP4 stand for. */
+const MXFP4_VALUES = Int8Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+
+/** 16 bytes of codes: low halves are values 0 to 15, high ones 16 to 31. */
+function lookUp(
+  table: Int8Array,
+  from: { bytes: Uint8Array; at: number; scale: number },
+  out: Float32Array,
+  to: number
+): void {
+  const { bytes, at, scale } = from
+  for (let i = 0; i < 16; i++) {
+    const pair = bytes[at + i]!
+    out[to + i] = table[pair & 15]! * scale
+    out[to + 16 + i] = table[pair >> 4]! * scale
+  }
+}
+
+const unpackIq4Nl: Unpack = (bytes, at, count, out, to) => {
+  for (let block = 0; block < count; block++, at += 18, to += 32) {
+    lookUp(IQ4_VALUES, { bytes, at: at + 2, scale: half(bytes, at) }, out, to)
+  }
+}
+
+const unpackIq4Xs: Unpack = (bytes, at, count, out, to) => {
+  for (let block = 0; block < count; block++, at += 136) {
+    const scale = half(bytes, at)
+    const highs = bytes[at + 2]! | (bytes[at + 3]! << 8)
+    for (let group = 0; group < 8; group++, to += 32) {
+      const low = (bytes[at + 4 + (group >> 1)]! >> (4 * (group & 1))) & 15
+      const factor = (low | (((highs >> (2 * group)) & 3) << 4)) - 32
+      lookUp(IQ4_VALUES, { bytes, at: at + 8 + 16 * group, scale: scale * factor }, out, to)
+    }
+  }
+}
+
+/** A power of two for each 32 values; codes are counted in halves. */
+const unpackMxfp4: Unpack = (bytes, at, count, out, to) => {
+  for (let block = 0; block < count; block++, at += 17, to += 32) {
+    lookUp(MXFP4_VALUES, { bytes, at: at + 1, scale: 2 ** (bytes[at]! - 128) }, out, to)
+  }
+}
+
 const UNPACK: Readonly<Record<TensorType, Unpack>> = {
   F32: unpackF32,
   F16: unpackF16,
@@ -190,7 +276,12 @@ const UNPACK: Readonly<Record<TensorType, Unpack>> = {
   Q5_0: unpackQ5(22, false),
   Q5_1: unpackQ5(24, true),
   Q8_0: unpackQ8,
+  Q2_K: unpackQ2K,
+  Q3_K: unpackQ3K,
   Q4_K: unpackK(144, false),
   Q5_K: unpackK(176, true),
-  Q6_K: unpackQ6K
+  Q6_K: unpackQ6K,
+  IQ4_NL: unpackIq4Nl,
+  IQ4_XS: unpackIq4Xs,
+  MXFP4: unpackMxfp4
 }

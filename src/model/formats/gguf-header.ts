@@ -119,7 +119,7 @@ function placeTensors(
     const type = typeOfGgufId(typeId)
     if (!type) {
       throw unsupported(`'${file.path}' cannot be read: tensor '${name}' has the type ${typeId}`, {
-        hint: 'F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are known'
+        hint: 'F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS and MXFP4 are known'
       })
     }
     if (offset % alignment !== 0) throw bad(name, `is not aligned to ${alignment}`)

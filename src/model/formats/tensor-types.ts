@@ -20,17 +20,22 @@ export const TYPE_FACTS: Readonly<Record<TensorType, TypeFacts>> = {
   Q5_0: { blockSize: 32, blockBytes: 22, ggufId: 6 },
   Q5_1: { blockSize: 32, blockBytes: 24, ggufId: 7 },
   Q8_0: { blockSize: 32, blockBytes: 34, ggufId: 8 },
+  Q2_K: { blockSize: 256, blockBytes: 84, ggufId: 10 },
+  Q3_K: { blockSize: 256, blockBytes: 110, ggufId: 11 },
   Q4_K: { blockSize: 256, blockBytes: 144, ggufId: 12 },
   Q5_K: { blockSize: 256, blockBytes: 176, ggufId: 13 },
   Q6_K: { blockSize: 256, blockBytes: 210, ggufId: 14 },
-  BF16: { blockSize: 1, blockBytes: 2, ggufId: 30 }
+  IQ4_NL: { blockSize: 32, blockBytes: 18, ggufId: 20 },
+  IQ4_XS: { blockSize: 256, blockBytes: 136, ggufId: 23 },
+  BF16: { blockSize: 1, blockBytes: 2, ggufId: 30 },
+  MXFP4: { blockSize: 32, blockBytes: 17, ggufId: 39 }
 }
 
 const TYPE_BY_GGUF_ID: ReadonlyMap<number, TensorType> = new Map(
   (Object.keys(TYPE_FACTS) as TensorType[]).map((type) => [TYPE_FACTS[type].ggufId, type])
 )
 
-/** The type of a GGUF id, or undefined for types that we cannot read (IQ, Q2_K, Q3_K ...). */
+/** The type of a GGUF id, or undefined for types that we cannot read (IQ1, IQ2, IQ3 ...). */
 export function typeOfGgufId(id: number): TensorType | undefined {
   return TYPE_BY_GGUF_ID.get(id)
 }
