@@ -5,6 +5,8 @@ import type { SessionOpened, Step, StepResult, WireError } from '../wire/types.t
 export interface ServerLink {
   /** Hex of the other end's public key. */
   readonly peer: string
+  /** IP address of the other end. Keys are cheap, addresses less so: limits count by both. */
+  readonly host?: string
   opened(message: SessionOpened): void
   result(message: StepResult): void
   error(message: WireError): void
@@ -18,3 +20,8 @@ export interface ServerLink {
 
 /** Reaches another server to push a step to it; rejects when that cannot be done in time. */
 export type Reach = (peer: Uint8Array, signal: AbortSignal) => Promise<ServerLink>
+
+/** By what a peer's share of a server is counted beside its key: its address where that is known. */
+export function originOf({ host, peer }: Pick<ServerLink, 'host' | 'peer'>): string {
+  return host || peer
+}

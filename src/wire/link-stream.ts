@@ -10,6 +10,8 @@ export interface LinkStream {
   readonly handshakeHash: Uint8Array | null
   readonly isInitiator: boolean
   readonly destroyed: boolean
+  /** The transport below; its address is unknown while the connection is made, and in tests. */
+  readonly rawStream?: { readonly remoteHost: string | null } | null
   readonly keepAlive: number
   /** Bytes handed on to the transport. */
   readonly rawBytesWritten: number

@@ -144,6 +144,11 @@ export class PeerLink {
     return this.#stream.handshakeHash
   }
 
+  /** The other end's IP address; empty while it is not known. */
+  get host(): string {
+    return this.#stream.rawStream?.remoteHost ?? ''
+  }
+
   /** Bytes that wait for the transport. */
   get queuedBytes(): number {
     return this.#queue.bytes

@@ -1,16 +1,7 @@
 import { expect, test } from 'bun:test'
 import { chooseSpan, coverage } from '../../src/server/placement/placement.ts'
 import { freeInMs, roomInMs } from '../../src/server/sessions/retry-after.ts'
-import { admit, pickBatch, type Waiting } from '../../src/server/sessions/schedule.ts'
-
-const limits = { sessionsPerPeer: 2, sessions: 4 }
-const idle = {
-  promisedTokens: 0,
-  capacityTokens: 100,
-  sessionsOfPeer: 0,
-  sessions: 0,
-  draining: false
-}
+import { pickBatch, type Waiting } from '../../src/server/sessions/schedule.ts'
 
 function job(peer: string, session: string, count: number, since: number): Waiting {
   return { peer, session, count, since }
@@ -104,49 +95,6 @@ test('roomInMs() is the time of half of what waits, once a pace is known', () =>
     1280,
     250
   ])
-})
-
-test('admit() promises what is free and no more', () => {
-  expect(admit(100, idle, limits)).toEqual({ kind: 'admit' })
-  expect(admit(41, { ...idle, promisedTokens: 60 }, limits)).toEqual({
-    kind: 'refuse',
-    code: 'NO_MEMORY',
-    why: '41 tokens were asked for, 40 of 100 are free',
-    retryAfterMs: 5000
-  })
-})
-
-test('admit() keeps the last eighth of the tokens from a peer that has half of them', () => {
-  const large = { ...idle, capacityTokens: 80_000 }
-  const verdict = (tokens: number, promisedTokens: number, promisedToPeer: number): string =>
-    admit(tokens, { ...large, promisedTokens, promisedToPeer }, limits).kind
-  expect([
-    // Alone: all but the last eighth.
-    verdict(70_000, 0, 0),
-    verdict(70_001, 0, 0),
-    verdict(1_000, 69_000, 69_000),
-    verdict(1_001, 69_000, 69_000),
-    // Another peer gets what is kept.
-    verdict(10_000, 70_000, 0),
-    verdict(10_001, 70_000, 0),
-    // A growing session of one with little, on a full server.
-    verdict(512, 79_000, 20_000)
-  ]).toEqual(['admit', 'refuse', 'admit', 'refuse', 'admit', 'refuse', 'admit'])
-})
-
-test('admit() gives all tokens of a small server to whoever comes', () => {
-  const small = { ...idle, capacityTokens: 4096 }
-  expect(admit(4096, small, limits)).toEqual({ kind: 'admit' })
-  expect(admit(4200, { ...idle, capacityTokens: 4200 }, limits).kind).toBe('refuse')
-})
-
-test('admit() limits sessions of one peer, of all, and when leaving', () => {
-  const codes = [
-    admit(1, { ...idle, sessionsOfPeer: 2 }, limits),
-    admit(1, { ...idle, sessions: 4 }, limits),
-    admit(1, { ...idle, draining: true }, limits)
-  ].map((verdict) => (verdict.kind === 'refuse' ? verdict.code : 'admitted'))
-  expect(codes).toEqual(['LIMIT', 'BUSY', 'BUSY'])
 })
 
 test('coverage() shares a throughput over its blocks', () => {

@@ -39,9 +39,24 @@ test('evict() takes the old before the young, and of one age the largest', () =>
 
 test('evict() lets no peer keep more than its part, and keeps to the number of all', () => {
   const own = [1, 2, 3, 4].map((n) => kept(`a${n}`, 10, n * 140))
-  expect(gone([...own, kept('b1', 10, 0)])).toEqual(['b1', 'a1'])
+  expect(gone([...own, kept('b1', 10, 0)])).toEqual(['a1'])
   const many = ['a', 'b', 'c', 'd', 'e'].map((name, i) => kept(name, 10, i * 100))
   expect(gone(many)).toEqual(['a'])
+})
+
+test('evict() takes from the address that has most, and there from the peer that has most', () => {
+  const flood = Array.from({ length: 16 }, (_, i) => {
+    return { ...kept(`a${i}`, 16, 500 + i), owner: `a${i % 3}`, origin: 'one address' }
+  })
+  const honest = { ...kept('b', 400, 100), origin: 'another' }
+  const neighbour = { ...kept('c', 300, 100), origin: 'one address' }
+  const limits = { ...LIMITS, entries: 10, entriesPerOwner: 100 }
+  const left = (entries: readonly (Kept & { name: string })[]): string[] => {
+    const out = new Set(evict(entries, { limits, roomTokens: 1e9, now: 600 }))
+    return entries.filter((one) => !out.has(one)).map(({ name }) => name)
+  }
+  expect(left([...flood, honest])).toContain('b')
+  expect(left([...flood, neighbour])).toContain('c')
 })
 
 test('evict() leaves no more than the limits, and nothing to spare when little was needed', () => {

@@ -345,3 +345,24 @@ test('a server that is told to keep nothing does so', async () => {
   await bench.leave(new Peer(1), 1, 64, [mark(64)])
   expect([bench.server.kept.prefixes, bench.compute.sessions.size]).toEqual([0, 0])
 })
+
+test('what is shorter than 16 tokens is not kept: it costs less to compute again', async () => {
+  await using bench = new Bench()
+  const peer = new Peer(1)
+  await bench.leave(peer, 1, 15, [mark(15)])
+  expect(bench.server.kept.prefixes).toBe(0)
+  await bench.leave(peer, 2, 16, [mark(16)])
+  expect(bench.server.kept.prefixes).toBe(1)
+})
+
+test('160 sessions of one address throw nobody else out', async () => {
+  await using bench = new Bench({ capacityTokens: 100_000 })
+  const honest = new Peer(1)
+  await bench.leave(honest, 1, 64, [mark(64, 200)])
+  for (let n = 0; n < 160; n++) {
+    const flood = Object.assign(new Peer(100 + (n % 16)), { host: '192.0.2.1' })
+    await bench.leave(flood, 2, 16, [{ length: 16, label: new Uint8Array(16).fill(n) }])
+  }
+  const held = await bench.open(honest, 3, { prefix: [mark(64, 200)] })
+  expect([held, bench.server.kept.prefixes]).toEqual([64, 127])
+})

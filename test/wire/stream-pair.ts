@@ -7,6 +7,7 @@ import type { Hello } from '../../src/wire/types.ts'
 
 interface SecretStream extends LinkStream {
   readonly rawStream: {
+    readonly remoteHost: null
     on(event: 'data', listener: (bytes: Uint8Array) => void): void
     on(event: 'end' | 'close', listener: () => void): void
     write(bytes: Uint8Array): void

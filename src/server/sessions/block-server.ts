@@ -17,13 +17,13 @@ import type {
   ServerStatus,
   Step
 } from '../../wire/types.ts'
+import type { AdmissionLimits } from './admission.ts'
 import { checkStep } from './check.ts'
 import type { Reach, ServerLink } from '../links.ts'
 import { PrefixKeeper } from './prefix-keeper.ts'
 import type { KeepLimits } from './prefix-policy.ts'
 import { Pusher } from './push.ts'
 import { StepRunner } from './run-step.ts'
-import type { AdmissionLimits } from './schedule.ts'
 import { SessionKeeper } from './session-keeper.ts'
 import type { SessionTable } from './sessions.ts'
 import { StepQueue } from './step-queue.ts'
@@ -38,7 +38,7 @@ export interface BlockServerOptions {
   /** KV tokens that all sessions together may hold. */
   capacityTokens: number
   reach: Reach
-  /** Default: 16 sessions a peer, 256 in all. */
+  /** Default: 16 sessions a peer, 128 an address, 256 in all. */
   limits?: AdmissionLimits
   /** Waiting steps of one peer over which it is told BUSY. Default 128. */
   queuePerPeer?: number

@@ -9,7 +9,8 @@ import { EXTRA_ROWS } from '../../blocks/graph/attention.ts'
 import { capacityFor } from '../../blocks/engine/kv-cache.ts'
 import type { ComputeApi, SpanInfo, StepInput, StepOutput } from '../../blocks/types.ts'
 import type { OpenSession } from '../../wire/types.ts'
-import { handOut, type KeepLimits } from './prefix-policy.ts'
+import { originOf } from '../links.ts'
+import { handOut, LEAST_PREFIX, type KeepLimits } from './prefix-policy.ts'
 import { PrefixStore, type Hit, type KeptPrefix } from './prefix-store.ts'
 import type { NamedPrefix } from './session-marks.ts'
 import type { ServedSession } from './sessions.ts'
@@ -102,7 +103,7 @@ export class PrefixKeeper {
     const { compute: session, marks, forget, first, last } = served
     if (session === undefined) return
     const length = Math.max(0, ...marks.all.map((mark) => mark.length))
-    if (forget || length === 0 || this.#limits.tokens === 0) {
+    if (forget || length < LEAST_PREFIX || this.#limits.tokens === 0) {
       return this.#options.compute.closeSession(session)
     }
     const kept: KeptPrefix = {
@@ -112,6 +113,7 @@ export class PrefixKeeper {
       length,
       marks: marks.all,
       owner: served.owner.peer,
+      origin: originOf(served.owner),
       tokens: this.#tokensOf(marks.peak),
       peak: marks.peak,
       usedAt: this.#options.clock.now()

@@ -5,6 +5,8 @@
 export interface Kept {
   /** Hex key of the peer whose session it was. */
   readonly owner: string
+  /** Its address, or the key where that is unknown. Default: the key. */
+  readonly origin?: string
   /** Tokens that its memory would hold: caches grow in steps. */
   readonly tokens: number
   /** Monotonic ms. */
@@ -21,9 +23,12 @@ export interface KeepLimits {
   readonly ttlMs: number
 }
 
+/** A shorter prefix costs less to compute again than its place is worth to others. */
+export const LEAST_PREFIX = 16
+
 /**
  * What must go so that the rest keeps within `limits` and within `roomTokens`, which live sessions left:
- * what is too old, then by age and size.
+ * what is too old; then, of the address that has most and of its peer that has most, by age and size.
  */
 export function evict<K extends Kept>(
   entries: readonly K[],
@@ -32,20 +37,55 @@ export function evict<K extends Kept>(
   const { limits, now } = options
   const room = Math.min(limits.tokens, options.roomTokens)
   const gone = entries.filter((one) => now - one.usedAt >= limits.ttlMs)
-  const rest = entries.filter((one) => now - one.usedAt < limits.ttlMs)
-  const ofOwner = new Map<string, number>()
-  for (const { owner } of rest) ofOwner.set(owner, (ofOwner.get(owner) ?? 0) + 1)
+  let rest = entries
+    .filter((one) => now - one.usedAt < limits.ttlMs)
+    .sort((a, b) => worth(a, b, now))
   let tokens = rest.reduce((sum, one) => sum + one.tokens, 0)
-  let count = rest.length
-  for (const one of rest.sort((a, b) => worth(a, b, now))) {
-    const own = ofOwner.get(one.owner) ?? 0
-    if (tokens <= room && count <= limits.entries && own <= limits.entriesPerOwner) continue
+  const take = (one: K | undefined): void => {
+    if (!one) return
     tokens -= one.tokens
-    count--
-    ofOwner.set(one.owner, own - 1)
+    rest = rest.filter((other) => other !== one)
     gone.push(one)
   }
-  return gone
+  const ofOwner = sums(rest, ownerOf, () => 1)
+  for (const one of rest) {
+    const own = ofOwner.get(one.owner) ?? 0
+    if (own <= limits.entriesPerOwner) continue
+    ofOwner.set(one.owner, own - 1)
+    take(one)
+  }
+  for (;;) {
+    const isOver = tokens > room
+    if (rest.length === 0 || (!isOver && rest.length <= limits.entries)) return gone
+    const size = (one: K): number => (isOver ? one.tokens : 1)
+    const ofOrigin = ofMost(rest, ({ origin, owner }) => origin ?? owner, size)
+    take(ofMost(ofOrigin, ownerOf, size)[0])
+  }
+}
+
+function ownerOf({ owner }: Kept): string {
+  return owner
+}
+
+/** Entries of whoever has most, or at least half of that: nearly equal ones differ by age. */
+function ofMost<K>(
+  entries: readonly K[],
+  of: (entry: K) => string,
+  size: (entry: K) => number
+): readonly K[] {
+  const held = sums(entries, of, size)
+  const most = Math.max(...held.values())
+  return entries.filter((one) => 2 * (held.get(of(one)) ?? 0) >= most)
+}
+
+function sums<K>(
+  entries: readonly K[],
+  of: (entry: K) => string,
+  size: (entry: K) => number
+): Map<string, number> {
+  const all = new Map<string, number>()
+  for (const one of entries) all.set(of(one), (all.get(of(one)) ?? 0) + size(one))
+  return all
 }
 
 /**

@@ -1,5 +1,5 @@
-// Which waiting steps go to the engine, and who may open a session: pure policies of a server.
-// Know no engine and no connections; step-queue.ts and session-keeper.ts act on them.
+// Which waiting steps go to the engine: a pure policy of a server.
+// Knows no engine and no connections; step-queue.ts acts on it.
 
 /** A waiting step as the scheduler sees it. */
 export interface Waiting {
@@ -82,82 +82,4 @@ function before(a: Rank, b: Rank): boolean {
     if (value !== other) return value < other
   }
   return false
-}
-
-export interface AdmissionState {
-  /** Tokens that open sessions may still grow to, all together. */
-  readonly promisedTokens: number
-  readonly capacityTokens: number
-  readonly sessionsOfPeer: number
-  readonly sessions: number
-  readonly draining: boolean
-  /** Of the promised tokens, those of the peer that asks. Default 0. */
-  readonly promisedToPeer?: number
-  /** When so many tokens, a session, or one of this peer's will be free, ms. Default: guesses. */
-  readonly freeIn?: {
-    tokens(count: number): number
-    session(): number
-    ofPeer(): number
-  }
-}
-
-export interface AdmissionLimits {
-  readonly sessionsPerPeer: number
-  readonly sessions: number
-}
-
-export type Admission =
-  | { readonly kind: 'admit' }
-  | {
-      readonly kind: 'refuse'
-      readonly code: 'NO_MEMORY' | 'BUSY' | 'LIMIT'
-      readonly why: string
-      readonly retryAfterMs: number
-    }
-
-/** Who holds more than this share of a server's tokens leaves the last of them to others. */
-const PEER_SHARE = 1 / 2
-const RESERVE_SHARE = 1 / 8
-/** A server with fewer tokens serves whoever comes: its last ones would not do for another session. */
-const SMALL_TOKENS = 4096
-
-/** Tokens that a peer with much does not get, however many are free. */
-function reserveTokens(capacityTokens: number): number {
-  const most = Math.floor(capacityTokens * RESERVE_SHARE)
-  return Math.max(0, Math.min(most, capacityTokens - SMALL_TOKENS))
-}
-
-/** Whether a session of `tokens` more tokens may be promised. */
-export function admit(tokens: number, state: AdmissionState, limits: AdmissionLimits): Admission {
-  if (state.draining) return refuse('BUSY', 'the server is leaving', 60_000)
-  if (state.sessionsOfPeer >= limits.sessionsPerPeer) {
-    return refuse(
-      'LIMIT',
-      `this peer has ${state.sessionsOfPeer} open sessions`,
-      state.freeIn?.ofPeer() ?? 10_000
-    )
-  }
-  if (state.sessions >= limits.sessions) {
-    return refuse('BUSY', `${state.sessions} sessions are open`, state.freeIn?.session() ?? 5_000)
-  }
-  const free = state.capacityTokens - state.promisedTokens
-  if (tokens > free) {
-    const why = `${tokens} tokens were asked for, ${Math.max(0, free)} of ${state.capacityTokens} are free`
-    return refuse('NO_MEMORY', why, state.freeIn?.tokens(tokens - free) ?? 5_000)
-  }
-  const ofPeer = (state.promisedToPeer ?? 0) + tokens
-  const kept = reserveTokens(state.capacityTokens)
-  if (ofPeer > state.capacityTokens * PEER_SHARE && tokens > free - kept) {
-    const why = `this peer has ${ofPeer - tokens} of ${state.capacityTokens} tokens, the last ${kept} are for others`
-    return refuse('NO_MEMORY', why, 10_000)
-  }
-  return { kind: 'admit' }
-}
-
-function refuse(
-  code: 'NO_MEMORY' | 'BUSY' | 'LIMIT',
-  why: string,
-  retryAfterMs: number
-): Admission {
-  return { kind: 'refuse', code, why, retryAfterMs }
 }

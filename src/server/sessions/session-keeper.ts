@@ -6,11 +6,12 @@ import { AppError, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
 import type { OpenSession } from '../../wire/types.ts'
+import { admit, GIVE_UP_MS, leastUsed, type Admission, type AdmissionLimits } from './admission.ts'
 import { checkOpen } from './check.ts'
-import type { ServerLink } from '../links.ts'
+import { originOf, type ServerLink } from '../links.ts'
 import type { PrefixKeeper } from './prefix-keeper.ts'
 import { freeInMs } from './retry-after.ts'
-import { admit, type AdmissionLimits } from './schedule.ts'
+
 import { SessionMarks } from './session-marks.ts'
 import { SessionTable, type ServedSession } from './sessions.ts'
 
@@ -49,8 +50,11 @@ export class SessionKeeper {
     this.#clock = options.clock
   }
 
+  /** Tokens that a new session may be promised: none while the table is full and nobody is idle. */
   get freeTokens(): number {
-    return Math.max(0, this.#options.capacityTokens - this.table.promisedTokens)
+    const { capacityTokens, limits } = this.#options
+    const isFull = this.table.size >= limits.sessions && !leastUsed(this.#uses())
+    return isFull ? 0 : Math.max(0, capacityTokens - this.table.promisedTokens)
   }
 
   /**
@@ -111,14 +115,14 @@ export class SessionKeeper {
     if (known.first !== message.first || known.last !== message.last) {
       throw new AppError('BAD_INPUT', 'The session is open over other blocks')
     }
-    this.#admit(message.maxTokens - known.maxTokens, link.peer, true)
+    this.#admit(message.maxTokens - known.maxTokens, link, true)
     // A promise only grows: a smaller number would not free what the session holds.
     this.table.promise(known, Math.max(message.maxTokens, known.maxTokens))
     await this.#options.prefixes.makeRoom()
   }
 
   async #create(link: ServerLink, message: OpenSession): Promise<number> {
-    this.#admit(message.maxTokens, link.peer, false)
+    this.#admit(message.maxTokens, link, false)
     const served: ServedSession = {
       id: new Uint8Array(message.session),
       key: toHex(message.session),
@@ -163,26 +167,62 @@ export class SessionKeeper {
     }
   }
 
-  #admit(tokens: number, peer: string, known: boolean): void {
-    const state = {
-      promisedTokens: this.table.promisedTokens,
-      capacityTokens: this.#options.capacityTokens,
-      sessionsOfPeer: known ? 0 : this.table.countOf(peer),
-      sessions: known ? 0 : this.table.size,
-      draining: this.draining && !known,
-      promisedToPeer: this.table.promisedTo(peer),
-      freeIn: {
-        tokens: (count: number) => this.#freeIn(count, ({ maxTokens }) => maxTokens),
-        session: () => this.#freeIn(1, () => 1),
-        ofPeer: () => this.#freeIn(1, ({ owner }) => (owner.peer === peer ? 1 : 0))
-      }
+  /** Closes sessions that nobody uses for one that would be refused. @throws AppError */
+  #admit(tokens: number, link: ServerLink, known: boolean): void {
+    let verdict = this.#verdict(tokens, link, known)
+    while (verdict.kind === 'refuse' && verdict.code !== 'LIMIT' && !this.draining) {
+      const unused = leastUsed(this.#uses(link))
+      if (!unused) break
+      const { log } = this.#options
+      const { served, idleMs } = unused
+      const idle = `${Math.round(idleMs / 1000)} s without a step`
+      log.info(`session of ${served.owner.peer.slice(0, 8)} closed for another: ${idle}`)
+      // Out of the table at once; what it held is freed or kept meanwhile.
+      this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
+      verdict = this.#verdict(tokens, link, known)
     }
-    const verdict = admit(tokens, state, this.#options.limits)
     if (verdict.kind === 'admit') return
     throw new AppError(verdict.code, `The session was refused: ${verdict.why}`, {
       retryable: true,
       retryAfterMs: verdict.retryAfterMs
     })
+  }
+
+  #verdict(tokens: number, link: ServerLink, known: boolean): Admission {
+    const { peer } = link
+    const origin = originOf(link)
+    const state = {
+      promisedTokens: this.table.promisedTokens,
+      capacityTokens: this.#options.capacityTokens,
+      sessionsOfPeer: known ? 0 : this.table.countOf(peer),
+      sessionsOfHost: known ? 0 : this.table.countFrom(origin),
+      sessions: known ? 0 : this.table.size,
+      draining: this.draining && !known,
+      promisedToPeer: this.table.promisedTo(origin),
+      freeIn: {
+        tokens: (count: number) => this.#freeIn(count, ({ maxTokens }) => maxTokens),
+        session: () => this.#freeIn(1, () => 1),
+        ofPeer: () => this.#freeIn(1, ({ owner }) => (owner.peer === peer ? 1 : 0)),
+        ofHost: () => this.#freeIn(1, ({ owner }) => (originOf(owner) === origin ? 1 : 0))
+      }
+    }
+    return admit(tokens, state, this.#options.limits)
+  }
+
+  /** How the sessions of others are used. */
+  #uses(
+    but?: ServerLink
+  ): { served: ServedSession; origin: string; peer: string; idleMs: number }[] {
+    const now = this.#clock.now()
+    return this.table
+      .all()
+      .filter(({ owner }) => owner !== but)
+      .map((served) => ({
+        served,
+        origin: originOf(served.owner),
+        peer: served.owner.peer,
+        idleMs: served.running ? 0 : now - served.usedAt
+      }))
   }
 
   /** When ending sessions are expected to have freed `count` of what each frees. */
@@ -193,7 +233,11 @@ export class SessionKeeper {
       ageMs: now - served.openedAt,
       idleMs: now - served.usedAt
     }))
-    return freeInMs(count, held, { ended: this.#lives, idleLimitMs: this.#options.idleMs })
+    return freeInMs(count, held, {
+      ended: this.#lives,
+      // After that it is closed for whoever asks.
+      idleLimitMs: Math.min(this.#options.idleMs, GIVE_UP_MS)
+    })
   }
 
   #remove(served: ServedSession): void {

@@ -1,7 +1,7 @@
 // The sessions a server holds: whose they are, how long, what they were promised.
 // Knows no engine beyond a session number, and no bytes of the wire.
 import { toHex } from '../../base/bytes.ts'
-import type { ServerLink } from '../links.ts'
+import { originOf, type ServerLink } from '../links.ts'
 import type { SessionMarks } from './session-marks.ts'
 
 export interface ServedSession {
@@ -74,11 +74,18 @@ export class SessionTable {
     return count
   }
 
-  /** Tokens promised to the sessions of one peer. */
-  promisedTo(peer: string): number {
+  /** Sessions of all peers at one address. */
+  countFrom(origin: string): number {
+    let count = 0
+    for (const { owner } of this.#byKey.values()) if (originOf(owner) === origin) count++
+    return count
+  }
+
+  /** Tokens promised to the sessions of all peers at one address. */
+  promisedTo(origin: string): number {
     let tokens = 0
     for (const { owner, maxTokens } of this.#byKey.values()) {
-      if (owner.peer === peer) tokens += maxTokens
+      if (originOf(owner) === origin) tokens += maxTokens
     }
     return tokens
   }
