@@ -5,6 +5,20 @@ import type { Address } from './program.ts'
 export const VARIANTS = ['plain', 'avx2', 'avx512', 'amx', 'neon'] as const
 export type Variant = (typeof VARIANTS)[number]
 
+/** Rows of a model's file on their way into a packed matrix (pk_pack in c/forms.h). */
+export interface PackJob {
+  /** Numbers of `enum pk_form`: of the matrix, and of `source`. */
+  readonly form: number
+  readonly sourceForm: number
+  readonly columns: number
+  /** (count, columns), aligned to nothing. */
+  readonly source: Uint8Array
+  /** Which row of the matrix that begins at `packed` the source's first is. */
+  readonly first: number
+  readonly count: number
+  readonly packed: Uint8Array
+}
+
 /** A loaded library. */
 export interface Kernels {
   readonly variant: Variant
@@ -20,6 +34,10 @@ export interface Kernels {
     program: Address,
     copy: { first: number; end: number; from: bigint; to: bigint; positions: number }
   ): void
+  /** -1 when all is packed, -2 where forms or columns do not fit, else the first row of `source` that is not finite. */
+  pack(job: PackJob): number
+  /** Bytes of a packed matrix; 0 where the form cannot hold it. */
+  packedBytes(form: number, rows: number, columns: number): number
   /** First row with a value that is not finite, or -1. */
   firstBadRow(values: Address, rows: number, width: number): number
 }
