@@ -1,6 +1,7 @@
 // bun scripts/smoke.ts [--petals FILE] [--result FILE]
 // The executable, alone in an empty folder, in a swarm of three servers on loopback: what a user types.
 // Every wait is bounded; whatever happens, nothing is left running. Ends with `N passed, N failed`.
+import type { BlockSpan } from '../src/base/block-span.ts'
 import {
   copyFileSync,
   mkdirSync,
@@ -225,10 +226,10 @@ async function served(via: readonly string[], wanted: readonly string[]): Promis
   }
 }
 
-/** The served spans in a status, `first:last`, sorted. */
+/** The served spans in a status, `start:end`, sorted. */
 function spansOf(json: string): string[] {
-  const { servers } = JSON.parse(json) as { servers: { first: number; last: number }[] }
-  return servers.map(({ first, last }) => `${first}:${last}`).sort()
+  const { servers } = JSON.parse(json) as { servers: BlockSpan[] }
+  return servers.map(({ start, end }) => `${start}:${end}`).sort()
 }
 
 async function main(): Promise<void> {

@@ -52,7 +52,7 @@ function newEngine(chunkRows?: number): Engine {
 }
 
 async function load(engine: Engine, quant: Quant): Promise<number> {
-  const range = { location, first: 0, last: blockCount, quant }
+  const range = { location, start: 0, end: blockCount, quant }
   const { span } = await engine.loadSpan(range, async () => {})
   // As the worker does.
   for (const _ of useLargePages());
@@ -147,7 +147,7 @@ console.log(
       ms(loadMs),
       ms(stepMs),
       `${((512 / median(prefills)) * 1000).toFixed(0)} tokens/s`,
-      planNotes(await engine.loadSpan({ location, first: 0, last: 1, quant }, async () => {}))
+      planNotes(await engine.loadSpan({ location, start: 0, end: 1, quant }, async () => {}))
     ])
   }
   print('Quantisations', rows)

@@ -2,6 +2,7 @@
 // What loading blocks takes: time and memory of a first start, which converts, and of a second, which maps what
 // the first has kept. Each start is a process of its own; its memory is read from the system while it loads.
 // Linux only. Without --model: random weights in TinyLlama-1.1B's shape.
+import type { BlockSpan } from '../../src/base/block-span.ts'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,10 +27,8 @@ const { values } = parseArgs({
   }
 })
 
-interface Task {
+interface Task extends BlockSpan {
   location: ModelLocation
-  first: number
-  last: number
   quant: Quant
   cacheDir: string
 }
@@ -86,7 +85,7 @@ if (values.child !== undefined) {
   process.exit(0)
 }
 
-async function start(task: Task): Promise<Start> {
+async function load(task: Task): Promise<Start> {
   const answer = Promise.withResolvers<Omit<Start, 'anonymousPeak'>>()
   let isLoading = false
   const child = Bun.spawn(
@@ -121,7 +120,7 @@ async function start(task: Task): Promise<Start> {
 }
 
 const path = values.model ?? randomModelFile(join(import.meta.dir, '..', '..', '.cache', 'random'))
-const [first = 0, last = 1] = values.blocks.split(':').map(Number)
+const [start = 0, end = 1] = values.blocks.split(':').map(Number)
 const model = await openModel({ kind: 'gguf', paths: [path] })
 console.log(
   `${model.config.name}, ${(statSync(path).size / 2 ** 20).toFixed(0)} MiB, blocks ${values.blocks}; MiB`
@@ -135,10 +134,10 @@ for (const quant of values.quant.split(',') as Quant[]) {
     try {
       const location = { kind: 'gguf' as const, paths: [path], contentId: 'ab'.repeat(32) }
       for (const kind of ['first', 'second']) {
-        const { ms, weights, before, after, anonymousPeak } = await start({
+        const { ms, weights, before, after, anonymousPeak } = await load({
           location,
-          first,
-          last,
+          start,
+          end,
           quant,
           cacheDir
         })

@@ -45,10 +45,10 @@ const location = await locate(values.model)
 const model = await openModel(location)
 const { hiddenSize, blockCount } = model.config
 model.close()
-const [first = 0, last = blockCount] = values.blocks?.split(':').map(Number) ?? []
+const [start = 0, end = blockCount] = values.blocks?.split(':').map(Number) ?? []
 const quant = values.quant === 'f32' || values.quant === 'int8' ? values.quant : 'native'
 await using compute = new Compute({ threads: Number(values.threads) })
-const span = await compute.loadSpan({ location, first, last, quant })
+const span = await compute.loadSpan({ location, start, end, quant })
 const contentId = new Uint8Array(32)
 const server = new BlockServer({
   compute,
@@ -77,7 +77,7 @@ class Client implements ServerLink {
   }
 
   async open(): Promise<void> {
-    const message = { session: this.#id, model: contentId, first, last, maxTokens: span.maxTokens }
+    const message = { session: this.#id, model: contentId, start, end, maxTokens: span.maxTokens }
     this.#waiting = Promise.withResolvers()
     void server.open(this, message)
     await this.#waiting.promise
@@ -190,7 +190,7 @@ function print(title: string, rows: readonly (readonly string[])[]): void {
 
 const fixed = (value: number, digits = 1): string => value.toFixed(digits)
 console.log(
-  `${values.model}, blocks ${first}:${last}, ${values.quant}, ${values.threads} threads; ` +
+  `${values.model}, blocks ${start}:${end}, ${values.quant}, ${values.threads} threads; ` +
     `${TOKENS} tokens a session after ${PROMPT}`
 )
 

@@ -35,7 +35,7 @@ const STARTED = 16
 async function startOurs(model: Model, threads: number): Promise<Contender & { notes: string }> {
   const { location, config } = model
   const compute = new Compute({ threads })
-  const range = { location, first: 0, last: config.blockCount, quant: 'native' } as const
+  const range = { location, start: 0, end: config.blockCount, quant: 'native' } as const
   const { span, notes } = await compute.loadSpan(range)
   const head = await compute.loadHead(location, 'native')
   const session = await compute.openSession(span)

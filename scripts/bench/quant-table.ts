@@ -159,7 +159,7 @@ function speedOf(
 }
 
 function bitsOf(model: Model, { quant, block }: Scheme): number {
-  const range = { first: 0, last: model.config.blockCount, quant, roundedBlock: block }
+  const range = { start: 0, end: model.config.blockCount, quant, roundedBlock: block }
   const matrices = planSpan(model.config, model.tensors, range).blocks.flatMap(matricesOf)
   const bytes = matrices.reduce((sum, each) => sum + matrixBytes(each) - sumBytes(each), 0)
   return (8 * bytes) / matrices.reduce((sum, { rows, columns }) => sum + rows * columns, 0)
@@ -212,7 +212,7 @@ try {
     }
     using engine = testEngine(facts)
     const location = locations[from]
-    const { span } = await engine.load({ location, first: 0, last: blockCount, quant })
+    const { span } = await engine.load({ location, start: 0, end: blockCount, quant })
     const out = engine.feed(span, hidden, width, ids.length)
     const { decode, prefill } = speedOf(engine, span, hidden, width)
     const head = await engine.engine.loadHead(location, 'f32')

@@ -177,7 +177,7 @@ export class ChaosSwarm implements AsyncDisposable {
       opened.get(Buffer.from(session).toString('hex'))?.resolve(free)
     const nodes: SwarmNode[] = []
     const target = (await this.#status()).servers.find(({ peer }) => peer.startsWith(server.peer))
-    const [first = 0, last = 0] = server.blocks.split(':').map(Number)
+    const [start = 0, end = 0] = server.blocks.split(':').map(Number)
     const model = new Uint8Array(Buffer.from(this.#contentId, 'hex'))
     let free = LONGEST_TOKENS
     // Several peers, since one alone gets only its share.
@@ -200,7 +200,7 @@ export class ChaosSwarm implements AsyncDisposable {
         const session = crypto.getRandomValues(new Uint8Array(16))
         const answer = Promise.withResolvers<number>()
         opened.set(Buffer.from(session).toString('hex'), answer)
-        link.open({ session, model, first, last, maxTokens: Math.min(LONGEST_TOKENS, free) })
+        link.open({ session, model, start, end, maxTokens: Math.min(LONGEST_TOKENS, free) })
         free = await answer.promise
       }
     }

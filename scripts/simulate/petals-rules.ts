@@ -11,18 +11,18 @@ const EPSILON = 1e-3
 
 /** A server's rate in Petals: by the mean number of its blocks that a request uses, on each block. */
 function rateOf(span: PlacedServer): number {
-  return span.throughput / ((span.last - span.first + 1) / 2)
+  return span.throughput / ((span.end - span.start + 1) / 2)
 }
 
 function rates(spans: readonly PlacedServer[], blockCount: number): Float64Array {
   const sums = new Float64Array(blockCount)
   const byPeer = [...spans].sort((a, b) => (a.peer < b.peer ? -1 : 1))
-  for (const span of byPeer) add(sums, span.first, span.last, rateOf(span))
+  for (const span of byPeer) add(sums, span.start, span.end, rateOf(span))
   return sums
 }
 
-function add(sums: Float64Array, first: number, last: number, rate: number): void {
-  for (let block = first; block < last; block++) sums[block] = (sums[block] ?? 0) + rate
+function add(sums: Float64Array, start: number, end: number, rate: number): void {
+  for (let block = start; block < end; block++) sums[block] = (sums[block] ?? 0) + rate
 }
 
 /** Where a joining server begins. */
@@ -46,11 +46,11 @@ export function petalsShouldMove(
 ): number | undefined {
   const sums = rates(spans, blockCount)
   const before = Math.min(...sums)
-  const placed = spans.map(({ first, last, peer: name, ...span }) => ({
+  const placed = spans.map(({ start, end, peer: name, ...span }) => ({
     peer: name,
-    first,
-    size: last - first,
-    rate: rateOf({ ...span, first, last, peer: name })
+    first: start,
+    size: end - start,
+    rate: rateOf({ ...span, start, end, peer: name })
   }))
   const self = placed.find((one) => one.peer === peer)
   if (!self) return undefined
@@ -113,7 +113,7 @@ export function petalsRoute(
     const rides = [...(ending[block]?.values() ?? [])].sort((a, b) => a.ms - b.ms)
     if (block > 0 && rides.length === 0) continue
     for (const candidate of candidates) {
-      if (candidate.first > block || candidate.last <= block) continue
+      if (candidate.start > block || candidate.end <= block) continue
       let ms = block === 0 ? delayMs(candidate.rttMs) : Infinity
       let before: Ride | undefined
       for (const ride of rides) {
@@ -123,7 +123,7 @@ export function petalsRoute(
         ms = arrivalMs
         before = ride
       }
-      const end = Math.min(candidate.last, blockCount)
+      const end = Math.min(candidate.end, blockCount)
       ms += OVERHEAD_MS + candidate.blockMs * (end - block)
       const known = ending[end]?.get(candidate.peer)
       if (!known || ms < known.ms) {
@@ -140,10 +140,10 @@ export function petalsRoute(
     bestMs = ms
   }
   const hops: RouteHop[] = []
-  let last = blockCount
+  let end = blockCount
   for (let ride = best; ride; ride = ride.before) {
-    hops.push({ peer: ride.candidate.peer, first: ride.since, last })
-    last = ride.since
+    hops.push({ peer: ride.candidate.peer, start: ride.since, end })
+    end = ride.since
   }
   return hops.reverse()
 }

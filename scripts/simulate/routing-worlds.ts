@@ -1,5 +1,6 @@
 // Swarms for simulate-routing.ts: places and their distances, servers and how slow they are, the Petals
 // paper's settings. Everything by a seed.
+import type { BlockSpan } from '../../src/base/block-span.ts'
 import { toHex } from '../../src/base/bytes.ts'
 import type { Random } from '../../src/base/random.ts'
 import { weakestStart } from '../../src/server/placement/placement.ts'
@@ -29,9 +30,7 @@ export interface World {
   readonly clients: readonly { place: Place; pinged: readonly Server[]; startAt: number }[]
 }
 
-export interface Spec {
-  readonly first: number
-  readonly last: number
+export interface Spec extends BlockSpan {
   readonly blockMs: number
   readonly place: Place
   readonly slows: boolean
@@ -57,7 +56,7 @@ export function makeWorld(
   const keys = specs.map(() => Uint8Array.from({ length: 32 }, () => random.below(256)))
   const servers = specs.map((spec, index): Server => {
     const likely = specs.flatMap((one, at) =>
-      one.first <= spec.last && one.last > spec.last && at !== index ? [at] : []
+      one.start <= spec.end && one.end > spec.end && at !== index ? [at] : []
     )
     // Five successors by chance, as Petals' servers publish.
     const pings = Array.from({ length: Math.min(5, likely.length) }, () => {
@@ -81,8 +80,8 @@ export function makeWorld(
         modelName: 'simulated',
         blockCount,
         hiddenSize: 8192,
-        first: spec.first,
-        last: spec.last,
+        start: spec.start,
+        end: spec.end,
         quant: 'int8',
         throughput: (1000 / spec.blockMs) * (0.9 + 0.2 * random.next()),
         prefillThroughput: 0,
@@ -98,7 +97,7 @@ export function makeWorld(
   })
   const clients = Array.from({ length: options.clients }, () => {
     const ends = (block: number): Server[] => {
-      const all = servers.filter(({ info }) => info.first <= block && info.last > block)
+      const all = servers.filter(({ info }) => info.start <= block && info.end > block)
       return [0, 1, 2].flatMap(() => all[random.below(all.length)] ?? [])
     }
     return {
@@ -121,11 +120,11 @@ export function randomSpecs(count: number, blockCount: number, random: Random): 
   return Array.from({ length: count }, () => {
     const size = 4 + Math.floor(20 * random.next() ** 2)
     const blockMs = 1.5 * 6 ** random.next()
-    const first = weakestStart(rates, size)
-    for (let block = first; block < first + size; block++) {
+    const start = weakestStart(rates, size)
+    for (let block = start; block < start + size; block++) {
       rates[block] = (rates[block] ?? 0) + 1 / blockMs / size
     }
-    return { first, last: first + size, blockMs, place: randomPlace(random), slows: true }
+    return { start, end: start + size, blockMs, place: randomPlace(random), slows: true }
   })
 }
 
@@ -133,8 +132,8 @@ export function randomSpecs(count: number, blockCount: number, random: Random): 
 export function threeSpecs(oneWayMs: number): Spec[] {
   const cuts = [0, 24, 47, 70]
   return [0, 1, 2].map((at) => ({
-    first: cuts[at] ?? 0,
-    last: cuts[at + 1] ?? 70,
+    start: cuts[at] ?? 0,
+    end: cuts[at + 1] ?? 70,
     blockMs: 8.2,
     place: { x: 0, y: 0, lineMs: oneWayMs / 2 },
     slows: false
@@ -155,9 +154,9 @@ export function fourteenSpecs(random: Random): Spec[] {
     .flatMap((kind) => Array.from({ length: kind.count }, () => kind))
     .sort((a, b) => b.blocks - a.blocks)
     .map(({ blocks, blockMs }) => {
-      const first = weakestStart(rates, blocks)
-      for (let block = first; block < first + blocks; block++)
+      const start = weakestStart(rates, blocks)
+      for (let block = start; block < start + blocks; block++)
         rates[block] = (rates[block] ?? 0) + 1
-      return { first, last: first + blocks, blockMs, place: randomPlace(random), slows: false }
+      return { start, end: start + blocks, blockMs, place: randomPlace(random), slows: false }
     })
 }

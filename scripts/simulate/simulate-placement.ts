@@ -31,7 +31,7 @@ interface Rule {
 }
 
 interface Target {
-  readonly first: number
+  readonly start: number
   /** Nobody is there. */
   readonly urgent: boolean
 }
@@ -84,7 +84,7 @@ function ours(blockCount: number, factor: number, periodMs: number): Rule {
       if (balanced.has(spans)) return undefined
       const move = planMove(self.peer, spans, blockCount, { factor })
       if (move.kind === 'stay' && move.why === 'balanced') balanced.add(spans)
-      return move.kind === 'move' ? { first: move.first, urgent: move.fromRate <= 0 } : undefined
+      return move.kind === 'move' ? { start: move.start, urgent: move.fromRate <= 0 } : undefined
     },
     next: (random, spans) => {
       const meanMs = periods.get(spans) ?? checkPeriodMs(spans, blockCount, periodMs)
@@ -116,8 +116,8 @@ function petals(blockCount: number): Rule {
     name: 'Petals',
     join: (spans, length) => petalsStart(seen(spans), blockCount, length),
     check: (self, spans, random) => {
-      const first = petalsShouldMove(self.peer, seen(spans), blockCount, random)
-      return first === undefined ? undefined : { first, urgent: false }
+      const start = petalsShouldMove(self.peer, seen(spans), blockCount, random)
+      return start === undefined ? undefined : { start, urgent: false }
     },
     next: (random) => 2 * PETALS_CHECK_MS * random.next(),
     drain: () => 'leave'
@@ -146,9 +146,9 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
     const loadMs = 30_000 + 60_000 * churn.next()
     const peer = String(born++).padStart(6, '0')
     const spans = now === 0 ? [...machines].map((one) => one.record) : view(now)
-    const first = rule.join(spans, length)
-    const next = { first, last: first + length }
-    const record = { peer, throughput: speed, first: 0, last: 0, next }
+    const start = rule.join(spans, length)
+    const next = { start, end: start + length }
+    const record = { peer, throughput: speed, start: 0, end: 0, next }
     const machine: Machine = {
       peer,
       length,
@@ -177,19 +177,19 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
     for (const machine of machines) {
       const { record } = machine
       if (machine.phase === 'loading' && now >= machine.until && record.next) {
-        const { first, last } = record.next
-        machine.record = { peer: record.peer, throughput: record.throughput, first, last }
+        const { start, end } = record.next
+        machine.record = { peer: record.peer, throughput: record.throughput, start, end }
         machine.phase = 'serving'
       } else if (machine.phase === 'draining' && machine.draining && record.next) {
         const step = rule.drain(record, withSelf(spans, record), machine.draining, now)
         if (step === 'wait') continue
-        const { peer, throughput, first, last, next } = record
+        const { peer, throughput, start, end, next } = record
         machine.phase = step === 'leave' ? 'loading' : 'serving'
         machine.until = now + 60_000
         machine.record =
           step === 'leave'
-            ? { peer, throughput, first: 0, last: 0, next }
-            : { peer, throughput, first, last }
+            ? { peer, throughput, start: 0, end: 0, next }
+            : { peer, throughput, start, end }
         if (step !== 'leave') continue
         moves++
         movedNow = true
@@ -200,8 +200,8 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
         checkMs += performance.now() - started
         checkCount++
         if (!target) continue
-        const { first, urgent } = target
-        const next = { first, last: first + machine.length }
+        const { start, urgent } = target
+        const next = { start, end: start + machine.length }
         machine.record = { ...record, draining: true, next }
         machine.phase = 'draining'
         machine.draining = { since: now, idleAt: now + 90_000 * random.next(), urgent }
@@ -240,9 +240,9 @@ function oneCheckMs(rule: Rule, servers: number, blockCount: number, seed: numbe
   const spans: PlacedServer[] = []
   for (let at = 0; at < servers; at++) {
     const length = Math.min(blockCount, 3 + Math.floor(18 * random.next() ** 2))
-    const first = random.below(blockCount - length + 1)
+    const start = random.below(blockCount - length + 1)
     const throughput = 50 * 8 ** random.next()
-    spans.push({ peer: String(at).padStart(6, '0'), first, last: first + length, throughput })
+    spans.push({ peer: String(at).padStart(6, '0'), start, end: start + length, throughput })
   }
   const times: number[] = []
   for (const self of spans.slice(0, 5)) {

@@ -126,7 +126,7 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
         hop(sentAt, 0, startAt)
         return
       }
-      const blocks = opened[0].last - opened[0].first
+      const blocks = opened[0].end - opened[0].start
       const trip = rows === token ? rttMs(client.place, server.place) : 0
       if (trip > 0) book.noteRtt(server.peer, trip)
       events.push(sentAt + trip, (now) => {
@@ -150,7 +150,7 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
           return
         }
         const start = Math.max(now, server.freeAt)
-        const blocks = here.last - here.first
+        const blocks = here.end - here.start
         const computeMs = blocks * server.blockMs * slowness(server, start)
         server.freeAt = start + computeMs
         book.noteStep(server.peer, blocks, {

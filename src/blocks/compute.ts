@@ -1,6 +1,7 @@
 // The main thread's handle on the compute worker: calls become messages, answers settle promises.
 // It owns the run options of every step, so that an abort stops the engine inside the worker.
 // Knows no graphs and no weights.
+import type { BlockSpan } from '../base/block-span.ts'
 import { availableParallelism } from 'node:os'
 import { systemClock, type Clock } from '../base/clock.ts'
 import { badInput, cancelled, closed, type AppError } from '../base/errors.ts'
@@ -83,7 +84,7 @@ export class Compute extends Resource implements ComputeApi {
     await this.#call('unloadSpan', { span })
   }
 
-  async openSession(span: number, range?: { first: number; last: number }): Promise<number> {
+  async openSession(span: number, range?: BlockSpan): Promise<number> {
     return this.#call('openSession', { span, range })
   }
 

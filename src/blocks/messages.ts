@@ -1,10 +1,10 @@
 // What the main thread and the compute worker say to each other, and how errors cross between them.
 // Knows no engine; buffers are transferred, never copied.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { Pointer } from 'bun:ffi'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { KeepOptions } from './weights/kept-weights.ts'
-import type { BlockRange } from './span-graphs.ts'
 import type { ComputeStats, Device, SpanInfo, SpanOptions, StepInput } from './types.ts'
 
 /** What a worker is started with; every default is decided by then. */
@@ -34,7 +34,7 @@ export interface Calls {
   start: { args: WorkerOptions; answer: string }
   loadSpan: { args: SpanOptions; answer: SpanInfo }
   unloadSpan: { args: { span: number }; answer: undefined }
-  openSession: { args: { span: number; range: BlockRange | undefined }; answer: number }
+  openSession: { args: { span: number; range: BlockSpan | undefined }; answer: number }
   forkSession: { args: { session: number; length: number }; answer: number }
   closeSession: { args: { session: number }; answer: undefined }
   /** `gapMs`: how long after the session's last answer it was asked for. */

@@ -1,15 +1,11 @@
 // How much memory blocks, head and work will take, from the model's facts alone: the very plans that the
 // engine loads by, added up. Loads nothing and knows no engine.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { SLOT_COUNTS } from './graph/slots.ts'
 import { planHead } from './head.ts'
 import { blockBytes, matricesOf, matrixBytes, planSpan, tableBytes } from './span-plan.ts'
 import type { Quant } from './types.ts'
-
-export interface BlockRange {
-  readonly first: number
-  readonly last: number
-}
 
 /** A model's sizes at one quantisation. */
 export interface ModelSizes {
@@ -35,7 +31,7 @@ const ENGINE_BYTES = 64 * 2 ** 20
 
 /** @throws AppError NOT_FOUND for a tensor that the family needs and the model lacks */
 export function sizesOf(config: ModelConfig, tensors: TensorStore, quant: Quant): ModelSizes {
-  const plan = planSpan(config, tensors, { first: 0, last: config.blockCount, quant })
+  const plan = planSpan(config, tensors, { start: 0, end: config.blockCount, quant })
   const matrices = plan.blocks.flatMap(matricesOf)
   return {
     config,
@@ -47,10 +43,10 @@ export function sizesOf(config: ModelConfig, tensors: TensorStore, quant: Quant)
   }
 }
 
-/** Weights of blocks [first, last) as a span holds them. */
-export function spanBytes(sizes: ModelSizes, { first, last }: BlockRange): number {
-  const blocks = sizes.blockBytes.slice(first, last)
-  return blocks.reduce((sum, bytes) => sum + bytes, tableBytes(sizes.config, { first, last }))
+/** Weights of blocks [start, end) as a span holds them. */
+export function spanBytes(sizes: ModelSizes, { start, end }: BlockSpan): number {
+  const blocks = sizes.blockBytes.slice(start, end)
+  return blocks.reduce((sum, bytes) => sum + bytes, tableBytes(sizes.config, { start, end }))
 }
 
 /** What is needed beside weights and KV: loading a matrix, or a chunk of a prompt behind `tokens`. */

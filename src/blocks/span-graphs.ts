@@ -1,5 +1,6 @@
 // The graphs over one span's weights: for parts of the span, and for several sessions at once; all made on
 // first use, counted against the memory budget, and let go when no session needs them. Knows no sessions.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { Backend, CacheMemory } from './backend.ts'
 import { Batch } from './engine/batch.ts'
 import { SLOT_COUNTS } from './graph/slots.ts'
@@ -10,11 +11,6 @@ import type { OrtTensor } from './ort/value.ts'
 import { graphBytes } from './sizes.ts'
 import type { SpanPlan } from './span-plan.ts'
 import type { WeightStore } from './weights/weight-store.ts'
-
-export interface BlockRange {
-  readonly first: number
-  readonly last: number
-}
 
 /** A session of the engine and where its caches live. */
 export interface LoadedGraph {
@@ -49,7 +45,7 @@ interface LoadedBatch {
 }
 
 interface Entry {
-  readonly range: BlockRange
+  readonly range: BlockSpan
   readonly graph: LoadedGraph
   readonly reserved: Reservation
   /** By slots; undefined where there was no memory for it. */
@@ -70,8 +66,8 @@ export class SpanGraphs implements Disposable {
     this.#prepacked = new OrtPrepacked(options.backend.runtime)
   }
 
-  /** The graph of blocks [first, last); giveBack() it. @throws AppError NO_MEMORY */
-  take(range: BlockRange): LoadedGraph {
+  /** The graph of blocks [start, end); giveBack() it. @throws AppError NO_MEMORY */
+  take(range: BlockSpan): LoadedGraph {
     const entry = this.#entries.get(keyOf(range)) ?? this.#make(range)
     entry.users++
     return entry.graph
@@ -96,7 +92,7 @@ export class SpanGraphs implements Disposable {
    * The graph for `sessions` at once over blocks that somebody has taken. Undefined where they must run
    * one by one: there is no memory for it, or the device copies inputs when they are bound.
    */
-  batch(range: BlockRange, sessions: number): Batch | undefined {
+  batch(range: BlockSpan, sessions: number): Batch | undefined {
     const entry = this.#entries.get(keyOf(range))
     const slots = SLOT_COUNTS.find((count) => count >= sessions)
     if (entry === undefined || slots === undefined || slots === 1) return undefined
@@ -114,7 +110,7 @@ export class SpanGraphs implements Disposable {
     }
     const { backend, plan, budget } = this.#options
     // Sessions' memory comes first: one that is open must be able to grow.
-    if (budget.freeBytes < 2 * graphBytes(range.last - range.first, slots)) return smallest?.batch
+    if (budget.freeBytes < 2 * graphBytes(range.end - range.start, slots)) return smallest?.batch
     const { graph, reserved } = this.#load(range, slots)
     const { runtime } = backend
     const batch = new Batch({ runtime, config: plan.config, graph, range, slots })
@@ -122,7 +118,7 @@ export class SpanGraphs implements Disposable {
     return batch
   }
 
-  #make(range: BlockRange): Entry {
+  #make(range: BlockSpan): Entry {
     const entry: Entry = {
       ...this.#load(range, 1),
       range,
@@ -134,11 +130,11 @@ export class SpanGraphs implements Disposable {
     return entry
   }
 
-  #load(range: BlockRange, slots: number): { graph: LoadedGraph; reserved: Reservation } {
+  #load(range: BlockSpan, slots: number): { graph: LoadedGraph; reserved: Reservation } {
     const { backend, plan, store, accuracy, budget } = this.#options
     // The first is part of what a span needs to work at all.
-    const size = this.#entries.size === 0 ? 0 : graphBytes(range.last - range.first, slots)
-    const reserved = budget.reserve(size, `A graph of blocks ${range.first} to ${range.last}`)
+    const size = this.#entries.size === 0 ? 0 : graphBytes(range.end - range.start, slots)
+    const reserved = budget.reserve(size, `A graph of blocks ${range.start} to ${range.end}`)
     try {
       const { model, weightNames } = spanGraph(plan, range, { accuracy, slots })
       const weights = new Map<string, OrtTensor>()
@@ -168,8 +164,8 @@ export class SpanGraphs implements Disposable {
   }
 }
 
-function keyOf({ first, last }: BlockRange): string {
-  return `${first}:${last}`
+function keyOf({ start, end }: BlockSpan): string {
+  return `${start}:${end}`
 }
 
 function disposeEntry({ graph, reserved, batches }: Entry): void {

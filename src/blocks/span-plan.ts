@@ -1,5 +1,6 @@
 // What a span will hold, decided from the model's facts before a byte is read: forms, names and sizes.
 // Knows no engine.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { graphOf } from './families/family.ts'
 import { isWindowed, ROPE_GLOBAL, ROPE_LOCAL, longestRun } from './graph/attention.ts'
@@ -44,11 +45,11 @@ export interface SpanPlan {
 export function planSpan(
   config: ModelConfig,
   tensors: TensorStore,
-  range: { first: number; last: number; quant: Quant; roundedBlock?: number | undefined }
+  range: BlockSpan & { quant: Quant; roundedBlock?: number | undefined }
 ): SpanPlan {
-  const { first, last, quant, roundedBlock } = range
+  const { start, end, quant, roundedBlock } = range
   const blocks: BlockPlan[] = []
-  for (let block = first; block < last; block++) {
+  for (let block = start; block < end; block++) {
     blocks.push(planBlock(config, tensors, block, { quant, roundedBlock }))
   }
   const matrices = blocks.flatMap(matricesOf)
@@ -72,8 +73,8 @@ export function blockBytes(block: BlockPlan): number {
   return matricesOf(block).reduce((sum, matrix) => sum + matrixBytes(matrix), vectors)
 }
 
-/** Tables of positions that blocks [first, last) share. */
-export function tableBytes(config: ModelConfig, range: { first: number; last: number }): number {
+/** Tables of positions that blocks [start, end) share. */
+export function tableBytes(config: ModelConfig, range: BlockSpan): number {
   const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
   return specs.reduce((sum, spec) => sum + specBytes(spec), 0)
 }
@@ -167,11 +168,8 @@ export interface RopeTable {
   readonly isScaled: boolean
 }
 
-/** The tables that blocks [first, last) need. */
-export function ropeTables(
-  config: ModelConfig,
-  range: { first: number; last: number }
-): RopeTable[] {
+/** The tables that blocks [start, end) need. */
+export function ropeTables(config: ModelConfig, range: BlockSpan): RopeTable[] {
   const { positions, headDim, ropeTheta, ropeLocalTheta } = config
   if (positions !== undefined) return []
   const dims = [longestRun(config), headDim / 2]
@@ -182,7 +180,7 @@ export function ropeTables(
     isScaled: names === ROPE_GLOBAL
   })
   const [globals, locals] = [new Set<number>(), new Set<number>()]
-  for (let block = range.first; block < range.last; block++) {
+  for (let block = range.start; block < range.end; block++) {
     const isLocal = ropeLocalTheta !== undefined && isWindowed(config, block)
     ;(isLocal ? locals : globals).add(block)
   }

@@ -1,16 +1,17 @@
 // A span's weights in the engine and the graphs over them: one for the whole span, further ones for
 // parts of it on first use. Knows no worker; engine.ts owns spans and sessions.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { Model } from '../model/types.ts'
 import type { Backend } from './backend.ts'
 import type { Batch } from './engine/batch.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { spanParts } from './weights/span-parts.ts'
 import { planSpan, type SpanPlan } from './span-plan.ts'
-import { SpanGraphs, type BlockRange, type LoadedGraph } from './span-graphs.ts'
+import { SpanGraphs, type LoadedGraph } from './span-graphs.ts'
 import type { Quant, SpanInfo } from './types.ts'
 import { WeightStore } from './weights/weight-store.ts'
 
-export interface LoadOptions extends BlockRange {
+export interface LoadOptions extends BlockSpan {
   quant: Quant
   /** Called between matrices: lets other work in, and throws when loading was cancelled. */
   checkpoint: () => Promise<void>
@@ -18,14 +19,14 @@ export interface LoadOptions extends BlockRange {
 
 export class Span implements Disposable {
   readonly plan: SpanPlan
-  readonly range: BlockRange
+  readonly range: BlockSpan
   readonly #store: WeightStore
   readonly #reserved: Reservation
   readonly #graphs: SpanGraphs
 
   private constructor(parts: {
     plan: SpanPlan
-    range: BlockRange
+    range: BlockSpan
     store: WeightStore
     reserved: Reservation
     graphs: SpanGraphs
@@ -44,12 +45,12 @@ export class Span implements Disposable {
     model: Model,
     options: LoadOptions
   ): Promise<Span> {
-    const { first, last, quant, checkpoint } = options
+    const { start, end, quant, checkpoint } = options
     const { roundedBlock } = backend
-    const plan = planSpan(model.config, model.tensors, { first, last, quant, roundedBlock })
+    const plan = planSpan(model.config, model.tensors, { start, end, quant, roundedBlock })
     const reserved = budget.reserve(
       plan.weightBytes,
-      `Weights of blocks ${first} to ${last}`,
+      `Weights of blocks ${start} to ${end}`,
       'Serve fewer blocks, or choose --quant int4'
     )
     const store = new WeightStore(backend.runtime, backend.storeOptions, {
@@ -58,9 +59,9 @@ export class Span implements Disposable {
     })
     const accuracy = accuracyOf(quant, backend)
     const graphs = new SpanGraphs({ backend, budget, plan, store, accuracy })
-    const span = new Span({ plan, range: { first, last }, store, reserved, graphs })
+    const span = new Span({ plan, range: { start, end }, store, reserved, graphs })
     try {
-      for (const part of spanParts(model, plan, { first, last })) {
+      for (const part of spanParts(model, plan, { start, end })) {
         for (const _ of store.load(part)) await checkpoint()
         await checkpoint()
       }
@@ -72,8 +73,8 @@ export class Span implements Disposable {
     }
   }
 
-  /** The graph of blocks [first, last), made on first use over the same weights; release() it. */
-  graph(range: BlockRange): LoadedGraph {
+  /** The graph of blocks [start, end), made on first use over the same weights; release() it. */
+  graph(range: BlockSpan): LoadedGraph {
     return this.#graphs.take(range)
   }
 
@@ -83,7 +84,7 @@ export class Span implements Disposable {
   }
 
   /** A graph over the same blocks for several sessions at once; undefined where there is none. */
-  batch(range: BlockRange, sessions: number): Batch | undefined {
+  batch(range: BlockSpan, sessions: number): Batch | undefined {
     return this.#graphs.batch(range, sessions)
   }
 
@@ -91,8 +92,8 @@ export class Span implements Disposable {
     const { plan, range } = this
     return {
       span,
-      first: range.first,
-      last: range.last,
+      start: range.start,
+      end: range.end,
       hiddenSize: plan.config.hiddenSize,
       weightBytes: plan.weightBytes,
       kvBytesPerToken: plan.kvBytesPerToken,

@@ -1,5 +1,6 @@
 // What the compute room offers to the main thread: spans, sessions, steps and the client's head.
 // Knows no peers; the worker behind it is started by compute.ts.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { KeepOptions } from './weights/kept-weights.ts'
 
@@ -28,19 +29,13 @@ export interface ComputeOptions {
   cudaDir?: string
 }
 
-export interface SpanOptions {
+export interface SpanOptions extends BlockSpan {
   location: ModelLocation
-  /** First block, inclusive. */
-  first: number
-  /** Last block, exclusive. */
-  last: number
   quant: Quant
 }
 
-export interface SpanInfo {
+export interface SpanInfo extends BlockSpan {
   readonly span: number
-  readonly first: number
-  readonly last: number
   readonly hiddenSize: number
   readonly weightBytes: number
   readonly kvBytesPerToken: number
@@ -81,10 +76,10 @@ export interface ComputeApi {
   unloadSpan(span: number): Promise<void>
   /**
    * Opens an empty session; KV memory grows in steps as tokens arrive.
-   * `range` uses only blocks [first, last) of the span (spans of a route may overlap): the graph for
+   * `range` uses only blocks [start, end) of the span (spans of a route may overlap): the graph for
    * it is made on first use over the same weights. Default: the whole span.
    */
-  openSession(span: number, range?: { first: number; last: number }): Promise<number>
+  openSession(span: number, range?: BlockSpan): Promise<number>
   closeSession(session: number): Promise<void>
   /** A new session with the same first `length` tokens over the same blocks; both then go their ways. */
   forkSession(session: number, length: number): Promise<number>

@@ -1,4 +1,5 @@
 // Turns what was typed into values, or says what should have been typed.
+import type { BlockSpan } from '../base/block-span.ts'
 import { isIPv4 } from 'node:net'
 import { badInput } from '../base/errors.ts'
 
@@ -31,17 +32,17 @@ export function parseAddresses(value: unknown): Address[] {
 }
 
 /** `A:B` as a range of blocks [A, B). @throws AppError BAD_INPUT */
-export function parseBlocks(value: unknown): { first: number; last: number } | undefined {
+export function parseBlocks(value: unknown): BlockSpan | undefined {
   if (value === undefined) return undefined
   const match = /^(\d{1,6}):(\d{1,6})$/.exec(String(value))
-  const first = Number(match?.[1])
-  const last = Number(match?.[2])
-  if (!match || first >= last) {
+  const start = Number(match?.[1])
+  const end = Number(match?.[2])
+  if (!match || start >= end) {
     throw badInput(`The block range '${String(value)}' cannot be used`, {
       hint: 'Give the first block and the one after the last: --blocks 0:10 serves blocks 0 to 9'
     })
   }
-  return { first, last }
+  return { start, end }
 }
 
 /** A whole number within bounds, or undefined when not given. @throws AppError BAD_INPUT */

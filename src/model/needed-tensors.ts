@@ -5,10 +5,10 @@ const BLOCK = /^model\.layers\.(\d+)\./
 /** Small, and read by every server: RoPE's factors. */
 const SHARED: ReadonlySet<string> = new Set(['rope_freqs.weight'])
 
-/** Canonical names of what blocks [first, last) are made of. */
-export function blockTensorNames(tensors: TensorStore, first: number, last: number): string[] {
+/** Canonical names of what blocks [start, end) are made of. */
+export function blockTensorNames(tensors: TensorStore, start: number, end: number): string[] {
   return namesOf(tensors, (block, name) =>
-    block === undefined ? SHARED.has(name) : block >= first && block < last
+    block === undefined ? SHARED.has(name) : block >= start && block < end
   )
 }
 

@@ -6,7 +6,7 @@ import type { Speed } from './measure.ts'
 
 export interface Described {
   model: Model
-  span: Pick<SpanInfo, 'first' | 'last' | 'hiddenSize' | 'maxTokens'>
+  span: Pick<SpanInfo, 'start' | 'end' | 'hiddenSize' | 'maxTokens'>
   quant: Quant
   speed: Speed
   freeTokens: number
@@ -23,8 +23,8 @@ export function describeSpan(of: Described): ServerInfo {
     modelName: model.config.name,
     blockCount: model.config.blockCount,
     hiddenSize: span.hiddenSize,
-    first: span.first,
-    last: span.last,
+    start: span.start,
+    end: span.end,
     quant,
     throughput: speed.decode,
     prefillThroughput: speed.prefill,

@@ -1,12 +1,12 @@
 // A serving process: loads a span, measures it, joins the swarm, says so, and leaves properly.
 // Called by cli/commands/join.ts. Knows no terminal.
+import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
-import type { BlockRange } from '../blocks/sizes.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import type { FetchedBytes, Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/private/capability.ts'
@@ -38,9 +38,9 @@ export interface HostOptions {
   compute: ComputeApi
   /** Closed with the host. */
   model: Model
-  /** Blocks [first, last), for good; default: as many as fit, where the swarm is weakest, and wherever
+  /** Blocks [start, end), for good; default: as many as fit, where the swarm is weakest, and wherever
    * it becomes so. */
-  blocks?: { first: number; last: number } | undefined
+  blocks?: BlockSpan | undefined
   quant: Quant
   /** Memory for what is kept of sessions that ended, of that for sessions. Default: half of it. */
   keepBytes?: number | undefined
@@ -220,7 +220,7 @@ export class Host extends Resource {
     const { freeBytes } = await compute.stats()
     if (!blocks) return blocksThatFit(model, quant, { memoryBytes: freeBytes, diskBytes })
     checkFits(model, quant, blocks, freeBytes)
-    return blocks.last - blocks.first
+    return blocks.end - blocks.start
   }
 
   #servingOptions(node: SwarmNode, serves: NamedModel): ServingOptions {
@@ -240,7 +240,7 @@ export class Host extends Resource {
     }
   }
 
-  #makeNotice(node: SwarmNode, range: BlockRange, others: readonly ServerInfo[]): Notice {
+  #makeNotice(node: SwarmNode, range: BlockSpan, others: readonly ServerInfo[]): Notice {
     const { model, quant, blocks } = this.#options
     return new Notice(range, others, {
       model,
@@ -283,17 +283,17 @@ export class Host extends Resource {
   }
 
   /** Counts what it takes of the disk. */
-  async #fetch(range: BlockRange, serving: ServingOptions): Promise<void> {
+  async #fetch(range: BlockSpan, serving: ServingOptions): Promise<void> {
     this.#fetchedBytes += missingBytes(this.#options.model, range)
     await fetchBlocks(range, serving)
   }
 
   /** Serves other blocks; the old ones again when they cannot be loaded, and then rejects. */
-  async #change(range: BlockRange, notice: Notice, options: ServingOptions): Promise<void> {
+  async #change(range: BlockSpan, notice: Notice, options: ServingOptions): Promise<void> {
     const { compute, onserving = () => {} } = this.#options
     const old = this.#serving
     if (!old) return
-    const { first, last } = old.span
+    const { start, end } = old.span
     notice.going({ ...range, inMs: 0, left: true })
     this.#serving = undefined
     let failure: unknown
@@ -302,7 +302,7 @@ export class Host extends Resource {
       await closeServing(old, compute)
       this.#serving = await openServing(range, options).catch((error: unknown) => {
         failure = error
-        return openServing({ first, last }, options)
+        return openServing({ start, end }, options)
       })
     } catch (error) {
       this.#failed.resolve(toAppError(error))

@@ -19,7 +19,7 @@ export async function measureSpeed(
   options: { clock?: Clock; signal?: AbortSignal | undefined } = {}
 ): Promise<Speed> {
   const { clock = systemClock, signal } = options
-  const blocks = span.last - span.first
+  const blocks = span.end - span.start
   const session = await compute.openSession(span.span)
   try {
     const rows = (count: number): Float32Array =>

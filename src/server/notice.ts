@@ -1,8 +1,8 @@
 // What a host says of itself in the swarm: its blocks, how fast they are, what it has free, where it goes.
 // Kept current here, published by the node. Called by host.ts.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { Clock } from '../base/clock.ts'
 import { buildInfo } from '../base/version.ts'
-import type { BlockRange } from '../blocks/sizes.ts'
 import type { Quant } from '../blocks/types.ts'
 import type { Model } from '../model/types.ts'
 import type { NextSpan, ServerInfo } from '../wire/types.ts'
@@ -34,7 +34,7 @@ export class Notice {
   #stopRefresh: () => void = () => {}
 
   /** @param others by whose speed its own is guessed until it is measured */
-  constructor(range: BlockRange, others: readonly ServerInfo[], options: NoticeOptions) {
+  constructor(range: BlockSpan, others: readonly ServerInfo[], options: NoticeOptions) {
     this.#options = options
     const speeds = others.map((info) => info.throughput).sort((a, b) => a - b)
     const decode = speeds[Math.floor(speeds.length / 2)] ?? 1

@@ -1,9 +1,10 @@
 // What a host serves at a time: blocks in the engine, how fast they run, and their sessions. Made anew
 // when a host moves to other blocks. Called by host.ts. Knows no directory.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import { sizesOf, type BlockRange } from '../blocks/sizes.ts'
+import { sizesOf } from '../blocks/sizes.ts'
 import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { EnsureOptions, Model } from '../model/types.ts'
@@ -36,33 +37,33 @@ export interface ServingOptions {
 }
 
 /** Bytes of these blocks that are not on this machine yet. */
-export function missingBytes(model: Model, { first, last }: BlockRange): number {
-  return model.missingBytes(blockTensorNames(model.tensors, first, last))
+export function missingBytes(model: Model, { start, end }: BlockSpan): number {
+  return model.missingBytes(blockTensorNames(model.tensors, start, end))
 }
 
 /** Fetches what is not on this machine yet of these blocks. @throws AppError as a download fails */
 export async function fetchBlocks(
-  { first, last }: BlockRange,
+  { start, end }: BlockSpan,
   options: Pick<ServingOptions, 'model' | 'signal' | 'onstage' | 'onfetch'>
 ): Promise<void> {
   const { model, signal, onstage, onfetch } = options
-  if (missingBytes(model, { first, last }) > 0) onstage(`fetching blocks ${first}:${last}`)
-  const names = blockTensorNames(model.tensors, first, last)
+  if (missingBytes(model, { start, end }) > 0) onstage(`fetching blocks ${start}:${end}`)
+  const names = blockTensorNames(model.tensors, start, end)
   await model.ensure(names, { signal, onprogress: onfetch })
 }
 
 /** Loads blocks whose weights are here. @throws AppError NO_MEMORY, or why the engine could not */
-export async function openServing(range: BlockRange, options: ServingOptions): Promise<Serving> {
+export async function openServing(range: BlockSpan, options: ServingOptions): Promise<Serving> {
   const { compute, model, quant, keepBytes, signal, clock, log, onstage } = options
-  const { first, last } = range
-  onstage(`loading blocks ${first}:${last}`)
-  const span = await compute.loadSpan({ location: model.location, first, last, quant }, signal)
+  const { start, end } = range
+  onstage(`loading blocks ${start}:${end}`)
+  const span = await compute.loadSpan({ location: model.location, start, end, quant }, signal)
   try {
     onstage('measuring')
     const speed = await measureSpeed(compute, span, { clock, signal })
     const { freeBytes } = await compute.stats()
     const sizes = sizesOf(model.config, model.tensors, quant)
-    const capacityTokens = sessionTokens(sizes, last - first, freeBytes)
+    const capacityTokens = sessionTokens(sizes, end - start, freeBytes)
     if (capacityTokens < 1) throw noRoom()
     const server = new BlockServer({
       compute,

@@ -24,7 +24,7 @@ export class TopicAnnouncer {
 
   /** Announces the cells of a span, then takes back those that it no longer touches. */
   async announce(info: ServerInfo): Promise<void> {
-    const cells = cellsOf(info.first, info.last, info.blockCount)
+    const cells = cellsOf(info.start, info.end, info.blockCount)
     await this.#announceAll(cells.map((cell) => topicOf(info.model, cell, this.#secret)))
   }
 

@@ -10,12 +10,12 @@ export function gapsOf(
 ): readonly Cell[] {
   const gaps: Cell[] = []
   let covered = from
-  for (const { first, last } of [...spans].sort((a, b) => a.first - b.first)) {
-    if (first >= to) break
-    if (first > covered) gaps.push({ first: covered, last: first })
-    covered = Math.max(covered, last)
+  for (const { start, end } of [...spans].sort((a, b) => a.start - b.start)) {
+    if (start >= to) break
+    if (start > covered) gaps.push({ start: covered, end: start })
+    covered = Math.max(covered, end)
   }
-  if (covered < to) gaps.push({ first: covered, last: to })
+  if (covered < to) gaps.push({ start: covered, end: to })
   return gaps
 }
 

@@ -202,7 +202,7 @@ export class SwarmNode extends Resource {
     const before = this.#servers[0]
     if (!before || !this.#publisher || !this.#cells) return
     this.#servers = [this.#stamp(info)]
-    const moved = before.first !== info.first || before.last !== info.last
+    const moved = before.start !== info.start || before.end !== info.end
     if (moved) {
       this.#cells.announce(info).catch((error: unknown) => {
         this.log.warn(`the new span was not announced: ${toAppError(error).message}`)
@@ -422,5 +422,5 @@ export class SwarmNode extends Resource {
 
 /** What of an info cannot wait to be heard, beside its blocks. */
 function plans({ draining, next }: ServerInfo): string {
-  return [draining, next?.first, next?.last, next?.left].join()
+  return [draining, next?.start, next?.end, next?.left].join()
 }

@@ -86,7 +86,7 @@ export type Verdict =
 export function judgeInfo(info: ServerInfo, wanted: Wanted): Verdict {
   if (Buffer.compare(info.peer, wanted.peer) !== 0) return { kind: 'foreign' }
   if (Buffer.compare(info.model, wanted.model) !== 0) return { kind: 'other' }
-  if (info.blockCount !== wanted.blockCount || info.last > wanted.blockCount) {
+  if (info.blockCount !== wanted.blockCount || info.end > wanted.blockCount) {
     return { kind: 'absurd' }
   }
   if (info.issuedAt > wanted.now + FAST_CLOCK_MS || info.expiresAt < info.issuedAt) {

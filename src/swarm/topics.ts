@@ -2,14 +2,12 @@
 // blocks. A server announces every cell that its span touches, a client looks up all cells and takes
 // exact spans from the servers' records. Who looks for a model's weights finds its servers by a word for it,
 // which has a topic, too. Pure; knows no network.
+import type { BlockSpan } from '../base/block-span.ts'
 import { crypto_generichash } from 'sodium-universal'
 import { PROTOCOL_NAME } from '../wire/protocol.ts'
 
-/** Blocks [first, last). */
-export interface Cell {
-  readonly first: number
-  readonly last: number
-}
+/** Blocks [start, end). */
+export interface Cell extends BlockSpan {}
 
 /** Look-ups that finding a whole model may cost. */
 const MAX_CELLS = 8
@@ -27,15 +25,15 @@ export function cellSize(blockCount: number): number {
   return size
 }
 
-/** The cells that blocks [first, last) touch, in order; the last one may be short. */
-export function cellsOf(first: number, last: number, blockCount: number): readonly Cell[] {
-  if (!(first >= 0 && first < last && last <= blockCount)) {
-    throw new RangeError(`Blocks ${first}:${last} are no span of ${blockCount}`)
+/** The cells that blocks [start, end) touch, in order; the last one may be short. */
+export function cellsOf(start: number, end: number, blockCount: number): readonly Cell[] {
+  if (!(start >= 0 && start < end && end <= blockCount)) {
+    throw new RangeError(`Blocks ${start}:${end} are no span of ${blockCount}`)
   }
   const size = cellSize(blockCount)
   const cells: Cell[] = []
-  for (let begin = first - (first % size); begin < last; begin += size) {
-    cells.push({ first: begin, last: Math.min(begin + size, blockCount) })
+  for (let begin = start - (start % size); begin < end; begin += size) {
+    cells.push({ start: begin, end: Math.min(begin + size, blockCount) })
   }
   return cells
 }
@@ -50,8 +48,8 @@ export function topicOf(model: Uint8Array, cell: Cell, secret: Uint8Array = NO_S
   }
   const numbers = Buffer.alloc(9)
   numbers.writeUInt8(TOPICS_VERSION, 0)
-  numbers.writeUInt32LE(cell.first, 1)
-  numbers.writeUInt32LE(cell.last, 5)
+  numbers.writeUInt32LE(cell.start, 1)
+  numbers.writeUInt32LE(cell.end, 5)
   const topic = Buffer.alloc(32)
   const text = Buffer.concat([Buffer.from(PROTOCOL_NAME), numbers, model])
   crypto_generichash(topic, text, Buffer.from(secret))

@@ -44,22 +44,22 @@ const wait = roughUpTo(LIMITS.waitMs, 'a time to wait')
 const nextSpan: Codec<NextSpan> = {
   preencode(state, next) {
     flags.preencode(state, next.left ? 1 : 0)
-    blocks.preencode(state, next.first)
-    blocks.preencode(state, next.last)
+    blocks.preencode(state, next.start)
+    blocks.preencode(state, next.end)
     wait.preencode(state, next.inMs)
     if (next.left) framedPresent.preencode(state, true)
   },
   encode(state, next) {
     flags.encode(state, next.left ? 1 : 0)
-    blocks.encode(state, next.first)
-    blocks.encode(state, next.last)
+    blocks.encode(state, next.start)
+    blocks.encode(state, next.end)
     wait.encode(state, next.inMs)
     if (next.left) framedPresent.encode(state, true)
   },
   decode(state) {
     const bits = flags.decode(state)
-    const [first, last] = [blocks.decode(state), blocks.decode(state)]
-    const next = { first, last, inMs: wait.decode(state), left: (bits & 1) !== 0 }
+    const [start, end] = [blocks.decode(state), blocks.decode(state)]
+    const next = { start, end, inMs: wait.decode(state), left: (bits & 1) !== 0 }
     decodeFields(state, bits)
     return next
   }
@@ -81,8 +81,8 @@ export const serverInfoCodec: Codec<ServerInfo> = {
     modelName.preencode(state, info.modelName)
     blocks.preencode(state, info.blockCount)
     columns.preencode(state, info.hiddenSize)
-    blocks.preencode(state, info.first)
-    blocks.preencode(state, info.last)
+    blocks.preencode(state, info.start)
+    blocks.preencode(state, info.end)
     quant.preencode(state, info.quant)
     amount.preencode(state, info.throughput)
     amount.preencode(state, info.prefillThroughput)
@@ -103,8 +103,8 @@ export const serverInfoCodec: Codec<ServerInfo> = {
     modelName.encode(state, info.modelName)
     blocks.encode(state, info.blockCount)
     columns.encode(state, info.hiddenSize)
-    blocks.encode(state, info.first)
-    blocks.encode(state, info.last)
+    blocks.encode(state, info.start)
+    blocks.encode(state, info.end)
     quant.encode(state, info.quant)
     amount.encode(state, info.throughput)
     amount.encode(state, info.prefillThroughput)
@@ -126,8 +126,8 @@ export const serverInfoCodec: Codec<ServerInfo> = {
       modelName: modelName.decode(state),
       blockCount: blocks.decode(state),
       hiddenSize: columns.decode(state),
-      first: blocks.decode(state),
-      last: blocks.decode(state),
+      start: blocks.decode(state),
+      end: blocks.decode(state),
       quant: quant.decode(state),
       throughput: amount.decode(state),
       prefillThroughput: amount.decode(state),
@@ -233,10 +233,10 @@ function numbersOf(dtypes: readonly WireDtype[]): readonly number[] {
 }
 
 function checkSpan(info: ServerInfo): void {
-  for (const { first, last } of info.next ? [info, info.next] : [info]) {
-    if (first < last && last <= info.blockCount) continue
+  for (const { start, end } of info.next ? [info, info.next] : [info]) {
+    if (start < end && end <= info.blockCount) continue
     throw protocolError(
-      `The server's info is refused: blocks ${first}:${last} of ${info.blockCount}`
+      `The server's info is refused: blocks ${start}:${end} of ${info.blockCount}`
     )
   }
 }

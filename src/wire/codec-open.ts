@@ -47,8 +47,8 @@ export const openCodec: Codec<OpenSession> = {
     flags.preencode(state, fieldsOfOpen(message))
     sessionId.preencode(state, message.session)
     key.preencode(state, message.model)
-    block.preencode(state, message.first)
-    block.preencode(state, message.last)
+    block.preencode(state, message.start)
+    block.preencode(state, message.end)
     tokens.preencode(state, message.maxTokens)
     if (message.prefix) framedMarks.preencode(state, message.prefix)
     if (message.forget) framedPresent.preencode(state, true)
@@ -57,8 +57,8 @@ export const openCodec: Codec<OpenSession> = {
     flags.encode(state, fieldsOfOpen(message))
     sessionId.encode(state, message.session)
     key.encode(state, message.model)
-    block.encode(state, message.first)
-    block.encode(state, message.last)
+    block.encode(state, message.start)
+    block.encode(state, message.end)
     tokens.encode(state, message.maxTokens)
     if (message.prefix) framedMarks.encode(state, message.prefix)
     if (message.forget) framedPresent.encode(state, true)
@@ -68,8 +68,8 @@ export const openCodec: Codec<OpenSession> = {
     const message = {
       session: sessionId.decode(state),
       model: key.decode(state),
-      first: block.decode(state),
-      last: block.decode(state),
+      start: block.decode(state),
+      end: block.decode(state),
       maxTokens: tokens.decode(state)
     }
     let prefix: readonly PrefixMark[] | undefined

@@ -69,21 +69,21 @@ const hopCodec: Codec<Hop> = {
   preencode(state, hop) {
     flags.preencode(state, 0)
     key.preencode(state, hop.peer)
-    block.preencode(state, hop.first)
-    block.preencode(state, hop.last)
+    block.preencode(state, hop.start)
+    block.preencode(state, hop.end)
   },
   encode(state, hop) {
     flags.encode(state, 0)
     key.encode(state, hop.peer)
-    block.encode(state, hop.first)
-    block.encode(state, hop.last)
+    block.encode(state, hop.start)
+    block.encode(state, hop.end)
   },
   decode(state) {
     const bits = flags.decode(state)
-    const hop = { peer: key.decode(state), first: block.decode(state), last: block.decode(state) }
+    const hop = { peer: key.decode(state), start: block.decode(state), end: block.decode(state) }
     decodeFields(state, bits)
-    if (hop.first >= hop.last) {
-      throw protocolError(`The route is refused: it names blocks ${hop.first}:${hop.last}`)
+    if (hop.start >= hop.end) {
+      throw protocolError(`The route is refused: it names blocks ${hop.start}:${hop.end}`)
     }
     return hop
   }
@@ -245,7 +245,7 @@ export const resultCodec: Codec<StepResult> = {
     anyNumber.preencode(state, result.step)
     position.preencode(state, result.start)
     count.preencode(state, result.count)
-    block.preencode(state, result.last)
+    block.preencode(state, result.end)
     traces.preencode(state, result.trace)
     tensorCodec.preencode(state, result.tensor)
     if (result.receipt) framedReceipt.preencode(state, result.receipt)
@@ -256,7 +256,7 @@ export const resultCodec: Codec<StepResult> = {
     anyNumber.encode(state, result.step)
     position.encode(state, result.start)
     count.encode(state, result.count)
-    block.encode(state, result.last)
+    block.encode(state, result.end)
     traces.encode(state, result.trace)
     tensorCodec.encode(state, result.tensor)
     if (result.receipt) framedReceipt.encode(state, result.receipt)
@@ -268,7 +268,7 @@ export const resultCodec: Codec<StepResult> = {
       step: anyNumber.decode(state),
       start: position.decode(state),
       count: count.decode(state),
-      last: block.decode(state),
+      end: block.decode(state),
       trace: traces.decode(state),
       tensor: tensorCodec.decode(state)
     }

@@ -20,7 +20,7 @@
 // may be added anywhere. Plain fields are never added, removed or reordered: that is a new version.
 //
 //   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
-//   hop      flags | peer key | first uint | last uint                       first < last
+//   hop      flags | peer key | start uint | end uint                        start < end
 //   trace    flags | peer key | <status>
 //   mark     length uint | label id          tokens of a prefix, and what it is called; no flags
 //   tensor   dtype uint | rows uint | columns uint | values bytes            no flags: on the hot path
@@ -30,12 +30,12 @@
 //            and columns, before anything is allocated. No value is NaN or infinite; a scale is at
 //            most 2.6e36, so that -128 times it is finite too.
 //   info     flags | peer key | model key | modelName say(128) | blockCount uint | hiddenSize uint |
-//            first uint | last uint | quant say(16) | throughput f32 | prefillThroughput f32 |
+//            start uint | end uint | quant say(16) | throughput f32 | prefillThroughput f32 |
 //            maxTokens uint | freeTokens uint | version say(32) | issuedAt uint | expiresAt uint |
 //            pings list(16, peer key, ms f32)
-//            bit 0 draining, 1 next <next>, 2 fixed                          first < last <= blockCount
-//            A server that serves nothing yet names in first and last what it loads.
-//   next     flags | first uint | last uint | inMs uint                      first < last <= blockCount
+//            bit 0 draining, 1 next <next>, 2 fixed                          start < end <= blockCount
+//            A server that serves nothing yet names in start and end what it loads.
+//   next     flags | start uint | end uint | inMs uint                      start < end <= blockCount
 //            bit 0 left: the blocks named by the info are not served
 //            In lists each info has its length before it.
 //
@@ -43,7 +43,7 @@
 // a server that pushes is C towards the next one for steps and nothing else)
 //   --  hello     version uint | flags | agent say(128) | dtypes list(16, uint) | servers list(64, info)
 //                 bit 0 proof bytes(4096), 1 refusal <error>                 both sides, once, first
-//    0  open      flags | session id | model key | first uint | last uint | maxTokens uint     C to S
+//    0  open      flags | session id | model key | start uint | end uint | maxTokens uint     C to S
 //                 bit 0 prefix list(256, mark), 1 forget
 //    1  opened    flags | session id | <status>                                                S to C
 //                 bit 0 held uint
@@ -51,7 +51,7 @@
 //                 deadlineMs uint | route list(64, hop) | <tensor>                             C to S
 //                 kind 0 forward, 1 stateless, 2 backward
 //                 bit 0 prompts <tensor>, 1 adapter str(128), 2 receipt, 3 answerRows uint, 4 mirror
-//    3  result    flags | session id | step uint | start uint | count uint | last uint |
+//    3  result    flags | session id | step uint | start uint | count uint | end uint |
 //                 trace list(64, trace) | <tensor>                                             S to C
 //                 bit 0 receipt bytes(256)
 //    4  error     flags | session bytes(16): none or 16 | step uint: number + 1, 0 for an opening |

@@ -1,5 +1,6 @@
 // The wire's messages as records; codecs.ts turns them into bytes and back.
 // Knows no onnxruntime and no DHT.
+import type { BlockSpan } from '../base/block-span.ts'
 import type { ErrorCode } from '../base/errors.ts'
 
 export type WireDtype = 'f32' | 'f16' | 'bf16' | 'int8'
@@ -26,7 +27,7 @@ export interface ServerStatus {
 }
 
 /** What one server says of one span; published signed in the DHT and repeated in hello. */
-export interface ServerInfo {
+export interface ServerInfo extends BlockSpan {
   /** The server's Noise public key, 32 bytes. */
   readonly peer: Uint8Array
   /** The model's content id, 32 bytes. */
@@ -35,9 +36,6 @@ export interface ServerInfo {
   readonly modelName: string
   readonly blockCount: number
   readonly hiddenSize: number
-  /** Served blocks [first, last). */
-  readonly first: number
-  readonly last: number
   readonly quant: string
   /** Blocks times tokens a second this server forwards when decoding, measured. */
   readonly throughput: number
@@ -59,9 +57,7 @@ export interface ServerInfo {
 }
 
 /** What a server is moving to, so that nobody else goes there too. */
-export interface NextSpan {
-  readonly first: number
-  readonly last: number
+export interface NextSpan extends BlockSpan {
   /** When it expects to serve it, from issuedAt on, ms. */
   readonly inMs: number
   /** It serves the old blocks no more (or never served any): now it loads. */
@@ -83,10 +79,8 @@ export interface Hello {
 }
 
 /** A next station of a step. */
-export interface Hop {
+export interface Hop extends BlockSpan {
   readonly peer: Uint8Array
-  readonly first: number
-  readonly last: number
 }
 
 /** A prefix of a session: so many tokens, under a label that only who may use it knows. */
@@ -96,12 +90,10 @@ export interface PrefixMark {
   readonly label: Uint8Array
 }
 
-export interface OpenSession {
+export interface OpenSession extends BlockSpan {
   /** 16 random bytes of the client's choice: who knows them may use the session. */
   readonly session: Uint8Array
   readonly model: Uint8Array
-  readonly first: number
-  readonly last: number
   /** Longest length the client will ask for, in tokens: admission is by this. */
   readonly maxTokens: number
   /** Prefixes of what the session will be fed, of which the server may hold one already. */
@@ -154,7 +146,7 @@ export interface StepResult {
   readonly start: number
   readonly count: number
   /** Block after the last one computed: less than the route's end when a push failed. */
-  readonly last: number
+  readonly end: number
   /** One entry per server passed, in order. */
   readonly trace: readonly StepTrace[]
   readonly tensor: WireTensor

@@ -16,7 +16,7 @@ import { randomRows } from './support/random-llama.ts'
 
 setDefaultTimeout(120_000)
 
-const STORIES = { location: storiesLocation, first: 0, last: 5, quant: 'f32', width: 64 } as const
+const STORIES = { location: storiesLocation, start: 0, end: 5, quant: 'f32', width: 64 } as const
 
 /** A piece of each session's rows: what is run together. */
 interface Piece {
@@ -92,7 +92,7 @@ for (const quant of ['native', 'int8', 'int4', 'f32'] as const satisfies readonl
   test(`rows of ${quant} weights do not depend on who else is in a run`, async () => {
     using test = testEngine()
     const location = await smollm2Location()
-    const { span } = await test.load({ location, first: 3, last: 6, quant })
+    const { span } = await test.load({ location, start: 3, end: 6, quant })
     expect(differing(test, span, 576, [2, 3, 5, 16])).toEqual([])
   })
 }
@@ -117,7 +117,7 @@ for (const family of FAMILIES) {
       using test = testEngine()
       const model = randomModel(family, seed, 96)
       const location = writeModel(model, folder.path)
-      const blocks = { first: 0, last: 2 }
+      const blocks = { start: 0, end: 2 }
       const { span, hiddenSize } = await test.load({ location, ...blocks, quant: 'f32' })
       results.push(differing(test, span, hiddenSize, [2, 5]))
     }

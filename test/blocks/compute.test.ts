@@ -34,7 +34,7 @@ beforeAll(async () => {
   folder = await tempFolder()
   location = await writeRandomLlama(folder, { ...shape, type: 'Q4_0' })
   compute = new Compute({ threads: 2 })
-  info = await compute.loadSpan({ location, first: 0, last: 6, quant: 'native' })
+  info = await compute.loadSpan({ location, start: 0, end: 6, quant: 'native' })
 })
 afterAll(async () => {
   await compute.close()
@@ -187,7 +187,7 @@ describe('loading', () => {
   test('stops when it is aborted and gives all memory back', async () => {
     const before = await compute.stats()
     const stop = new AbortController()
-    const options = { location, first: 0, last: 6, quant: 'f32' } as const
+    const options = { location, start: 0, end: 6, quant: 'f32' } as const
     const loading = compute.loadSpan(options, stop.signal)
     await compute.stats()
     stop.abort()
@@ -209,7 +209,7 @@ describe('loading', () => {
         onwarn: (text) => warnings.push(text)
       })
       const contentId = 'ab'.repeat(32)
-      const options = { location: { ...storiesLocation, contentId }, first: 0, last: 2 }
+      const options = { location: { ...storiesLocation, contentId }, start: 0, end: 2 }
       await own.loadSpan({ ...options, quant: 'native' })
       kept.push(listConverted(cacheDir)[0]?.files.length ?? 0)
     }
@@ -218,11 +218,11 @@ describe('loading', () => {
   })
 
   test('says what is wrong with blocks, files and quantisations', async () => {
-    const options = { location: storiesLocation, first: 0, last: 5, quant: 'f32' } as const
+    const options = { location: storiesLocation, start: 0, end: 5, quant: 'f32' } as const
     const missing = { kind: 'gguf', paths: ['/nowhere/at/all.gguf'] } as const
     expect([
-      await code(compute.loadSpan({ ...options, last: 6 })),
-      await code(compute.loadSpan({ ...options, first: 3, last: 3 })),
+      await code(compute.loadSpan({ ...options, end: 6 })),
+      await code(compute.loadSpan({ ...options, start: 3, end: 3 })),
       await code(compute.loadSpan({ ...options, location: missing })),
       await code(compute.loadHead(missing, 'native'))
     ]).toEqual(['BAD_INPUT', 'BAD_INPUT', 'NOT_FOUND', 'NOT_FOUND'])
@@ -234,8 +234,8 @@ describe('the worker', () => {
     const own = new Compute({ threads: 1 })
     const { span } = await own.loadSpan({
       location: storiesLocation,
-      first: 0,
-      last: 5,
+      start: 0,
+      end: 5,
       quant: 'f32'
     })
     const session = await own.openSession(span)

@@ -14,9 +14,9 @@ for (const quant of ['native', 'int8', 'int4', 'f32'] as const satisfies readonl
     using test = testEngine()
     const location = await smollm2Location()
     const [whole, front, back] = [
-      await test.load({ location, first: 0, last: 12, quant }),
-      await test.load({ location, first: 0, last: 5, quant }),
-      await test.load({ location, first: 5, last: 12, quant })
+      await test.load({ location, start: 0, end: 12, quant }),
+      await test.load({ location, start: 0, end: 5, quant }),
+      await test.load({ location, start: 5, end: 12, quant })
     ]
     const rows = randomRows(ROWS, WIDTH)
     const single = test.feed(whole.span, rows, WIDTH, 1)

@@ -50,8 +50,8 @@ interface Outcome {
 
 interface Run {
   from?: ModelLocation
-  first?: number
-  last?: number
+  start?: number
+  end?: number
   quant?: Quant
   store?: WeightStoreOptions
   memoryBytes?: number
@@ -59,7 +59,7 @@ interface Run {
 
 /** What blocks and head make of the rows, with weights kept in `cacheDir`. */
 async function run(cacheDir: string, options: Run = {}): Promise<Outcome> {
-  const { from = location, first = 0, last = SHAPE.blocks, quant = 'native' } = options
+  const { from = location, start = 0, end = SHAPE.blocks, quant = 'native' } = options
   const warnings: string[] = []
   using test = testEngine({
     memoryBytes: options.memoryBytes ?? 2 ** 30,
@@ -69,7 +69,7 @@ async function run(cacheDir: string, options: Run = {}): Promise<Outcome> {
       ...options.store
     }
   })
-  const { span } = await test.load({ location: from, first, last, quant })
+  const { span } = await test.load({ location: from, start, end, quant })
   const hidden = test.feed(span, rows, SHAPE.hidden, 3)
   const head = test.engine.head(await test.engine.loadHead(from, 'native'), hidden.slice(), null)
   const logits = head.next()
@@ -111,9 +111,9 @@ describe('converted weights', () => {
 
   test('of a block serve every span that has it', async () => {
     await using cache = await tempFolder()
-    await run(cache.path, { first: 0, last: 2 })
+    await run(cache.path, { start: 0, end: 2 })
     const before = kept(cache.path)
-    await run(cache.path, { first: 1, last: 3 })
+    await run(cache.path, { start: 1, end: 3 })
     const after = kept(cache.path)
     expect(Object.keys(after)).toHaveLength(Object.keys(before).length + 1)
     expect(after).toMatchObject(before)
@@ -173,7 +173,7 @@ describe('a file of converted weights', () => {
   for (const [what, spoil] of Object.entries(DAMAGE)) {
     test(`with ${what} is thrown away and made again`, async () => {
       await using cache = await tempFolder()
-      const good = await run(cache.path, { last: 1 })
+      const good = await run(cache.path, { end: 1 })
       const root = convertedFolder(cache.path, ID)
       const contents = (): Buffer[] =>
         Object.keys(kept(cache.path)).map((name) => readFileSync(join(root, name)))
@@ -181,7 +181,7 @@ describe('a file of converted weights', () => {
       for (const name of Object.keys(kept(cache.path))) {
         writeFileSync(join(root, name), spoil(readFileSync(join(root, name))))
       }
-      const again = await run(cache.path, { last: 1 })
+      const again = await run(cache.path, { end: 1 })
       expect([again.hidden, again.logits]).toEqual([good.hidden, good.logits])
       expect(again.warnings).toHaveLength(before.length)
       expect(contents()).toEqual(before)
@@ -189,7 +189,7 @@ describe('a file of converted weights', () => {
 
     test(`with ${what} does not pass verifyConverted(), and is gone then`, async () => {
       await using cache = await tempFolder()
-      await run(cache.path, { last: 1 })
+      await run(cache.path, { end: 1 })
       const [model] = listConverted(cache.path)
       const [path = ''] = model?.files.map((file) => file.path) ?? []
       let told = 0
@@ -206,7 +206,7 @@ describe('a file of converted weights', () => {
     using engine = testEngine({ store: { keep: { cacheDir: cache.path } } })
     let steps = 0
     const loading = engine.engine.loadSpan(
-      { location, first: 0, last: 3, quant: 'native' },
+      { location, start: 0, end: 3, quant: 'native' },
       async () => {
         if (++steps === 5) throw new Error('enough')
       }
@@ -236,7 +236,7 @@ describe('a file of converted weights', () => {
     }
     const big = { ...(await writeRandomLlama(cache, { ...wide, type: 'Q8_0' })), contentId: ID }
     const model = await openModel(big)
-    const range = { first: 0, last: 1, quant: 'native' as const }
+    const range = { start: 0, end: 1, quant: 'native' as const }
     using engine = testEngine()
     const owner = { location: big, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
     using stores = new DisposableStack()
@@ -268,7 +268,7 @@ describe('a file of converted weights', () => {
       scratchDir: undefined
     })
     const model = await openModel(location)
-    const range = { first: 0, last: 1, quant: 'native' as const }
+    const range = { start: 0, end: 1, quant: 'native' as const }
     const block = (): WeightPart => {
       const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
       if (!part) throw new Error('There is no block')
@@ -326,7 +326,7 @@ describe('a disk without room', () => {
 test('removing converted weights leaves those that have them mapped their own', async () => {
   await using cache = await tempFolder()
   using engine = testEngine({ store: { keep: { cacheDir: cache.path } } })
-  const { span } = await engine.load({ location, first: 0, last: 3, quant: 'native' })
+  const { span } = await engine.load({ location, start: 0, end: 3, quant: 'native' })
   const before = engine.feed(span, rows, SHAPE.hidden, 3)
   const models = listConverted(cache.path)
   expect(models.map(({ paths }) => paths)).toEqual([[...location.paths]])

@@ -11,7 +11,7 @@ import { randomRows, writeRandomLlama } from './support/random-llama.ts'
 setDefaultTimeout(120_000)
 
 const WIDTH = 64
-const whole = { location: storiesLocation, first: 0, last: 5, quant: 'f32' } as const
+const whole = { location: storiesLocation, start: 0, end: 5, quant: 'f32' } as const
 
 let shared: TestEngine
 let span: number
@@ -23,8 +23,8 @@ beforeAll(async () => {
 afterAll(() => shared[Symbol.dispose]())
 
 const rows = (count: number, seed?: number): Float32Array => randomRows(count, WIDTH, seed)
-const part = (values: Float32Array, first: number, last: number): Float32Array =>
-  values.slice(first * WIDTH, last * WIDTH)
+const part = (values: Float32Array, start: number, end: number): Float32Array =>
+  values.slice(start * WIDTH, end * WIDTH)
 
 function refusal(run: () => unknown): { code: string; message: string } {
   try {
@@ -170,14 +170,14 @@ describe('a session', () => {
 
   test('outside of its span is refused', () => {
     const { engine } = shared
-    for (const [first, last] of [
+    for (const [start, end] of [
       [0, 6],
       [-1, 2],
       [3, 3],
       [4, 2],
       [0.5, 2]
     ] as const) {
-      expect(refusal(() => engine.openSession(span, { first, last })).code).toBe('BAD_INPUT')
+      expect(refusal(() => engine.openSession(span, { start, end })).code).toBe('BAD_INPUT')
     }
   })
 })
@@ -239,7 +239,7 @@ describe('memory', () => {
     const location = await writeRandomLlama(folder, { ...shape, type: 'Q4_1' })
     using test = testEngine()
     const round = async (sessions: number): Promise<void> => {
-      const { span: loaded } = await test.load({ location, first: 0, last: 4, quant: 'native' })
+      const { span: loaded } = await test.load({ location, start: 0, end: 4, quant: 'native' })
       for (let i = 0; i < sessions; i++) {
         const session = test.engine.openSession(loaded)
         // 1024 tokens of 8 KiB: 8 MiB each.

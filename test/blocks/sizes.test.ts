@@ -1,4 +1,5 @@
 // What is foretold of a model's sizes against what the engine really writes and reserves.
+import type { BlockSpan } from '../../src/base/block-span.ts'
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { systemClock } from '../../src/base/clock.ts'
 import { createBackend } from '../../src/blocks/create-backend.ts'
@@ -32,7 +33,7 @@ const backend = createBackend({
 /** Bytes of a span in the store, alignment included, and of what is kept beside; how many tensors they are. */
 function written(
   model: Awaited<ReturnType<typeof openModel>>,
-  range: { first: number; last: number; quant: Quant }
+  range: BlockSpan & { quant: Quant }
 ): { bytes: number; tensors: number } {
   const plan = planSpan(model.config, model.tensors, range)
   using store = new WeightStore(backend.runtime, { mapped: true })
@@ -48,15 +49,14 @@ test('spanBytes() is what the engine writes, but for alignment, in every family 
     const model = await openModel(writeModel(randomModel(family, 3), folder.path))
     for (const quant of QUANTS) {
       const sizes = sizesOf(model.config, model.tensors, quant)
-      for (const [first, last] of [
+      for (const [start, end] of [
         [0, 1],
         [1, 2],
         [0, model.config.blockCount]
       ] as const) {
-        const { bytes, tensors } = written(model, { first, last, quant })
-        const over = bytes - spanBytes(sizes, { first, last })
-        if (over < 0 || over > tensors * 64)
-          seen.push(`${family} ${quant} ${first}:${last} ${over}`)
+        const { bytes, tensors } = written(model, { start, end, quant })
+        const over = bytes - spanBytes(sizes, { start, end })
+        if (over < 0 || over > tensors * 64) seen.push(`${family} ${quant} ${start}:${end} ${over}`)
       }
     }
     model.close()
@@ -72,8 +72,8 @@ test('spanBytes() of a model large enough for alignment not to count is within 1
     const model = await openModel(await writeRandomLlama(folder, { ...shape, context: 256 }))
     for (const quant of QUANTS) {
       const sizes = sizesOf(model.config, model.tensors, quant)
-      const { bytes } = written(model, { first: 0, last: 2, quant })
-      const ratio = spanBytes(sizes, { first: 0, last: 2 }) / bytes
+      const { bytes } = written(model, { start: 0, end: 2, quant })
+      const ratio = spanBytes(sizes, { start: 0, end: 2 }) / bytes
       expect({ type, quant, close: ratio > 0.99 && ratio <= 1 }).toEqual({
         type,
         quant,
@@ -91,11 +91,11 @@ test('sizesOf() foretells weights, KV and head of what is loaded to the byte', a
     const sizes = sizesOf(model.config, model.tensors, quant)
     const before = engine.stats().weightBytes
     const span = await engine.loadSpan(
-      { location: storiesLocation, first: 1, last: 4, quant },
+      { location: storiesLocation, start: 1, end: 4, quant },
       async () => {}
     )
     expect({
-      weightBytes: spanBytes(sizes, { first: 1, last: 4 }),
+      weightBytes: spanBytes(sizes, { start: 1, end: 4 }),
       kvBytesPerToken: sizes.kvBytesPerToken * 3
     }).toEqual({ weightBytes: span.weightBytes, kvBytesPerToken: span.kvBytesPerToken })
     expect(engine.stats().weightBytes - before).toBe(span.weightBytes)

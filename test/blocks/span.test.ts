@@ -64,7 +64,7 @@ describe('a span', () => {
       using model = closing(await openModel(location))
       using test = testEngine()
       const { hiddenSize, blockCount } = model.config
-      const { span } = await test.load({ location, first: 0, last: blockCount, quant })
+      const { span } = await test.load({ location, start: 0, end: blockCount, quant })
       const rows = randomRows(ROWS, hiddenSize)
       const whole = test.feed(span, rows, hiddenSize, ROWS)
       const reference = referenceBlocks(model, 0, blockCount, rows)
@@ -83,7 +83,7 @@ describe('a span', () => {
       const location = await writeRandomLlama(folder, { ...wide, type, seed })
       using model = closing(await openModel(location))
       const rows = randomRows(12, 256)
-      const { span } = await test.load({ location, first: 0, last: 3, quant: 'native' })
+      const { span } = await test.load({ location, start: 0, end: 3, quant: 'native' })
       const error = worstError(test.feed(span, rows, 256, 12), referenceBlocks(model, 0, 3, rows))
       // Blocks with a minimum are two products that partly cancel: a few bits more.
       expect({ type, good: error < 2e-5, error }).toMatchObject({ type, good: true })
@@ -99,18 +99,18 @@ describe('a span', () => {
     ] as const) {
       const location = await writeRandomLlama(folder, { ...shape, blocks: 5, type, seed: 3 })
       const rows = randomRows(ROWS, shape.hidden)
-      const { span } = await test.load({ location, first: 0, last: 5, quant })
+      const { span } = await test.load({ location, start: 0, end: 5, quant })
       const whole = test.feed(span, rows, shape.hidden, ROWS)
       let split = rows
       let parts = rows
-      for (const [first, last] of [
+      for (const [start, end] of [
         [0, 1],
         [1, 4],
         [4, 5]
       ] as const) {
-        const info = await test.load({ location, first, last, quant })
+        const info = await test.load({ location, start, end, quant })
         split = test.feed(info.span, split, shape.hidden, ROWS)
-        const session = test.engine.openSession(span, { first, last })
+        const session = test.engine.openSession(span, { start, end })
         parts = test.step(session, 0, parts.slice(), shape.hidden)
       }
       expect({ quant, split, parts }).toEqual({ quant, split: whole, parts: whole })
@@ -124,7 +124,7 @@ describe('a span', () => {
     const results: Float32Array[] = []
     for (const mapped of [true, false]) {
       using test = testEngine({ mapped })
-      const { span } = await test.load({ location, first: 0, last: 3, quant: 'native' })
+      const { span } = await test.load({ location, start: 0, end: 3, quant: 'native' })
       results.push(test.feed(span, rows, shape.hidden, 9))
     }
     expect(results[1]).toEqual(results[0])

@@ -40,8 +40,8 @@ class Chain {
   }
 
   async load(location: ModelLocation, quant: Quant, bounds: readonly number[]): Promise<void> {
-    for (const [i, last] of bounds.slice(1).entries()) {
-      const info = await this.#compute.loadSpan({ location, first: bounds[i]!, last, quant })
+    for (const [i, end] of bounds.slice(1).entries()) {
+      const info = await this.#compute.loadSpan({ location, start: bounds[i]!, end, quant })
       this.#spans.push(info.span)
     }
     this.#head = await this.#compute.loadHead(location, quant === 'f32' ? 'f32' : 'native')

@@ -82,7 +82,7 @@ async function compute(): Promise<string> {
     threads: 1
   })
   await engine.ready()
-  const { span, hiddenSize } = await engine.loadSpan({ location, first: 0, last: 5, quant: 'f32' })
+  const { span, hiddenSize } = await engine.loadSpan({ location, start: 0, end: 5, quant: 'f32' })
   const session = await engine.openSession(span)
   const hidden = Float32Array.from({ length: hiddenSize }, (_, i) => Math.sin(i))
   const output = await engine.step({ session, start: 0, count: 1, hidden })

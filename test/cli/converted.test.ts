@@ -36,7 +36,7 @@ async function convert(home: string, path: string): Promise<void> {
   const model = await openModel({ kind: 'gguf', paths: [path] })
   await identifyModel(model)
   using engine = testEngine({ store: { keep: { cacheDir: join(home, 'cache') } } })
-  await engine.load({ location: model.location, first: 0, last: 2, quant: 'native' })
+  await engine.load({ location: model.location, start: 0, end: 2, quant: 'native' })
   model.close()
 }
 

@@ -36,7 +36,7 @@ test(`${SESSIONS} sessions get their rows, whatever bytes ${HOSTILE} servers sen
     new Host({
       compute: new SmallCompute(HIDDEN),
       model,
-      blocks: { first: 0, last: BLOCKS },
+      blocks: { start: 0, end: BLOCKS },
       quant: 'f32',
       node: { bootstrap: world.address, identity: createIdentity() }
     })

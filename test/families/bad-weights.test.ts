@@ -53,7 +53,7 @@ async function spoiltGguf(
 async function refusal(location: ModelLocation, quant: Quant, cacheDir: string): Promise<unknown> {
   using engine = testEngine({ store: { keep: { cacheDir } } })
   const { freeBytes } = engine.engine.stats()
-  const error = await engine.load({ location, first: 0, last: 1, quant }).then(
+  const error = await engine.load({ location, start: 0, end: 1, quant }).then(
     () => undefined,
     (thrown: AppError) => thrown
   )
@@ -116,7 +116,7 @@ test('every tensor of a folder is held to it: matrices, norms, biases, experts, 
           (error: AppError) => `${error.code} ${error.message}`
         )
       const outcomes = [
-        await code(engine.load({ location, first: 0, last: 1, quant: 'native' })),
+        await code(engine.load({ location, start: 0, end: 1, quant: 'native' })),
         await code(engine.engine.loadHead(location, 'f32'))
       ]
       expect([family, name, outcomes]).toEqual([
@@ -136,6 +136,6 @@ test('a spoilt block is none when its file is mended', async () => {
   await refusal(spoilt, 'native', join(folder.path, 'cache'))
   using engine = testEngine({ store: { keep: { cacheDir: join(folder.path, 'cache') } } })
   const good = { ...location, contentId: ID }
-  const { weightBytes } = await engine.load({ location: good, first: 0, last: 1, quant: 'native' })
+  const { weightBytes } = await engine.load({ location: good, start: 0, end: 1, quant: 'native' })
   expect(weightBytes).toBeGreaterThan(0)
 })

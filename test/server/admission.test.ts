@@ -139,7 +139,7 @@ async function open(
   session: number,
   maxTokens = 20
 ): Promise<void> {
-  await server.open(peer, { session: id(session), model: MODEL, first: 2, last: 4, maxTokens })
+  await server.open(peer, { session: id(session), model: MODEL, start: 2, end: 4, maxTokens })
 }
 
 function step(session: number): Step {

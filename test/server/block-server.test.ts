@@ -74,7 +74,7 @@ function id(value: number): Uint8Array {
 }
 
 async function open(server: BlockServer, peer: Peer, session: number, more = {}): Promise<void> {
-  const message = { session: id(session), model: MODEL, first: 2, last: 4, maxTokens: 20, ...more }
+  const message = { session: id(session), model: MODEL, start: 2, end: 4, maxTokens: 20, ...more }
   await server.open(peer, message)
 }
 
@@ -108,8 +108,8 @@ test('open() refuses another model, other blocks, too many tokens and too many s
   await using _server = server
   const peer = new Peer('a')
   await open(server, peer, 1, { model: new Uint8Array(32) })
-  await open(server, peer, 1, { first: 1 })
-  await open(server, peer, 1, { last: 5 })
+  await open(server, peer, 1, { start: 1 })
+  await open(server, peer, 1, { end: 5 })
   await open(server, peer, 1, { maxTokens: 5000 })
   await open(server, peer, 1, { maxTokens: 101 })
   await open(server, peer, 1)
@@ -336,10 +336,10 @@ test('a push that cannot be made is told to the client, with the mirror it needs
   await using _server = server
   const peer = new Peer('a')
   await open(server, peer, 1)
-  const route = [{ peer: new Uint8Array(32).fill(9), first: 4, last: 6 }]
+  const route = [{ peer: new Uint8Array(32).fill(9), start: 4, end: 6 }]
   server.step(peer, step(1, 0, 0, 1, { route, mirror: true }))
   await peer.until(2)
-  expect([codes(peer), peer.results.map((result) => result.last)]).toEqual([['UNAVAILABLE'], [4]])
+  expect([codes(peer), peer.results.map((result) => result.end)]).toEqual([['UNAVAILABLE'], [4]])
 })
 
 test('a draining server refuses sessions and is done when the last one ends', async () => {

@@ -38,7 +38,7 @@ function thrown(body: () => unknown): AppError {
 }
 
 test('spanNeed() is weights, KV of the tokens with what caches take beyond, and working memory', () => {
-  expect(spanNeed(uneven, { first: 4, last: 6 }, 4096)).toEqual({
+  expect(spanNeed(uneven, { start: 4, end: 6 }, 4096)).toEqual({
     weightBytes: 300 * MIB,
     kvBytes: 2 * kvOfBlock,
     workingBytes: working,
@@ -48,7 +48,7 @@ test('spanNeed() is weights, KV of the tokens with what caches take beyond, and 
 
 test('spanNeed() asks for no more KV than the longest session has', () => {
   const { contextLength } = stories.config
-  const range = { first: 0, last: 5 }
+  const range = { start: 0, end: 5 }
   expect(spanNeed(stories, range, 1e9)).toEqual(spanNeed(stories, range, contextLength))
 })
 
@@ -136,7 +136,7 @@ test('blocksThatFit() says what the disk lacks when that is the reason', () => {
 })
 
 test('checkFits() lets what fits pass and tells what would fit instead of what does not', () => {
-  const all = { first: 0, last: 5 }
+  const all = { start: 0, end: 5 }
   const need = spanNeed(stories, all, 512).totalBytes
   expect(() => checkFits(model, 'f32', all, need)).not.toThrow()
   const error = thrown(() => checkFits(model, 'f32', all, need - 1))

@@ -35,12 +35,12 @@ class RoomyCompute extends FakeCompute {
 
   override async loadSpan(options: SpanOptions): Promise<SpanInfo> {
     if (this.failing(options)) throw new AppError('CORRUPT', 'The weights cannot be read')
-    return this.span(options.first, options.last)
+    return this.span(options.start, options.end)
   }
 
   override async stats(): Promise<ComputeStats> {
     const sizes = sizesOf(this.#model.config, this.#model.tensors, 'f32')
-    const need = spanNeed(sizes, { first: 0, last: LENGTH }, 4096)
+    const need = spanNeed(sizes, { start: 0, end: LENGTH }, 4096)
     const freeBytes = need.totalBytes + need.weightBytes / LENGTH / 2
     return { weightBytes: 0, kvBytes: 0, sessions: this.sessions.size, freeBytes }
   }
@@ -74,7 +74,7 @@ async function startHost(world: World, more: Partial<HostOptions> = {}): Promise
 
 function spanOf({ host }: Started): string | undefined {
   try {
-    return `${host.span.first}:${host.span.last}`
+    return `${host.span.start}:${host.span.end}`
   } catch {
     return undefined
   }
@@ -166,8 +166,8 @@ test('a host that cannot load its new blocks serves the old ones again, and anot
   // Whichever is first to try fails; the other then sees that nobody moves.
   const failed: Started[] = []
   for (const started of [one, other]) {
-    started.compute.failing = ({ first, last }) => {
-      if (`${first}:${last}` !== alone || (failed[0] ?? started) !== started) return false
+    started.compute.failing = ({ start, end }) => {
+      if (`${start}:${end}` !== alone || (failed[0] ?? started) !== started) return false
       failed.push(started)
       return true
     }
@@ -182,8 +182,8 @@ test('a host that cannot load its new blocks serves the old ones again, and anot
 test('a host whose blocks were chosen by hand stays, and is not waited for', async () => {
   await using world = await World.start()
   const free = await startHost(world)
-  const fixed = await startHost(world, { blocks: { first: 0, last: 3 } })
-  const lone = await startHost(world, { blocks: { first: 2, last: 5 } })
+  const fixed = await startHost(world, { blocks: { start: 0, end: 3 } })
+  const lone = await startHost(world, { blocks: { start: 2, end: 5 } })
   expect(spanOf(free)).toBe('0:3')
   await lone.host.close()
   await until(() => spanOf(free) === '2:5')
@@ -193,8 +193,8 @@ test('a host whose blocks were chosen by hand stays, and is not waited for', asy
 
 test('a server says how far those are that go on where it ends', async () => {
   await using world = await World.start()
-  const before = await startHost(world, { blocks: { first: 0, last: 3 } })
-  const after = await startHost(world, { blocks: { first: 3, last: 5 } })
+  const before = await startHost(world, { blocks: { start: 0, end: 3 } })
+  const after = await startHost(world, { blocks: { start: 3, end: 5 } })
   // Who is greeted now hears what records say a little later.
   const pingsOf = async ({ host }: Started): Promise<string[]> => {
     await using node = await world.node()

@@ -24,7 +24,7 @@ async function serve(port: number): Promise<void> {
   await using host = new Host({
     compute,
     model: await openModel(storiesLocation),
-    blocks: { first: 0, last: 5 },
+    blocks: { start: 0, end: 5 },
     quant: 'f32',
     node: { bootstrap: [{ host: '127.0.0.1', port }], identity: createIdentity() }
   })

@@ -52,8 +52,8 @@ class Gate {
     const message: OpenSession = {
       session,
       model: new Uint8Array(32),
-      first: 0,
-      last: 2,
+      start: 0,
+      end: 2,
       maxTokens: 9
     }
     const result = attempt(() => this.gate.open(peer, message))
@@ -62,8 +62,8 @@ class Gate {
       id: session,
       key: Buffer.from(session).toString('hex'),
       owner: peer,
-      first: 0,
-      last: 2,
+      start: 0,
+      end: 2,
       compute: 1,
       opening: undefined,
       maxTokens: 9,

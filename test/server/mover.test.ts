@@ -13,13 +13,8 @@ import { infoOf } from '../swarm/world.ts'
 
 const keyOf = (number: number): Uint8Array => new Uint8Array(32).fill(number)
 
-function info(
-  key: number,
-  first: number,
-  last: number,
-  more: Partial<ServerInfo> = {}
-): ServerInfo {
-  return infoOf(first, last, { peer: keyOf(key), blockCount: 8, throughput: 100, ...more })
+function info(key: number, start: number, end: number, more: Partial<ServerInfo> = {}): ServerInfo {
+  return infoOf(start, end, { peer: keyOf(key), blockCount: 8, throughput: 100, ...more })
 }
 
 /** Blocks 0:4 of servers 5 and 6, 4:8 of nobody. */
@@ -45,11 +40,11 @@ function scene(more: Partial<MoverOptions> = {}): Scene {
     find: async () => it.others,
     ask: async (servers) => it.living ?? servers,
     fits: () => true,
-    fetch: async ({ first, last }) => void done.push(`fetch ${first}:${last}`),
-    say: (next) => done.push(next ? `go to ${next.first}:${next.last}` : 'stay'),
-    change: async ({ first, last }) => {
+    fetch: async ({ start, end }) => void done.push(`fetch ${start}:${end}`),
+    say: (next) => done.push(next ? `go to ${next.start}:${next.end}` : 'stay'),
+    change: async ({ start, end }) => {
       await it.changing()
-      done.push(`change to ${first}:${last}`)
+      done.push(`change to ${start}:${end}`)
     },
     placement: { heardMs: 10_000, drainMs: 60_000, stepMs: 1000 },
     clock,
@@ -126,7 +121,7 @@ test('a move is given up when the other server has a record but does not answer'
 })
 
 test('of two servers that go to the same blocks the one with the lower key does', async () => {
-  const going = { draining: true, next: { first: 4, last: 8, inMs: 9000, left: false } }
+  const going = { draining: true, next: { start: 4, end: 8, inMs: 9000, left: false } }
   const third = info(9, 0, 4)
   for (const [key, last] of [
     [4, 'stay'],
@@ -179,8 +174,8 @@ test('who should move at every check and never does is not waited for', async ()
 test('likelySuccessors() takes the nearest that go on where blocks end, and leaves room for new ones', () => {
   const servers = Array.from({ length: 40 }, (_, at) => ({
     peer: `p${at}`,
-    first: at % 4 === 0 ? 0 : 4,
-    last: at % 4 === 0 ? 4 : 8,
+    start: at % 4 === 0 ? 0 : 4,
+    end: at % 4 === 0 ? 4 : 8,
     draining: at === 1
   }))
   const known = new Map(servers.slice(0, 20).map(({ peer }, at) => [peer, 20 - at]))
@@ -207,7 +202,7 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
       if (key === silent) throw unavailable('no answer')
       return trips.get(key) ?? 0
     },
-    last: () => 4,
+    end: () => 4,
     onpings: (pings) =>
       told.push(pings.map(({ peer, ms }) => `${peer[0]}: ${Math.round(ms)}`).join(', ')),
     onlook: async () => void looks++,
@@ -238,7 +233,7 @@ test('a lookout looks soon when a server is gone, and believes its record no mor
     find: async () => [info(1, 4, 8), info(2, 4, 8)],
     ask: async (servers) => servers.filter(({ peer }) => !dead.has(peer[0] ?? 0)),
     ping: async () => 1,
-    last: () => 8,
+    end: () => 8,
     onpings: () => {},
     onlook: async (servers) => void views.push(servers.map(({ peer }) => String(peer[0]))),
     periodMs: () => 60_000,

@@ -32,13 +32,13 @@ test('quantFit() tells what join would decide by, for every quantisation', () =>
     const found = quantFit(model, quant, { memoryBytes })
     expect(found).toMatchObject({ quant, ...fit(sizes, { memoryBytes }) })
     expect(found.weightBytes).toBe(
-      spanNeed(sizes, { first: 0, last: Math.max(1, found.blocks) }, 4096).weightBytes
+      spanNeed(sizes, { start: 0, end: Math.max(1, found.blocks) }, 4096).weightBytes
     )
   }
 })
 
 test('quantFit() calls a machine able to be alone when blocks and head fit together', () => {
-  const whole = spanNeed(stories, { first: 0, last: 5 }, 4096).totalBytes
+  const whole = spanNeed(stories, { start: 0, end: 5 }, 4096).totalBytes
   const at = (memoryBytes: number): [number, boolean] => {
     const { blocks, alone } = quantFit(model, 'f32', { memoryBytes })
     return [blocks, alone]
@@ -53,8 +53,8 @@ test('quantFit() calls a machine able to be alone when blocks and head fit toget
 })
 
 test('joinSpan() goes where the servers that stay leave a gap', () => {
-  const info = (first: number, last: number, draining = false): ReturnType<typeof fakeInfo> => ({
-    ...fakeInfo(new Uint8Array(32).fill(first), first, last, 10, 8),
+  const info = (start: number, end: number, draining = false): ReturnType<typeof fakeInfo> => ({
+    ...fakeInfo(new Uint8Array(32).fill(start), start, end, 10, 8),
     draining
   })
   expect([
@@ -62,9 +62,9 @@ test('joinSpan() goes where the servers that stay leave a gap', () => {
     joinSpan([info(0, 4, true), info(4, 10)], 10, 4),
     joinSpan([], 10, 40)
   ]).toEqual([
-    { first: 4, last: 8 },
-    { first: 0, last: 4 },
-    { first: 0, last: 10 }
+    { start: 4, end: 8 },
+    { start: 0, end: 4 },
+    { start: 0, end: 10 }
   ])
 })
 
@@ -72,30 +72,30 @@ test('sampleRange() takes of what would be served as many blocks as outgrow a ca
   const [small, large] = [sized(40, 10 * MIB), sized(40, 300 * MIB)]
   const here = onlyHere(40, [0, 40])
   expect([
-    sampleRange(small, { first: 10, last: 40 }, here),
-    sampleRange(small, { first: 10, last: 14 }, here),
-    sampleRange(large, { first: 10, last: 40 }, here),
-    sampleRange(large, { first: 10, last: 11 }, here)
+    sampleRange(small, { start: 10, end: 40 }, here),
+    sampleRange(small, { start: 10, end: 14 }, here),
+    sampleRange(large, { start: 10, end: 40 }, here),
+    sampleRange(large, { start: 10, end: 11 }, here)
   ]).toEqual([
-    { first: 10, last: 23 },
-    { first: 10, last: 14 },
-    { first: 10, last: 12 },
-    { first: 10, last: 11 }
+    { start: 10, end: 23 },
+    { start: 10, end: 14 },
+    { start: 10, end: 12 },
+    { start: 10, end: 11 }
   ])
 })
 
 test('sampleRange() would rather measure other blocks that are here than fetch', () => {
   const sizes = sized(40, 30 * MIB)
-  const span = { first: 10, last: 20 }
+  const span = { start: 10, end: 20 }
   expect([
     sampleRange(sizes, span, onlyHere(40, [12, 15], [17, 19])),
     sampleRange(sizes, span, onlyHere(40, [12, 13], [30, 33])),
     sampleRange(sizes, span, onlyHere(40, [12, 13])),
     sampleRange(sizes, span, onlyHere(40))
   ]).toEqual([
-    { first: 12, last: 15 },
-    { first: 30, last: 33 },
-    { first: 10, last: 12 },
-    { first: 10, last: 12 }
+    { start: 12, end: 15 },
+    { start: 30, end: 33 },
+    { start: 10, end: 12 },
+    { start: 10, end: 12 }
   ])
 })

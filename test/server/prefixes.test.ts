@@ -79,14 +79,14 @@ class Bench implements AsyncDisposable {
   async open(
     peer: Peer,
     session: number,
-    more: { prefix?: PrefixMark[]; maxTokens?: number; forget?: boolean; last?: number } = {}
+    more: { prefix?: PrefixMark[]; maxTokens?: number; forget?: boolean; end?: number } = {}
   ): Promise<number | undefined> {
     const before = peer.openings.length
     const message = {
       session: id(session),
       model: MODEL,
-      first: 2,
-      last: 4,
+      start: 2,
+      end: 4,
       maxTokens: 200,
       ...more
     }
@@ -141,7 +141,7 @@ test('without a name it knows, over other blocks, or beyond its promise a sessio
   const wrong = [
     await bench.open(peer, 2, { prefix: [mark(64, 9)] }),
     await bench.open(peer, 3, { prefix: [mark(32, 64)] }),
-    await bench.open(peer, 4, { prefix: [mark(64)], last: 3 }),
+    await bench.open(peer, 4, { prefix: [mark(64)], end: 3 }),
     await bench.open(peer, 5, { prefix: [mark(64)], maxTokens: 63 })
   ]
   expect([wrong, bench.server.kept.prefixes]).toEqual([[0, 0, 0, 0], 1])

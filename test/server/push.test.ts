@@ -6,7 +6,7 @@ import { Pusher } from '../../src/server/sessions/push.ts'
 import type { Step } from '../../src/wire/types.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
 
-const HOP = { peer: new Uint8Array(32).fill(5), first: 2, last: 4 }
+const HOP = { peer: new Uint8Array(32).fill(5), start: 2, end: 4 }
 
 function stepOf(step: number): Step {
   const data = new Uint8Array(16)

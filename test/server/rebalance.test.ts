@@ -16,11 +16,11 @@ import { infoOf } from '../swarm/world.ts'
 
 function server(
   peer: string,
-  first: number,
-  last: number,
+  start: number,
+  end: number,
   more: Partial<PlacedServer> = {}
 ): PlacedServer {
-  return { peer, first, last, throughput: 10 * (last - first), ...more }
+  return { peer, start, end, throughput: 10 * (end - start), ...more }
 }
 
 /** Blocks 0:4 threefold, 4:8 once. */
@@ -36,16 +36,16 @@ test('planMove() sends one server where one is needed, the same for all who ask'
   expect(movers(uneven, 8)).toEqual(['a'])
   expect(planMove('a', uneven, 8)).toEqual({
     kind: 'move',
-    first: 4,
-    last: 8,
+    start: 4,
+    end: 8,
     fromRate: 10,
     toRate: 20
   })
 })
 
 test('planMove() does not send another while the first is on its way', () => {
-  const draining = { draining: true, next: { first: 4, last: 8 } }
-  const loading = { first: 0, last: 0, throughput: 40, next: { first: 4, last: 8 } }
+  const draining = { draining: true, next: { start: 4, end: 8 } }
+  const loading = { start: 0, end: 0, throughput: 40, next: { start: 4, end: 8 } }
   const underWay = [draining, loading].map((more) => [
     server('a', 0, 4, more),
     ...uneven.filter((one) => one.peer !== 'a')
@@ -70,8 +70,8 @@ test('planMove() fills one of two gaps though the bottleneck stays 0', () => {
   const servers = [server('a', 0, 4), server('b', 0, 4)]
   expect(planMove('a', servers, 12)).toEqual({
     kind: 'move',
-    first: 4,
-    last: 8,
+    start: 4,
+    end: 8,
     fromRate: 0,
     toRate: 0
   })
@@ -89,7 +89,7 @@ test('planMove() applied in any order ends, gapless at every move and no worse t
       const move = one && planMove(one.peer, servers, 24)
       if (!one || move?.kind !== 'move') continue
       const without = Math.min(...coverage(servers.toSpliced(at, 1), 24))
-      servers[at] = { ...one, first: move.first, last: move.last }
+      servers[at] = { ...one, start: move.start, end: move.end }
       lows.push(Math.min(...coverage(servers, 24)))
       expect({ seed, without: without > 0 }).toEqual({ seed, without: true })
       idle = 0
@@ -108,11 +108,9 @@ test('opensGap() lets one of two drain that leave a block to each other', () => 
 test('intended() leaves out who leaves for good', () => {
   const servers = [
     server('a', 0, 4, { draining: true }),
-    server('b', 0, 4, { draining: true, next: { first: 2, last: 6 } })
+    server('b', 0, 4, { draining: true, next: { start: 2, end: 6 } })
   ]
-  expect(intended(servers).map(({ peer, first, last }) => [peer, first, last])).toEqual([
-    ['b', 2, 6]
-  ])
+  expect(intended(servers).map(({ peer, start, end }) => [peer, start, end])).toEqual([['b', 2, 6]])
 })
 
 test('drainStep() leaves when heard and idle, when the time is up, and never into a gap', () => {
@@ -129,7 +127,7 @@ test('drainStep() leaves when heard and idle, when the time is up, and never int
 
 test('checkPeriodMs() is shorter while a block has nobody and nobody is on the way', () => {
   const half = [server('a', 0, 4)]
-  const coming = [...half, server('b', 0, 0, { throughput: 40, next: { first: 4, last: 8 } })]
+  const coming = [...half, server('b', 0, 0, { throughput: 40, next: { start: 4, end: 8 } })]
   expect([uneven, half, coming].map((servers) => checkPeriodMs(servers, 8, 60_000))).toEqual([
     60_000, 12_000, 60_000
   ])
@@ -169,13 +167,13 @@ function randomSwarm(random: { below(bound: number): number }): PlacedServer[] {
 }
 
 test('placedOf() sees a server that loads where it will be, and none that takes long', () => {
-  const next = { first: 4, last: 8, inMs: 60_000, left: true }
+  const next = { start: 4, end: 8, inMs: 60_000, left: true }
   const info = infoOf(0, 4, { peer: new Uint8Array(32).fill(0xab), throughput: 40 })
   const peer = 'ab'.repeat(32)
-  const loads = { peer, first: 0, last: 0, throughput: 40, draining: true }
+  const loads = { peer, start: 0, end: 0, throughput: 40, draining: true }
   expect(placedOf({ ...info, draining: true, next })).toEqual({
     ...loads,
-    next: { first: 4, last: 8 }
+    next: { start: 4, end: 8 }
   })
   expect(placedOf({ ...info, draining: true, next: { ...next, inMs: 3_600_000 } })).toEqual(loads)
 })
@@ -189,7 +187,7 @@ test('planMove() counts on no server that does not move', () => {
 })
 
 test('stillWorth() says no to the second of two that go to one gap, yes to the first', () => {
-  const to = { first: 4, last: 8 }
+  const to = { start: 4, end: 8 }
   const going = { draining: true, next: to }
   const servers = [server('a', 0, 4, going), server('b', 0, 4, going), server('c', 0, 4)]
   expect(['a', 'b'].map((peer) => stillWorth(peer, to, servers, 8))).toEqual([true, false])

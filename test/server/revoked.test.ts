@@ -65,7 +65,7 @@ test('a revoked member loses the session that it is in, and nobody else does', a
   await using host = new Host({
     compute,
     model: await openModel(storiesLocation),
-    blocks: { first: 0, last: BLOCKS },
+    blocks: { start: 0, end: BLOCKS },
     quant: 'f32',
     node: {
       bootstrap: world.address,

@@ -18,7 +18,7 @@ import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { AMPLE, BLOCKS, infoOf, MODEL, until, World } from './world.ts'
 
 const spans = (infos: readonly ServerInfo[]): string[] =>
-  infos.map(({ first, last }) => `${first}:${last}`).sort()
+  infos.map(({ start, end }) => `${start}:${end}`).sort()
 const all = (node: SwarmNode): Promise<ServerInfo[]> => find(node, MODEL, BLOCKS, AMPLE)
 
 /** Announces a key at every cell of the model, with whatever record. */
@@ -136,7 +136,7 @@ describe('find()', () => {
       () => record(createIdentity().publicKey, {}),
       (peer) => record(peer, { issuedAt: now - 600_000, expiresAt: now - 540_000 }),
       (peer) => record(peer, { model: new Uint8Array(32) }),
-      (peer) => record(peer, { blockCount: 4000, last: 4000 }),
+      (peer) => record(peer, { blockCount: 4000, end: 4000 }),
       (peer) => Buffer.concat([record(peer, {}), new Uint8Array(1000)]),
       (peer) => record(peer, {}).subarray(0, 80),
       () => new Uint8Array([255]),
@@ -260,11 +260,11 @@ describe('gapsOf()', () => {
   test('names the blocks that nobody serves', () => {
     const infos = [infoOf(20, 25), infoOf(0, 5), infoOf(3, 10), infoOf(4, 6)]
     expect(gapsOf(infos, BLOCKS)).toEqual([
-      { first: 10, last: 20 },
-      { first: 25, last: 30 }
+      { start: 10, end: 20 },
+      { start: 25, end: 30 }
     ])
-    expect(gapsOf(infos, BLOCKS, 2, 12)).toEqual([{ first: 10, last: 12 }])
-    expect(gapsOf([], BLOCKS)).toEqual([{ first: 0, last: 30 }])
+    expect(gapsOf(infos, BLOCKS, 2, 12)).toEqual([{ start: 10, end: 12 }])
+    expect(gapsOf([], BLOCKS)).toEqual([{ start: 0, end: 30 }])
     expect([covered(infos, BLOCKS, 0, 10), covered(infos, BLOCKS, 0, 11)]).toEqual([true, false])
   })
 })

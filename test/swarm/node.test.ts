@@ -38,7 +38,7 @@ describe('SwarmNode', () => {
     await until(() => heard.length === 2)
     expect(heard).toEqual(['server hears of 3', 'client hears of 4'])
     expect([link.peer, link.initiator]).toEqual([server.peer, true])
-    expect(link.servers.map(({ first, last }) => [first, last])).toEqual([[0, 30]])
+    expect(link.servers.map(({ start, end }) => [start, end])).toEqual([[0, 30]])
   })
 
   test('uses one link per peer, also for those who ask at the same time', async () => {

@@ -119,7 +119,7 @@ describe('a private swarm', () => {
     const server = await swarm.server()
     const client = await swarm.member(swarm.invite({ may: ['chat'], label: 'alice' }))
     const [info] = await find(client, MODEL, BLOCKS, AMPLE)
-    expect([info?.first, info?.last, toHex(info?.peer ?? new Uint8Array(0))]).toEqual([
+    expect([info?.start, info?.end, toHex(info?.peer ?? new Uint8Array(0))]).toEqual([
       0,
       BLOCKS,
       server.peer

@@ -59,7 +59,7 @@ describe('judgeInfo()', () => {
       future: kind({ issuedAt: now + 700_000, expiresAt: now + 760_000 }),
       backwards: kind({ issuedAt: now, expiresAt: now - 1 }),
       deeper: kind({ blockCount: BLOCKS + 1 }),
-      absurd: kind({ blockCount: 4096, last: 4096 })
+      absurd: kind({ blockCount: 4096, end: 4096 })
     }).toEqual({
       foreign: 'foreign',
       other: 'other',
@@ -78,7 +78,7 @@ describe('usableInfos()', () => {
     const why: string[] = []
     const record = encodeRecord([good, { ...good, model: new Uint8Array(32) }])
     const infos = usableInfos(record, wanted, (text) => why.push(text))
-    expect(infos.map(({ first, last }) => [first, last])).toEqual([[3, 9]])
+    expect(infos.map(({ start, end }) => [start, end])).toEqual([[3, 9]])
     expect(why).toEqual(['other'])
   })
 
@@ -101,7 +101,7 @@ describe('usableInfos()', () => {
       const spoiled = bytes.slice(0, random.below(bytes.length + 1))
       for (let i = 0; i < 3; i++) spoiled[random.below(spoiled.length)] = random.below(256)
       for (const info of usableInfos(spoiled, wanted)) {
-        expect(info.first < info.last && info.last <= BLOCKS).toBe(true)
+        expect(info.start < info.end && info.end <= BLOCKS).toBe(true)
       }
     }
   })

@@ -15,20 +15,20 @@ describe('cellSize()', () => {
 describe('cellsOf()', () => {
   test('gives every cell that a span touches', () => {
     expect(cellsOf(10, 20, 30)).toEqual([
-      { first: 8, last: 12 },
-      { first: 12, last: 16 },
-      { first: 16, last: 20 }
+      { start: 8, end: 12 },
+      { start: 12, end: 16 },
+      { start: 16, end: 20 }
     ])
-    expect(cellsOf(29, 30, 30)).toEqual([{ first: 28, last: 30 }])
+    expect(cellsOf(29, 30, 30)).toEqual([{ start: 28, end: 30 }])
   })
 
   test('covers every model without gaps', () => {
     for (let blockCount = 1; blockCount <= 200; blockCount++) {
       const cells = cellsOf(0, blockCount, blockCount)
       expect(cells.length).toBeLessThanOrEqual(8)
-      expect(cells[0]?.first).toBe(0)
-      expect(cells.at(-1)?.last).toBe(blockCount)
-      cells.slice(1).forEach((cell, i) => expect(cell.first).toBe(cells[i]?.last ?? -1))
+      expect(cells[0]?.start).toBe(0)
+      expect(cells.at(-1)?.end).toBe(blockCount)
+      cells.slice(1).forEach((cell, i) => expect(cell.start).toBe(cells[i]?.end ?? -1))
     }
   })
 
@@ -46,18 +46,18 @@ describe('cellsOf()', () => {
 describe('topicOf()', () => {
   test('is pinned', () => {
     // hashlib.blake2b(b'petals\x01' + pack('<II', 8, 12) + 32 * b'\x07', digest_size=32, key=bytes(32))
-    expect(toHex(topicOf(model, { first: 8, last: 12 }))).toBe(
+    expect(toHex(topicOf(model, { start: 8, end: 12 }))).toBe(
       '4fe1a9811813c089d9cef883820c1e22b440cd09114423fda6cce672ba955d32'
     )
   })
 
   test('differs by model, cell and secret', () => {
-    const cell = { first: 8, last: 12 }
+    const cell = { start: 8, end: 12 }
     const topics = [
       topicOf(model, cell),
       topicOf(new Uint8Array(32).fill(8), cell),
-      topicOf(model, { first: 8, last: 16 }),
-      topicOf(model, { first: 4, last: 12 }),
+      topicOf(model, { start: 8, end: 16 }),
+      topicOf(model, { start: 4, end: 12 }),
       topicOf(model, cell, new Uint8Array(32).fill(1)),
       topicOf(model, cell, new Uint8Array(32).fill(2))
     ]

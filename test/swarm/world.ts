@@ -11,15 +11,15 @@ export const BLOCKS = 30
 /** Longer than anything takes on a busy machine: a search ends by itself. */
 export const AMPLE: { timeoutMs: number } = { timeoutMs: 30_000 }
 
-export function infoOf(first: number, last: number, more: Partial<ServerInfo> = {}): ServerInfo {
+export function infoOf(start: number, end: number, more: Partial<ServerInfo> = {}): ServerInfo {
   return {
     peer: new Uint8Array(32),
     model: MODEL,
     modelName: 'test',
     blockCount: BLOCKS,
     hiddenSize: 64,
-    first,
-    last,
+    start,
+    end,
     quant: 'f32',
     throughput: 100,
     prefillThroughput: 0,
@@ -67,12 +67,12 @@ export class World implements AsyncDisposable {
 
   /** A peer that serves blocks. */
   async server(
-    first: number,
-    last: number,
+    start: number,
+    end: number,
     options: Partial<SwarmNodeOptions> = {}
   ): Promise<SwarmNode> {
     const node = await this.node(options)
-    await node.serve(infoOf(first, last))
+    await node.serve(infoOf(start, end))
     return node
   }
 

@@ -118,7 +118,7 @@ describe('decodeMessage()', () => {
 
   test('refuses a span that is no span, a reading that is not finite and text that is no UTF-8', () => {
     const spans = encodeMessage(serverInfoCodec, info)
-    // first 10 stands behind flags, two keys, the name, blockCount and hiddenSize.
+    // start 10 stands behind flags, two keys, the name, blockCount and hiddenSize.
     spans[1 + 64 + 12 + 1 + 3] = 25
     const reading = encodeMessage(pongCodec, messages.pong)
     reading.set([0, 0, 0xc0, 0x7f], reading.length - 4)
@@ -169,7 +169,7 @@ describe('encodeMessage()', () => {
       failure(() => encodeMessage(stepCodec, { ...plainStep, step: 0.5 })),
       failure(() => encodeMessage(stepCodec, { ...plainStep, session: new Uint8Array(15) })),
       failure(() => encodeMessage(stepCodec, { ...plainStep, tensor: { ...halves, rows: 3 } })),
-      failure(() => encodeMessage(serverInfoCodec, { ...info, first: 20 }))
+      failure(() => encodeMessage(serverInfoCodec, { ...info, start: 20 }))
     ]
     expect(codes).toEqual(['LIMIT', 'LIMIT', 'LIMIT', 'LIMIT', 'PROTOCOL', 'PROTOCOL'])
   })

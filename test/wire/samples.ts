@@ -38,8 +38,8 @@ export const info: ServerInfo = {
   modelName: 'stories260K',
   blockCount: 30,
   hiddenSize: 576,
-  first: 10,
-  last: 20,
+  start: 10,
+  end: 20,
   quant: 'q8_0',
   throughput: 512.5,
   prefillThroughput: 0,
@@ -50,7 +50,7 @@ export const info: ServerInfo = {
   issuedAt: 1_700_000_000_000,
   expiresAt: 1_700_000_060_000,
   pings: [{ peer: new Uint8Array(32).fill(0xcc), ms: 2.5 }],
-  next: { first: 15, last: 25, inMs: 4000, left: true },
+  next: { start: 15, end: 25, inMs: 4000, left: true },
   fixed: true
 }
 
@@ -72,7 +72,7 @@ export const hello: Hello = {
 }
 
 export const messages: Messages = {
-  open: { session, model, first: 10, last: 20, maxTokens: 2048, prefix: [mark], forget: true },
+  open: { session, model, start: 10, end: 20, maxTokens: 2048, prefix: [mark], forget: true },
   opened: { session, status, held: 300 },
   step: {
     session,
@@ -81,7 +81,7 @@ export const messages: Messages = {
     start: 300,
     count: 2,
     deadlineMs: 3000,
-    route: [{ peer, first: 20, last: 30 }],
+    route: [{ peer, start: 20, end: 30 }],
     tensor: halves,
     prompts: bytes,
     adapter: 'lora',
@@ -94,7 +94,7 @@ export const messages: Messages = {
     step: 5,
     start: 300,
     count: 2,
-    last: 30,
+    end: 30,
     trace: [{ peer, status }],
     tensor: halves,
     receipt: new Uint8Array([1, 2, 3, 4])

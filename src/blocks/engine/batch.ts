@@ -1,6 +1,7 @@
 // Steps of several sessions in one run: matrices see all rows, attention each session's own, in the slot
 // where that session's caches are bound. Who sat in a slot last stays there, so that a group that decodes
 // together binds nothing anew. Knows one graph; the engine decides who runs with whom.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toAppError, type AppError } from '../../base/errors.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { layoutOf, takeSeats } from './batch-layout.ts'
@@ -13,7 +14,7 @@ import { OrtBinding } from '../ort/session.ts'
 import { OrtTensor, type ElementType } from '../ort/value.ts'
 import { bindInPlace, seatNames, type Seat } from './seat.ts'
 import type { Session } from './session.ts'
-import type { BlockRange, LoadedGraph } from '../span-graphs.ts'
+import type { LoadedGraph } from '../span-graphs.ts'
 
 /** One session's rows in a run. */
 export interface BatchPart {
@@ -28,7 +29,7 @@ export interface BatchOptions {
   runtime: OrtRuntime
   config: ModelConfig
   graph: LoadedGraph
-  range: BlockRange
+  range: BlockSpan
   slots: number
 }
 

@@ -1,5 +1,6 @@
 // Everything of the compute room that runs in the worker: spans, sessions and heads by number.
 // Knows no messages: worker.ts turns them into calls, and runs the steps that are given out here.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Pointer } from 'bun:ffi'
 import { badInput, notFound, overLimit } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -11,7 +12,6 @@ import { MemoryBudget } from '../memory-budget.ts'
 import { Session } from './session.ts'
 import { Span } from '../span.ts'
 import { runTogether, StepJob, type StepOutcome, type StepShare } from './step-job.ts'
-import type { BlockRange } from '../span-graphs.ts'
 import type { ComputeStats, SpanInfo, SpanOptions, StepInput } from '../types.ts'
 
 /** Sessions beyond this are a mistake or an attack: each holds an engine object even when empty. */
@@ -42,13 +42,13 @@ export class Engine implements Disposable {
   }
 
   async loadSpan(options: SpanOptions, checkpoint: () => Promise<void>): Promise<SpanInfo> {
-    const { first, last, quant } = options
+    const { start, end, quant } = options
     const model = await openModel(options.location)
     try {
-      checkRange({ first, last }, { first: 0, last: model.config.blockCount }, 'The model')
+      checkRange({ start, end }, { start: 0, end: model.config.blockCount }, 'The model')
       const span = await Span.load(this.#backend, this.#budget, model, {
-        first,
-        last,
+        start,
+        end,
         quant,
         checkpoint
       })
@@ -74,7 +74,7 @@ export class Engine implements Disposable {
     return ended
   }
 
-  openSession(spanId: number, range?: BlockRange): number {
+  openSession(spanId: number, range?: BlockSpan): number {
     const span = this.#span(spanId)
     if (range !== undefined) checkRange(range, span.range, 'The span')
     return this.#openSession(span, range ?? span.range)
@@ -115,7 +115,7 @@ export class Engine implements Disposable {
     const session = this.#sessions.get(sessionId)
     if (session === undefined) return undefined
     const { span, range } = session
-    return `${this.#numberOf(span)}/${range.first}:${range.last}`
+    return `${this.#numberOf(span)}/${range.start}:${range.end}`
   }
 
   /** How often several sessions ran at once, for tests and benchmarks. */
@@ -184,7 +184,7 @@ export class Engine implements Disposable {
     }
   }
 
-  #openSession(span: Span, range: BlockRange): number {
+  #openSession(span: Span, range: BlockSpan): number {
     if (this.#sessions.size >= MAX_SESSIONS) {
       throw overLimit(`A session cannot be opened: ${MAX_SESSIONS} are open`)
     }
@@ -227,12 +227,12 @@ export class Engine implements Disposable {
   }
 }
 
-function checkRange(range: BlockRange, whole: BlockRange, what: string): void {
-  const { first, last } = range
-  const valid = Number.isInteger(first) && Number.isInteger(last) && first < last
-  if (!valid || first < whole.first || last > whole.last) {
+function checkRange(range: BlockSpan, whole: BlockSpan, what: string): void {
+  const { start, end } = range
+  const valid = Number.isInteger(start) && Number.isInteger(end) && start < end
+  if (!valid || start < whole.start || end > whole.end) {
     throw badInput(
-      `Blocks ${first}:${last} cannot be used: ${what.toLowerCase()} has ${whole.first}:${whole.last}`
+      `Blocks ${start}:${end} cannot be used: ${what.toLowerCase()} has ${whole.start}:${whole.end}`
     )
   }
 }

@@ -1,5 +1,6 @@
 // Keys and values of one session: a tensor each per block, bound as past and present of attention so
 // that nothing is copied in a step, grown in steps. Knows no graph: it is bound wherever it sits.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import type { CacheMemory } from '../backend.ts'
@@ -20,14 +21,11 @@ export function capacityFor(length: number, current: number, longest: number): n
   return Math.min(capacity, longest)
 }
 
-export interface KvCacheOptions {
+export interface KvCacheOptions extends BlockSpan {
   runtime: OrtRuntime
   memory: CacheMemory
   budget: MemoryBudget
   config: ModelConfig
-  /** Blocks whose caches are held, [first, last). */
-  first: number
-  last: number
 }
 
 export class KvCache implements Disposable {
@@ -69,10 +67,10 @@ export class KvCache implements Disposable {
   ensure(length: number, kept: number): void {
     const rows = length + EXTRA_ROWS
     if (rows <= this.#capacity) return
-    const { budget, config, first, last } = this.#options
+    const { budget, config, start, end } = this.#options
     const capacity = capacityFor(rows, this.#capacity, longestRun(config))
     const tensorBytes = config.kvHeadCount * capacity * config.headDim * 4
-    const size = tensorBytes * 2 * (last - first)
+    const size = tensorBytes * 2 * (end - start)
     const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`
     const hint = 'Close other sessions, shorten this one, or give the server more memory'
     // The old caches are freed one by one as they are copied, so only the difference is new.
@@ -105,9 +103,9 @@ export class KvCache implements Disposable {
   }
 
   #grow(capacity: number, kept: number): void {
-    const { runtime, memory, config, first, last } = this.#options
+    const { runtime, memory, config, start, end } = this.#options
     const dims = [1, config.kvHeadCount, capacity, config.headDim]
-    for (let at = 0; at < 2 * (last - first); at++) {
+    for (let at = 0; at < 2 * (end - start); at++) {
       const old = this.#tensors[at]
       const tensor = OrtTensor.allocate(runtime, memory.allocator, 'f32', dims)
       if (old !== undefined && kept > 0) memory.copy(old, tensor, kept)

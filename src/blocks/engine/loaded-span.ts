@@ -1,17 +1,14 @@
 // What the engine computes with: the weights of consecutive blocks behind one interface, whoever computes them.
 // Two kinds exist: a program of our own kernels over pages of KV (CPU), and an ONNX graph (CUDA, WebGPU).
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { AppError } from '../../base/errors.ts'
 import type { SpanPlan } from '../span-plan.ts'
 
-/** Blocks [first, last). */
-export interface BlockRange {
-  readonly first: number
-  readonly last: number
-}
+/** Blocks [start, end). */
 
 /** KV memory of one session over some blocks of a loaded span. */
 export interface SpanSession extends Disposable {
-  readonly range: BlockRange
+  readonly range: BlockSpan
   /** Positions whose keys and values are held. */
   readonly length: number
   /** Bytes of KV memory that this session holds; shared pages count for each of their sessions. */
@@ -37,10 +34,10 @@ export interface RunPart {
 
 export interface LoadedSpan extends Disposable {
   readonly plan: SpanPlan
-  readonly range: BlockRange
+  readonly range: BlockSpan
   /** Rows of one run that are worth having at once; longer steps are cut. */
   readonly chunkRows: number
-  openSession(range: BlockRange): SpanSession
+  openSession(range: BlockSpan): SpanSession
   /**
    * Runs parts of different sessions over the same range at once, each already ensured.
    * What went wrong with each part: its session is then as long as before.
@@ -60,14 +57,14 @@ export interface StopFlag {
  */
 export interface KernelProgram extends Disposable {
   readonly plan: SpanPlan
-  readonly range: BlockRange
+  readonly range: BlockSpan
   readonly chunkRows: number
   readonly pageTokens: number
-  pageBytes(range: BlockRange): number
+  pageBytes(range: BlockSpan): number
   /** Copies the first `tokens` positions of a page into another. Addresses of native memory. */
-  copyPage(range: BlockRange, from: bigint, to: bigint, tokens: number): void
+  copyPage(range: BlockSpan, from: bigint, to: bigint, tokens: number): void
   /** @throws AppError COMPUTE, CANCELLED */
-  run(range: BlockRange, rows: KernelRows, stop: StopFlag): void
+  run(range: BlockSpan, rows: KernelRows, stop: StopFlag): void
 }
 
 /** Rows of a run, side by side. */

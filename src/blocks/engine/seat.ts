@@ -1,9 +1,9 @@
 // Where a session's caches are bound: in its own binding, or in a slot of a run of several.
 // Knows names and bindings, not what lies in a cache.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { cacheNames, type CacheNames } from '../graph/attention.ts'
 import type { OrtBinding } from '../ort/session.ts'
 import type { OrtTensor } from '../ort/value.ts'
-import type { BlockRange } from '../span-graphs.ts'
 
 /** Who sits in it is told before it loses the place, and when its place is gone. */
 export interface Seat {
@@ -14,9 +14,9 @@ export interface Seat {
 }
 
 /** Names of a seat's tensors in the order of `Seat.bind`. */
-export function seatNames(range: BlockRange, slot?: number): CacheNames[] {
+export function seatNames(range: BlockSpan, slot?: number): CacheNames[] {
   const names: CacheNames[] = []
-  for (let block = range.first; block < range.last; block++) {
+  for (let block = range.start; block < range.end; block++) {
     names.push(cacheNames(block, 'key', slot), cacheNames(block, 'value', slot))
   }
   return names

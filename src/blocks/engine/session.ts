@@ -1,5 +1,6 @@
 // One inference session in the engine: its cache, its bindings, and one chunk of a step at a time, alone or
 // as one of several (batch.ts). Knows one graph; the engine decides which session runs when.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Pointer } from 'bun:ffi'
 import { badInput, overLimit } from '../../base/errors.ts'
 import {
@@ -18,11 +19,11 @@ import { OrtBinding } from '../ort/session.ts'
 import { OrtTensor } from '../ort/value.ts'
 import { bindInPlace, seatNames, type Seat } from './seat.ts'
 import type { Span } from '../span.ts'
-import type { BlockRange, LoadedGraph } from '../span-graphs.ts'
+import type { LoadedGraph } from '../span-graphs.ts'
 
 export class Session implements Disposable {
   readonly span: Span
-  readonly range: BlockRange
+  readonly range: BlockSpan
   readonly cache: KvCache
   readonly #backend: Backend
   readonly #graph: LoadedGraph
@@ -34,7 +35,7 @@ export class Session implements Disposable {
   readonly #scalars = new Map<string, OrtTensor>()
   #length = 0
 
-  constructor(backend: Backend, budget: MemoryBudget, span: Span, range: BlockRange) {
+  constructor(backend: Backend, budget: MemoryBudget, span: Span, range: BlockSpan) {
     const { runtime } = backend
     const { config } = span.plan
     this.span = span
@@ -55,8 +56,8 @@ export class Session implements Disposable {
       memory: this.#graph.memory,
       budget,
       config,
-      first: range.first,
-      last: range.last
+      start: range.start,
+      end: range.end
     })
     this.cache.sit(ownSeat(this.#binding, range))
   }
@@ -153,7 +154,7 @@ export class Session implements Disposable {
   }
 }
 
-function ownSeat(binding: OrtBinding, range: BlockRange): Seat {
+function ownSeat(binding: OrtBinding, range: BlockSpan): Seat {
   const names = seatNames(range)
   return {
     bind: (at, tensor) => bindInPlace(binding, names[at], tensor),

@@ -1,5 +1,6 @@
 // The graph of consecutive blocks: residual stream in, residual stream out, caches in place.
 // Knows plans and parts; span.ts makes sessions of it.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/family.ts'
 import type { Stream } from '../families/parts.ts'
@@ -26,12 +27,8 @@ export interface SpanGraphOptions {
   slots?: number
 }
 
-/** Blocks [first, last) of a plan. */
-export function spanGraph(
-  plan: SpanPlan,
-  range: { first: number; last: number },
-  options: SpanGraphOptions
-): Graph {
+/** Blocks [start, end) of a plan. */
+export function spanGraph(plan: SpanPlan, range: BlockSpan, options: SpanGraphOptions): Graph {
   const { accuracy, slots = 1 } = options
   const { config } = plan
   const builder = new GraphBuilder('span')
@@ -51,7 +48,7 @@ export function spanGraph(
   // spans behind one another give the same bits as one span.
   let stream: Stream<Value> = { residual: HIDDEN, branch: builder.node('Sub', [HIDDEN, HIDDEN]) }
   for (const { block, groups } of plan.blocks) {
-    if (block < range.first || block >= range.last) continue
+    if (block < range.start || block >= range.end) continue
     const linear = (name: string): readonly LinearPart[] => groups.get(name) ?? []
     const scope = { builder, config, block, accuracy, slots, linear }
     stream = family.block(onnxParts(scope, family.norm), stream)

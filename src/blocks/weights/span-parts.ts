@@ -1,5 +1,6 @@
 // What a span and a head are put together from: the parts that are made and kept by themselves, each with its
 // tensors and its recipe. Knows plans; fill-weights.ts makes the bytes.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Model } from '../../model/types.ts'
 import { WeightFiller } from './fill-weights.ts'
 import { matrixTensors, type MatrixForm, type TensorSpec } from '../quantise/form.ts'
@@ -13,12 +14,8 @@ import {
 } from '../span-plan.ts'
 import type { WeightPart, WeightSink } from './weight-part.ts'
 
-/** The parts of blocks [first, last): tables that they share, and each block. */
-export function spanParts(
-  model: Model,
-  plan: SpanPlan,
-  range: { first: number; last: number }
-): WeightPart[] {
+/** The parts of blocks [start, end): tables that they share, and each block. */
+export function spanParts(model: Model, plan: SpanPlan, range: BlockSpan): WeightPart[] {
   const { config } = model
   const filler = new WeightFiller(model.tensors)
   const tables = ropeTables(config, range).map((table): WeightPart => {

@@ -10,7 +10,7 @@ export function statsLine(
   reroutes: number
 ): string {
   const rate = decodeRate(stats)
-  const hops = route.map((hop) => `${hop.peer.slice(0, 8)}[${hop.first}:${hop.last}]`).join(' > ')
+  const hops = route.map((hop) => `${hop.peer.slice(0, 8)}[${hop.start}:${hop.end}]`).join(' > ')
   const reused = stats.reusedTokens > 0 ? ` (${stats.reusedTokens} reused)` : ''
   const mended = reroutes > 0 ? `; ${reroutes} rerouted` : ''
   const perTrip = stats.trips > 0 ? (stats.newTokens - 1) / stats.trips : 1

@@ -1,4 +1,5 @@
 // `petals join MODEL`: serves blocks of a model until it is told to stop.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { deadline } from '../../base/clock.ts'
 import { badInput, toAppError } from '../../base/errors.ts'
@@ -142,10 +143,10 @@ function describe(
   model: Model,
   of: { span: SpanInfo; speed: Speed; quant: Quant; peer: string }
 ): string {
-  const { first, last, weightBytes } = of.span
-  const rate = (of.speed.decode / (last - first)).toFixed(1)
+  const { start, end, weightBytes } = of.span
+  const rate = (of.speed.decode / (end - start)).toFixed(1)
   return (
-    `${model.config.name} blocks ${first}:${last} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
+    `${model.config.name} blocks ${start}:${end} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
     `${of.quant}, ${formatBytes(weightBytes)}, ${rate} tokens/s through them`
   )
 }
@@ -188,11 +189,11 @@ function identityName(model: string, membership: Membership | undefined): string
   return membership ? `${model}-${membership.swarmId.slice(0, 16)}` : model
 }
 
-function checkBlocks(blocks: { first: number; last: number } | undefined, model: Model): void {
+function checkBlocks(blocks: BlockSpan | undefined, model: Model): void {
   const { blockCount, name } = model.config
-  if (!blocks || blocks.last <= blockCount) return
+  if (!blocks || blocks.end <= blockCount) return
   throw badInput(
-    `Blocks ${blocks.first}:${blocks.last} cannot be served: '${name}' has ${blockCount}`,
+    `Blocks ${blocks.start}:${blocks.end} cannot be served: '${name}' has ${blockCount}`,
     { hint: `Give a range within 0:${blockCount}` }
   )
 }

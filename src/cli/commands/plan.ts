@@ -1,9 +1,9 @@
 // `petals plan MODEL`: what fits on this machine, and how fast the model would be here alone, through
 // the swarm as it is, and with this machine in it.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
 import { createProgress, type Progress } from '../../base/progress.ts'
-import type { BlockRange } from '../../blocks/sizes.ts'
 import type { ComputeApi, Quant } from '../../blocks/types.ts'
 import { chooseDtype } from '../../client/client.ts'
 import { forecast } from '../../client/route/forecast.ts'
@@ -87,7 +87,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
     serving,
     span,
     fetchBytes: span
-      ? model.missingBytes(blockTensorNames(model.tensors, span.first, span.last))
+      ? model.missingBytes(blockTensorNames(model.tensors, span.start, span.end))
       : 0,
     servers: view instanceof SwarmView ? servers.length : undefined,
     outlooks: [
@@ -104,7 +104,7 @@ interface MeasureFacts {
   compute: ComputeApi
   model: Model
   fit: QuantFit
-  span: BlockRange | undefined
+  span: BlockSpan | undefined
   servers: readonly ServerInfo[]
   progress: Progress
   context: Context
@@ -129,8 +129,8 @@ async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promis
     return { own, client: own.times(), serving: undefined }
   }
   const sample = sampleRange(fit.sizes, span, missingOf(model))
-  const what = `blocks ${sample.first}:${sample.last}`
-  await model.ensure(blockTensorNames(model.tensors, sample.first, sample.last), {
+  const what = `blocks ${sample.start}:${sample.end}`
+  await model.ensure(blockTensorNames(model.tensors, sample.start, sample.end), {
     signal,
     onprogress: transferLine(progress, what)
   })
@@ -139,7 +139,7 @@ async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promis
   const { between } = own
   const serving = await measureServing({ ...common, sample, between, log, signal })
   const msPerByte =
-    (serving.engine.blockMs * (sample.last - sample.first)) / serving.span.weightBytes
+    (serving.engine.blockMs * (sample.end - sample.start)) / serving.span.weightBytes
   return { own, client: own.times(msPerByte * fit.sizes.headBytes), serving }
 }
 
@@ -156,14 +156,14 @@ function aloneOutlook(
         : `all blocks fit, but not with the head's ${formatBytes(fit.sizes.headBytes)} beside them`
     return { name: 'alone', kind: 'none', why }
   }
-  const hop = hereHop({ peer: HERE, first: 0, last: blockCount }, serving)
+  const hop = hereHop({ peer: HERE, start: 0, end: blockCount }, serving)
   const foretold = forecast([hop], client.times)
   return { name: 'alone', kind: 'forecast', forecast: foretold, claimed: false }
 }
 
 interface SwarmFacts extends Measured {
   blockCount: number
-  span: BlockRange | undefined
+  span: BlockSpan | undefined
 }
 
 async function swarmOutlooks(
@@ -175,7 +175,7 @@ async function swarmOutlooks(
   const outlook = async (
     name: Outlook['name'],
     hops: readonly RouteHop[] | undefined,
-    served: readonly BlockRange[]
+    served: readonly BlockSpan[]
   ): Promise<Outlook> => {
     if (!hops) return { name, kind: 'none', why: whyNone(served, blockCount) }
     if (!client) return { name, kind: 'none', why: 'the head is neither here nor measured' }
@@ -189,7 +189,7 @@ async function swarmOutlooks(
   return [asItIs, await outlook('joined', joined, [...view.servers, span])]
 }
 
-function whyNone(served: readonly BlockRange[], blockCount: number): string {
+function whyNone(served: readonly BlockSpan[], blockCount: number): string {
   if (served.length === 0) return 'no servers'
   const gaps = uncovered(served, 0, blockCount).map(([from, to]) => `${from}:${to}`)
   return `nobody serves blocks ${gaps.join(', ')}`

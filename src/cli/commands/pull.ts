@@ -29,19 +29,19 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
   const progress = createProgress()
   try {
     const { tensors, config } = model
-    if (blocks && blocks.last > config.blockCount) {
-      throw badInput(`There are no blocks ${blocks.first}:${blocks.last}`, {
+    if (blocks && blocks.end > config.blockCount) {
+      throw badInput(`There are no blocks ${blocks.start}:${blocks.end}`, {
         hint: `'${config.name}' has ${config.blockCount}: give a range within 0:${config.blockCount}`
       })
     }
     const names = blocks
-      ? blockTensorNames(tensors, blocks.first, blocks.last)
+      ? blockTensorNames(tensors, blocks.start, blocks.end)
       : tensors.list().map((info) => info.name)
     const { signal } = context
     await model.ensure(names, { signal, onprogress: transferLine(progress, name) })
     progress.done()
     const sizeBytes = names.reduce((sum, each) => sum + tensors.info(each).sizeBytes, 0)
-    const what = blocks ? `blocks ${blocks.first}:${blocks.last} of ` : ''
+    const what = blocks ? `blocks ${blocks.start}:${blocks.end} of ` : ''
     context.log.info(
       `${what}${config.name} ${blocks ? 'are' : 'is'} here: ${formatBytes(sizeBytes)}`
     )

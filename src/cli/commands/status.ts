@@ -1,4 +1,5 @@
 // `petals status MODEL`: who serves which blocks, how fast, and which blocks nobody serves.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { silentLog } from '../../base/log.ts'
 import type { Model } from '../../model/types.ts'
@@ -34,7 +35,7 @@ export async function runStatus(
   const entries = await status(node, model.contentId, blockCount, { signal: context.signal })
   const alive = entries
     .filter((entry) => entry.alive)
-    .sort((a, b) => a.info.first - b.info.first || a.info.last - b.info.last)
+    .sort((a, b) => a.info.start - b.info.start || a.info.end - b.info.end)
   const serving = alive.map((entry) => entry.info).filter((info) => !info.next?.left)
   const gaps = gapsOf(serving, blockCount)
   const text =
@@ -46,23 +47,22 @@ export async function runStatus(
   return left !== EXIT.ok || flags.json === true || gaps.length === 0 ? left : EXIT.noRoute
 }
 
-interface Gap {
-  readonly first: number
-  readonly last: number
-}
-
-function report(model: Model, alive: readonly DirectoryEntry[], gaps: readonly Gap[]): object {
+function report(
+  model: Model,
+  alive: readonly DirectoryEntry[],
+  gaps: readonly BlockSpan[]
+): object {
   return {
     model: model.config.name,
     contentId: toHex(model.contentId),
     blocks: model.config.blockCount,
     servers: alive.map(({ info, rttMs }) => ({
       peer: toHex(info.peer),
-      first: info.first,
-      last: info.last,
+      start: info.start,
+      end: info.end,
       quant: info.quant,
-      tokensPerSecond: round(info.throughput / (info.last - info.first)),
-      prefillTokensPerSecond: round(info.prefillThroughput / (info.last - info.first)),
+      tokensPerSecond: round(info.throughput / (info.end - info.start)),
+      prefillTokensPerSecond: round(info.prefillThroughput / (info.end - info.start)),
       freeTokens: info.freeTokens,
       rttMs: rttMs === undefined ? null : round(rttMs),
       draining: info.draining,
@@ -70,7 +70,7 @@ function report(model: Model, alive: readonly DirectoryEntry[], gaps: readonly G
       next: info.next ?? null,
       version: info.version
     })),
-    gaps: gaps.map(({ first, last }) => ({ first, last }))
+    gaps: gaps.map(({ start, end }) => ({ start, end }))
   }
 }
 
@@ -81,7 +81,7 @@ function round(value: number): number {
 /** What the server says it will do. */
 function plansOf({ draining, next }: ServerInfo): string {
   if (!next) return draining ? 'leaving' : ''
-  const to = `${next.first}:${next.last}`
+  const to = `${next.start}:${next.end}`
   return next.left ? `loading ${to}` : `moving to ${to}`
 }
 
@@ -89,15 +89,15 @@ function table(
   name: string,
   blockCount: number,
   alive: readonly DirectoryEntry[],
-  gaps: readonly Gap[]
+  gaps: readonly BlockSpan[]
 ): string {
   const rows = [
     ['blocks', 'server', 'quant', 'tokens/s', 'free tokens', 'rtt ms', ''],
     ...alive.map(({ info, rttMs }) => [
-      `${info.first}:${info.last}`,
+      `${info.start}:${info.end}`,
       toHex(info.peer).slice(0, 8),
       info.quant,
-      round(info.throughput / (info.last - info.first)).toFixed(1),
+      round(info.throughput / (info.end - info.start)).toFixed(1),
       String(info.freeTokens),
       rttMs === undefined ? '-' : rttMs.toFixed(1),
       plansOf(info)
@@ -105,7 +105,7 @@ function table(
   ]
   const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? []
   const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '))
-  const missing = gaps.map((gap) => `${gap.first}:${gap.last}`).join(', ')
+  const missing = gaps.map((gap) => `${gap.start}:${gap.end}`).join(', ')
   const verdict =
     gaps.length === 0
       ? 'Every block is served.'

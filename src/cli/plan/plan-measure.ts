@@ -1,8 +1,8 @@
 // How fast this machine is, measured as it would serve: a block server and a client in this process,
 // over real links on loopback, step by step with the client's own work between.
 // Called by plan.ts. Prints nothing.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Log } from '../../base/log.ts'
-import type { BlockRange } from '../../blocks/sizes.ts'
 import type { SpanInfo } from '../../blocks/types.ts'
 import { swarmConnections } from '../../client/connections.ts'
 import { engineTimes, type EngineTimes, type HopTimes } from '../../client/route/forecast.ts'
@@ -17,7 +17,7 @@ import type { ClientOptions } from './plan-client.ts'
 
 export interface MeasureOptions extends ClientOptions {
   /** Blocks to measure, on this machine already. */
-  sample: BlockRange
+  sample: BlockSpan
   /** The client's own part of a step. */
   between: () => Promise<void>
   log: Log
@@ -26,7 +26,7 @@ export interface MeasureOptions extends ClientOptions {
 
 /** This machine as a server, for a client on it. */
 export interface ServingTimes {
-  readonly sample: BlockRange
+  readonly sample: BlockSpan
   readonly engine: EngineTimes
   /** All blocks of the sample, as a hop on loopback. */
   readonly hop: HopTimes
@@ -43,8 +43,8 @@ const PROCESS_MS = 0.4
 export async function measureServing(options: MeasureOptions): Promise<ServingTimes> {
   const { compute, model, quant, sample, signal, dtype, between } = options
   await using stack = new AsyncDisposableStack()
-  const { first, last } = sample
-  const span = await compute.loadSpan({ location: model.location, first, last, quant }, signal)
+  const { start, end } = sample
+  const span = await compute.loadSpan({ location: model.location, start, end, quant }, signal)
   stack.defer(() => compute.unloadSpan(span.span).catch(() => {}))
   const loopback = stack.use(await startBootstrap({ port: 0 }))
   const bootstrap = [{ host: loopback.host, port: loopback.port }]
@@ -55,25 +55,22 @@ export async function measureServing(options: MeasureOptions): Promise<ServingTi
   )
   connections.use(node)
   await node.ready()
-  const [few, all] = await tryChains(
-    [[{ peer, first, last: first + 1 }], [{ peer, first, last }]],
-    {
-      connections,
-      model: model.contentId,
-      hiddenSize: model.config.hiddenSize,
-      dtype,
-      between,
-      signal
-    }
-  )
+  const [few, all] = await tryChains([[{ peer, start, end: start + 1 }], [{ peer, start, end }]], {
+    connections,
+    model: model.contentId,
+    hiddenSize: model.config.hiddenSize,
+    dtype,
+    between,
+    signal
+  })
   for (const tried of [few, all]) if (tried?.kind === 'failed') throw tried.error
   if (few?.kind !== 'times' || all?.kind !== 'times') throw new TypeError('Nothing was tried')
   const engine = engineTimes(
     { blocks: 1, ms: few.times.computeMs },
-    { blocks: last - first, ms: all.times.computeMs }
+    { blocks: end - start, ms: all.times.computeMs }
   )
   const tripMs = all.times.tripMs + PROCESS_MS
-  return { sample, engine, hop: { peer, first, last, ...all.times, tripMs }, span }
+  return { sample, engine, hop: { peer, start, end, ...all.times, tripMs }, span }
 }
 
 interface ServerFacts extends MeasureOptions {

@@ -1,10 +1,10 @@
 // The swarm as a plan sees it: who serves what and lives, routes through it with and without this
 // machine, and a few real steps through the servers of those routes.
 // Called by plan.ts. Prints nothing.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
 import { silentLog, type Log } from '../../base/log.ts'
-import type { BlockRange } from '../../blocks/sizes.ts'
 import { chooseDtype } from '../../client/client.ts'
 import { swarmConnections } from '../../client/connections.ts'
 import {
@@ -71,7 +71,7 @@ export class SwarmView implements AsyncDisposable {
     }
     this.servers = alive
       .map((entry) => entry.info)
-      .sort((a, b) => a.first - b.first || a.last - b.last)
+      .sort((a, b) => a.start - b.start || a.end - b.end)
   }
 
   /** Joins the DHT and asks every server of the model whether it lives. @throws AppError */
@@ -96,9 +96,9 @@ export class SwarmView implements AsyncDisposable {
   }
 
   /** The best route were this machine to serve `span` as fast as it was measured. */
-  routeWith(span: BlockRange, serving: ServingTimes): readonly RouteHop[] | undefined {
+  routeWith(span: BlockSpan, serving: ServingTimes): readonly RouteHop[] | undefined {
     const others = this.#candidates()
-    const blocks = span.last - span.first
+    const blocks = span.end - span.start
     const self: Candidate = {
       peer: HERE,
       ...span,
@@ -192,7 +192,7 @@ export class SwarmView implements AsyncDisposable {
 /** Blocks that this machine would serve, as a hop for a client on it. */
 export function hereHop(hop: RouteHop, serving: ServingTimes): HopTimes {
   const { queueMs, tripMs, rttMs } = serving.hop
-  const computeMs = engineMs(serving.engine, hop.last - hop.first)
+  const computeMs = engineMs(serving.engine, hop.end - hop.start)
   return { ...hop, computeMs, queueMs, tripMs, rttMs }
 }
 
@@ -214,5 +214,5 @@ function runsOf(hops: readonly RouteHop[]): RouteHop[][] {
 }
 
 function keyOf(chain: readonly RouteHop[]): string {
-  return chain.map(({ peer, first, last }) => `${peer} ${first}:${last}`).join(' > ')
+  return chain.map(({ peer, start, end }) => `${peer} ${start}:${end}`).join(' > ')
 }

@@ -1,6 +1,6 @@
 // A plan as people read it, and as JSON. Knows no measurements beyond what it is given.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
-import type { BlockRange } from '../../blocks/sizes.ts'
 import type { Forecast, HopTimes, Shares } from '../../client/route/forecast.ts'
 import type { QuantFit } from '../../server/placement/plan.ts'
 import type { OwnTimes } from './plan-client.ts'
@@ -21,7 +21,7 @@ export interface Plan {
   readonly client: OwnTimes | undefined
   readonly serving: ServingTimes | undefined
   /** What a join would serve. */
-  readonly span: BlockRange | undefined
+  readonly span: BlockSpan | undefined
   /** Of its blocks, to be fetched. */
   readonly fetchBytes: number
   /** Of the model, alive; undefined when nobody looked. */
@@ -106,13 +106,13 @@ function measuredLines({ client, serving, span, fetchBytes, quant }: Plan): stri
   if (serving) {
     const { sample, engine, hop } = serving
     lines.push(
-      `measured with blocks ${sample.first}:${sample.last} in ${quant}: ${ms(engine.blockMs)} ms a block ` +
+      `measured with blocks ${sample.start}:${sample.end} in ${quant}: ${ms(engine.blockMs)} ms a block ` +
         `+ ${ms(engine.stepMs)} ms a step, ${head}, a trip on loopback ${ms(hop.tripMs)} ms`
     )
   } else if (client) lines.push(`measured: ${head}`)
   if (span) {
     const fetch = fetchBytes > 0 ? `, after fetching ${formatBytes(fetchBytes)}` : ''
-    lines.push(`petals join would serve blocks ${span.first}:${span.last}${fetch}`)
+    lines.push(`petals join would serve blocks ${span.start}:${span.end}${fetch}`)
   }
   return lines
 }
@@ -129,7 +129,7 @@ function outlookRow({ name, forecast, claimed }: Shown): string[] {
 
 function routeText(hops: readonly HopTimes[]): string {
   return hops
-    .map((hop) => `${hop.peer.slice(0, 8)}[${hop.first}:${hop.last}] ${ms(hop.computeMs)} ms`)
+    .map((hop) => `${hop.peer.slice(0, 8)}[${hop.start}:${hop.end}] ${ms(hop.computeMs)} ms`)
     .join(' > ')
 }
 
@@ -168,7 +168,7 @@ export function planJson(plan: Plan): object {
     measured: client
       ? { headMeasured: client.headMeasured, ...client.times, serving: servingJson(serving) }
       : null,
-    join: span ? { first: span.first, last: span.last, fetchBytes: plan.fetchBytes } : null,
+    join: span ? { start: span.start, end: span.end, fetchBytes: plan.fetchBytes } : null,
     servers: plan.servers ?? null,
     ...Object.fromEntries(plan.outlooks.map((one) => [one.name, outlookJson(one)]))
   }
@@ -178,8 +178,8 @@ function servingJson(serving: ServingTimes | undefined): object | null {
   if (!serving) return null
   const { sample, engine, hop } = serving
   const { queueMs, tripMs, rttMs } = hop
-  const { first, last } = sample
-  return { first, last, blockMs: engine.blockMs, stepMs: engine.stepMs, queueMs, tripMs, rttMs }
+  const { start, end } = sample
+  return { start, end, blockMs: engine.blockMs, stepMs: engine.stepMs, queueMs, tripMs, rttMs }
 }
 
 function outlookJson(one: Outlook): object {
@@ -190,10 +190,10 @@ function outlookJson(one: Outlook): object {
     stepMs,
     ...shares,
     claimed: one.claimed,
-    route: hops.map(({ peer, first, last, computeMs, queueMs, tripMs, rttMs }) => ({
+    route: hops.map(({ peer, start, end, computeMs, queueMs, tripMs, rttMs }) => ({
       peer,
-      first,
-      last,
+      start,
+      end,
       computeMs,
       queueMs,
       tripMs,

@@ -4,7 +4,7 @@ import type { Candidate, RouteHop } from './route.ts'
 
 /** What one server adds to a step, ms. */
 export interface HopTimes extends RouteHop {
-  /** Engine time of blocks [first, last). */
+  /** Engine time of blocks [start, end). */
   readonly computeMs: number
   /** Waiting before it. */
   readonly queueMs: number
@@ -111,7 +111,7 @@ function stackMs(hop: HopTimes): number {
  */
 export function claimedTimes(hop: RouteHop, candidate: Candidate, frameMs: number): HopTimes {
   const { blockMs, queueMs, rttMs, pings } = candidate
-  const computeMs = blockMs * (hop.last - hop.first)
+  const computeMs = blockMs * (hop.end - hop.start)
   return { ...hop, computeMs, queueMs, tripMs: rttMs + frameMs, rttMs, pings }
 }
 

@@ -1,14 +1,13 @@
 // One station of a session's route as the client keeps it, and the error that names one.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { noRoute, type AppError } from '../../base/errors.ts'
 import { BLOCK, rowBytes } from '../../wire/tensor.ts'
 import type { ServerInfo, WireTensor } from '../../wire/types.ts'
 import type { History } from '../session/history.ts'
 import type { ClientLink } from './links.ts'
 
-export interface Hop {
+export interface Hop extends BlockSpan {
   readonly link: ClientLink
-  readonly first: number
-  readonly last: number
   /** Everything this span was sent, so that another server can take it over. */
   readonly inputs: History
   /** Positions that the server's KV holds, as far as its answers tell. */
@@ -25,7 +24,7 @@ export interface Hop {
 
 export interface FailureDetails {
   /** Of a server that was to be opened: one that is gone leaves a gap in the route. */
-  blocks?: { first: number; last: number }
+  blocks?: BlockSpan
   /** The server that says so of its successor: its word alone, which may be wrong. */
   teller?: string
   /** It lives, but does not finish what it was asked for. */
@@ -33,11 +32,11 @@ export interface FailureDetails {
 }
 
 /** What of a hop its server's own words are compared with. */
-type Standing = Pick<Hop, 'link' | 'first' | 'last'>
+type Standing = Pick<Hop, 'link' | 'start' | 'end'>
 
 /** Whether an info says that these blocks are served, if only for a while. */
-export function covers(info: ServerInfo, hop: { first: number; last: number }): boolean {
-  return !info.next?.left && info.first <= hop.first && info.last >= hop.last
+export function covers(info: ServerInfo, hop: BlockSpan): boolean {
+  return !info.next?.left && info.start <= hop.start && info.end >= hop.end
 }
 
 /** Whether the hop's server has not said that it stops serving these blocks. */
@@ -77,10 +76,10 @@ function isGone(error: AppError): boolean {
 }
 
 /** A record whose server is gone is no server. */
-function unreachable(blocks: { first: number; last: number }, cause: AppError): AppError {
-  const { first, last } = blocks
-  return noRoute(`No route through the model: no server of blocks ${first}:${last} answers`, {
-    hint: `Start a server for them: petals join MODEL --blocks ${first}:${last}`,
+function unreachable(blocks: BlockSpan, cause: AppError): AppError {
+  const { start, end } = blocks
+  return noRoute(`No route through the model: no server of blocks ${start}:${end} answers`, {
+    hint: `Start a server for them: petals join MODEL --blocks ${start}:${end}`,
     cause
   })
 }

@@ -113,8 +113,8 @@ export class PeerBook {
     const claimed = info.throughput > 0 ? 1000 / info.throughput : UNKNOWN_BLOCK_MS
     return {
       peer,
-      first: info.first,
-      last: info.last,
+      start: info.start,
+      end: info.end,
       blockMs: seen?.blockMs ?? claimed,
       queueMs: seen?.queueMs ?? 0,
       rttMs: seen?.rttMs ?? this.#recalled.get(peer) ?? this.#unknownRttMs,

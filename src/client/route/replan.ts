@@ -154,12 +154,12 @@ export function moveMs(
     const one = candidates.find(({ peer }) => peer === hop.peer)
     if (!one) return Infinity
     openMs = Math.max(openMs, 2 * one.rttMs)
-    const blocks = hop.last - hop.first
+    const blocks = hop.end - hop.start
     replayMs += one.rttMs + one.queueMs + historyTokens * blocks * one.blockMs * prefillShare
   }
   return openMs + replayMs
 }
 
 export function sameHop(a: RouteHop, b: RouteHop | undefined): boolean {
-  return a.peer === b?.peer && a.first === b.first && a.last === b.last
+  return a.peer === b?.peer && a.start === b.start && a.end === b.end
 }

@@ -3,16 +3,14 @@
 //
 // One pass over the blocks keeps, per server, the cheapest way to have computed up to here on it. A
 // server is entered from the few cheapest of those before it: O(blocks * servers).
+import type { BlockSpan } from '../../base/block-span.ts'
 import { noRoute } from '../../base/errors.ts'
 import { gapsOf } from '../../swarm/coverage.ts'
 
 /** One server as routing sees it. */
-export interface Candidate {
+export interface Candidate extends BlockSpan {
   /** Hex of the server's public key. */
   readonly peer: string
-  /** Served blocks [first, last). */
-  readonly first: number
-  readonly last: number
   /** Expected engine time of one block for one token, ms. */
   readonly blockMs: number
   /** Expected wait before the engine starts, ms. */
@@ -25,10 +23,8 @@ export interface Candidate {
   readonly pings?: ReadonlyMap<string, number>
 }
 
-export interface RouteHop {
+export interface RouteHop extends BlockSpan {
   readonly peer: string
-  readonly first: number
-  readonly last: number
 }
 
 export interface Route {
@@ -86,25 +82,25 @@ interface Ping {
 }
 
 /**
- * The fastest chain over blocks [first, last).
+ * The fastest chain over blocks [start, end).
  * @throws AppError NO_ROUTE naming the blocks that nobody serves
  */
 export function planRoute(
   candidates: readonly Candidate[],
-  first: number,
-  last: number,
+  start: number,
+  end: number,
   options: RouteOptions = {}
 ): Route {
   const { avoid = new Set<string>(), tokens = 0 } = options
   const usable = candidates
-    .filter((one) => !avoid.has(one.peer) && one.first < last && one.last > first)
-    .sort((a, b) => a.first - b.first)
-  const gaps = uncovered(usable, first, last)
+    .filter((one) => !avoid.has(one.peer) && one.start < end && one.end > start)
+    .sort((a, b) => a.start - b.start)
+  const gaps = uncovered(usable, start, end)
   if (gaps.length > 0) throw noServers(gaps, avoid.size)
   const pings = pingsInto(usable)
   let serving: Exit[] = []
   let coming = 0
-  for (let block = first; block < last; block++) {
+  for (let block = start; block < end; block++) {
     const exits = exitsOf(serving, usable.length)
     const next: Exit[] = []
     const goOn = (at: number, candidate: Candidate, own: Exit | undefined): void => {
@@ -112,7 +108,7 @@ export function planRoute(
       const pays = own === undefined || own.ms > exits.firstMs + ready + FORWARD_MS
       const entry = !pays
         ? undefined
-        : block === first
+        : block === start
           ? { ms: candidate.rttMs / 2, stay: undefined }
           : cheapest(at, candidate, exits, pings[at] ?? [])
       const stays = own !== undefined && own.ms <= (entry?.ms ?? Infinity) + ready
@@ -123,9 +119,9 @@ export function planRoute(
     }
     for (const own of serving) {
       const { at, candidate } = own.stay
-      if (candidate.last > block) goOn(at, candidate, own)
+      if (candidate.end > block) goOn(at, candidate, own)
     }
-    for (let one = usable[coming]; one && one.first <= block; one = usable[++coming]) {
+    for (let one = usable[coming]; one && one.start <= block; one = usable[++coming]) {
       goOn(coming, one, undefined)
     }
     serving = next
@@ -138,8 +134,8 @@ export function planRoute(
     best = one
     bestMs = ms
   }
-  if (!best) throw noServers([[first, last]], avoid.size)
-  return { hops: unwind(best.stay, last), expectedMs: bestMs }
+  if (!best) throw noServers([[start, end]], avoid.size)
+  return { hops: unwind(best.stay, end), expectedMs: bestMs }
 }
 
 /** Expected time of one decode step through `hops`; undefined when a server is no longer there. */
@@ -151,14 +147,14 @@ export function routeMs(
   const route: Candidate[] = []
   for (const hop of hops) {
     const one = candidates.find(({ peer }) => peer === hop.peer)
-    if (!one || one.first > hop.first || one.last < hop.last) return undefined
+    if (!one || one.start > hop.start || one.end < hop.end) return undefined
     route.push(one)
   }
   let ms = ((route[0]?.rttMs ?? 0) + (route.at(-1)?.rttMs ?? 0)) / 2
   for (const [index, one] of route.entries()) {
     const hop = hops[index]
     const next = route[index + 1]
-    ms += readyMs(one, options.tokens ?? 0) + one.blockMs * ((hop?.last ?? 0) - (hop?.first ?? 0))
+    ms += readyMs(one, options.tokens ?? 0) + one.blockMs * ((hop?.end ?? 0) - (hop?.start ?? 0))
     if (next)
       ms +=
         FORWARD_MS +
@@ -169,13 +165,13 @@ export function routeMs(
   return ms
 }
 
-/** Ranges of [first, last) that no span covers, in order. */
+/** Ranges of [start, end) that no span covers, in order. */
 export function uncovered(
-  spans: readonly { readonly first: number; readonly last: number }[],
-  first: number,
-  last: number
+  spans: readonly BlockSpan[],
+  start: number,
+  end: number
 ): [number, number][] {
-  return gapsOf(spans, last, first, last).map((gap) => [gap.first, gap.last])
+  return gapsOf(spans, end, start, end).map((gap) => [gap.start, gap.end])
 }
 
 function noServers(gaps: readonly [number, number][], avoided: number): Error {
@@ -276,11 +272,11 @@ function visits(from: Stay, server: number): boolean {
   return false
 }
 
-function unwind(stay: Stay, last: number): RouteHop[] {
+function unwind(stay: Stay, blocksEnd: number): RouteHop[] {
   const hops: RouteHop[] = []
-  let end = last
+  let end = blocksEnd
   for (let at: Stay | undefined = stay; at; at = at.before) {
-    hops.push({ peer: at.candidate.peer, first: at.since, last: end })
+    hops.push({ peer: at.candidate.peer, start: at.since, end })
     end = at.since
   }
   return hops.reverse()

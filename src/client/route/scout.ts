@@ -181,7 +181,7 @@ export class Scout {
     return [...infos.values()].flatMap((info) => {
       if (info.draining) return []
       // Another quantisation rounds differently: no reason of speed is worth other words.
-      const over = quants.filter((one) => one.first < info.last && one.last > info.first)
+      const over = quants.filter((one) => one.start < info.end && one.end > info.start)
       if (staying && over.some(({ quant }) => quant && quant !== info.quant)) return []
       const { freeTokens, ...candidate } = book.candidate(info)
       // A server in use has given this session its room already.

@@ -133,8 +133,8 @@ class Trial {
       )
       const maxTokens = promptTokens + rounds + 1
       await this.#ask('Opening', () => {
-        for (const [i, { first, last }] of this.#hops.entries()) {
-          this.#links[i]?.open({ session, model, first, last, maxTokens })
+        for (const [i, { start, end }] of this.#hops.entries()) {
+          this.#links[i]?.open({ session, model, start, end, maxTokens })
         }
       })
       const [first] = this.#links
@@ -181,10 +181,10 @@ class Trial {
         start,
         count,
         deadlineMs: STEP_MS,
-        route: behind.map(({ first, last }, i) => ({
+        route: behind.map(({ start, end }, i) => ({
           peer: this.#links[i + 1]?.key ?? new Uint8Array(32),
-          first,
-          last
+          start,
+          end
         })),
         tensor,
         ...(behind.length > 0 ? { mirror: true } : {}),

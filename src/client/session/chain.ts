@@ -1,6 +1,7 @@
 // The open hops of a session: finds servers for blocks that have none, opens the session on them,
 // and keeps for every boundary what was sent across it.
 // Called by session.ts, which sends steps through the hops. Knows no steps.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { deadline, type Clock } from '../../base/clock.ts'
 import { disconnected, protocolError, toAppError } from '../../base/errors.ts'
@@ -113,7 +114,7 @@ export class Chain {
       const entered = planned.map((one) => this.#enter(one, { maxTokens, signal }))
       const opened = await Promise.allSettled(entered)
       for (const one of opened) if (one.status === 'fulfilled') this.hops.push(one.value)
-      this.hops.sort((a, b) => a.first - b.first)
+      this.hops.sort((a, b) => a.start - b.start)
       throwFirst(opened)
       this.#forgetInputs()
     } else if (this.#options.naming?.unsettled) this.#settle(this.route)
@@ -149,7 +150,7 @@ export class Chain {
       throw failed.reason
     }
     for (const hop of this.hops) if (!stays(hop)) this.#leave(hop)
-    this.hops = [...this.hops.filter(stays), ...hops].sort((a, b) => a.first - b.first)
+    this.hops = [...this.hops.filter(stays), ...hops].sort((a, b) => a.start - b.start)
     this.#forgetInputs()
   }
 
@@ -161,7 +162,7 @@ export class Chain {
   }
 
   get route(): RouteHop[] {
-    return this.hops.map(({ link, first, last }) => ({ peer: link.peer, first, last }))
+    return this.hops.map(({ link, start, end }) => ({ peer: link.peer, start, end }))
   }
 
   /** What the directory says of servers that a route may be changed to. */
@@ -179,8 +180,8 @@ export class Chain {
     if (!naming || forget || step < 0) return
     for (const hop of this.hops) {
       if ((at === 0 && hop.kv - hop.named < every) || hop.link.closed) continue
-      const { link, first, last } = hop
-      const names = naming.keep({ peer: link.key, first, last }, hop.named, hop.kv, at)
+      const { link, start, end } = hop
+      const names = naming.keep({ peer: link.key, start, end }, hop.named, hop.kv, at)
       hop.named = hop.kv
       if (names) link.keep({ session, step, ...names })
     }
@@ -246,8 +247,8 @@ export class Chain {
     const { connections, book, clock, openMs } = this.#options
     const late = new Map(book.avoidedInOrder(clock.now()).map((peer, at) => [peer, at + 1]))
     const spares = candidates
-      .filter(({ peer, first, last }) => {
-        const serves = entered.some((hop) => first < hop.last && last > hop.first)
+      .filter(({ peer, start, end }) => {
+        const serves = entered.some((hop) => start < hop.end && end > hop.start)
         return serves && !this.has(peer) && !entered.some((hop) => hop.peer === peer)
       })
       .sort((a, b) => (late.get(a.peer) ?? 0) - (late.get(b.peer) ?? 0))
@@ -270,13 +271,13 @@ export class Chain {
       const abort = signal ?? new AbortController().signal
       const reaching = connections.connect(planned.peer, abort, openMs)
       link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
-      const { first, last } = planned
-      const prefix = this.#options.naming?.ask({ peer: link.key, first, last }) ?? []
+      const { start, end } = planned
+      const prefix = this.#options.naming?.ask({ peer: link.key, start, end }) ?? []
       const kv = await this.#promise(link, planned, { ...opening, openMs, prefix })
       this.#tried.delete(planned.peer)
-      const inputs = this.inputs(first)
+      const inputs = this.inputs(start)
       const quant = this.#quantOf(link.peer)
-      return { link, first, last, inputs, quant, kv, named: 0, promised: maxTokens, relay: false }
+      return { link, start, end, inputs, quant, kv, named: 0, promised: maxTokens, relay: false }
     } catch (error) {
       // It may yet open what nobody waits for any more.
       if (link && !link.closed) link.closeSession({ session: this.#options.session })
@@ -288,20 +289,16 @@ export class Chain {
   }
 
   /** Opens the session on a server, or changes what it promised; positions that it holds already. */
-  async #promise(
-    link: ClientLink,
-    range: { first: number; last: number },
-    opening: Opening
-  ): Promise<number> {
+  async #promise(link: ClientLink, range: BlockSpan, opening: Opening): Promise<number> {
     const { maxTokens, signal, openMs = this.#options.openMs, prefix = [] } = opening
     const waiting = Promise.withResolvers<SessionOpened>()
     this.#opening.set(link.peer, waiting)
     try {
       const { model, session, clock, book, forget } = this.#options
-      const { first, last } = range
+      const { start, end } = range
       const sentAt = clock.now()
       const asked = prefix.length > 0 ? { prefix } : {}
-      const message = { session, model, first, last, maxTokens, ...asked }
+      const message = { session, model, start, end, maxTokens, ...asked }
       link.open(forget ? { ...message, forget } : message)
       const opened = deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
       const { held = 0 } = await opened
@@ -318,10 +315,10 @@ export class Chain {
   /** The route is about to be this: what it makes has other names, where it is computed otherwise. */
   #settle(route: readonly RouteHop[]): void {
     const spans = route
-      .map(({ peer, first, last }) => ({ peer, first, last, quant: this.#quantOf(peer) }))
-      .sort((a, b) => a.first - b.first)
+      .map(({ peer, start, end }) => ({ peer, start, end, quant: this.#quantOf(peer) }))
+      .sort((a, b) => a.start - b.start)
     const reached = (block: number): boolean =>
-      this.inputs(block).length > 0 || this.hops.some((hop) => hop.first === block && hop.kv > 0)
+      this.inputs(block).length > 0 || this.hops.some((hop) => hop.start === block && hop.kv > 0)
     this.#options.naming?.settle(spans, (block) => !reached(block))
   }
 
@@ -332,7 +329,7 @@ export class Chain {
 
   /** Of boundaries that the route does not have. */
   #forgetInputs(): void {
-    const starts = new Set(this.hops.map((hop) => hop.first))
+    const starts = new Set(this.hops.map((hop) => hop.start))
     for (const block of this.#inputs.keys()) {
       if (starts.has(block)) continue
       this.#inputs.delete(block)
@@ -345,11 +342,8 @@ export class Chain {
   }
 }
 
-function sameBlocks(
-  a: { first: number; last: number },
-  b: { first: number; last: number }
-): boolean {
-  return a.first === b.first && a.last === b.last
+function sameBlocks(a: BlockSpan, b: BlockSpan): boolean {
+  return a.start === b.start && a.end === b.end
 }
 
 /** @throws the first failure, with what else failed at the same time */

@@ -124,7 +124,7 @@ export class Leg {
     try {
       this.#take(hop, pending, message)
       const ms = this.#heardAt - pending.heardAt
-      this.#options.patience.note(pending.count, hop.last - hop.first, ms)
+      this.#options.patience.note(pending.count, hop.end - hop.start, ms)
       pending.heardAt = this.#heardAt
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
@@ -181,8 +181,8 @@ export class Leg {
     if (message.start !== pending.start || message.count !== pending.count) {
       return 'The server answered for other positions than were asked'
     }
-    if (message.last !== hop.last || tensor.rows !== rows) {
-      return `The server answered ${tensor.rows} rows up to block ${message.last}`
+    if (message.end !== hop.end || tensor.rows !== rows) {
+      return `The server answered ${tensor.rows} rows up to block ${message.end}`
     }
     if (tensor.columns !== hop.inputs.columns || tensor.dtype !== hop.inputs.dtype) {
       return `The server answered ${tensor.dtype} rows of ${tensor.columns}`
@@ -234,8 +234,8 @@ export class Leg {
         deadlineMs: times.silenceMs,
         route: hops.slice(1).map((hop) => ({
           peer: hop.link.key,
-          first: hop.first,
-          last: hop.last
+          start: hop.start,
+          end: hop.end
         })),
         tensor: first.inputs.read(start, count),
         ...(hops.length > 1 ? { mirror: true } : {}),
@@ -271,7 +271,7 @@ export class Leg {
     const { hops, patience, times } = this.#options
     const [oldest] = this.#pending.values()
     const hop = hops.find((one) => oldest?.waiting.has(one))
-    return oldest && hop ? patience.limitMs(oldest.count, hop.last - hop.first) : times.silenceMs
+    return oldest && hop ? patience.limitMs(oldest.count, hop.end - hop.start) : times.silenceMs
   }
 
   /** The first hop that has not answered is to blame, or the one before it that should have pushed. */

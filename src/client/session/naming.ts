@@ -1,6 +1,7 @@
 // What a session tells each of its servers about the beginnings of its text: names to look for when it
 // is opened there, and names to keep it under when it ends.
 // Called by chain.ts. Knows no links; prefix.ts says how names are made.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { PrefixMark, WireDtype } from '../../wire/types.ts'
 import { publishedLabel } from '../../wire/published-label.ts'
 import { LEAST, lineageOf, PrefixNames, type Ancestor } from './prefix.ts'
@@ -27,10 +28,8 @@ export interface NamingOptions {
 }
 
 /** A server's part of a route. */
-export interface NamedSpan {
+export interface NamedSpan extends BlockSpan {
   readonly peer: Uint8Array
-  readonly first: number
-  readonly last: number
 }
 
 export class Naming {
@@ -69,11 +68,11 @@ export class Naming {
    * @param fresh whether nothing has gone into a block yet
    */
   settle(route: readonly Ancestor[], fresh: (block: number) => boolean): void {
-    for (const [i, { first }] of route.entries()) {
+    for (const [i, { start }] of route.entries()) {
       const lineage = lineageOf(route.slice(0, i))
-      const known = this.#lineages.has(first) && !fresh(first)
-      if (!known) this.#lineages.set(first, lineage)
-      else if (this.#lineages.get(first) !== lineage) this.#lineages.set(first, undefined)
+      const known = this.#lineages.has(start) && !fresh(start)
+      if (!known) this.#lineages.set(start, lineage)
+      else if (this.#lineages.get(start) !== lineage) this.#lineages.set(start, undefined)
     }
   }
 
@@ -84,7 +83,7 @@ export class Naming {
 
   /** Names under which a server may have what this session begins with. */
   ask(span: NamedSpan): PrefixMark[] {
-    const lineage = this.#lineages.get(span.first)
+    const lineage = this.#lineages.get(span.start)
     if (lineage === undefined) return []
     const place = { ...span, lineage }
     const ends = this.#own.ends(this.#stops).map((length) => this.#own.mark(place, length))
@@ -105,7 +104,7 @@ export class Naming {
     most: number,
     at = 0
   ): { marks: PrefixMark[]; shared?: PrefixMark[] } | undefined {
-    const lineage = this.#lineages.get(span.first)
+    const lineage = this.#lineages.get(span.start)
     if (lineage === undefined) return undefined
     const place = { ...span, lineage }
     const marks = this.#own.marks(place, over, most)

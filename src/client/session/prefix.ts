@@ -14,6 +14,7 @@
 // secret cannot ask for what it names, whatever the text, and no two servers see the same label. A
 // published prompt is keyed with its maker's public key instead; servers bind such labels to who put
 // them there (protocol.ts), so others can find it and nobody else can make it.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { crypto_generichash } from 'sodium-universal'
 import type { PrefixMark, WireDtype } from '../../wire/types.ts'
 
@@ -26,11 +27,9 @@ export interface PrefixNamesOptions {
 }
 
 /** One span's place in a route. */
-export interface Place {
+export interface Place extends BlockSpan {
   /** The server's public key. */
   readonly peer: Uint8Array
-  readonly first: number
-  readonly last: number
   /** What came before it; see lineageOf. */
   readonly lineage: string
 }
@@ -62,17 +61,15 @@ export function namedLengths(most: number): number[] {
 }
 
 /** A server's part of a route, as the rows behind it depend on it. */
-export interface Ancestor {
+export interface Ancestor extends BlockSpan {
   /** Hex of its key. */
   readonly peer: string
-  readonly first: number
-  readonly last: number
   readonly quant: string
 }
 
 /** What rows come from: the spans that they went through. */
 export function lineageOf(spans: readonly Ancestor[]): string {
-  return spans.map(({ peer, first, last, quant }) => `${first}:${last} ${quant} ${peer}`).join(', ')
+  return spans.map(({ peer, start, end, quant }) => `${start}:${end} ${quant} ${peer}`).join(', ')
 }
 
 /** Names of a text's beginnings; the text grows and is cut as the session's is. */
@@ -130,8 +127,8 @@ export class PrefixNames {
 
   /** The mark of any length; @throws RangeError over the text's. */
   mark(place: Place, length: number): PrefixMark {
-    const { peer, first, last, lineage } = place
-    const label = this.#hash(this.#upTo(length), peer, numbers([first, last]), lineage)
+    const { peer, start, end, lineage } = place
+    const label = this.#hash(this.#upTo(length), peer, numbers([start, end]), lineage)
     return { length, label: label.subarray(0, LABEL_BYTES) }
   }
 

@@ -231,8 +231,8 @@ export class InferenceSession extends Resource {
       session: () => {
         const historyTokens = this.#chain.inputs(0).length
         const [maxTokens, tokensLeft] = [this.#maxTokens, this.#maxTokens - historyTokens]
-        const hops = this.#chain.hops.map(({ link, first, last }) => {
-          return { peer: link.peer, link, first, last }
+        const hops = this.#chain.hops.map(({ link, start, end }) => {
+          return { peer: link.peer, link, start, end }
         })
         return { hops, historyTokens, tokensLeft, maxTokens }
       },
@@ -392,7 +392,7 @@ export class InferenceSession extends Resource {
 
   /** Whether the route is another than the log has. */
   #tellRoute(): boolean {
-    const route = this.route.map(({ peer, first, last }) => `${peer.slice(0, 8)}[${first}:${last}]`)
+    const route = this.route.map(({ peer, start, end }) => `${peer.slice(0, 8)}[${start}:${end}]`)
     const text = route.join(' > ')
     if (text === this.#told) return false
     this.#told = text
@@ -403,7 +403,7 @@ export class InferenceSession extends Resource {
   #note(hop: Hop, result: StepResult): void {
     const status = result.trace.at(-1)?.status
     if (!status) return
-    const blocks = hop.last - hop.first
+    const blocks = hop.end - hop.start
     const { peer } = hop.link
     if (result.count === 1) this.#options.book.noteStep(peer, blocks, status, this.#clock.wall())
     const { computeMs, queueMs } = status

@@ -54,7 +54,7 @@ export class DraftBlocks extends Resource implements Forward {
     const { compute, model, quant = 'native' } = this.#options
     const { location, config } = model
     await model.ensure(blockTensorNames(model.tensors, 0, config.blockCount))
-    const info = await compute.loadSpan({ location, first: 0, last: config.blockCount, quant })
+    const info = await compute.loadSpan({ location, start: 0, end: config.blockCount, quant })
     this.#span = info.span
     this.#session = await compute.openSession(info.span)
   }

@@ -1,5 +1,6 @@
 // How many blocks of a model fit this machine: weights as the engine will hold them, keys and values,
 // working memory, and room on the disk. What `join` decides by is what `plan` shows. Pure.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError } from '../../base/errors.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import {
@@ -7,7 +8,6 @@ import {
   sizesOf,
   spanBytes,
   workingBytes,
-  type BlockRange,
   type ModelSizes
 } from '../../blocks/sizes.ts'
 import type { Quant } from '../../blocks/types.ts'
@@ -31,7 +31,7 @@ export interface Room {
   readonly diskBytes?: number | undefined
 }
 
-/** What blocks [first, last) take. */
+/** What blocks [start, end) take. */
 export interface SpanNeed {
   readonly weightBytes: number
   /** Of the tokens that were asked for. */
@@ -40,7 +40,7 @@ export interface SpanNeed {
   readonly totalBytes: number
 }
 
-export function spanNeed(sizes: ModelSizes, range: BlockRange, kvTokens: number): SpanNeed {
+export function spanNeed(sizes: ModelSizes, range: BlockSpan, kvTokens: number): SpanNeed {
   const tokens = Math.min(kvTokens, sizes.config.contextLength)
   const weightBytes = spanBytes(sizes, range)
   const kvBytes = Math.ceil((tokens * sizes.kvBytesPerToken * blocksIn(range)) / KV_SHARE)
@@ -125,17 +125,12 @@ export function blocksThatFit(model: Model, quant: Quant, room: Room): number {
   throw tooLarge('Not one block fits', { model, quant, need, memoryBytes: room.memoryBytes })
 }
 
-/** @throws AppError NO_MEMORY with the numbers when blocks [first, last) do not fit */
-export function checkFits(
-  model: Model,
-  quant: Quant,
-  range: BlockRange,
-  memoryBytes: number
-): void {
+/** @throws AppError NO_MEMORY with the numbers when blocks [start, end) do not fit */
+export function checkFits(model: Model, quant: Quant, range: BlockSpan, memoryBytes: number): void {
   const sizes = sizesOf(model.config, model.tensors, quant)
   const need = spanNeed(sizes, range, LEAST_KV_TOKENS)
   if (need.totalBytes <= memoryBytes) return
-  const what = `Blocks ${range.first}:${range.last} do not fit`
+  const what = `Blocks ${range.start}:${range.end} do not fit`
   throw tooLarge(what, { model, quant, need, memoryBytes })
 }
 
@@ -175,19 +170,19 @@ function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
-function blocksIn({ first, last }: BlockRange): number {
-  return last - first
+function blocksIn({ start, end }: BlockSpan): number {
+  return end - start
 }
 
 /** The `count` neighbours that take the most memory. */
-function heaviest(sizes: ModelSizes, count: number): BlockRange {
+function heaviest(sizes: ModelSizes, count: number): BlockSpan {
   const { blockCount } = sizes.config
-  let best = { first: 0, last: count }
+  let best = { start: 0, end: count }
   let most = 0
-  for (let first = 0; first + count <= blockCount; first++) {
-    const bytes = spanBytes(sizes, { first, last: first + count })
+  for (let start = 0; start + count <= blockCount; start++) {
+    const bytes = spanBytes(sizes, { start, end: start + count })
     if (bytes <= most) continue
-    best = { first, last: first + count }
+    best = { start, end: start + count }
     most = bytes
   }
   return best
@@ -196,8 +191,8 @@ function heaviest(sizes: ModelSizes, count: number): BlockRange {
 /** Of any `count` neighbours. */
 function mostMissing(missingBytes: readonly number[], count: number): number {
   let most = 0
-  for (let first = 0; first + count <= missingBytes.length; first++) {
-    const window = missingBytes.slice(first, first + count)
+  for (let start = 0; start + count <= missingBytes.length; start++) {
+    const window = missingBytes.slice(start, start + count)
     most = Math.max(
       most,
       window.reduce((sum, bytes) => sum + bytes, 0)

@@ -17,7 +17,7 @@ export interface LookoutOptions {
   /** One round trip to a server, ms; rejects when it does not answer. */
   ping: (peer: Uint8Array, signal: AbortSignal) => Promise<number>
   /** Block after the last that is served. */
-  last: () => number
+  end: () => number
   /** Told the round trips when they are new or clearly others than before, nearest first. */
   onpings: (pings: ServerInfo['pings']) => void
   /** Told after each look but the first; the next one waits for it. */
@@ -115,12 +115,12 @@ export class Lookout {
   }
 
   async #measure(servers: readonly ServerInfo[]): Promise<void> {
-    const { ping, last, random, onpings } = this.#options
+    const { ping, end, random, onpings } = this.#options
     const { signal } = this.#closing
     const infos = new Map(servers.map((info) => [toHex(info.peer), info]))
     for (const peer of this.#known.keys()) if (!infos.has(peer)) this.#known.delete(peer)
     const neighbours = [...infos].map(([peer, info]) => ({ ...info, peer }))
-    const chosen = likelySuccessors(neighbours, last(), this.#known, random)
+    const chosen = likelySuccessors(neighbours, end(), this.#known, random)
     const measured = chosen.map(async (peer) => {
       const info = infos.get(peer)
       if (!info) return []

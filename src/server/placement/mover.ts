@@ -2,10 +2,10 @@
 // says where it goes, waits until it is heard and its sessions have gone, makes sure once more that
 // nobody needs it where it is, and changes. Called by host.ts with what it acts on.
 // Knows no DHT, no engine and no link.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { sleep, type Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
-import type { BlockRange } from '../../blocks/sizes.ts'
 import type { NextSpan, ServerInfo } from '../../wire/types.ts'
 import {
   drainStep,
@@ -27,13 +27,13 @@ export interface MoverOptions {
   /** Of these servers those that answer, as they describe themselves now. */
   ask: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** Whether there is room for what it lacks of these blocks. */
-  fits: (range: BlockRange) => boolean | Promise<boolean>
+  fits: (range: BlockSpan) => boolean | Promise<boolean>
   /** Fetches weights while the old blocks are still served. */
-  fetch: (range: BlockRange, signal: AbortSignal) => Promise<void>
+  fetch: (range: BlockSpan, signal: AbortSignal) => Promise<void>
   /** Says that this server drains and where it goes; undefined: that it stays. */
   say: (next: NextSpan | undefined) => void
   /** Serves these blocks instead. Rejects when it could not, and then serves the old ones. */
-  change: (range: BlockRange, signal: AbortSignal) => Promise<void>
+  change: (range: BlockSpan, signal: AbortSignal) => Promise<void>
   placement?: PlacementOptions
   clock: Clock
   log: Log
@@ -75,7 +75,7 @@ export class Mover {
   async check(servers: readonly ServerInfo[], signal: AbortSignal): Promise<boolean> {
     const { info, fits, fetch, placement = {}, clock, log } = this.#options
     if (clock.now() < this.#restUntil) return false
-    const { blockCount, first, last } = info()
+    const { blockCount, start, end } = info()
     const self = placedOf(info())
     const unmoved = new Set<string>()
     for (const [peer, times] of this.#expected) if (times >= PATIENCE) unmoved.add(peer)
@@ -83,10 +83,10 @@ export class Mover {
     const move = planMove(self.peer, placed, blockCount, { ...placement, unmoved })
     this.#expect(move.kind === 'stay' ? (move.movers ?? []) : [], unmoved)
     if (move.kind === 'stay') return false
-    const range = { first: move.first, last: move.last }
+    const range = { start: move.start, end: move.end }
     if (!(await fits(range))) return false
     log.info(
-      `moving from blocks ${first}:${last} to ${range.first}:${range.last}: the weakest block ` +
+      `moving from blocks ${start}:${end} to ${range.start}:${range.end}: the weakest block ` +
         `would have ${move.toRate.toFixed(1)} tokens/s, not ${move.fromRate.toFixed(1)}`
     )
     try {
@@ -107,7 +107,7 @@ export class Mover {
     this.#expected = new Map(movers.length > 0 ? [...counted, ...given] : [])
   }
 
-  async #drainAndChange(range: BlockRange, urgent: boolean, signal: AbortSignal): Promise<boolean> {
+  async #drainAndChange(range: BlockSpan, urgent: boolean, signal: AbortSignal): Promise<boolean> {
     const { say, sessions, find, change, placement = {}, clock, log } = this.#options
     const { stepMs = STEP_MS, loadMs = LOAD_MS, heardMs = HEARD_MS } = placement
     const began = clock.now()
@@ -135,7 +135,7 @@ export class Mover {
   }
 
   #verdict(
-    range: BlockRange,
+    range: BlockSpan,
     servers: readonly ServerInfo[]
   ): { opensGap: boolean; worth: boolean } {
     const { draining: _, next: __, ...info } = this.#options.info()
@@ -150,9 +150,9 @@ export class Mover {
   /** Those who would be left with this server's blocks, and answer. */
   async #asked(signal: AbortSignal): Promise<readonly ServerInfo[]> {
     const { info, find, ask } = this.#options
-    const { first, last } = info()
+    const { start, end } = info()
     const around = (await find(signal))
-      .filter((one) => one.first < last && one.last > first && !one.next?.left)
+      .filter((one) => one.start < end && one.end > start && !one.next?.left)
       .sort((a, b) => b.throughput - a.throughput)
     return ask(around.slice(0, MOST_ASKED), signal)
   }

@@ -1,9 +1,8 @@
 // Which blocks a joining server takes: the range that most raises the swarm's weakest blocks.
 // Pure functions over the directory's records; know no connections.
+import type { BlockSpan } from '../../base/block-span.ts'
 
-export interface ServedSpan {
-  readonly first: number
-  readonly last: number
+export interface ServedSpan extends BlockSpan {
   /** Blocks times tokens a second. */
   readonly throughput: number
 }
@@ -15,8 +14,8 @@ export interface ServedSpan {
 export function coverage(spans: readonly ServedSpan[], blockCount: number): Float64Array {
   const rates = new Float64Array(blockCount)
   for (const span of spans) {
-    const rate = span.throughput / Math.max(1, span.last - span.first)
-    for (let block = Math.max(0, span.first); block < Math.min(span.last, blockCount); block++) {
+    const rate = span.throughput / Math.max(1, span.end - span.start)
+    for (let block = Math.max(0, span.start); block < Math.min(span.end, blockCount); block++) {
       rates[block] = (rates[block] ?? 0) + rate
     }
   }
@@ -31,10 +30,10 @@ export function chooseSpan(
   spans: readonly ServedSpan[],
   blockCount: number,
   length: number
-): { first: number; last: number } {
+): BlockSpan {
   const size = Math.max(1, Math.min(length, blockCount))
-  const first = weakestStart(coverage(spans, blockCount), size)
-  return { first, last: first + size }
+  const start = weakestStart(coverage(spans, blockCount), size)
+  return { start, end: start + size }
 }
 
 /**

@@ -1,6 +1,7 @@
 // What this machine could serve of a model before it serves anything: what fits at each quantisation,
 // where a joining server would go, and which few blocks tell how fast all would be. Pure.
-import { sizesOf, spanBytes, type BlockRange, type ModelSizes } from '../../blocks/sizes.ts'
+import type { BlockSpan } from '../../base/block-span.ts'
+import { sizesOf, spanBytes, type ModelSizes } from '../../blocks/sizes.ts'
 import type { Quant } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import type { ServerInfo } from '../../wire/types.ts'
@@ -32,9 +33,9 @@ export function quantFit(model: Model, quant: Quant, room: Room): QuantFit {
   const sizes = sizesOf(model.config, model.tensors, quant)
   const { blockCount } = model.config
   const found = fit(sizes, room, room.diskBytes === undefined ? [] : missingOf(model))
-  const range = { first: 0, last: Math.max(1, found.blocks) }
+  const range = { start: 0, end: Math.max(1, found.blocks) }
   const { weightBytes, workingBytes } = spanNeed(sizes, range, KV_TOKENS)
-  const whole = spanNeed(sizes, { first: 0, last: blockCount }, KV_TOKENS)
+  const whole = spanNeed(sizes, { start: 0, end: blockCount }, KV_TOKENS)
   return {
     ...found,
     quant,
@@ -53,7 +54,7 @@ export function joinSpan(
   servers: readonly ServerInfo[],
   blockCount: number,
   length: number
-): BlockRange {
+): BlockSpan {
   return chooseSpan(intended(servers.map(placedOf)), blockCount, length)
 }
 
@@ -69,33 +70,33 @@ const LEAST_SAMPLE = 2
  */
 export function sampleRange(
   sizes: ModelSizes,
-  span: BlockRange,
+  span: BlockSpan,
   missingBytes: readonly number[]
-): BlockRange {
-  const length = span.last - span.first
+): BlockSpan {
+  const length = span.end - span.start
   const isHere = (block: number): boolean => (missingBytes[block] ?? 0) === 0
   const own = longestRun(span, isHere)
-  const anywhere = longestRun({ first: 0, last: sizes.config.blockCount }, isHere)
+  const anywhere = longestRun({ start: 0, end: sizes.config.blockCount }, isHere)
   const least = Math.min(LEAST_SAMPLE, length)
-  const here = [own, anywhere].find((run) => run.last - run.first >= least)
+  const here = [own, anywhere].find((run) => run.end - run.start >= least)
   if (here)
-    return enough(sizes, { first: here.first, last: Math.min(here.last, here.first + length) })
-  return { first: span.first, last: span.first + least }
+    return enough(sizes, { start: here.start, end: Math.min(here.end, here.start + length) })
+  return { start: span.start, end: span.start + least }
 }
 
 /** From the range's first block, as few as reach SAMPLE_BYTES. */
-function enough(sizes: ModelSizes, { first, last }: BlockRange): BlockRange {
-  let end = Math.min(last, first + LEAST_SAMPLE)
-  while (end < last && spanBytes(sizes, { first, last: end }) < SAMPLE_BYTES) end++
-  return { first, last: end }
+function enough(sizes: ModelSizes, { start, end: most }: BlockSpan): BlockSpan {
+  let end = Math.min(most, start + LEAST_SAMPLE)
+  while (end < most && spanBytes(sizes, { start, end }) < SAMPLE_BYTES) end++
+  return { start, end }
 }
 
-function longestRun({ first, last }: BlockRange, isIn: (block: number) => boolean): BlockRange {
-  let best = { first, last: first }
-  let start = first
-  for (let block = first; block <= last; block++) {
-    if (block < last && isIn(block)) continue
-    if (block - start > best.last - best.first) best = { first: start, last: block }
+function longestRun(range: BlockSpan, isIn: (block: number) => boolean): BlockSpan {
+  let best = { start: range.start, end: range.start }
+  let { start } = range
+  for (let block = start; block <= range.end; block++) {
+    if (block < range.end && isIn(block)) continue
+    if (block - start > best.end - best.start) best = { start, end: block }
     start = block + 1
   }
   return best

@@ -6,6 +6,7 @@
 //
 // planMove plays the moves that everyone should make, best first, and answers this server's own among
 // them. All servers play the same game over the same records, so that few move where one is needed.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import { coverage, weakestStart, type ServedSpan } from './placement.ts'
@@ -17,8 +18,8 @@ export interface PlacedServer extends ServedSpan {
   readonly fixed?: boolean
   /** It said that it leaves its blocks. */
   readonly draining?: boolean
-  /** Where it said it will be; while it loads, first equals last. */
-  readonly next?: { readonly first: number; readonly last: number }
+  /** Where it said it will be; while it loads, start equals end. */
+  readonly next?: BlockSpan
 }
 
 /** Checks in a period while there is a gap. */
@@ -28,13 +29,13 @@ const FORESEEN_MS = 600_000
 
 /** A record as placement sees it. */
 export function placedOf(info: ServerInfo): PlacedServer {
-  const { first, last, throughput, draining, next } = info
+  const { start, end, throughput, draining, next } = info
   const peer = toHex(info.peer)
-  if (!next) return { peer, first, last, throughput, draining, fixed: info.fixed ?? false }
-  const span = next.left ? { first: 0, last: 0 } : { first, last }
+  if (!next) return { peer, start, end, throughput, draining, fixed: info.fixed ?? false }
+  const span = next.left ? { start: 0, end: 0 } : { start, end }
   const planned = { peer, ...span, throughput, draining: true }
   if (next.inMs > FORESEEN_MS) return planned
-  return { ...planned, next: { first: next.first, last: next.last } }
+  return { ...planned, next: { start: next.start, end: next.end } }
 }
 
 export interface MoveOptions {
@@ -55,8 +56,8 @@ export type Move =
     }
   | {
       readonly kind: 'move'
-      readonly first: number
-      readonly last: number
+      readonly start: number
+      readonly end: number
       /** Bottleneck as it is and when all moves foreseen are made, tokens a second. */
       readonly fromRate: number
       readonly toRate: number
@@ -83,7 +84,7 @@ export function planMove(
   const game = rates.slice()
   const left = placed.filter((one) => !one.next && !one.fixed && !unmoved?.has(one.peer))
   const movers: string[] = []
-  let own: { first: number; last: number } | undefined
+  let own: BlockSpan | undefined
   for (let round = 0; round < foresee && !reached(game, fromRate * factor); round++) {
     const move = bestMove(left, game, blockCount)
     if (!move) break
@@ -92,7 +93,7 @@ export function planMove(
     shift(game, mover, -1)
     shift(game, { ...mover, ...move }, 1)
     movers.push(mover.peer)
-    if (mover.peer === peer) own = { first: move.first, last: move.last }
+    if (mover.peer === peer) own = { start: move.start, end: move.end }
   }
   if (!own) return { kind: 'stay', why: 'others', movers }
   const toRate = least(game)
@@ -106,7 +107,7 @@ export function planMove(
 export function intended(servers: readonly PlacedServer[]): PlacedServer[] {
   return servers
     .filter((one) => one.next || !one.draining)
-    .map((one) => (one.next ? { ...one, first: one.next.first, last: one.next.last } : one))
+    .map((one) => (one.next ? { ...one, start: one.next.start, end: one.next.end } : one))
 }
 
 /**
@@ -122,7 +123,7 @@ export function opensGap(
   if (!self) return false
   const staying = servers.filter((one) => one !== self && !(one.draining && one.peer < peer))
   const rates = coverage(staying, blockCount)
-  for (let block = Math.max(0, self.first); block < Math.min(self.last, blockCount); block++) {
+  for (let block = Math.max(0, self.start); block < Math.min(self.end, blockCount); block++) {
     if ((rates[block] ?? 0) <= 0) return true
   }
   return false
@@ -135,7 +136,7 @@ export function opensGap(
  */
 export function stillWorth(
   peer: string,
-  to: { readonly first: number; readonly last: number },
+  to: BlockSpan,
   servers: readonly PlacedServer[],
   blockCount: number
 ): boolean {
@@ -143,15 +144,15 @@ export function stillWorth(
   if (!self) return false
   const placed = servers.flatMap((one): PlacedServer[] => {
     if (one === self) return []
-    if (!one.next || one.first === one.last || one.peer < peer) return intended([one])
-    return [{ peer: one.peer, first: one.first, last: one.last, throughput: one.throughput }]
+    if (!one.next || one.start === one.end || one.peer < peer) return intended([one])
+    return [{ peer: one.peer, start: one.start, end: one.end, throughput: one.throughput }]
   })
   const stay = coverage(placed, blockCount)
   const go = stay.slice()
   shift(stay, self, 1)
-  shift(go, { ...self, first: to.first, last: to.last }, 1)
+  shift(go, { ...self, start: to.start, end: to.end }, 1)
   const low = (rates: Float64Array): number =>
-    Math.min(leastIn(rates, self.first, self.last), leastIn(rates, to.first, to.last))
+    Math.min(leastIn(rates, self.start, self.end), leastIn(rates, to.start, to.end))
   return low(go) > low(stay)
 }
 
@@ -209,35 +210,35 @@ function bestMove(
   servers: readonly PlacedServer[],
   rates: Float64Array,
   blockCount: number
-): { index: number; first: number; last: number } | undefined {
+): (BlockSpan & { index: number }) | undefined {
   const weakest = least(rates)
   const starts = new Map<number, number>()
   const lows = new Map<number, number>()
-  let best: { index: number; first: number; last: number } | undefined
+  let best: (BlockSpan & { index: number }) | undefined
   let bestValue = weakest
   for (const [index, one] of servers.entries()) {
-    const size = one.last - one.first
+    const size = one.end - one.start
     const rate = one.throughput / Math.max(1, size)
-    const spanKey = one.first * blockCount + size
-    const low = lows.get(spanKey) ?? leastIn(rates, one.first, one.last)
+    const spanKey = one.start * blockCount + size
+    const low = lows.get(spanKey) ?? leastIn(rates, one.start, one.end)
     lows.set(spanKey, low)
     if (low - rate < bestValue || size >= blockCount) continue
-    const first = starts.get(size) ?? weakestStart(rates, size)
-    starts.set(size, first)
-    if (first === one.first) continue
-    const value = Math.min(low - rate, leastIn(rates, first, first + size) + rate)
+    const start = starts.get(size) ?? weakestStart(rates, size)
+    starts.set(size, start)
+    if (start === one.start) continue
+    const value = Math.min(low - rate, leastIn(rates, start, start + size) + rate)
     const current = best && servers[best.index]
     const wins = value > bestValue || (value === bestValue && current && one.peer < current.peer)
     if (!wins) continue
     bestValue = value
-    best = { index, first, last: first + size }
+    best = { index, start, end: start + size }
   }
   return best
 }
 
 function shift(rates: Float64Array, span: ServedSpan, sign: 1 | -1): void {
-  const rate = (sign * span.throughput) / Math.max(1, span.last - span.first)
-  for (let block = Math.max(0, span.first); block < Math.min(span.last, rates.length); block++) {
+  const rate = (sign * span.throughput) / Math.max(1, span.end - span.start)
+  for (let block = Math.max(0, span.start); block < Math.min(span.end, rates.length); block++) {
     const sum = (rates[block] ?? 0) + rate
     // What is left of a difference of equal sums is no rate.
     rates[block] = sum > Math.abs(rate) * 1e-9 ? sum : 0
@@ -254,9 +255,9 @@ function least(rates: Float64Array): number {
   return leastIn(rates, 0, rates.length)
 }
 
-function leastIn(rates: Float64Array, first: number, last: number): number {
+function leastIn(rates: Float64Array, start: number, end: number): number {
   let low = Infinity
-  for (let block = Math.max(0, first); block < Math.min(last, rates.length); block++) {
+  for (let block = Math.max(0, start); block < Math.min(end, rates.length); block++) {
     low = Math.min(low, rates[block] ?? 0)
   }
   return low

@@ -1,10 +1,9 @@
 // Which servers a server measures its distance to: those that it would push steps on to. Pure.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Random } from '../../base/random.ts'
 
-export interface Neighbour {
+export interface Neighbour extends BlockSpan {
   readonly peer: string
-  readonly first: number
-  readonly last: number
   readonly draining: boolean
 }
 
@@ -14,17 +13,17 @@ export const MOST_SUCCESSORS = 8
 const NEWCOMERS = 3
 
 /**
- * Servers that could go on where blocks [first, last) end: the nearest known ones, and some at random.
+ * Servers that could go on where blocks [start, end) end: the nearest known ones, and some at random.
  * @param known round trips so far by peer, ms
  */
 export function likelySuccessors(
   servers: readonly Neighbour[],
-  last: number,
+  end: number,
   known: ReadonlyMap<string, number>,
   random: Random
 ): string[] {
   const likely = servers
-    .filter((one) => !one.draining && one.first <= last && one.last > last)
+    .filter((one) => !one.draining && one.start <= end && one.end > end)
     .map((one) => one.peer)
   const near = likely
     .filter((peer) => known.has(peer))

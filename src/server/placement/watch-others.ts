@@ -1,9 +1,9 @@
 // Joins a host's lookout and, when it may move, its mover to the swarm: how others are found, asked and
 // pinged, and what is said of it all. Called by host.ts, which does the moving.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
-import type { BlockRange } from '../../blocks/sizes.ts'
 import type { NamedModel } from '../../swarm/private/capability.ts'
 import { find, probe } from '../../swarm/directory.ts'
 import type { SwarmNode } from '../../swarm/node.ts'
@@ -32,11 +32,11 @@ export interface WatchOptions {
 
 export interface Moving {
   sessions: () => number
-  fits: (range: BlockRange) => boolean
-  fetch: (range: BlockRange, signal: AbortSignal) => Promise<void>
+  fits: (range: BlockSpan) => boolean
+  fetch: (range: BlockSpan, signal: AbortSignal) => Promise<void>
   /** Refuses new sessions, or takes them again. */
   drain: (draining: boolean) => void
-  change: (range: BlockRange) => Promise<void>
+  change: (range: BlockSpan) => Promise<void>
   /** Told of each check, which may become a move. */
   onmoving: (moving: Promise<unknown>) => void
   placement?: PlacementOptions | undefined
@@ -65,7 +65,7 @@ export function watchOthers(options: WatchOptions): Lookout {
       const link = await node.connect(peer, { signal, timeoutMs: REACH_MS, serves: named })
       return link.ping(REACH_MS)
     },
-    last: () => notice.info.last,
+    end: () => notice.info.end,
     onpings: (pings) => notice.pings(pings),
     ...(mover
       ? {

@@ -9,10 +9,10 @@ export function checkOpen(message: OpenSession, model: Uint8Array, span: SpanInf
   if (Buffer.compare(message.model, model) !== 0) {
     throw new AppError('NOT_FOUND', 'The session was refused: this server has another model')
   }
-  if (message.first < span.first || message.last > span.last || message.first >= message.last) {
+  if (message.start < span.start || message.end > span.end || message.start >= message.end) {
     throw new AppError(
       'NOT_FOUND',
-      `The session was refused: blocks ${message.first}:${message.last} are not in ${span.first}:${span.last}`
+      `The session was refused: blocks ${message.start}:${message.end} are not in ${span.start}:${span.end}`
     )
   }
   if (message.maxTokens < 1 || message.maxTokens > span.maxTokens) {

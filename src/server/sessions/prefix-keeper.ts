@@ -2,6 +2,7 @@
 // kept lives in the room that live sessions leave: it is freed when they are promised it, and when the
 // engine, whose caches grow beyond promises, runs out of memory all the same.
 // Called by session-keeper.ts; its step() stands before the engine's. Knows no connections.
+import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -75,7 +76,7 @@ export class PrefixKeeper {
   }
 
   /** A session with nothing in it. @throws AppError NO_MEMORY */
-  async openEmpty(range: { first: number; last: number }): Promise<number> {
+  async openEmpty(range: BlockSpan): Promise<number> {
     const { compute, span } = this.#options
     return this.#withRoom(() => compute.openSession(span.span, range))
   }
@@ -100,7 +101,7 @@ export class PrefixKeeper {
 
   /** A session that ended: kept when its client named it, else freed. */
   async end(served: ServedSession): Promise<void> {
-    const { compute: session, marks, forget, first, last } = served
+    const { compute: session, marks, forget, start, end } = served
     if (session === undefined) return
     const length = Math.max(0, ...marks.all.map((mark) => mark.length))
     if (forget || length < LEAST_PREFIX || this.#limits.tokens === 0) {
@@ -108,8 +109,8 @@ export class PrefixKeeper {
     }
     const kept: KeptPrefix = {
       session,
-      first,
-      last,
+      start,
+      end,
       length,
       marks: marks.all,
       owner: served.owner.peer,

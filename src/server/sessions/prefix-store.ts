@@ -1,19 +1,18 @@
 // Sessions that ended but whose keys and values are kept in the engine, by the labels that their client
 // gave their beginnings. What they hold counts as free: it goes as soon as live sessions need the room.
 // Called by session-keeper.ts. Knows no peers beyond the names of owners.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { PrefixMark } from '../../wire/types.ts'
 import { evict, type Kept, type KeepLimits } from './prefix-policy.ts'
 import type { NamedPrefix } from './session-marks.ts'
 
-export interface KeptPrefix extends Kept {
+export interface KeptPrefix extends Kept, BlockSpan {
   /** Monotonic ms: when its session ended, or somebody last asked for it. */
   usedAt: number
   /** Number of the engine's session. */
   readonly session: number
-  readonly first: number
-  readonly last: number
   /** Positions that are good. */
   readonly length: number
   readonly marks: readonly NamedPrefix[]
@@ -56,17 +55,13 @@ export class PrefixStore {
   }
 
   /** The longest of `marks` that is kept for these blocks; of several, what loses least by it. */
-  find(
-    marks: readonly PrefixMark[],
-    range: { first: number; last: number },
-    mostTokens: number
-  ): Hit | undefined {
+  find(marks: readonly PrefixMark[], range: BlockSpan, mostTokens: number): Hit | undefined {
     let best: Hit | undefined
     for (const { length, label } of marks) {
       if (length > mostTokens || length < (best?.length ?? 1)) continue
       const name = toHex(label)
       for (const kept of this.#byLabel.get(name) ?? []) {
-        if (kept.first !== range.first || kept.last !== range.last) continue
+        if (kept.start !== range.start || kept.end !== range.end) continue
         const named = kept.marks.find((one) => one.label === name && one.length === length)
         if (!named || (best?.length === length && best.kept.length <= kept.length)) continue
         best = { kept, length, shared: named.shared }

@@ -80,7 +80,7 @@ export class StepRunner {
         step: step.step,
         start: step.start,
         count: step.count,
-        last: served.last,
+        end: served.end,
         trace: [{ peer: self, status }],
         tensor: encodeOutput(values, rows, columns, dtype)
       })

@@ -112,7 +112,7 @@ export class SessionKeeper {
 
   async #extend(known: ServedSession, link: ServerLink, message: OpenSession): Promise<void> {
     if (known.owner !== link) throw new AppError('DENIED', 'The session belongs to another peer')
-    if (known.first !== message.first || known.last !== message.last) {
+    if (known.start !== message.start || known.end !== message.end) {
       throw new AppError('BAD_INPUT', 'The session is open over other blocks')
     }
     this.#admit(message.maxTokens - known.maxTokens, link, true)
@@ -127,8 +127,8 @@ export class SessionKeeper {
       id: new Uint8Array(message.session),
       key: toHex(message.session),
       owner: link,
-      first: message.first,
-      last: message.last,
+      start: message.start,
+      end: message.end,
       compute: undefined,
       opening: undefined,
       maxTokens: message.maxTokens,
@@ -150,7 +150,7 @@ export class SessionKeeper {
 
   async #openInEngine(served: ServedSession, message: OpenSession): Promise<void> {
     const { compute, prefixes } = this.#options
-    const { first, last } = served
+    const { start, end } = served
     try {
       const begun = await prefixes.begin(message)
       if (begun) {
@@ -158,7 +158,7 @@ export class SessionKeeper {
         served.marks.begin(begun.marks, begun.peak)
       }
       await prefixes.makeRoom()
-      const session = begun?.session ?? (await prefixes.openEmpty({ first, last }))
+      const session = begun?.session ?? (await prefixes.openEmpty({ start, end }))
       served.compute = session
       if (served.closed) await compute.closeSession(session)
     } catch (error) {

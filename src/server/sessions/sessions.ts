@@ -1,17 +1,16 @@
 // The sessions a server holds: whose they are, how long, what they were promised.
 // Knows no engine beyond a session number, and no bytes of the wire.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { originOf, type ServerLink } from '../links.ts'
 import type { SessionMarks } from './session-marks.ts'
 
-export interface ServedSession {
+export interface ServedSession extends BlockSpan {
   readonly id: Uint8Array
   /** Hex of `id`. */
   readonly key: string
   /** Answers and errors go here, whoever brought the step. */
   readonly owner: ServerLink
-  readonly first: number
-  readonly last: number
   /** Number of the engine's session; undefined until it is open. */
   compute: number | undefined
   /** Settles when the engine has opened it, or has not. */

@@ -35,7 +35,7 @@ const backend = createBackend({
   keep: { cacheDir }
 })
 const model = await openModel({ kind: 'gguf', paths: [path], contentId: 'ab'.repeat(32) })
-const range = { first: 0, last: 1, quant: quant as Quant }
+const range = { start: 0, end: 1, quant: quant as Quant }
 const plan = planSpan(model.config, model.tensors, range)
 Bun.gc(true)
 const before = memory('VmRSS')

@@ -4,18 +4,18 @@ import type { Model } from '../../../src/model/types.ts'
 
 type Row = Float64Array
 
-/** Rows (count, hiddenSize) after blocks [first, last), as one sequence from position 0. */
+/** Rows (count, hiddenSize) after blocks [start, end), as one sequence from position 0. */
 export function referenceBlocks(
   model: Model,
-  first: number,
-  last: number,
+  start: number,
+  end: number,
   hidden: Float32Array
 ): Float64Array {
   const { hiddenSize } = model.config
   let rows: Row[] = Array.from({ length: hidden.length / hiddenSize }, (_, i) =>
     Float64Array.from(hidden.subarray(i * hiddenSize, (i + 1) * hiddenSize))
   )
-  for (let block = first; block < last; block++) rows = referenceBlock(model, block, rows)
+  for (let block = start; block < end; block++) rows = referenceBlock(model, block, rows)
   const out = new Float64Array(hidden.length)
   for (const [i, row] of rows.entries()) out.set(row, i * hiddenSize)
   return out

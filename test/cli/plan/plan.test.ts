@@ -1,4 +1,5 @@
 // The plan of a small model beside a swarm of programs: what it tells of each outlook holds together.
+import type { BlockSpan } from '../../../src/base/block-span.ts'
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { Program } from '../../../scripts/processes.ts'
@@ -14,10 +15,8 @@ setDefaultTimeout(180_000)
 
 const main = join(import.meta.dir, '..', '..', '..', 'src', 'cli', 'main.ts')
 
-interface Hop {
+interface Hop extends BlockSpan {
   peer: string
-  first: number
-  last: number
   computeMs: number
 }
 
@@ -36,8 +35,8 @@ interface Outlook {
 
 interface Plan {
   fits: { quant: string; blocks: number; bound: string; sessionTokens: number }[]
-  measured: { headMeasured: boolean; serving: { first: number; last: number } }
-  join: { first: number; last: number; fetchBytes: number } | null
+  measured: { headMeasured: boolean; serving: BlockSpan }
+  join: (BlockSpan & { fetchBytes: number }) | null
   servers: number | null
   alone: Outlook
   swarm?: Outlook
@@ -52,7 +51,7 @@ function petals(home: string, args: readonly string[], env: Record<string, strin
 }
 
 function ranges(outlook: Outlook | undefined): string[] | undefined {
-  return outlook?.route.map(({ first, last }) => `${first}:${last}`)
+  return outlook?.route.map(({ start, end }) => `${start}:${end}`)
 }
 
 /** Its parts are a step, its route goes through the whole model. */
@@ -63,8 +62,8 @@ function expectWhole(outlook: Outlook | undefined, blocks: number): void {
   expect(outlook.tokensPerSecond).toBeCloseTo(1000 / stepMs, 6)
   expect(Math.min(computeMs, networkMs, headMs, clientMs)).toBeGreaterThan(0)
   expect(route.reduce((sum, hop) => sum + hop.computeMs, 0)).toBeCloseTo(computeMs, 6)
-  const ends = route.map(({ last }) => last)
-  expect(route.map(({ first }) => first)).toEqual([0, ...ends.slice(0, -1)])
+  const ends = route.map(({ end }) => end)
+  expect(route.map(({ start }) => start)).toEqual([0, ...ends.slice(0, -1)])
   expect(ends.at(-1)).toBe(blocks)
 }
 
@@ -92,7 +91,7 @@ test('plan foretells a machine alone, a swarm with a gap and one without, and it
     ['int8', 5, 'model'],
     ['int4', 5, 'model']
   ])
-  expect(gap.join).toMatchObject({ first: 0, last: 5 })
+  expect(gap.join).toMatchObject({ start: 0, end: 5 })
   expect(gap.servers).toBe(1)
   expectWhole(gap.alone, 5)
   expect(ranges(gap.alone)).toEqual(['0:5'])
@@ -174,9 +173,9 @@ test('of a model on a hub plan fetches two blocks to measure, and minds the room
     return JSON.parse(stdout) as Plan
   }
   const { measured, join: joining, alone } = await plan()
-  expect(measured).toMatchObject({ serving: { first: 0, last: 2 } })
+  expect(measured).toMatchObject({ serving: { start: 0, end: 2 } })
   expectWhole(alone, 5)
-  expect(joining).toMatchObject({ first: 0, last: 5 })
+  expect(joining).toMatchObject({ start: 0, end: 5 })
   // Three blocks are still to come, and less than that was fetched.
   expect(joining?.fetchBytes).toBeGreaterThan(3 * 100 * 1024)
   const sha256 = new Bun.CryptoHasher('sha256').update(bytes).digest('hex')

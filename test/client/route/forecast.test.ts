@@ -15,8 +15,8 @@ import { planRoute, routeMs, type Candidate } from '../../../src/client/route/ro
 const client: ClientTimes = { embedMs: 0.1, codecMs: 0.2, headMs: 3, sampleMs: 0.7 }
 const idle: ClientTimes = { embedMs: 0, codecMs: 0, headMs: 0, sampleMs: 0 }
 
-function hop(peer: string, first: number, last: number, more: Partial<HopTimes> = {}): HopTimes {
-  return { peer, first, last, computeMs: last - first, queueMs: 0.5, tripMs: 4, rttMs: 2, ...more }
+function hop(peer: string, start: number, end: number, more: Partial<HopTimes> = {}): HopTimes {
+  return { peer, start, end, computeMs: end - start, queueMs: 0.5, tripMs: 4, rttMs: 2, ...more }
 }
 
 test('forecast() of one server is its trip, its work and the client', () => {
@@ -88,15 +88,15 @@ test('forecast() agrees with what routing expects of the same route, but for fra
   for (let round = 0; round < 200; round++) {
     const blockCount = 4 + random.below(20)
     const candidates: Candidate[] = Array.from({ length: 3 + random.below(6) }, (_, i) => {
-      const first = i === 0 ? 0 : random.below(blockCount)
-      const last = i === 0 ? blockCount : first + 1 + random.below(blockCount - first)
+      const start = i === 0 ? 0 : random.below(blockCount)
+      const end = i === 0 ? blockCount : start + 1 + random.below(blockCount - start)
       const pings = new Map([[String(random.below(9)), random.next() * 40]])
       const times = {
         blockMs: random.next() * 9,
         queueMs: random.next(),
         rttMs: random.next() * 60
       }
-      return { peer: String(i), first, last, ...times, ...(random.below(2) ? { pings } : {}) }
+      return { peer: String(i), start, end, ...times, ...(random.below(2) ? { pings } : {}) }
     })
     const { hops, expectedMs } = planRoute(candidates, 0, blockCount)
     const times = hops.map((one) => {
@@ -114,11 +114,11 @@ test('forecast() agrees with what routing expects of the same route, but for fra
 })
 
 test('claimedTimes() puts the cost of frames on what a server claims', () => {
-  const candidate = { peer: 'a', first: 0, last: 20, blockMs: 2, queueMs: 1, rttMs: 30 }
-  expect(claimedTimes({ peer: 'a', first: 5, last: 9 }, candidate, 0.7)).toEqual({
+  const candidate = { peer: 'a', start: 0, end: 20, blockMs: 2, queueMs: 1, rttMs: 30 }
+  expect(claimedTimes({ peer: 'a', start: 5, end: 9 }, candidate, 0.7)).toEqual({
     peer: 'a',
-    first: 5,
-    last: 9,
+    start: 5,
+    end: 9,
     computeMs: 8,
     queueMs: 1,
     tripMs: 30.7,

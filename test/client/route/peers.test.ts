@@ -11,8 +11,8 @@ const info: ServerInfo = {
   modelName: 'small',
   blockCount: 8,
   hiddenSize: 16,
-  first: 2,
-  last: 6,
+  start: 2,
+  end: 6,
   quant: 'f32',
   throughput: 500,
   prefillThroughput: 0,
@@ -29,8 +29,8 @@ test('candidate() takes what a server claims until something was observed', () =
   const book = new PeerBook({ unknownRttMs: 200 })
   expect(book.candidate(info)).toEqual({
     peer: toHex(key),
-    first: 2,
-    last: 6,
+    start: 2,
+    end: 6,
     blockMs: 2,
     queueMs: 0,
     rttMs: 200,

@@ -3,12 +3,12 @@ import { expect, test } from 'bun:test'
 import { planGaps } from '../../../src/client/route/plan-gaps.ts'
 import type { Candidate, RouteHop } from '../../../src/client/route/route.ts'
 
-function server(peer: string, first: number, last: number): Candidate {
-  return { peer, first, last, blockMs: 1, queueMs: 0, rttMs: 10 }
+function server(peer: string, start: number, end: number): Candidate {
+  return { peer, start, end, blockMs: 1, queueMs: 0, rttMs: 10 }
 }
 
-function hop(peer: string, first: number, last: number): RouteHop {
-  return { peer, first, last }
+function hop(peer: string, start: number, end: number): RouteHop {
+  return { peer, start, end }
 }
 
 const options = { blockCount: 30, tokens: 10, failed: [] as string[] }

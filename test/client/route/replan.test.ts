@@ -9,8 +9,8 @@ import {
 import type { Candidate } from '../../../src/client/route/route.ts'
 import { seededRandom } from '../../../src/base/random.ts'
 
-const onA = [{ peer: 'a', first: 0, last: 8 }]
-const onB = [{ peer: 'b', first: 0, last: 8 }]
+const onA = [{ peer: 'a', start: 0, end: 8 }]
+const onB = [{ peer: 'b', start: 0, end: 8 }]
 
 function timed(hops: typeof onA, expectedMs: number): { hops: typeof onA; expectedMs: number } {
   return { hops, expectedMs }
@@ -72,8 +72,8 @@ test('betterRoute() does not flap between two routes whose times swing by a half
 })
 
 test('moveMs() counts only hops that are new', () => {
-  const rest = { peer: 'c', first: 8, last: 16 }
-  const b: Candidate = { peer: 'b', first: 0, last: 8, blockMs: 1, queueMs: 3, rttMs: 10 }
+  const rest = { peer: 'c', start: 8, end: 16 }
+  const b: Candidate = { peer: 'b', start: 0, end: 8, blockMs: 1, queueMs: 3, rttMs: 10 }
   const [current, planned] = [
     [...onA, rest],
     [...onB, rest]
@@ -87,7 +87,7 @@ test('moveMs() counts only hops that are new', () => {
 const rider = { hops: onA, historyTokens: 10, tokensLeft: 100, maxTokens: 200, blockCount: 8 }
 
 function whole(peer: string, blockMs: number, rttMs: number): Candidate {
-  return { peer, first: 0, last: 8, blockMs, queueMs: 0, rttMs }
+  return { peer, start: 0, end: 8, blockMs, queueMs: 0, rttMs }
 }
 
 test('chooseRoute() goes to a clearly faster server, and from one that is there no more', () => {

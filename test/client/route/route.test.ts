@@ -10,16 +10,16 @@ import {
 
 function server(
   peer: string,
-  first: number,
-  last: number,
+  start: number,
+  end: number,
   more: Partial<Candidate> = {}
 ): Candidate {
-  return { peer, first, last, blockMs: 1, queueMs: 0, rttMs: 10, ...more }
+  return { peer, start, end, blockMs: 1, queueMs: 0, rttMs: 10, ...more }
 }
 
 function names(candidates: Candidate[], avoid: string[] = []): string[] {
   const { hops } = planRoute(candidates, 0, 30, { avoid: new Set(avoid) })
-  return hops.map((hop) => `${hop.peer} ${hop.first}:${hop.last}`)
+  return hops.map((hop) => `${hop.peer} ${hop.start}:${hop.end}`)
 }
 
 test('planRoute() chains spans that meet', () => {
@@ -68,9 +68,9 @@ test('planRoute() names the blocks that nobody serves', () => {
 
 test('uncovered() lists gaps of overlapping spans in order', () => {
   const spans = [
-    { first: 4, last: 6 },
-    { first: 1, last: 3 },
-    { first: 5, last: 9 }
+    { start: 4, end: 6 },
+    { start: 1, end: 3 },
+    { start: 5, end: 9 }
   ]
   expect(uncovered(spans, 0, 10)).toEqual([
     [0, 1],
@@ -121,7 +121,7 @@ test('planRoute() is as fast as the best of all chains, and routeMs() agrees wit
 })
 
 test('routeMs() knows no time for a route whose server left or moved', () => {
-  const hops = [{ peer: 'a', first: 0, last: 10 }]
+  const hops = [{ peer: 'a', start: 0, end: 10 }]
   expect([routeMs(hops, []), routeMs(hops, [server('a', 5, 15)])]).toEqual([undefined, undefined])
 })
 
@@ -129,24 +129,24 @@ function randomSwarm(seed: number): Candidate[] {
   const random = seededRandom(seed)
   const all: Candidate[] = []
   for (let at = 0; at < 8; at++) {
-    const first = at < 3 ? at * 2 : random.below(5)
+    const start = at < 3 ? at * 2 : random.below(5)
     const pings = new Map([[String(random.below(8)), random.next() * 40]])
     const times = { queueMs: random.next() * 5, rttMs: random.next() * 60, pings }
-    const last = Math.min(6, first + 2 + random.below(3))
-    all.push(server(String(at), first, last, { blockMs: 1 + random.next() * 20, ...times }))
+    const end = Math.min(6, start + 2 + random.below(3))
+    all.push(server(String(at), start, end, { blockMs: 1 + random.next() * 20, ...times }))
   }
   return all
 }
 
 /** Tries every chain without a server twice. */
 function fastest(all: Candidate[], hops: RouteHop[] = []): number {
-  const at = hops.at(-1)?.last ?? 0
+  const at = hops.at(-1)?.end ?? 0
   if (at === 6) return routeMs(hops, all) ?? Infinity
   let best = Infinity
   for (const one of all) {
-    if (one.first > at || hops.some((hop) => hop.peer === one.peer)) continue
-    for (let last = at + 1; last <= one.last; last++) {
-      best = Math.min(best, fastest(all, [...hops, { peer: one.peer, first: at, last }]))
+    if (one.start > at || hops.some((hop) => hop.peer === one.peer)) continue
+    for (let end = at + 1; end <= one.end; end++) {
+      best = Math.min(best, fastest(all, [...hops, { peer: one.peer, start: at, end }]))
     }
   }
   return best

@@ -62,8 +62,8 @@ async function scene(spans: readonly (readonly [number, number])[]): Promise<Sce
 }
 
 /** A server that says it is fast. */
-async function addFast(swarm: FakeSwarm, first: number, last: number): Promise<FakePeer> {
-  const peer = await swarm.add(first, last)
+async function addFast(swarm: FakeSwarm, start: number, end: number): Promise<FakePeer> {
+  const peer = await swarm.add(start, end)
   peer.info = { ...peer.info, ...FAST }
   return peer
 }
@@ -101,7 +101,7 @@ test('a session goes over to a route that is cut elsewhere, and its rows stay th
     await addFast(swarm, 3, 6)
   })
   expect(out).toEqual(reference(inputRows(40)))
-  expect(session.route.map(({ first, last }) => [first, last])).toEqual([
+  expect(session.route.map(({ start, end }) => [start, end])).toEqual([
     [0, 3],
     [3, 6]
   ])
@@ -130,7 +130,7 @@ test('a session leaves a server that drains before it goes, without an error', a
       middle.info = {
         ...middle.info,
         draining: true,
-        next: { first: 0, last: 2, inMs: 9, left: false }
+        next: { start: 0, end: 2, inMs: 9, left: false }
       }
       middle.server.draining = true
     }

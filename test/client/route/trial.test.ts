@@ -1,4 +1,5 @@
 // Trial steps over real BlockServers: what they report, what they leave behind, what goes wrong.
+import type { BlockSpan } from '../../../src/base/block-span.ts'
 import { expect, test } from 'bun:test'
 import {
   tryChains,
@@ -15,8 +16,8 @@ function options(swarm: FakeSwarm, more: Partial<TrialOptions> = {}): TrialOptio
   return { connections: swarm, model: MODEL, hiddenSize: HIDDEN, dtype: 'f32', rounds: 6, ...more }
 }
 
-function hopOf({ peer, info }: FakePeer): { peer: string; first: number; last: number } {
-  return { peer, first: info.first, last: info.last }
+function hopOf({ peer, info }: FakePeer): BlockSpan & { peer: string } {
+  return { peer, start: info.start, end: info.end }
 }
 
 function tryHops(
@@ -38,7 +39,7 @@ test('tryChains() steps through every server in turn, with the client between, a
   const peers = [await swarm.add(0, 4), await swarm.add(3, 6)]
   const order: string[] = []
   for (const { compute, info } of peers) {
-    compute.onstep = ({ start, count }) => void order.push(`${info.first}@${start}+${count}`)
+    compute.onstep = ({ start, count }) => void order.push(`${info.start}@${start}+${count}`)
   }
   const tried = await tryHops(
     peers.map(hopOf),
@@ -122,7 +123,7 @@ test('tryChains() pushes a step through all servers of a chain and adds up what 
   const peers = [await swarm.add(0, 2), await swarm.add(2, 4), await swarm.add(4, 6)]
   const order: string[] = []
   for (const { compute, info } of peers) {
-    compute.onstep = ({ start, count }) => void order.push(`${info.first}@${start}+${count}`)
+    compute.onstep = ({ start, count }) => void order.push(`${info.start}@${start}+${count}`)
   }
   const hops = peers.map(hopOf)
   const more = { promptTokens: 3, rounds: 1 }

@@ -27,10 +27,10 @@ beforeAll(async () => {
 
 afterAll(() => stack.disposeAsync())
 
-async function serve(first: number, last: number): Promise<Host> {
+async function serve(start: number, end: number): Promise<Host> {
   const node = { bootstrap: [address()], identity: createIdentity() }
   const model = await openModel(storiesLocation)
-  const host = new Host({ compute, model, blocks: { first, last }, quant: 'f32', node })
+  const host = new Host({ compute, model, blocks: { start, end }, quant: 'f32', node })
   stack.defer(() => host.close())
   await host.ready()
   return host

@@ -145,7 +145,7 @@ for (const place of [0, 1, 2]) {
     const told = await ask(swarm, longer, {}, OPTIONS, (count) => {
       if (count !== 3) return
       const victim = swarm.peers.filter(
-        (peer) => !peer.dead && peer.info.first === place * 2 && peer.compute.steps.length > 0
+        (peer) => !peer.dead && peer.info.start === place * 2 && peer.compute.steps.length > 0
       )
       for (const peer of victim) swarm.kill(peer)
     })

@@ -16,7 +16,7 @@ import type { WireDtype } from '../../../src/wire/types.ts'
 
 const MODEL = new Uint8Array(32).fill(7)
 const KEY = new Uint8Array(32).fill(5)
-const PLACE: Place = { peer: new Uint8Array(32).fill(1), first: 2, last: 4, lineage: '0:2 int8' }
+const PLACE: Place = { peer: new Uint8Array(32).fill(1), start: 2, end: 4, lineage: '0:2 int8' }
 const TEXT = Array.from({ length: 200 }, (_, i) => (i * 31) % 97)
 
 function namesOf(
@@ -73,8 +73,8 @@ test('another id, key, model, dtype, server, range or lineage is another name', 
     label(namesOf(TEXT, { model: new Uint8Array(32).fill(8) }), 192),
     label(namesOf(TEXT, { dtype: 'f16' }), 192),
     label(namesOf(TEXT), 192, { ...PLACE, peer: new Uint8Array(32).fill(2) }),
-    label(namesOf(TEXT), 192, { ...PLACE, first: 1 }),
-    label(namesOf(TEXT), 192, { ...PLACE, last: 5 }),
+    label(namesOf(TEXT), 192, { ...PLACE, start: 1 }),
+    label(namesOf(TEXT), 192, { ...PLACE, end: 5 }),
     label(namesOf(TEXT), 192, { ...PLACE, lineage: '0:2 f32' }),
     label(namesOf(TEXT), 191)
   ]
@@ -85,8 +85,8 @@ test('another id, key, model, dtype, server, range or lineage is another name', 
 
 test('lineageOf() tells servers, blocks and quantisations apart', () => {
   const spans: Ancestor[] = [
-    { peer: 'aa', first: 0, last: 2, quant: 'int8' },
-    { peer: 'bb', first: 2, last: 4, quant: 'int8' }
+    { peer: 'aa', start: 0, end: 2, quant: 'int8' },
+    { peer: 'bb', start: 2, end: 4, quant: 'int8' }
   ]
   const [a, b] = spans as [Ancestor, Ancestor]
   const others = [
@@ -96,8 +96,8 @@ test('lineageOf() tells servers, blocks and quantisations apart', () => {
     [a, { ...b, peer: 'cc' }],
     [a, { ...b, quant: 'f32' }],
     [
-      { ...a, last: 3 },
-      { ...b, first: 3 }
+      { ...a, end: 3 },
+      { ...b, start: 3 }
     ]
   ]
   expect(new Set([spans, ...others].map(lineageOf)).size).toBe(7)
@@ -106,8 +106,8 @@ test('lineageOf() tells servers, blocks and quantisations apart', () => {
 test('a span that was fed by two lineages has no names until its text begins anew', () => {
   const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32' })
   const route = (quant: string): Ancestor[] => [
-    { peer: 'aa', first: 0, last: 2, quant },
-    { peer: 'bb', first: 2, last: 4, quant: 'f32' }
+    { peer: 'aa', start: 0, end: 2, quant },
+    { peer: 'bb', start: 2, end: 4, quant: 'f32' }
   ]
   const names = (): number => naming.ask(PLACE).length
   naming.write(0, TEXT)
@@ -127,7 +127,7 @@ test('ask() of the longest text there is keeps within the limit, whatever stops 
     0,
     Array.from({ length: 1_048_576 }, () => 1)
   )
-  naming.settle([{ peer: 'bb', first: 2, last: 4, quant: 'f32' }], () => true)
+  naming.settle([{ peer: 'bb', start: 2, end: 4, quant: 'f32' }], () => true)
   const lengths = naming.ask(PLACE).map((mark) => mark.length)
   expect([lengths.length <= LIMITS.marks - 1, lengths.at(-32)]).toEqual([true, 1_048_576 - 31])
 })
@@ -135,7 +135,7 @@ test('ask() of the longest text there is keeps within the limit, whatever stops 
 test('text whose ids are not told has no names from there on', () => {
   const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32' })
   naming.write(0, TEXT.slice(0, 40))
-  naming.settle([{ peer: 'bb', first: 2, last: 4, quant: 'f32' }], () => true)
+  naming.settle([{ peer: 'bb', start: 2, end: 4, quant: 'f32' }], () => true)
   naming.write(40, undefined)
   naming.write(41, TEXT)
   expect(naming.ask(PLACE).map((mark) => mark.length)).toEqual([16, 32, 38, 39, 40])

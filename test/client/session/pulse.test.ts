@@ -50,8 +50,8 @@ function legOf(clock: Clock, ping: ClientLink['ping']): Leg {
   }
   const hop: Hop = {
     link,
-    first: 0,
-    last: 2,
+    start: 0,
+    end: 2,
     inputs,
     quant: 'f32',
     kv: 0,

@@ -34,8 +34,8 @@ export class Runner implements AsyncDisposable {
     const model = await openModel(location)
     const edges = [0, ...cuts, model.config.blockCount]
     const spans: number[] = []
-    for (const [i, first] of edges.slice(0, -1).entries()) {
-      const info = await compute.loadSpan({ location, first, last: edges[i + 1]!, quant })
+    for (const [i, start] of edges.slice(0, -1).entries()) {
+      const info = await compute.loadSpan({ location, start, end: edges[i + 1]!, quant })
       spans.push(info.span)
     }
     const head = await compute.loadHead(location, quant === 'f32' ? 'f32' : 'native')

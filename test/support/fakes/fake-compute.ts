@@ -1,5 +1,6 @@
 // An engine of plain arithmetic whose answer at a position depends on every row before it, so that
 // a lost, doubled or misplaced row shows. Sessions, rollback and errors behave as the real one's.
+import type { BlockSpan } from '../../../src/base/block-span.ts'
 import { AppError, cancelled } from '../../../src/base/errors.ts'
 import type {
   ComputeApi,
@@ -10,9 +11,7 @@ import type {
   StepOutput
 } from '../../../src/blocks/types.ts'
 
-interface FakeSession {
-  readonly first: number
-  readonly last: number
+interface FakeSession extends BlockSpan {
   /** Per block, the rows that went in. */
   readonly rows: Float32Array[][]
 }
@@ -43,14 +42,14 @@ export class FakeCompute implements ComputeApi {
   }
 
   async loadSpan(options: SpanOptions): Promise<SpanInfo> {
-    return this.span(options.first, options.last)
+    return this.span(options.start, options.end)
   }
 
-  span(first: number, last: number): SpanInfo {
+  span(start: number, end: number): SpanInfo {
     const info: SpanInfo = {
       span: this.#next++,
-      first,
-      last,
+      start,
+      end,
       hiddenSize: this.hiddenSize,
       weightBytes: 0,
       kvBytesPerToken: 8,
@@ -65,12 +64,12 @@ export class FakeCompute implements ComputeApi {
     this.#spans.delete(span)
   }
 
-  async openSession(span: number, range?: { first: number; last: number }): Promise<number> {
+  async openSession(span: number, range?: BlockSpan): Promise<number> {
     const info = this.#spans.get(span)
     if (!info) throw new AppError('NOT_FOUND', 'No such span')
-    const { first, last } = range ?? info
+    const { start, end } = range ?? info
     const id = this.#next++
-    this.sessions.set(id, { first, last, rows: Array.from({ length: last - first }, () => []) })
+    this.sessions.set(id, { start, end, rows: Array.from({ length: end - start }, () => []) })
     return id
   }
 
@@ -99,7 +98,7 @@ export class FakeCompute implements ComputeApi {
       rows.length = input.start
       for (let at = 0; at < input.count; at++) {
         rows.push(hidden.slice(at * this.hiddenSize, (at + 1) * this.hiddenSize))
-        hidden.set(fakeBlock(session.first + i, rows, input.start + at), at * this.hiddenSize)
+        hidden.set(fakeBlock(session.start + i, rows, input.start + at), at * this.hiddenSize)
       }
     }
     return { hidden, computeMs: this.computeMs(), queueMs: 0 }

@@ -84,24 +84,24 @@ export class FakeSwarm implements Connections {
 
   #made = 0
 
-  async add(first: number, last: number, capacityTokens = 4096): Promise<FakePeer> {
-    return this.#start(new Uint8Array(32).fill(++this.#made), first, last, capacityTokens)
+  async add(start: number, end: number, capacityTokens = 4096): Promise<FakePeer> {
+    return this.#start(new Uint8Array(32).fill(++this.#made), start, end, capacityTokens)
   }
 
   async #start(
     key: Uint8Array,
-    first: number,
-    last: number,
+    start: number,
+    end: number,
     capacityTokens: number
   ): Promise<FakePeer> {
     const compute = new FakeCompute(this.hiddenSize)
-    const server = await this.#serve({ key, compute }, [first, last], capacityTokens)
+    const server = await this.#serve({ key, compute }, [start, end], capacityTokens)
     const peer: FakePeer = {
       key,
       peer: toHex(key),
       server,
       compute,
-      info: fakeInfo(key, first, last, this.blockCount, this.hiddenSize),
+      info: fakeInfo(key, start, end, this.blockCount, this.hiddenSize),
       dead: false,
       frozen: false,
       unreachable: new Set(),
@@ -132,12 +132,12 @@ export class FakeSwarm implements Connections {
   }
 
   /** Serves other blocks from now on, over the same links. */
-  async move(peer: FakePeer, first: number, last: number): Promise<void> {
+  async move(peer: FakePeer, start: number, end: number): Promise<void> {
     const old = peer.server
-    peer.server = await this.#serve(peer, [first, last])
+    peer.server = await this.#serve(peer, [start, end])
     await old.dismiss(new AppError('BUSY', 'The server serves other blocks now'))
     await old.close()
-    peer.info = { ...peer.info, first, last }
+    peer.info = { ...peer.info, start, end }
   }
 
   find = async (): Promise<readonly ServerInfo[]> => {
@@ -173,7 +173,7 @@ export class FakeSwarm implements Connections {
   async restart(peer: FakePeer): Promise<FakePeer> {
     this.kill(peer)
     this.peers.splice(this.peers.indexOf(peer), 1)
-    return this.#start(peer.key, peer.info.first, peer.info.last, 4096)
+    return this.#start(peer.key, peer.info.start, peer.info.end, 4096)
   }
 
   listen(session: Uint8Array, events: SessionEvents): () => void {
@@ -290,8 +290,8 @@ export class FakeSwarm implements Connections {
 
 export function fakeInfo(
   peer: Uint8Array,
-  first: number,
-  last: number,
+  start: number,
+  end: number,
   blockCount: number,
   hiddenSize: number
 ): ServerInfo {
@@ -301,8 +301,8 @@ export function fakeInfo(
     modelName: 'fake',
     blockCount,
     hiddenSize,
-    first,
-    last,
+    start,
+    end,
     quant: 'f32',
     throughput: 100,
     prefillThroughput: 1000,

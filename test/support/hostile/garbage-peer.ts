@@ -25,12 +25,12 @@ function shaped(tensor: WireTensor, rows: number, columns: number, fill: number)
 }
 
 /** What is answered to a step; undefined: nothing. */
-function answerOf(lie: Lie, step: Step, last: number, peer: Uint8Array): StepResult | undefined {
+function answerOf(lie: Lie, step: Step, end: number, peer: Uint8Array): StepResult | undefined {
   const { session, tensor, start, count } = step
   const rows = step.route.length > 0 ? count : (step.answerRows ?? count)
   const zeros = shaped(tensor, rows, tensor.columns, 0)
   const trace = [{ peer, status: STATUS }]
-  const result = { session, step: step.step, start, count, last, trace, tensor: zeros }
+  const result = { session, step: step.step, start, count, end, trace, tensor: zeros }
   switch (lie) {
     case 'nan':
       return { ...result, tensor: shaped(tensor, rows, tensor.columns, 0xff) }
@@ -48,7 +48,7 @@ function answerOf(lie: Lie, step: Step, last: number, peer: Uint8Array): StepRes
 async function serve(args: readonly string[]): Promise<void> {
   const [bootstrap = '', host = '', model = '', blocks = '', span = '', lie = 'nan'] = args
   const [address = '', port] = bootstrap.split(':')
-  const [first = 0, last = 0] = span.split(':').map(Number)
+  const [start = 0, end = 0] = span.split(':').map(Number)
   const owners = new Map<string, PeerLink>()
   const node = new SwarmNode({
     bootstrap: [{ host: address, port: Number(port) }],
@@ -74,7 +74,7 @@ async function serve(args: readonly string[]): Promise<void> {
             ...told
           })
         }
-        const answer = answerOf(lie as Lie, step, last, node.key)
+        const answer = answerOf(lie as Lie, step, end, node.key)
         if (answer) link.result(answer)
       }
     }
@@ -87,8 +87,8 @@ async function serve(args: readonly string[]): Promise<void> {
     modelName: 'garbage',
     blockCount: Number(blocks),
     hiddenSize: 1,
-    first,
-    last,
+    start,
+    end,
     quant: 'native',
     throughput: FAST,
     prefillThroughput: FAST,

@@ -178,7 +178,7 @@ function bend(result: StepResult, random: Random): StepResult {
     case 5:
       return { ...result, count: result.count + 1 }
     case 6:
-      return { ...result, last: result.last + 1 }
+      return { ...result, end: result.end + 1 }
     case 7:
       return { ...result, tensor: shaped(tensor.rows + 1, tensor.columns) }
     case 8:

@@ -89,7 +89,7 @@ export class RawPeer {
 
   open(session: Uint8Array, more: Partial<OpenSession> = {}): void {
     const { model, blockCount } = this.target
-    this.send('open', { session, model, first: 0, last: blockCount, maxTokens: 512, ...more })
+    this.send('open', { session, model, start: 0, end: blockCount, maxTokens: 512, ...more })
   }
 
   step(session: Uint8Array, step: number, rows: number, more: Partial<Step> = {}): void {
@@ -190,15 +190,15 @@ export function helloFrame(proof?: Uint8Array): Uint8Array {
 export function everyMessage(target: Target, session: Uint8Array): [number, Uint8Array][] {
   const { key: peer, model, blockCount } = target
   const status = { queue: 1, freeTokens: 2, computeMs: 3, queueMs: 4 }
-  const hop: Hop = { peer, first: 0, last: blockCount }
+  const hop: Hop = { peer, start: 0, end: blockCount }
   const step = stepOf(target, session, 1, 3, { route: [hop], answerRows: 1, mirror: true })
   const { tensor } = step
   const mark = { length: 2, label: session }
   const messages: Messages = {
-    open: { session, model, first: 0, last: blockCount, maxTokens: 64, prefix: [mark] },
+    open: { session, model, start: 0, end: blockCount, maxTokens: 64, prefix: [mark] },
     opened: { session, status, held: 2 },
     step,
-    result: { session, step: 1, start: 0, count: 3, last: 1, trace: [{ peer, status }], tensor },
+    result: { session, step: 1, start: 0, count: 3, end: 1, trace: [{ peer, status }], tensor },
     error: {
       session,
       step: 1,
