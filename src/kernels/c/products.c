@@ -1,0 +1,23 @@
+// Matrix products and packing, all of it in one translation unit: included once for each instruction set.
+#include "vec.h"
+#include "floats.h"
+#include "pack.c"
+#include "rows.c"
+
+uint64_t pk_scratch_bytes(void) {
+  size_t integers = sizeof(struct pk_integer_scratch), floats = sizeof(struct pk_float_scratch);
+  return ((integers > floats ? integers : floats) + 63) & ~(uint64_t)63;
+}
+
+void pk_matmul(const struct pk_matrix* matrix, const float* x, int64_t ldx, const void* xq, float* y,
+               int64_t ldy, int32_t rows, int32_t group0, int32_t group1, void* scratch) {
+  struct pk_job job = {.matrix = matrix, .y = y, .ldy = ldy, .rows = rows};
+  if (rows < 1 || group0 >= group1 || !pk_layout_of(matrix->form, &job.layout)) return;
+  job.blocks = pk_blocks(matrix->columns);
+  job.groupBytes = pk_group_bytes(matrix->form, matrix->columns);
+  int floats = pk_is_float(matrix->form);
+  if (floats && rows == 1) pk_floats_one(&job, x, group0, group1);
+  else if (floats || !xq) pk_floats_many(&job, x, ldx, group0, group1, scratch);
+  else if (rows == 1) pk_integers_one(&job, xq, group0, group1);
+  else pk_integers_many(&job, xq, group0, group1, scratch);
+}

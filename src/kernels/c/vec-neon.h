@@ -1,0 +1,87 @@
+// Four lanes of NEON with dot products: a group of 16 columns is four vectors. Weights are signed.
+#include <arm_neon.h>
+#define PK_W 4
+#define PK_ROWS 8
+#define PK_FROWS 6
+#define PK_SIGNED8 1
+#define PK_BITS_MATTER 0
+#define PK_FACTORS_ARE_FLOATS 0
+
+typedef int32x4_t vi;
+typedef float32x4_t vf;
+typedef int32x4_t vc;
+typedef int8x16_t vq;
+typedef struct { vi s, t; } vdot;
+PK_DEFINE_WSCALE
+
+#define PK_AS8(a) vreinterpretq_u8_s32(a)
+#define PK_OF8(a) vreinterpretq_s32_u8(a)
+static PK_INLINE vi vi_load(const void* p) { return PK_OF8(vld1q_u8((const uint8_t*)p)); }
+static PK_INLINE void vi_store(void* p, vi a) { vst1q_u8((uint8_t*)p, PK_AS8(a)); }
+static PK_INLINE vi vi_set1(int32_t a) { return vdupq_n_s32(a); }
+static PK_INLINE vi vi_bytes1(int a) { return vreinterpretq_s32_s8(vdupq_n_s8((int8_t)a)); }
+static PK_INLINE vi vi_and(vi a, vi b) { return vandq_s32(a, b); }
+static PK_INLINE vi vi_or(vi a, vi b) { return vorrq_s32(a, b); }
+static PK_INLINE vi vi_xor(vi a, vi b) { return veorq_s32(a, b); }
+static PK_INLINE vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
+static PK_INLINE vi vi_sub8(vi a, vi b) { return PK_OF8(vsubq_u8(PK_AS8(a), PK_AS8(b))); }
+static PK_INLINE vi vi_sr(vi a, int n) {
+  return vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a), vdupq_n_s32(-n)));
+}
+static PK_INLINE vi vi_sl(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(n)); }
+static PK_INLINE vi vi_sra(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(-n)); }
+static PK_INLINE vi vi_u8(const void* p) {
+  uint8x8_t bytes = vreinterpret_u8_u32(vdup_n_u32(pk_u32(p)));
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))));
+}
+static PK_INLINE vi vi_s8(const void* p) {
+  int8x8_t bytes = vreinterpret_s8_u32(vdup_n_u32(pk_u32(p)));
+  return vmovl_s16(vget_low_s16(vmovl_s8(bytes)));
+}
+static PK_INLINE vi vi_u16(const void* p) {
+  return vreinterpretq_s32_u32(vmovl_u16(vld1_u16((const uint16_t*)p)));
+}
+static PK_INLINE vi vi_lookup(const void* table, vi a) {
+  return PK_OF8(vqtbl1q_u8(vld1q_u8((const uint8_t*)table), PK_AS8(a)));
+}
+static PK_INLINE vf vf_load(const void* p) { return vld1q_f32((const float*)p); }
+static PK_INLINE void vf_store(void* p, vf a) { vst1q_f32((float*)p, a); }
+static PK_INLINE vf vf_set1(float a) { return vdupq_n_f32(a); }
+static PK_INLINE vf vf_zero(void) { return vdupq_n_f32(0); }
+static PK_INLINE vf vf_bits(vi a) { return vreinterpretq_f32_s32(a); }
+static PK_INLINE vf vf_from(vi a) { return vcvtq_f32_s32(a); }
+static PK_INLINE vf vf_add(vf a, vf b) { return vaddq_f32(a, b); }
+static PK_INLINE vf vf_mul(vf a, vf b) { return vmulq_f32(a, b); }
+static PK_INLINE vf vf_neg(vf a) { return vnegq_f32(a); }
+static PK_INLINE vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+static PK_INLINE vf vf_half(const void* p) {
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t*)p)));
+}
+static PK_INLINE void pk_prefetch(const void* p) { __builtin_prefetch(p); }
+
+static PK_INLINE vc vc_from(vi a) { return a; }
+static PK_INLINE vc vc_load(const void* p) { return vi_load(p); }
+static PK_INLINE void vc_store(void* p, vc a) { vi_store(p, a); }
+static PK_INLINE vq vq_from(int kind, vi a) { (void)kind; return vreinterpretq_s8_s32(a); }
+
+static PK_INLINE void dot_start(vdot* d, int kind, const struct pk_xblock* x) {
+  if (PK_TWO(kind)) {
+    d->s = vi_set1(PK_HAS_OFFSET(kind) ? x->minusLow * (1 << PK_SHIFT(kind)) : 0);
+    d->t = vi_set1(PK_HAS_OFFSET(kind) ? x->minusHigh * (1 << PK_SHIFT(kind)) : 0);
+  } else {
+    d->s = vi_set1(PK_HAS_OFFSET(kind) ? x->minusSum * (1 << PK_SHIFT(kind)) : 0);
+  }
+}
+static PK_INLINE void dot_quad(vdot* d, int kind, vq w, const int8_t* x, int quad,
+                               const struct pk_wscale* s) {
+  (void)s;
+  int8x16_t four = vreinterpretq_s8_u32(vdupq_n_u32(pk_u32(x + 4 * quad)));
+  if (PK_TWO(kind) && quad >= 4) d->t = vdotq_s32(d->t, w, four);
+  else d->s = vdotq_s32(d->s, w, four);
+}
+static PK_INLINE vf dot_result(const vdot* d, int kind, const struct pk_xblock* x,
+                               const struct pk_wscale* s) {
+  (void)x;
+  if (!PK_TWO(kind)) return vf_from(d->s);
+  return vf_from(vmlaq_s32(vmulq_s32(d->s, s->c0), d->t, s->c1));
+}
