@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { bytesOf } from '../../src/base/bytes.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { blockCounts, encodeBlocks } from '../../src/blocks/quantise/encode.ts'
-import { planForm, type BlockForm, type MatrixForm } from '../../src/blocks/quantise/form.ts'
+import { planForm, type BlockForm, type FloatForm } from '../../src/blocks/quantise/form.ts'
 import { matricesOf, matrixBytes, planSpan, sumBytes } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { dequantise } from '../../src/model/formats/dequantise.ts'
@@ -232,7 +232,7 @@ source.close()
 
 /** What MatMulNBits multiplies with. */
 function heldValues(
-  form: MatrixForm,
+  form: FloatForm | BlockForm,
   type: TensorType,
   bytes: Uint8Array,
   columns: number

@@ -10,8 +10,10 @@ import { FINAL_NORM, HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
+import { OrtWeights } from './ort/weights.ts'
 import { headPart } from './weights/span-parts.ts'
 import { matrixBytes, planGroup, type MatrixPlan, type VectorPlan } from './span-plan.ts'
+import type { Lowering } from './types.ts'
 import { WeightStore } from './weights/weight-store.ts'
 
 const OUTPUT = 'lm_head.weight'
@@ -28,13 +30,15 @@ export interface HeadPlan {
 export function planHead(
   config: ModelConfig,
   tensors: TensorStore,
-  quant: 'native' | 'f32'
+  quant: 'native' | 'f32',
+  lowering: Lowering
 ): HeadPlan {
   const tensor = config.tiedEmbedding ? EMBEDDING : OUTPUT
   const plans = planGroup(tensors, 'head', {
     sources: [{ tensor, rows: config.vocabSize }],
     columns: config.hiddenSize,
-    quant
+    quant,
+    lowering
   })
   const { weight, bias } = FINAL_NORM
   const names = graphOf(config.family).norm === 'layer' ? [weight, bias] : [weight]
@@ -70,11 +74,11 @@ export class Head implements Disposable {
   /** @throws AppError NO_MEMORY, CORRUPT */
   static load(backend: Backend, budget: MemoryBudget, model: Model, quant: 'native' | 'f32'): Head {
     const { config, tensors } = model
-    const { plans, vectors, weightBytes } = planHead(config, tensors, quant)
+    const { plans, vectors, weightBytes } = planHead(config, tensors, quant, 'onnx')
     const reserved: Reservation = budget.reserve(weightBytes, "The head's weights")
     const owned: Disposable[] = [reserved]
     try {
-      const store = new WeightStore(backend.runtime, backend.storeOptions, {
+      const store = new WeightStore(backend.storeOptions, {
         location: model.location,
         reserve: (size) => budget.reserve(size, 'A head that found no room on the disk')
       })
@@ -82,10 +86,12 @@ export class Head implements Disposable {
       for (const _ of store.load(headPart(model, vectors, plans)));
       const prepacked = new OrtPrepacked(backend.runtime)
       owned.push(prepacked)
+      const weights = new OrtWeights(backend.runtime, store)
+      owned.push(weights)
       const graph = headGraph(config, plans, quant === 'f32' ? 0 : 4)
       const session = new OrtSession(
         backend.runtime,
-        { model: graph.model, weights: store.tensors, prepacked },
+        { model: graph.model, weights: weights.pick(graph.weightNames), prepacked },
         backend.settings
       )
       owned.push(session)

@@ -4,13 +4,21 @@ import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { SLOT_COUNTS } from './graph/slots.ts'
 import { planHead } from './head.ts'
-import { blockBytes, matricesOf, matrixBytes, planSpan, tableBytes } from './span-plan.ts'
-import type { Quant } from './types.ts'
+import {
+  blockBytes,
+  DEFAULT_LOWERING,
+  matricesOf,
+  matrixBytes,
+  planSpan,
+  tableBytes
+} from './span-plan.ts'
+import type { Lowering, Quant } from './types.ts'
 
 /** A model's sizes at one quantisation. */
 export interface ModelSizes {
   readonly config: ModelConfig
   readonly quant: Quant
+  readonly lowering: Lowering
   /** Weights of each block, bytes, without the tables that a span's blocks share. */
   readonly blockBytes: readonly number[]
   /** Keys and values of one token in one block, bytes. */
@@ -30,23 +38,32 @@ const CHUNK_ROWS = 128
 const ENGINE_BYTES = 64 * 2 ** 20
 
 /** @throws AppError NOT_FOUND for a tensor that the family needs and the model lacks */
-export function sizesOf(config: ModelConfig, tensors: TensorStore, quant: Quant): ModelSizes {
-  const plan = planSpan(config, tensors, { start: 0, end: config.blockCount, quant })
+export function sizesOf(
+  config: ModelConfig,
+  tensors: TensorStore,
+  quant: Quant,
+  lowering: Lowering = DEFAULT_LOWERING
+): ModelSizes {
+  const plan = planSpan(config, tensors, { start: 0, end: config.blockCount, quant, lowering })
   const matrices = plan.blocks.flatMap(matricesOf)
   return {
     config,
     quant,
+    lowering,
     blockBytes: plan.blocks.map(blockBytes),
     kvBytesPerToken: plan.kvBytesPerToken / config.blockCount,
     largestMatrixBytes: matrices.reduce((most, each) => Math.max(most, matrixBytes(each)), 0),
-    headBytes: planHead(config, tensors, quant === 'f32' ? 'f32' : 'native').weightBytes
+    headBytes: planHead(config, tensors, quant === 'f32' ? 'f32' : 'native', lowering).weightBytes
   }
 }
 
 /** Weights of blocks [start, end) as a span holds them. */
 export function spanBytes(sizes: ModelSizes, { start, end }: BlockSpan): number {
   const blocks = sizes.blockBytes.slice(start, end)
-  return blocks.reduce((sum, bytes) => sum + bytes, tableBytes(sizes.config, { start, end }))
+  return blocks.reduce(
+    (sum, bytes) => sum + bytes,
+    tableBytes(sizes.config, { start, end }, sizes.lowering)
+  )
 }
 
 /** What is needed beside weights and KV: loading a matrix, or a chunk of a prompt behind `tokens`. */

@@ -7,7 +7,7 @@ import { SLOT_COUNTS } from './graph/slots.ts'
 import { spanGraph } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtPrepacked, OrtSession } from './ort/session.ts'
-import type { OrtTensor } from './ort/value.ts'
+import { OrtWeights } from './ort/weights.ts'
 import { graphBytes } from './sizes.ts'
 import type { SpanPlan } from './span-plan.ts'
 import type { WeightStore } from './weights/weight-store.ts'
@@ -58,12 +58,14 @@ interface Entry {
 export class SpanGraphs implements Disposable {
   readonly #options: SpanGraphsOptions
   readonly #prepacked: OrtPrepacked
+  readonly #weights: OrtWeights
   /** By range, that used last at the end. */
   readonly #entries = new Map<string, Entry>()
 
   constructor(options: SpanGraphsOptions) {
     this.#options = options
     this.#prepacked = new OrtPrepacked(options.backend.runtime)
+    this.#weights = new OrtWeights(options.backend.runtime, options.store)
   }
 
   /** The graph of blocks [start, end); giveBack() it. @throws AppError NO_MEMORY */
@@ -137,12 +139,7 @@ export class SpanGraphs implements Disposable {
     const reserved = budget.reserve(size, `A graph of blocks ${range.start} to ${range.end}`)
     try {
       const { model, weightNames } = spanGraph(plan, range, { accuracy, slots })
-      const weights = new Map<string, OrtTensor>()
-      for (const name of weightNames) {
-        const tensor = store.tensors.get(name)
-        if (tensor === undefined) throw new TypeError(`Weight '${name}' was not filled`)
-        weights.set(name, tensor)
-      }
+      const weights = this.#weights.pick(weightNames)
       const session = new OrtSession(
         backend.runtime,
         { model, weights, prepacked: this.#prepacked },
@@ -161,6 +158,7 @@ export class SpanGraphs implements Disposable {
     for (const entry of this.#entries.values()) disposeEntry(entry)
     this.#entries.clear()
     this.#prepacked[Symbol.dispose]()
+    this.#weights[Symbol.dispose]()
   }
 }
 

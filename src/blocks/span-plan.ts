@@ -1,7 +1,8 @@
 // What a span will hold, decided from the model's facts before a byte is read: forms, names and sizes.
 // Knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
-import type { ModelConfig, TensorStore } from '../model/types.ts'
+import { kvBlockBytes } from '../kernels/program.ts'
+import type { ModelConfig, TensorStore, TensorType } from '../model/types.ts'
 import { graphOf } from './families/family.ts'
 import { isWindowed, ROPE_GLOBAL, ROPE_LOCAL, longestRun } from './graph/attention.ts'
 import { tensorName, type LinearPart } from './graph/parts.ts'
@@ -13,7 +14,13 @@ import {
   type MatrixForm,
   type TensorSpec
 } from './quantise/form.ts'
-import type { Quant } from './types.ts'
+import { packedFloats, planPacked } from './quantise/packed-form.ts'
+import type { KvType, Lowering, Quant } from './types.ts'
+
+/** What blocks become where nobody says. */
+export const DEFAULT_LOWERING: Lowering = 'onnx'
+/** Positions of a page of keys and values. */
+export const PAGE_TOKENS = 32
 
 /** A matrix and the tensors of the model that are its rows, from above to below. */
 export interface MatrixPlan extends LinearPart {
@@ -36,31 +43,59 @@ export interface BlockPlan {
 export interface SpanPlan {
   readonly config: ModelConfig
   readonly quant: Quant
+  readonly lowering: Lowering
+  /** How keys and values are held. */
+  readonly kv: KvType
   readonly blocks: readonly BlockPlan[]
   readonly weightBytes: number
   readonly kvBytesPerToken: number
   readonly notes: readonly string[]
 }
 
+export interface SpanPlanOptions extends BlockSpan {
+  readonly quant: Quant
+  /** Default: DEFAULT_LOWERING. */
+  readonly lowering?: Lowering | undefined
+  /** Default: 'f32' with floats throughout, else 'f16'. ONNX graphs have 'f32'. */
+  readonly kv?: KvType | undefined
+  /** Values that share a scale where ONNX's floats are rounded, for measuring. */
+  readonly roundedBlock?: number | undefined
+}
+
 export function planSpan(
   config: ModelConfig,
   tensors: TensorStore,
-  range: BlockSpan & { quant: Quant; roundedBlock?: number | undefined }
+  options: SpanPlanOptions
 ): SpanPlan {
-  const { start, end, quant, roundedBlock } = range
+  const { start, end, quant, lowering = DEFAULT_LOWERING } = options
+  const kv = lowering === 'onnx' ? 'f32' : (options.kv ?? defaultKv(quant))
   const blocks: BlockPlan[] = []
   for (let block = start; block < end; block++) {
-    blocks.push(planBlock(config, tensors, block, { quant, roundedBlock }))
+    blocks.push(planBlock(config, tensors, block, { ...options, lowering }))
   }
   const matrices = blocks.flatMap(matricesOf)
+  const tables = tableBytes(config, { start, end }, lowering)
   return {
     config,
     quant,
+    lowering,
+    kv,
     blocks,
-    weightBytes: blocks.reduce((sum, block) => sum + blockBytes(block), tableBytes(config, range)),
-    kvBytesPerToken: blocks.length * 2 * config.kvHeadCount * config.headDim * 4,
+    weightBytes: blocks.reduce((sum, block) => sum + blockBytes(block), tables),
+    kvBytesPerToken: blocks.length * kvBlockTokenBytes(config, lowering, kv),
     notes: [...new Set(matrices.map(noteOf))]
   }
+}
+
+function defaultKv(quant: Quant): KvType {
+  return quant === 'f32' ? 'f32' : 'f16'
+}
+
+/** Keys and values of one token in one block. */
+function kvBlockTokenBytes(config: ModelConfig, lowering: Lowering, kv: KvType): number {
+  const { kvHeadCount: kvHeads, headDim } = config
+  if (lowering === 'onnx') return 2 * kvHeads * headDim * 4
+  return kvBlockBytes(kv, { kvHeads, headDim, pagePositions: PAGE_TOKENS }) / PAGE_TOKENS
 }
 
 export function matricesOf(block: BlockPlan): MatrixPlan[] {
@@ -74,22 +109,26 @@ export function blockBytes(block: BlockPlan): number {
 }
 
 /** Tables of positions that blocks [start, end) share. */
-export function tableBytes(config: ModelConfig, range: BlockSpan): number {
-  const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
+export function tableBytes(config: ModelConfig, range: BlockSpan, lowering: Lowering): number {
+  const specs = ropeTables(config, range, lowering).flatMap(({ cos, sin }) => [cos, sin])
   return specs.reduce((sum, spec) => sum + specBytes(spec), 0)
+}
+
+type FormOptions = Pick<SpanPlanOptions, 'quant' | 'roundedBlock'> & {
+  readonly lowering: Lowering
 }
 
 function planBlock(
   config: ModelConfig,
   tensors: TensorStore,
   block: number,
-  { quant, roundedBlock }: { quant: Quant; roundedBlock: number | undefined }
+  options: FormOptions
 ): BlockPlan {
   const family = graphOf(config.family)
   const groups = new Map<string, MatrixPlan[]>()
-  for (const { name, parts, columns, exact } of family.matrices(config)) {
+  for (const { name, parts, columns, exact, whole } of family.matrices(config)) {
     const sources = parts.map(({ part, rows }) => ({ tensor: tensorName(block, part), rows }))
-    const facts = { sources, columns, quant: exact ? ('f32' as const) : quant, roundedBlock }
+    const facts = { ...options, sources, columns, exact, whole }
     groups.set(name, planGroup(tensors, `blocks.${block}.${name}`, facts))
   }
   return {
@@ -101,19 +140,26 @@ function planBlock(
   }
 }
 
-interface GroupFacts {
+interface GroupFacts extends FormOptions {
   readonly sources: MatrixPlan['sources']
   readonly columns: number
-  readonly quant: Quant
-  readonly roundedBlock?: number | undefined
+  /** Held in floats. */
+  readonly exact?: true | undefined
+  /** Must be one matrix. */
+  readonly whole?: true | undefined
 }
 
 /** Joins neighbours of one form into one matrix. */
 export function planGroup(tensors: TensorStore, name: string, facts: GroupFacts): MatrixPlan[] {
-  const { sources, columns, quant, roundedBlock } = facts
+  const plans = planned(tensors, name, facts)
+  if (!facts.whole || facts.lowering === 'onnx' || plans.length === 1) return plans
+  return planned(tensors, name, { ...facts, exact: true })
+}
+
+function planned(tensors: TensorStore, name: string, facts: GroupFacts): MatrixPlan[] {
   const runs: { form: MatrixForm; sources: MatrixPlan['sources'][number][] }[] = []
-  for (const source of sources) {
-    const form = planForm(tensors.info(source.tensor).type, quant, roundedBlock)
+  for (const source of facts.sources) {
+    const form = formOf(tensors.info(source.tensor).type, facts)
     const open = runs.at(-1)
     if (open !== undefined && sameForm(open.form, form)) open.sources.push(source)
     else runs.push({ form, sources: [source] })
@@ -121,11 +167,17 @@ export function planGroup(tensors: TensorStore, name: string, facts: GroupFacts)
   return runs.map((run, index) => ({
     name: `${name}.${index}`,
     form: run.form,
-    columns,
+    columns: facts.columns,
     rows: run.sources.reduce((sum, source) => sum + source.rows, 0),
     sources: run.sources,
     bias: run.sources.some((source) => tensors.has(biasName(source.tensor)))
   }))
+}
+
+function formOf(type: TensorType, facts: GroupFacts): MatrixForm {
+  const { quant, lowering, exact, roundedBlock } = facts
+  if (lowering === 'onnx') return planForm(type, exact ? 'f32' : quant, roundedBlock)
+  return exact ? packedFloats(type) : planPacked(type, quant)
 }
 
 /** Canonical name of a weight's bias. */
@@ -133,7 +185,7 @@ export function biasName(weight: string): string {
   return weight.replace(/weight$/, 'bias')
 }
 
-/** What a matrix takes once the engine has repacked it. */
+/** What a matrix takes once onnxruntime has repacked it; our own kernels take it as it is. */
 export function matrixBytes(matrix: LinearPart): number {
   return fileBytes(matrix) + sumBytes(matrix)
 }
@@ -159,7 +211,7 @@ function noteOf(matrix: LinearPart): string {
   return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`
 }
 
-/** One pair of tables of rotary positions, (longestRun, headDim / 2) each. */
+/** One pair of tables of rotary positions, (positions, headDim / 2) each. */
 export interface RopeTable {
   readonly cos: TensorSpec
   readonly sin: TensorSpec
@@ -169,10 +221,10 @@ export interface RopeTable {
 }
 
 /** The tables that blocks [start, end) need. */
-export function ropeTables(config: ModelConfig, range: BlockSpan): RopeTable[] {
+export function ropeTables(config: ModelConfig, range: BlockSpan, lowering: Lowering): RopeTable[] {
   const { positions, headDim, ropeTheta, ropeLocalTheta } = config
   if (positions !== undefined) return []
-  const dims = [longestRun(config), headDim / 2]
+  const dims = [lowering === 'onnx' ? longestRun(config) : config.contextLength, headDim / 2]
   const table = (names: typeof ROPE_GLOBAL | typeof ROPE_LOCAL, theta: number): RopeTable => ({
     cos: { name: names.cos, type: 'f32', dims },
     sin: { name: names.sin, type: 'f32', dims },

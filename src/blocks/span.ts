@@ -47,13 +47,15 @@ export class Span implements Disposable {
   ): Promise<Span> {
     const { start, end, quant, checkpoint } = options
     const { roundedBlock } = backend
-    const plan = planSpan(model.config, model.tensors, { start, end, quant, roundedBlock })
+    const lowering = 'onnx'
+    const facts = { start, end, quant, lowering, roundedBlock } as const
+    const plan = planSpan(model.config, model.tensors, facts)
     const reserved = budget.reserve(
       plan.weightBytes,
       `Weights of blocks ${start} to ${end}`,
       'Serve fewer blocks, or choose --quant int4'
     )
-    const store = new WeightStore(backend.runtime, backend.storeOptions, {
+    const store = new WeightStore(backend.storeOptions, {
       location: model.location,
       reserve: (size) => budget.reserve(size, 'Weights that found no room on the disk')
     })

@@ -6,6 +6,10 @@ import type { KeepOptions } from './weights/kept-weights.ts'
 
 /** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
+/** How keys and values are held. */
+export type KvType = 'f16' | 'f32' | 'int8'
+/** What blocks become: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
+export type Lowering = 'kernels' | 'onnx'
 export type Device = 'cpu' | 'cuda' | 'webgpu'
 
 export interface ComputeOptions {
@@ -32,6 +36,8 @@ export interface ComputeOptions {
 export interface SpanOptions extends BlockSpan {
   location: ModelLocation
   quant: Quant
+  /** Default: 'f32' with quant 'f32', else 'f16'; on accelerators always 'f32'. */
+  kv?: KvType | undefined
 }
 
 export interface SpanInfo extends BlockSpan {

@@ -4,12 +4,15 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
-import { createBackend } from '../../src/blocks/create-backend.ts'
 import { spanParts } from '../../src/blocks/weights/span-parts.ts'
 import { planSpan } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import type { WeightPart } from '../../src/blocks/weights/weight-part.ts'
-import { WeightStore, type WeightStoreOptions } from '../../src/blocks/weights/weight-store.ts'
+import {
+  bytesOfStored,
+  WeightStore,
+  type WeightStoreOptions
+} from '../../src/blocks/weights/weight-store.ts'
 import {
   convertedFolder,
   listConverted,
@@ -237,13 +240,10 @@ describe('a file of converted weights', () => {
     const big = { ...(await writeRandomLlama(cache, { ...wide, type: 'Q8_0' })), contentId: ID }
     const model = await openModel(big)
     const range = { start: 0, end: 1, quant: 'native' as const }
-    using engine = testEngine()
     const owner = { location: big, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
     using stores = new DisposableStack()
     const load = (): Generator<void> => {
-      const store = stores.use(
-        new WeightStore(engine.runtime, { keep: { cacheDir: cache.path } }, owner)
-      )
+      const store = stores.use(new WeightStore({ keep: { cacheDir: cache.path } }, owner))
       const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
       if (!part) throw new Error('There is no block')
       return store.load(part)
@@ -259,14 +259,6 @@ describe('a file of converted weights', () => {
 
   test('may be made by two at once', async () => {
     await using cache = await tempFolder()
-    const backend = createBackend({
-      threads: 1,
-      device: 'cpu',
-      deviceId: 0,
-      memoryBytes: 2 ** 30,
-      libraryDir: undefined,
-      scratchDir: undefined
-    })
     const model = await openModel(location)
     const range = { start: 0, end: 1, quant: 'native' as const }
     const block = (): WeightPart => {
@@ -275,14 +267,14 @@ describe('a file of converted weights', () => {
       return part
     }
     const owner = { location, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
-    using one = new WeightStore(backend.runtime, { keep: { cacheDir: cache.path } }, owner)
-    using two = new WeightStore(backend.runtime, { keep: { cacheDir: cache.path } }, owner)
+    using one = new WeightStore({ keep: { cacheDir: cache.path } }, owner)
+    using two = new WeightStore({ keep: { cacheDir: cache.path } }, owner)
     const works = [one.load(block()), two.load(block())]
     for (let done = 0; done < works.length;) {
       done = works.filter((work) => work.next().done).length
     }
     const bytes = (store: WeightStore): Uint8Array[] =>
-      [...store.tensors.values()].map((tensor) => tensor.bytes().slice())
+      [...store.tensors.values()].map((tensor) => bytesOfStored(tensor).slice())
     expect(bytes(one)).toEqual(bytes(two))
     expect(Object.keys(kept(cache.path))).toHaveLength(1)
     model.close()

@@ -36,7 +36,7 @@ function written(
   range: BlockSpan & { quant: Quant }
 ): { bytes: number; tensors: number } {
   const plan = planSpan(model.config, model.tensors, range)
-  using store = new WeightStore(backend.runtime, { mapped: true })
+  using store = new WeightStore({ mapped: true })
   for (const part of spanParts(model, plan, range)) for (const _ of store.load(part));
   const sums = plan.blocks.flatMap(matricesOf).reduce((sum, each) => sum + sumBytes(each), 0)
   return { bytes: store.sizeBytes + sums, tensors: store.tensors.size }

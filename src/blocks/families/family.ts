@@ -21,6 +21,8 @@ export interface MatrixGroup {
   readonly columns: number
   /** Small and decisive: held in floats whatever the quantisation. */
   readonly exact?: true
+  /** Must be one matrix, whatever types its parts have. */
+  readonly whole?: true
 }
 
 /** A tensor of a block that is taken as it is, in floats. */

@@ -48,7 +48,10 @@ function gated(config: ModelConfig, name: string, prefix: string): MatrixGroup[]
 export function expertMatrices(config: ModelConfig): MatrixGroup[] {
   const { hiddenSize, expertCount = 0 } = config
   const each = Array.from({ length: expertCount }, (_, expert) =>
-    gated(config, `experts.${expert}.`, `mlp.experts.${expert}`)
+    gated(config, `experts.${expert}.`, `mlp.experts.${expert}`).map((group): MatrixGroup => ({
+      ...group,
+      whole: true
+    }))
   )
   return [{ ...matrix('router', 'mlp.gate', expertCount, hiddenSize), exact: true }, ...each.flat()]
 }

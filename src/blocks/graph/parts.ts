@@ -70,6 +70,7 @@ function unbiasedProduct(
   if (form.kind === 'float') {
     return builder.node('MatMul', [x, builder.weight(name, 'f32', [columns, rows])])
   }
+  if (form.kind === 'packed') throw new TypeError(`Matrix '${name}' is packed for our own kernels`)
   const count = Math.ceil(columns / form.block)
   const values = builder.weight(`${name}.values`, 'u8', [rows, count, (form.block * form.bits) / 8])
   const scales = builder.weight(`${name}.scales`, 'f32', [rows * count])

@@ -1,8 +1,9 @@
-// In which form the engine holds a linear layer's weights: decided from the source type and `quant`
-// before anything is read. Knows sizes and notes; encode.ts fills the forms.
+// In which form a linear layer's weights are held: decided from the source type and `quant` before anything
+// is read. Here are the forms of onnxruntime, which encode.ts fills; packed-form.ts has our own kernels'.
 import { ELEMENTS, type ElementType } from '../ort/value.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { Quant } from '../types.ts'
+import { packedBytes, type PackedForm } from './packed-form.ts'
 
 /** Float weights, held as (columns, rows). */
 export interface FloatForm {
@@ -23,7 +24,7 @@ export interface BlockForm {
   readonly note: string
 }
 
-export type MatrixForm = FloatForm | BlockForm
+export type MatrixForm = FloatForm | BlockForm | PackedForm
 
 /**
  * Values in a block when floats are rounded. SmolLM2's perplexity, 21.16 with floats, is 24.1, 26.7 and 29.3 with
@@ -43,7 +44,7 @@ function blocks(
 }
 
 /** Source types that the engine holds without changing a weight. */
-const NATIVE: Readonly<Record<TensorType, MatrixForm>> = {
+const NATIVE: Readonly<Record<TensorType, FloatForm | BlockForm>> = {
   F32: float('F32 exact, float weights'),
   F16: float('F16 exact, held as floats'),
   BF16: float('BF16 exact, held as floats'),
@@ -67,7 +68,7 @@ export function planForm(
   type: TensorType,
   quant: Quant,
   rounded: number = ROUNDED_BLOCK
-): MatrixForm {
+): FloatForm | BlockForm {
   switch (quant) {
     case 'native':
       return NATIVE[type]
@@ -85,7 +86,7 @@ export function planForm(
 }
 
 /** Rounds what has more bits, and leaves alone what has not: rounding again would only lose. */
-function atMost(bits: 4 | 8, type: TensorType, block: number): MatrixForm {
+function atMost(bits: 4 | 8, type: TensorType, block: number): FloatForm | BlockForm {
   const native = NATIVE[type]
   if (native.kind === 'blocks' && native.bits <= bits) return native
   return blocks({ bits, block, from: 'floats' }, `${type} rounded to ${bits} bits`)
@@ -93,7 +94,8 @@ function atMost(bits: 4 | 8, type: TensorType, block: number): MatrixForm {
 
 /** Whether two forms can lie in one matrix, one's rows under the other's. */
 export function sameForm(a: MatrixForm, b: MatrixForm): boolean {
-  if (a.kind === 'float' || b.kind === 'float') return a.kind === b.kind
+  if (a.kind === 'packed') return b.kind === 'packed' && a.type === b.type
+  if (a.kind === 'float' || b.kind !== 'blocks') return a.kind === b.kind
   return a.bits === b.bits && a.block === b.block && a.offsets === b.offsets
 }
 
@@ -112,6 +114,9 @@ export function matrixTensors(
   columns: number
 ): TensorSpec[] {
   if (form.kind === 'float') return [{ name, type: 'f32', dims: [columns, rows] }]
+  if (form.kind === 'packed') {
+    return [{ name, type: 'u8', dims: [packedBytes(form.type, rows, columns)] }]
+  }
   const count = Math.ceil(columns / form.block)
   const tensors: TensorSpec[] = [
     { name: `${name}.values`, type: 'u8', dims: [rows, count, (form.block * form.bits) / 8] },

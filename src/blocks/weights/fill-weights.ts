@@ -7,7 +7,6 @@ import { isFactor } from '../../model/families-check.ts'
 import { rowBytes } from '../../model/formats/tensor-types.ts'
 import type { ModelConfig, TensorStore } from '../../model/types.ts'
 import { hasOnlyNumbers } from '../finite.ts'
-import { longestRun } from '../graph/attention.ts'
 import {
   blockCounts,
   encodeBlocks,
@@ -16,7 +15,9 @@ import {
   type MatrixSource
 } from '../quantise/encode.ts'
 import { matrixTensors, type BlockForm } from '../quantise/form.ts'
+import type { PackedForm } from '../quantise/packed-form.ts'
 import { biasName, type MatrixPlan, type RopeTable } from '../span-plan.ts'
+import { NotFiniteRow, packMatrix, type Packer } from './pack-matrix.ts'
 import type { WeightSink } from './weight-part.ts'
 
 const ROPE_FACTORS = 'rope_freqs.weight'
@@ -44,14 +45,17 @@ class Scratch {
 
 export class WeightFiller {
   readonly #tensors: TensorStore
+  readonly #packer: Packer | undefined
   readonly #values = new Scratch()
   readonly #floats = new Scratch()
   readonly #scales = new Scratch()
   readonly #offsets = new Scratch()
   readonly #turned = new Scratch()
 
-  constructor(tensors: TensorStore) {
+  /** `packer` where matrices are planned for our own kernels. */
+  constructor(tensors: TensorStore, packer?: Packer) {
     this.#tensors = tensors
+    this.#packer = packer
   }
 
   /** `half` rounds floats to float16. @throws AppError CORRUPT, and what the sink throws */
@@ -62,6 +66,8 @@ export class WeightFiller {
     sink.begin(first)
     if (form.kind === 'float') {
       yield* this.#floatMatrix(plan, sink, half)
+    } else if (form.kind === 'packed') {
+      yield* this.#packedMatrix(plan, form, sink)
     } else {
       const { scales, offsets } = yield* this.#blockMatrix(plan, form, sink)
       const turned = transposed(offsets, rows, this.#turned.floats(offsets.length))
@@ -88,7 +94,7 @@ export class WeightFiller {
   *rope(config: ModelConfig, table: RopeTable, sink: WeightSink): Generator<void> {
     const { headDim } = config
     const half = headDim / 2
-    const length = longestRun(config)
+    const [length = 0] = table.cos.dims
     const factors = table.isScaled ? this.#ropeFactors(config) : undefined
     const steps = Float64Array.from(
       { length: half },
@@ -137,6 +143,22 @@ export class WeightFiller {
       throw corrupt(`Tensor '${ROPE_FACTORS}' cannot be used: not all are numbers over 0`)
     }
     return factors
+  }
+
+  *#packedMatrix(plan: MatrixPlan, form: PackedForm, sink: WeightSink): Generator<void> {
+    const packer = this.#packer
+    if (packer === undefined) throw new TypeError(`Nothing packs '${plan.name}'`)
+    const read = (tensor: string, rows: number, columns: number): MatrixSource =>
+      this.#source(tensor, rows, columns)
+    const pieces = packMatrix(plan, form, { packer, read, release: () => this.#tensors.release() })
+    try {
+      for (const piece of pieces) {
+        sink.write(piece)
+        yield
+      }
+    } catch (error) {
+      throw error instanceof NotFiniteRow ? noNumbers(error.tensor) : error
+    }
   }
 
   /** A band of columns at a time, as the sink wants columns after each other. */

@@ -12,13 +12,19 @@ import {
   type SpanPlan,
   type VectorPlan
 } from '../span-plan.ts'
+import type { Packer } from './pack-matrix.ts'
 import type { WeightPart, WeightSink } from './weight-part.ts'
 
-/** The parts of blocks [start, end): tables that they share, and each block. */
-export function spanParts(model: Model, plan: SpanPlan, range: BlockSpan): WeightPart[] {
+/** The parts of blocks [start, end): tables that they share, and each block. `packer` for our own kernels. */
+export function spanParts(
+  model: Model,
+  plan: SpanPlan,
+  range: BlockSpan,
+  packer?: Packer
+): WeightPart[] {
   const { config } = model
-  const filler = new WeightFiller(model.tensors)
-  const tables = ropeTables(config, range).map((table): WeightPart => {
+  const filler = new WeightFiller(model.tensors, packer)
+  const tables = ropeTables(config, range, plan.lowering).map((table): WeightPart => {
     const { cos, sin, theta, isScaled } = table
     return {
       name: 'the table of positions',
@@ -27,7 +33,8 @@ export function spanParts(model: Model, plan: SpanPlan, range: BlockSpan): Weigh
       make: (sink) => filler.rope(config, table, sink)
     }
   })
-  const options = { plus: config.normPlusOne ? 1 : 0, half: plan.quant === 'f16' }
+  const half = plan.quant === 'f16' && plan.lowering === 'onnx'
+  const options = { plus: config.normPlusOne ? 1 : 0, half }
   return [...tables, ...plan.blocks.map((block) => blockPart(filler, block, options))]
 }
 
@@ -43,10 +50,11 @@ function blockPart(
 export function headPart(
   model: Model,
   vectors: readonly VectorPlan[],
-  matrices: readonly MatrixPlan[]
+  matrices: readonly MatrixPlan[],
+  packer?: Packer
 ): WeightPart {
   const options = { plus: model.config.normPlusOne ? 1 : 0, half: false }
-  return filledPart('the head', new WeightFiller(model.tensors), vectors, matrices, options)
+  return filledPart('the head', new WeightFiller(model.tensors, packer), vectors, matrices, options)
 }
 
 function filledPart(
@@ -84,6 +92,7 @@ function recipeOf({ form, sources, bias }: MatrixPlan): object {
 
 function bareForm(form: MatrixForm): object {
   if (form.kind === 'float') return { kind: form.kind }
+  if (form.kind === 'packed') return { kind: form.kind, type: form.type }
   const { kind, bits, block, offsets, from } = form
   return { kind, bits, block, offsets, from }
 }

@@ -5,9 +5,9 @@ import type { TensorSpec } from '../quantise/form.ts'
 import { specBytes } from '../quantise/form.ts'
 
 /** Kernels read whole cache lines; a page would only waste space in small models. */
-const ALIGNMENT = 64
-/** Raised whenever the same recipe comes to give other bytes. */
-const RECIPES = 2
+export const ALIGNMENT = 64
+/** Raised whenever the same recipe comes to give other bytes, as when src/kernels packs in another order. */
+const RECIPES = 3
 
 /** Takes weights, tensor by tensor in a part's own order. */
 export interface WeightSink {

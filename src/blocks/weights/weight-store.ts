@@ -1,8 +1,7 @@
-// The weights of a span as the engine takes them: mapped read-only from files, so that what the kernels have
-// repacked costs no memory, and further graphs find the same weights again. Files are kept where the model's
-// content is known and the disk has room, else they have no name; without files, plain memory takes their
-// place. Knows parts and bytes, no models.
-import type { Pointer } from 'bun:ffi'
+// The weights of a span as they are computed with: mapped read-only from files, which are kept where the
+// model's content is known and the disk has room. Elsewhere they lie in memory; for onnxruntime, which copies
+// what its kernels repack, in files without a name. Knows parts and bytes, no models.
+import { ptr, toArrayBuffer, type Pointer } from 'bun:ffi'
 import { closeSync, readSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { corrupt } from '../../base/errors.ts'
@@ -11,17 +10,16 @@ import type { ModelLocation } from '../../model/types.ts'
 import { KeptWeights, type KeepOptions } from './kept-weights.ts'
 import type { Reservation } from '../memory-budget.ts'
 import { canMap, mapFile, unmap } from '../ort/libc.ts'
-import type { OrtRuntime } from '../ort/runtime.ts'
-import { OrtAllocator, OrtTensor } from '../ort/value.ts'
 import { DiskTrouble, LayoutCheck, writeUnlinked, type WeightFile } from './weight-file.ts'
 import {
+  ALIGNMENT,
   layoutOf,
   type PartLayout,
   type PlacedSpec,
   type WeightPart,
   type WeightSink
 } from './weight-part.ts'
-import type { TensorSpec } from '../quantise/form.ts'
+import { specBytes, type TensorSpec } from '../quantise/form.ts'
 
 export interface WeightStoreOptions {
   /** Folder for files without a name. Default: the system's for temporary files. */
@@ -37,8 +35,24 @@ export interface WeightStoreOptions {
 /** Whose weights they are. */
 export interface StoreOwner {
   readonly location: ModelLocation
-  /** Takes memory beyond what weights need once repacked, when the disk has no room. @throws AppError NO_MEMORY */
-  reserve(sizeBytes: number): Reservation
+  /**
+   * Takes memory beyond what weights need once onnxruntime has repacked them, when the disk has no room. Without
+   * it weights are used as they lie, and no files without a name are made. @throws AppError NO_MEMORY
+   */
+  reserve?(sizeBytes: number): Reservation
+}
+
+/** A tensor's values, read-only, as long as its store lives. */
+export interface StoredTensor {
+  readonly spec: TensorSpec
+  /** At a multiple of 64 bytes. */
+  readonly address: Pointer
+  readonly sizeBytes: number
+}
+
+/** For tests. */
+export function bytesOfStored({ address, sizeBytes }: StoredTensor): Uint8Array {
+  return new Uint8Array(toArrayBuffer(address, 0, sizeBytes))
 }
 
 interface Mapping {
@@ -47,8 +61,7 @@ interface Mapping {
 }
 
 export class WeightStore implements Disposable {
-  readonly tensors: Map<string, OrtTensor> = new Map()
-  readonly #runtime: OrtRuntime
+  readonly tensors: Map<string, StoredTensor> = new Map()
   readonly #options: WeightStoreOptions
   readonly #owner: StoreOwner | undefined
   #kept: KeptWeights | undefined
@@ -57,12 +70,12 @@ export class WeightStore implements Disposable {
   #sizeBytes = 0
   readonly #mappings: Mapping[] = []
   readonly #owned: Disposable[] = []
+  readonly #memory: Uint8Array[] = []
 
-  constructor(runtime: OrtRuntime, options: WeightStoreOptions = {}, owner?: StoreOwner) {
-    this.#runtime = runtime
+  constructor(options: WeightStoreOptions = {}, owner?: StoreOwner) {
     this.#options = options
     this.#owner = owner
-    this.#canWrite = this.#isMapped
+    this.#canWrite = this.#isMapped && this.#isCopied
     const contentId = owner?.location.contentId
     if (options.keep !== undefined && owner !== undefined && contentId !== undefined) {
       this.#kept = new KeptWeights(options.keep, owner.location, contentId)
@@ -108,8 +121,9 @@ export class WeightStore implements Disposable {
   }
 
   *#fillMemory(part: WeightPart, layout: PartLayout): Generator<void> {
-    if (this.#isMapped && this.#owner !== undefined) {
-      this.#owned.push(this.#owner.reserve(layout.sizeBytes))
+    if (this.#isMapped) {
+      const more = this.#owner?.reserve?.(layout.sizeBytes)
+      if (more !== undefined) this.#owned.push(more)
     }
     const check = new LayoutCheck(layout)
     let rest: Uint8Array = new Uint8Array(0)
@@ -128,14 +142,16 @@ export class WeightStore implements Disposable {
     check.end()
   }
 
-  /** Memory of a tensor. What is handed over must be the user's own, so the owner is not the one given. */
+  /** Memory of a tensor. */
   #allocate(spec: TensorSpec): Uint8Array {
-    const allocator = OrtAllocator.cpu(this.#runtime)
-    const owner = OrtTensor.allocate(this.#runtime, allocator, spec.type, spec.dims)
-    this.#owned.push(owner)
-    const memory = owner.bytes()
-    this.tensors.set(spec.name, OrtTensor.view(this.#runtime, memory, spec.type, spec.dims))
-    return memory
+    const size = specBytes(spec)
+    // A small typed array without a buffer of its own would move when it gets one.
+    const memory = new Uint8Array(new ArrayBuffer(size + ALIGNMENT))
+    const start = Number(ptr(memory))
+    const address = Math.ceil(start / ALIGNMENT) * ALIGNMENT
+    this.#memory.push(memory)
+    this.tensors.set(spec.name, { spec, address: address as Pointer, sizeBytes: size })
+    return memory.subarray(address - start, address - start + size)
   }
 
   /** Makes tensors of a file, and closes it. */
@@ -153,15 +169,9 @@ export class WeightStore implements Disposable {
     const sizeBytes = offset + layout.sizeBytes
     const at = mapFile(descriptor, sizeBytes)
     this.#mappings.push({ at, sizeBytes })
-    for (const tensor of layout.tensors) {
-      const start = offset + tensor.offset
-      const memory = {
-        pointer: (at + start) as Pointer,
-        sizeBytes: sizeBytes - start,
-        keep: this
-      }
-      const { name, type, dims } = tensor.spec
-      this.tensors.set(name, OrtTensor.over(this.#runtime, memory, type, dims))
+    for (const { spec, offset: from, sizeBytes: size } of layout.tensors) {
+      const address = (at + offset + from) as Pointer
+      this.tensors.set(spec.name, { spec, address, sizeBytes: size })
     }
   }
 
@@ -173,6 +183,11 @@ export class WeightStore implements Disposable {
       if (count === 0) throw corrupt(`Weight '${tensor.spec.name}' cannot be read: it is cut off`)
       done += count
     }
+  }
+
+  /** Whether what is used is a copy. */
+  get #isCopied(): boolean {
+    return this.#owner?.reserve !== undefined || this.#owner === undefined
   }
 
   get #isMapped(): boolean {
@@ -190,8 +205,8 @@ export class WeightStore implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const tensor of this.tensors.values()) tensor[Symbol.dispose]()
     this.tensors.clear()
+    this.#memory.length = 0
     for (const owned of this.#owned.splice(0)) owned[Symbol.dispose]()
     for (const { at, sizeBytes } of this.#mappings.splice(0)) unmap(at, sizeBytes)
   }

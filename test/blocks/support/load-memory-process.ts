@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { createBackend } from '../../../src/blocks/create-backend.ts'
 import { spanGraph } from '../../../src/blocks/graph/span-graph.ts'
 import { OrtPrepacked, OrtSession } from '../../../src/blocks/ort/session.ts'
+import { OrtWeights } from '../../../src/blocks/ort/weights.ts'
 import { spanParts } from '../../../src/blocks/weights/span-parts.ts'
 import { planSpan } from '../../../src/blocks/span-plan.ts'
 import type { Quant } from '../../../src/blocks/types.ts'
@@ -40,13 +41,14 @@ const plan = planSpan(model.config, model.tensors, range)
 Bun.gc(true)
 const before = memory('VmRSS')
 const owner = { location: model.location, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
-using store = new WeightStore(backend.runtime, backend.storeOptions, owner)
+using store = new WeightStore(backend.storeOptions, owner)
 for (const part of spanParts(model, plan, range)) for (const _ of store.load(part));
 const converting = memory('VmHWM') - before
 using prepacked = new OrtPrepacked(backend.runtime)
 const isFloat = quant === 'f32' || quant === 'f16'
 const graph = spanGraph(plan, range, { accuracy: isFloat ? 0 : 4 })
-const weights = new Map([...store.tensors].filter(([name]) => graph.weightNames.includes(name)))
+using tensors = new OrtWeights(backend.runtime, store)
+const weights = tensors.pick(graph.weightNames)
 using _session = new OrtSession(
   backend.runtime,
   { model: graph.model, weights, prepacked },
