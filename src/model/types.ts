@@ -134,6 +134,11 @@ export interface WeightFile {
   /** The whole file's SHA-256 as its source claims it, while only some chunks are here. */
   readonly claimedSha256: string | undefined
   bytes(offset: number, length: number): Uint8Array
+  /**
+   * Fills `into` from `offset` on, by reading: also of a file that was written to since it was opened.
+   * @throws AppError CORRUPT when it has other bytes in number
+   */
+  readInto(offset: number, into: Uint8Array): void
   /** Gives back the memory of what was read; it is read again when it is needed. */
   release(): void
 }

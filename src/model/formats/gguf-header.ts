@@ -17,6 +17,9 @@ const MAX_DIMENSIONS = 4 // as ggml
 const MAX_DIMENSION = 2 ** 40 // keeps products of two exact
 const MAX_ALIGNMENT = 65_536 // real files have 32
 
+/** Read at a time, and not mapped: lists are read again when somebody asks for them. */
+const PART_BYTES = 2 ** 19
+
 const MAGIC = 0x46554747
 const STRING = 8
 const ARRAY = 9
@@ -143,19 +146,20 @@ function placeTensors(
 
 /** Reads forward through the header and never past the file's end. */
 class Reader {
+  readonly #file: MappedFile
   readonly #path: string
-  readonly #bytes: Uint8Array
-  readonly #view: DataView
   /** Where the header must end, whether or not the bytes up to there are here. */
   readonly #end: number
+  /** The part that is being read, from byte #start on. */
+  #bytes: Uint8Array = new Uint8Array(0)
+  #view = new DataView(this.#bytes.buffer)
+  #start = 0
   position = 0
 
   constructor(file: MappedFile) {
+    this.#file = file
     this.#path = file.path
-    this.#bytes = file.bytes(0, Math.min(file.presentBytes, MAX_HEADER_BYTES))
     this.#end = Math.min(file.sizeBytes, MAX_HEADER_BYTES)
-    const { buffer, byteOffset, byteLength } = this.#bytes
-    this.#view = new DataView(buffer, byteOffset, byteLength)
   }
 
   bad(why: string): Error {
@@ -163,12 +167,14 @@ class Reader {
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#take(4), true)
+    const at = this.#take(4)
+    return this.#view.getUint32(at, true)
   }
 
   /** A 64-bit count or offset. */
   u64(): number {
-    const value = this.#view.getBigUint64(this.#take(8), true)
+    const at = this.#take(8)
+    const value = this.#view.getBigUint64(at, true)
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw this.bad(`the number ${value} is too large`)
     return Number(value)
   }
@@ -185,8 +191,8 @@ class Reader {
   string(limit: number): string {
     const length = this.count(1, 'bytes of a string')
     if (length > limit) throw this.bad(`a string of ${length} bytes is over the limit ${limit}`)
-    const start = this.#take(length)
-    return decodeUtf8(this.#bytes.subarray(start, start + length))
+    const at = this.#take(length)
+    return decodeUtf8(this.#bytes.subarray(at, at + length))
   }
 
   value(type: number, depth: number): GgufValue {
@@ -217,9 +223,9 @@ class Reader {
     const type = this.u32()
     const count = this.count(type === STRING ? 8 : type === ARRAY ? 12 : this.#size(type), 'items')
     const start = this.position
-    if (type === STRING) for (let i = 0; i < count; i++) this.#take(this.count(1, 'bytes'))
+    if (type === STRING) for (let i = 0; i < count; i++) this.#skip(this.count(1, 'bytes'))
     else if (type === ARRAY) for (let i = 0; i < count; i++) this.#array(depth + 1)
-    else this.#take(count * this.#size(type))
+    else this.#skip(count * this.#size(type))
     const reread = <T>(fits: boolean, what: string, item: () => T): T[] => {
       if (!fits) throw this.bad(`an array holds no ${what}`)
       this.position = start
@@ -272,14 +278,28 @@ class Reader {
     return size
   }
 
+  /** Steps over `length` bytes; returns where they are in the part that is being read. */
   #take(length: number): number {
     const at = this.position
-    if (at + length > this.#end) throw this.bad('it ends too early')
-    if (at + length > this.#bytes.byteLength) throw new AbsentBytes(this.#path, at + length)
-    this.position = at + length
-    return at
+    this.#skip(length)
+    if (at < this.#start || this.position > this.#start + this.#bytes.byteLength) {
+      const ahead = Math.min(Math.max(length, PART_BYTES), this.#file.presentBytes - at)
+      this.#start = at
+      this.#bytes = this.#file.bytes(at, ahead)
+      const { buffer, byteOffset, byteLength } = this.#bytes
+      this.#view = new DataView(buffer, byteOffset, byteLength)
+    }
+    return at - this.#start
+  }
+
+  #skip(length: number): void {
+    const end = this.position + length
+    if (end > this.#end) throw this.bad('it ends too early')
+    if (end > this.#file.presentBytes) throw new AbsentBytes(this.#path, end)
+    this.position = end
   }
 }
 
-const decoder = new TextDecoder()
+/** A piece that is U+FEFF alone is a piece. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 const decodeUtf8 = (bytes: Uint8Array): string => decoder.decode(bytes)

@@ -1,10 +1,12 @@
-// A file as read-only bytes: memory-mapped, in windows where it is too large for one view, or read
-// piece by piece where mapping is not possible. Of a file that is fetched by the chunk, only what its
-// journal has can be read. Knows no formats.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { AppError, closed, corrupt, notFound, toAppError, unavailable } from '../../base/errors.ts'
+// A file as read-only bytes: small pieces are read, large ones are mapped where that is possible, all through
+// one descriptor, and never when the file is not what it was when it was opened. Of a file that is fetched by
+// the chunk, only what its journal has can be read. Knows no formats.
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
+import { AppError, closed, corrupt, notFound } from '../../base/errors.ts'
+import { fileError } from '../../base/file-error.ts'
+import { mapFile } from '../../base/map-file.ts'
 import { dropView } from '../../base/mapped-pages.ts'
-import { type ChunkMap, hasRange, prefixBytes, readChunkMap } from '../store/chunk-map.ts'
+import { hasRange, prefixBytes, readChunkMap } from '../store/chunk-map.ts'
 
 export interface MappedFile {
   readonly path: string
@@ -21,6 +23,8 @@ export interface MappedFile {
    * @throws AppError CORRUPT when the file has none there, AbsentBytes when they were not fetched
    */
   bytes(offset: number, length: number): Uint8Array
+  /** Fills `into`; unlike a view, of a file that was written to since. @throws AppError CORRUPT */
+  readInto(offset: number, into: Uint8Array): void
   /** Gives back the memory of what was read; a view stays valid, and is read from the file again. */
   release(): void
   /** Looks again at what is here; only a file that was not whole can have changed. */
@@ -39,114 +43,120 @@ export class AbsentBytes extends AppError {
   }
 }
 
-/** One typed array can span 4 GiB in this engine; files over half of it are mapped by the piece. */
-const MAX_VIEW_BYTES = 2 ** 31
-/** Less than this is read and not mapped: a process has 65,530 mappings, a prompt may have many rows. */
+/**
+ * Less than this is read: the rows of a prompt would be many mappings, of which a process has 65,530, and what
+ * is read late and often must not end the process when somebody cuts the file.
+ */
 const MIN_MAPPING_BYTES = 2 ** 20
 
-/** Opens `path` for reading. @throws AppError NOT_FOUND, UNAVAILABLE */
+/** Opens `path` for reading. @throws AppError NOT_FOUND, DENIED, UNAVAILABLE */
 export function openMappedFile(path: string): MappedFile {
-  const stat = statFile(path)
-  let whole: Uint8Array | undefined
-  let mapping = stat.sizeBytes > 0
+  let { file, ...opened } = openFile(path)
   let open = true
-  /** Mapped by themselves since the last release. */
-  const pieces: WeakRef<Uint8Array>[] = []
-  let chunks: ChunkMap | undefined
-  const look = (): void => {
-    chunks = readChunkMap(path, stat.sizeBytes)
-    // What is mapped before it is written need not show what is written: pieces are mapped until then.
-    if (chunks === undefined && mapping && stat.sizeBytes <= MAX_VIEW_BYTES) {
-      whole = mapOrUndefined(path, 0, stat.sizeBytes)
-      mapping = whole !== undefined
+  /** Mapped since the last release. */
+  const pieces: WeakRef<ArrayBufferLike>[] = []
+  let chunks = readChunkMap(path, opened.sizeBytes)
+  const changed = (): Error =>
+    corrupt(`'${path}' was changed while it was in use`, {
+      hint: 'Start again, and put another file in its place by renaming it'
+    })
+  /** Chunks that come change the time; nothing may change a whole file. */
+  const check = (): void => {
+    const { size, mtimeMs } = fstatSync(file)
+    const isSame = chunks !== undefined || mtimeMs === opened.exactMs
+    if (size !== opened.sizeBytes || !isSame) throw changed()
+  }
+  const fill = (offset: number, into: Uint8Array): void => {
+    let filled = 0
+    while (filled < into.byteLength) {
+      const count = readSync(file, into, filled, into.byteLength - filled, offset + filled)
+      if (count === 0) throw changed()
+      filled += count
     }
   }
-  look()
+  /** @throws AppError CLOSED, CORRUPT, AbsentBytes */
+  const checkRange = (offset: number, length: number): void => {
+    if (!open) throw closed(`'${path}' cannot be read: it was closed`)
+    if (!(offset >= 0 && length >= 0 && offset + length <= opened.sizeBytes)) {
+      throw corrupt(
+        `'${path}' cannot be read at ${offset}: ${length} bytes would end past its ${opened.sizeBytes}`
+      )
+    }
+    if (!has(offset, length)) throw new AbsentBytes(path, offset + length)
+  }
   const has = (offset: number, length: number): boolean =>
     chunks === undefined || hasRange(chunks, { start: offset, end: offset + length })
   return {
     path,
-    ...stat,
+    sizeBytes: opened.sizeBytes,
+    modifiedMs: Math.floor(opened.exactMs),
     get presentBytes() {
-      return chunks === undefined ? stat.sizeBytes : prefixBytes(chunks)
+      return chunks === undefined ? opened.sizeBytes : prefixBytes(chunks)
     },
     get claimedSha256() {
       return chunks?.sha256
     },
     has,
     refresh() {
-      if (chunks !== undefined && open) look()
+      if (chunks === undefined || !open) return
+      // Somebody may have put the whole in place of the chunks meanwhile.
+      const now = openFile(path)
+      closeSync(file)
+      file = now.file
+      opened = now
+      chunks = readChunkMap(path, opened.sizeBytes)
     },
     bytes(offset, length) {
-      if (!open) throw closed(`'${path}' cannot be read: it was closed`)
-      if (!(offset >= 0 && length >= 0 && offset + length <= stat.sizeBytes)) {
-        throw corrupt(
-          `'${path}' cannot be read at ${offset}: ${length} bytes would end past its ${stat.sizeBytes}`
-        )
-      }
+      checkRange(offset, length)
       if (length === 0) return new Uint8Array(0)
-      if (!has(offset, length)) throw new AbsentBytes(path, offset + length)
-      if (whole) return whole.subarray(offset, offset + length)
-      const isWorthIt = mapping && length >= MIN_MAPPING_BYTES
-      const piece = isWorthIt ? mapOrUndefined(path, offset, length) : undefined
-      if (piece) pieces.push(new WeakRef(piece))
-      return piece ?? readPiece(path, offset, length)
+      check()
+      const piece = length >= MIN_MAPPING_BYTES ? mapFile(file, offset, length) : undefined
+      if (piece) {
+        pieces.push(new WeakRef(piece.buffer))
+        return piece
+      }
+      const bytes = new Uint8Array(length)
+      fill(offset, bytes)
+      check()
+      return bytes
+    },
+    readInto(offset, into) {
+      checkRange(offset, into.byteLength)
+      if (fstatSync(file).size !== opened.sizeBytes) throw changed()
+      fill(offset, into)
     },
     release() {
-      if (whole) dropView(whole)
       for (const piece of pieces.splice(0)) {
-        const view = piece.deref()
-        if (view) dropView(view)
+        const memory = piece.deref()
+        if (memory) dropView(new Uint8Array(memory))
       }
     },
     close() {
+      if (open) closeSync(file)
       open = false
       pieces.length = 0
-      whole = undefined
     }
   }
 }
 
-function statFile(path: string): { sizeBytes: number; modifiedMs: number } {
-  let descriptor: number
+interface OpenFile {
+  readonly file: number
+  readonly sizeBytes: number
+  readonly exactMs: number
+}
+
+function openFile(path: string): OpenFile {
+  let file: number
   try {
-    descriptor = openSync(path, 'r')
+    file = openSync(path, 'r')
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (code === 'ENOENT') throw notFound(`'${path}' cannot be opened: there is no such file`)
-    throw unavailable(`'${path}' cannot be opened: ${toAppError(error).message}`, { cause: error })
+    const what = `'${path}' cannot be opened`
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (!found) throw notFound(`${what}: there is no such file`)
+    throw fileError(what, error)
   }
-  try {
-    const stat = fstatSync(descriptor)
-    if (!stat.isFile()) throw notFound(`'${path}' cannot be opened: it is no file`)
-    return { sizeBytes: stat.size, modifiedMs: Math.floor(stat.mtimeMs) }
-  } finally {
-    closeSync(descriptor)
-  }
-}
-
-// Private, so that a write through a view by mistake never reaches the file.
-function mapOrUndefined(path: string, offset: number, size: number): Uint8Array | undefined {
-  try {
-    const view = Bun.mmap(path, { shared: false, offset, size })
-    return view.byteLength === size ? view : undefined
-  } catch {
-    return undefined // no mmap on this platform or file system: pieces are read instead
-  }
-}
-
-function readPiece(path: string, offset: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length)
-  const descriptor = openSync(path, 'r')
-  try {
-    let filled = 0
-    while (filled < length) {
-      const count = readSync(descriptor, bytes, filled, length - filled, offset + filled)
-      if (count === 0) throw corrupt(`'${path}' became shorter while it was read`)
-      filled += count
-    }
-  } finally {
-    closeSync(descriptor)
-  }
-  return bytes
+  const found = fstatSync(file)
+  if (found.isFile()) return { file, sizeBytes: found.size, exactMs: found.mtimeMs }
+  closeSync(file)
+  throw notFound(`'${path}' cannot be opened: it is no file`)
 }

@@ -10,7 +10,7 @@
 // Facts that only some models have are absent from the rest, so that learning of new ones renames no model.
 import type { ModelConfig, WeightFile } from '../types.ts'
 
-/** Hashing by pieces keeps a mapped file's pages from being held all at once, and the loop alive. */
+/** Hashing by pieces keeps memory small and the loop alive. */
 const PIECE_BYTES = 2 ** 23
 
 interface HasFiles {
@@ -64,10 +64,12 @@ export function contentIdOf(config: ModelConfig, tensors: HasFiles): Uint8Array 
 /** SHA-256 of a whole file, a piece a step: yields how many bytes were hashed, returns the hash. */
 export function* hashSteps(file: WeightFile): Generator<number, string> {
   const hasher = new Bun.CryptoHasher('sha256')
+  const piece = new Uint8Array(Math.min(PIECE_BYTES, file.sizeBytes))
   for (let at = 0; at < file.sizeBytes; at += PIECE_BYTES) {
-    const length = Math.min(PIECE_BYTES, file.sizeBytes - at)
-    hasher.update(file.bytes(at, length))
-    yield length
+    const part = piece.subarray(0, Math.min(PIECE_BYTES, file.sizeBytes - at))
+    file.readInto(at, part)
+    hasher.update(part)
+    yield part.byteLength
   }
   return hasher.digest('hex')
 }

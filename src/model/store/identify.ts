@@ -52,7 +52,6 @@ async function hashFile(
     const step = steps.next()
     if (step.done) return step.value
     onbytes(step.value)
-    file.release()
     await new Promise((resolve) => setImmediate(resolve))
     if (options.signal?.aborted) throw cancelled('Hashing the model was cancelled')
   }
