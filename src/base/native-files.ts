@@ -3,8 +3,11 @@
 // use. Knows nothing of what the libraries do; base/embedded.ts says which there are.
 import {
   chmodSync,
+  closeSync,
   existsSync,
+  fstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -16,6 +19,8 @@ import { join } from 'node:path'
 import { formatBytes } from './bytes.ts'
 import { type AppError, corrupt, unavailable } from './errors.ts'
 import { folderError } from './file-error.ts'
+import { mapFile } from './map-file.ts'
+import { checkOwned } from './ownership.ts'
 
 export interface NativeFile {
   /** Name beside its siblings, as the loader wants it. */
@@ -40,7 +45,7 @@ const STALE_MS = 600_000
 
 /**
  * XXH3 as hex: finds damage at the disk's speed (45 MB: 2 ms, SHA-256: 26 ms). It is no guard against
- * somebody who can write to the folder, and none is needed: the folder is the user's own (0700).
+ * somebody who can write to the folder: that nobody else can is checked before anything is loaded.
  */
 export function contentHash(bytes: Uint8Array): string {
   return Bun.hash.xxHash3(bytes).toString(16).padStart(16, '0')
@@ -48,12 +53,18 @@ export function contentHash(bytes: Uint8Array): string {
 
 /**
  * Makes sure that every file of the set lies whole below `cache`, and returns their folder.
- * @throws AppError DENIED or UNAVAILABLE when the folder cannot be written, CORRUPT when the executable is damaged
+ * @throws AppError DENIED when others may change them, DENIED or UNAVAILABLE when the folder cannot be written,
+ * CORRUPT when the executable is damaged
  */
 export function unpackNativeSet(set: NativeSet, cache: string): string {
   const folder = join(cache, 'lib', set.id)
   const missing = set.files.filter((file) => !isWhole(join(folder, file.name), file))
-  if (missing.length === 0) return folder
+  if (missing.length > 0) unpackAll(missing, folder, set)
+  for (const { name } of set.files) checkOwned(`'${name}'`, join(folder, name), cache)
+  return folder
+}
+
+function unpackAll(missing: readonly NativeFile[], folder: string, set: NativeSet): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     for (const file of missing) unpackFile(file, folder)
@@ -64,7 +75,6 @@ export function unpackNativeSet(set: NativeSet, cache: string): string {
       hint: `Set PETALS_HOME to a folder that can be written, with ${formatBytes(size)} free.`
     })
   }
-  return folder
 }
 
 /** The error for a library that is missing, or lies there whole and yet does not load. */
@@ -87,10 +97,20 @@ export function loadFailed(path: string, cause: unknown): AppError {
 }
 
 function isWhole(path: string, file: NativeFile): boolean {
+  let descriptor: number
   try {
-    return statSync(path).size === file.sizeBytes && contentHash(Bun.mmap(path)) === file.hash
+    descriptor = openSync(path, 'r')
   } catch {
     return false
+  }
+  try {
+    if (fstatSync(descriptor).size !== file.sizeBytes) return false
+    const bytes = mapFile(descriptor, 0, file.sizeBytes) ?? readFileSync(descriptor)
+    return contentHash(bytes) === file.hash
+  } catch {
+    return false
+  } finally {
+    closeSync(descriptor)
   }
 }
 

@@ -2,8 +2,13 @@
 // environment.
 import { createLog, type Log } from '../base/log.ts'
 import { resolvePaths, type Paths } from '../base/paths.ts'
-import type { Flags } from './command.ts'
-import { parseChoice, resolveAddresses, type Address } from './options.ts'
+import { parseAddresses, parseChoice, type Address } from './options.ts'
+
+export interface CommonOptions {
+  bootstrap?: unknown
+  logLevel?: unknown
+  debug?: unknown
+}
 
 export interface Context {
   readonly paths: Paths
@@ -16,25 +21,17 @@ export interface Context {
   readonly signal: AbortSignal
 }
 
-/** Reads options and environment. @throws AppError BAD_INPUT, or UNAVAILABLE for a host that has no address */
-export async function createContext(flags: Flags, signal: AbortSignal): Promise<Context> {
+/** Reads options and environment. @throws AppError BAD_INPUT */
+export function createContext(options: CommonOptions, signal: AbortSignal): Context {
   const { env } = process
-  const debug = flags['debug'] === true
-  const level = parseChoice('log-level', textOf(flags['logLevel']), LEVELS)
+  const debug = options.debug === true
+  const level = parseChoice('log-level', options.logLevel, ['debug', 'info', 'warn', 'error'])
   return {
     paths: resolvePaths(env),
     log: createLog(debug ? 'debug' : (level ?? 'info')),
     debug,
-    bootstrap: await resolveAddresses(
-      textOf(flags['bootstrap']) ?? (env['PETALS_BOOTSTRAP'] || undefined)
-    ),
+    bootstrap: parseAddresses(options.bootstrap ?? env['PETALS_BOOTSTRAP']),
     env,
     signal
   }
-}
-
-const LEVELS = ['debug', 'info', 'warn', 'error'] as const
-
-function textOf(value: Flags[string]): string | undefined {
-  return typeof value === 'string' ? value : undefined
 }

@@ -1,11 +1,12 @@
 // An Ed25519 key pair: who a peer is. Servers keep theirs on disk, clients make one for the day.
 // The file holds the seed and the public key, so that a damaged one does not pass for another peer.
-import { chmod, link, mkdir, open, readFile, stat, unlink, writeFile } from 'node:fs/promises'
-import { platform } from 'node:os'
-import { join } from 'node:path'
+import { mkdir, readFile, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { crypto_sign_seed_keypair } from 'sodium-universal'
 import { toHex } from '../base/bytes.ts'
 import { AppError, corrupt, denied, unavailable } from '../base/errors.ts'
+import { isOpenMode, keepsModes } from '../base/ownership.ts'
+import { createWhole } from '../base/whole-file.ts'
 
 export interface Identity {
   readonly publicKey: Uint8Array
@@ -60,7 +61,7 @@ async function readIdentity(path: string): Promise<Identity | undefined> {
     if (!found.isFile())
       throw unavailable(`The identity cannot be kept in '${path}': it is no file`)
     const { mode, size } = found
-    if (platform() !== 'win32' && (mode & 0o077) !== 0) {
+    if (isOpenMode(mode) && keepsModes(dirname(path))) {
       throw denied(`The identity in '${path}' is refused: others may read or change it`, {
         hint: `If it is still yours alone: chmod 600 '${path}'`
       })
@@ -80,25 +81,6 @@ function parseIdentity(text: string, path: string): Identity {
   const identity = createIdentity(Buffer.from(seed, 'hex'))
   if (toHex(identity.publicKey) !== publicKey) throw damaged(path)
   return identity
-}
-
-/** Puts a whole file in place at once; false when one is there already. */
-async function createWhole(path: string, text: string): Promise<boolean> {
-  const draft = `${path}.${toHex(crypto.getRandomValues(new Uint8Array(6)))}`
-  await writeFile(draft, text, { mode: 0o600, flag: 'wx' })
-  try {
-    // A umask cannot widen the mode, but a strange one could narrow it to nothing.
-    await chmod(draft, 0o600)
-    const file = await open(draft, 'r+')
-    await file.sync().finally(() => file.close())
-    await link(draft, path)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-    throw error
-  } finally {
-    await unlink(draft)
-  }
 }
 
 function damaged(path: string): AppError {

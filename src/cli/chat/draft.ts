@@ -18,8 +18,8 @@ import { openNamedModel, type OpenOptions } from '../engine.ts'
 import { hubOptions } from '../hub-env.ts'
 
 export interface DraftFlags {
-  draft?: string | undefined
-  speculate?: boolean | undefined
+  draft?: unknown
+  speculate?: unknown
 }
 
 export interface DraftOptions {

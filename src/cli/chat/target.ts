@@ -2,12 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import { findAlias } from '../../model/aliases.ts'
-
-export interface ChatTarget {
-  model: string
-  /** From the command line; undefined when none was given. */
-  words: string | undefined
-}
+import type { ChatTarget } from '../commands/chat.ts'
 
 export interface TargetOptions {
   /** From PETALS_MODEL or the last use. */

@@ -1,10 +1,11 @@
 // Small files of secrets: written whole for the owner's eyes alone, refused when others may read them.
 // Knows nothing of what is in them.
-import { chmod, link, mkdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
-import { platform } from 'node:os'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError, corrupt, denied, inUse } from '../../base/errors.ts'
 import { fileError, folderError } from '../../base/file-error.ts'
+import { isOpenMode, keepsModes } from '../../base/ownership.ts'
+import { createWhole, writeWhole } from '../../base/whole-file.ts'
 
 export interface WriteOptions {
   /** Fail when there is a file already. Default: replace it. */
@@ -17,15 +18,11 @@ export async function writePrivate(
   content: string | Uint8Array,
   options: WriteOptions = {}
 ): Promise<void> {
-  const draft = `${path}.${process.pid}.${crypto.randomUUID().slice(0, 8)}`
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    await writeFile(draft, content, { mode: 0o600, flag: 'wx' })
-    await chmod(draft, 0o600)
-    if (options.fresh === true) await link(draft, path).finally(() => unlink(draft))
-    else await rename(draft, path)
+    if (options.fresh !== true) return await writeWhole(path, content)
+    if (!(await createWhole(path, content))) throw inUse(`'${path}' is there already`)
   } catch (cause) {
-    if (codeOf(cause) === 'EEXIST') throw inUse(`'${path}' is there already`, { cause })
     throw folderError(`'${path}' cannot be written`, cause, {
       hint: 'Set PETALS_HOME, or name a file, where it can be'
     })
@@ -43,7 +40,7 @@ export interface ReadOptions {
 export async function readPrivate(path: string, options: ReadOptions): Promise<Buffer | undefined> {
   try {
     const { mode, size } = await stat(path)
-    if (options.strict !== false && isOpen(mode)) {
+    if (options.strict !== false && isOpenMode(mode) && keepsModes(dirname(path))) {
       throw denied(`'${path}' is refused: others may read or change it`, {
         hint: `If it is still yours alone: chmod 600 '${path}'`
       })
@@ -55,11 +52,6 @@ export async function readPrivate(path: string, options: ReadOptions): Promise<B
     if (codeOf(cause) === 'ENOENT') return undefined
     throw fileError(`'${path}' cannot be read`, cause)
   }
-}
-
-/** Whether others than the owner may read or change a file of this mode. */
-export function isOpen(mode: number): boolean {
-  return platform() !== 'win32' && (mode & 0o077) !== 0
 }
 
 function codeOf(cause: unknown): string {

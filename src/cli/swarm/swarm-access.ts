@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'
 import { badInput, notFound, toAppError } from '../../base/errors.ts'
+import { isOpenMode } from '../../base/ownership.ts'
 import type { Model } from '../../model/types.ts'
 import type { NamedModel } from '../../swarm/private/capability.ts'
 import { looksLikeInvite } from '../../swarm/private/invite-text.ts'
@@ -14,12 +15,11 @@ import { Meeting } from '../../swarm/meeting.ts'
 import { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
-import { isOpen, readPrivate, writePrivate } from './private-file.ts'
+import { readPrivate, writePrivate } from './private-file.ts'
 
 export interface SwarmFlags {
-  bootstrap?: string | undefined
-  swarm?: string | undefined
-  lan?: boolean | undefined
+  swarm?: unknown
+  lan?: unknown
 }
 
 const MAX_INVITE_BYTES = 64 * 1024
@@ -54,7 +54,7 @@ export async function openMembership(
  * closes it after its node. @throws AppError UNAVAILABLE when nobody answers on the local network
  */
 export async function openMeeting(
-  flags: SwarmFlags & { host?: string | undefined },
+  flags: SwarmFlags & { host?: unknown },
   membership: Membership | undefined,
   serving: boolean,
   context: Context
@@ -71,7 +71,7 @@ export async function openMeeting(
     keep: (nodes) => writePrivate(path, formatKnown(nodes)),
     serving,
     lanKey: lan ? (membership?.lanKey ?? OPEN_LAN_KEY) : undefined,
-    host: flags.host === undefined ? undefined : flags.host,
+    host: flags.host === undefined ? undefined : String(flags.host),
     log: context.log
   })
   try {
@@ -121,7 +121,7 @@ async function readInviteFile(path: string, context: Context): Promise<Invite> {
   if (!bytes) throw notFound(`There is no invite in '${path}': no such file`)
   // Unattended machines get their secrets in files of others' making.
   const { mode } = await stat(path)
-  if (isOpen(mode)) context.log.warn(`others on this machine may read the invite in '${path}'`)
+  if (isOpenMode(mode)) context.log.warn(`others on this machine may read the invite in '${path}'`)
   return parseInvite(bytes.toString('utf8').trim())
 }
 
