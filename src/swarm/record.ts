@@ -8,7 +8,7 @@
 import { AppError, corrupt, overLimit } from '../base/errors.ts'
 import { serversCodec } from '../wire/codec-info.ts'
 import { decodeMessage, encodeMessage } from '../wire/codecs.ts'
-import { decodeFields, flags, uintUpTo, type Codec } from '../wire/fields.ts'
+import { record, versioned } from '../wire/record.ts'
 import type { ServerInfo } from '../wire/types.ts'
 
 export const RECORD_VERSION = 1
@@ -22,28 +22,11 @@ const MAX_LIFE_MS = 300_000
 const SLOW_CLOCK_MS = 60_000
 const FAST_CLOCK_MS = 600_000
 
-const version = uintUpTo(Number.MAX_SAFE_INTEGER, 'the version of the record')
-
-const recordCodec: Codec<readonly ServerInfo[]> = {
-  preencode(state, servers) {
-    version.preencode(state, RECORD_VERSION)
-    flags.preencode(state, 0)
-    serversCodec.preencode(state, servers)
-  },
-  encode(state, servers) {
-    version.encode(state, RECORD_VERSION)
-    flags.encode(state, 0)
-    serversCodec.encode(state, servers)
-  },
-  decode(state) {
-    const number = version.decode(state)
-    if (number !== RECORD_VERSION) throw corrupt(`The record has version ${number}`)
-    const bits = flags.decode(state)
-    const servers = serversCodec.decode(state)
-    decodeFields(state, bits)
-    return servers
-  }
-}
+const recordCodec = versioned(
+  RECORD_VERSION,
+  record<{ readonly servers: readonly ServerInfo[] }>({ servers: serversCodec }),
+  (version) => corrupt(`The record has version ${version}`)
+)
 
 /** Encodes infos, leaving round trips out from the last on until they fit. @throws AppError LIMIT */
 export function encodeRecord(
@@ -52,10 +35,9 @@ export function encodeRecord(
 ): Uint8Array {
   const fewest = Math.max(0, ...servers.map(({ pings }) => pings.length))
   for (let pings = fewest; pings >= 0; pings--) {
-    const bytes = encodeMessage(
-      recordCodec,
-      servers.map((info) => ({ ...info, pings: info.pings.slice(0, pings) }))
-    )
+    const bytes = encodeMessage(recordCodec, {
+      servers: servers.map((info) => ({ ...info, pings: info.pings.slice(0, pings) }))
+    })
     if (bytes.byteLength <= maxBytes) return bytes
   }
   throw overLimit(`The server's record does not fit: ${servers.length} spans are too many for one`)
@@ -66,7 +48,7 @@ export function decodeRecord(bytes: Uint8Array): readonly ServerInfo[] {
   if (bytes.byteLength > MAX_RECORD_BYTES) {
     throw overLimit(`The record is refused: ${bytes.byteLength} bytes, over ${MAX_RECORD_BYTES}`)
   }
-  return decodeMessage(recordCodec, bytes)
+  return decodeMessage(recordCodec, bytes).servers
 }
 
 export interface Wanted {

@@ -1,31 +1,21 @@
 // The small messages' codecs, and the way whole messages become bytes and back.
-// The layout is written at the head of protocol.ts; codec-info, codec-open and codec-step hold the rest.
+// The layout is described in protocol.ts; codec-info, codec-open and codec-step hold the rest.
 import { AppError, protocolError, type ErrorCode } from '../base/errors.ts'
 import { statusCodec } from './codec-step.ts'
 import {
+  anyNumber,
   bytesUpTo,
-  decodeFields,
-  flags,
-  framed,
-  present,
+  mapped,
   roughUpTo,
   sessionId,
   shownUpTo,
   sizeOf,
   stringUpTo,
-  uintUpTo,
   type Codec
 } from './fields.ts'
 import { LIMITS } from './protocol.ts'
+import { checkedWhenRead, flag, record } from './record.ts'
 import type { CancelStep, CloseSession, Ping, Pong, WireError } from './types.ts'
-
-const anyNumber = uintUpTo(Number.MAX_SAFE_INTEGER, 'a number')
-
-const maybeSession = bytesUpTo(16, 'the session')
-const code = stringUpTo(LIMITS.codeBytes, 'the code')
-const text = shownUpTo(LIMITS.messageBytes, 'the message')
-const retryAfter = roughUpTo(LIMITS.waitMs, 'the time to wait')
-const retryable = framed(present)
 
 /** Every code there is, checked by the compiler to be complete. */
 const CODES: Readonly<Record<ErrorCode, true>> = {
@@ -53,117 +43,41 @@ function codeOf(name: string): WireError['code'] {
   return Object.hasOwn(CODES, name) ? (name as ErrorCode) : 'UNKNOWN'
 }
 
-export const errorCodec: Codec<WireError> = {
-  preencode(state, message) {
-    flags.preencode(state, message.retryable ? 1 : 0)
-    maybeSession.preencode(state, message.session)
-    anyNumber.preencode(state, message.step + 1)
-    code.preencode(state, message.code)
-    text.preencode(state, message.message)
-    retryAfter.preencode(state, message.retryAfterMs)
-    statusCodec.preencode(state, message.status)
-    if (message.retryable) retryable.preencode(state, true)
-  },
-  encode(state, message) {
-    flags.encode(state, message.retryable ? 1 : 0)
-    maybeSession.encode(state, message.session)
-    anyNumber.encode(state, message.step + 1)
-    code.encode(state, message.code)
-    text.encode(state, message.message)
-    retryAfter.encode(state, message.retryAfterMs)
-    statusCodec.encode(state, message.status)
-    if (message.retryable) retryable.encode(state, true)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = {
-      session: maybeSession.decode(state),
-      step: anyNumber.decode(state) - 1,
-      code: codeOf(code.decode(state)),
-      message: text.decode(state),
-      retryAfterMs: retryAfter.decode(state),
-      status: statusCodec.decode(state),
-      retryable: (bits & 1) !== 0
-    }
-    decodeFields(state, bits)
-    if (message.session.byteLength !== 0 && message.session.byteLength !== 16) {
-      throw protocolError(`The error is refused: a session of ${message.session.byteLength} bytes`)
-    }
-    return message
+export const errorCodec: Codec<WireError> = checkedWhenRead(
+  record<WireError>({
+    session: bytesUpTo(16, 'the session'),
+    // Steps count from 0 here and from 1 on the wire, where 0 stands for an opening.
+    step: mapped(
+      anyNumber,
+      (step: number) => step + 1,
+      (number) => number - 1
+    ),
+    code: mapped(
+      stringUpTo(LIMITS.codeBytes, 'the code'),
+      (code: WireError['code']): string => code,
+      codeOf
+    ),
+    message: shownUpTo(LIMITS.messageBytes, 'the message'),
+    retryAfterMs: roughUpTo(LIMITS.waitMs, 'the time to wait'),
+    status: statusCodec,
+    retryable: flag
+  }),
+  ({ session }) => {
+    if (session.byteLength === 0 || session.byteLength === 16) return
+    throw protocolError(`The error is refused: a session of ${session.byteLength} bytes`)
   }
-}
+)
 
-export const cancelCodec: Codec<CancelStep> = {
-  preencode(state, message) {
-    flags.preencode(state, 0)
-    sessionId.preencode(state, message.session)
-    anyNumber.preencode(state, message.step)
-  },
-  encode(state, message) {
-    flags.encode(state, 0)
-    sessionId.encode(state, message.session)
-    anyNumber.encode(state, message.step)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = { session: sessionId.decode(state), step: anyNumber.decode(state) }
-    decodeFields(state, bits)
-    return message
-  }
-}
+export const cancelCodec: Codec<CancelStep> = record<CancelStep>({
+  session: sessionId,
+  step: anyNumber
+})
 
-export const closeCodec: Codec<CloseSession> = {
-  preencode(state, message) {
-    flags.preencode(state, 0)
-    sessionId.preencode(state, message.session)
-  },
-  encode(state, message) {
-    flags.encode(state, 0)
-    sessionId.encode(state, message.session)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = { session: sessionId.decode(state) }
-    decodeFields(state, bits)
-    return message
-  }
-}
+export const closeCodec: Codec<CloseSession> = record<CloseSession>({ session: sessionId })
 
-export const pingCodec: Codec<Ping> = {
-  preencode(state, message) {
-    flags.preencode(state, 0)
-    anyNumber.preencode(state, message.nonce)
-  },
-  encode(state, message) {
-    flags.encode(state, 0)
-    anyNumber.encode(state, message.nonce)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = { nonce: anyNumber.decode(state) }
-    decodeFields(state, bits)
-    return message
-  }
-}
+export const pingCodec: Codec<Ping> = record<Ping>({ nonce: anyNumber })
 
-export const pongCodec: Codec<Pong> = {
-  preencode(state, message) {
-    flags.preencode(state, 0)
-    anyNumber.preencode(state, message.nonce)
-    statusCodec.preencode(state, message.status)
-  },
-  encode(state, message) {
-    flags.encode(state, 0)
-    anyNumber.encode(state, message.nonce)
-    statusCodec.encode(state, message.status)
-  },
-  decode(state) {
-    const bits = flags.decode(state)
-    const message = { nonce: anyNumber.decode(state), status: statusCodec.decode(state) }
-    decodeFields(state, bits)
-    return message
-  }
-}
+export const pongCodec: Codec<Pong> = record<Pong>({ nonce: anyNumber, status: statusCodec })
 
 /** @throws AppError LIMIT for what no receiver would take */
 export function encodeMessage<T>(codec: Codec<T>, message: T): Uint8Array {

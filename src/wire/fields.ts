@@ -1,5 +1,5 @@
 // The smallest parts of messages over compact-encoding, each checked against a limit before it is
-// taken: integers, floats, strings, keys, lists and the optional fields behind `flags`.
+// taken: integers, floats, strings, keys and lists. record.ts builds records of them.
 // Knows no message.
 import { fixed, float32, uint } from 'compact-encoding'
 import { overLimit, protocolError } from '../base/errors.ts'
@@ -129,7 +129,7 @@ export function stringUpTo(max: number, what: string): Codec<string> {
 /** What a terminal would obey, or would not show: newlines, escapes, marks of direction. */
 const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
-/** As stringUpTo(), of text for people: what must not get to a terminal or a log is replaced when read. */
+/** As stringUpTo(), for people: what must not get to a terminal or a log is replaced when read. */
 export function shownUpTo(max: number, what: string): Codec<string> {
   const inner = stringUpTo(max, what)
   return { ...inner, decode: (state) => inner.decode(state).replaceAll(UNSHOWN, '\uFFFD') }
@@ -163,6 +163,36 @@ export function listUpTo<T>(max: number, item: Codec<T>, what: string): Codec<re
   }
 }
 
+/** `inner` under another type: `send` turns a value into what is written, `read` turns it back. */
+export function mapped<A, B>(
+  inner: Codec<B>,
+  send: (value: A) => B,
+  read: (value: B) => A
+): Codec<A> {
+  return {
+    preencode: (state, value) => inner.preencode(state, send(value)),
+    encode: (state, value) => inner.encode(state, send(value)),
+    decode: (state) => read(inner.decode(state))
+  }
+}
+
+/** One of `names` by its index; `unknown` makes the error for an index without a name. */
+export function oneOf<T>(
+  names: readonly T[],
+  what: string,
+  unknown: (number: number) => Error
+): Codec<T> {
+  return mapped(
+    uintUpTo(Number.MAX_SAFE_INTEGER, what),
+    (name) => names.indexOf(name),
+    (number) => {
+      const name = names[number]
+      if (name === undefined) throw unknown(number)
+      return name
+    }
+  )
+}
+
 /** `item` with its length before it: what a later version adds at its end is skipped. */
 export function framed<T>(item: Codec<T>): Codec<T> {
   return {
@@ -182,27 +212,9 @@ export function framed<T>(item: Codec<T>): Codec<T> {
   }
 }
 
-/** A boolean among optional fields: the field is empty, its bit says it all. */
-export const present: Codec<true> = {
-  preencode() {},
-  encode() {},
-  decode: () => true
-}
+export const anyNumber: Codec<number> = uintUpTo(Number.MAX_SAFE_INTEGER, 'a number')
 
 export const flags: Codec<number> = uintUpTo(2 ** 31 - 1, 'the flags')
-
-/** Decodes the optional fields behind a record: `known` by bit; others are skipped. */
-export function decodeFields(
-  state: State,
-  bits: number,
-  known: readonly (((field: State) => void) | undefined)[] = []
-): void {
-  for (let bit = 0; bit < 31; bit++) {
-    if ((bits & (1 << bit)) === 0) continue
-    const field = take(state, uint.decode(state))
-    known[bit]?.({ start: 0, end: field.byteLength, buffer: field })
-  }
-}
 
 export function sizeOf<T>(codec: Codec<T>, value: T): number {
   const state: State = { start: 0, end: 0, buffer: null }
@@ -211,7 +223,7 @@ export function sizeOf<T>(codec: Codec<T>, value: T): number {
 }
 
 /** The next `length` bytes as a view. */
-function take(state: State, length: number): Uint8Array {
+export function take(state: State, length: number): Uint8Array {
   if (length > state.end - state.start) {
     throw protocolError(
       `The message is cut short: ${length} bytes are announced, ${state.end - state.start} follow`

@@ -33,7 +33,7 @@
 //            start uint | end uint | quant say(16) | throughput f32 | prefillThroughput f32 |
 //            maxTokens uint | freeTokens uint | version say(32) | issuedAt uint | expiresAt uint |
 //            pings list(16, peer key, ms f32)
-//            bit 0 draining, 1 next <next>, 2 fixed                          start < end <= blockCount
+//            bit 0 draining, 1 next <next>, 2 fixed, 3 arithmetic say(24)    start < end <= blockCount
 //            A server that serves nothing yet names in start and end what it loads.
 //   next     flags | start uint | end uint | inMs uint                      start < end <= blockCount
 //            bit 0 left: the blocks named by the info are not served
@@ -189,6 +189,7 @@ export const LIMITS = {
   modelNameBytes: 128,
   quantBytes: 16,
   versionBytes: 32,
+  arithmeticBytes: 24,
   adapterBytes: 128,
   codeBytes: 32,
   messageBytes: 1024,

@@ -54,6 +54,8 @@ export interface ServerInfo extends BlockSpan {
   readonly next?: NextSpan
   /** It does not move to other blocks, whatever the swarm needs. */
   readonly fixed?: boolean
+  /** Name and version of the arithmetic that it computes with ('petals-1'); absent: another. */
+  readonly arithmetic?: string
 }
 
 /** What a server is moving to, so that nobody else goes there too. */

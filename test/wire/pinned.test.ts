@@ -25,6 +25,14 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
     '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
     'cc000020400007010f19fda00f0000'
   ],
+  infoWithArithmetic: [
+    '0faaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    'aabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bb0b73746f726965733236304b1efd40020a140471385f300020004400000000',
+    'fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b010000',
+    '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
+    'cc000020400007010f19fda00f00000908706574616c732d31'
+  ],
   catalogue: [
     '01bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bb01010b636f6e6669672e6a736f6efdbc02c1c1c1c1c1c1c1c1c1c1c1c1c1c1',

@@ -139,6 +139,7 @@ const holding: Holding = {
 export const samples: readonly (readonly [string, Codec<unknown>, unknown])[] = [
   ['hello', helloCodec as Codec<unknown>, hello],
   ['info', serverInfoCodec as Codec<unknown>, info],
+  ['infoWithArithmetic', serverInfoCodec as Codec<unknown>, { ...info, arithmetic: 'petals-1' }],
   ['catalogue', catalogueCodec as Codec<unknown>, catalogue],
   ['holding', holdingCodec as Codec<unknown>, holding],
   ...Object.entries(messages).map(

@@ -16,14 +16,15 @@ import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
 import {
   bytesUpTo,
   fixedBytes,
-  flags,
   key,
   listUpTo,
+  mapped,
   stringUpTo,
   uintUpTo,
   type Codec,
   type State
 } from '../../wire/fields.ts'
+import { bare, checkedWhenRead, optional, record, versioned } from '../../wire/record.ts'
 
 export type Act = 'chat' | 'serve'
 
@@ -77,141 +78,72 @@ export const INVITE_LIMITS = {
 const BLOCK_VERSION = 1
 const INVITE_VERSION = 1
 const ACTS: readonly Act[] = ['chat', 'serve']
-const KNOWN_FIELDS = 0b11_1111
 /** What a terminal shows as it is. */
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u
 const CONTENT_ID = /^[0-9a-f]{64}$/
 
-const version = uintUpTo(Number.MAX_SAFE_INTEGER, 'the version of the invite')
-const acts = uintUpTo(3, 'what the invite permits')
-const tokensPerDay = uintUpTo(INVITE_LIMITS.tokensPerDay, 'the tokens a day')
-const sessions = uintUpTo(INVITE_LIMITS.sessions, 'the sessions')
-const seconds = uintUpTo(8_640_000_000_000, 'the time of expiry')
-const label = stringUpTo(INVITE_LIMITS.labelBytes, 'the label')
-const name = stringUpTo(INVITE_LIMITS.nameBytes, "the model's name")
 const modelKind = uintUpTo(1, 'the kind of a model')
+const modelName = printable(stringUpTo(INVITE_LIMITS.nameBytes, "the model's name"), 'a model')
 
+/** A content id, or a name. */
 const model: Codec<string> = {
   preencode(state, value) {
     modelKind.preencode(state, CONTENT_ID.test(value) ? 0 : 1)
     if (CONTENT_ID.test(value)) key.preencode(state, Buffer.from(value, 'hex'))
-    else name.preencode(state, value)
+    else modelName.preencode(state, value)
   },
   encode(state, value) {
     modelKind.encode(state, CONTENT_ID.test(value) ? 0 : 1)
     if (CONTENT_ID.test(value)) key.encode(state, Buffer.from(value, 'hex'))
-    else name.encode(state, value)
+    else modelName.encode(state, value)
   },
-  decode(state) {
-    if (modelKind.decode(state) === 0) return toHex(key.decode(state))
-    return printable(name.decode(state), 'a model')
-  }
-}
-const models = listUpTo(INVITE_LIMITS.models, model, 'models')
-
-/** One way through the fields for preencode and encode: the same order in both. */
-function eachField(caveats: Caveats, use: <T>(codec: Codec<T>, value: T) => void): number {
-  let bits = 0
-  const field = <T>(bit: number, codec: Codec<T>, value: T | undefined): void => {
-    if (value === undefined) return
-    bits |= 1 << bit
-    use(codec, value)
-  }
-  const { may, expiresAt } = caveats
-  field(0, acts, may && bitsOf(may))
-  field(1, models, caveats.models)
-  field(2, tokensPerDay, caveats.tokensPerDay)
-  field(3, sessions, caveats.sessions)
-  field(4, seconds, expiresAt === undefined ? undefined : Math.floor(expiresAt / 1000))
-  field(5, label, caveats.label)
-  return bits
+  decode: (state) =>
+    modelKind.decode(state) === 0 ? toHex(key.decode(state)) : modelName.decode(state)
 }
 
-const bodyCodec: Codec<BlockBody> = {
-  preencode(state, body) {
-    version.preencode(state, BLOCK_VERSION)
-    key.preencode(state, body.key)
-    flags.preencode(
-      state,
-      eachField(body.caveats, () => {})
-    )
-    eachField(body.caveats, (codec, value) => codec.preencode(state, value))
+const caveats = record<Caveats>(
+  {
+    may: optional(mapped(uintUpTo(3, 'what the invite permits'), bitsOf, actsOf)),
+    models: optional(listUpTo(INVITE_LIMITS.models, model, 'models')),
+    tokensPerDay: optional(uintUpTo(INVITE_LIMITS.tokensPerDay, 'the tokens a day')),
+    sessions: optional(uintUpTo(INVITE_LIMITS.sessions, 'the sessions')),
+    expiresAt: optional(
+      mapped(
+        uintUpTo(8_640_000_000_000, 'the time of expiry'),
+        (ms: number) => Math.floor(ms / 1000),
+        (seconds) => seconds * 1000
+      )
+    ),
+    label: optional(printable(stringUpTo(INVITE_LIMITS.labelBytes, 'the label'), 'a label'))
   },
-  encode(state, body) {
-    version.encode(state, BLOCK_VERSION)
-    key.encode(state, body.key)
-    flags.encode(
-      state,
-      eachField(body.caveats, () => {})
-    )
-    eachField(body.caveats, (codec, value) => codec.encode(state, value))
-  },
-  decode(state) {
-    const number = version.decode(state)
-    if (number !== BLOCK_VERSION) throw tooNew(`its block has version ${number}`)
-    const next = key.decode(state)
-    const bits = flags.decode(state)
-    if ((bits & ~KNOWN_FIELDS) !== 0) throw tooNew('it has a condition not known here')
-    const caveats: { -readonly [K in keyof Caveats]: Caveats[K] } = {}
-    const field = (bit: number, read: () => void): void => {
-      if ((bits & (1 << bit)) !== 0) read()
-    }
-    field(0, () => (caveats.may = actsOf(acts.decode(state))))
-    field(1, () => (caveats.models = models.decode(state)))
-    field(2, () => (caveats.tokensPerDay = tokensPerDay.decode(state)))
-    field(3, () => (caveats.sessions = sessions.decode(state)))
-    field(4, () => (caveats.expiresAt = seconds.decode(state) * 1000))
-    field(5, () => (caveats.label = printable(label.decode(state), 'a label')))
-    ended(state)
-    return { key: next, caveats }
-  }
-}
+  { strict: () => tooNew('it has a condition not known here') }
+)
 
-const signedBlock: Codec<SignedBlock> = {
-  preencode(state, block) {
-    body.preencode(state, block.body)
-    signature.preencode(state, block.signature)
-  },
-  encode(state, block) {
-    body.encode(state, block.body)
-    signature.encode(state, block.signature)
-  },
-  decode: (state) => ({ body: body.decode(state), signature: signature.decode(state) })
-}
-const body = bytesUpTo(INVITE_LIMITS.bodyBytes, 'a block of the invite')
-const signature = fixedBytes(64)
+const bodyCodec = checkedWhenRead(
+  versioned(BLOCK_VERSION, bare<BlockBody>({ key, caveats }), (version) =>
+    tooNew(`its block has version ${version}`)
+  ),
+  (_, state) => checkEnd(state)
+)
 
 /** A chain within another record. */
 export const chainCodec: Codec<readonly SignedBlock[]> = listUpTo(
   INVITE_LIMITS.blocks,
-  signedBlock,
+  bare<SignedBlock>({
+    body: bytesUpTo(INVITE_LIMITS.bodyBytes, 'a block of the invite'),
+    signature: fixedBytes(64)
+  }),
   'blocks of the invite'
 )
 
-const inviteCodec: Codec<InviteParts> = {
-  preencode(state, invite) {
-    version.preencode(state, INVITE_VERSION)
-    for (const one of [invite.root, invite.secret, invite.seed]) key.preencode(state, one)
-    chainCodec.preencode(state, invite.blocks)
-  },
-  encode(state, invite) {
-    version.encode(state, INVITE_VERSION)
-    for (const one of [invite.root, invite.secret, invite.seed]) key.encode(state, one)
-    chainCodec.encode(state, invite.blocks)
-  },
-  decode(state) {
-    const number = version.decode(state)
-    if (number !== INVITE_VERSION) throw tooNew(`it has version ${number}`)
-    const invite = {
-      root: key.decode(state),
-      secret: key.decode(state),
-      seed: key.decode(state),
-      blocks: chainCodec.decode(state)
-    }
-    ended(state)
-    return invite
-  }
-}
+const inviteCodec = checkedWhenRead(
+  versioned(
+    INVITE_VERSION,
+    bare<InviteParts>({ root: key, secret: key, seed: key, blocks: chainCodec }),
+    (version) => tooNew(`it has version ${version}`)
+  ),
+  (_, state) => checkEnd(state)
+)
 
 /** @throws AppError BAD_INPUT for caveats that make no sense, LIMIT for too many */
 export function encodeBody(block: BlockBody): Uint8Array {
@@ -262,12 +194,14 @@ function actsOf(bits: number): readonly Act[] {
   return ACTS.filter((_, bit) => (bits & (1 << bit)) !== 0)
 }
 
-function printable(text: string, what: string): string {
-  if (PRINTABLE.test(text)) return text
-  throw corrupt(`The invite is refused: ${what} has unprintable characters`)
+function printable(inner: Codec<string>, what: string): Codec<string> {
+  return checkedWhenRead(inner, (text) => {
+    if (PRINTABLE.test(text)) return
+    throw corrupt(`The invite is refused: ${what} has unprintable characters`)
+  })
 }
 
-function ended(state: State): void {
+function checkEnd(state: State): void {
   if (state.start !== state.end) throw corrupt('The invite is refused: bytes follow its end')
 }
 

@@ -9,8 +9,9 @@
 // connection nor sent back on the same one, and a stranger cannot even see who is a member.
 import { AppError, denied } from '../../base/errors.ts'
 import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
-import { fixedBytes, uintUpTo, type Codec } from '../../wire/fields.ts'
+import { anyNumber, fixedBytes } from '../../wire/fields.ts'
 import { LIMITS } from '../../wire/protocol.ts'
+import { bare, versioned } from '../../wire/record.ts'
 import type { Capability } from './capability.ts'
 import { createIdentity } from '../identity.ts'
 import { chainCodec, type SignedBlock } from './invite-codec.ts'
@@ -46,39 +47,17 @@ const SIGNATURE_LABEL = 'petals membership 1'
 /** Boxes come in few sizes, so that theirs says little of the chain inside. */
 const STEP_BYTES = 1024
 
-const version = uintUpTo(Number.MAX_SAFE_INTEGER, 'the version of the proof')
-const seq = uintUpTo(Number.MAX_SAFE_INTEGER, 'the number of the list')
-const signature = fixedBytes(SIGNATURE_BYTES)
-
 interface Inside {
   readonly seq: number
   readonly blocks: readonly SignedBlock[]
   readonly signature: Uint8Array
 }
 
-const insideCodec: Codec<Inside> = {
-  preencode(state, proof) {
-    version.preencode(state, PROOF_VERSION)
-    seq.preencode(state, proof.seq)
-    chainCodec.preencode(state, proof.blocks)
-    signature.preencode(state, proof.signature)
-  },
-  encode(state, proof) {
-    version.encode(state, PROOF_VERSION)
-    seq.encode(state, proof.seq)
-    chainCodec.encode(state, proof.blocks)
-    signature.encode(state, proof.signature)
-  },
-  decode(state) {
-    const number = version.decode(state)
-    if (number !== PROOF_VERSION) throw denied(`its proof has version ${number}`)
-    return {
-      seq: seq.decode(state),
-      blocks: chainCodec.decode(state),
-      signature: signature.decode(state)
-    }
-  }
-}
+const insideCodec = versioned(
+  PROOF_VERSION,
+  bare<Inside>({ seq: anyNumber, blocks: chainCodec, signature: fixedBytes(SIGNATURE_BYTES) }),
+  (version) => denied(`its proof has version ${version}`)
+)
 
 export function makeProof(
   invite: Invite,

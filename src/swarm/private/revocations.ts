@@ -5,8 +5,9 @@
 import { toHex } from '../../base/bytes.ts'
 import { corrupt, overLimit, unsupported } from '../../base/errors.ts'
 import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
-import { fixedBytes, listUpTo, sessionId, uintUpTo, type Codec } from '../../wire/fields.ts'
+import { anyNumber, fixedBytes, listUpTo, sessionId } from '../../wire/fields.ts'
 import { LIMITS } from '../../wire/protocol.ts'
+import { bare, versioned } from '../../wire/record.ts'
 import { createIdentity } from '../identity.ts'
 import { keysOf, swarmIdOf, type SwarmKeys, type SwarmRoot } from './invite.ts'
 import { SIGNATURE_BYTES, signLabelled, verifyLabelled } from './seal.ts'
@@ -23,8 +24,6 @@ export const MAX_REVOKED = 1024
 const LIST_VERSION = 1
 const SIGNATURE_LABEL = 'petals revocations 1'
 
-const version = uintUpTo(Number.MAX_SAFE_INTEGER, 'the version of the list')
-const seq = uintUpTo(Number.MAX_SAFE_INTEGER, 'the number of the list')
 // An id is as long as a session's.
 const ids = listUpTo(MAX_REVOKED, sessionId, 'revoked invites')
 const signature = fixedBytes(SIGNATURE_BYTES)
@@ -34,25 +33,9 @@ interface Unsigned {
   readonly ids: readonly Uint8Array[]
 }
 
-const unsignedCodec: Codec<Unsigned> = {
-  preencode(state, list) {
-    version.preencode(state, LIST_VERSION)
-    seq.preencode(state, list.seq)
-    ids.preencode(state, list.ids)
-  },
-  encode(state, list) {
-    version.encode(state, LIST_VERSION)
-    seq.encode(state, list.seq)
-    ids.encode(state, list.ids)
-  },
-  decode(state) {
-    const number = version.decode(state)
-    if (number !== LIST_VERSION) {
-      throw unsupported(`The list of revoked invites is refused: it has version ${number}`)
-    }
-    return { seq: seq.decode(state), ids: ids.decode(state) }
-  }
-}
+const unsignedCodec = versioned(LIST_VERSION, bare<Unsigned>({ seq: anyNumber, ids }), (version) =>
+  unsupported(`The list of revoked invites is refused: it has version ${version}`)
+)
 
 /** A new list; `number` must be over that of every list before. @throws AppError LIMIT */
 export function signRevocations(
