@@ -2,51 +2,17 @@
 // Knows no sampling.
 import type { Pointer } from 'bun:ffi'
 import { badInput } from '../base/errors.ts'
-import type { Model, ModelConfig, TensorStore } from '../model/types.ts'
+import type { Model } from '../model/types.ts'
 import type { Backend } from './backend.ts'
-import { graphOf } from './families/family.ts'
 import { requireNumbers } from './finite.ts'
-import { FINAL_NORM, HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
+import { HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from './memory-budget.ts'
 import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
 import { OrtTensor } from './ort/value.ts'
 import { OrtWeights } from './ort/weights.ts'
+import { planHead } from './head-plan.ts'
 import { headPart } from './weights/span-parts.ts'
-import { matrixBytes, planGroup, type MatrixPlan, type VectorPlan } from './span-plan.ts'
-import type { Lowering } from './types.ts'
 import { WeightStore } from './weights/weight-store.ts'
-
-const OUTPUT = 'lm_head.weight'
-const EMBEDDING = 'model.embed_tokens.weight'
-
-export interface HeadPlan {
-  readonly plans: readonly MatrixPlan[]
-  /** The final norm's tensors. */
-  readonly vectors: readonly VectorPlan[]
-  readonly weightBytes: number
-}
-
-/** What a head will hold, decided before a byte is read. */
-export function planHead(
-  config: ModelConfig,
-  tensors: TensorStore,
-  quant: 'native' | 'f32',
-  lowering: Lowering
-): HeadPlan {
-  const tensor = config.tiedEmbedding ? EMBEDDING : OUTPUT
-  const plans = planGroup(tensors, 'head', {
-    sources: [{ tensor, rows: config.vocabSize }],
-    columns: config.hiddenSize,
-    quant,
-    lowering
-  })
-  const { weight, bias } = FINAL_NORM
-  const names = graphOf(config.family).norm === 'layer' ? [weight, bias] : [weight]
-  const vectors = names.map((name) => ({ tensor: name, length: config.hiddenSize }))
-  const normBytes = vectors.length * config.hiddenSize * 4
-  const weightBytes = plans.reduce((sum, plan) => sum + matrixBytes(plan), normBytes)
-  return { plans, vectors, weightBytes }
-}
 
 export class Head implements Disposable {
   readonly hiddenSize: number

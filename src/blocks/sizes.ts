@@ -3,7 +3,7 @@
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { SLOT_COUNTS } from './graph/slots.ts'
-import { planHead } from './head.ts'
+import { planHead } from './head-plan.ts'
 import {
   blockBytes,
   DEFAULT_LOWERING,

@@ -4,8 +4,15 @@ import type { BlockSpan } from '../base/block-span.ts'
 import { kvBlockBytes } from '../kernels/program.ts'
 import type { ModelConfig, TensorStore, TensorType } from '../model/types.ts'
 import { graphOf } from './families/family.ts'
-import { isWindowed, ROPE_GLOBAL, ROPE_LOCAL, longestRun } from './graph/attention.ts'
-import { tensorName, type LinearPart } from './graph/parts.ts'
+import {
+  isWindowed,
+  ROPE_GLOBAL,
+  ROPE_LOCAL,
+  tensorName,
+  type LinearPart,
+  type RopeNames
+} from './families/facts.ts'
+import { longestRun } from './graph/attention.ts'
 import {
   matrixTensors,
   planForm,
@@ -225,7 +232,7 @@ export function ropeTables(config: ModelConfig, range: BlockSpan, lowering: Lowe
   const { positions, headDim, ropeTheta, ropeLocalTheta } = config
   if (positions !== undefined) return []
   const dims = [lowering === 'onnx' ? longestRun(config) : config.contextLength, headDim / 2]
-  const table = (names: typeof ROPE_GLOBAL | typeof ROPE_LOCAL, theta: number): RopeTable => ({
+  const table = (names: RopeNames, theta: number): RopeTable => ({
     cos: { name: names.cos, type: 'f32', dims },
     sin: { name: names.sin, type: 'f32', dims },
     theta,

@@ -1,18 +1,10 @@
 // ALiBi: attention's scores lose with distance, each head by a slope of its own.
+import { alibiSlopes } from '../families/facts.ts'
 import type { GraphBuilder, Value } from './builder.ts'
 
 /** Element types as ONNX numbers them. */
 const FLOAT = 1
 const INT64 = 7
-
-/** Of how many heads the slopes are a plain geometric row from 2 ** (-8 / heads) down to 2 ** -8. */
-export function alibiSlopes(heads: number): Float32Array {
-  const whole = 2 ** Math.floor(Math.log2(heads))
-  return Float32Array.from({ length: heads }, (_, head) =>
-    // Heads beyond a power of two take every other slope of twice as many.
-    head < whole ? 2 ** ((-8 * (head + 1)) / whole) : 2 ** ((-4 * (2 * (head - whole) + 1)) / whole)
-  )
-}
 
 /**
  * What is added to scores, (1, heads, count, total): slope times the key's position less the query's own,

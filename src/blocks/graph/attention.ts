@@ -1,6 +1,7 @@
 // Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and ALiBi.
 // Knows the names under which caches and tables are handed over.
 import type { ModelConfig } from '../../model/types.ts'
+import { isWindowed, ropeNames } from '../families/facts.ts'
 import type { AttentionOptions } from '../families/parts.ts'
 import { alibiBias } from './alibi.ts'
 import { float, MICROSOFT, type Attributes, type GraphBuilder, type Value } from './builder.ts'
@@ -32,12 +33,6 @@ export function ropeIsFused(config: ModelConfig): boolean {
   return config.positions !== undefined || config.headDim % 16 === 0
 }
 
-/** Whether a block sees a window only. */
-export function isWindowed(config: ModelConfig, block: number): boolean {
-  const { window, fullEvery } = config
-  return window !== undefined && (fullEvery === undefined || (block + 1) % fullEvery !== 0)
-}
-
 /**
  * Attention runs with one row more than was asked, a copy of the last: the operator's way for a single
  * row sums in another order than its way for several (at SmolLM2 all later rows then differ, and int8
@@ -52,15 +47,6 @@ export const EXTRA_ROWS = 1
 export function longestRun(config: ModelConfig): number {
   return config.contextLength + EXTRA_ROWS
 }
-
-/** Names of the tables (longestRun, headDim / 2) that a block's queries and keys are turned by. */
-export function ropeNames(config: ModelConfig, block: number): { cos: Value; sin: Value } {
-  const isLocal = config.ropeLocalTheta !== undefined && isWindowed(config, block)
-  return isLocal ? ROPE_LOCAL : ROPE_GLOBAL
-}
-
-export const ROPE_GLOBAL = { cos: 'rope.cos', sin: 'rope.sin' } as const
-export const ROPE_LOCAL = { cos: 'rope.local.cos', sin: 'rope.local.sin' } as const
 
 /** Causal attention over the block's caches, one a slot; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {

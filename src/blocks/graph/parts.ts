@@ -1,18 +1,8 @@
 // What the parts of a block's graph are built in, and its linear layers. norms.ts, attention.ts, mlp.ts and
 // experts.ts have the other parts; onnx-parts.ts hands them to families, which say in which order.
 import type { ModelConfig } from '../../model/types.ts'
-import type { MatrixForm } from '../quantise/form.ts'
+import type { LinearPart } from '../families/facts.ts'
 import { MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
-
-/** A linear layer of a block: its form is decided, its weights lie under `name`. */
-export interface LinearPart {
-  readonly name: string
-  readonly rows: number
-  readonly columns: number
-  readonly form: MatrixForm
-  /** Whether a value is added to each row's product; it lies under `name.bias`. */
-  readonly bias?: boolean
-}
 
 /** What the parts of one block are built in. */
 export interface BlockScope {
@@ -25,15 +15,6 @@ export interface BlockScope {
   /** Sessions in a run. */
   readonly slots: number
   readonly linear: (name: string) => readonly LinearPart[]
-}
-
-/** Canonical name of a block's tensor. */
-export function tensorName(
-  block: number,
-  part: string,
-  suffix: 'weight' | 'bias' = 'weight'
-): string {
-  return `model.layers.${block}.${part}.${suffix}`
 }
 
 /** x (1, count, columns) times the layer's matrix: (1, count, rows). */

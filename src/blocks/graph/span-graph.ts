@@ -3,13 +3,14 @@
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/family.ts'
+import { FINAL_NORM, type LinearPart } from '../families/facts.ts'
 import type { Stream } from '../families/parts.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import { GraphBuilder, type Value } from './builder.ts'
 import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './attention.ts'
 import { normWith, type NormWeights } from './norms.ts'
 import { onnxParts } from './onnx-parts.ts'
-import { linearWith, type LinearPart } from './parts.ts'
+import { linearWith } from './parts.ts'
 import { ROW_POSITIONS, slotInputs, slotName, slotsOf } from './slots.ts'
 
 export const HIDDEN = 'hidden'
@@ -57,9 +58,6 @@ export function spanGraph(plan: SpanPlan, range: BlockSpan, options: SpanGraphOp
   builder.output(RESULT, 'f32', [1, 'count', width])
   return { model: builder.build(), weightNames: builder.weightNames }
 }
-
-/** Names of the final norm's weights. */
-export const FINAL_NORM = { weight: 'model.norm.weight', bias: 'model.norm.bias' } as const
 
 /** Final norm and output matrix: (count, hiddenSize) to (count, vocabSize). */
 export function headGraph(
