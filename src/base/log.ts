@@ -1,4 +1,6 @@
 // Levelled lines on stderr; stdout is the answer's alone. Secrets never come here.
+// What they quote comes from files, hubs and peers: every line is made harmless for a terminal.
+import { terminalText } from './terminal-text.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
@@ -20,7 +22,7 @@ export function createLog(
   const at =
     (mine: LogLevel, prefix: string) =>
     (message: string): void => {
-      if (ORDER.indexOf(mine) >= floor) write(`${prefix}${message}\n`)
+      if (ORDER.indexOf(mine) >= floor) write(`${prefix}${terminalText(message)}\n`)
     }
   return {
     debug: at('debug', 'debug: '),

@@ -1,15 +1,209 @@
-// What was typed, made fit for the parser: it drops a lone dash, and takes a value that begins with
-// one for an option of its own.
+// What was typed as words and flags: text exactly as it was typed, the last of a repeated option.
+// cac parses; it makes numbers of values that look like some, takes a value that begins with a dash for an
+// option, and drops a lone dash. A mark before each value and word keeps them from it.
+import { cac } from 'cac'
+import { badInput } from '../base/errors.ts'
+import { type Command, type Flags, type FlagValue, type Options, typedName } from './command.ts'
+import { GLOBAL_OPTIONS } from './common-options.ts'
+import { nearest } from './nearest.ts'
 
-/** `argv` as process.argv has it: the program, its script, the words. */
-export function fitArguments(argv: readonly string[]): string[] {
-  const words: string[] = []
-  for (const word of argv) {
-    const before = words.at(-1) ?? ''
-    const isInvite = word === '-' && before === '--swarm'
-    const isNegative = /^-\d*\.?\d/.test(word) && /^--[a-z][a-z-]*$/.test(before)
-    if (isInvite || isNegative) words[words.length - 1] = `${before}=${word}`
-    else words.push(word === '-' && words[2] === 'swarm' ? '@-' : word)
+/** Before a value or word that cac shall make nothing of. */
+const MARK = '='
+/** An option that stands without a value. */
+const GIVEN = 'true'
+const SHORT: Readonly<Record<string, string>> = { '-h': '--help', '-v': '--version' }
+
+export interface Typed {
+  /** Undefined: none was typed. */
+  readonly command: Command | undefined
+  readonly words: readonly string[]
+  readonly flags: Flags
+}
+
+/** What people type who come from other programs. */
+const SYNONYMS: Readonly<Record<string, string>> = {
+  ask: 'chat',
+  check: 'doctor',
+  delete: 'rm',
+  download: 'pull',
+  fetch: 'pull',
+  generate: 'chat',
+  host: 'join',
+  info: 'status',
+  list: 'models',
+  ls: 'models',
+  prompt: 'chat',
+  ps: 'status',
+  remove: 'rm',
+  run: 'chat',
+  serve: 'join',
+  server: 'join',
+  start: 'join'
+}
+
+/**
+ * Reads the words behind the program's name.
+ * @throws AppError BAD_INPUT for a command or option that there is not, a value too few or a word too many
+ */
+export function readArguments(typed: readonly string[], commands: readonly Command[]): Typed {
+  const kinds = kindsOf(commands)
+  const at = commandAt(typed, kinds)
+  const name = typed[at]
+  const rest = at < 0 ? typed : typed.toSpliced(at, 1)
+  if (name === 'help') return readHelp(rest, commands)
+  if (name === 'version') return { command: undefined, words: [], flags: { version: true } }
+  const command = commands.find((one) => one.name === name)
+  const own = command ? { ...command.options, ...GLOBAL_OPTIONS } : GLOBAL_OPTIONS
+  const parser = cac('petals')
+  const { args, options } = parser.parse(['', '', ...mark(rest, command ? byName(own) : kinds)], {
+    run: false
+  })
+  const given = unmark(options)
+  const words = args.map((word) => word.slice(MARK.length))
+  if (given['help'] === true || given['version'] === true) return { command, words, flags: given }
+  if (name !== undefined && !command) throw noCommand(name, commands)
+  const where = command ? `petals ${command.name}` : 'petals'
+  const flags = Object.entries(given).map(
+    ([key, value]) => [key, readFlag(key, value, own, where)] as const
+  )
+  if (command) checkWords(command, words)
+  return { command, words, flags: Object.fromEntries(flags) }
+}
+
+function readHelp(rest: readonly string[], commands: readonly Command[]): Typed {
+  const name = rest.find((word) => !word.startsWith('-'))
+  const command = commands.find((one) => one.name === name)
+  if (name !== undefined && !command) throw noCommand(name, commands)
+  return { command, words: [], flags: { help: true } }
+}
+
+type Kind = 'text' | 'flag' | 'off'
+
+/** `--name` as typed to what it is. */
+function byName(options: Options): Map<string, Kind> {
+  return new Map(
+    Object.entries(options).map(([key, { kind }]) => [
+      kind === 'off' ? `--no-${typedName(key)}` : `--${typedName(key)}`,
+      kind
+    ])
+  )
+}
+
+/** Of all commands: an option may stand before the command that it belongs to. */
+function kindsOf(commands: readonly Command[]): Map<string, Kind> {
+  const all = [GLOBAL_OPTIONS, ...commands.map(({ options }) => options)]
+  return new Map(all.flatMap((options) => [...byName(options)]))
+}
+
+/** Where the command stands; -1: nowhere. */
+function commandAt(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): number {
+  for (let at = 0; at < typed.length; at++) {
+    const word = typed[at] ?? ''
+    if (word === '--') return -1
+    if (!word.startsWith('-')) return at
+    if (takesNext(word, typed[at + 1], kinds)) at++
   }
-  return words
+  return -1
+}
+
+/** Whether the next word is the value of this option. */
+function takesNext(
+  word: string,
+  next: string | undefined,
+  kinds: ReadonlyMap<string, Kind>
+): next is string {
+  if (kinds.get(word) !== 'text' || next === undefined || next === '--') return false
+  // '-' is stdin, '-1' a number, '- be short' a text; what looks like an option is one.
+  return !/^(--?[a-z]\S*)$/i.test(next)
+}
+
+/** For cac: options first, every value and word behind a mark, so that nothing is taken for another. */
+function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): string[] {
+  const options: string[] = []
+  const words: string[] = []
+  for (let at = 0; at < typed.length; at++) {
+    const word = SHORT[typed[at] ?? ''] ?? typed[at] ?? ''
+    const next = typed[at + 1]
+    const equals = word.indexOf('=')
+    const name = equals < 0 ? word : word.slice(0, equals)
+    if (word === '--') {
+      words.push(...typed.slice(at + 1))
+      break
+    }
+    if (word === '-' || !word.startsWith('-')) words.push(word)
+    else if (takesNext(word, next, kinds)) {
+      options.push(`${name}=${MARK}${next}`)
+      at++
+    } else if (equals > 0) options.push(`${name}=${MARK}${word.slice(equals + 1)}`)
+    // Of a text option, whose value is missing, and of one that there is not: seen by checkFlag.
+    else options.push(/^--no-./.test(word) ? word : `${name}=${GIVEN}`)
+  }
+  return [...options, ...words.map((word) => `${MARK}${word}`)]
+}
+
+function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, string | boolean> {
+  const flags: Record<string, string | boolean> = {}
+  for (const [key, value] of Object.entries(parsed)) {
+    // What stood behind '--', which mark() leaves nothing of.
+    if (key === '--') continue
+    const last: unknown = Array.isArray(value) ? value.at(-1) : value
+    flags[key] =
+      typeof last === 'string' && last.startsWith(MARK) ? last.slice(MARK.length) : last !== false
+  }
+  return flags
+}
+
+/** Brings a flag into its kind. @throws AppError BAD_INPUT for none of the command's, or a wrong value */
+function readFlag(
+  key: string,
+  given: string | boolean,
+  options: Options,
+  where: string
+): FlagValue {
+  const option = Object.hasOwn(options, key) ? options[key] : undefined
+  const name = given === false ? `no-${typedName(key)}` : typedName(key)
+  if (option?.kind === 'text' && typeof given === 'string') return given
+  if (option?.kind === 'text' && given) {
+    throw badInput(`--${name} has no value`, {
+      hint: `--${name} <${option.value}>: ${option.help}. One that begins with a dash: --${name}=-...`
+    })
+  }
+  if (option?.kind === 'off' && given === false) return false
+  if (option?.kind === 'flag') {
+    if (typeof given === 'boolean') return given
+    if (given === 'true' || given === 'false') return given === 'true'
+    throw badInput(`--${name} takes no value: '${given}'`)
+  }
+  const dashes = key.length === 1 ? '-' : '--'
+  const known = Object.entries(options).map(([one, { kind }]) =>
+    kind === 'off' ? `no-${typedName(one)}` : typedName(one)
+  )
+  const near = nearest(name, known)
+  const isNumber = /^\d/.test(key)
+  throw badInput(`There is no option ${dashes}${name}`, {
+    hint: isNumber
+      ? `A word that begins with a dash stands behind --: ${where} -- -${key}`
+      : `${near === undefined ? '' : `Did you mean --${near}? `}${where} --help lists them`
+  })
+}
+
+function noCommand(name: string, commands: readonly Command[]): Error {
+  const names = commands.map((one) => one.name)
+  const near = SYNONYMS[name.toLowerCase()] ?? nearest(name, names)
+  const meant = near === undefined ? '' : `Did you mean petals ${near}? `
+  return badInput(`There is no command '${name}'`, { hint: `${meant}petals --help lists them` })
+}
+
+/** @throws AppError BAD_INPUT */
+function checkWords({ name, words, mostWords }: Command, typed: readonly string[]): void {
+  const needed = [...words.matchAll(/<([^>]+)>/g)].map(([, word]) => word ?? '')
+  const missing = needed[typed.length]
+  if (missing !== undefined) {
+    throw badInput(`petals ${name} needs a ${missing}`, { hint: `petals ${name} ${missing}` })
+  }
+  if (typed.length > mostWords) {
+    throw badInput(`There are too many words: '${typed[mostWords] ?? ''}'`, {
+      hint: `petals ${[name, ...needed].join(' ')} takes no more; petals ${name} --help tells the rest`
+    })
+  }
 }

@@ -21,7 +21,7 @@ const MOST = 256
  * @throws AppError IN_USE when `folder` is used by another process
  */
 export async function claimIdentity(
-  folder: unknown,
+  folder: string | undefined,
   model: string,
   context: Context
 ): Promise<Claimed> {

@@ -2,13 +2,8 @@
 // environment.
 import { createLog, type Log } from '../base/log.ts'
 import { resolvePaths, type Paths } from '../base/paths.ts'
-import { parseAddresses, parseChoice, type Address } from './options.ts'
-
-export interface CommonOptions {
-  bootstrap?: unknown
-  logLevel?: unknown
-  debug?: unknown
-}
+import type { Flags } from './command.ts'
+import { parseChoice, resolveAddresses, type Address } from './options.ts'
 
 export interface Context {
   readonly paths: Paths
@@ -21,17 +16,25 @@ export interface Context {
   readonly signal: AbortSignal
 }
 
-/** Reads options and environment. @throws AppError BAD_INPUT */
-export function createContext(options: CommonOptions, signal: AbortSignal): Context {
+/** Reads options and environment. @throws AppError BAD_INPUT, or UNAVAILABLE for a host that has no address */
+export async function createContext(flags: Flags, signal: AbortSignal): Promise<Context> {
   const { env } = process
-  const debug = options.debug === true
-  const level = parseChoice('log-level', options.logLevel, ['debug', 'info', 'warn', 'error'])
+  const debug = flags['debug'] === true
+  const level = parseChoice('log-level', textOf(flags['logLevel']), LEVELS)
   return {
     paths: resolvePaths(env),
     log: createLog(debug ? 'debug' : (level ?? 'info')),
     debug,
-    bootstrap: parseAddresses(options.bootstrap ?? env['PETALS_BOOTSTRAP']),
+    bootstrap: await resolveAddresses(
+      textOf(flags['bootstrap']) ?? (env['PETALS_BOOTSTRAP'] || undefined)
+    ),
     env,
     signal
   }
+}
+
+const LEVELS = ['debug', 'info', 'warn', 'error'] as const
+
+function textOf(value: Flags[string]): string | undefined {
+  return typeof value === 'string' ? value : undefined
 }

@@ -6,7 +6,7 @@ import { SPARE_BYTES } from '../model/hub/http.ts'
 import { parseBytes } from './options.ts'
 
 /** Bytes that may still be fetched into `cacheDir`. @throws AppError BAD_INPUT */
-export async function diskRoom(cacheDir: string, disk: unknown): Promise<number> {
+export async function diskRoom(cacheDir: string, disk: string | undefined): Promise<number> {
   const most = parseBytes('disk', disk)
   const free = Math.max(0, (await freeBytes(cacheDir)) - SPARE_BYTES)
   if (most === undefined) return free

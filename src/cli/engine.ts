@@ -21,11 +21,11 @@ import { parseBytes, parseChoice, parseWhole } from './options.ts'
 import { transferLine } from './transfer-line.ts'
 
 export interface EngineOptions {
-  threads?: unknown
-  device?: unknown
-  memory?: unknown
+  threads?: string | undefined
+  device?: string | undefined
+  memory?: string | undefined
   /** --disk: most that models and what was converted of them may take in the cache. */
-  disk?: unknown
+  disk?: string | undefined
 }
 
 /**
@@ -37,7 +37,7 @@ export type Need = 'facts' | 'client'
 export interface OpenOptions {
   need: Need
   /** --disk: most that all models in the cache may take, e.g. 100g. */
-  disk?: unknown
+  disk?: string | undefined
   /** Peers to fetch from. Default: nobody but the model's own source. */
   weights?: WeightExchange | undefined
   /** Roots of manifests that alone are believed of peers. */

@@ -1,6 +1,7 @@
 // Exit codes, and how an error is told on stderr.
 import { toAppError, type AppError, type ErrorCode } from '../base/errors.ts'
 import { folderError } from '../base/file-error.ts'
+import { terminalText } from '../base/terminal-text.ts'
 
 /** Documented in the README and in `petals --help`. */
 export const EXIT = {
@@ -13,6 +14,8 @@ export const EXIT = {
   unavailable: 6,
   resources: 7,
   denied: 8,
+  /** Only with --strict. */
+  cut: 9,
   interrupted: 130,
   brokenPipe: 141
 } as const
@@ -22,7 +25,8 @@ export const EXIT_HELP = `Exit codes:
   1 a fault of ours           6 a peer, hub, device or network failed
   2 wrong usage               7 no memory, port in use
   3 no such model or file     8 not permitted, or a folder is read-only
-  4 damaged file or bytes     130 Ctrl-C, 141 the reader of stdout went away`
+  4 damaged file or bytes     9 with --strict: the answer was cut
+  130 Ctrl-C                  141 the reader of stdout went away`
 
 /** The exit code for an error's code. */
 export function exitCode(code: ErrorCode): number {
@@ -80,13 +84,31 @@ export function errorOf(thrown: unknown): AppError {
   })
 }
 
-/** `error: ...` and a line on what to do; with the stack only when debugging. */
-export function errorText(error: AppError, debug: boolean): string {
+export interface ErrorTextOptions {
+  /** Show the stack of faults that are not ours, too. */
+  debug?: boolean
+  /** The model as it was typed, for hints that say MODEL. */
+  model?: string | undefined
+}
+
+/**
+ * `error: ...` and a line on what to do. Messages quote files, hubs and peers: all of it is made harmless for a
+ * terminal here.
+ */
+export function errorText(error: AppError, options: ErrorTextOptions = {}): string {
+  const { debug = false, model } = options
   const lines = [`error: ${error.message}`]
-  if (error.hint) lines.push(`  ${error.hint}`)
+  if (error.hint) lines.push(`  ${withModel(error.hint, model)}`)
   if (debug || error.code === 'INTERNAL') {
     const cause = error.cause instanceof Error ? error.cause : error
     if (cause.stack) lines.push(cause.stack)
   }
-  return `${lines.join('\n')}\n`
+  return terminalText(`${lines.join('\n')}\n`)
+}
+
+/** Commands in a hint name the model that was typed, so that they can be copied. */
+export function withModel(text: string, model: string | undefined): string {
+  if (model === undefined) return text
+  const word = /^[\w./@:+-]+$/.test(model) ? model : `'${model}'`
+  return text.replaceAll(/(?<=petals [a-z]+ )MODEL\b/g, () => word)
 }

@@ -1,11 +1,7 @@
-// What --help says beside commands and options: the environment, and what exit codes mean.
+// What --help says: commands, options, the environment, and what exit codes mean.
+import { type Command, type Option, type Options, typedName } from './command.ts'
+import { GLOBAL_OPTIONS } from './common-options.ts'
 import { EXIT_HELP } from './exit.ts'
-
-/** A part of a help text, as the parser makes them. */
-export interface HelpSection {
-  title?: string
-  body: string
-}
 
 const PITCH = 'petals: large language models over a swarm of ordinary machines'
 
@@ -15,47 +11,71 @@ const MODEL =
   'MODEL is an alias (smollm2-135m, llama3-8b ...), owner/name[@revision] of a hub, a GGUF file,\n' +
   "a llama2.c checkpoint, or a folder in the hub's layout."
 
-const ENVIRONMENT = `  PETALS_BOOTSTRAP  stands for --bootstrap
+const ENVIRONMENT = `Environment:
+  PETALS_BOOTSTRAP  stands for --bootstrap
   PETALS_MODEL      the model of petals chat when none is named; else the one used last
   PETALS_SWARM      stands for --swarm
   PETALS_HOME       a folder for everything that is kept on disk
+  NO_COLOR          no colours; TERM=dumb: no escape sequences at all
   HF_ENDPOINT, HF_TOKEN, HF_HOME  as the hub's own tools read them`
 
-/**
- * Sections to print of those that the parser made.
- * @param about what the command does; undefined for the program itself
- */
-export function helpSections(
-  sections: readonly HelpSection[],
-  about: string | undefined
-): HelpSection[] {
-  const kept = sections
-    .slice(1)
-    .filter(({ title = '' }) => !title.startsWith('For more info'))
-    .map((section) => ({ ...section, body: tidy(section) }))
-  const model = kept.some(({ body }) => body.includes('MODEL')) ? [{ body: MODEL }] : []
-  const rest =
-    about === undefined ? [{ body: MORE }, { title: 'Environment', body: ENVIRONMENT }] : []
-  return [{ body: about ?? PITCH }, ...kept, ...model, ...rest, { body: EXIT_HELP }]
+/** What `petals --help` prints, or `petals COMMAND --help`. */
+export function helpText(command: Command | undefined, commands: readonly Command[]): string {
+  const sections = command ? commandSections(command) : programSections(commands)
+  return `${[...sections, EXIT_HELP].join('\n\n')}\n`
 }
 
-/** Without the default of options that begin with no-, which the parser makes up. */
-function tidy({ title, body }: HelpSection): string {
-  const text = body.replaceAll(' (default: true)', '').replaceAll(/ +$/gm, '')
-  return title === 'Commands' ? commandLines(text) : text
+function programSections(commands: readonly Command[]): string[] {
+  const rows = commands.map(
+    ({ name, words, about }) =>
+      [`${name} ${words.replaceAll(/[<>]/g, '')}`.trimEnd(), about] as const
+  )
+  return [
+    PITCH,
+    'Usage:\n  $ petals <command> [options]',
+    `Commands:\n${table(rows)}`,
+    `Options:\n${optionLines(GLOBAL_OPTIONS)}`,
+    MODEL,
+    MORE,
+    ENVIRONMENT
+  ]
 }
 
-/** What the parser takes as any words, in what they are. */
-const WORDS: Readonly<Record<string, string>> = {
-  'chat [...words]': 'chat [MODEL] [PROMPT]',
-  'swarm [...words]': 'swarm ACTION'
+function commandSections({ name, words, about, usage, options, examples }: Command): string[] {
+  const how = usage ?? `${name} ${words}`.trimEnd()
+  const text = `${how} ${examples.join(' ')}`
+  return [
+    about,
+    `Usage:\n  $ petals ${how}`,
+    `Options:\n${optionLines({ ...options, ...GLOBAL_OPTIONS })}`,
+    ...(examples.length > 0
+      ? [`Examples:\n${examples.map((line) => `  ${line}`).join('\n')}`]
+      : []),
+    ...(text.includes('MODEL') ? [MODEL] : [])
+  ]
 }
 
-function commandLines(body: string): string {
-  const rows = body.split('\n').map((line) => {
-    const [, name = '', text = ''] = /^ *(.*?) {2,}(.*)$/.exec(line) ?? []
-    return [WORDS[name] ?? name.replaceAll(/[<>]/g, ''), text] as const
-  })
+function optionLines(options: Options): string {
+  return table(
+    Object.entries(options).map(([key, option]) => [typedOption(key, option), option.help])
+  )
+}
+
+function typedOption(key: string, option: Option): string {
+  const name = typedName(key)
+  switch (option.kind) {
+    case 'text':
+      return `--${name} <${option.value}>`
+    case 'flag':
+      return name === 'help' || name === 'version' ? `-${name[0]}, --${name}` : `--${name}`
+    case 'off':
+      return `--no-${name}`
+    default:
+      throw new TypeError(`No option is of this kind: '${String(option)}'`)
+  }
+}
+
+function table(rows: readonly (readonly [string, string])[]): string {
   const width = Math.max(...rows.map(([name]) => name.length))
   return rows.map(([name, text]) => `  ${name.padEnd(width)}  ${text}`).join('\n')
 }

@@ -1,21 +1,64 @@
-// Ctrl-C and SIGTERM: the first asks everything to end, the second ends the process.
+// Ctrl-C, SIGTERM and SIGHUP: the first asks everything to end, the second ends the process. A signal that was
+// ignored when the program began stays ignored, as nohup and a shell's background jobs want it.
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { EXIT } from './exit.ts'
 
+export interface Lifetime {
+  readonly signal: AbortSignal
+  /** What asked for the end, in words; undefined: nothing did. */
+  readonly cause: string | undefined
+  stop(): void
+}
+
+const WORDS = {
+  SIGINT: 'Ctrl-C (SIGINT)',
+  SIGTERM: 'told to by SIGTERM',
+  SIGHUP: 'its terminal went away (SIGHUP)'
+} as const
+
+type Name = keyof typeof WORDS
+
 /** A signal that fires at the first Ctrl-C, SIGTERM or SIGHUP; the second one exits at once. */
-export function interruptible(): { signal: AbortSignal; stop: () => void } {
+export function interruptible(isIgnored: (name: Name) => boolean = inheritedAsIgnored): Lifetime {
   const controller = new AbortController()
-  const onsignal = (): void => {
-    if (controller.signal.aborted) process.exit(EXIT.interrupted)
-    controller.abort()
-  }
-  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  for (const name of names) process.on(name, onsignal)
+  let cause: string | undefined
+  const handlers = (Object.keys(WORDS) as Name[])
+    .filter((name) => !isIgnored(name))
+    .map((name) => {
+      const onsignal = (): void => {
+        if (controller.signal.aborted) process.exit(EXIT.interrupted)
+        cause = WORDS[name]
+        controller.abort()
+      }
+      return { name, onsignal }
+    })
+  for (const { name, onsignal } of handlers) process.on(name, onsignal)
   return {
     signal: controller.signal,
+    get cause() {
+      return cause
+    },
     stop: () => {
-      for (const name of names) process.off(name, onsignal)
+      for (const { name, onsignal } of handlers) process.off(name, onsignal)
     }
   }
+}
+
+/** Whether the program began with the signal ignored. Only Linux tells; elsewhere none is. */
+function inheritedAsIgnored(name: Name): boolean {
+  if (process.platform !== 'linux') return false
+  try {
+    return isIgnoredIn(readFileSync('/proc/self/status', 'utf8'), constants.signals[name])
+  } catch {
+    return false
+  }
+}
+
+/** @param status as /proc/PID/status tells it */
+export function isIgnoredIn(status: string, signal: number): boolean {
+  const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(status)?.[1]
+  return mask !== undefined && ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n
 }
 
 /** Resolves when the signal fires. */

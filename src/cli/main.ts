@@ -1,73 +1,62 @@
 // The program's entry: runs the command that was asked for, and ends with an honest exit code.
-// commands.ts declares the commands.
-import { AppError, badInput, toAppError } from '../base/errors.ts'
+// commands.ts lists the commands, argv.ts reads what was typed.
+import { AppError } from '../base/errors.ts'
 import { versionText } from '../base/version.ts'
-import { fitArguments } from './argv.ts'
-import { declareCommands, type Flags, type Run } from './commands.ts'
+import { readArguments, type Typed } from './argv.ts'
+import type { Command } from './command.ts'
+import { COMMANDS } from './commands.ts'
 import { createContext } from './context.ts'
-import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
 import { EXAMINE } from './doctor/examine-word.ts'
+import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
+import { helpText } from './help.ts'
 import { interruptible } from './lifetime.ts'
+import { print } from './output.ts'
 
-async function execute(body: Run, flags: Flags, debug: boolean): Promise<number> {
-  const life = interruptible()
+/** Runs the program with the words behind its name. Returns the exit code. */
+async function main(typed: readonly string[]): Promise<number> {
+  if (typed[0] === EXAMINE) {
+    const { runExamine } = await import('./doctor/doctor-device.ts')
+    return runExamine(typed.slice(1))
+  }
+  const debug = typed.includes('--debug')
   try {
-    return (await body(createContext(flags, life.signal))) ?? EXIT.ok
+    const read = readArguments(typed, COMMANDS)
+    const { command, flags } = read
+    if (flags['version'] === true) return await print(`${versionText()}\n`)
+    if (command && flags['help'] !== true) return await execute(command, read)
+    const left = await print(helpText(command, COMMANDS))
+    return left !== EXIT.ok || flags['help'] === true ? left : EXIT.usage
   } catch (thrown) {
+    return fail(errorOf(thrown), debug)
+  }
+}
+
+async function execute(command: Command, { words, flags }: Typed): Promise<number> {
+  const life = interruptible()
+  const debug = flags['debug'] === true
+  try {
+    const context = await createContext(flags, life.signal)
+    return (await command.run(words, flags, context)) ?? EXIT.ok
+  } catch (thrown) {
+    // What fails because of Ctrl-C is no fault.
     const error = life.signal.aborted ? interrupted(thrown) : errorOf(thrown)
-    if (error.code !== 'CANCELLED') process.stderr.write(errorText(error, debug))
-    return exitCode(error.code)
+    const model = command.words.includes('<MODEL>') ? words[0] : undefined
+    return fail(error, debug, model)
   } finally {
+    // At every log level: whoever finds a server gone wants to know this first.
+    if (command.isServer && life.cause) process.stderr.write(`ended: ${life.cause}\n`)
     life.stop()
   }
 }
 
-/** What fails because of Ctrl-C is no fault. */
 function interrupted(thrown: unknown): AppError {
   return new AppError('CANCELLED', 'Interrupted', { cause: thrown })
 }
 
-function usageError(thrown: unknown): AppError {
-  if (thrown instanceof AppError) return thrown
-  if (thrown instanceof Error && thrown.name === 'CACError') {
-    return badInput(thrown.message, { hint: 'See petals --help' })
-  }
-  return toAppError(thrown)
+/** Tells the error; returns its exit code. */
+function fail(error: AppError, debug: boolean, model?: string): number {
+  if (error.code !== 'CANCELLED') process.stderr.write(errorText(error, { debug, model }))
+  return exitCode(error.code)
 }
 
-/** Runs the program with `argv` as process.argv has it. Returns the exit code. */
-async function main(argv: readonly string[]): Promise<number> {
-  if (argv.slice(2).some((word) => word === '--version' || word === '-v') && argv.length === 3) {
-    process.stdout.write(`${versionText()}\n`)
-    return EXIT.ok
-  }
-  if (argv[2] === EXAMINE) {
-    const { runExamine } = await import('./doctor/doctor-device.ts')
-    return runExamine(argv.slice(3))
-  }
-  const debug = argv.includes('--debug')
-  let running: Promise<number> | undefined
-  const cli = declareCommands((flags, body) => {
-    running = execute(body, flags, debug)
-  })
-  try {
-    cli.parse(fitArguments(argv), { run: false })
-    if (cli.options['help'] === true) return EXIT.ok
-    if (!cli.matchedCommand) {
-      const [name] = cli.args
-      if (name === undefined) {
-        cli.outputHelp()
-        return EXIT.usage
-      }
-      throw badInput(`There is no command '${name}'`, { hint: 'See petals --help' })
-    }
-    cli.runMatchedCommand()
-  } catch (thrown) {
-    const error = usageError(thrown)
-    process.stderr.write(errorText(error, debug))
-    return exitCode(error.code)
-  }
-  return (await running) ?? EXIT.internal
-}
-
-process.exit(await main(process.argv))
+process.exit(await main(process.argv.slice(2)))

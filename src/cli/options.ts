@@ -1,61 +1,114 @@
 // Turns what was typed into values, or says what should have been typed.
+import { isIPv4, isIPv6 } from 'node:net'
 import type { BlockSpan } from '../base/block-span.ts'
-import { isIPv4 } from 'node:net'
-import { badInput } from '../base/errors.ts'
+import { badInput, unavailable } from '../base/errors.ts'
 
 export interface Address {
   readonly host: string
   readonly port: number
 }
 
-/** A list that cac gives as one value, several, or none. */
-export function listOf(value: unknown): string[] {
-  if (value === undefined || value === null || value === false) return []
-  const all = Array.isArray(value) ? value : [value]
-  return all.flatMap((one) => String(one).split(',')).filter((one) => one !== '')
+/** Words with commas between; none when not given. @throws AppError BAD_INPUT for an empty one */
+export function parseList(name: string, value: string | undefined): string[] {
+  if (value === undefined) return []
+  const words = value.split(',').map((word) => word.trim())
+  if (words.includes('')) {
+    throw badInput(`--${name} cannot be '${value}'`, { hint: 'Give words with commas between' })
+  }
+  return words
 }
 
-/** `H:P[,H:P]` as addresses. @throws AppError BAD_INPUT */
-export function parseAddresses(value: unknown): Address[] {
-  return listOf(value).map((text) => {
+interface NamedAddress {
+  readonly name: string
+  readonly port: number
+}
+
+/** `H:P[,H:P]`, where H may be a name yet. @throws AppError BAD_INPUT */
+export function parseAddresses(value: string | undefined): NamedAddress[] {
+  return parseList('bootstrap', value).map((text) => {
     const at = text.lastIndexOf(':')
-    const host = text.slice(0, at)
+    const name = text.slice(0, at)
     const port = Number(text.slice(at + 1))
-    const known = host === 'localhost' ? '127.0.0.1' : host
-    if (at < 1 || !isIPv4(known) || !Number.isInteger(port) || port < 1 || port > 65_535) {
-      throw badInput(`The bootstrap address '${text}' cannot be used`, {
-        hint: 'Give an IPv4 address and a port as `petals bootstrap` prints them: 127.0.0.1:49737'
+    if (isIPv6(name.replace(/^\[(.*)\]$/, '$1')) || isIPv6(text)) {
+      throw badInput(`The bootstrap address '${text}' cannot be used: it is IPv6`, {
+        hint: 'The DHT speaks IPv4: give the IPv4 address of that machine, or its name'
       })
     }
-    return { host: known, port }
+    const isName = isIPv4(name) || (HOST_NAME.test(name) && !/^[\d.]+$/.test(name))
+    if (!isName || !/^\d{1,5}$/.test(text.slice(at + 1)) || port < 1 || port > 65_535) {
+      throw badInput(`The bootstrap address '${text}' cannot be used`, {
+        hint: 'Give an address and a port as `petals bootstrap` prints them: 127.0.0.1:49737'
+      })
+    }
+    return { name, port }
   })
 }
 
+const HOST_NAME =
+  /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$/i
+
+/** The IPv4 address of a host name; undefined: it has none. */
+export type LookUp = (name: string) => Promise<string | undefined>
+
+/** `H:P[,H:P]` as addresses. @throws AppError BAD_INPUT, or UNAVAILABLE for a name without an address */
+export async function resolveAddresses(
+  value: string | undefined,
+  lookUp: LookUp = systemLookUp
+): Promise<Address[]> {
+  return Promise.all(
+    parseAddresses(value).map(async ({ name, port }) => {
+      if (isIPv4(name)) return { host: name, port }
+      if (name === 'localhost') return { host: '127.0.0.1', port }
+      const host = await lookUp(name)
+      if (host !== undefined) return { host, port }
+      throw unavailable(
+        `The bootstrap node '${name}' cannot be found: the name has no IPv4 address`,
+        {
+          hint: 'See whether the name is right and this machine is online'
+        }
+      )
+    })
+  )
+}
+
+async function systemLookUp(name: string): Promise<string | undefined> {
+  const { lookup } = await import('node:dns/promises')
+  return lookup(name, { family: 4 }).then(
+    ({ address }) => address,
+    () => undefined
+  )
+}
+
 /** `A:B` as a range of blocks [A, B). @throws AppError BAD_INPUT */
-export function parseBlocks(value: unknown): BlockSpan | undefined {
+export function parseBlocks(value: string | undefined): BlockSpan | undefined {
   if (value === undefined) return undefined
-  const match = /^(\d{1,6}):(\d{1,6})$/.exec(String(value))
+  const match = /^(\d{1,6}):(\d{1,6})$/.exec(value)
   const start = Number(match?.[1])
   const end = Number(match?.[2])
   if (!match || start >= end) {
-    throw badInput(`The block range '${String(value)}' cannot be used`, {
+    throw badInput(`The block range '${value}' cannot be used`, {
       hint: 'Give the first block and the one after the last: --blocks 0:10 serves blocks 0 to 9'
     })
   }
   return { start, end }
 }
 
+/** The number that a text is; NaN for none, and for an empty text. */
+function numberOf(value: string): number {
+  return Number(value.trim() || Number.NaN)
+}
+
 /** A whole number within bounds, or undefined when not given. @throws AppError BAD_INPUT */
 export function parseWhole(
   name: string,
-  value: unknown,
+  value: string | undefined,
   low: number,
   high: number
 ): number | undefined {
   if (value === undefined) return undefined
-  const number = typeof value === 'number' ? value : Number(String(value).trim() || Number.NaN)
+  const number = numberOf(value)
   if (!Number.isSafeInteger(number) || number < low || number > high) {
-    throw badInput(`--${name} cannot be '${String(value)}'`, {
+    throw badInput(`--${name} cannot be '${value}'`, {
       hint: `Give a whole number from ${low} to ${high}`
     })
   }
@@ -63,11 +116,15 @@ export function parseWhole(
 }
 
 /** A number, or undefined when not given; its bounds, told as `range`, are checked where it is used. */
-export function parseNumber(name: string, value: unknown, range = 'a number'): number | undefined {
+export function parseNumber(
+  name: string,
+  value: string | undefined,
+  range = 'a number'
+): number | undefined {
   if (value === undefined) return undefined
-  const number = typeof value === 'number' ? value : Number(String(value).trim() || Number.NaN)
+  const number = numberOf(value)
   if (!Number.isFinite(number)) {
-    throw badInput(`--${name} cannot be '${String(value)}'`, { hint: `Give ${range}` })
+    throw badInput(`--${name} cannot be '${value}'`, { hint: `Give ${range}` })
   }
   return number
 }
@@ -75,13 +132,13 @@ export function parseNumber(name: string, value: unknown, range = 'a number'): n
 /** One of a few words, or undefined when not given. @throws AppError BAD_INPUT */
 export function parseChoice<T extends string>(
   name: string,
-  value: unknown,
+  value: string | undefined,
   choices: readonly T[]
 ): T | undefined {
   if (value === undefined) return undefined
-  const found = choices.find((one) => one === String(value))
+  const found = choices.find((one) => one === value)
   if (!found) {
-    throw badInput(`--${name} cannot be '${String(value)}'`, {
+    throw badInput(`--${name} cannot be '${value}'`, {
       hint: `Give one of ${choices.join(', ')}`
     })
   }
@@ -91,12 +148,12 @@ export function parseChoice<T extends string>(
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 }
 
 /** Bytes with a unit, e.g. 8g, 512m. @throws AppError BAD_INPUT */
-export function parseBytes(name: string, value: unknown): number | undefined {
+export function parseBytes(name: string, value: string | undefined): number | undefined {
   if (value === undefined) return undefined
-  const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?$/i.exec(String(value).trim())
+  const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?$/i.exec(value.trim())
   const unit = UNITS[match?.[2]?.toLowerCase() ?? '']
   if (!match || unit === undefined) {
-    throw badInput(`--${name} cannot be '${String(value)}'`, {
+    throw badInput(`--${name} cannot be '${value}'`, {
       hint: 'Give a size such as 8g or 512m'
     })
   }
@@ -114,9 +171,13 @@ const SPANS_MS: Readonly<Record<string, number>> = {
 const MOST_EXPIRY_MS = 36_525 * 86_400_000
 
 /** `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms. @throws AppError BAD_INPUT */
-export function parseExpiry(name: string, value: unknown, now: number): number | undefined {
+export function parseExpiry(
+  name: string,
+  value: string | undefined,
+  now: number
+): number | undefined {
   if (value === undefined) return undefined
-  const text = String(value).trim()
+  const text = value.trim()
   const match = /^(\d{1,7})([smhdw])$/.exec(text)
   const isDate = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?Z?)?$/.test(text)
   const at = match

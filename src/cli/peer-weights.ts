@@ -12,9 +12,15 @@ import type { SwarmFlags } from './swarm/swarm-access.ts'
 
 export interface PeerFlags {
   /** False with --no-peer-weights. */
-  peerWeights?: unknown
-  uploadLimit?: unknown
-  manifest?: unknown
+  peerWeights?: boolean | undefined
+}
+
+export interface ManifestFlags {
+  manifest?: string | undefined
+}
+
+export interface UploadFlags {
+  uploadLimit?: string | undefined
 }
 
 export interface WeightNodeOptions {
@@ -47,10 +53,10 @@ export function openWeightNode(
 }
 
 /** --upload-limit in bytes a second. @throws AppError BAD_INPUT */
-export function uploadLimit(flags: PeerFlags): number {
+export function uploadLimit(flags: UploadFlags): number {
   const limit = parseBytes('upload-limit', flags.uploadLimit) ?? UPLOAD_LIMIT
   if (limit >= MIN_LIMIT) return limit
-  throw badInput(`--upload-limit cannot be '${String(flags.uploadLimit)}'`, {
+  throw badInput(`--upload-limit cannot be '${flags.uploadLimit}'`, {
     hint: 'Give at least 64k bytes a second, or --no-peer-weights'
   })
 }
@@ -59,11 +65,11 @@ export function uploadLimit(flags: PeerFlags): number {
 const MIN_LIMIT = 2 ** 16
 
 /** --manifest: roots with commas between, as petals verify prints them. @throws AppError BAD_INPUT */
-export function manifestRoots(flags: PeerFlags): readonly string[] | undefined {
+export function manifestRoots(flags: ManifestFlags): readonly string[] | undefined {
   if (flags.manifest === undefined) return undefined
-  const roots = String(flags.manifest).toLowerCase().split(',')
+  const roots = flags.manifest.toLowerCase().split(',')
   if (roots.every((root) => /^[0-9a-f]{64}$/.test(root))) return roots
-  throw badInput(`--manifest cannot be '${String(flags.manifest)}'`, {
+  throw badInput(`--manifest cannot be '${flags.manifest}'`, {
     hint: 'Give what petals verify MODEL prints where the whole model is: 64 hex digits a file'
   })
 }

@@ -1,5 +1,5 @@
 // A serving process: loads a span, measures it, joins the swarm, says so, and leaves properly.
-// Called by cli/commands/join.ts. Knows no terminal.
+// Called by cli/run/join.ts. Knows no terminal.
 import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'

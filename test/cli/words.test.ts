@@ -2,14 +2,16 @@ import { expect, test } from 'bun:test'
 import { errorOf, errorText, exitCode } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
-import { quantNote } from '../../src/cli/commands/join.ts'
+import { quantNote } from '../../src/cli/run/join.ts'
 import {
   parseAddresses,
   parseBlocks,
   parseBytes,
   parseChoice,
+  parseList,
   parseNumber,
-  parseWhole
+  parseWhole,
+  resolveAddresses
 } from '../../src/cli/options.ts'
 import { chatTarget } from '../../src/cli/chat/target.ts'
 
@@ -89,25 +91,43 @@ test('readPiped() does not wait for a terminal', async () => {
   expect(await readPiped(Object.assign(pipe(), { isTTY: true }))).toBeUndefined()
 })
 
-test('parseAddresses() takes lists, repeats and localhost', () => {
-  expect(parseAddresses(['127.0.0.1:1,10.0.0.2:65535', 'localhost:7'])).toEqual([
+test('bootstrap addresses are lists of addresses, localhost and names', async () => {
+  const lookUp = async (name: string): Promise<string | undefined> =>
+    name === 'node.example' ? '192.0.2.7' : undefined
+  const value = '127.0.0.1:1, 10.0.0.2:65535,localhost:7,node.example:80'
+  expect(await resolveAddresses(value, lookUp)).toEqual([
     { host: '127.0.0.1', port: 1 },
     { host: '10.0.0.2', port: 65_535 },
-    { host: '127.0.0.1', port: 7 }
+    { host: '127.0.0.1', port: 7 },
+    { host: '192.0.2.7', port: 80 }
   ])
+  await expect(resolveAddresses('nowhere.example:80', lookUp)).rejects.toMatchObject({
+    code: 'UNAVAILABLE',
+    message: "The bootstrap node 'nowhere.example' cannot be found: the name has no IPv4 address"
+  })
+  expect(await resolveAddresses(undefined, lookUp)).toEqual([])
 })
 
 test('parsers refuse what cannot be used and name it', () => {
   const attempts = [
     () => parseAddresses('127.0.0.1'),
     () => parseAddresses('127.0.0.1:0'),
-    () => parseAddresses('host.example:80'),
+    () => parseAddresses('[::1]:80'),
+    () => parseAddresses('::1:80'),
+    () => parseAddresses('10.0.0:80'),
+    () => parseAddresses('300.0.0.1:80'),
+    () => parseAddresses('a b:80'),
+    () => parseAddresses('127.0.0.1:'),
+    () => parseAddresses(''),
+    () => parseList('models', 'a,,b'),
+    () => parseNumber('temperature', ''),
+    () => parseNumber('temperature', ' '),
     () => parseBlocks('5:5'),
     () => parseBlocks('a:b'),
-    () => parseBlocks(3),
-    () => parseWhole('threads', 1.5, 1, 8),
+    () => parseBlocks('3'),
+    () => parseWhole('threads', '1.5', 1, 8),
     () => parseWhole('threads', '', 1, 8),
-    () => parseWhole('threads', 9, 1, 8),
+    () => parseWhole('threads', '9', 1, 8),
     () => parseNumber('temperature', 'warm'),
     () => parseChoice('quant', 'int3', ['int4', 'int8']),
     () => parseBytes('memory', '8 gallons')
@@ -131,7 +151,7 @@ test('parsers leave what was not given undefined', () => {
 })
 
 test('parseBytes() reads units', () => {
-  expect([parseBytes('m', '8g'), parseBytes('m', '1.5 GiB'), parseBytes('m', 512)]).toEqual([
+  expect([parseBytes('m', '8g'), parseBytes('m', '1.5 GiB'), parseBytes('m', '512')]).toEqual([
     8 * 2 ** 30,
     1.5 * 2 ** 30,
     512
@@ -143,10 +163,10 @@ test('exitCode() tells usage, routes and faults apart', () => {
 })
 
 test('errorText() shows the hint, and a stack only for faults of ours or on demand', () => {
-  const plain = errorText(badInput('It is wrong', { hint: 'Try right' }), false)
+  const plain = errorText(badInput('It is wrong', { hint: 'Try right' }))
   expect(plain).toBe('error: It is wrong\n  Try right\n')
-  expect(errorText(noRoute('x'), true)).toContain('words.test.ts')
-  expect(errorText(internal('x'), false)).toContain('words.test.ts')
+  expect(errorText(noRoute('x'), { debug: true })).toContain('words.test.ts')
+  expect(errorText(internal('x'))).toContain('words.test.ts')
 })
 
 test('quantNote() tells that float16 saves no memory, and nothing of the others', () => {
@@ -158,6 +178,16 @@ test('quantNote() tells that float16 saves no memory, and nothing of the others'
     undefined,
     true
   ])
+})
+
+test('errorText() makes harmless what it quotes, and names the model that was typed', () => {
+  const hostile = "'\u001b]52;c;AAAA\u0007\u009b2J\u202e' is no model"
+  const text = errorText(badInput(hostile, { hint: 'Serve it: petals join MODEL --lan' }), {
+    model: 'my model'
+  })
+  expect(text).toBe(
+    "error: '\uFFFD]52;c;AAAA\uFFFD\uFFFD2J\uFFFD' is no model\n  Serve it: petals join 'my model' --lan\n"
+  )
 })
 
 test('errorOf() takes a folder that the system refuses for no fault of ours', () => {

@@ -18,8 +18,8 @@ import { openNamedModel, type OpenOptions } from '../engine.ts'
 import { hubOptions } from '../hub-env.ts'
 
 export interface DraftFlags {
-  draft?: unknown
-  speculate?: unknown
+  draft?: string | undefined
+  speculate?: boolean | undefined
 }
 
 export interface DraftOptions {

@@ -3,7 +3,7 @@
 import { createInterface, type Interface } from 'node:readline'
 import { cancelled, toAppError } from '../../base/errors.ts'
 import { errorText } from '../exit.ts'
-import { terminalText } from './terminal-text.ts'
+import { terminalText } from '../../base/terminal-text.ts'
 
 export interface InteractiveOptions {
   input: NodeJS.ReadableStream
@@ -93,7 +93,7 @@ async function turn(
   } catch (thrown) {
     const error = toAppError(thrown)
     if (error.code === 'CANCELLED') output.write('\n(stopped)')
-    else process.stderr.write(`\n${errorText(error, false)}`)
+    else process.stderr.write(`\n${errorText(error)}`)
   }
   output.write('\n\n')
   if (!options.signal.aborted) lines.resume()

@@ -11,13 +11,13 @@ import type { Context } from '../context.ts'
 import { readPrivate, writePrivate } from '../swarm/private-file.ts'
 
 export interface PrefixFlags {
-  system?: unknown
-  raw?: unknown
+  system?: string | undefined
+  raw?: boolean | undefined
   /** False with --no-prefix-cache. */
-  prefixCache?: unknown
-  forget?: unknown
-  share?: unknown
-  sharedBy?: unknown
+  prefixCache?: boolean | undefined
+  forget?: boolean | undefined
+  share?: boolean | undefined
+  sharedBy?: string | undefined
 }
 
 const SECRET_BYTES = 32
@@ -79,12 +79,12 @@ export function publishedSystem(
 ): Published | undefined {
   const make = flags.share === true
   if (!make && flags.sharedBy === undefined) return undefined
-  const length = systemTokens(model, String(flags.system))
+  const length = systemTokens(model, flags.system ?? '')
   return { maker: make ? self : makerOf(flags), length, make }
 }
 
 function makerOf(flags: PrefixFlags): Uint8Array {
-  const text = String(flags.sharedBy)
+  const text = flags.sharedBy ?? ''
   if (!/^[0-9a-f]{64}$/i.test(text)) {
     throw badInput(`--shared-by cannot be '${text}'`, {
       hint: 'Give the 64 digits that --share printed'

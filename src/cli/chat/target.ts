@@ -2,7 +2,12 @@
 import { stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import { findAlias } from '../../model/aliases.ts'
-import type { ChatTarget } from '../commands/chat.ts'
+
+export interface ChatTarget {
+  model: string
+  /** From the command line; undefined when none was given. */
+  words: string | undefined
+}
 
 export interface TargetOptions {
   /** From PETALS_MODEL or the last use. */

@@ -1,33 +1,22 @@
-// `petals bootstrap`: a DHT node of one's own, for swarms that need no public one.
-import { unavailable } from '../../base/errors.ts'
-import { startBootstrap } from '../../swarm/bootstrap.ts'
-import type { Context } from '../context.ts'
-import { untilAborted } from '../lifetime.ts'
-import { listOf, parseAddresses, parseWhole } from '../options.ts'
+// `petals bootstrap`: its options. The body is loaded when it runs.
+import { type Command, command, text } from '../command.ts'
+import type { BootstrapFlags } from '../run/bootstrap.ts'
 
-export interface BootstrapFlags {
-  /** Only as typed: PETALS_BOOTSTRAP says where to meet, often at this very node. */
-  bootstrap?: unknown
-  host?: unknown
-  port?: unknown
-}
-
-export async function runBootstrap(flags: BootstrapFlags, context: Context): Promise<void> {
-  const port = parseWhole('port', flags.port, 0, 65_535)
-  await using node = await startBootstrap({
-    ...(flags.host === undefined ? {} : { host: String(flags.host) }),
-    ...(port === undefined ? {} : { port }),
-    start: parseAddresses(flags.bootstrap),
-    log: context.log
-  })
-  if (!node.joined) {
-    throw unavailable(`Nobody answers at ${listOf(flags.bootstrap).join(', ')}`, {
-      hint: 'Start a node there first, or leave --bootstrap out to begin a DHT'
-    })
+export const bootstrap: Command = command<BootstrapFlags>({
+  name: 'bootstrap',
+  about: 'Run DHT nodes of your own; prints the address for --bootstrap of others',
+  options: {
+    host: text(
+      'ip',
+      'IPv4 address that others reach it under; 0.0.0.0: the one of this machine (default: 127.0.0.1, for this machine alone)'
+    ),
+    port: text('port', 'UDP port, and the three after it; 0 for any (default: 49737)'),
+    bootstrap: text('host:port', 'Become part of the DHT of these nodes; default: begin one')
+  },
+  examples: ['petals bootstrap --host 192.168.1.5'],
+  isServer: true,
+  async run(_words, flags, context) {
+    const { runBootstrap } = await import('../run/bootstrap.ts')
+    return runBootstrap(flags, context)
   }
-  process.stdout.write(`${node.host}:${node.port}\n`)
-  if (process.stderr.isTTY) {
-    context.log.info(`Others start with --bootstrap ${node.host}:${node.port}; Ctrl-C ends it`)
-  }
-  await untilAborted(context.signal)
-}
+})

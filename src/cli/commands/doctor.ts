@@ -1,137 +1,21 @@
-// `petals doctor`: goes through what petals needs of this machine, and says what to mend first.
-// It must run where nothing else does: whatever may fail is tried, and loaded when it is tried.
-import { mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { formatBytes } from '../../base/bytes.ts'
-import { embedded } from '../../base/embedded.ts'
-import { cancelled, toAppError } from '../../base/errors.ts'
-import { folderError } from '../../base/file-error.ts'
-import { unpackNativeSet } from '../../base/native-files.ts'
-import { createProgress } from '../../base/progress.ts'
-import { buildInfo } from '../../base/version.ts'
-import { ortPackageDir } from '../../blocks/ort/library.ts'
-import type { Device } from '../../blocks/types.ts'
-import { systemFreeBytes } from '../../model/hub/download.ts'
-import type { Context } from '../context.ts'
-import { cudaRoot } from '../doctor/cuda-root.ts'
-import { DEVICES, diagnose, exitOf } from '../doctor/doctor-checks.ts'
-import { probeDevice } from '../doctor/doctor-device.ts'
-import type { DeviceReport, DoctorFacts, FolderFacts } from '../doctor/doctor-facts.ts'
-import { dhtFacts, hubFacts, socketFacts } from '../doctor/doctor-network.ts'
-import { doctorReport, doctorText } from '../doctor/doctor-text.ts'
-import { hubOptions } from '../hub-env.ts'
-import { installCuda } from '../doctor/install-cuda.ts'
-import { parseChoice } from '../options.ts'
-import { print } from '../chat/output.ts'
+// `petals doctor`: its options. The body is loaded when it runs.
+import { type Command, command, flag, text } from '../command.ts'
+import { BOOTSTRAP, JSON_OUTPUT } from '../common-options.ts'
+import type { DoctorFlags } from '../run/doctor.ts'
 
-export interface DoctorFlags {
-  bootstrap?: unknown
-  device?: unknown
-  offline?: unknown
-  json?: unknown
-  installCuda?: unknown
-}
-
-/** So many identities are looked at. */
-const MOST_IDENTITIES = 1000
-
-/** Returns the exit code: 0 when the CPU, and --device, can be used. */
-export async function runDoctor(flags: DoctorFlags, context: Context): Promise<number> {
-  const device = parseChoice<Device>('device', flags.device, DEVICES)
-  const progress = createProgress()
-  let facts: DoctorFacts
-  try {
-    if (flags.installCuda === true) {
-      const { paths, log, signal } = context
-      const root = cudaRoot(paths)
-      const onbytes = (bytes: number): void =>
-        progress.update(`fetching CUDA's libraries: ${formatBytes(bytes)} on the disk so far`)
-      await installCuda({ root, version: buildInfo().onnxruntime, log, signal, onbytes })
-    }
-    facts = await gather(flags.offline === true, context, (what) => progress.update(what))
-  } finally {
-    progress.done()
+export const doctor: Command = command<DoctorFlags>({
+  name: 'doctor',
+  about: 'Go through what petals needs of this machine; exits with 0 when the CPU can compute',
+  options: {
+    device: text('name', 'Exit with 0 only if it works too: cuda or webgpu (default: cpu)'),
+    installCuda: flag("First fetch CUDA's libraries (0.8 GB, Linux x64) through pip"),
+    offline: flag('Leave the DHT and the hub out'),
+    bootstrap: BOOTSTRAP,
+    json: JSON_OUTPUT
+  },
+  examples: ['petals doctor --device cuda --json > report.json'],
+  async run(_words, flags, context) {
+    const { runDoctor } = await import('../run/doctor.ts')
+    return runDoctor(flags, context)
   }
-  if (context.signal.aborted) throw cancelled('The examination was cancelled')
-  const checks = diagnose(facts)
-  const json = flags.json === true
-  const text = json
-    ? `${JSON.stringify(doctorReport(checks, device), undefined, 2)}\n`
-    : doctorText(checks)
-  return (await print(text)) || exitOf(checks, device)
-}
-
-async function gather(
-  offline: boolean,
-  context: Context,
-  onstage: (what: string) => void
-): Promise<DoctorFacts> {
-  const { paths, signal } = context
-  onstage('looking at folders')
-  const libraries = unpacked(paths.cache)
-  const [data, cache] = [await folderFacts(paths.data), await folderFacts(paths.cache)]
-  const identities = await identityModes(join(paths.data, 'identities'))
-  const devices: Partial<Record<Device, DeviceReport>> = {}
-  if ('folder' in libraries) {
-    for (const device of DEVICES) {
-      if (signal.aborted) break
-      onstage(`trying ${device}`)
-      const options = { libraryDir: libraries.folder, cudaDir: cudaRoot(paths), signal }
-      devices[device] = await probeDevice(device, options)
-    }
-  }
-  onstage(offline ? 'trying a socket' : 'trying the DHT and the hub')
-  const [socket, dht, hub] = await Promise.all([
-    socketFacts(),
-    offline ? undefined : dhtFacts(context.bootstrap),
-    offline ? undefined : hubFacts(await hubOptions(context.env), signal)
-  ])
-  return {
-    platform: process.platform,
-    build: buildInfo(),
-    executable: embedded ? process.execPath : Bun.main,
-    libraries,
-    data,
-    cache,
-    identities,
-    devices,
-    network: { socket, ...(dht ? { dht } : {}), ...(hub ? { hub } : {}) }
-  }
-}
-
-function unpacked(cache: string): DoctorFacts['libraries'] {
-  try {
-    const folder = embedded ? unpackNativeSet(embedded.onnxruntime, cache) : ortPackageDir()
-    return { folder, bundled: embedded !== undefined }
-  } catch (thrown) {
-    const { message, hint, code } = toAppError(thrown)
-    return { reason: message, next: hint, denied: code === 'DENIED' }
-  }
-}
-
-/** Whether something can be written there; the folder is made, as every command would. */
-export async function folderFacts(path: string): Promise<FolderFacts> {
-  const trial = join(path, `.doctor-${process.pid}`)
-  try {
-    await mkdir(path, { recursive: true, mode: 0o700 })
-    await writeFile(trial, '', { mode: 0o600 })
-    await unlink(trial)
-  } catch (cause) {
-    const { message, code } = folderError('nothing can be written', cause)
-    return { path, refusal: { reason: message, denied: code === 'DENIED' } }
-  }
-  return { path, freeBytes: await systemFreeBytes(path).catch(() => undefined) }
-}
-
-async function identityModes(folder: string): Promise<{ path: string; mode: number }[]> {
-  // Windows has no such bits.
-  if (process.platform === 'win32') return []
-  const names = await readdir(folder).catch(() => [])
-  const found: { path: string; mode: number }[] = []
-  for (const name of names.slice(0, MOST_IDENTITIES).sort()) {
-    const path = join(folder, name, 'identity')
-    const { mode } = (await stat(path).catch(() => undefined)) ?? {}
-    if (mode !== undefined) found.push({ path, mode })
-  }
-  return found
-}
+})

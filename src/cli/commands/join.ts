@@ -1,199 +1,41 @@
-// `petals join MODEL`: serves blocks of a model until it is told to stop.
-import type { BlockSpan } from '../../base/block-span.ts'
-import { formatBytes } from '../../base/bytes.ts'
-import { deadline } from '../../base/clock.ts'
-import { badInput, toAppError } from '../../base/errors.ts'
-import { createProgress } from '../../base/progress.ts'
-import type { Quant, SpanInfo } from '../../blocks/types.ts'
-import type { Model } from '../../model/types.ts'
-import { Host } from '../../server/host.ts'
-import type { Speed } from '../../server/measure.ts'
-import type { WeightExchange } from '../../weights/weight-exchange.ts'
-import type { Membership } from '../../swarm/private/membership.ts'
-import type { SwarmNode } from '../../swarm/node.ts'
-import type { Context } from '../context.ts'
-import { claimIdentity } from '../claim-identity.ts'
-import { diskRoom } from '../disk-room.ts'
-import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
-import { untilAborted } from '../lifetime.ts'
-import { parseBlocks, parseBytes, parseChoice, parseWhole } from '../options.ts'
-import { manifestRoots, openWeightNode, uploadLimit, type PeerFlags } from '../peer-weights.ts'
-import { rememberModel } from '../chat/remember.ts'
-import { namedModel, openMeeting, openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
-import { transferLine } from '../transfer-line.ts'
+// `petals join MODEL`: its options. The body is loaded when it runs.
+import { type Command, command, text } from '../command.ts'
+import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
+import type { JoinFlags } from '../run/join.ts'
 
-export interface JoinFlags extends EngineOptions, SwarmFlags, PeerFlags {
-  blocks?: unknown
-  quant?: unknown
-  port?: unknown
-  host?: unknown
-  identity?: unknown
-  disk?: unknown
-  prefixCache?: unknown
-}
-
-const GIVING_MS = 1000
-/** Sessions that run get a few steps to go elsewhere when the server is told to stop. */
-const DRAIN_MS = 2_500
-const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
-
-export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
-  const blocks = parseBlocks(flags.blocks)
-  const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
-  const note = quantNote(quant)
-  if (note !== undefined) context.log.info(note)
-  const port = parseWhole('port', flags.port, 0, 65_535)
-  const keepBytes = readKeepBytes(flags.prefixCache)
-  const membership = await openMembership(flags, context)
-  membership?.require('serve')
-  const limit = uploadLimit(flags)
-  await using stack = new AsyncDisposableStack()
-  const meeting = await openMeeting(flags, membership, true, context)
-  if (meeting) stack.use(meeting)
-  const nodes = stack.use(new AsyncDisposableStack())
-  const weights = openWeightNode(stack, { flags, context, membership, meeting, nodes })
-  const words: string[] = []
-  let isHeard = false
-  const model = await openNamedModel(name, context, {
-    need: 'facts',
-    disk: flags.disk,
-    weights,
-    roots: manifestRoots(flags),
-    onword(word, isKnownByPeers) {
-      words.push(word)
-      isHeard = isKnownByPeers
-    }
-  })
-  checkBlocks(blocks, model)
-  const diskBytes = await diskRoom(context.paths.cache, flags.disk)
-  const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
-  stack.defer(() => claimed.release())
-  const compute = stack.use(await startCompute(flags, context))
-  const progress = createProgress()
-  let opened: SwarmNode | undefined
-  let closing: Promise<void> | undefined
-  let giving: Promise<void> | undefined
-  const host = new Host({
-    compute,
-    model,
-    blocks,
-    quant,
-    keepBytes,
-    diskBytes,
-    aliases: namedModel(model, name).names,
-    node: {
-      bootstrap: meeting?.bootstrap ?? context.bootstrap,
-      nodes: meeting?.nodes,
-      open: meeting?.open,
-      identity: claimed.identity,
-      log: context.log,
-      membership,
-      ...(port === undefined ? {} : { port }),
-      ...(flags.host === undefined ? {} : { host: String(flags.host) })
-    },
-    drainMs: DRAIN_MS,
-    log: context.log,
-    signal: context.signal,
-    weights: weights?.handlers,
-    onnode: (node) => {
-      meeting?.follow(node)
-      opened = node
-      weights?.use(node)
-      closing = nodes.disposeAsync()
-    },
-    onserving: (span, speed) => {
-      progress.done()
-      context.log.info(`moved: ${describe(model, { span, speed, quant, peer: host.peer })}`)
-    },
-    onstage: (stage) => progress.update(stage),
-    onfetch: transferLine(progress, name)
-  })
-  try {
-    await host.ready()
-    progress.done()
-    const { span, speed } = host
-    for (const note of span.notes) context.log.debug(note)
-    context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
-    await rememberModel(context, name)
-    if (weights && opened) {
-      giving = give(weights, { model, node: opened, words, isHeard, limit, host, context })
-    }
-    const ended = await Promise.race([untilAborted(context.signal), host.barred, host.failed])
-    if (ended) throw ended
-  } finally {
-    progress.done()
-    await closing
-    // An announcement that nobody takes must not hold up the end.
-    if (giving) await deadline(giving, GIVING_MS).catch(() => {})
-    await host.close()
+export const join: Command = command<JoinFlags>({
+  name: 'join',
+  words: '<MODEL>',
+  about: 'Serve blocks of a model',
+  options: {
+    blocks: text(
+      'A:B',
+      'Blocks A to B-1, for good; default: as many as fit, where the swarm is weakest, now and later'
+    ),
+    quant: text(
+      'type',
+      "How weights are held: native (the file's own), f32, f16 (rounded, held as f32), int8 or int4 (default: native)"
+    ),
+    threads: THREADS,
+    device: DEVICE,
+    memory: text('size', 'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'),
+    disk: DISK,
+    prefixCache: text(
+      'size',
+      'Memory for what ended sessions leave for an hour, or off (default: half of that for sessions)'
+    ),
+    ...SWARM_OPTIONS,
+    port: text('port', 'UDP port (default: any)'),
+    host: text('ip', 'Address to listen on (default: all, or loopback with its bootstrap)'),
+    identity: text('folder', "Where this server's key lies (default: one per model and server)"),
+    peerWeights: PEER_WEIGHTS,
+    manifest: MANIFEST,
+    uploadLimit: text('size', 'Most bytes a second of weights given to others (default: 10m)')
+  },
+  examples: ['petals join smollm2-135m --blocks 0:10 --bootstrap 127.0.0.1:49737'],
+  isServer: true,
+  async run([model = ''], flags, context) {
+    const { runJoin } = await import('../run/join.ts')
+    return runJoin(model, flags, context)
   }
-}
-
-/** What somebody who chose this quantisation may not expect of it. */
-export function quantNote(quant: Quant): string | undefined {
-  if (quant !== 'f16') return undefined
-  return (
-    'f16: weights are rounded to float16 but held as float32, 32 bits each: ' +
-    'int8 takes about a quarter of that, native what the file takes'
-  )
-}
-
-/** One line of what is served. */
-function describe(
-  model: Model,
-  of: { span: SpanInfo; speed: Speed; quant: Quant; peer: string }
-): string {
-  const { start, end, weightBytes } = of.span
-  const rate = (of.speed.decode / (end - start)).toFixed(1)
-  return (
-    `${model.config.name} blocks ${start}:${end} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
-    `${of.quant}, ${formatBytes(weightBytes)}, ${rate} tokens/s through them`
-  )
-}
-
-interface Giving {
-  model: Model
-  node: SwarmNode
-  words: readonly string[]
-  isHeard: boolean
-  limit: number
-  host: Host
-  context: Context
-}
-
-/** Lets others fetch what is here; one who cannot still serves. */
-async function give(weights: WeightExchange, giving: Giving): Promise<void> {
-  const { model, node, words, isHeard, limit, host, context } = giving
-  try {
-    await weights.give({
-      model,
-      node,
-      words,
-      isHeard,
-      cacheDir: context.paths.cache,
-      uploadLimit: limit,
-      stepsUnderWay: () => host.load.queue
-    })
-  } catch (error) {
-    context.log.warn(`weights are not given to others: ${toAppError(error).message}`)
-  }
-}
-
-/** What `--prefix-cache` says; undefined: the host decides. */
-function readKeepBytes(value: unknown): number | undefined {
-  return value === 'off' || value === false ? 0 : parseBytes('prefix-cache', value)
-}
-
-/** Under another key than in other swarms: nobody can tell that they have the same server. */
-function identityName(model: string, membership: Membership | undefined): string {
-  return membership ? `${model}-${membership.swarmId.slice(0, 16)}` : model
-}
-
-function checkBlocks(blocks: BlockSpan | undefined, model: Model): void {
-  const { blockCount, name } = model.config
-  if (!blocks || blocks.end <= blockCount) return
-  throw badInput(
-    `Blocks ${blocks.start}:${blocks.end} cannot be served: '${name}' has ${blockCount}`,
-    { hint: `Give a range within 0:${blockCount}` }
-  )
-}
+})

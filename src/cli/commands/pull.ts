@@ -1,63 +1,22 @@
-// `petals pull MODEL`: fetches a model, or some of its blocks, before it is needed.
-import { formatBytes } from '../../base/bytes.ts'
-import { badInput } from '../../base/errors.ts'
-import { createProgress } from '../../base/progress.ts'
-import { blockTensorNames } from '../../model/needed-tensors.ts'
-import type { WeightExchange } from '../../weights/weight-exchange.ts'
-import type { Context } from '../context.ts'
-import { openNamedModel } from '../engine.ts'
-import { parseBlocks } from '../options.ts'
-import { manifestRoots, openWeightNode, type PeerFlags } from '../peer-weights.ts'
-import { openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
-import { transferLine } from '../transfer-line.ts'
+// `petals pull MODEL`: its options. The body is loaded when it runs.
+import { type Command, command, text } from '../command.ts'
+import { DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS } from '../common-options.ts'
+import type { PullFlags } from '../run/pull.ts'
 
-export interface PullFlags extends SwarmFlags, PeerFlags {
-  blocks?: unknown
-  disk?: unknown
-}
-
-export async function runPull(name: string, flags: PullFlags, context: Context): Promise<void> {
-  const blocks = parseBlocks(flags.blocks)
-  await using stack = new AsyncDisposableStack()
-  const weights = await openPullWeights(stack, flags, context)
-  const model = await openNamedModel(name, context, {
-    need: 'facts',
-    disk: flags.disk,
-    weights,
-    roots: manifestRoots(flags)
-  })
-  const progress = createProgress()
-  try {
-    const { tensors, config } = model
-    if (blocks && blocks.end > config.blockCount) {
-      throw badInput(`There are no blocks ${blocks.start}:${blocks.end}`, {
-        hint: `'${config.name}' has ${config.blockCount}: give a range within 0:${config.blockCount}`
-      })
-    }
-    const names = blocks
-      ? blockTensorNames(tensors, blocks.start, blocks.end)
-      : tensors.list().map((info) => info.name)
-    const { signal } = context
-    await model.ensure(names, { signal, onprogress: transferLine(progress, name) })
-    progress.done()
-    const sizeBytes = names.reduce((sum, each) => sum + tensors.info(each).sizeBytes, 0)
-    const what = blocks ? `blocks ${blocks.start}:${blocks.end} of ` : ''
-    context.log.info(
-      `${what}${config.name} ${blocks ? 'are' : 'is'} here: ${formatBytes(sizeBytes)}`
-    )
-  } finally {
-    progress.done()
-    model.close()
+export const pull: Command = command<PullFlags>({
+  name: 'pull',
+  words: '<MODEL>',
+  about: 'Fetch a model, or some of its blocks, before it is needed',
+  options: {
+    blocks: text('A:B', 'Blocks A to B-1 alone; default: all of the model'),
+    disk: DISK,
+    ...SWARM_OPTIONS,
+    peerWeights: PEER_WEIGHTS,
+    manifest: MANIFEST
+  },
+  examples: ['petals pull llama3.3-70b --blocks 0:20'],
+  async run([model = ''], flags, context) {
+    const { runPull } = await import('../run/pull.ts')
+    return runPull(model, flags, context)
   }
-}
-
-/** Peers are asked where a swarm is named: a pull alone is no reason to join the public one. */
-async function openPullWeights(
-  stack: AsyncDisposableStack,
-  flags: PullFlags,
-  context: Context
-): Promise<WeightExchange | undefined> {
-  const membership = await openMembership(flags, context)
-  const isNamed = membership !== undefined || flags.lan === true || context.bootstrap.length > 0
-  return isNamed ? openWeightNode(stack, { flags, context, membership }) : undefined
-}
+})

@@ -1,20 +1,13 @@
-// `petals rm MODEL`: removes from the cache what no other model there is made of, and what was converted of it.
-import { resolve } from 'node:path'
-import { formatBytes } from '../../base/bytes.ts'
-import { convertedOf, listConverted, removeConverted } from '../../model/store/converted-cache.ts'
-import { findCachedModels, removeCachedModels } from '../../model/store/model-cache.ts'
-import type { Context } from '../context.ts'
+// `petals rm MODEL`: its options. The body is loaded when it runs.
+import { type Command, command } from '../command.ts'
 
-export async function runRm(name: string, context: Context): Promise<void> {
-  const { cache } = context.paths
-  // Of a file or folder elsewhere, only what was converted lies here.
-  const converted = convertedOf(listConverted(cache), [resolve(name)])
-  if (converted.length > 0) {
-    const freed = removeConverted(converted)
-    context.log.info(`removed what was converted of ${name}: ${formatBytes(freed)}`)
-    return
+export const rm: Command = command<object>({
+  name: 'rm',
+  words: '<MODEL>',
+  about: 'Remove a model from the cache',
+  options: {},
+  async run([model = ''], _flags, context) {
+    const { runRm } = await import('../run/rm.ts')
+    return runRm(model, context)
   }
-  const models = await findCachedModels(cache, name)
-  const freed = await removeCachedModels(cache, models)
-  context.log.info(`removed ${models.map((model) => model.name).join(', ')}: ${formatBytes(freed)}`)
-}
+})

@@ -1,157 +1,41 @@
-// `petals swarm create|invite|narrow|show|members|revoke`: private swarms and who may do what in them.
-// stdout carries invites and lists, and nothing else; an invite is printed only where it is asked for.
-import { systemClock } from '../../base/clock.ts'
-import { badInput } from '../../base/errors.ts'
-import { silentLog } from '../../base/log.ts'
-import type { Act, Caveats } from '../../swarm/private/invite-codec.ts'
-import { inviteText, narrowInvite, type Invite } from '../../swarm/private/invite.ts'
-import { publishRevocations } from '../../swarm/private/revocation-feed.ts'
-import type { Context } from '../context.ts'
-import { openNode } from '../open-node.ts'
-import { membersReport, membersTable, showText } from '../swarm/swarm-text.ts'
-import { listOf, parseExpiry, parseWhole } from '../options.ts'
-import { print } from '../chat/output.ts'
-import {
-  createOwnSwarm,
-  idsNamed,
-  inviteTo,
-  readOwnSwarm,
-  revocationsOf,
-  revokeIn,
-  writeOwnSwarm
-} from '../swarm/own-swarms.ts'
-import { writePrivate } from '../swarm/private-file.ts'
-import { findInvite, openMembership } from '../swarm/swarm-access.ts'
+// `petals swarm ACTION`: its options. The body is loaded when it runs.
+import { type Command, command, flag, text } from '../command.ts'
+import { BOOTSTRAP, JSON_OUTPUT } from '../common-options.ts'
+import type { SwarmCommandFlags } from '../run/swarm.ts'
 
-export interface SwarmCommandFlags {
-  may?: unknown
-  models?: unknown
-  tokensPerDay?: unknown
-  sessions?: unknown
-  expires?: unknown
-  label?: unknown
-  out?: unknown
-  json?: unknown
-  lan?: unknown
-}
+const USAGE = `swarm ACTION
+  create NAME                make a private swarm
+  invite NAME [options]      print a new invite to it: one line, a secret
+  narrow INVITE [options]    print a weaker invite; needs nobody else
+  show INVITE                what an invite permits
+  members NAME               invites given out, and whether they are good
+  revoke NAME [ID|LABEL]...  take invites back, with all narrowed from them; none: publish again`
 
-export async function runSwarm(
-  words: readonly string[],
-  flags: SwarmCommandFlags,
-  context: Context
-): Promise<void> {
-  const [action, first, ...rest] = words
-  const name = first ?? ''
-  const extra = action === 'revoke' ? [] : rest
-  if (extra.length > 0) throw badInput(`There are too many words: '${extra[0]}'`)
-  switch (action) {
-    case 'create':
-      return create(name, context)
-    case 'invite':
-      return invite(name, flags, context)
-    case 'narrow':
-      return narrow(name, flags, context)
-    case 'show':
-      return show(name, context)
-    case 'members':
-      return members(name, flags, context)
-    case 'revoke':
-      return revoke(name, rest, flags, context)
-    default:
-      throw badInput(`'petals swarm ${action ?? ''}' is no command`, {
-        hint: 'Use create, invite, narrow, show, members or revoke'
-      })
+export const swarm: Command = command<SwarmCommandFlags>({
+  name: 'swarm',
+  words: 'ACTION',
+  mostWords: Infinity,
+  about: 'Private swarms: create NAME, invite NAME, members NAME, ...',
+  usage: USAGE,
+  options: {
+    may: text('acts', 'chat, serve or chat,serve (default: as before)'),
+    models: text('names', 'Content ids or names of the models it is good for'),
+    tokensPerDay: text('n', 'Tokens that each server computes for its holders in a day'),
+    sessions: text('n', 'Sessions that its holders may have open at each server'),
+    expires: text('when', '12h, 30d, or a date such as 2031-01-31'),
+    label: text('text', 'Who it is for; members see it'),
+    bootstrap: BOOTSTRAP,
+    lan: flag('Revoke on the local network'),
+    out: text('file', 'Write the invite there, for your eyes alone (default: stdout)'),
+    json: JSON_OUTPUT
+  },
+  examples: [
+    'petals swarm create home',
+    'petals swarm invite home --label alice --may chat --expires 30d --out alice.invite',
+    'petals chat smollm2-135m "Hello" --swarm @alice.invite'
+  ],
+  async run(words, flags, context) {
+    const { runSwarm } = await import('../run/swarm.ts')
+    return runSwarm(words, flags, context)
   }
-}
-
-async function create(name: string, context: Context): Promise<void> {
-  await createOwnSwarm(context.paths, name)
-  context.log.info(`The swarm '${name}' is made; its root key stays in this machine's data folder`)
-  context.log.info(`  serve in it:   petals join MODEL --swarm ${name}`)
-  context.log.info(`  invite others: petals swarm invite ${name} --label alice`)
-}
-
-async function invite(name: string, flags: SwarmCommandFlags, context: Context): Promise<void> {
-  const caveats = readCaveats(flags)
-  const before = await readOwnSwarm(context.paths, name)
-  const { swarm, invite } = inviteTo(before, caveats, Math.floor(systemClock.wall()))
-  await writeOwnSwarm(context.paths, swarm)
-  await handOut(invite, flags)
-}
-
-async function narrow(given: string, flags: SwarmCommandFlags, context: Context): Promise<void> {
-  const caveats = readCaveats(flags)
-  if (given === '') throw badInput('There is no invite to narrow')
-  const { invite } = await findInvite(given, context)
-  await handOut(narrowInvite(invite, caveats), flags)
-}
-
-async function show(given: string, context: Context): Promise<void> {
-  if (given === '') throw badInput('There is no invite to show')
-  const { invite } = await findInvite(given, context)
-  await print(showText(invite.capability, systemClock.wall()))
-}
-
-async function members(name: string, flags: SwarmCommandFlags, context: Context): Promise<void> {
-  const swarm = await readOwnSwarm(context.paths, name)
-  const now = systemClock.wall()
-  const text =
-    flags.json === true
-      ? `${JSON.stringify(membersReport(swarm, now), undefined, 2)}\n`
-      : membersTable(swarm, now)
-  await print(text)
-}
-
-/** Without a word, publishes again what was revoked before. */
-async function revoke(
-  name: string,
-  words: readonly string[],
-  flags: SwarmCommandFlags,
-  context: Context
-): Promise<void> {
-  const before = await readOwnSwarm(context.paths, name)
-  const ids = words.flatMap((word) => idsNamed(before, word))
-  const swarm = ids.length === 0 ? before : revokeIn(before, ids, Math.floor(systemClock.wall()))
-  const list = revocationsOf(swarm)
-  if (!list) throw badInput(`Nothing was revoked in '${name}' yet`)
-  // Kept before it is published: this machine's own nodes tell others even if nobody answers now.
-  if (swarm !== before) await writeOwnSwarm(context.paths, swarm)
-  const membership = await openMembership({ swarm: name }, context)
-  await using stack = new AsyncDisposableStack()
-  const log = context.debug ? context.log : silentLog
-  const { node } = await openNode(stack, { flags, context, membership, log })
-  await node.ready()
-  await publishRevocations(node.dht, swarm.root, list, systemClock)
-  context.log.info(
-    `${list.ids.size} invites to '${name}' are revoked; members hear within a minute`
-  )
-  context.log.info(`  at once, from its servers: petals status MODEL --swarm ${name}`)
-}
-
-async function handOut(invite: Invite, flags: SwarmCommandFlags): Promise<void> {
-  const text = `${inviteText(invite)}\n`
-  if (flags.out === undefined) await print(text)
-  else await writePrivate(String(flags.out), text)
-}
-
-const ACTS: readonly Act[] = ['chat', 'serve']
-
-function readCaveats(flags: SwarmCommandFlags): Caveats {
-  const may = listOf(flags.may).map((word) => {
-    const act = ACTS.find((one) => one === word)
-    if (!act) throw badInput(`--may cannot be '${word}'`, { hint: 'Give chat, serve or both' })
-    return act
-  })
-  const models = listOf(flags.models)
-  const tokensPerDay = parseWhole('tokens-per-day', flags.tokensPerDay, 1, 1e12)
-  const sessions = parseWhole('sessions', flags.sessions, 1, 65_535)
-  const expiresAt = parseExpiry('expires', flags.expires, systemClock.wall())
-  return {
-    ...(may.length > 0 ? { may } : {}),
-    ...(models.length > 0 ? { models } : {}),
-    ...(tokensPerDay === undefined ? {} : { tokensPerDay }),
-    ...(sessions === undefined ? {} : { sessions }),
-    ...(expiresAt === undefined ? {} : { expiresAt }),
-    ...(flags.label === undefined ? {} : { label: String(flags.label) })
-  }
-}
+})

@@ -18,8 +18,9 @@ import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
 import { readPrivate, writePrivate } from './private-file.ts'
 
 export interface SwarmFlags {
-  swarm?: unknown
-  lan?: unknown
+  bootstrap?: string | undefined
+  swarm?: string | undefined
+  lan?: boolean | undefined
 }
 
 const MAX_INVITE_BYTES = 64 * 1024
@@ -54,7 +55,7 @@ export async function openMembership(
  * closes it after its node. @throws AppError UNAVAILABLE when nobody answers on the local network
  */
 export async function openMeeting(
-  flags: SwarmFlags & { host?: unknown },
+  flags: SwarmFlags & { host?: string | undefined },
   membership: Membership | undefined,
   serving: boolean,
   context: Context
@@ -71,7 +72,7 @@ export async function openMeeting(
     keep: (nodes) => writePrivate(path, formatKnown(nodes)),
     serving,
     lanKey: lan ? (membership?.lanKey ?? OPEN_LAN_KEY) : undefined,
-    host: flags.host === undefined ? undefined : String(flags.host),
+    host: flags.host === undefined ? undefined : flags.host,
     log: context.log
   })
   try {

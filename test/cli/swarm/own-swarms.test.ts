@@ -129,7 +129,7 @@ describe('readPrivate()', () => {
 
 describe('parseExpiry()', () => {
   test('takes a time from now or a date to come', async () => {
-    const at = (text: unknown): number | undefined => parseExpiry('expires', text, NOW)
+    const at = (text: string | undefined): number | undefined => parseExpiry('expires', text, NOW)
     expect(['90s', '2m', '12h', '30d', '8w'].map(at)).toEqual([
       NOW + 90_000,
       NOW + 120_000,

@@ -1,7 +1,7 @@
 // The answer's way to stdout: nothing else may write there, and a reader that leaves ends the run.
 import type { Writable } from 'node:stream'
-import { type AppError, unavailable } from '../../base/errors.ts'
-import { EXIT } from '../exit.ts'
+import { type AppError, unavailable } from '../base/errors.ts'
+import { EXIT } from './exit.ts'
 
 export interface Output {
   /** Resolves when more may be written. */

@@ -1,7 +1,7 @@
 // stdout that cannot be written to: a reader that went away is no error, a full disk is one.
 import { expect, test } from 'bun:test'
 import { Writable } from 'node:stream'
-import { createOutput, print } from '../../../src/cli/chat/output.ts'
+import { createOutput, print } from '../../src/cli/output.ts'
 
 function broken(code: string): Writable {
   const error = Object.assign(new Error(`${code}: write`), { code })

@@ -1,0 +1,54 @@
+// Options that several commands share, and those of every command.
+import {
+  flag,
+  off,
+  text,
+  type FlagOption,
+  type OffOption,
+  type Options,
+  type TextOption
+} from './command.ts'
+
+export const BOOTSTRAP: TextOption = text(
+  'host:port',
+  'DHT nodes to start from (PETALS_BOOTSTRAP); default: public'
+)
+
+export const SWARM_OPTIONS: {
+  readonly bootstrap: TextOption
+  readonly swarm: TextOption
+  readonly lan: FlagOption
+} = {
+  bootstrap: BOOTSTRAP,
+  swarm: text(
+    'invite',
+    'Private swarm: an invite, @file, - for stdin, or one made here (PETALS_SWARM)'
+  ),
+  lan: flag('Meet on the local network: needs no internet and no bootstrap node')
+}
+
+export const PEER_WEIGHTS: OffOption = off(
+  'Take weights from the hub alone, and give none to other peers'
+)
+
+export const MANIFEST: TextOption = text(
+  'root',
+  'Believe peers with this manifest alone, as petals verify prints it (default: what all agree on)'
+)
+
+export const DISK: TextOption = text(
+  'size',
+  'Most disk for models, converted ones too, e.g. 100g (default: what is free)'
+)
+
+export const THREADS: TextOption = text('n', 'Threads of the engine (default: cores - 1)')
+export const DEVICE: TextOption = text('name', 'cpu, cuda or webgpu (default: cpu)')
+export const JSON_OUTPUT: FlagOption = flag('As JSON')
+
+/** Of every command. */
+export const GLOBAL_OPTIONS: Options = {
+  logLevel: text('level', 'debug, info, warn or error'),
+  debug: flag('Tell everything, with stacks'),
+  help: flag('Show this text'),
+  version: flag('Show what the program is made of')
+}

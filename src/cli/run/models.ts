@@ -1,0 +1,97 @@
+// `petals models`: what is in the cache, how much of it is here, and how much was converted of it.
+import { formatBytes, toHex } from '../../base/bytes.ts'
+import { usedBytes } from '../../model/store/cache-usage.ts'
+import { type ConvertedModel, listConverted } from '../../model/store/converted-cache.ts'
+import { manifestRoot, readManifest } from '../../model/store/manifest.ts'
+import {
+  listCachedModels,
+  type CachedFile,
+  type CachedModel
+} from '../../model/store/model-cache.ts'
+import type { Context } from '../context.ts'
+import { print } from '../output.ts'
+
+export interface ModelsFlags {
+  json?: boolean | undefined
+}
+
+/** What lies in the cache. */
+interface Listing {
+  readonly cache: string
+  readonly usedBytes: number
+  readonly models: readonly CachedModel[]
+  /** Converted weights of models that lie elsewhere. */
+  readonly others: readonly ConvertedModel[]
+}
+
+/** Returns the exit code. */
+export async function runModels(flags: ModelsFlags, context: Context): Promise<number> {
+  const { cache } = context.paths
+  const models = await listCachedModels(cache)
+  const own = new Set(models.flatMap(({ files }) => files.map(({ path }) => path)))
+  const others = listConverted(cache).filter(({ paths }) => !paths.some((path) => own.has(path)))
+  const listing = { cache, usedBytes: await usedBytes(cache), models, others }
+  const text =
+    flags.json === true
+      ? `${JSON.stringify(await report(listing), undefined, 2)}\n`
+      : table(listing)
+  return await print(text)
+}
+
+async function report({ cache, usedBytes, models, others }: Listing): Promise<object> {
+  const rows = models.map(async ({ name, heldBytes, totalBytes, convertedBytes, files }) => ({
+    model: name,
+    bytes: heldBytes,
+    ofBytes: totalBytes,
+    convertedBytes,
+    files: await Promise.all(
+      files.map(async (file) => ({
+        path: file.path,
+        hash: file.hash,
+        bytes: file.heldBytes,
+        ofBytes: file.sizeBytes,
+        onPeersWordBytes: file.heardBytes,
+        manifest: await rootOf(file, cache)
+      }))
+    )
+  }))
+  return {
+    folder: cache,
+    bytes: usedBytes,
+    models: await Promise.all(rows),
+    convertedOfOthers: others.map(({ paths, sizeBytes }) => ({ paths, bytes: sizeBytes }))
+  }
+}
+
+/** Root of the manifest of a whole file, when one was made. */
+async function rootOf(file: CachedFile, cache: string): Promise<string | null> {
+  const { hash: sha256, sizeBytes, heldBytes } = file
+  const map = heldBytes < sizeBytes ? undefined : await readManifest(cache, { sha256, sizeBytes })
+  return map ? toHex(manifestRoot(map)) : null
+}
+
+function table({ cache, usedBytes, models, others }: Listing): string {
+  if (models.length + others.length === 0) return `No models in ${cache}\n`
+  const rows = [...models.map(rowOf), ...others.map(otherRow)]
+  const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
+  const lines = rows.map(([name = '', held = '', share = '']) => {
+    return `${name.padEnd(widths[0] ?? 0)}  ${held.padStart(widths[1] ?? 0)}  ${share}\n`
+  })
+  return `${lines.join('')}${formatBytes(usedBytes)} in ${cache}\n`
+}
+
+function rowOf(model: CachedModel): string[] {
+  const { name, heldBytes, totalBytes, convertedBytes, files } = model
+  const heardBytes = files.reduce((sum, file) => sum + file.heardBytes, 0)
+  const heard = heardBytes === 0 ? '' : `, ${formatBytes(heardBytes)} of it on the word of peers`
+  const share =
+    heldBytes === totalBytes
+      ? 'whole'
+      : `${((100 * heldBytes) / totalBytes).toFixed(1)} % of ${formatBytes(totalBytes)}`
+  const converted = convertedBytes === 0 ? '' : `, and ${formatBytes(convertedBytes)} converted`
+  return [name, formatBytes(heldBytes), `${share}${heard}${converted}`]
+}
+
+function otherRow({ paths, sizeBytes }: ConvertedModel): string[] {
+  return [paths[0] ?? 'unknown', formatBytes(sizeBytes), 'converted, of what lies there']
+}
