@@ -1,0 +1,159 @@
+// A span of our own kernels: its packed weights, mapped, and the program that its blocks were lowered to.
+// Knows no sessions and no memory of keys and values: paged-span.ts hands pages over.
+import type { BlockSpan } from '../../base/block-span.ts'
+import { ProgramBuilder, type Program } from '../../kernels/program.ts'
+import { NotFinite } from '../../kernels/run.ts'
+import type { Model } from '../../model/types.ts'
+import type { KernelProgram, KernelRows, StopFlag } from '../engine/loaded-span.ts'
+import { graphOf } from '../families/family.ts'
+import type { MemoryBudget, Reservation } from '../memory-budget.ts'
+import { PAGE_TOKENS, planSpan, type SpanPlan } from '../span-plan.ts'
+import type { KvType, Quant } from '../types.ts'
+import { spanParts } from '../weights/span-parts.ts'
+import { WeightStore } from '../weights/weight-store.ts'
+import { MAX_ROWS, type KernelContext } from './kernel-context.ts'
+import { joinStream, kernelParts, type KernelScope } from './kernel-parts.ts'
+import { KernelWeights } from './kernel-weights.ts'
+import { RecordedBlock, ValuePool } from './recorded-block.ts'
+
+export interface KernelSpanOptions extends BlockSpan {
+  readonly quant: Quant
+  readonly kv?: KvType | undefined
+  /** Called between pieces of work: lets other work in, and throws when loading was cancelled. */
+  readonly checkpoint: () => Promise<void>
+}
+
+export class KernelSpan implements KernelProgram {
+  readonly plan: SpanPlan
+  readonly range: BlockSpan
+  readonly chunkRows: number = MAX_ROWS
+  readonly pageTokens: number = PAGE_TOKENS
+  readonly #context: KernelContext
+  readonly #program: Program
+  readonly #store: WeightStore
+  readonly #reserved: Reservation
+  /** What the program has addresses of. */
+  readonly #weights: KernelWeights
+
+  private constructor(parts: {
+    context: KernelContext
+    plan: SpanPlan
+    range: BlockSpan
+    store: WeightStore
+    reserved: Reservation
+  }) {
+    this.plan = parts.plan
+    this.range = parts.range
+    this.#context = parts.context
+    this.#store = parts.store
+    this.#reserved = parts.reserved
+    this.#weights = new KernelWeights(parts.store)
+    this.#program = spanProgram(parts.plan, this.#weights)
+    parts.context.runner.prepare(this.#program)
+  }
+
+  /** Maps what is kept of the weights, or packs and keeps them. @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
+  static async load(
+    context: KernelContext,
+    budget: MemoryBudget,
+    model: Model,
+    options: KernelSpanOptions
+  ): Promise<KernelSpan> {
+    const { start, end, checkpoint } = options
+    const plan = planSpan(model.config, model.tensors, { ...options, lowering: 'kernels' })
+    const reserved = budget.reserve(
+      plan.weightBytes,
+      `Weights of blocks ${start} to ${end}`,
+      'Serve fewer blocks, or choose --quant int4'
+    )
+    const store = new WeightStore(context.storeOptions, { location: model.location })
+    try {
+      for (const part of spanParts(model, plan, { start, end }, context.kernels)) {
+        for (const _ of store.load(part)) await checkpoint()
+        await checkpoint()
+      }
+      return new KernelSpan({ context, plan, range: { start, end }, store, reserved })
+    } catch (error) {
+      store[Symbol.dispose]()
+      reserved[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  pageBytes({ start, end }: BlockSpan): number {
+    const { blockOffsets } = this.#program
+    const first = this.range.start
+    return (blockOffsets[end - first] ?? 0) - (blockOffsets[start - first] ?? 0)
+  }
+
+  copyPage({ start, end }: BlockSpan, from: bigint, to: bigint, tokens: number): void {
+    const first = this.range.start
+    const copy = { first: start - first, end: end - first, from, to, positions: tokens }
+    this.#context.kernels.copyPage(this.#program.address, copy)
+  }
+
+  /** Rows whose values are no numbers are for the caller to find. @throws AppError CANCELLED */
+  run({ start, end }: BlockSpan, rows: KernelRows, stop: StopFlag): void {
+    const first = this.range.start
+    const { hidden, result, segments } = rows
+    try {
+      this.#context.runner.run(this.#program, {
+        first: start - first,
+        end: end - first,
+        rows: hidden.length / this.#program.width,
+        hidden,
+        result,
+        segments: segments.map(({ pages, start: position, rows: count }) => ({
+          pages,
+          kvBlock: start - first,
+          position,
+          rows: count
+        })),
+        abort: stop.word
+      })
+    } catch (error) {
+      // One session's bad rows are no fault of those that ran beside it.
+      if (!(error instanceof NotFinite)) throw error
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#store[Symbol.dispose]()
+    this.#reserved[Symbol.dispose]()
+  }
+}
+
+/** The program of a plan's blocks. */
+function spanProgram(plan: SpanPlan, weights: KernelWeights): Program {
+  const { config, quant, kv } = plan
+  const family = graphOf(config.family)
+  const builder = new ProgramBuilder({
+    width: config.hiddenSize,
+    maxRows: MAX_ROWS,
+    kv,
+    pagePositions: PAGE_TOKENS,
+    floatActivations: hasFloatActivations(quant)
+  })
+  const pool = new ValuePool(builder)
+  for (const { block, groups } of plan.blocks) {
+    const recorded = new RecordedBlock(config.hiddenSize)
+    const scope: KernelScope = {
+      config,
+      block,
+      recorded,
+      matrices: (name) => (groups.get(name) ?? []).map((matrix) => weights.matrix(matrix)),
+      vector: (tensor) => weights.address(tensor),
+      rope: weights.rope(config, block),
+      slopes: (factor) => weights.slopes(config.headCount, factor)
+    }
+    const stream = family.block(kernelParts(scope, family.norm), { residual: recorded.hidden })
+    joinStream(scope, stream)
+    recorded.write(builder, pool)
+  }
+  return builder.build()
+}
+
+/** Whether rows meet weights as they are; else they are rounded to int8 where weights are integers. */
+export function hasFloatActivations(quant: Quant): boolean {
+  return quant === 'f32' || quant === 'f16'
+}

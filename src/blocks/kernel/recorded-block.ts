@@ -1,0 +1,74 @@
+// One block as a list of operations on rows, which is written into a program once all of it is known: rows that
+// nobody reads any more lend their memory to those that come later.
+import type { ProgramBuilder, Value } from '../../kernels/program.ts'
+
+/** Rows of one block, before they have a place in a program. */
+export interface Rows {
+  readonly width: number
+  /** The program's hidden rows, which are always there. */
+  readonly isHidden?: true
+}
+
+/** Places in a program that are free, by their width; all blocks of a program share them. */
+export class ValuePool {
+  readonly #builder: ProgramBuilder
+  readonly #free = new Map<number, Value[]>()
+
+  constructor(builder: ProgramBuilder) {
+    this.#builder = builder
+  }
+
+  take(width: number): Value {
+    return this.#free.get(width)?.pop() ?? this.#builder.value(width)
+  }
+
+  giveBack(value: Value): void {
+    const free = this.#free.get(value.width)
+    if (free) free.push(value)
+    else this.#free.set(value.width, [value])
+  }
+}
+
+export type PlaceOf = (rows: Rows) => Value
+
+interface Step {
+  readonly uses: readonly Rows[]
+  readonly write: (builder: ProgramBuilder, place: PlaceOf) => void
+}
+
+export class RecordedBlock {
+  readonly hidden: Rows
+  readonly #steps: Step[] = []
+
+  constructor(width: number) {
+    this.hidden = { width, isHidden: true }
+  }
+
+  /** Notes an operation on these rows. */
+  step(uses: readonly Rows[], write: Step['write']): void {
+    this.#steps.push({ uses, write })
+  }
+
+  /** Writes all operations as the program's next block. */
+  write(builder: ProgramBuilder, pool: ValuePool): void {
+    const ends = new Map<Rows, number>()
+    for (const [index, { uses }] of this.#steps.entries()) {
+      for (const rows of uses) ends.set(rows, index)
+    }
+    const places = new Map<Rows, Value>([[this.hidden, builder.hidden]])
+    const place: PlaceOf = (rows) => {
+      const known = places.get(rows)
+      if (known !== undefined) return known
+      const value = pool.take(rows.width)
+      places.set(rows, value)
+      return value
+    }
+    builder.block()
+    for (const [index, { uses, write }] of this.#steps.entries()) {
+      write(builder, place)
+      for (const rows of new Set(uses)) {
+        if (!rows.isHidden && ends.get(rows) === index) pool.giveBack(place(rows))
+      }
+    }
+  }
+}
