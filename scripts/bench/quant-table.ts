@@ -1,4 +1,5 @@
-// bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3] [--only int4]
+// bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3]
+//   [--only int4]
 // Every way of holding weights: bits a weight, perplexity on a fixed text (Alice's Adventures in Wonderland,
 // test/fixtures/alice.txt), agreement with float weights, speed; then what rounding each of a GGUF's types to
 // fewer bits errs. `native` is of the file itself; the others round the file's weights, which were taken to F32

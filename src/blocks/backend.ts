@@ -10,7 +10,10 @@ export interface Backend {
   readonly storeOptions: WeightStoreOptions
   /** Rows of a step that run at once; longer steps are cut. */
   readonly chunkRows: number
-  /** 0 makes integer weights meet float activations too: exact and slow, for proofs. Default: int8 ones. */
+  /**
+   * 0 makes integer weights meet float activations too: exact and slow, for proofs. Default: int8
+   * ones.
+   */
   readonly integerAccuracy?: 0 | 4
   /** Values that share a scale where floats are rounded, for measuring. Default: form.ts says. */
   readonly roundedBlock?: number
@@ -23,6 +26,9 @@ export interface CacheMemory extends Disposable {
   readonly allocator: OrtAllocator
   /** Whether binding an input copies it, so that what changes must be bound for each run. */
   readonly copiesInputs: boolean
-  /** Copies the first `tokens` rows of every head, (1, heads, capacity, width), into a larger tensor. */
+  /**
+   * Copies the first `tokens` rows of every head, (1, heads, capacity, width), into a larger
+   * tensor.
+   */
   copy(from: OrtTensor, to: OrtTensor, tokens: number): void
 }

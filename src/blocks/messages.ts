@@ -4,7 +4,7 @@ import type { BlockSpan } from '../base/block-span.ts'
 import type { Pointer } from 'bun:ffi'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
-import type { KeepOptions } from './weights/kept-weights.ts'
+import type { KeepOptions } from './types.ts'
 import type { ComputeStats, Device, SpanInfo, SpanOptions, StepInput } from './types.ts'
 
 /** What a worker is started with; every default is decided by then. */

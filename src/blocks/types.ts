@@ -2,7 +2,6 @@
 // Knows no peers; the worker behind it is started by compute.ts.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
-import type { KeepOptions } from './weights/kept-weights.ts'
 
 /** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
@@ -11,6 +10,13 @@ export type KvType = 'f16' | 'f32' | 'int8'
 /** What blocks become: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
 export type Lowering = 'kernels' | 'onnx'
 export type Device = 'cpu' | 'cuda' | 'webgpu'
+
+export interface KeepOptions {
+  /** `Paths.cache`. */
+  cacheDir: string
+  /** Most that models and converted weights in it may take together. Default: what the disk has. */
+  diskBytes?: number | undefined
+}
 
 export interface ComputeOptions {
   /** Threads of the engine. Default: max(1, cores - 1). */

@@ -1,7 +1,11 @@
-// What a run costs on this machine, learnt from the runs that were made: reading all weights once, computing
-// each row of a short step, and each row of a long step's piece. Pure sums; knows no engine.
+// What a run costs on this machine, learnt from the runs that were made: reading all weights once,
+// computing each row of a short step, and each row of a long step's piece. Pure sums; knows no
+// engine.
 
-/** Reading the weights costs as much as this many rows, until runs have shown it: see bench-compute.ts. */
+/**
+ * Reading the weights costs as much as this many rows, until runs have shown it: see
+ * bench-compute.ts.
+ */
 const TYPICAL_RATIO = 4
 /** Beyond these a fit is noise. */
 const LEAST_RATIO = 1
@@ -18,7 +22,10 @@ export interface RunCostEstimate {
   readonly baseMs: number
   /** Of each of their rows, ms. */
   readonly rowMs: number
-  /** Of each row of a piece beside them, ms: it reads all that its session holds, however few its rows. */
+  /**
+   * Of each row of a piece beside them, ms: it reads all that its session holds, however few its
+   * rows.
+   */
   readonly pieceRowMs: number
 }
 

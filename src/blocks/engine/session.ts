@@ -1,5 +1,6 @@
-// One inference session in the engine: its cache, its bindings, and one chunk of a step at a time, alone or
-// as one of several (batch.ts). Knows one graph; the engine decides which session runs when.
+// One inference session in the engine: its cache, its bindings, and one chunk of a step at a time,
+// alone or as one of several (batch.ts). Knows one graph; the engine decides which session runs
+// when.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Pointer } from 'bun:ffi'
 import { badInput, overLimit } from '../../base/errors.ts'
@@ -75,7 +76,9 @@ export class Session implements Disposable {
     return this.cache.capacity
   }
 
-  /** Checks a step and cuts the session to its start. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY */
+  /**
+   * Checks a step and cuts the session to its start. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY
+   */
   begin(start: number, count: number, values: number): void {
     const { contextLength, hiddenSize } = this.span.plan.config
     if (!isCount(start) || start > this.#length) {

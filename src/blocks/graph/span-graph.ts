@@ -2,7 +2,7 @@
 // Knows plans and parts; span.ts makes sessions of it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
-import { graphOf } from '../families/family.ts'
+import { graphOf } from '../families/graph-of.ts'
 import { FINAL_NORM, type LinearPart } from '../families/facts.ts'
 import type { Stream } from '../families/parts.ts'
 import type { SpanPlan } from '../span-plan.ts'

@@ -23,11 +23,16 @@ export interface BatchState {
 export interface BatchLimits {
   /** Steps in the engine: those of a run, and those that it goes on with at once. Default 32. */
   readonly steps?: number
-  /** Of these, long ones: each run has a piece of one, and a session in the engine is in no queue. Default 2. */
+  /**
+   * Of these, long ones: each run has a piece of one, and a session in the engine is in no queue.
+   * Default 2.
+   */
   readonly longSteps?: number
   /** Steps of at most this many tokens are short. Default 16. */
   readonly shortTokens?: number
-  /** A long step that has waited this long is no longer overtaken by short ones, ms. Default 250. */
+  /**
+   * A long step that has waited this long is no longer overtaken by short ones, ms. Default 250.
+   */
   readonly patienceMs?: number
 }
 
@@ -35,9 +40,9 @@ export interface BatchLimits {
 type Rank = readonly [late: number, inEngine: number, lastServed: number, since: number]
 
 /**
- * Indices of the steps that go to the engine now, in that order: short before long (unless that has waited
- * enough), then of the peer that has fewest there, then of that served longest ago, then the oldest. Of a
- * session one step at a time, in their order.
+ * Indices of the steps that go to the engine now, in that order: short before long (unless that has
+ * waited enough), then of the peer that has fewest there, then of that served longest ago, then the
+ * oldest. Of a session one step at a time, in their order.
  */
 export function pickBatch(
   waiting: readonly Waiting[],

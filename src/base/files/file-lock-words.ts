@@ -1,12 +1,12 @@
-// A lock where the kernel has none: whoever creates the file has it, keeps its time fresh, and removes it.
-// A holder that died is noticed by its process, or by a time that stands still: a process is told by the
-// machine's start, its namespace and its own start, since a number alone is given again, in a container at once.
-// file-lock.ts calls it.
+// A lock where the kernel has none: whoever creates the file has it, keeps its time fresh, and
+// removes it. A holder that died is noticed by its process, or by a time that stands still: a
+// process is told by the machine's start, its namespace and its own start, since a number alone is
+// given again, in a container at once. file-lock.ts calls it.
 import { randomUUID } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { type Clock, systemClock } from './clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { fileError } from './file-error.ts'
 
 /** Takes `path` if nobody holds it: what gives it back, or undefined. */
@@ -57,8 +57,8 @@ async function removeStale(path: string, oldestMs: number): Promise<boolean> {
   const times = await stat(path).catch(() => undefined)
   if (content === undefined || times === undefined) return true
   if (times.mtimeMs >= oldestMs && !isDead(content)) return false
-  // Renaming gives it to exactly one of those who found it stale; what was renamed is then looked at
-  // again, since somebody may have put a new lock there in between.
+  // Renaming gives it to exactly one of those who found it stale; what was renamed is then looked
+  // at again, since somebody may have put a new lock there in between.
   const aside = `${path}.${randomUUID()}`
   try {
     await rename(path, aside)
@@ -94,7 +94,9 @@ function isDead(content: string): boolean {
   }
 }
 
-/** The machine since it was started, and the part of it whose processes have numbers of their own. */
+/**
+ * The machine since it was started, and the part of it whose processes have numbers of their own.
+ */
 function placeOf(): { host: string; boot: string; space: string } {
   return {
     host: hostname(),
@@ -103,7 +105,9 @@ function placeOf(): { host: string; boot: string; space: string } {
   }
 }
 
-/** When a process began, in the kernel's ticks: the 22nd word, behind a name that may hold anything. */
+/**
+ * When a process began, in the kernel's ticks: the 22nd word, behind a name that may hold anything.
+ */
 function startOf(pid: number): string {
   const rest =
     wordOf(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))

@@ -1,9 +1,10 @@
-// Whose files are: what is loaded as code must be the user's own, and what is secret for no one else's eyes.
-// Knows that some file systems (FAT, network shares, mounts of virtual machines) keep no modes at all: a file
-// there looks open whatever is done, and only who may use the mount decides.
+// Whose files are: what is loaded as code must be the user's own, and what is secret for no one
+// else's eyes. Knows that some file systems (FAT, network shares, mounts of virtual machines) keep
+// no modes at all: a file there looks open whatever is done, and only who may use the mount
+// decides.
 import { closeSync, fstatSync, openSync, type Stats, statSync, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { denied } from './errors.ts'
+import { denied } from '../errors.ts'
 
 const OTHERS_WRITE = 0o002
 const GROUP_WRITES = 0o020
@@ -17,7 +18,8 @@ export interface Asker {
 }
 
 /**
- * `path` and every folder above it up to `top` belong to the user or to root, and nobody else may change them.
+ * `path` and every folder above it up to `top` belong to the user or to root, and nobody else may
+ * change them.
  * @throws AppError DENIED
  */
 export function checkOwned(
@@ -60,12 +62,16 @@ function systemAsker(): Asker | undefined {
   return uid === undefined || gid === undefined ? undefined : { uid, gid }
 }
 
-/** Whether a file of this mode may be read or changed by others than its owner; never so on Windows. */
+/**
+ * Whether a file of this mode may be read or changed by others than its owner; never so on Windows.
+ */
 export function isOpenMode(mode: number): boolean {
   return process.platform !== 'win32' && (mode & 0o077) !== 0
 }
 
-/** Whether the mode of a file says who may read it: where a fresh one cannot be closed, it does not. */
+/**
+ * Whether the mode of a file says who may read it: where a fresh one cannot be closed, it does not.
+ */
 export function keepsModes(folder: string): boolean {
   const probe = join(folder, `.${crypto.randomUUID()}.mode`)
   let file: number

@@ -1,8 +1,7 @@
-// Gives memory back to the system: pages that only show a file, which are read again from there when they are
-// touched, and what C code has freed.
-// Knows no files; whoever mapped them calls.
+// Gives memory back to the system: pages that only show a file, which are read again from there
+// when they are touched, and what C code has freed. Knows no files; whoever mapped them calls.
 import { ptr, type Pointer } from 'bun:ffi'
-import { openLibc } from './c-library.ts'
+import { openLibc } from '../c-library.ts'
 
 type Advise = (at: Pointer, length: number, advice: number) => number
 
@@ -10,7 +9,10 @@ const MADV_DONTNEED = 4
 
 let advise: Advise | undefined | null
 
-/** Only for memory that maps a file unchanged, from a page's begin on: any other memory would lose what it holds. */
+/**
+ * Only for memory that maps a file unchanged, from a page's begin on: any other memory would lose
+ * what it holds.
+ */
 export function dropPages(at: Pointer, sizeBytes: number): void {
   advise ??= openAdvise()
   advise?.(at, sizeBytes, MADV_DONTNEED)
@@ -26,8 +28,8 @@ type Trim = (keep: number) => number
 let trim: Trim | undefined | null
 
 /**
- * Gives the system what C code has freed and its allocator kept: after a graph was made that was half of its
- * weights once more.
+ * Gives the system what C code has freed and its allocator kept: after a graph was made that was
+ * half of its weights once more.
  */
 export function trimHeap(): void {
   trim ??= openTrim()

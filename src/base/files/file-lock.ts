@@ -1,6 +1,6 @@
-// A lock between processes, the one mechanism for downloads, removals, installations and identities: the
-// kernel's flock on a file, which ends with its process however that ends and in whatever container it runs.
-// file-lock-words.ts is for file systems and systems that have none.
+// A lock between processes, the one mechanism for downloads, removals, installations and
+// identities: the kernel's flock on a file, which ends with its process however that ends and in
+// whatever container it runs. file-lock-words.ts is for file systems and systems that have none.
 import {
   closeSync,
   fstatSync,
@@ -11,9 +11,9 @@ import {
   writeSync
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type Clock, sleep } from './clock.ts'
-import { openLibc } from './c-library.ts'
-import { unavailable } from './errors.ts'
+import { type Clock, sleep } from '../clock.ts'
+import { openLibc } from '../c-library.ts'
+import { unavailable } from '../errors.ts'
 import { fileError } from './file-error.ts'
 import { holderWords, tryWordLock } from './file-lock-words.ts'
 
@@ -67,7 +67,8 @@ export async function withFileLock<T>(
 }
 
 /**
- * Takes `path` if nobody holds it: what gives it back, or undefined. The file is gone when it is given back.
+ * Takes `path` if nobody holds it: what gives it back, or undefined. The file is gone when it is
+ * given back.
  * @throws AppError DENIED, NOT_FOUND or UNAVAILABLE when the file cannot be made
  */
 export async function tryFileLock(
@@ -110,7 +111,8 @@ function hold({ file, at, isWritable }: Opened): Release {
       // Removed while it is held: whoever opened it before finds that it is not there any more.
       if (isWritable) unlinkSync(at)
     } catch {
-      // Its folder was removed, or may not be written any more: the lock ends with the file all the same.
+      // Its folder was removed, or may not be written any more: the lock ends with the file all the
+      // same.
     }
     closeSync(file)
   }
@@ -134,7 +136,8 @@ function openToRead(path: string): Opened | undefined {
     try {
       return { file: openSync(at, 'r'), at, isWritable: false }
     } catch {
-      // The folder is tried where there is no file; whoever may not even read it is told of the file.
+      // The folder is tried where there is no file; whoever may not even read it is told of the
+      // file.
     }
   }
   return undefined

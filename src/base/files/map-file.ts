@@ -1,8 +1,9 @@
-// A piece of an open file as memory that may only be read, mapped through the descriptor that is held: what
-// lies at its path by now does not matter, and neither does whether the file or its disk can be written.
-// A file that is cut while it is mapped ends the process, so whoever maps looks at its size right before.
+// A piece of an open file as memory that may only be read, mapped through the descriptor that is
+// held: what lies at its path by now does not matter, and neither does whether the file or its disk
+// can be written. A file that is cut while it is mapped ends the process, so whoever maps looks at
+// its size right before.
 import { type Pointer, toArrayBuffer } from 'bun:ffi'
-import { openLibc } from './c-library.ts'
+import { openLibc } from '../c-library.ts'
 
 interface Maps {
   mmap(
@@ -33,7 +34,10 @@ const bufferOf = toArrayBuffer as unknown as (
 
 let maps: Maps | undefined | null
 
-/** Bytes [offset, offset + length); undefined where it cannot be mapped. Unmapped when nobody holds it. */
+/**
+ * Bytes [offset, offset + length); undefined where it cannot be mapped. Unmapped when nobody holds
+ * it.
+ */
 export function mapFile(file: number, offset: number, length: number): Uint8Array | undefined {
   maps ??= openMaps()
   if (!maps || length === 0) return undefined

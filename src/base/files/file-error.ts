@@ -1,6 +1,6 @@
 // What the file system refused, as an error with an honest code: permission is not a broken disk.
 // Knows nothing of what the files are for.
-import { AppError, denied, notFound, unavailable, type AppErrorOptions } from './errors.ts'
+import { AppError, denied, notFound, unavailable, type AppErrorOptions } from '../errors.ts'
 
 const FORBIDDEN: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS'])
 const MISSING: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR'])
@@ -24,8 +24,8 @@ export function fileReason(cause: unknown): string {
 }
 
 /**
- * DENIED where it is forbidden, NOT_FOUND where the folder is missing, else UNAVAILABLE; an error of
- * ours stays as it is. `what` is what could not be done.
+ * DENIED where it is forbidden, NOT_FOUND where the folder is missing, else UNAVAILABLE; an error
+ * of ours stays as it is. `what` is what could not be done.
  */
 export function fileError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
   if (cause instanceof AppError) return cause
@@ -36,8 +36,8 @@ export function fileError(what: string, cause: unknown, options: AppErrorOptions
 
 /**
  * The same of a folder of our own, which is made when it is missing: that nothing can be kept there
- * is for whoever chose it to mend, whatever the reason. DENIED, but UNAVAILABLE for a full or broken
- * disk.
+ * is for whoever chose it to mend, whatever the reason. DENIED, but UNAVAILABLE for a full or
+ * broken disk.
  */
 export function folderError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
   const error = fileError(what, cause, options)

@@ -1,6 +1,6 @@
 // Native libraries that the executable carries: unpacked once into a folder named by their content.
-// Safe with processes that start at once, since a file appears whole by a rename and is checked before
-// use. Knows nothing of what the libraries do; base/embedded.ts says which there are.
+// Safe with processes that start at once, since a file appears whole by a rename and is checked
+// before use. Knows nothing of what the libraries do; base/embedded.ts says which there are.
 import {
   chmodSync,
   closeSync,
@@ -16,8 +16,8 @@ import {
   writeFileSync
 } from 'node:fs'
 import { join } from 'node:path'
-import { formatBytes } from './bytes.ts'
-import { type AppError, corrupt, unavailable } from './errors.ts'
+import { formatBytes } from '../bytes.ts'
+import { type AppError, corrupt, unavailable } from '../errors.ts'
 import { folderError } from './file-error.ts'
 import { mapFile } from './map-file.ts'
 import { checkOwned } from './ownership.ts'
@@ -44,8 +44,9 @@ export interface NativeSet {
 const STALE_MS = 600_000
 
 /**
- * XXH3 as hex: finds damage at the disk's speed (45 MB: 2 ms, SHA-256: 26 ms). It is no guard against
- * somebody who can write to the folder: that nobody else can is checked before anything is loaded.
+ * XXH3 as hex: finds damage at the disk's speed (45 MB: 2 ms, SHA-256: 26 ms). It is no guard
+ * against somebody who can write to the folder: that nobody else can is checked before anything is
+ * loaded.
  */
 export function contentHash(bytes: Uint8Array): string {
   return Bun.hash.xxHash3(bytes).toString(16).padStart(16, '0')
@@ -53,8 +54,8 @@ export function contentHash(bytes: Uint8Array): string {
 
 /**
  * Makes sure that every file of the set lies whole below `cache`, and returns their folder.
- * @throws AppError DENIED when others may change them, DENIED or UNAVAILABLE when the folder cannot be written,
- * CORRUPT when the executable is damaged
+ * @throws AppError DENIED when others may change them, DENIED or UNAVAILABLE when the folder cannot
+ * be written, CORRUPT when the executable is damaged
  */
 export function unpackNativeSet(set: NativeSet, cache: string): string {
   const folder = join(cache, 'lib', set.id)

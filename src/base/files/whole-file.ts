@@ -33,7 +33,9 @@ export async function writeWhole(
   })
 }
 
-/** Makes the file; false when there is one already, which stays. @throws Error of the file system */
+/**
+ * Makes the file; false when there is one already, which stays. @throws Error of the file system
+ */
 export async function createWhole(
   path: string,
   content: string | Uint8Array,
@@ -65,8 +67,8 @@ async function writeDraft(
   const draft = `${path}.${process.pid}.${crypto.randomUUID().slice(0, 8)}`
   await writeFile(draft, content, { mode: 0o600, flag: 'wx' })
   try {
-    // A umask cannot widen the mode, but a strange one could narrow it to nothing. Where modes cannot be
-    // set, the mount decides who reads.
+    // A umask cannot widen the mode, but a strange one could narrow it to nothing. Where modes
+    // cannot be set, the mount decides who reads.
     await calls.chmod(draft, 0o600).catch(() => {})
     const file = await open(draft, 'r+')
     await file.sync().finally(() => file.close())
