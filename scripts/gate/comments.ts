@@ -37,6 +37,22 @@ export function commentFaults(
   return faults
 }
 
+/**
+ * A sentence for each file that a text names, but which is not there. `NAME` stands for any name.
+ */
+export function nameFaults(
+  path: string,
+  text: string,
+  exists: (path: string) => boolean
+): string[] {
+  return text.split('\n').flatMap((line, index) =>
+    [...line.matchAll(NAMED)]
+      .map(([, named = '']) => named)
+      .filter((named) => !named.includes('NAME') && !exists(named))
+      .map((named) => `${path}:${index + 1}: names '${named}', which does not exist`)
+  )
+}
+
 /** Whether a file of that name, with as many folders as are named, is among `paths`. */
 export function knownFiles(paths: Iterable<string>): (named: string) => boolean {
   const byName = new Map<string, string[]>()

@@ -4,7 +4,7 @@
 // regular.
 import { dirname, join, normalize } from 'node:path'
 import { circleFaults } from './circles.ts'
-import { commentFaults, knownFiles } from './comments.ts'
+import { commentFaults, knownFiles, nameFaults } from './comments.ts'
 
 /** Rank of each room; a room imports from lower ranks only. `index` is the library's entry. */
 const RANKS: Readonly<Record<string, number>> = {
@@ -252,6 +252,10 @@ export async function layerFaultsIn(root: string): Promise<string[]> {
     const text = await Bun.file(join(root, path)).text()
     imports.set(path, importsOf(path, text))
     faults.push(...layerFaults(path, text), ...commentFaults(path, text, exists))
+  }
+  for (const path of [...paths.filter((one) => one.endsWith('.md')), 'README.md']) {
+    const file = Bun.file(join(root, path))
+    if (await file.exists()) faults.push(...nameFaults(path, await file.text(), exists))
   }
   return [...faults, ...circleFaults(imports)].filter(
     (fault) => !PENDING.some((at) => fault.startsWith(at))

@@ -1,6 +1,6 @@
 // scripts/gate/comments.ts: the width of comments, files that they name, and filling them anew.
 import { expect, test } from 'bun:test'
-import { commentFaults, knownFiles, wrapComments } from '../../scripts/gate/comments.ts'
+import { commentFaults, knownFiles, nameFaults, wrapComments } from '../../scripts/gate/comments.ts'
 
 const exists = knownFiles(['src/client/session/repairs.ts', 'scripts/gate/layers.ts'])
 const word = 'word '.repeat(30).trim()
@@ -45,6 +45,13 @@ test('code, patterns and other kinds of file are no names', () => {
   expect(
     faultsOf("const a = 'hops.ts'", '// *.test.ts, ./x.ts, <name>.ts, run.c, llama2.c')
   ).toEqual([])
+})
+
+test('a file that a page of prose names must exist, too', () => {
+  const text = 'See `session/repairs.ts` and `model/NAME.ts`,\nnot `route.ts`.'
+  expect(nameFaults('a.md', text, exists)).toEqual([
+    "a.md:2: names 'route.ts', which does not exist"
+  ])
 })
 
 test('wrapComments() fills a paragraph with a wide line, and leaves the rest as it is', () => {
