@@ -1,6 +1,6 @@
 // Which steps run at once, with how many rows of each, and how long to wait for more of them: pure policies.
 // Know no engine; step-pump.ts acts on them.
-import type { RunCostEstimate } from './run-cost.ts'
+import type { RunCostEstimate } from '../scheduler/run-cost.ts'
 
 /** The step of a lane whose turn it is. */
 export interface Waiting {

@@ -3,7 +3,7 @@
 // Called by worker.ts; knows no messages and no engine.
 import type { Clock } from '../../base/clock.ts'
 import { JobQueue, type Picked, type QueuedJob } from './job-queue.ts'
-import { RunCost } from './run-cost.ts'
+import { RunCost } from '../scheduler/run-cost.ts'
 import { gatherMs, type Absent } from './run-policy.ts'
 
 export interface PumpOptions<J extends QueuedJob> {
