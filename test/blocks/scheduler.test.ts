@@ -330,7 +330,10 @@ describe('Scheduler', () => {
     scheduler.drop(1, closed('The session was closed while it computed'))
     await clock.advance(50)
     await Promise.all([first, other])
-    expect([await Promise.all(gone), runs]).toEqual([['CLOSED', 'CLOSED'], ['3:1', '2:1']])
+    expect([await Promise.all(gone), runs]).toEqual([
+      ['CLOSED', 'CLOSED'],
+      ['3:1', '2:1']
+    ])
   })
 
   test('waits for a session that comes back at once, and for none that does not', async () => {
