@@ -11,7 +11,7 @@ import {
 } from '../../src/blocks/scheduler/schedule.ts'
 import { Scheduler, type PieceOutcome } from '../../src/blocks/scheduler/scheduler.ts'
 import type { RunPiece } from '../../src/blocks/scheduler/step-job.ts'
-import { FakeClock } from '../support/fake-clock.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 
 const limits: ScheduleLimits = { sessions: 4, rows: 128 }
 const state: ScheduleState = {
