@@ -8,8 +8,8 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { systemClock } from '../../src/base/clock.ts'
-import { createBackend } from '../../src/blocks/create-backend.ts'
+import { createOnnx } from '../../src/blocks/create-backend.ts'
+import { onnxBackend } from '../../src/blocks/onnx/onnx-backend.ts'
 import { Engine } from '../../src/blocks/engine/engine.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -61,7 +61,7 @@ function memoryOf(pid: number | 'self'): Memory {
 if (values.child !== undefined) {
   const task = JSON.parse(values.child) as Task
   const memoryBytes = 2 ** 36
-  const made = createBackend({
+  const made = createOnnx({
     threads: 2,
     device: 'cpu',
     deviceId: 0,
@@ -72,7 +72,7 @@ if (values.child !== undefined) {
   })
   const config = JSON.parse(values.config) as Record<string, string>
   const backend = { ...made, settings: { ...made.settings, config } }
-  const engine = new Engine(backend, memoryBytes, systemClock)
+  const engine = new Engine(onnxBackend(backend), memoryBytes)
   Bun.gc(true)
   const before = memoryOf('self')
   process.send?.('loading')

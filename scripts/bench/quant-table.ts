@@ -20,7 +20,12 @@ import { openModel } from '../../src/model/open-model.ts'
 import { resolveModel } from '../../src/model/resolve.ts'
 import { createTokenizer } from '../../src/model/text/tokenizer.ts'
 import type { Model, ModelLocation, TensorType } from '../../src/model/types.ts'
-import { argmax, testEngine, type TestEngine } from '../../test/blocks/support/engine-helpers.ts'
+import {
+  argmax,
+  NEVER,
+  testEngine,
+  type TestEngine
+} from '../../test/blocks/support/engine-helpers.ts'
 import { randomBlocks } from '../../test/blocks/support/random-llama.ts'
 import { writeHubFolder } from '../../test/support/models/stories.ts'
 import { median } from '../net/swarm-programs.ts'
@@ -81,11 +86,7 @@ interface Reference {
 }
 
 function logits(engine: TestEngine, head: number, hidden: Float32Array): Float32Array {
-  const steps = engine.engine.head(head, hidden, null)
-  for (;;) {
-    const answer = steps.next()
-    if (answer) return answer
-  }
+  return engine.engine.head(head, hidden, NEVER)
 }
 
 /** Turns rows of logits into log probabilities, in place. */

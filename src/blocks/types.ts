@@ -51,6 +51,8 @@ export interface SpanInfo extends BlockSpan {
   readonly hiddenSize: number
   readonly weightBytes: number
   readonly kvBytesPerToken: number
+  /** Tokens by which a session's memory grows. */
+  readonly kvPageTokens: number
   /** Longest session in tokens. */
   readonly maxTokens: number
   /** What the engine made of `quant`, per source type, e.g. 'Q4_1 exact, 4 bits + minimum'. */
@@ -62,8 +64,13 @@ export interface StepInput {
   /** Position of the first row; the session's KV is cut to it first. Must not be over its length. */
   start: number
   count: number
-  /** (count, hiddenSize), transferred: the caller loses it. */
-  hidden: Float32Array
+  /**
+   * (count, hiddenSize), given away: the caller loses it. A function makes the rows when they are about to
+   * run, so that waiting steps hold no floats; what it throws is what the step fails with.
+   */
+  hidden: Float32Array | (() => Float32Array)
+  /** Owners are served in turn: the peer whose session it is. Default: one owner for all who do not say. */
+  owner?: string
 }
 
 export interface StepOutput {

@@ -1,8 +1,8 @@
 // What all graphs of a worker run on: the library, the device, its settings.
-import type { OrtRuntime } from './ort/runtime.ts'
-import type { OrtSession, SessionSettings } from './ort/session.ts'
-import type { OrtAllocator, OrtTensor } from './ort/value.ts'
-import type { WeightStoreOptions } from './weights/weight-store.ts'
+import type { OrtRuntime } from '../ort/runtime.ts'
+import type { OrtSession, SessionSettings } from '../ort/session.ts'
+import type { OrtAllocator, OrtTensor } from '../ort/value.ts'
+import type { WeightStoreOptions } from '../weights/weight-store.ts'
 
 export interface Backend {
   readonly runtime: OrtRuntime

@@ -1,8 +1,8 @@
 // Caches in plain memory, from the library's own allocator: freed at once, unlike what a collector
 // frees.
 import type { CacheMemory } from './backend.ts'
-import type { OrtRuntime } from './ort/runtime.ts'
-import { OrtAllocator, type OrtTensor } from './ort/value.ts'
+import type { OrtRuntime } from '../ort/runtime.ts'
+import { OrtAllocator, type OrtTensor } from '../ort/value.ts'
 
 export function cpuMemory(runtime: OrtRuntime): CacheMemory {
   return {

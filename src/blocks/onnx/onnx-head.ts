@@ -1,20 +1,19 @@
-// The end of a model: final norm and output matrix, from hidden rows to logits.
-// Knows no sampling.
-import type { Pointer } from 'bun:ffi'
-import { badInput } from '../base/errors.ts'
-import type { Model } from '../model/types.ts'
+// Final norm and output matrix as an ONNX graph. Knows no sampling.
+import { cancelled } from '../../base/errors.ts'
+import type { Model } from '../../model/types.ts'
+import type { LoadedHead, StopFlag } from '../engine/loaded-span.ts'
+import { requireNumbers } from '../finite.ts'
+import { HIDDEN, headGraph, RESULT } from '../graph/span-graph.ts'
+import { planHead } from '../head-plan.ts'
+import type { MemoryBudget } from '../memory-budget.ts'
+import { OrtBinding, OrtPrepacked, OrtSession } from '../ort/session.ts'
+import { OrtTensor } from '../ort/value.ts'
+import { OrtWeights } from '../ort/weights.ts'
+import { headPart } from '../weights/span-parts.ts'
+import { WeightStore } from '../weights/weight-store.ts'
 import type { Backend } from './backend.ts'
-import { requireNumbers } from './finite.ts'
-import { HIDDEN, headGraph, RESULT } from './graph/span-graph.ts'
-import type { MemoryBudget, Reservation } from './memory-budget.ts'
-import { OrtBinding, OrtPrepacked, OrtSession } from './ort/session.ts'
-import { OrtTensor } from './ort/value.ts'
-import { OrtWeights } from './ort/weights.ts'
-import { planHead } from './head-plan.ts'
-import { headPart } from './weights/span-parts.ts'
-import { WeightStore } from './weights/weight-store.ts'
 
-export class Head implements Disposable {
+export class OnnxHead implements LoadedHead {
   readonly hiddenSize: number
   readonly vocabSize: number
   readonly weightBytes: number
@@ -38,10 +37,15 @@ export class Head implements Disposable {
   }
 
   /** @throws AppError NO_MEMORY, CORRUPT */
-  static load(backend: Backend, budget: MemoryBudget, model: Model, quant: 'native' | 'f32'): Head {
+  static load(
+    backend: Backend,
+    budget: MemoryBudget,
+    model: Model,
+    quant: 'native' | 'f32'
+  ): OnnxHead {
     const { config, tensors } = model
     const { plans, vectors, weightBytes } = planHead(config, tensors, quant, 'onnx')
-    const reserved: Reservation = budget.reserve(weightBytes, "The head's weights")
+    const reserved = budget.reserve(weightBytes, "The head's weights")
     const owned: Disposable[] = [reserved]
     try {
       const store = new WeightStore(backend.storeOptions, {
@@ -62,28 +66,35 @@ export class Head implements Disposable {
       )
       owned.push(session)
       store.trim()
-      return new Head(backend, model, { session, owned, weightBytes })
+      return new OnnxHead(backend, model, { session, owned, weightBytes })
     } catch (error) {
       for (const part of owned.reverse()) part[Symbol.dispose]()
       throw error
     }
   }
 
-  /** Rows of `hidden` (count, hiddenSize) to `logits` (count, vocabSize). @throws AppError COMPUTE */
-  run(hidden: Float32Array, logits: Float32Array, options: Pointer | null): void {
+  /** Cut into the rows that the device computes at once. @throws AppError COMPUTE, CANCELLED */
+  run(hidden: Float32Array, logits: Float32Array, stop: StopFlag): void {
     const count = hidden.length / this.hiddenSize
-    if (!Number.isInteger(count) || count === 0) {
-      throw badInput(
-        `The head cannot run: ${hidden.length} values are no rows of ${this.hiddenSize}`
+    for (let row = 0; row < count; row += this.#backend.chunkRows) {
+      if (Atomics.load(stop.word, 0) !== 0) throw cancelled('The head was stopped')
+      const end = Math.min(count, row + this.#backend.chunkRows)
+      this.#runRows(
+        hidden.subarray(row * this.hiddenSize, end * this.hiddenSize),
+        logits.subarray(row * this.vocabSize, end * this.vocabSize)
       )
     }
+    requireNumbers(logits, 'The head')
+  }
+
+  #runRows(hidden: Float32Array, logits: Float32Array): void {
     const { runtime } = this.#backend
+    const count = hidden.length / this.hiddenSize
     using input = OrtTensor.view(runtime, hidden, 'f32', [1, count, this.hiddenSize])
     using output = OrtTensor.view(runtime, logits, 'f32', [1, count, this.vocabSize])
     this.#binding.input(HIDDEN, input)
     this.#binding.output(RESULT, output)
-    this.#session.run(this.#binding, options)
-    requireNumbers(logits, 'The head')
+    this.#session.run(this.#binding)
   }
 
   [Symbol.dispose](): void {
