@@ -1,4 +1,5 @@
-// Which steps run at once, with how many rows of each, and when: the policies, and the loop that acts on them.
+// Which steps run at once, with how many rows of each, and when: the policies, and the loop that
+// acts on them.
 import { describe, expect, test } from 'bun:test'
 import { AppError, closed } from '../../src/base/errors.ts'
 import { RunCost } from '../../src/blocks/scheduler/run-cost.ts'

@@ -1,5 +1,5 @@
-// Steps that were taken in and not answered yet: how many a peer may have waiting, and who cancels them.
-// Which of them runs next is the scheduler's decision; run-step.ts hands them to it.
+// Steps that were taken in and not answered yet: how many a peer may have waiting, and who cancels
+// them. Which of them runs next is the scheduler's decision; run-step.ts hands them to it.
 import { AppError } from '../../base/errors.ts'
 import { roomInMs } from './retry-after.ts'
 import type { ServedSession } from './sessions.ts'
