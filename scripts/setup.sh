@@ -3,6 +3,7 @@
 # Quiet, idempotent, about 0.1 s when there is nothing to do; works from any folder.
 
 setup_bun_version=1.4.5
+setup_zig_version=0.16.0
 # Who sources this says where the project is in `root`.
 setup_root=${root:-}
 [ -f "$setup_root/scripts/setup.sh" ] ||
@@ -56,6 +57,24 @@ if ! setup_is_bun bun; then
   PATH=$setup_tools/bin:$PATH
   export PATH
 fi
+
+# zig compiles the kernels, for every target; without it the system's compiler does, for this machine alone.
+setup_install_zig() {
+  python3 -m pip --version >/dev/null 2>&1 </dev/null || return 0
+  printf 'setup: installing zig %s\n' "$setup_zig_version" >&2
+  # Whole or not at all: it is there when its folder is.
+  rm -rf "$setup_tools/zig.$$"
+  if python3 -m pip install --quiet --disable-pip-version-check --no-deps --root-user-action=ignore \
+    --target "$setup_tools/zig.$$" "ziglang==$setup_zig_version" </dev/null >&2; then
+    [ -d "$setup_tools/zig" ] || mv "$setup_tools/zig.$$" "$setup_tools/zig"
+  else
+    printf 'setup: pip could not install zig %s: the system'"'"'s C compiler is used\n' \
+      "$setup_zig_version" >&2
+  fi
+  rm -rf "$setup_tools/zig.$$"
+}
+
+[ -d "$setup_tools/zig" ] || setup_install_zig
 
 # The onnxruntime package would else download CUDA libraries in its install script.
 setup_log=$(ONNXRUNTIME_NODE_INSTALL=skip bun install --cwd "$setup_root" --frozen-lockfile \

@@ -34,8 +34,6 @@ const tokens = (count: number): Float32Array =>
     Array.from({ length: count }, () => random.below(vocabSize))
   )
 const memoryBytes = 2 ** 36
-const NEVER = { word: new Int32Array(1) }
-let rowsAtOnce = 1
 
 function newEngine(chunkRows?: number): Engine {
   const backend = createBackend({
@@ -46,8 +44,11 @@ function newEngine(chunkRows?: number): Engine {
     libraryDir: undefined,
     scratchDir: undefined
   })
-  rowsAtOnce = chunkRows ?? backend.chunkRows
-  return new Engine(backend, memoryBytes)
+  return new Engine(
+    { ...backend, chunkRows: chunkRows ?? backend.chunkRows },
+    memoryBytes,
+    systemClock
+  )
 }
 
 async function load(engine: Engine, quant: Quant): Promise<number> {
@@ -62,10 +63,8 @@ async function load(engine: Engine, quant: Quant): Promise<number> {
 function step(engine: Engine, session: number, start: number, hidden: Float32Array): number {
   const count = hidden.length / hiddenSize
   const began = systemClock.now()
-  for (let row = 0; row < count; row += rowsAtOnce) {
-    const piece = hidden.slice(row * hiddenSize, (row + rowsAtOnce) * hiddenSize)
-    engine.run([{ session, start: start + row, end: start + count, hidden: piece }], NEVER)
-  }
+  const steps = engine.step({ session, start, count, hidden }, null)
+  while (steps.next() === undefined);
   return systemClock.now() - began
 }
 

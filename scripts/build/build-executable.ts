@@ -1,11 +1,11 @@
-// Bundles entry files and the native libraries of a target into one executable. scripts/build.ts
-// calls it, and tests do with an entry of their own. Knows the packages' layouts, not what the
-// program does.
+// Bundles entry files and the native libraries of a target into one executable. scripts/build.ts calls it,
+// and tests do with an entry of their own. Knows the packages' layouts, not what the program does.
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
 import { ortLibraryFiles, ortPackageDir } from '../../src/blocks/ort/library.ts'
 import { embeddedModule, packNativeSet } from './build-embed.ts'
+import { kernelFiles } from './kernels.ts'
 
 export const TARGETS = ['linux-x64', 'linux-arm64', 'darwin-arm64', 'windows-x64'] as const
 export type Target = (typeof TARGETS)[number]
@@ -18,9 +18,7 @@ export interface ExecutableOptions {
    * `new URL('./worker.ts', import.meta.url)` finds the worker compiled and from source.
    */
   entries: readonly string[]
-  /**
-   * Whether functions are stored compiled; measured in scripts/bench/bench-start.ts. Default true.
-   */
+  /** Whether functions are stored compiled; measured in scripts/bench/bench-start.ts. Default true. */
   bytecode?: boolean
 }
 
@@ -82,7 +80,8 @@ async function embeddedSource(target: Target): Promise<string> {
   const addon = join(sodiumFolder(), 'prebuilds', `${platform}-${arch}`, 'sodium-native.node')
   return embeddedModule(target, {
     onnxruntime: await packNativeSet(ortFiles, cache),
-    sodium: await packNativeSet([addon], cache)
+    sodium: await packNativeSet([addon], cache),
+    kernels: await packNativeSet(await kernelFiles({ platform, arch }), cache)
   })
 }
 

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { AppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import type { PeerLink } from './link.ts'
 import type {
   Announce,
   CancelStep,
@@ -19,41 +20,39 @@ import type {
   WireError
 } from './types.ts'
 
-/** `Link` is what calls: a PeerLink. */
-export interface HandlersOf<Link> {
+export interface LinkHandlers {
   /** The other side's hello is here, and nobody is refused. */
-  onready?(link: Link): void
-  onopen?(link: Link, message: OpenSession): void
-  onopened?(link: Link, message: SessionOpened): void
+  onready?(link: PeerLink): void
+  onopen?(link: PeerLink, message: OpenSession): void
+  onopened?(link: PeerLink, message: SessionOpened): void
   /** While the promise is open the step's bytes count against maxPendingBytes. */
-  onstep?(link: Link, message: Step): void | Promise<void>
-  onresult?(link: Link, message: StepResult): void
+  onstep?(link: PeerLink, message: Step): void | Promise<void>
+  onresult?(link: PeerLink, message: StepResult): void
   /** Also called for an unreadable opened or result: it is the failure of what it answers. */
-  onerror?(link: Link, message: WireError): void
-  oncancel?(link: Link, message: CancelStep): void
-  onkeep?(link: Link, message: KeepPrefix): void
-  onclosesession?(link: Link, message: CloseSession): void
+  onerror?(link: PeerLink, message: WireError): void
+  oncancel?(link: PeerLink, message: CancelStep): void
+  onkeep?(link: PeerLink, message: KeepPrefix): void
+  onclosesession?(link: PeerLink, message: CloseSession): void
   /** link.servers is up to date already. */
-  onannounce?(link: Link, message: Announce): void
+  onannounce?(link: PeerLink, message: Announce): void
   /** A question about weights. */
-  onwant?(link: Link, message: Want): void
-  ongive?(link: Link, message: Give): void
+  onwant?(link: PeerLink, message: Want): void
+  ongive?(link: PeerLink, message: Give): void
   /** Once, whatever the reason; CLOSED when this end asked for it. */
-  onclosed?(link: Link, error: AppError): void
+  onclosed?(link: PeerLink, error: AppError): void
   /** For pongs and for errors of the link's own. */
   status?(): ServerStatus
 }
 
-export interface OptionsOf<Link> {
+export interface LinkOptions {
   /** What this end says of itself; of a function: once the connection has its handshake's hash. */
-  hello: Hello | ((link: Link) => Hello)
+  hello: Hello | ((link: PeerLink) => Hello)
   /**
-   * Why a peer with this hello is refused; it then learns that and nothing else. Who is not refused
-   * must be sent an announcement now: each side waits for the other's. Default: nobody is, none is
-   * awaited.
+   * Why a peer with this hello is refused; it then learns that and nothing else. Who is not refused must
+   * be sent an announcement now: each side waits for the other's. Default: nobody is, none is awaited.
    */
-  refusal?: (link: Link, hello: Hello) => AppError | undefined
-  handlers: HandlersOf<Link>
+  refusal?: (link: PeerLink, hello: Hello) => AppError | undefined
+  handlers: LinkHandlers
   clock?: Clock
   log?: Log
   /** Time for the other side's hello, ms. Default 10000. */

@@ -1,6 +1,70 @@
 import { expect, test } from 'bun:test'
 import { chooseSpan, coverage } from '../../src/server/placement/placement.ts'
 import { freeInMs, roomInMs } from '../../src/server/sessions/retry-after.ts'
+import { pickBatch, type Waiting } from '../../src/server/sessions/schedule.ts'
+
+function job(peer: string, session: string, count: number, since: number): Waiting {
+  return { peer, session, count, since }
+}
+
+/** One after the other, as an engine takes them that does one at a time. */
+function order(waiting: Waiting[], now: number): string[] {
+  const left = [...waiting]
+  const lastServed = new Map<string, number>()
+  const served: string[] = []
+  while (left.length > 0) {
+    const state = { running: [], lastServed, now: now + served.length }
+    const [index = -1] = pickBatch(left, state, { steps: 1 })
+    const [next] = left.splice(index, 1)
+    if (!next) break
+    served.push(`${next.session}@${next.since}`)
+    lastServed.set(next.peer, now + served.length)
+  }
+  return served
+}
+
+test('pickBatch() serves peers in turn, not by who asks most', () => {
+  const waiting = [
+    job('a', 'a1', 1, 0),
+    job('a', 'a2', 1, 1),
+    job('a', 'a3', 1, 2),
+    job('b', 'b1', 1, 3)
+  ]
+  expect(order(waiting, 10)).toEqual(['a1@0', 'b1@3', 'a2@1', 'a3@2'])
+})
+
+test('pickBatch() lets a decode step overtake a prompt, until the prompt has waited enough', () => {
+  const waiting = [job('a', 'a1', 128, 0), job('b', 'b1', 1, 100)]
+  expect([order(waiting, 120), order(waiting, 260)]).toEqual([
+    ['b1@100', 'a1@0'],
+    ['a1@0', 'b1@100']
+  ])
+})
+
+test('pickBatch() keeps the order within a session', () => {
+  const waiting = [job('a', 'a1', 128, 0), job('a', 'a1', 1, 1)]
+  expect(order(waiting, 2)).toEqual(['a1@0', 'a1@1'])
+})
+
+test('pickBatch() fills the engine by peers in turn, a step of each session, few prompts', () => {
+  const waiting = [
+    job('a', 'a1', 1, 0),
+    job('a', 'a1', 1, 1),
+    job('a', 'a2', 1, 2),
+    job('a', 'a3', 1, 3),
+    job('b', 'b1', 200, 4),
+    job('c', 'c1', 300, 5),
+    job('c', 'c2', 1, 6)
+  ]
+  const state = { running: [job('d', 'd1', 500, 0)], lastServed: new Map(), now: 1000 }
+  expect([
+    pickBatch(waiting, state, { steps: 5 }),
+    pickBatch(waiting, { ...state, running: [job('a', 'a1', 1, 0)] }, { steps: 3 })
+  ]).toEqual([
+    [0, 4, 6, 2],
+    [4, 5]
+  ])
+})
 
 test('freeInMs() tells when enough sessions will have ended, by how long others lived', () => {
   const held = [

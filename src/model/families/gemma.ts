@@ -1,5 +1,4 @@
-// What Gemma 2 and 3 have in common: norms before and after, a scaled embedding, windows in most
-// blocks.
+// What Gemma 2 and 3 have in common: norms before and after, a scaled embedding, windows in most blocks.
 import type { Family, ModelConfig } from '../types.ts'
 import {
   ATTENTION_OUT,
@@ -14,8 +13,7 @@ import {
   type Part
 } from './facts.ts'
 import { commonFromGguf, windowFromGguf, type GgufFacts } from './gguf-config.ts'
-import { commonFromHub } from './hub-config.ts'
-import type { HubFacts } from './hub-facts.ts'
+import { commonFromHub, type HubFacts } from './hub-config.ts'
 
 const hidden = (c: ModelConfig): readonly number[] => [c.hiddenSize]
 
@@ -50,8 +48,8 @@ export function gemmaFromHub(hub: HubFacts, family: Gemma): ModelConfig {
 }
 
 /**
- * A GGUF does not say what queries are scaled by: the largest model of each kind, told by its
- * blocks, takes the width of a head's share of the stream, the others that of a head.
+ * A GGUF does not say what queries are scaled by: the largest model of each kind, told by its blocks,
+ * takes the width of a head's share of the stream, the others that of a head.
  */
 export function gemmaFromGguf(gguf: GgufFacts, family: Gemma): ModelConfig {
   const config = commonFromGguf(gguf, family as Family)

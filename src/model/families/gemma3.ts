@@ -1,10 +1,9 @@
-// Gemma 3: norms of queries and keys, five blocks with a window and a RoPE base of their own to one
-// without. Of the models that see pictures the text part is taken.
+// Gemma 3: norms of queries and keys, five blocks with a window and a RoPE base of their own to one without.
+// Of the models that see pictures the text part is taken.
 import type { JsonObject } from '../formats/json-file.ts'
 import { KEY_NORM, QUERY_NORM, type FamilyFacts, type Part } from './facts.ts'
 import { GEMMA_BLOCK, GEMMA_OUTER, gemmaFromGguf, gemmaFromHub } from './gemma.ts'
-import { alternatingWindow } from './hub-config.ts'
-import { HubFacts } from './hub-facts.ts'
+import { alternatingWindow, HubFacts } from './hub-config.ts'
 
 const EVERY = 6
 const LOCAL_THETA = 10_000

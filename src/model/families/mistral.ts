@@ -1,5 +1,4 @@
-// Mistral: Llama's block with a sliding window. llama.cpp calls it 'llama' and leaves the window
-// out.
+// Mistral: Llama's block with a sliding window. llama.cpp calls it 'llama' and leaves the window out.
 import { GATED_MLP, LLAMA_ATTENTION, INPUT_NORM, POST_ATTENTION_NORM } from './facts.ts'
 import { EMBEDDING, FINAL_NORM, HEAD, type FamilyFacts, type Part } from './facts.ts'
 import { commonFromGguf, windowFromGguf } from './gguf-config.ts'

@@ -1,5 +1,4 @@
-// Mixtral: Mistral's block with experts. Its GGUFs say 'llama' and have experts; old ones a tensor
-// for each.
+// Mixtral: Mistral's block with experts. Its GGUFs say 'llama' and have experts; old ones a tensor for each.
 import {
   EMBEDDING,
   EXPERTS,
@@ -12,8 +11,7 @@ import {
   type Part
 } from './facts.ts'
 import { commonFromGguf, expertsFromGguf } from './gguf-config.ts'
-import { commonFromHub, windowFromHub } from './hub-config.ts'
-import { HubFacts } from './hub-facts.ts'
+import { commonFromHub, HubFacts, windowFromHub } from './hub-config.ts'
 
 const BLOCK: readonly Part[] = [INPUT_NORM, ...LLAMA_ATTENTION, POST_ATTENTION_NORM, ...EXPERTS]
 

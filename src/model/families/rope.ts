@@ -3,7 +3,7 @@
 import { corrupt } from '../../base/errors.ts'
 import { numberOf, type JsonObject } from '../formats/json-file.ts'
 import type { ModelConfig } from '../types.ts'
-import type { HubFacts } from './hub-facts.ts'
+import type { HubFacts } from './hub-config.ts'
 
 type RopeConfig = Pick<ModelConfig, 'ropeTheta' | 'ropeFactors'>
 

@@ -1,5 +1,5 @@
-// Opens GGUF files, one or several shards: config from metadata, canonical names, half-split q and
-// k rows. gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
+// Opens GGUF files, one or several shards: config from metadata, canonical names, half-split q and k rows.
+// gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
 import { basename } from 'node:path'
 import { corrupt, unsupported } from '../../base/errors.ts'
 import { cleanName, createModel, type RangeFetcher } from '../create-model.ts'

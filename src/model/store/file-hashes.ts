@@ -1,6 +1,5 @@
-// The SHA-256 of files without hashing them each time: remembered beside path, size and time of
-// change. Whoever can write to the cache can lie about a hash, so the cache is as private as the
-// user's home.
+// The SHA-256 of files without hashing them each time: remembered beside path, size and time of change.
+// Whoever can write to the cache can lie about a hash, so the cache is as private as the user's home.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'

@@ -28,6 +28,8 @@ export interface ServedSession extends BlockSpan {
   /** Monotonic ms. */
   readonly openedAt: number
   usedAt: number
+  /** Aborts what this session has in the engine. */
+  running: AbortController | undefined
   closed: boolean
 }
 
@@ -94,7 +96,7 @@ export class SessionTable {
   /** Sessions unused since `before`, longest idle first. */
   idleSince(before: number): ServedSession[] {
     return [...this.#byKey.values()]
-      .filter((session) => session.usedAt < before)
+      .filter((session) => session.usedAt < before && !session.running)
       .sort((a, b) => a.usedAt - b.usedAt)
   }
 
