@@ -1,8 +1,9 @@
 // The id of a model's weights: the same on every machine, another for other weights, hashed once.
 import { expect, test } from 'bun:test'
-import { readdirSync, readFileSync, utimesSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
+import { fileState, recallHash, rememberHash } from '../../src/model/store/file-hashes.ts'
 import { identifyModel } from '../../src/model/store/identify.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Model } from '../../src/model/types.ts'
@@ -73,6 +74,32 @@ test('identifyModel() does not believe what it remembers of a file that was touc
   utimesSync(join(folder.path, 'copy.bin'), new Date('2026-01-01'), new Date('2026-01-01'))
   const id = await identifyModel(changed, { cacheDir: folder.path })
   expect(toHex(id)).toBe(toHex((await copyOfStories(folder, 500_000)).contentId))
+})
+
+test('a hash is not remembered of a file with other bytes of the same size and time', async () => {
+  await using folder = await tempFolder()
+  const path = await folder.write('file', 'some bytes')
+  const time = new Date('2026-01-01')
+  utimesSync(path, time, time)
+  await rememberHash(path, 'a'.repeat(64), folder.path)
+  expect(await recallHash(path, folder.path)).toBe('a'.repeat(64))
+  // As `cp -p` and `touch -r` leave it, in place and by another file.
+  writeFileSync(path, 'same bytes')
+  utimesSync(path, time, time)
+  expect(await recallHash(path, folder.path)).toBeUndefined()
+  await rememberHash(path, 'b'.repeat(64), folder.path)
+  renameSync(await folder.write('other', 'more bytes'), path)
+  utimesSync(path, time, time)
+  expect(await recallHash(path, folder.path)).toBeUndefined()
+})
+
+test('a hash is not remembered of a file that changed while it was hashed', async () => {
+  await using folder = await tempFolder()
+  const path = await folder.write('file', 'some bytes')
+  const before = await fileState(path)
+  writeFileSync(path, 'other bytes')
+  await rememberHash(path, 'a'.repeat(64), folder.path, before)
+  expect(await recallHash(path, folder.path)).toBeUndefined()
 })
 
 test('identifyModel() hashes again when what it remembers is damaged, and mends it', async () => {

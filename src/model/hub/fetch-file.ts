@@ -14,7 +14,7 @@ import { downloadFile } from './download.ts'
 import { embeddedPath, isInsideExecutable } from '../embedded.ts'
 import { withFileLock } from '../../base/file-lock.ts'
 import { sha256File } from '../store/hash-file.ts'
-import { recallHash, rememberHash } from '../store/file-hashes.ts'
+import { fileState, recallHash, rememberHash } from '../store/file-hashes.ts'
 import type { Fetch, HttpOptions } from './http.ts'
 import { hubCachePath, hubHeaders, type HubOptions, hubUrl } from './hub.ts'
 import { writeManifest } from '../store/manifest.ts'
@@ -236,22 +236,25 @@ export async function inHubCache(
   for (const repo of repos) {
     const path = hubCachePath(home, repo, sha256)
     if (!(await isThere(path, sizeBytes))) continue
-    if ((await recallHash(path, options.cacheDir)) === sha256) return path
-    const hash = await sha256File(path, options.signal)
-    await rememberHash(path, hash, options.cacheDir)
-    if (hash === sha256) return path
+    if ((await hashOnce(path, options)) === sha256) return path
   }
   return undefined
 }
 
-/** Hashed once for each time that the file changes. */
 async function isWhole(path: string, file: AliasFile, options: FetchOptions): Promise<boolean> {
   if (!(await isThere(path, file.sizeBytes))) return false
-  const known = await recallHash(path, options.cacheDir)
-  if (known !== undefined) return known === file.sha256
-  const hash = await sha256File(path, options.signal)
-  await rememberHash(path, hash, options.cacheDir)
-  return hash === file.sha256
+  return (await hashOnce(path, options)) === file.sha256
+}
+
+/** Hashed once for each time that the file changes. */
+async function hashOnce(path: string, options: FetchOptions): Promise<string> {
+  const { cacheDir, signal } = options
+  const known = await recallHash(path, cacheDir)
+  if (known !== undefined) return known
+  const before = await fileState(path)
+  const hash = await sha256File(path, signal)
+  await rememberHash(path, hash, cacheDir, before)
+  return hash
 }
 
 async function isThere(path: string, sizeBytes: number): Promise<boolean> {

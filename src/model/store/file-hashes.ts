@@ -1,4 +1,5 @@
-// The SHA-256 of files without hashing them each time: remembered beside path, size and time of change.
+// The SHA-256 of files without hashing them each time: remembered beside path, size, the file's number on its
+// device and when it changed. The time of writing can be set at will; the time of change cannot.
 // Whoever can write to the cache can lie about a hash, so the cache is as private as the user's home.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
@@ -6,17 +7,26 @@ import { dirname, join } from 'node:path'
 
 /** What is remembered of the file as it lies there now, or undefined. */
 export async function recallHash(path: string, cacheDir: string): Promise<string | undefined> {
-  const sidecar = await sidecarPath(path, cacheDir)
-  if (sidecar === undefined) return undefined
-  const text = await readFile(sidecar, 'utf8').catch(() => '')
+  const state = await fileState(path)
+  if (state === undefined) return undefined
+  const text = await readFile(join(cacheDir, 'file-hashes', state), 'utf8').catch(() => '')
   return /^[0-9a-f]{64}$/.test(text) ? text : undefined
 }
 
-/** A cache that cannot be written costs the next start some time, and nothing else. */
-export async function rememberHash(path: string, sha256: string, cacheDir: string): Promise<void> {
+/**
+ * Remembers what a file hashes to, if it still is as it was before it was hashed (fileState() of then). A cache
+ * that cannot be written costs the next start some time, and nothing else.
+ */
+export async function rememberHash(
+  path: string,
+  sha256: string,
+  cacheDir: string,
+  before?: string
+): Promise<void> {
   try {
-    const sidecar = await sidecarPath(path, cacheDir)
-    if (sidecar === undefined) return
+    const state = await fileState(path)
+    if (state === undefined || (before !== undefined && before !== state)) return
+    const sidecar = join(cacheDir, 'file-hashes', state)
     const aside = `${sidecar}.${randomUUID()}`
     await mkdir(dirname(sidecar), { recursive: true })
     await writeFile(aside, sha256)
@@ -26,10 +36,12 @@ export async function rememberHash(path: string, sha256: string, cacheDir: strin
   }
 }
 
-async function sidecarPath(path: string, cacheDir: string): Promise<string | undefined> {
-  const found = await stat(path).catch(() => undefined)
+/** Differs from each other file's and after each change; undefined when there is none. */
+export async function fileState(path: string): Promise<string | undefined> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined)
   if (!found) return undefined
+  const { size, dev, ino, mtimeNs, ctimeNs } = found
   const key = new Bun.CryptoHasher('blake2b256')
-  key.update(`petals-file-1\n${JSON.stringify([path, found.size, found.mtimeMs])}`)
-  return join(cacheDir, 'file-hashes', key.digest('hex'))
+  key.update(`petals-file-2\n${[path, size, dev, ino, mtimeNs, ctimeNs].join('\n')}`)
+  return key.digest('hex')
 }

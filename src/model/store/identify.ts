@@ -2,7 +2,7 @@
 // content-id.ts says what the id is; file-hashes.ts remembers what was hashed.
 import { cancelled } from '../../base/errors.ts'
 import { contentIdFrom, hashSteps, setContentId } from './content-id.ts'
-import { recallHash, rememberHash } from './file-hashes.ts'
+import { fileState, recallHash, rememberHash } from './file-hashes.ts'
 import type { Model, WeightFile } from '../types.ts'
 
 export interface IdentifyOptions {
@@ -30,12 +30,13 @@ export async function identifyModel(
   const totalBytes = rest.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   let doneBytes = 0
   for (const file of rest) {
+    const before = await fileState(file.path)
     const hash = await hashFile(file, options, (bytes) => {
       doneBytes += bytes
       options.onprogress?.({ doneBytes, totalBytes })
     })
     hashes.set(file, hash)
-    if (cacheDir !== undefined) await rememberHash(file.path, hash, cacheDir)
+    if (cacheDir !== undefined) await rememberHash(file.path, hash, cacheDir, before)
   }
   const id = contentIdFrom(model.config, [...hashes.values()])
   setContentId(model.tensors, id)
