@@ -23,7 +23,13 @@ const MAX_OPTIONAL_COUNTS: Partial<Record<keyof ModelConfig, number>> = {
   expertsPerToken: 2 ** 12 // 10
 }
 /** Optional facts that are numbers over 0. */
-const SCALES = ['attentionScale', 'attentionSoftCap', 'headSoftCap', 'embeddingScale'] as const
+const SCALES = [
+  'ropeScale',
+  'attentionScale',
+  'attentionSoftCap',
+  'headSoftCap',
+  'embeddingScale'
+] as const
 
 /** Refuses facts that no real model has, before anybody allocates by them. @throws AppError CORRUPT */
 export function checkConfig(config: ModelConfig): ModelConfig {

@@ -42,6 +42,8 @@ export interface ModelConfig {
   readonly positions?: 'learned' | 'alibi'
   /** What each RoPE frequency is divided by, (headDim / 2); a tensor `rope_freqs.weight` goes before it. */
   readonly ropeFactors?: readonly number[]
+  /** What cosines and sines are multiplied by, where frequencies are divided. */
+  readonly ropeScale?: number
   /** RoPE base of the blocks that see a window only; their frequencies are not divided. */
   readonly ropeLocalTheta?: number
   /** Tokens that a query sees, its own included, in blocks with a window. */

@@ -90,7 +90,7 @@ for (const family of FAMILIES) {
 
 const REFUSED: readonly [Family, Record<string, unknown>, string][] = [
   ['llama', { model_type: 'mamba2' }, "'mamba2' is not known"],
-  ['llama', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, "RoPE scaling 'yarn'"],
+  ['llama', { rope_scaling: { rope_type: 'dynamic', factor: 4 } }, "RoPE scaling 'dynamic'"],
   ['llama', { hidden_act: 'relu' }, "the activation 'relu'"],
   ['gpt2', { quantization_config: { bits: 4 } }, 'a quantised folder'],
   ['bloom', { apply_residual_connection_post_layernorm: true }, 'a stream taken after the norm'],

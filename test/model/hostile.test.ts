@@ -159,7 +159,7 @@ const UNSUPPORTED_GGUFS: Readonly<Record<string, (spec: GgufSpec) => GgufSpec>> 
   'version is 1': (spec) => ({ ...spec, version: 1 }),
   'big endian': (spec) => ({ ...spec, version: 3 << 24 }),
   'type 16': (spec) => changeTensor(spec, { typeId: 16 }),
-  "RoPE scaling 'yarn'": (spec) => withText(spec, 'llama.rope.scaling.type', 'yarn'),
+  "RoPE scaling 'ntk'": (spec) => withText(spec, 'llama.rope.scaling.type', 'ntk'),
   'input_layernorm.bias': (spec) => ({
     ...spec,
     tensors: [

@@ -96,6 +96,7 @@ export class WeightFiller {
     const half = headDim / 2
     const [length = 0] = table.cos.dims
     const factors = table.isScaled ? this.#ropeFactors(config) : undefined
+    const scale = table.isScaled ? (config.ropeScale ?? 1) : 1
     const steps = Float64Array.from(
       { length: half },
       (_, i) => table.theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
@@ -110,7 +111,7 @@ export class WeightFiller {
         const count = Math.min(positions, length - first)
         const out = new Float32Array(count * half)
         for (let at = 0; at < count; at++) {
-          for (let i = 0; i < half; i++) out[at * half + i] = of((first + at) * steps[i]!)
+          for (let i = 0; i < half; i++) out[at * half + i] = of((first + at) * steps[i]!) * scale
         }
         sink.write(bytesOf(out))
         yield

@@ -2,6 +2,7 @@
 // Of the models that see pictures the text part is taken.
 import type { JsonObject } from '../formats/json-file.ts'
 import { KEY_NORM, QUERY_NORM, type FamilyFacts, type Part } from './facts.ts'
+import type { GgufFacts } from './gguf-config.ts'
 import { GEMMA_BLOCK, GEMMA_OUTER, gemmaFromGguf, gemmaFromHub } from './gemma.ts'
 import { alternatingWindow, HubFacts } from './hub-config.ts'
 
@@ -50,9 +51,21 @@ export const GEMMA3: FamilyFacts = {
   },
   fromGguf(gguf) {
     const config = gemmaFromGguf(gguf, 'gemma3')
+    checkPattern(gguf)
     const ropeLocalTheta = gguf.optional('rope.freq_base_swa') ?? LOCAL_THETA
     return config.window === undefined ? config : { ...config, fullEvery: EVERY, ropeLocalTheta }
   }
+}
+
+/** Newer files tell the blocks that see a window only, by every how many there is another or one by one. */
+function checkPattern(gguf: GgufFacts): void {
+  const key = 'attention.sliding_window_pattern'
+  gguf.ignore(key)
+  const list = gguf.metadata.numbers(`${gguf.architecture}.${key}`) ?? [EVERY]
+  const isOurs = (value: number, block: number): boolean =>
+    (value !== 0) === ((block + 1) % EVERY !== 0)
+  if (list.length === 1 ? list[0] === EVERY : list.every(isOurs)) return
+  throw gguf.refuse('this order of full and sliding attention')
 }
 
 function objectOf(value: unknown): JsonObject {

@@ -4,7 +4,7 @@ import { corrupt, unsupported } from '../../base/errors.ts'
 import type { GgufTensor } from '../formats/gguf-header.ts'
 import type { Metadata } from '../formats/gguf-metadata.ts'
 import type { Family, ModelConfig } from '../types.ts'
-import { linearFactors } from './rope.ts'
+import { ropeFromGguf } from './rope.ts'
 
 /** Typed reads of one architecture's keys, and the words to refuse a file. */
 export class GgufFacts {
@@ -13,6 +13,7 @@ export class GgufFacts {
   readonly name: string
   readonly metadata: Metadata
   readonly tensors: readonly GgufTensor[]
+  readonly #used = new Set<string>()
 
   constructor(facts: {
     architecture: string
@@ -28,7 +29,20 @@ export class GgufFacts {
 
   /** `key` without the architecture before it. */
   optional(key: string): number | undefined {
+    this.#used.add(key)
     return this.metadata.number(`${this.architecture}.${key}`)
+  }
+
+  /** Says that these change nothing about this model. */
+  ignore(...keys: readonly string[]): void {
+    for (const key of keys) this.#used.add(key)
+  }
+
+  /** Keys of the architecture, without it, that nobody has asked for. */
+  unused(): string[] {
+    const prefix = `${this.architecture}.`
+    const own = this.metadata.keys().filter((key) => key.startsWith(prefix))
+    return own.map((key) => key.slice(prefix.length)).filter((key) => !this.#used.has(key))
   }
 
   required(key: string): number {
@@ -38,6 +52,7 @@ export class GgufFacts {
   }
 
   text(key: string): string | undefined {
+    this.#used.add(key)
     return this.metadata.string(`${this.architecture}.${key}`)
   }
 
@@ -78,25 +93,22 @@ export function commonFromGguf(
     ffnSize: gguf.required('feed_forward_length'),
     vocabSize: embedding.shape[0] ?? 0,
     contextLength: gguf.required('context_length'),
-    ropeTheta: gguf.optional('rope.freq_base') ?? 10_000,
-    ...scaling(gguf, headDim),
+    ...ropeFromGguf(gguf, headDim),
     rmsEps: gguf.required(`attention.${epsilon}`),
     tiedEmbedding: gguf.tensor('output.weight') === undefined
   }
-}
-
-/** Llama 3.1's scaling is no metadata: its factors are a tensor, `rope_freqs.weight`. */
-function scaling(gguf: GgufFacts, headDim: number): Pick<ModelConfig, 'ropeFactors'> {
-  const kind = gguf.text('rope.scaling.type') ?? 'none'
-  if (kind === 'none') return {}
-  if (kind !== 'linear') throw gguf.refuse(`RoPE scaling '${kind}'`)
-  return { ropeFactors: linearFactors(headDim, gguf.required('rope.scaling.factor')) }
 }
 
 /** `attention.sliding_window`, for architectures in which every block has it. */
 export function windowFromGguf(gguf: GgufFacts): { window?: number } {
   const window = gguf.optional('attention.sliding_window')
   return window === undefined ? {} : { window }
+}
+
+/** Whether there is a window that is narrower than the context. */
+export function hasWindow(gguf: GgufFacts): boolean {
+  const window = gguf.optional('attention.sliding_window') ?? 0
+  return window > 0 && window < gguf.required('context_length')
 }
 
 /** Counts of a mixture of experts. */

@@ -1,5 +1,5 @@
 // Llama 1 to 3 and models of their shape.
-import { commonFromGguf } from './gguf-config.ts'
+import { commonFromGguf, hasWindow } from './gguf-config.ts'
 import {
   EMBEDDING,
   FINAL_NORM,
@@ -27,7 +27,7 @@ export const LLAMA: FamilyFacts = {
   family: 'llama',
   architectures: ['llama'],
   modelTypes: ['llama'],
-  isInGguf: (gguf) => (gguf.optional('expert_count') ?? 0) === 0,
+  isInGguf: (gguf) => (gguf.optional('expert_count') ?? 0) === 0 && !hasWindow(gguf),
   outer: [EMBEDDING, FINAL_NORM, HEAD, ROPE_FACTORS],
   block: () => BLOCK,
   fromHub(hub) {

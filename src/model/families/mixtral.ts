@@ -10,7 +10,7 @@ import {
   type FamilyFacts,
   type Part
 } from './facts.ts'
-import { commonFromGguf, expertsFromGguf } from './gguf-config.ts'
+import { commonFromGguf, expertsFromGguf, hasWindow, windowFromGguf } from './gguf-config.ts'
 import { commonFromHub, HubFacts, windowFromHub } from './hub-config.ts'
 
 const BLOCK: readonly Part[] = [INPUT_NORM, ...LLAMA_ATTENTION, POST_ATTENTION_NORM, ...EXPERTS]
@@ -42,5 +42,9 @@ export const MIXTRAL: FamilyFacts = {
       expertsPerToken: hub.required('num_experts_per_tok')
     }
   },
-  fromGguf: (gguf) => ({ ...commonFromGguf(gguf, 'mixtral'), ...expertsFromGguf(gguf) })
+  fromGguf: (gguf) => ({
+    ...commonFromGguf(gguf, 'mixtral'),
+    ...(hasWindow(gguf) ? windowFromGguf(gguf) : {}),
+    ...expertsFromGguf(gguf)
+  })
 }

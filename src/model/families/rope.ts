@@ -1,28 +1,46 @@
-// RoPE's base and how its frequencies are stretched for long contexts, as factors of each.
+// RoPE's base and how its frequencies are stretched for long contexts, as factors of each: linear, Llama 3's,
+// YaRN and LongRoPE, as the hub's configs and GGUFs write them.
 // Numbers only; the tables are made by blocks/weights/fill-weights.ts.
 import { corrupt } from '../../base/errors.ts'
-import { numberOf, type JsonObject } from '../formats/json-file.ts'
+import { type JsonObject, numberOf } from '../formats/json-file.ts'
 import type { ModelConfig } from '../types.ts'
+import type { GgufFacts } from './gguf-config.ts'
 import type { HubFacts } from './hub-config.ts'
 
-type RopeConfig = Pick<ModelConfig, 'ropeTheta' | 'ropeFactors'>
+type RopeConfig = Pick<ModelConfig, 'ropeTheta' | 'ropeFactors' | 'ropeScale'>
 
-/** `rope_theta` with `rope_scaling`, or both in `rope_parameters`. */
-export function ropeFromHub(hub: HubFacts, headDim: number): RopeConfig {
+/** Before checkConfig has seen the config, a hostile size must not become an array. */
+const MAX_HEAD_DIM = 2 ** 12
+
+/** What a hub's config says: `rope_theta` with `rope_scaling`, or both in `rope_parameters`. */
+export function ropeFromHub(
+  hub: HubFacts,
+  headDim: number
+): RopeConfig & { contextLength?: number } {
   const rope = objectOf(hub.json['rope_parameters'] ?? hub.json['rope_scaling'])
   // As float32, like a GGUF holds them, so that one model has one content id in both.
   const ropeTheta = Math.fround(
     numberOf(rope, 'rope_theta') ?? hub.optional('rope_theta') ?? 10_000
   )
+  const share = numberOf(rope, 'partial_rotary_factor') ?? hub.optional(...PARTIAL_KEYS) ?? 1
+  if (share !== 1) throw hub.refuse('RoPE over part of a head')
   const kind = rope['rope_type'] ?? rope['type'] ?? 'default'
-  const need = (key: string): number => {
+  const more = (key: string): number | undefined => {
     const value = numberOf(rope, key)
-    if (value === undefined || !(value > 0 && value < Infinity)) {
-      throw corrupt(`The model cannot be opened: RoPE scaling '${String(kind)}' has no '${key}'`)
-    }
-    return value
+    if (value === undefined || (value > 0 && value < Infinity)) return value
+    throw corrupt(
+      `The model cannot be opened: RoPE scaling '${String(kind)}' has '${key}' ${value}`
+    )
+  }
+  const need = (key: string): number => {
+    const value = more(key)
+    if (value !== undefined) return value
+    throw corrupt(`The model cannot be opened: RoPE scaling '${String(kind)}' has no '${key}'`)
   }
   if (headDim > MAX_HEAD_DIM) throw corrupt(`The model cannot be opened: a head of ${headDim}`)
+  const original = (): number =>
+    more('original_max_position_embeddings') ??
+    hub.required('original_max_position_embeddings', 'max_position_embeddings')
   switch (kind) {
     case 'default':
       return { ropeTheta }
@@ -35,18 +53,99 @@ export function ropeFromHub(hub: HubFacts, headDim: number): RopeConfig {
           factor: need('factor'),
           lowFactor: need('low_freq_factor'),
           highFactor: need('high_freq_factor'),
-          context:
-            numberOf(rope, 'original_max_position_embeddings') ??
-            hub.required('original_max_position_embeddings', 'max_position_embeddings')
+          context: original()
         })
       }
+    case 'yarn': {
+      const context = original()
+      const factor = more('factor') ?? hub.required('max_position_embeddings') / context
+      const own = more('attention_factor')
+      const [mscale, all] = [more('mscale'), more('mscale_all_dim')]
+      const scale =
+        own ??
+        (mscale && all ? yarnScale(factor, mscale) / yarnScale(factor, all) : yarnScale(factor))
+      const ropeFactors = yarnFactors(headDim, ropeTheta, {
+        factor,
+        context,
+        fast: more('beta_fast') ?? FAST_TURNS,
+        slow: more('beta_slow') ?? SLOW_TURNS,
+        isWhole: rope['truncate'] !== false
+      })
+      return { ropeTheta, ropeFactors, ...scaleOf(scale) }
+    }
+    case 'longrope':
+    case 'su': {
+      const context = original()
+      const factor = more('factor') ?? hub.required('max_position_embeddings') / context
+      const long = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context))
+      const ropeFactors = listOf(rope['short_factor'], headDim)
+      // The long factors are another model: a session would have to be turned anew where it grows into them.
+      return {
+        ropeTheta,
+        ropeFactors,
+        ...scaleOf(more('attention_factor') ?? long),
+        contextLength: context
+      }
+    }
     default:
       throw hub.refuse(`RoPE scaling '${String(kind)}'`)
   }
 }
 
-/** Before checkConfig has seen the config, a hostile size must not become an array. */
-const MAX_HEAD_DIM = 2 ** 12
+const PARTIAL_KEYS = ['partial_rotary_factor', 'rotary_pct'] as const
+
+/** What a GGUF says. As llama.cpp has it, a factor without a type is linear. Llama 3's factors are a tensor. */
+export function ropeFromGguf(gguf: GgufFacts, headDim: number): RopeConfig {
+  const ropeTheta = gguf.optional('rope.freq_base') ?? 10_000
+  const factor = gguf.optional('rope.scaling.factor') ?? gguf.optional('rope.scale_linear') ?? 0
+  const kind = gguf.text('rope.scaling.type') ?? 'linear'
+  if (headDim > MAX_HEAD_DIM) throw corrupt(`The model cannot be opened: a head of ${headDim}`)
+  if (!(factor >= 0 && factor < Infinity)) {
+    throw corrupt(`The GGUF cannot be opened: its RoPE is scaled by ${factor}`)
+  }
+  // Written by converters whether or not they are used.
+  const own = gguf.optional('rope.scaling.attn_factor') ?? 0
+  gguf.ignore('rope.scaling.finetuned', 'rope.scaling.original_context_length')
+  switch (kind) {
+    case 'none':
+      return { ropeTheta }
+    case 'linear':
+      if (own !== 0 && own !== 1) throw gguf.refuse("'rope.scaling.attn_factor' of linear scaling")
+      if (factor === 0 || factor === 1) return { ropeTheta }
+      return { ropeTheta, ropeFactors: linearFactors(headDim, factor) }
+    case 'yarn': {
+      if (factor === 0 || factor === 1) return { ropeTheta }
+      const extra = gguf.optional('rope.scaling.yarn_ext_factor') ?? -1
+      if (extra !== -1 && extra !== 1) throw gguf.refuse(`a YaRN extrapolation of ${extra}`)
+      const multiplier = gguf.optional('rope.scaling.yarn_log_multiplier') ?? 0
+      if (multiplier !== 0) throw gguf.refuse(`a YaRN multiplier of ${multiplier}`)
+      const attention = gguf.optional('rope.scaling.yarn_attn_factor') ?? (own === 0 ? 1 : own)
+      const context = gguf.optional('rope.scaling.original_context_length')
+      const ropeFactors = yarnFactors(headDim, ropeTheta, {
+        factor,
+        context: context ?? gguf.required('context_length'),
+        fast: gguf.optional('rope.scaling.yarn_beta_fast') ?? FAST_TURNS,
+        slow: gguf.optional('rope.scaling.yarn_beta_slow') ?? SLOW_TURNS,
+        isWhole: true
+      })
+      return { ropeTheta, ropeFactors, ...scaleOf(attention * yarnScale(factor)) }
+    }
+    default:
+      throw gguf.refuse(`RoPE scaling '${kind}'`)
+  }
+}
+
+function scaleOf(scale: number): Pick<ModelConfig, 'ropeScale'> {
+  return scale === 1 ? {} : { ropeScale: Math.fround(scale) }
+}
+
+function listOf(value: unknown, headDim: number): readonly number[] {
+  const isList = Array.isArray(value) && value.length === headDim / 2
+  if (!isList || !value.every((each) => typeof each === 'number')) {
+    throw corrupt(`The model cannot be opened: 'short_factor' is no list of ${headDim / 2} numbers`)
+  }
+  return Object.freeze(value.map((each: number) => Math.fround(each)))
+}
 
 /** Every frequency divided by `factor`: positions are squeezed together. */
 export function linearFactors(headDim: number, factor: number): readonly number[] {
@@ -76,6 +175,43 @@ export function llama3Factors(
     return Math.fround(1 / ((1 - kept) / factor + kept))
   })
   return Object.freeze(factors)
+}
+
+/** Turns within the first context at which a frequency is kept, and at which it is divided. */
+const FAST_TURNS = 32
+const SLOW_TURNS = 1
+
+export interface YarnScaling {
+  factor: number
+  /** Tokens that the model was first trained for. */
+  context: number
+  fast: number
+  slow: number
+  /** Whether the ramp begins and ends at whole frequencies. */
+  isWhole: boolean
+}
+
+/** Fast frequencies kept, slow ones divided by `factor`, a ramp over those between. */
+export function yarnFactors(
+  headDim: number,
+  theta: number,
+  { factor, context, fast, slow, isWhole }: YarnScaling
+): readonly number[] {
+  const at = (turns: number): number =>
+    (headDim * Math.log(context / (turns * 2 * Math.PI))) / (2 * Math.log(theta))
+  const first = Math.max(0, isWhole ? Math.floor(at(fast)) : at(fast))
+  const end = Math.min(headDim - 1, isWhole ? Math.ceil(at(slow)) : at(slow))
+  const width = Math.max(0.001, end - first)
+  const factors = Array.from({ length: headDim / 2 }, (_, i) => {
+    const divided = Math.min(1, Math.max(0, (i - first) / width))
+    return Math.fround(1 / (divided / factor + (1 - divided)))
+  })
+  return Object.freeze(factors)
+}
+
+/** What YaRN multiplies cosines and sines by. */
+function yarnScale(factor: number, multiplier = 1): number {
+  return factor <= 1 ? 1 : 0.1 * multiplier * Math.log(factor) + 1
 }
 
 function objectOf(value: unknown): JsonObject {

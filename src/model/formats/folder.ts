@@ -6,6 +6,7 @@ import { corrupt, notFound, unsupported } from '../../base/errors.ts'
 import { cleanName, createModel, type RangeFetcher } from '../create-model.ts'
 import type { FamilyFacts } from '../families/facts.ts'
 import { HubFacts } from '../families/hub-config.ts'
+import { checkHubKeys } from '../families/unused-keys.ts'
 import { canonicalHubName, familyOfModelType, orderOf } from '../families.ts'
 import { folderChatTemplate, folderTokenizer } from '../text/folder-tokenizer.ts'
 import { readJsonObject } from './json-file.ts'
@@ -26,7 +27,9 @@ export function openFolder(location: ModelLocation, fetcher?: RangeFetcher): Mod
   const modelType = json['model_type']
   if (typeof modelType !== 'string') throw corrupt(`'${folder}' names no model type in config.json`)
   const facts = familyOfModelType(modelType)
-  const config = facts.fromHub(new HubFacts(json, cleanName(basename(folder))))
+  const hub = new HubFacts(json, cleanName(basename(folder)))
+  const config = facts.fromHub(hub)
+  checkHubKeys(hub, config.family)
   const files: MappedFile[] = []
   try {
     const entries: TensorEntry[] = []

@@ -7,6 +7,7 @@ import type { FamilyFacts } from '../families/facts.ts'
 import { GgufFacts } from '../families/gguf-config.ts'
 import { canonicalName, familyOfArchitecture, orderOf } from '../families.ts'
 import { checkConfig } from '../families-check.ts'
+import { checkGgufKeys } from '../families/unused-keys.ts'
 import { type GgufHeader, type GgufTensor, parseGgufHeader } from './gguf-header.ts'
 import { Metadata } from './gguf-metadata.ts'
 import { ggufTokenizer } from '../text/gguf-tokenizer.ts'
@@ -30,6 +31,7 @@ export function openGguf(location: ModelLocation, fetcher?: RangeFetcher): Model
     if (!first) throw corrupt('The GGUF cannot be opened: no file was named')
     checkShards(headers, files)
     const metadata = new Metadata(first)
+    checkIsModel(metadata)
     const architecture = metadata.string('general.architecture')
     if (architecture === undefined) {
       throw corrupt(`'${files[0]?.path}' cannot be opened: it names no architecture`)
@@ -43,6 +45,7 @@ export function openGguf(location: ModelLocation, fetcher?: RangeFetcher): Model
     const facts = familyOfArchitecture(gguf)
     // Checked before entries are made by its counts.
     const config = checkConfig(facts.fromGguf(gguf))
+    checkGgufKeys(gguf, config.contextLength, config.ffnSize)
     const entries = headers.flatMap((header, i) =>
       header.tensors.flatMap((tensor) => entriesOf(tensor, files[i] as MappedFile, facts, config))
     )
@@ -58,6 +61,15 @@ export function openGguf(location: ModelLocation, fetcher?: RangeFetcher): Model
     for (const file of files) file.close()
     throw error
   }
+}
+
+/** Adapters, image encoders and importance matrices are GGUFs too. */
+function checkIsModel(metadata: Metadata): void {
+  const type = metadata.string('general.type') ?? 'model'
+  if (type === 'model') return
+  throw unsupported(`The GGUF cannot be run: it is no model but '${cleanName(type)}'`, {
+    hint: 'Give the file of the model itself'
+  })
 }
 
 function fallbackName(location: ModelLocation): string {

@@ -24,6 +24,7 @@ function frequencies(model: HubModel, theta: number, isScaled: boolean): number[
   if (!isScaled || scaling === null || scaling === undefined) return plain
   const factor = numberOf(scaling, 'factor')
   if (scaling['rope_type'] === 'linear') return plain.map((each) => each / factor)
+  if (scaling['rope_type'] === 'yarn') return yarn(plain, theta, factor, scaling)
   const [low, high] = [numberOf(scaling, 'low_freq_factor'), numberOf(scaling, 'high_freq_factor')]
   const context = numberOf(scaling, 'original_max_position_embeddings')
   return plain.map((each) => {
@@ -33,6 +34,31 @@ function frequencies(model: HubModel, theta: number, isScaled: boolean): number[
     const smooth = (context / wave - low) / (high - low)
     return ((1 - smooth) * each) / factor + smooth * each
   })
+}
+
+/** Kept where a pair turns 32 times within the first context, divided where it turns once, a ramp between. */
+function yarn(
+  plain: readonly number[],
+  theta: number,
+  factor: number,
+  scaling: Record<string, unknown>
+): number[] {
+  const context = numberOf(scaling, 'original_max_position_embeddings')
+  const dim = 2 * plain.length
+  const [first, end] = [32, 1].map(
+    (turns) => (dim * Math.log(context / (2 * Math.PI * turns))) / (2 * Math.log(theta))
+  ) as [number, number]
+  const [from, to] = [Math.max(Math.floor(first), 0), Math.min(Math.ceil(end), dim - 1)]
+  return plain.map((each, i) => {
+    const ramp = Math.min(1, Math.max(0, (i - from) / Math.max(0.001, to - from)))
+    return (each / factor) * ramp + each * (1 - ramp)
+  })
+}
+
+/** What YaRN multiplies turned pairs by. */
+function sizeOf(model: HubModel): number {
+  const scaling = model.config['rope_scaling'] as Record<string, unknown> | null | undefined
+  return scaling?.['rope_type'] === 'yarn' ? 1 + 0.1 * Math.log(numberOf(scaling, 'factor')) : 1
 }
 
 export function llamaAnswer(model: HubModel, ids: readonly number[]): Answer {
@@ -89,6 +115,7 @@ function attention(model: HubModel, block: number, rows: readonly Row[]): Row[] 
     localTheta ?? numberOf(config, 'rope_theta'),
     localTheta === undefined
   )
+  const size = localTheta === undefined ? sizeOf(model) : 1
   const project = (x: Row, name: string): Row =>
     apply(weight(model, `${prefix}.${name}.weight`), x, tensors.get(`${prefix}.${name}.bias`))
   const turned = (x: Row, at: number, name: string): Row => {
@@ -96,7 +123,7 @@ function attention(model: HubModel, block: number, rows: readonly Row[]): Row[] 
     const epsilon = numberOf(config, 'rms_norm_eps')
     return byHead(project(x, `${name}_proj`), headDim, (head) => {
       const own = norm === undefined ? head : rms(head, norm, epsilon, isGemma ? 1 : 0)
-      return turn(own, at, turns)
+      return turn(own, at, turns).map((each) => each * size)
     })
   }
   const scalar = perhaps(config, 'query_pre_attn_scalar') ?? headDim

@@ -156,12 +156,13 @@ function factsOf(family: Family, shape: Shape, pick: Pick): Facts {
     high_freq_factor: 4,
     original_max_position_embeddings: 24
   }
+  const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 96 }
   switch (family) {
     case 'llama':
       return {
         attention_bias: pick(true, false),
         mlp_bias: pick(true, false),
-        rope_scaling: pick<Facts | null>(null, llama3, { rope_type: 'linear', factor: 3 })
+        rope_scaling: pick<Facts | null>(null, llama3, yarn, { rope_type: 'linear', factor: 3 })
       }
     case 'mistral':
       return { sliding_window: pick(1, 3, 8) }

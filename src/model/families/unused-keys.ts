@@ -1,0 +1,99 @@
+// What a file says that nobody here reads: what changes results is refused by its name and not passed over.
+// gguf.ts and folder.ts call it once a family has read what it knows.
+import type { Family } from '../types.ts'
+import type { GgufFacts } from './gguf-config.ts'
+import type { HubFacts } from './hub-config.ts'
+
+/** Keys of a GGUF's architecture that change nothing here, whatever they say. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  'vocab_size', // the embedding says it
+  'tensor_data_layout', // which converter made it
+  'pooling_type', // of embeddings of whole texts
+  'feature_length'
+])
+/** Of the parts of a model that see pictures, which is not run. */
+const HARMLESS_GROUPS: readonly string[] = ['mm.', 'vision.', 'audio.', 'clip.']
+/** Values at which a key says what holds without it; nothing, 0 and false do so of every key. */
+const NEUTRAL: Readonly<Record<string, unknown>> = {
+  'attention.causal': true,
+  'attention.max_alibi_bias': 8,
+  'attention.output_scale': 1,
+  'attention.scale': 1,
+  embedding_scale: 1,
+  expert_group_count: 1,
+  expert_group_used_count: 1,
+  expert_weights_scale: 1,
+  expert_weights_norm: true,
+  expert_gating_func: 1, // softmax
+  logit_scale: 1,
+  residual_scale: 1
+}
+
+/** @throws AppError UNSUPPORTED, naming the key */
+export function checkGgufKeys(gguf: GgufFacts, contextLength: number, ffnSize: number): void {
+  for (const key of gguf.unused()) {
+    const value = gguf.metadata.value(`${gguf.architecture}.${key}`)
+    if (HARMLESS.has(key) || HARMLESS_GROUPS.some((group) => key.startsWith(group))) continue
+    if (value === 0 || value === false || value === '' || value === NEUTRAL[key]) continue
+    // A window over the whole context is none.
+    if (key === 'attention.sliding_window' && Number(value) >= contextLength) continue
+    if (key === 'expert_feed_forward_length' && value === ffnSize) continue
+    // Of experts that are not there.
+    if (key === 'expert_used_count' && !gguf.metadata.number(`${gguf.architecture}.expert_count`))
+      continue
+    throw gguf.refuse(`'${gguf.architecture}.${key}' (${textOf(value)})`)
+  }
+}
+
+/** Of a config.json, whose other keys are of training and of tools: what changes results, and is neutral at. */
+const HUB_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
+  attention_chunk_size: [],
+  attention_multiplier: [1],
+  attn_logit_softcapping: [],
+  clip_qkv: [],
+  compression_config: [],
+  embedding_multiplier: [1],
+  final_logit_softcapping: [],
+  first_k_dense_replace: [],
+  kv_lora_rank: [],
+  logit_scale: [1],
+  logits_scaling: [1],
+  n_group: [1],
+  n_shared_experts: [],
+  no_rope_layers: [],
+  no_rope_layer_interval: [],
+  num_shared_experts: [],
+  q_lora_rank: [],
+  qk_layernorm: [],
+  residual_multiplier: [1],
+  rope_interleaved: [],
+  routed_scaling_factor: [1],
+  scale_depth: [],
+  scale_emb: [1],
+  scoring_func: ['softmax'],
+  shared_expert_intermediate_size: [],
+  topk_group: [1],
+  use_bidirectional_attention: [],
+  use_qk_norm: []
+}
+
+/** What only some families read. */
+const READ_BY: Readonly<Record<string, readonly Family[]>> = {
+  attn_logit_softcapping: ['gemma2', 'gemma3'],
+  final_logit_softcapping: ['gemma2', 'gemma3']
+}
+
+/** @throws AppError UNSUPPORTED, naming the key */
+export function checkHubKeys(hub: HubFacts, family: Family): void {
+  for (const [key, neutral] of Object.entries(HUB_NEUTRAL)) {
+    const value = hub.json[key] ?? undefined
+    if (value === undefined || value === 0 || value === false) continue
+    if (READ_BY[key]?.includes(family)) continue
+    if (neutral.includes(value) || (Array.isArray(value) && value.length === 0)) continue
+    throw hub.refuse(`'${key}' of config.json (${textOf(value)})`)
+  }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'object' ? 'a list' : JSON.stringify(value)
+}
