@@ -1,4 +1,5 @@
-// bun scripts/build.ts [--target linux-x64|linux-arm64|darwin-arm64|windows-x64]... [--all] [--out FILE]
+// bun scripts/build.ts [--target linux-x64|linux-arm64|darwin-arm64|windows-x64]... [--all]
+//   [--out FILE]
 // Makes the executable, by default ./petals for this machine; for another target ./petals-<target>.
 import { statSync } from 'node:fs'
 import { join } from 'node:path'

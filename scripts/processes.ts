@@ -52,7 +52,10 @@ export class Program implements AsyncDisposable {
     return this.#over
   }
 
-  /** The first match in a stream's output so far or to come. @throws Error when it ends or time is up */
+  /**
+   * The first match in a stream's output so far or to come. @throws Error when it ends or time is
+   * up
+   */
   async match(stream: 'stdout' | 'stderr', pattern: RegExp, ms: number): Promise<RegExpExecArray> {
     const found = (): RegExpExecArray | null => pattern.exec(this[stream])
     await this.#until(() => found() !== null || this.#over, ms, `did not print ${pattern}`)
@@ -133,8 +136,8 @@ export function endOnSignals(): void {
 }
 
 /**
- * Whether any process of the group lives. A zombie does not: the first process of a container may never
- * ask how its adopted children ended, and they stay in their group.
+ * Whether any process of the group lives. A zombie does not: the first process of a container may
+ * never ask how its adopted children ended, and they stay in their group.
  */
 export function groupLives(group: number): boolean {
   try {

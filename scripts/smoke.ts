@@ -1,6 +1,7 @@
 // bun scripts/smoke.ts [--petals FILE] [--result FILE]
-// The executable, alone in an empty folder, in a swarm of three servers on loopback: what a user types.
-// Every wait is bounded; whatever happens, nothing is left running. Ends with `N passed, N failed`.
+// The executable, alone in an empty folder, in a swarm of three servers on loopback: what a user
+// types. Every wait is bounded; whatever happens, nothing is left running. Ends with `N passed, N
+// failed`.
 import type { BlockSpan } from '../src/base/block-span.ts'
 import {
   copyFileSync,

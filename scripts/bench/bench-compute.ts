@@ -34,6 +34,8 @@ const tokens = (count: number): Float32Array =>
     Array.from({ length: count }, () => random.below(vocabSize))
   )
 const memoryBytes = 2 ** 36
+const NEVER = { word: new Int32Array(1) }
+let rowsAtOnce = 1
 
 function newEngine(chunkRows?: number): Engine {
   const backend = createBackend({
@@ -44,11 +46,8 @@ function newEngine(chunkRows?: number): Engine {
     libraryDir: undefined,
     scratchDir: undefined
   })
-  return new Engine(
-    { ...backend, chunkRows: chunkRows ?? backend.chunkRows },
-    memoryBytes,
-    systemClock
-  )
+  rowsAtOnce = chunkRows ?? backend.chunkRows
+  return new Engine(backend, memoryBytes)
 }
 
 async function load(engine: Engine, quant: Quant): Promise<number> {
@@ -63,8 +62,10 @@ async function load(engine: Engine, quant: Quant): Promise<number> {
 function step(engine: Engine, session: number, start: number, hidden: Float32Array): number {
   const count = hidden.length / hiddenSize
   const began = systemClock.now()
-  const steps = engine.step({ session, start, count, hidden }, null)
-  while (steps.next() === undefined);
+  for (let row = 0; row < count; row += rowsAtOnce) {
+    const piece = hidden.slice(row * hiddenSize, (row + rowsAtOnce) * hiddenSize)
+    engine.run([{ session, start: start + row, end: start + count, hidden: piece }], NEVER)
+  }
   return systemClock.now() - began
 }
 

@@ -1,4 +1,5 @@
-// bun scripts/bench/bench-load.ts [--model FILE] [--blocks 0:4] [--quant native,int8,f32] [--runs 3]
+// bun scripts/bench/bench-load.ts [--model FILE] [--blocks 0:4] [--quant native,int8,f32]
+//   [--runs 3]
 // What loading blocks takes: time and memory of a first start, which converts, and of a second, which maps what
 // the first has kept. Each start is a process of its own; its memory is read from the system while it loads.
 // Linux only. Without --model: random weights in TinyLlama-1.1B's shape.
@@ -7,8 +8,8 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { systemClock } from '../../src/base/clock.ts'
-import { createBackend } from '../../src/blocks/create-backend.ts'
+import { createOnnx } from '../../src/blocks/create-backend.ts'
+import { onnxBackend } from '../../src/blocks/onnx/onnx-backend.ts'
 import { Engine } from '../../src/blocks/engine/engine.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -60,7 +61,7 @@ function memoryOf(pid: number | 'self'): Memory {
 if (values.child !== undefined) {
   const task = JSON.parse(values.child) as Task
   const memoryBytes = 2 ** 36
-  const made = createBackend({
+  const made = createOnnx({
     threads: 2,
     device: 'cpu',
     deviceId: 0,
@@ -71,7 +72,7 @@ if (values.child !== undefined) {
   })
   const config = JSON.parse(values.config) as Record<string, string>
   const backend = { ...made, settings: { ...made.settings, config } }
-  const engine = new Engine(backend, memoryBytes, systemClock)
+  const engine = new Engine(onnxBackend(backend), memoryBytes)
   Bun.gc(true)
   const before = memoryOf('self')
   process.send?.('loading')

@@ -1,7 +1,8 @@
-// bun scripts/bench/bench-prefix.ts [--petals ./petals] [--model smollm2-135m] [--blocks 30] [--servers 3] [--runs 3]
-// Time to first token of a chat in a process of its own, whose prompt begins as an earlier process's did:
-// with what the servers kept of that, and without (--no-prefix-cache), in turn, at several lengths. The
-// answers must be the same. Nothing else is asserted.
+// bun scripts/bench/bench-prefix.ts [--petals ./petals] [--model smollm2-135m] [--blocks 30]
+//   [--servers 3] [--runs 3]
+// Time to first token of a chat in a process of its own, whose prompt begins as an earlier
+// process's did: with what the servers kept of that, and without (--no-prefix-cache), in turn, at
+// several lengths. The answers must be the same. Nothing else is asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endOnSignals } from '../processes.ts'

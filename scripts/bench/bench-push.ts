@@ -1,8 +1,9 @@
-// bun scripts/bench/bench-push.ts [--rtt 0,20,50,100] [--servers 2,4] [--runs 3] [--tokens 64] [--prompt 512]
-//   [--model smollm2-135m|random-1.1b] [--threads 1] [--petals ./petals]
-// Servers that push, every two of them a round trip apart, beside llama.cpp's RPC over the same wires, in turn:
-// tokens a second, distance from (ring trip + compute), and a prompt against its slowest server. Medians.
-// Needs sh scripts/llama/build-llama-rpc.sh once, and for round trips over 0 Linux and root. Nothing is asserted.
+// bun scripts/bench/bench-push.ts [--rtt 0,20,50,100] [--servers 2,4] [--runs 3] [--tokens 64]
+//   [--prompt 512] [--model smollm2-135m|random-1.1b] [--threads 1] [--petals ./petals]
+// Servers that push, every two of them a round trip apart, beside llama.cpp's RPC over the same
+// wires, in turn: tokens a second, distance from (ring trip + compute), and a prompt against its
+// slowest server. Medians. Needs sh scripts/llama/build-llama-rpc.sh once, and for round trips over
+// 0 Linux and root. Nothing is asserted.
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -45,7 +46,9 @@ const { location, path, argument } = await benchModel(values.model)
 const model = await openModel(location)
 const { blockCount } = model.config
 
-/** A text of so many tokens in which little repeats; servers have kept no other seed's beginning. */
+/**
+ * A text of so many tokens in which little repeats; servers have kept no other seed's beginning.
+ */
 function textOf(length: number, seed: number): string {
   const random = seededRandom(seed)
   const tokenizer = createTokenizer(model.tokenizer)

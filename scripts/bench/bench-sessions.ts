@@ -1,7 +1,9 @@
-// bun scripts/bench/bench-sessions.ts [--model smollm2-135m] [--threads 2] [--blocks 0:8] [--tokens 16]
-// Several sessions on one server: the real server and engine, clients that ask for the next token at once.
-// Total tokens a second, p50 and p99 of a step for each number of sessions; then decode beside a prompt that
-// never ends. CPU times count where a machine has other things to do. Nothing is asserted.
+// bun scripts/bench/bench-sessions.ts [--model smollm2-135m] [--threads 2] [--blocks 0:8]
+//   [--tokens 16]
+// Several sessions on one server: the real server and engine, clients that ask for the next token
+// at once. Total tokens a second, p50 and p99 of a step for each number of sessions; then decode
+// beside a prompt that never ends. CPU times count where a machine has other things to do. Nothing
+// is asserted.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'

@@ -1,7 +1,8 @@
-// bun scripts/bench/bench-speculation.ts [--rtt 0,100] [--servers 2] [--runs 5] [--tokens 128] [--model smollm2-135m]
-//   [--threads 1] [--petals ./petals]
-// The same answers with guessed tokens and without, in turn, where every two programs are a round trip apart: a
-// text that repeats and one that does not. Tokens a second, ratio, tokens a trip. Exits with 1 when a text differs.
+// bun scripts/bench/bench-speculation.ts [--rtt 0,100] [--servers 2] [--runs 5] [--tokens 128]
+//   [--model smollm2-135m] [--threads 1] [--petals ./petals]
+// The same answers with guessed tokens and without, in turn, where every two programs are a round
+// trip apart: a text that repeats and one that does not. Tokens a second, ratio, tokens a trip.
+// Exits with 1 when a text differs.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { FarSwarm } from '../net/far-swarm.ts'

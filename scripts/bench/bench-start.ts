@@ -1,6 +1,7 @@
 // bun scripts/bench/bench-start.ts [--runs N]
-// How long the executable takes to start, with its functions stored compiled (bytecode) and without, and
-// from source: builds both, runs each command of each in turn, prints medians and ratios.
+// How long the executable takes to start, with its functions stored compiled (bytecode) and
+// without, and from source: builds both, runs each command of each in turn, prints medians and
+// ratios.
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
-// bun scripts/bench/bench-swarm.ts [--petals ./petals] [--model smollm2-135m] [--runs 5] [--tokens 64]
-// One server against three on loopback, same model, prompt and threads, in turn: tokens a second, time to
-// first token, where a step's time goes, and the ratio. Nothing is asserted.
+// bun scripts/bench/bench-swarm.ts [--petals ./petals] [--model smollm2-135m] [--runs 5]
+//   [--tokens 64]
+// One server against three on loopback, same model, prompt and threads, in turn: tokens a second,
+// time to first token, where a step's time goes, and the ratio. Nothing is asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endOnSignals } from '../processes.ts'

@@ -1,7 +1,7 @@
 // bun scripts/bench/bench-udx-paths.ts [--runs 5] [--only "5 %"]
-// One-way bulk over a plain UDX stream through bad paths (delay, loss, jitter, overtaking by the seeded
-// proxy of test/udx): src/udx under Bun beside the real udx-native under node, same paths, same seeds, same
-// run, medians and ratios. Needs sh scripts/net/node-reference.sh once.
+// One-way bulk over a plain UDX stream through bad paths (delay, loss, jitter, overtaking by the
+// seeded proxy of test/udx): src/udx under Bun beside the real udx-native under node, same paths,
+// same seeds, same run, medians and ratios. Needs sh scripts/net/node-reference.sh once.
 import { parseArgs } from 'node:util'
 import { exchange, openLink } from '../../test/udx/link.ts'
 import { type Peer, type Runtime, startPeer } from '../../test/udx/peer.ts'
@@ -39,7 +39,8 @@ async function transfer(pair: [Peer, Peer], path: Path, seed: number): Promise<R
   await using link = await openLink(...pair, { proxy: { seed, up: spoil, down: spoil } })
   const from = performance.now()
   let arrivedMs = 0
-  // The end is sent over a good path: how a lost last acknowledgement is handled is not measured here.
+  // The end is sent over a good path: how a lost last acknowledgement is handled is not measured
+  // here.
   const onsent = (): void => {
     arrivedMs = performance.now() - from
     link.proxy?.impair({})

@@ -1,7 +1,8 @@
 // bun scripts/bench/bench-udx.ts [--mb 256] [--rounds 5] [--cross]
-// Measures src/udx under Bun beside the real udx-native under node, the same work in the same run, two
-// processes each on loopback, rounds interleaved, medians: one-way bulk over a hyperdht connection and
-// over a plain UDX stream, and ping-pong of 2.3 KB messages. Needs sh scripts/net/node-reference.sh once.
+// Measures src/udx under Bun beside the real udx-native under node, the same work in the same run,
+// two processes each on loopback, rounds interleaved, medians: one-way bulk over a hyperdht
+// connection and over a plain UDX stream, and ping-pong of 2.3 KB messages. Needs sh
+// scripts/net/node-reference.sh once.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'

@@ -1,7 +1,9 @@
-// bun scripts/bench/bench.ts [--models smollm2-135m,random-1.1b] [--threads 1,2] [--runs 7] [--tokens 128] [--prompt 512]
-// One machine alone beside llama.cpp: decode and prefill, same file, same threads, runs in turn, medians, ratios,
-// and how far decode is from the time of reading every weight once. random-1.1b is TinyLlama's shape, written
-// into .cache/bench on first use (0.6 GiB). On Linux, `chrt -r 1` before it keeps other programs out.
+// bun scripts/bench/bench.ts [--models smollm2-135m,random-1.1b] [--threads 1,2] [--runs 7]
+//   [--tokens 128] [--prompt 512]
+// One machine alone beside llama.cpp: decode and prefill, same file, same threads, runs in turn,
+// medians, ratios, and how far decode is from the time of reading every weight once. random-1.1b is
+// TinyLlama's shape, written into .cache/bench on first use (0.6 GiB). On Linux, `chrt -r 1` before
+// it keeps other programs out.
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
@@ -75,7 +77,9 @@ function distance(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / 2
 }
 
-/** Bytes of weights that a token needs as the file has them; of an untied embedding that is one row. */
+/**
+ * Bytes of weights that a token needs as the file has them; of an untied embedding that is one row.
+ */
 function bytesPerToken(model: Model): number {
   const embedding = model.config.tiedEmbedding ? '' : 'model.embed_tokens.weight'
   const read = model.tensors.list().filter(({ name }) => name !== embedding)

@@ -1,4 +1,5 @@
-// bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3] [--only int4]
+// bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3]
+//   [--only int4]
 // Every way of holding weights: bits a weight, perplexity on a fixed text (Alice's Adventures in Wonderland,
 // test/fixtures/alice.txt), agreement with float weights, speed; then what rounding each of a GGUF's types to
 // fewer bits errs. `native` is of the file itself; the others round the file's weights, which were taken to F32
@@ -19,7 +20,12 @@ import { openModel } from '../../src/model/open-model.ts'
 import { resolveModel } from '../../src/model/resolve.ts'
 import { createTokenizer } from '../../src/model/text/tokenizer.ts'
 import type { Model, ModelLocation, TensorType } from '../../src/model/types.ts'
-import { argmax, testEngine, type TestEngine } from '../../test/blocks/support/engine-helpers.ts'
+import {
+  argmax,
+  NEVER,
+  testEngine,
+  type TestEngine
+} from '../../test/blocks/support/engine-helpers.ts'
 import { randomBlocks } from '../../test/blocks/support/random-llama.ts'
 import { writeHubFolder } from '../../test/support/models/stories.ts'
 import { median } from '../net/swarm-programs.ts'
@@ -80,11 +86,7 @@ interface Reference {
 }
 
 function logits(engine: TestEngine, head: number, hidden: Float32Array): Float32Array {
-  const steps = engine.engine.head(head, hidden, null)
-  for (;;) {
-    const answer = steps.next()
-    if (answer) return answer
-  }
+  return engine.engine.head(head, hidden, NEVER)
 }
 
 /** Turns rows of logits into log probabilities, in place. */

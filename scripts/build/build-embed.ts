@@ -1,9 +1,9 @@
 // Packs native libraries for the executable and writes the module that names them.
-// The counterpart of src/base/native-files.ts, which unpacks them.
+// The counterpart of src/base/files/native-files.ts, which unpacks them.
 import { existsSync, mkdirSync, renameSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Embedded } from '../../src/base/embedded.ts'
-import { contentHash, type NativeSet } from '../../src/base/native-files.ts'
+import { contentHash, type NativeSet } from '../../src/base/files/native-files.ts'
 import { readBuildInfo } from '../../src/base/version.ts'
 
 /** Level 10: 45.8 MB become 15.1 MB in 1.2 s; level 19 takes 21 s for another 1.5 MB. */
@@ -30,7 +30,9 @@ export async function packNativeSet(paths: readonly string[], cache: string): Pr
   return { id: identity.digest('hex').slice(0, 32), files }
 }
 
-/** Source of a module with the exports of src/base/embedded.ts, where `path`s are embedded files. */
+/**
+ * Source of a module with the exports of src/base/embedded.ts, where `path`s are embedded files.
+ */
 export function embeddedModule(target: string, sets: Omit<Embedded, 'build'>): string {
   const all = [...sets.onnxruntime.files, ...sets.sodium.files, ...sets.kernels.files]
   const imports = all.map(

@@ -1,5 +1,6 @@
-// Bundles entry files and the native libraries of a target into one executable. scripts/build.ts calls it,
-// and tests do with an entry of their own. Knows the packages' layouts, not what the program does.
+// Bundles entry files and the native libraries of a target into one executable. scripts/build.ts
+// calls it, and tests do with an entry of their own. Knows the packages' layouts, not what the
+// program does.
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -18,7 +19,9 @@ export interface ExecutableOptions {
    * `new URL('./worker.ts', import.meta.url)` finds the worker compiled and from source.
    */
   entries: readonly string[]
-  /** Whether functions are stored compiled; measured in scripts/bench/bench-start.ts. Default true. */
+  /**
+   * Whether functions are stored compiled; measured in scripts/bench/bench-start.ts. Default true.
+   */
   bytecode?: boolean
 }
 

@@ -1,7 +1,7 @@
 // bun scripts/build/kernels.ts
-// Compiles src/kernels/c for this machine into the folder of its sources below .cache, where development runs
-// look for it; scripts/build.ts has it compiled for any target. zig does it (setup.sh brings it), and for
-// this machine alone the system's compiler where there is no zig.
+// Compiles src/kernels/c for this machine into the folder of its sources below .cache, where
+// development runs look for it; scripts/build.ts has it compiled for any target. zig does it
+// (setup.sh brings it), and for this machine alone the system's compiler where there is no zig.
 import {
   existsSync,
   mkdirSync,
@@ -12,7 +12,7 @@ import {
   statSync
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { withFileLock } from '../../src/base/file-lock.ts'
+import { withFileLock } from '../../src/base/files/file-lock.ts'
 import { compiledFolder, ZIG_FOLDER } from '../../src/kernels/development.ts'
 import type { Variant } from '../../src/kernels/kernels.ts'
 import { type KernelTarget, libraryName, SOURCES, variantsOf } from '../../src/kernels/libraries.ts'
@@ -72,7 +72,10 @@ const ZIG_TARGETS: Readonly<Record<string, string[]>> = {
   win32: ['windows-gnu', '-lkernel32']
 }
 
-/** Compiles all variants of a target into `folder`; their paths. @throws Error with the compiler's words */
+/**
+ * Compiles all variants of a target into `folder`; their paths. @throws Error with the compiler's
+ * words
+ */
 export async function compileKernels(target: KernelTarget, folder: string): Promise<string[]> {
   const command = compilerFor(target)
   mkdirSync(folder, { recursive: true })
@@ -169,7 +172,10 @@ export async function kernelFiles(target: KernelTarget): Promise<string[]> {
   )
 }
 
-/** Of the same target and compiler, all but the latest: switching branches should not compile each time. */
+/**
+ * Of the same target and compiler, all but the latest: switching branches should not compile each
+ * time.
+ */
 function removeOlder(folder: string): void {
   const stem = basename(folder).replace(/[0-9a-f]{16}$/, '')
   const all = readdirSync(dirname(folder))

@@ -1,5 +1,6 @@
-// The test stage of scripts/check.ts: every file in a `bun test` process and process group of its own.
-// Trusts the JUnit report only: a file that runs nothing, exits early, hangs or leaves processes fails.
+// The test stage of scripts/check.ts: every file in a `bun test` process and process group of its
+// own. Trusts the JUnit report only: a file that runs nothing, exits early, hangs or leaves
+// processes fails.
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,13 +1,16 @@
 // bun scripts/llama/check-llama-cpp.ts FOLDER   where FOLDER/node_modules has node-llama-cpp (3.21.1)
-// Gives the GGUFs that test/families writes from its fixtures to llama.cpp, and holds what it answers to
-// what `transformers` answered: so the names and orders that our tests rest on are llama.cpp's own.
+// Gives the GGUFs that test/families writes from its fixtures to llama.cpp, and holds what it
+// answers to what `transformers` answered: so the names and orders that our tests rest on are
+// llama.cpp's own.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { readFixture } from '../../test/families/support/fixture.ts'
 import { writeFixtureGguf } from '../../test/families/support/gguf.ts'
 
-/** Those that a GGUF can express and llama.cpp runs: its Mistral has no window, its Falcon no ALiBi. */
+/**
+ * Those that a GGUF can express and llama.cpp runs: its Mistral has no window, its Falcon no ALiBi.
+ */
 const NAMES = [
   'llama',
   'llama3',

@@ -1,5 +1,6 @@
-// llama.cpp on this machine alone, by node-llama-cpp under node: fetched into .cache/llama on first use, it is
-// no part of the product. For bench.ts; the program at the other end is bench-llama-cpp.mjs.
+// llama.cpp on this machine alone, by node-llama-cpp under node: fetched into .cache/llama on first
+// use, it is no part of the product. For bench.ts; the program at the other end is
+// bench-llama-cpp.mjs.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 

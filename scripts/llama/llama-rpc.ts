@@ -1,11 +1,13 @@
-// llama.cpp over its own network: RPC servers as programs, and its llama-bench as their client, both built
-// by build-llama-rpc.sh. For bench-push.ts; knows nothing of petals.
+// llama.cpp over its own network: RPC servers as programs, and its llama-bench as their client,
+// both built by build-llama-rpc.sh. For bench-push.ts; knows nothing of petals.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Program } from '../processes.ts'
 
 const FOLDER = join(import.meta.dir, '..', '..', '.cache', 'llama-rpc', 'build', 'bin')
-/** Its stdout is otherwise held back; and our compute steps back behind other programs, so must it. */
+/**
+ * Its stdout is otherwise held back; and our compute steps back behind other programs, so must it.
+ */
 const PREFIX = ['nice', '-n', '10', 'stdbuf', '-oL']
 const FIRST_PORT = 50_100
 const READY_MS = 30_000
@@ -61,7 +63,9 @@ export class LlamaRpc implements AsyncDisposable {
     }
   }
 
-  /** Tokens a second of every round, the model in equal parts on the servers, head and cache too. */
+  /**
+   * Tokens a second of every round, the model in equal parts on the servers, head and cache too.
+   */
   async measure({ prompt, decode, rounds }: RpcWork): Promise<readonly number[]> {
     const shares = this.#addresses.map(() => '1').join('/')
     const model = ['-m', this.#path, '-rpc', this.#addresses.join(','), '-ngl', '99', '-ts', shares]

@@ -1,5 +1,6 @@
 // A swarm of programs of which every two are a round trip apart: on loopback, or each in a network
-// namespace of its own behind slow wires. For bench-push.ts and bench-speculation.ts; measures no answers.
+// namespace of its own behind slow wires. For bench-push.ts and bench-speculation.ts; measures no
+// answers.
 import { join } from 'node:path'
 import { Program } from '../processes.ts'
 import { SlowNetwork } from './slow-network.ts'
@@ -55,7 +56,9 @@ export class FarSwarm implements AsyncDisposable {
     }
   }
 
-  /** What a round trip from the client to a server takes without petals; the wires are not exact. */
+  /**
+   * What a round trip from the client to a server takes without petals; the wires are not exact.
+   */
   async roundTripMs(): Promise<number> {
     const [bun, host] = [process.execPath, this.address(0)]
     await using echo = new Program([...this.within(0), bun, ECHO, host, ECHO_PORT])

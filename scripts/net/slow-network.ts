@@ -1,5 +1,6 @@
-// Network namespaces with wires between them that take their time: every packet from one side to another
-// is held for so many ms. Root on Linux. For check-plan.ts and bench-push.ts; the holding is slow-wires.ts.
+// Network namespaces with wires between them that take their time: every packet from one side to
+// another is held for so many ms. Root on Linux. For check-plan.ts and bench-push.ts; the holding
+// is slow-wires.ts.
 import { dlopen, ptr } from 'bun:ffi'
 import { closeSync, constants, openSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
-// The worker of slow-network.ts: reads packets from the sides' devices and writes each into the device
-// that it is addressed to, so many ms later. Waits in the kernel, since a timer of JavaScript is a
-// millisecond late at every hop, which is more than what is measured. Knows no namespaces.
+// The worker of slow-network.ts: reads packets from the sides' devices and writes each into the
+// device that it is addressed to, so many ms later. Waits in the kernel, since a timer of
+// JavaScript is a millisecond late at every hop, which is more than what is measured. Knows no
+// namespaces.
 import { dlopen, ptr } from 'bun:ffi'
 import { closeSync } from 'node:fs'
 

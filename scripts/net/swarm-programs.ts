@@ -1,5 +1,5 @@
-// A swarm of programs on loopback for benchmarks and chaos: bootstrap, servers, clients, each a process
-// of the executable with a home of its own. Knows no measurements.
+// A swarm of programs on loopback for benchmarks and chaos: bootstrap, servers, clients, each a
+// process of the executable with a home of its own. Knows no measurements.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,7 +27,10 @@ export class ProgramSwarm implements AsyncDisposable {
   readonly #options: SwarmPlace
   readonly #programs: Program[] = []
 
-  /** @param petals the executable with its first words, e.g. ['./petals'] or ['bun', 'src/cli/main.ts'] */
+  /**
+   * @param petals the executable with its first words, e.g. ['./petals'] or ['bun',
+   * 'src/cli/main.ts']
+   */
   constructor(petals: readonly string[], options: SwarmPlace = {}) {
     this.#petals = petals
     this.#options = options

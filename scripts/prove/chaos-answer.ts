@@ -1,5 +1,5 @@
-// A chat that is watched while it answers: when text came, and when it told (--debug) that it went round
-// a server, had a new route, and had brought it up to date. For scripts/prove/chaos.ts.
+// A chat that is watched while it answers: when text came, and when it told (--debug) that it went
+// round a server, had a new route, and had brought it up to date. For scripts/prove/chaos.ts.
 import type { Program } from '../processes.ts'
 
 export interface Moment {
@@ -55,7 +55,9 @@ export class WatchedAnswer {
     return holds()
   }
 
-  /** Waits for text after the new route that follows a fault at `at`; undefined: it was not felt. */
+  /**
+   * Waits for text after the new route that follows a fault at `at`; undefined: it was not felt.
+   */
   async gapAfter(at: number, feltMs: number, ms: number): Promise<Gap | undefined> {
     const news = (part: string): Moment | undefined =>
       this.lines.findLast((moment) => moment.ms >= at && moment.line.includes(part))

@@ -1,5 +1,5 @@
-// The swarm of scripts/prove/chaos.ts: servers of the executable behind a proxy, two of each span, and what may
-// happen to one. Knows no answers.
+// The swarm of scripts/prove/chaos.ts: servers of the executable behind a proxy, two of each span,
+// and what may happen to one. Knows no answers.
 import { join } from 'node:path'
 import DHT from 'hyperdht'
 import { freshSeed, seededRandom, type Random } from '../../src/base/random.ts'

@@ -1,11 +1,11 @@
-// bun scripts/prove/chaos.ts [--petals ./petals] [--seed 1] [--tokens 600] [--model smollm2-135m] [--delay 5]
-//   [--loss 0.005] [--only kill,freeze,...] [--temperature 0,0.8]
-// Long answers while every server in turn is killed, frozen, restarted, cut off (both ways, or one), has
-// no room left, or is followed by one that answers garbage, at seeded moments: each text must equal that
-// of an undisturbed run. All are separate processes of the executable, behind a seeded UDP proxy on
-// loopback (loopback-net.ts; no root needed). Prints each fault's gap, and where it goes. Exits with 1 when
-// a text differs, or a fault was not survived or never done. Wrong but likely values of a server are not
-// noticed yet, so they are not among the faults.
+// bun scripts/prove/chaos.ts [--petals ./petals] [--seed 1] [--tokens 600] [--model smollm2-135m]
+//   [--delay 5] [--loss 0.005] [--only kill,freeze,...] [--temperature 0,0.8]
+// Long answers while every server in turn is killed, frozen, restarted, cut off (both ways, or
+// one), has no room left, or is followed by one that answers garbage, at seeded moments: each text
+// must equal that of an undisturbed run. All are separate processes of the executable, behind a
+// seeded UDP proxy on loopback (loopback-net.ts; no root needed). Prints each fault's gap, and
+// where it goes. Exits with 1 when a text differs, or a fault was not survived or never done. Wrong
+// but likely values of a server are not noticed yet, so they are not among the faults.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../../src/base/random.ts'
@@ -61,7 +61,9 @@ interface Felt extends Fault {
 const random = seededRandom(Number(values.seed))
 const felt: Felt[] = []
 
-/** Every fault on every span, in a seeded order; those that room is about come first in an answer. */
+/**
+ * Every fault on every span, in a seeded order; those that room is about come first in an answer.
+ */
 function deck(): Fault[] {
   const names = values.only?.split(',') ?? FAULTS
   const faults = FAULTS.filter((name) => names.includes(name)).flatMap((name) =>

@@ -1,7 +1,9 @@
-// bun scripts/prove/check-plan.ts [--petals ./petals] [--model smollm2-135m] [--rounds 5] [--tokens 96]
-// What `petals plan` foretells against what `petals chat` then measures, on swarms of programs on loopback:
-// tokens a second, plan and chat in turn, so that a busy machine troubles both alike. Nothing is asserted.
-// On a shared machine, `chrt -r 1` before it keeps others from being what is measured.
+// bun scripts/prove/check-plan.ts [--petals ./petals] [--model smollm2-135m] [--rounds 5]
+//   [--tokens 96]
+// What `petals plan` foretells against what `petals chat` then measures, on swarms of programs on
+// loopback: tokens a second, plan and chat in turn, so that a busy machine troubles both alike.
+// Nothing is asserted. On a shared machine, `chrt -r 1` before it keeps others from being what is
+// measured.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { resolvePaths } from '../../src/base/paths.ts'

@@ -1,8 +1,10 @@
-// bun scripts/prove/prove-placement.ts [--petals ./petals] [--signal SIGINT|SIGKILL] [--limit-s 400]
-// Three servers that choose their blocks themselves, with memory for most of the built-in model's five:
-// when the one that alone has some blocks goes, exactly one other must take its place. Answers are asked
-// for all the time; each that comes must be the same text, and none may fail but for want of a server.
-// All are separate processes on loopback. Prints how long it took, exits with 1 when it did not happen.
+// bun scripts/prove/prove-placement.ts [--petals ./petals] [--signal SIGINT|SIGKILL]
+//   [--limit-s 400]
+// Three servers that choose their blocks themselves, with memory for most of the built-in model's
+// five: when the one that alone has some blocks goes, exactly one other must take its place.
+// Answers are asked for all the time; each that comes must be the same text, and none may fail but
+// for want of a server. All are separate processes on loopback. Prints how long it took, exits with
+// 1 when it did not happen.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { sizesOf } from '../../src/blocks/sizes.ts'

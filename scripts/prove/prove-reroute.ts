@@ -1,8 +1,9 @@
 // bun scripts/prove/prove-reroute.ts [--petals ./petals] [--delay 30] [--tokens 500] [--seed 1]
-// A long answer through three servers behind a proxy that delays packets. Meanwhile one joins that has all
-// blocks: one trip instead of four. The session must go over to it by choice, then leave it when it is
-// told to stop (SIGINT), both without an error and with the same text. Separate processes of the
-// executable, no root needed. Prints what was seen, exits with 1 when it was not so.
+// A long answer through three servers behind a proxy that delays packets. Meanwhile one joins that
+// has all blocks: one trip instead of four. The session must go over to it by choice, then leave it
+// when it is told to stop (SIGINT), both without an error and with the same text. Separate
+// processes of the executable, no root needed. Prints what was seen, exits with 1 when it was not
+// so.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../../src/base/random.ts'

@@ -1,8 +1,9 @@
 // bun scripts/prove/soak.ts [--sessions 10000] [--seed 12]
-// The long version of test/server/hostile.test.ts: one server process of stories260K, 10,000 sessions of
-// hostile peers (served one after another, vanishing, flooding, beside nonsense, claims and a peer that
-// reads nothing) while an honest client asks for texts that are known. Prints the server's memory every
-// 1,000 sessions; exit code 1 when anything is left over, memory grows, or the honest client fails.
+// The long version of test/server/hostile.test.ts: one server process of stories260K, 10,000
+// sessions of hostile peers (served one after another, vanishing, flooding, beside nonsense, claims
+// and a peer that reads nothing) while an honest client asks for texts that are known. Prints the
+// server's memory every 1,000 sessions; exit code 1 when anything is left over, memory grows, or
+// the honest client fails.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import DHT from 'hyperdht'
@@ -19,7 +20,9 @@ const VANISHING = 100
 const FLOODED = 16
 const LINKS = 4
 const KILLED = 100
-/** Rounds whose least memory is compared: a collected heap still moves by 6 MiB from round to round. */
+/**
+ * Rounds whose least memory is compared: a collected heap still moves by 6 MiB from round to round.
+ */
 const LEAST_OF = 3
 /** What may be more in the last rounds than in those after the first, which warms up. */
 const HEAP_BYTES = 8 * 1024 * 1024
@@ -100,7 +103,10 @@ async function killed(): Promise<number> {
   return Math.round(performance.now() - from)
 }
 
-/** The honest client may be in the middle of an answer: one session of the engine and the table is its own. */
+/**
+ * The honest client may be in the middle of an answer: one session of the engine and the table is
+ * its own.
+ */
 function settled(): Promise<HostState> {
   return host.until(
     (state) =>

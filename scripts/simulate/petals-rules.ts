@@ -1,5 +1,5 @@
-// Petals' published rules of placement and routing, written anew from its paper and documentation of
-// behaviour, for the simulators to compare with. Not part of the program.
+// Petals' published rules of placement and routing, written anew from its paper and documentation
+// of behaviour, for the simulators to compare with. Not part of the program.
 import type { Random } from '../../src/base/random.ts'
 import type { Candidate, RouteHop } from '../../src/client/route/route.ts'
 import { weakestStart } from '../../src/server/placement/placement.ts'
@@ -9,7 +9,9 @@ import type { PlacedServer } from '../../src/server/placement/rebalance.ts'
 const BALANCE_QUALITY = 0.75
 const EPSILON = 1e-3
 
-/** A server's rate in Petals: by the mean number of its blocks that a request uses, on each block. */
+/**
+ * A server's rate in Petals: by the mean number of its blocks that a request uses, on each block.
+ */
 function rateOf(span: PlacedServer): number {
   return span.throughput / ((span.end - span.start + 1) / 2)
 }
@@ -35,8 +37,8 @@ export function petalsStart(
 }
 
 /**
- * Where `peer` should begin, or undefined to stay: it would move, then everyone in random order until
- * nobody wants to, and the bottleneck then must exceed today's by 1/0.75.
+ * Where `peer` should begin, or undefined to stay: it would move, then everyone in random order
+ * until nobody wants to, and the bottleneck then must exceed today's by 1/0.75.
  */
 export function petalsShouldMove(
   peer: string,
@@ -83,7 +85,9 @@ export function petalsShouldMove(
   return before / after < BALANCE_QUALITY - EPSILON ? target : undefined
 }
 
-/** Time that Petals adds to each hop, and what it takes for a distance it does not know, one way. */
+/**
+ * Time that Petals adds to each hop, and what it takes for a distance it does not know, one way.
+ */
 const OVERHEAD_MS = 18
 const UNKNOWN_MS = 150
 const MOST_MS = 5_000
@@ -101,8 +105,8 @@ interface Ride {
 }
 
 /**
- * The shortest path by distances and published speeds. A server once entered is used to its end; what
- * waits in its queue is not known.
+ * The shortest path by distances and published speeds. A server once entered is used to its end;
+ * what waits in its queue is not known.
  */
 export function petalsRoute(
   candidates: readonly PetalsCandidate[],

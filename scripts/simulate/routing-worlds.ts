@@ -1,5 +1,5 @@
-// Swarms for simulate-routing.ts: places and their distances, servers and how slow they are, the Petals
-// paper's settings. Everything by a seed.
+// Swarms for simulate-routing.ts: places and their distances, servers and how slow they are, the
+// Petals paper's settings. Everything by a seed.
 import type { BlockSpan } from '../../src/base/block-span.ts'
 import { toHex } from '../../src/base/bytes.ts'
 import type { Random } from '../../src/base/random.ts'
@@ -140,7 +140,9 @@ export function threeSpecs(oneWayMs: number): Spec[] {
   }))
 }
 
-/** The paper's kinds of 14 GPUs; blocks by memory and times by memory bandwidth are our estimate. */
+/**
+ * The paper's kinds of 14 GPUs; blocks by memory and times by memory bandwidth are our estimate.
+ */
 export function fourteenSpecs(random: Random): Spec[] {
   const kinds = [
     { count: 2, blocks: 3, blockMs: 8 },

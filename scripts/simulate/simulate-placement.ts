@@ -1,8 +1,10 @@
-// bun scripts/simulate/simulate-placement.ts [--servers 100,1000] [--hours 2] [--seed 1] [--factor 1.2] [--check-s 60]
-// Placement under churn, in simulated time: the very functions of src/server (weakestStart, planMove,
-// opensGap, stillWorth, drainStep, nextCheckMs) beside Petals' published rule (petals-rules.ts) on the same joins,
-// departures and speeds, up to --petals-most servers (100): each of its checks plays the whole swarm.
-// Prints coverage, bottleneck against the optimum, and moves an hour.
+// bun scripts/simulate/simulate-placement.ts [--servers 100,1000] [--hours 2] [--seed 1]
+//   [--factor 1.2] [--check-s 60]
+// Placement under churn, in simulated time: the very functions of src/server (weakestStart,
+// planMove, opensGap, stillWorth, drainStep, nextCheckMs) beside Petals' published rule
+// (petals-rules.ts) on the same joins, departures and speeds, up to --petals-most servers (100):
+// each of its checks plays the whole swarm. Prints coverage, bottleneck against the optimum, and
+// moves an hour.
 import { parseArgs } from 'node:util'
 import { seededRandom, type Random } from '../../src/base/random.ts'
 import { coverage, weakestStart } from '../../src/server/placement/placement.ts'
@@ -74,7 +76,8 @@ const PETALS_CHECK_MS = 120_000
 const HOUR_MS = 3_600_000
 
 function ours(blockCount: number, factor: number, periodMs: number): Rule {
-  // Thousands decide on one view in the same moment: what does not depend on who asks is asked once.
+  // Thousands decide on one view in the same moment: what does not depend on who asks is asked
+  // once.
   const balanced = new WeakSet<readonly PlacedServer[]>()
   const periods = new WeakMap<readonly PlacedServer[], number>()
   return {
@@ -234,7 +237,10 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
   }
 }
 
-/** The median time of five checks in a swarm whose servers begin anywhere, so that there is much to do. */
+/**
+ * The median time of five checks in a swarm whose servers begin anywhere, so that there is much to
+ * do.
+ */
 function oneCheckMs(rule: Rule, servers: number, blockCount: number, seed: number): number {
   const random = seededRandom(seed)
   const spans: PlacedServer[] = []

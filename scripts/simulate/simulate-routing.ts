@@ -1,8 +1,10 @@
-// bun scripts/simulate/simulate-routing.ts [--servers 200,2000] [--clients 30] [--seed 1] [--unknown-ms 300]
-// Routing in simulated time: what a session calls (planRoute, chooseRoute, worthMeasuring, PeerBook of
-// src/client) beside Petals' published rule (petals-rules.ts) over the same servers, delays, queues and
-// slow spells. Prints tokens a second, p99 of a token, moves of a session and their ratio to Petals',
-// also in the Petals paper's settings of 3 and 14 servers, beside what the paper measured there.
+// bun scripts/simulate/simulate-routing.ts [--servers 200,2000] [--clients 30] [--seed 1]
+//   [--unknown-ms 300]
+// Routing in simulated time: what a session calls (planRoute, chooseRoute, worthMeasuring, PeerBook
+// of src/client) beside Petals' published rule (petals-rules.ts) over the same servers, delays,
+// queues and slow spells. Prints tokens a second, p99 of a token, moves of a session and their
+// ratio to Petals', also in the Petals paper's settings of 3 and 14 servers, beside what the paper
+// measured there.
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../../src/base/random.ts'
 import { PeerBook } from '../../src/client/route/peers.ts'
@@ -242,7 +244,8 @@ console.log(
     '  p99 ms  moves/session  plan ms  paper'
 )
 const beside = { x: 0, y: 0, lineMs: 0 }
-// BLOOM-176B on three A100 in one room with a delay added; on 14 consumer machines of two continents.
+// BLOOM-176B on three A100 in one room with a delay added; on 14 consumer machines of two
+// continents.
 for (const [distance, count, paper] of [
   [2.5, 1, 1.71],
   [50, 1, 1.23],

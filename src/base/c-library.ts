@@ -1,4 +1,5 @@
-// Opens functions of the system's C library. Knows none of them: whoever needs some names their types.
+// Opens functions of the system's C library. Knows none of them: whoever needs some names their
+// types.
 import { dlopen, type FFIFunction } from 'bun:ffi'
 
 /** Names to try, the likeliest first. */

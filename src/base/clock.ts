@@ -7,7 +7,9 @@ export interface Clock {
   now(): number
   /** Milliseconds since 1970, for stamps that other machines read. */
   wall(): number
-  /** Calls back after `ms`; returns what stops it. Timers never keep the process alive when `unref`. */
+  /**
+   * Calls back after `ms`; returns what stops it. Timers never keep the process alive when `unref`.
+   */
   after(ms: number, callback: () => void, unref?: boolean): () => void
 }
 

@@ -1,7 +1,10 @@
 // The one error type that crosses rooms: a code to decide on, a message to read, a hint to act on.
 // Knows nothing of peers, models or terminals; cli/exit.ts turns codes into exit codes.
 
-/** Every code an AppError can carry; the wire carries them by name, so a rename is a protocol change. */
+/**
+ * Every code an AppError can carry; the wire carries them by name, so a rename is a protocol
+ * change.
+ */
 export type ErrorCode =
   | 'BAD_INPUT' // the user or caller gave something that cannot be used
   | 'NOT_FOUND' // an unknown model, file, tensor, session or peer

@@ -1,5 +1,5 @@
-// How much memory this process may still take: what the system has free, less what a container's limit
-// forbids. Knows nothing of what it is for.
+// How much memory this process may still take: what the system has free, less what a container's
+// limit forbids. Knows nothing of what it is for.
 import { readFileSync } from 'node:fs'
 import { freemem } from 'node:os'
 

@@ -2,18 +2,8 @@
 // Compiled, the facts were fixed by scripts/build.ts; from source they are read from the tree.
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import type { BuildInfo } from './build-info.ts'
 import { embedded } from './embedded.ts'
-
-export interface BuildInfo {
-  readonly version: string
-  /** Short commit, with '-dirty' when the tree had changes, or 'unknown' outside of git. */
-  readonly commit: string
-  /** Platform and architecture, e.g. 'linux-x64'. */
-  readonly target: string
-  readonly bun: string
-  readonly onnxruntime: string
-  readonly hyperdht: string
-}
 
 /** The facts of the running program. */
 export function buildInfo(): BuildInfo {

@@ -1,22 +1,23 @@
 // The main thread's handle on the compute worker: calls become messages, answers settle promises.
-// It owns the run options of every step, so that an abort stops the engine inside the worker.
+// Steps and rows for heads go through the scheduler, which gives the worker one run at a time.
 // Knows no graphs and no weights.
-import type { BlockSpan } from '../base/block-span.ts'
 import { availableParallelism } from 'node:os'
+import type { BlockSpan } from '../base/block-span.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { badInput, cancelled, closed, type AppError } from '../base/errors.ts'
+import { badInput, cancelled, closed, notFound, type AppError } from '../base/errors.ts'
 import { freeMemoryBytes } from '../base/free-memory.ts'
 import { Resource } from '../base/resource.ts'
 import type { ModelLocation } from '../model/types.ts'
 import {
   recordedError,
+  transfersOf,
   type CallKind,
   type Calls,
   type Reply,
   type WorkerOptions
 } from './messages.ts'
-import { OrtRuntime } from './ort/runtime.ts'
-import { OrtRunOptions } from './ort/session.ts'
+import { Scheduler, type PieceOutcome } from './scheduler/scheduler.ts'
+import type { RunPiece } from './scheduler/step-job.ts'
 import type {
   ComputeApi,
   ComputeOptions,
@@ -47,12 +48,12 @@ export class Compute extends Resource implements ComputeApi {
   readonly #clock: Clock
   readonly #workerUrl: string
   readonly #pending = new Map<number, Pending>()
-  /** Of steps under way. */
-  readonly #runs = new Set<OrtRunOptions>()
-  readonly #idleRuns: OrtRunOptions[] = []
-  /** When each session had its last answer. */
-  readonly #answeredAt = new Map<number, number>()
-  #runtime: OrtRuntime | undefined
+  readonly #scheduler: Scheduler
+  /** Which sessions' steps may share a run: those over the same blocks. */
+  readonly #groups = new Map<number, string>()
+  /** One shared word: not 0 when the run under way should end. */
+  readonly #stop = new Int32Array(new SharedArrayBuffer(4))
+  #chunkRows = 1
   #worker: Worker | undefined
   #ended: Promise<void> | undefined
   #failure: AppError | undefined
@@ -65,6 +66,14 @@ export class Compute extends Resource implements ComputeApi {
     this.#onwarn = options.onwarn ?? (() => {})
     this.#clock = internals.clock ?? systemClock
     this.#workerUrl = internals.workerUrl ?? defaultWorkerUrl()
+    this.#scheduler = new Scheduler({
+      clock: this.#clock,
+      rows: () => this.#chunkRows,
+      run: (pieces) => this.#run(pieces),
+      runHead: ({ session: head, hidden }) => this.#runHead(head, hidden),
+      stop: () => Atomics.store(this.#stop, 0, 1),
+      cut: (session, length) => void this.#call('cut', { session, length }).catch(() => {})
+    })
   }
 
   /** What the library says of itself; empty before `ready`. */
@@ -85,38 +94,31 @@ export class Compute extends Resource implements ComputeApi {
   }
 
   async openSession(span: number, range?: BlockSpan): Promise<number> {
-    return this.#call('openSession', { span, range })
+    const session = await this.#call('openSession', { span, range })
+    this.#groups.set(session, `${span}/${range ? `${range.start}:${range.end}` : 'all'}`)
+    return session
   }
 
   async forkSession(session: number, length: number): Promise<number> {
-    return this.#call('forkSession', { session, length })
+    const forked = await this.#call('forkSession', { session, length })
+    this.#groups.set(forked, this.#groups.get(session) ?? '')
+    return forked
   }
 
   async closeSession(session: number): Promise<void> {
-    this.#answeredAt.delete(session)
-    await this.#call('closeSession', { session })
+    this.#groups.delete(session)
+    const closing = this.#call('closeSession', { session })
+    this.#scheduler.drop(session, closed('The session was closed while it computed'))
+    await closing
   }
 
   async step(input: StepInput, signal?: AbortSignal): Promise<StepOutput> {
-    const { session, start, count, hidden } = input
+    if (!this.#isUsable()) await this.ready()
     const posted = this.#clock.now()
-    const answered = this.#answeredAt.get(session)
-    // The worker reads messages between runs, too late to tell how soon a step came after an answer.
-    const gapMs = answered === undefined ? undefined : posted - answered
-    const answer = await this.#stoppable(
-      (run) => this.#call('step', { session, start, count, hidden: own(hidden), run, gapMs }),
-      signal,
-      // Too late to stop it: what it added must go all the same.
-      () => void this.#call('cut', { session, length: start }).catch(() => {})
-    )
-    const now = this.#clock.now()
-    this.#answeredAt.set(session, now)
-    const elapsed = now - posted
-    return {
-      hidden: answer.hidden,
-      computeMs: answer.computeMs,
-      queueMs: Math.max(0, elapsed - answer.computeMs)
-    }
+    const group = this.#groups.get(input.session)
+    if (group === undefined) throw notFound(`Session ${input.session} is not open`)
+    const { hidden, computeMs } = await this.#scheduler.step(input, group, signal)
+    return { hidden, computeMs, queueMs: Math.max(0, this.#clock.now() - posted - computeMs) }
   }
 
   async loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number> {
@@ -124,11 +126,15 @@ export class Compute extends Resource implements ComputeApi {
   }
 
   async unloadHead(head: number): Promise<void> {
-    await this.#call('unloadHead', { head })
+    const unloading = this.#call('unloadHead', { head })
+    this.#scheduler.dropHead(head, closed('The head was unloaded while it computed'))
+    await unloading
   }
 
   async head(head: number, hidden: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
-    return this.#stoppable((run) => this.#call('head', { head, hidden: own(hidden), run }), signal)
+    if (!this.#isUsable()) await this.ready()
+    const rows = { session: head, start: 0, count: 1, hidden: own(hidden) }
+    return (await this.#scheduler.step(rows, undefined, signal)).hidden
   }
 
   async stats(): Promise<ComputeStats> {
@@ -136,7 +142,6 @@ export class Compute extends Resource implements ComputeApi {
   }
 
   protected async _open(): Promise<void> {
-    this.#runtime = new OrtRuntime(this.#options.libraryDir)
     const worker = new Worker(this.#workerUrl)
     this.#worker = worker
     worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#settle(data)
@@ -150,18 +155,19 @@ export class Compute extends Resource implements ComputeApi {
         resolve()
       })
     })
-    this.#buildInfo = await this.#post('start', this.#options)
+    const started = await this.#post('start', { ...this.#options, stop: this.#stop })
+    this.#buildInfo = started.buildInfo
+    this.#chunkRows = started.chunkRows
   }
 
   protected async _close(): Promise<void> {
-    for (const run of this.#runs) run.terminate()
+    this.#scheduler.close(closed('The compute worker was closed'))
     if (this.#worker !== undefined && this.#failure === undefined) {
       // Its answer says that the engine is empty; only an idle worker may be terminated.
       await this.#post('stop', undefined).catch(() => {})
     }
     this.#worker?.terminate()
     await this.#ended
-    for (const run of this.#idleRuns.splice(0)) run[Symbol.dispose]()
   }
 
   /** A call that a signal stops at the worker's next checkpoint. */
@@ -179,41 +185,15 @@ export class Compute extends Resource implements ComputeApi {
     }
   }
 
-  /** Runs `call` with options that `signal` terminates; `late` when it was done before it heard. */
-  async #stoppable<T>(
-    call: (run: OrtRunOptions['handle']) => Promise<T>,
-    signal: AbortSignal | undefined,
-    late: () => void = () => {}
-  ): Promise<T> {
-    if (signal?.aborted) throw cancelled('The step was cancelled')
-    if (!this.#isUsable()) await this.ready()
-    const run = this.#idleRuns.pop() ?? new OrtRunOptions(this.#openRuntime())
-    this.#runs.add(run)
-    const id = this.#nextId
-    const onabort = (): void => {
-      // A run of it alone stops at once; a run that others share goes on without it.
-      run.terminate()
-      void this.#call('abort', { id }).catch(() => {})
-    }
-    signal?.addEventListener('abort', onabort, { once: true })
-    try {
-      const answer = await call(run.handle)
-      if (!signal?.aborted) return answer
-      late()
-      throw cancelled('The step was cancelled')
-    } catch (error) {
-      throw signal?.aborted ? cancelled('The step was cancelled', { cause: error }) : error
-    } finally {
-      signal?.removeEventListener('abort', onabort)
-      this.#runs.delete(run)
-      run.reset()
-      this.#idleRuns.push(run)
-    }
+  async #run(pieces: readonly RunPiece[]): Promise<PieceOutcome[]> {
+    Atomics.store(this.#stop, 0, 0)
+    const answers = await this.#post('run', { pieces })
+    return answers.map((one) => (one instanceof Float32Array ? one : recordedError(one)))
   }
 
-  #openRuntime(): OrtRuntime {
-    if (this.#runtime === undefined) throw closed('The compute worker is not open')
-    return this.#runtime
+  async #runHead(head: number, hidden: Float32Array): Promise<PieceOutcome> {
+    Atomics.store(this.#stop, 0, 0)
+    return this.#post('head', { head, hidden })
   }
 
   /**
@@ -238,8 +218,7 @@ export class Compute extends Resource implements ComputeApi {
         return reject(this.#failure ?? closed('The compute worker is not open'))
       }
       this.#pending.set(id, { resolve: resolve as (answer: unknown) => void, reject })
-      const buffers = transfersIn(args)
-      this.#worker.postMessage({ id, kind, args }, buffers)
+      this.#worker.postMessage({ id, kind, args }, transfersOf(args))
     })
   }
 
@@ -253,6 +232,7 @@ export class Compute extends Resource implements ComputeApi {
 
   #fail(error: AppError): void {
     this.#failure ??= error
+    this.#scheduler.close(error)
     for (const pending of this.#pending.values()) pending.reject(this.#failure)
     this.#pending.clear()
   }
@@ -284,9 +264,4 @@ function defaultWorkerUrl(): string {
 function own(values: Float32Array): Float32Array {
   const whole = values.byteOffset === 0 && values.byteLength === values.buffer.byteLength
   return whole ? values : values.slice()
-}
-
-function transfersIn(args: unknown): ArrayBuffer[] {
-  if (typeof args !== 'object' || args === null || !('hidden' in args)) return []
-  return args.hidden instanceof Float32Array ? [args.hidden.buffer as ArrayBuffer] : []
 }

@@ -1,10 +1,13 @@
-// Makes what a worker's graphs run on from its options. Knows which device needs what.
-import type { Backend } from './backend.ts'
-import { cpuMemory } from './cpu-memory.ts'
+// Makes what a worker computes with from its options: our own kernels on CPUs, ONNX graphs on devices.
+// Knows which device needs what.
 import { deviceMemory } from './device/device-memory.ts'
 import { DEVICE_MEMORY, deviceProvider } from './device/provider.ts'
 import { trustedRows } from './device/self-check.ts'
+import type { ComputeBackend } from './engine/loaded-span.ts'
 import type { WorkerOptions } from './messages.ts'
+import type { Backend } from './onnx/backend.ts'
+import { cpuMemory } from './onnx/cpu-memory.ts'
+import { onnxBackend } from './onnx/onnx-backend.ts'
 import { OrtRuntime } from './ort/runtime.ts'
 
 /** Rows that run at once: 128 are as fast as more, need a quarter of the memory, and end sooner. */
@@ -12,6 +15,14 @@ const CHUNK_ROWS = 128
 
 /** `onwarn` is told of what went wrong with the disk. @throws AppError UNAVAILABLE, UNSUPPORTED */
 export function createBackend(
+  options: WorkerOptions,
+  onwarn: (text: string) => void = () => {}
+): ComputeBackend {
+  return onnxBackend(createOnnx(options, onwarn))
+}
+
+/** What ONNX graphs run on: a device, or the library's CPU kernels. */
+export function createOnnx(
   options: WorkerOptions,
   onwarn: (text: string) => void = () => {}
 ): Backend {

@@ -2,7 +2,7 @@
 // Knows no engine and no sampling.
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { FINAL_NORM } from './families/facts.ts'
-import { graphOf } from './families/family.ts'
+import { graphOf } from './families/graph-of.ts'
 import { matrixBytes, planGroup, type MatrixPlan, type VectorPlan } from './span-plan.ts'
 import type { Lowering } from './types.ts'
 

@@ -1,11 +1,10 @@
 // What the main thread and the compute worker say to each other, and how errors cross between them.
 // Knows no engine; buffers are transferred, never copied.
 import type { BlockSpan } from '../base/block-span.ts'
-import type { Pointer } from 'bun:ffi'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
-import type { KeepOptions } from './weights/kept-weights.ts'
-import type { ComputeStats, Device, SpanInfo, SpanOptions, StepInput } from './types.ts'
+import type { RunPiece } from './scheduler/step-job.ts'
+import type { ComputeStats, Device, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
 
 /** What a worker is started with; every default is decided by then. */
 export interface WorkerOptions {
@@ -19,35 +18,37 @@ export interface WorkerOptions {
   cudaDir?: string | undefined
 }
 
-/** Options of a run, owned by the main thread, which may terminate it while the worker is inside. */
-interface Stoppable {
-  run: Pointer
+export interface StartOptions extends WorkerOptions {
+  /** One shared word: not 0 when the run under way should end. */
+  stop: Int32Array
 }
 
-export interface StepReply {
-  hidden: Float32Array
-  computeMs: number
+export interface StartReply {
+  buildInfo: string
+  /** Rows that are worth running at once. */
+  chunkRows: number
 }
+
+/** A piece's rows, or why there are none. */
+export type PieceReply = Float32Array | ErrorRecord
 
 /** Arguments and answer of each call. */
 export interface Calls {
-  start: { args: WorkerOptions; answer: string }
+  start: { args: StartOptions; answer: StartReply }
   loadSpan: { args: SpanOptions; answer: SpanInfo }
   unloadSpan: { args: { span: number }; answer: undefined }
   openSession: { args: { span: number; range: BlockSpan | undefined }; answer: number }
   forkSession: { args: { session: number; length: number }; answer: number }
   closeSession: { args: { session: number }; answer: undefined }
-  /** `gapMs`: how long after the session's last answer it was asked for. */
-  step: { args: StepInput & Stoppable & { gapMs: number | undefined }; answer: StepReply }
+  /** Pieces of different sessions over the same blocks. */
+  run: { args: { pieces: readonly RunPiece[] }; answer: readonly PieceReply[] }
   loadHead: { args: { location: ModelLocation; quant: 'native' | 'f32' }; answer: number }
   unloadHead: { args: { head: number }; answer: undefined }
-  head: { args: { head: number; hidden: Float32Array } & Stoppable; answer: Float32Array }
+  head: { args: { head: number; hidden: Float32Array }; answer: Float32Array }
   stats: { args: undefined; answer: ComputeStats }
   /** Stops the loading with this id. */
   cancel: { args: { id: number }; answer: undefined }
-  /** Takes a step or a head's rows out that have not been answered: no run of others is disturbed. */
-  abort: { args: { id: number }; answer: undefined }
-  /** Cuts a session whose step was aborted too late to stop it. */
+  /** Cuts a session whose step was stopped. */
   cut: { args: { session: number; length: number }; answer: undefined }
   stop: { args: undefined; answer: undefined }
 }
@@ -81,11 +82,11 @@ export function recordedError(record: ErrorRecord): AppError {
   return new AppError(code, message, hint === undefined ? { retryable } : { retryable, hint })
 }
 
-/** Buffers of an answer that the worker gives away. */
-export function transfersOf(answer: unknown): ArrayBuffer[] {
-  if (answer instanceof Float32Array) return [answer.buffer as ArrayBuffer]
-  if (typeof answer === 'object' && answer !== null && 'hidden' in answer) {
-    return transfersOf(answer.hidden)
-  }
-  return []
+/** Buffers of a message's arguments or answer that the sender gives away. */
+export function transfersOf(value: unknown): ArrayBuffer[] {
+  if (value instanceof Float32Array) return [value.buffer as ArrayBuffer]
+  if (Array.isArray(value)) return value.flatMap(transfersOf)
+  if (typeof value !== 'object' || value === null) return []
+  if ('pieces' in value) return transfersOf(value.pieces)
+  return 'hidden' in value ? transfersOf(value.hidden) : []
 }

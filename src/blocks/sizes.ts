@@ -2,7 +2,6 @@
 // engine loads by, added up. Loads nothing and knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
-import { SLOT_COUNTS } from './graph/slots.ts'
 import { planHead } from './head-plan.ts'
 import {
   blockBytes,
@@ -76,16 +75,7 @@ export function workingBytes(sizes: ModelSizes, tokens: number): number {
   return ENGINE_BYTES + Math.max(largestMatrixBytes, CHUNK_ROWS * 4 * (widths + scores))
 }
 
-/**
- * What a graph for `slots` sessions at once takes beside the weights that all share. Measured with SmolLM2's
- * 30 blocks 10, 15 and 27 MiB for 4, 8 and 16 slots, with 8 of TinyLlama's 8, 13 and 21.
- */
-export function graphBytes(blocks: number, slots: number): number {
-  return 5 * 2 ** 20 + slots * (blocks * 20 * 2 ** 10 + 768 * 2 ** 10)
-}
-
-/** All graphs for several sessions over so many blocks: made on first use, where there is room. */
-export function batchBytes(blocks: number): number {
-  const several = SLOT_COUNTS.filter((slots) => slots > 1)
-  return several.reduce((sum, slots) => sum + graphBytes(blocks, slots), 0)
+/** What a graph over some blocks takes beside the weights: 10 MiB were seen for SmolLM2's 30 blocks. */
+export function graphBytes(blocks: number): number {
+  return 6 * 2 ** 20 + blocks * 128 * 2 ** 10
 }

@@ -3,7 +3,7 @@
 import type { BlockSpan } from '../base/block-span.ts'
 import { kvBlockBytes } from '../kernels/program.ts'
 import type { ModelConfig, TensorStore, TensorType } from '../model/types.ts'
-import { graphOf } from './families/family.ts'
+import { graphOf } from './families/graph-of.ts'
 import {
   isWindowed,
   ROPE_GLOBAL,

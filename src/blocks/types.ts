@@ -2,7 +2,6 @@
 // Knows no peers; the worker behind it is started by compute.ts.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
-import type { KeepOptions } from './weights/kept-weights.ts'
 
 /** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
@@ -11,6 +10,13 @@ export type KvType = 'f16' | 'f32' | 'int8'
 /** What blocks become: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
 export type Lowering = 'kernels' | 'onnx'
 export type Device = 'cpu' | 'cuda' | 'webgpu'
+
+export interface KeepOptions {
+  /** `Paths.cache`. */
+  cacheDir: string
+  /** Most that models and converted weights in it may take together. Default: what the disk has. */
+  diskBytes?: number | undefined
+}
 
 export interface ComputeOptions {
   /** Threads of the engine. Default: max(1, cores - 1). */
@@ -45,6 +51,8 @@ export interface SpanInfo extends BlockSpan {
   readonly hiddenSize: number
   readonly weightBytes: number
   readonly kvBytesPerToken: number
+  /** Tokens by which a session's memory grows. */
+  readonly kvPageTokens: number
   /** Longest session in tokens. */
   readonly maxTokens: number
   /** What the engine made of `quant`, per source type, e.g. 'Q4_1 exact, 4 bits + minimum'. */
@@ -56,8 +64,13 @@ export interface StepInput {
   /** Position of the first row; the session's KV is cut to it first. Must not be over its length. */
   start: number
   count: number
-  /** (count, hiddenSize), transferred: the caller loses it. */
-  hidden: Float32Array
+  /**
+   * (count, hiddenSize), given away: the caller loses it. A function makes the rows when they are about to
+   * run, so that waiting steps hold no floats; what it throws is what the step fails with.
+   */
+  hidden: Float32Array | (() => Float32Array)
+  /** Owners are served in turn: the peer whose session it is. Default: one owner for all who do not say. */
+  owner?: string
 }
 
 export interface StepOutput {

@@ -3,7 +3,8 @@
 // option, and drops a lone dash. A mark before each value and word keeps them from it.
 import { cac } from 'cac'
 import { badInput } from '../base/errors.ts'
-import { type Command, type Flags, type FlagValue, type Options, typedName } from './command.ts'
+import { type Command, type Options, typedName } from './command.ts'
+import type { Flags, FlagValue } from './options.ts'
 import { GLOBAL_OPTIONS } from './common-options.ts'
 import { nearest } from './nearest.ts'
 

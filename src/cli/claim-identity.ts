@@ -3,8 +3,8 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inUse } from '../base/errors.ts'
-import { folderError } from '../base/file-error.ts'
-import { tryFileLock } from '../base/file-lock.ts'
+import { folderError } from '../base/files/file-error.ts'
+import { tryFileLock } from '../base/files/file-lock.ts'
 import { loadIdentity, type Identity } from '../swarm/identity.ts'
 import type { Context } from './context.ts'
 

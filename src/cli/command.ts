@@ -1,6 +1,7 @@
 // What a command declares: its name, its words, its options with their help, and what runs it.
 // Knows no parser (argv.ts) and no command.
 import type { Context } from './context.ts'
+import type { Flags } from './options.ts'
 
 /** An option with a value, which reaches the command exactly as it was typed. */
 export interface TextOption {
@@ -24,8 +25,6 @@ export interface OffOption {
 
 export type Option = TextOption | FlagOption | OffOption
 export type Options = Readonly<Record<string, Option>>
-export type FlagValue = string | boolean | undefined
-export type Flags = Readonly<Record<string, FlagValue>>
 
 /** The options that flags of type F need, one each, of the right kind. */
 export type OptionsFor<F> = {

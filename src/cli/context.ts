@@ -2,7 +2,7 @@
 // environment.
 import { createLog, type Log } from '../base/log.ts'
 import { resolvePaths, type Paths } from '../base/paths.ts'
-import type { Flags } from './command.ts'
+import type { Flags } from './options.ts'
 import { parseChoice, resolveAddresses, type Address } from './options.ts'
 
 export interface Context {

@@ -1,6 +1,6 @@
 // Exit codes, and how an error is told on stderr.
 import { toAppError, type AppError, type ErrorCode } from '../base/errors.ts'
-import { folderError } from '../base/file-error.ts'
+import { folderError } from '../base/files/file-error.ts'
 import { terminalText } from '../base/terminal-text.ts'
 
 /** Documented in the README and in `petals --help`. */

@@ -1,5 +1,5 @@
-// The environment as the hub's own tools read it: HF_ENDPOINT, HF_HOME, and HF_TOKEN or the token that
-// logging in has left under HF_HOME.
+// The environment as the hub's own tools read it: HF_ENDPOINT, HF_HOME, and HF_TOKEN or the token
+// that logging in has left under HF_HOME.
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'

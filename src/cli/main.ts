@@ -1,3 +1,4 @@
+#!/usr/bin/env bun
 // The program's entry: runs the command that was asked for, and ends with an honest exit code.
 // commands.ts lists the commands, argv.ts reads what was typed.
 import { AppError } from '../base/errors.ts'

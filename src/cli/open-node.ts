@@ -5,7 +5,7 @@ import { createIdentity, type Identity } from '../swarm/identity.ts'
 import type { Meeting } from '../swarm/meeting.ts'
 import type { Membership } from '../swarm/private/membership.ts'
 import { SwarmNode } from '../swarm/node.ts'
-import type { LinkHandlers } from '../wire/handlers.ts'
+import type { LinkHandlers } from '../wire/link.ts'
 import type { Context } from './context.ts'
 import { openMeeting, type SwarmFlags } from './swarm/swarm-access.ts'
 

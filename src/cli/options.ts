@@ -3,6 +3,10 @@ import { isIPv4, isIPv6 } from 'node:net'
 import type { BlockSpan } from '../base/block-span.ts'
 import { badInput, unavailable } from '../base/errors.ts'
 
+export type FlagValue = string | boolean | undefined
+/** Options as they were typed, by name. */
+export type Flags = Readonly<Record<string, FlagValue>>
+
 export interface Address {
   readonly host: string
   readonly port: number

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { embedded } from '../base/embedded.ts'
 import { internal } from '../base/errors.ts'
-import { loadFailed, unpackNativeSet } from '../base/native-files.ts'
+import { loadFailed, unpackNativeSet } from '../base/files/native-files.ts'
 import { resolvePaths } from '../base/paths.ts'
 
 /** The addon's exports. @throws AppError UNAVAILABLE when it cannot be unpacked or loaded */

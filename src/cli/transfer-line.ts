@@ -14,7 +14,9 @@ export interface Transfer {
   peerBytes?: number
 }
 
-/** What shows transfers of `what` on a progress line. A smaller amount done than before begins anew. */
+/**
+ * What shows transfers of `what` on a progress line. A smaller amount done than before begins anew.
+ */
 export function transferLine(
   progress: Progress,
   what: string,

@@ -3,7 +3,7 @@
 import { toHex } from '../base/bytes.ts'
 import type { NamedModel } from '../swarm/private/capability.ts'
 import type { SwarmNode } from '../swarm/node.ts'
-import type { LinkHandlers } from '../wire/handlers.ts'
+import type { LinkHandlers } from '../wire/link.ts'
 import type { ClientLink, Connections, SessionEvents } from './route/links.ts'
 
 export interface SwarmConnections extends Connections {

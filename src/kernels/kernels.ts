@@ -29,12 +29,17 @@ export interface Kernels {
   arenaBytes(program: Address, threads: number): number
   /** A number of `enum pk_status`. */
   run(program: Address, batch: Address, arena: Address, pool: Address): number
-  /** Copies positions [0, positions) of blocks [first, end) from a page that begins with `first`. */
+  /**
+   * Copies positions [0, positions) of blocks [first, end) from a page that begins with `first`.
+   */
   copyPage(
     program: Address,
     copy: { first: number; end: number; from: bigint; to: bigint; positions: number }
   ): void
-  /** -1 when all is packed, -2 where forms or columns do not fit, else the first row of `source` that is not finite. */
+  /**
+   * -1 when all is packed, -2 where forms or columns do not fit, else the first row of `source`
+   * that is not finite.
+   */
   pack(job: PackJob): number
   /** Bytes of a packed matrix; 0 where the form cannot hold it. */
   packedBytes(form: number, rows: number, columns: number): number

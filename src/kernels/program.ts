@@ -1,6 +1,7 @@
-// Writes programs for the kernels: the operations of a span's blocks, or of a head, made once and run by
-// one call (run.ts). c/program.h has the same records; arithmetic.ts says what each operation computes.
-// Knows no models and no sessions. Addresses are of memory that outlives the program.
+// Writes programs for the kernels: the operations of a span's blocks, or of a head, made once and
+// run by one call (run.ts). c/program.h has the same records; arithmetic.ts says what each
+// operation computes. Knows no models and no sessions. Addresses are of memory that outlives the
+// program.
 import { ptr } from 'bun:ffi'
 
 /** Memory that C code reads. */
@@ -160,8 +161,8 @@ export function kvBlockBytes(
 }
 
 /**
- * Operations in order. `block()` begins each block: a run may use blocks [a, b) alone, so each block
- * leaves all that the next one takes in `hidden`.
+ * Operations in order. `block()` begins each block: a run may use blocks [a, b) alone, so each
+ * block leaves all that the next one takes in `hidden`.
  */
 export class ProgramBuilder {
   /** (width): the rows as they come in, and as they are when the last operation has run. */
@@ -226,8 +227,8 @@ export class ProgramBuilder {
   }
 
   /**
-   * Causal attention of each row over its session's pages, which first take the row's own key and value.
-   * qkv is (heads + 2 * kvHeads) * headDim wide and is changed; out is heads * headDim wide.
+   * Causal attention of each row over its session's pages, which first take the row's own key and
+   * value. qkv is (heads + 2 * kvHeads) * headDim wide and is changed; out is heads * headDim wide.
    */
   attention(qkv: Value, out: Value, options: AttentionOptions): void {
     const { heads, kvHeads, headDim, rope, headNorms } = options

@@ -1,5 +1,6 @@
-// Runs programs on a pool of threads: one call for all operations of a run, whatever sessions it holds.
-// Knows no sessions: a segment is rows at consecutive positions over pages that the caller owns.
+// Runs programs on a pool of threads: one call for all operations of a run, whatever sessions it
+// holds. Knows no sessions: a segment is rows at consecutive positions over pages that the caller
+// owns.
 import { ptr } from 'bun:ffi'
 import { AppError, cancelled, computeError } from '../base/errors.ts'
 import type { Kernels } from './kernels.ts'

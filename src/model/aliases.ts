@@ -1,6 +1,6 @@
-// The models that a short name stands for: small ones by their files' hashes, with the sources to get each
-// from, in order; large ones by their repositories on a hub.
-// Knows no network: resolve.ts walks the sources.
+// The models that a short name stands for: small ones by their files' hashes, with the sources to
+// get each from, in order; large ones by their repositories on a hub. Knows no network: resolve.ts
+// walks the sources.
 import type { ModelLocation } from './types.ts'
 
 export type FileSource =
@@ -41,8 +41,8 @@ export interface FileAlias extends AliasFacts {
 export interface RepoAlias extends AliasFacts {
   readonly kind: 'repo'
   /**
-   * The first that may be read is taken. Sources hold different files, so that their swarms do not mix:
-   * `petals join` and `petals chat` say when it is not the first.
+   * The first that may be read is taken. Sources hold different files, so that their swarms do not
+   * mix: `petals join` and `petals chat` say when it is not the first.
    */
   readonly sources: readonly RepoSource[]
 }

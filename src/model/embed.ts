@@ -1,5 +1,5 @@
-// Token ids to what goes into the first block: rows of the embedding matrix, dequantised one by one from
-// the mapped file, with what the family does to them.
+// Token ids to what goes into the first block: rows of the embedding matrix, dequantised one by one
+// from the mapped file, with what the family does to them.
 import { badInput } from '../base/errors.ts'
 import { dequantise } from './formats/dequantise.ts'
 import type { Model } from './types.ts'

@@ -1,5 +1,5 @@
-// Whether a config's facts can be, and whether a model's tensors are those that its config asks for,
-// before anybody takes memory by them.
+// Whether a config's facts can be, and whether a model's tensors are those that its config asks
+// for, before anybody takes memory by them.
 import { corrupt, unsupported } from '../base/errors.ts'
 import { factsOf } from './families.ts'
 import { isExpert, type Part } from './families/facts.ts'
@@ -31,7 +31,9 @@ const SCALES = [
   'embeddingScale'
 ] as const
 
-/** Refuses facts that no real model has, before anybody allocates by them. @throws AppError CORRUPT */
+/**
+ * Refuses facts that no real model has, before anybody allocates by them. @throws AppError CORRUPT
+ */
 export function checkConfig(config: ModelConfig): ModelConfig {
   const bad = (why: string): Error => corrupt(`The model cannot be opened: ${why}`)
   const limits = { ...MAX_COUNTS, ...MAX_OPTIONAL_COUNTS }

@@ -1,8 +1,9 @@
-// Which families there are, and by which name a tensor of a file is known to the house.
-// Each family's own facts lie in families/; a new one is a file there, a line here, and its name in types.ts.
+// Which families there are, and by which name a tensor of a file is known to the house. Each
+// family's own facts lie in families/; a new one is a file there, a line here, and its name in
+// types.ts.
 import { unsupported } from '../base/errors.ts'
 import type { FamilyFacts, Part, RowOrder } from './families/facts.ts'
-import type { GgufFacts } from './families/gguf-config.ts'
+import type { GgufFacts } from './families/gguf-facts.ts'
 import { GPT2 } from './families/gpt2.ts'
 import { LLAMA } from './families/llama.ts'
 import { MISTRAL } from './families/mistral.ts'
@@ -72,7 +73,9 @@ export interface TensorName {
 const GGUF_BLOCK = /^blk\.(0|[1-9]\d{0,5})\.(.+)\.(weight|bias)$/
 const HUB_BLOCK = /^model\.layers\.(0|[1-9]\d{0,5})\.(.+)\.(weight|bias)$/
 const OUTER = /^(.+)\.(weight|bias)$/
-/** Old GGUFs of Mixtral have a tensor for each expert: `ffn_up.3` for the third of `ffn_up_exps`. */
+/**
+ * Old GGUFs of Mixtral have a tensor for each expert: `ffn_up.3` for the third of `ffn_up_exps`.
+ */
 const GGUF_EXPERT = /^(ffn_(?:gate|up|down))\.(0|[1-9]\d{0,4})$/
 const HUB_EXPERT = /\.experts\.(0|[1-9]\d{0,4})\./
 

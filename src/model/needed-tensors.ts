@@ -1,4 +1,5 @@
-// Which tensors a part of the swarm needs: what a server must have for its blocks, and a client for its ends.
+// Which tensors a part of the swarm needs: what a server must have for its blocks, and a client for
+// its ends.
 import type { TensorStore } from './types.ts'
 
 const BLOCK = /^model\.layers\.(\d+)\./

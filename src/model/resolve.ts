@@ -1,6 +1,6 @@
-// What the user calls a model, to files on this disk: an alias or a hub's repository is fetched as far as
-// it must be to open it, a path is looked at.
-// Knows no formats beyond how their files are called; open-model.ts opens what is found.
+// What the user calls a model, to files on this disk: an alias or a hub's repository is fetched as
+// far as it must be to open it, a path is looked at. Knows no formats beyond how their files are
+// called; open-model.ts opens what is found.
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type AppError, badInput, notFound, toAppError, unavailable } from '../base/errors.ts'
@@ -27,8 +27,8 @@ const MAX_SHARDS = 1024
 const FILE_NAME = /\.(gguf|bin|safetensors|json)$/i
 
 /**
- * Finds or fetches what `name` stands for: an alias, a hub's `owner/name[@revision][:file]`, a content id,
- * a GGUF file (any of its shards), a llama2.c checkpoint, or a folder.
+ * Finds or fetches what `name` stands for: an alias, a hub's `owner/name[@revision][:file]`, a
+ * content id, a GGUF file (any of its shards), a llama2.c checkpoint, or a folder.
  * @throws AppError NOT_FOUND, BAD_INPUT, DENIED, CORRUPT, UNAVAILABLE, CANCELLED
  */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ModelLocation> {
@@ -63,7 +63,9 @@ export async function findModel(name: string, options: ResolveOptions): Promise<
   })
 }
 
-/** The first source that gives itself; one that only is silent is not left for what was never used. */
+/**
+ * The first source that gives itself; one that only is silent is not left for what was never used.
+ */
 async function fromRepos(alias: RepoAlias, options: ResolveOptions): Promise<FoundModel> {
   const { log = silentLog } = options
   const failures: AppError[] = []

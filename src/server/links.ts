@@ -21,7 +21,9 @@ export interface ServerLink {
 /** Reaches another server to push a step to it; rejects when that cannot be done in time. */
 export type Reach = (peer: Uint8Array, signal: AbortSignal) => Promise<ServerLink>
 
-/** By what a peer's share of a server is counted beside its key: its address where that is known. */
+/**
+ * By what a peer's share of a server is counted beside its key: its address where that is known.
+ */
 export function originOf({ host, peer }: Pick<ServerLink, 'host' | 'peer'>): string {
   return host || peer
 }

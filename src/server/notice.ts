@@ -1,5 +1,5 @@
-// What a host says of itself in the swarm: its blocks, how fast they are, what it has free, where it goes.
-// Kept current here, published by the node. Called by host.ts.
+// What a host says of itself in the swarm: its blocks, how fast they are, what it has free, where
+// it goes. Kept current here, published by the node. Called by host.ts.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { Clock } from '../base/clock.ts'
 import { buildInfo } from '../base/version.ts'

@@ -1,5 +1,5 @@
-// What a host serves at a time: blocks in the engine, how fast they run, and their sessions. Made anew
-// when a host moves to other blocks. Called by host.ts. Knows no directory.
+// What a host serves at a time: blocks in the engine, how fast they run, and their sessions. Made
+// anew when a host moves to other blocks. Called by host.ts. Knows no directory.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'

@@ -1,5 +1,5 @@
-// Keeps topics announced, of a span's cells or of words for a model, through hyperswarm, and takes them back.
-// Knows no records and no links.
+// Keeps topics announced, of a span's cells or of words for a model, through hyperswarm, and takes
+// them back. Knows no records and no links.
 import type Hyperswarm from 'hyperswarm'
 import { toHex } from '../base/bytes.ts'
 import type { ServerInfo } from '../wire/types.ts'

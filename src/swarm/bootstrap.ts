@@ -1,5 +1,5 @@
-// DHT nodes of one's own, so that a swarm needs no public ones: others start from the first, all keep
-// announcements and records. Knows no models and no petals protocol.
+// DHT nodes of one's own, so that a swarm needs no public ones: others start from the first, all
+// keep announcements and records. Knows no models and no petals protocol.
 import { createSocket } from 'node:dgram'
 import { networkInterfaces } from 'node:os'
 import DHT from 'hyperdht'
@@ -59,7 +59,9 @@ class OwnBootstrap extends Resource implements Bootstrap {
   }
 }
 
-/** Starts the nodes; resolves when others can begin from them. @throws AppError IN_USE or BAD_INPUT */
+/**
+ * Starts the nodes; resolves when others can begin from them. @throws AppError IN_USE or BAD_INPUT
+ */
 export async function startBootstrap(options: BootstrapOptions = {}): Promise<Bootstrap> {
   const {
     port = DEFAULT_PORT,

@@ -24,9 +24,13 @@ export interface DialerOptions {
   open: (stream: DHT.Connection) => PeerLink
 }
 
-/** An attempt ends after this, whoever still waits: punching through a random NAT took up to 11 s. */
+/**
+ * An attempt ends after this, whoever still waits: punching through a random NAT took up to 11 s.
+ */
 export const ATTEMPT_MS = 30_000
-/** Attempts at a time: routes name peers, and a hostile one could name thousands that do not exist. */
+/**
+ * Attempts at a time: routes name peers, and a hostile one could name thousands that do not exist.
+ */
 const MAX_ATTEMPTS = 64
 /** hyperdht's words for: only a relay will do. */
 const PUNCH_FAILURES: ReadonlySet<string> = new Set([

@@ -1,5 +1,5 @@
-// Who serves a model: looks the cells' topics up, reads the records of those who announce there, and
-// asks the servers themselves whether they live. The rules for records are in record.ts.
+// Who serves a model: looks the cells' topics up, reads the records of those who announce there,
+// and asks the servers themselves whether they live. The rules for records are in record.ts.
 import type DHT from 'hyperdht'
 import { toHex } from '../base/bytes.ts'
 import { deadline } from '../base/clock.ts'
@@ -34,7 +34,9 @@ export interface ProbeOptions {
 
 /** Records read at a time: more would only fill the DHT's own window of requests. */
 const MAX_READS = 16
-/** Servers looked at in one search: more than a route needs, less than a flood of fake ones brings. */
+/**
+ * Servers looked at in one search: more than a route needs, less than a flood of fake ones brings.
+ */
 const MAX_PEERS = 512
 const MAX_PROBES = 32
 /** Known servers asked for at once: a route or two. */

@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path'
 import { crypto_sign_seed_keypair } from 'sodium-universal'
 import { toHex } from '../base/bytes.ts'
 import { AppError, corrupt, denied, unavailable } from '../base/errors.ts'
-import { isOpenMode, keepsModes } from '../base/ownership.ts'
-import { createWhole } from '../base/whole-file.ts'
+import { isOpenMode, keepsModes } from '../base/files/ownership.ts'
+import { createWhole } from '../base/files/whole-file.ts'
 
 export interface Identity {
   readonly publicKey: Uint8Array

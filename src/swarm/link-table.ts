@@ -1,6 +1,6 @@
-// The links that are open, by peer. Two peers that connect to each other at the same moment have two:
-// both work; one and the same is preferred by both ends, and the other goes when nobody uses it.
-// Knows no DHT.
+// The links that are open, by peer. Two peers that connect to each other at the same moment have
+// two: both work; one and the same is preferred by both ends, and the other goes when nobody uses
+// it. Knows no DHT.
 import { closed } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import type { PeerLink } from '../wire/link.ts'

@@ -1,5 +1,5 @@
-// Keeps a server's record in the DHT true: published at once, again when it changes, again before it
-// expires, and emptied when the server leaves. How it is put there is the caller's.
+// Keeps a server's record in the DHT true: published at once, again when it changes, again before
+// it expires, and emptied when the server leaves. How it is put there is the caller's.
 import { deadline, type Clock } from '../base/clock.ts'
 import { toAppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'

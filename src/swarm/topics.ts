@@ -1,7 +1,7 @@
-// Where servers of a model's blocks meet in the DHT: one topic for each cell of a fixed grid over the
-// blocks. A server announces every cell that its span touches, a client looks up all cells and takes
-// exact spans from the servers' records. Who looks for a model's weights finds its servers by a word for it,
-// which has a topic, too. Pure; knows no network.
+// Where servers of a model's blocks meet in the DHT: one topic for each cell of a fixed grid over
+// the blocks. A server announces every cell that its span touches, a client looks up all cells and
+// takes exact spans from the servers' records. Who looks for a model's weights finds its servers by
+// a word for it, which has a topic, too. Pure; knows no network.
 import type { BlockSpan } from '../base/block-span.ts'
 import { crypto_generichash } from 'sodium-universal'
 import { PROTOCOL_NAME } from '../wire/protocol.ts'
@@ -57,8 +57,9 @@ export function topicOf(model: Uint8Array, cell: Cell, secret: Uint8Array = NO_S
 }
 
 /**
- * Where servers of a model are found by a word for it (its content id in hex, a hub's name, the hash of a
- * file): BLAKE2b-256 keyed as topicOf, of protocol name, this layout's number and the word.
+ * Where servers of a model are found by a word for it (its content id in hex, a hub's name, the
+ * hash of a file): BLAKE2b-256 keyed as topicOf, of protocol name, this layout's number and the
+ * word.
  */
 export function wordTopic(word: string, secret: Uint8Array = NO_SECRET): Uint8Array {
   if (secret.byteLength !== 32) throw new RangeError('A swarm secret has 32 bytes')

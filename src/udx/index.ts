@@ -1,6 +1,7 @@
-// udx-native for Bun: reliable, multiplexed, congestion-controlled streams over UDP, compatible with
-// libudx on the wire and with udx-native in its API. Layers, each knowing only those before it:
-// wire, rings, recovery/congestion/loss, sender/receiver, core, turn/port, socket/stream, this file.
+// udx-native for Bun: reliable, multiplexed, congestion-controlled streams over UDP, compatible
+// with libudx on the wire and with udx-native in its API. Layers, each knowing only those before
+// it: wire, rings, recovery/congestion/loss, sender/receiver, core, turn/port, socket/stream, this
+// file.
 
 import { lookup as resolve } from 'node:dns/promises'
 import { codedError, invalidArgument } from './errors.ts'

@@ -1,6 +1,7 @@
 // What peers say that a file's chunks hash to, and what of it is believed. Pure; knows no links.
-// The rule: who contradicts a hash that is known to be true is a liar and is heard no more. Of the others,
-// all who vouch for a chunk must agree; then it is taken, whoever else has it without vouching.
+// The rule: who contradicts a hash that is known to be true is a liar and is heard no more. Of the
+// others, all who vouch for a chunk must agree; then it is taken, whoever else has it without
+// vouching.
 
 export interface PeerClaims {
   readonly peer: string

@@ -1,6 +1,6 @@
-// One go at chunks from several peers at once: who is asked for which, what is done with a wrong one, a slow
-// peer, a busy one. Ends when all came or nobody is left who has one. Knows no links: weight-peers.ts gives
-// it what asks a peer.
+// One go at chunks from several peers at once: who is asked for which, what is done with a wrong
+// one, a slow peer, a busy one. Ends when all came or nobody is left who has one. Knows no links:
+// weight-peers.ts gives it what asks a peer.
 import type { Clock } from '../base/clock.ts'
 import { cancelled, toAppError } from '../base/errors.ts'
 import type { Random } from '../base/random.ts'
@@ -23,7 +23,9 @@ export interface ExchangeOptions {
   random: Random
   clock: Clock
   signal?: AbortSignal | undefined
-  /** Ends when peers together are slower than this over ten seconds, bytes a second. Default: never. */
+  /**
+   * Ends when peers together are slower than this over ten seconds, bytes a second. Default: never.
+   */
   leastSpeed?: number | undefined
   /** Chunks asked of one peer at a time. Default 4: one on its way, one being read, two waiting. */
   pipeline?: number

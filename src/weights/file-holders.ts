@@ -1,5 +1,5 @@
-// Peers that have chunks of one file: what of their word is believed, and the fetching from several at once.
-// weight-peers.ts makes it; chunk-claims.ts judges, chunk-exchange.ts fetches.
+// Peers that have chunks of one file: what of their word is believed, and the fetching from several
+// at once. weight-peers.ts makes it; chunk-claims.ts judges, chunk-exchange.ts fetches.
 import { toHex } from '../base/bytes.ts'
 import { protocolError } from '../base/errors.ts'
 import { manifestRoot } from '../model/store/manifest.ts'

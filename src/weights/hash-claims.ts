@@ -1,5 +1,5 @@
-// What one peer says that chunks hash to, asked for in runs: (run.count, 32) bytes each, zeros where it
-// vouches for nothing. Knows no links.
+// What one peer says that chunks hash to, asked for in runs: (run.count, 32) bytes each, zeros
+// where it vouches for nothing. Knows no links.
 import { toHex } from '../base/bytes.ts'
 import { protocolError } from '../base/errors.ts'
 import { LIMITS } from '../wire/protocol.ts'

@@ -1,8 +1,11 @@
-// In which order chunks are fetched from peers: those that the fewest have come first, so that what may
-// vanish with one peer is had before it does. Pure.
+// In which order chunks are fetched from peers: those that the fewest have come first, so that what
+// may vanish with one peer is had before it does. Pure.
 import type { Random } from '../base/random.ts'
 
-/** `wanted` by the number of peers that have each, the rarest first; equals by chance; nobody's are left out. */
+/**
+ * `wanted` by the number of peers that have each, the rarest first; equals by chance; nobody's are
+ * left out.
+ */
 export function rarestFirst(
   wanted: readonly number[],
   peers: readonly { has(index: number): boolean }[],

@@ -1,5 +1,5 @@
-// A limit on bytes a second, as a bucket of tokens: what was not used in a second may be used in the next,
-// and no more. Who takes waits its turn. Knows no links.
+// A limit on bytes a second, as a bucket of tokens: what was not used in a second may be used in
+// the next, and no more. Who takes waits its turn. Knows no links.
 import { sleep, type Clock } from '../base/clock.ts'
 
 export class UploadBudget {

@@ -11,8 +11,7 @@ import {
   unavailable,
   type AppError
 } from '../base/errors.ts'
-import type { LinkHandlers } from '../wire/handlers.ts'
-import type { PeerLink } from '../wire/link.ts'
+import type { LinkHandlers, PeerLink } from '../wire/link.ts'
 import { WANTS, type Give } from '../wire/types.ts'
 
 export interface Question {

@@ -1,5 +1,5 @@
 // Handlers of weights beside those of whoever made a link: sessions know nothing of them.
-import type { LinkHandlers } from '../wire/handlers.ts'
+import type { LinkHandlers } from '../wire/link.ts'
 
 export type WeightHandlers = Required<Pick<LinkHandlers, 'onwant' | 'ongive' | 'onclosed'>>
 

@@ -1,5 +1,6 @@
-// Questions to peers about weights, asked again while they are busy; what fails is the peer's own affair, and
-// who breaks the rules is asked no more. weight-peers.ts and file-holders.ts ask. Knows no files.
+// Questions to peers about weights, asked again while they are busy; what fails is the peer's own
+// affair, and who breaks the rules is asked no more. weight-peers.ts and file-holders.ts ask. Knows
+// no files.
 import { sleep } from '../base/clock.ts'
 import { protocolError, toAppError } from '../base/errors.ts'
 import type { PeerLink } from '../wire/link.ts'

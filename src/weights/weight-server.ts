@@ -1,6 +1,6 @@
-// Gives weights to whoever wants them: a link's wants one after the other, links in turns, in pieces, within
-// the upload limit, and behind steps: while one is computed a piece waits. Called by host.ts with what links bring.
-// Knows no files: the shelf has them.
+// Gives weights to whoever wants them: a link's wants one after the other, links in turns, in
+// pieces, within the upload limit, and behind steps: while one is computed a piece waits. Called by
+// host.ts with what links bring. Knows no files: the shelf has them.
 import { sleep, type Clock } from '../base/clock.ts'
 import { notFound, overLimit, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -11,7 +11,9 @@ import { LIMITS } from '../wire/protocol.ts'
 import { WANTS, type Catalogue, type Give, type Holding, type Want } from '../wire/types.ts'
 import type { UploadBudget } from './upload-budget.ts'
 
-/** What it gives from; weights/weight-shelf.ts is it. Each may throw an AppError: the answer's code. */
+/**
+ * What it gives from; weights/weight-shelf.ts is it. Each may throw an AppError: the answer's code.
+ */
 export interface Shelf {
   readonly catalogue: Catalogue
   /** By any of these the model may be asked for. */
@@ -40,7 +42,10 @@ export interface WeightServerOptions {
   log: Log
 }
 
-/** A piece waits so long for steps: 64 KiB each 100 ms leave 640 KB/s to those who fetch from a busy server. */
+/**
+ * A piece waits so long for steps: 64 KiB each 100 ms leave 640 KB/s to those who fetch from a busy
+ * server.
+ */
 const YIELD_MS = 100
 /** Behind more than a piece a step of the same link would wait. */
 const MOST_QUEUED = LIMITS.giveBytes

@@ -1,6 +1,7 @@
-// What this process may give of one model to others: the weight files that it was opened from, as far as
-// they are here, and the small files beside them. Files are asked for by their SHA-256 and found in a table
-// that is made once, so that no other file can be named. Knows no peers; weights/weight-server.ts asks it.
+// What this process may give of one model to others: the weight files that it was opened from, as
+// far as they are here, and the small files beside them. Files are asked for by their SHA-256 and
+// found in a table that is made once, so that no other file can be named. Knows no peers;
+// weights/weight-server.ts asks it.
 import { open, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { toHex } from '../base/bytes.ts'

@@ -3,7 +3,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { AppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import type { PeerLink } from './link.ts'
 import type {
   Announce,
   CancelStep,
@@ -20,39 +19,41 @@ import type {
   WireError
 } from './types.ts'
 
-export interface LinkHandlers {
+/** `Link` is what calls: a PeerLink. */
+export interface HandlersOf<Link> {
   /** The other side's hello is here, and nobody is refused. */
-  onready?(link: PeerLink): void
-  onopen?(link: PeerLink, message: OpenSession): void
-  onopened?(link: PeerLink, message: SessionOpened): void
+  onready?(link: Link): void
+  onopen?(link: Link, message: OpenSession): void
+  onopened?(link: Link, message: SessionOpened): void
   /** While the promise is open the step's bytes count against maxPendingBytes. */
-  onstep?(link: PeerLink, message: Step): void | Promise<void>
-  onresult?(link: PeerLink, message: StepResult): void
+  onstep?(link: Link, message: Step): void | Promise<void>
+  onresult?(link: Link, message: StepResult): void
   /** Also called for an unreadable opened or result: it is the failure of what it answers. */
-  onerror?(link: PeerLink, message: WireError): void
-  oncancel?(link: PeerLink, message: CancelStep): void
-  onkeep?(link: PeerLink, message: KeepPrefix): void
-  onclosesession?(link: PeerLink, message: CloseSession): void
+  onerror?(link: Link, message: WireError): void
+  oncancel?(link: Link, message: CancelStep): void
+  onkeep?(link: Link, message: KeepPrefix): void
+  onclosesession?(link: Link, message: CloseSession): void
   /** link.servers is up to date already. */
-  onannounce?(link: PeerLink, message: Announce): void
+  onannounce?(link: Link, message: Announce): void
   /** A question about weights. */
-  onwant?(link: PeerLink, message: Want): void
-  ongive?(link: PeerLink, message: Give): void
+  onwant?(link: Link, message: Want): void
+  ongive?(link: Link, message: Give): void
   /** Once, whatever the reason; CLOSED when this end asked for it. */
-  onclosed?(link: PeerLink, error: AppError): void
+  onclosed?(link: Link, error: AppError): void
   /** For pongs and for errors of the link's own. */
   status?(): ServerStatus
 }
 
-export interface LinkOptions {
+export interface OptionsOf<Link> {
   /** What this end says of itself; of a function: once the connection has its handshake's hash. */
-  hello: Hello | ((link: PeerLink) => Hello)
+  hello: Hello | ((link: Link) => Hello)
   /**
-   * Why a peer with this hello is refused; it then learns that and nothing else. Who is not refused must
-   * be sent an announcement now: each side waits for the other's. Default: nobody is, none is awaited.
+   * Why a peer with this hello is refused; it then learns that and nothing else. Who is not refused
+   * must be sent an announcement now: each side waits for the other's. Default: nobody is, none is
+   * awaited.
    */
-  refusal?: (link: PeerLink, hello: Hello) => AppError | undefined
-  handlers: LinkHandlers
+  refusal?: (link: Link, hello: Hello) => AppError | undefined
+  handlers: HandlersOf<Link>
   clock?: Clock
   log?: Log
   /** Time for the other side's hello, ms. Default 10000. */

@@ -64,8 +64,8 @@ export function guardFrames(stream: LinkStream, onfault: (error: AppError) => vo
 }
 
 /**
- * A codec as protomux takes it: encodes in place, hands received bytes on undecoded, because protomux
- * would end the whole connection over one message that cannot be decoded.
+ * A codec as protomux takes it: encodes in place, hands received bytes on undecoded, because
+ * protomux would end the whole connection over one message that cannot be decoded.
  */
 export function rawCodec<T>(
   codec: Codec<T>,

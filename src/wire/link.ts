@@ -21,7 +21,7 @@ import { helloCodec } from './codec-info.ts'
 import { readTarget } from './codec-step.ts'
 import { decodeMessage } from './codecs.ts'
 import type { Codec } from './fields.ts'
-import type { LinkHandlers, LinkOptions } from './handlers.ts'
+import type { HandlersOf, OptionsOf } from './handlers.ts'
 import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
 import { CODECS, isAboutSession, isUse, type Messages } from './messages.ts'
 import { fromWire } from './peer-error.ts'
@@ -40,6 +40,9 @@ const IDLE: ServerStatus = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
 
 type Senders = { readonly [K in MessageType]: Message<Messages[K]> }
 type Receivers = { readonly [K in MessageType]: (message: Messages[K], size: number) => void }
+
+export type LinkHandlers = HandlersOf<PeerLink>
+export type LinkOptions = OptionsOf<PeerLink>
 
 export class PeerLink {
   /** Hex of the other end's public key. */
@@ -154,7 +157,10 @@ export class PeerLink {
     return this.#queue.bytes
   }
 
-  /** Resolves when the other side's hello is here and both let each other in. @throws AppError: why it never came */
+  /**
+   * Resolves when the other side's hello is here and both let each other in. @throws AppError: why
+   * it never came
+   */
   ready(): Promise<void> {
     return this.#ready.promise
   }

@@ -14,7 +14,10 @@ export class Pings {
     this.#clock = clock
   }
 
-  /** Sends a number by `send` and waits for its pong; ms. @throws AppError TIMEOUT, LIMIT, or by end() */
+  /**
+   * Sends a number by `send` and waits for its pong; ms. @throws AppError TIMEOUT, LIMIT, or by
+   * end()
+   */
   async measure(send: (nonce: number) => void, timeoutMs: number): Promise<number> {
     if (this.#waiting.size >= MAX_PINGS) throw overLimit('The peer was pinged too often at once')
     const nonce = this.#nonce++

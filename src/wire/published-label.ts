@@ -1,5 +1,5 @@
-// The name under which a server keeps what a peer publishes: it follows from the peer's key, so nobody
-// else can put anything under it. Knows no server.
+// The name under which a server keeps what a peer publishes: it follows from the peer's key, so
+// nobody else can put anything under it. Knows no server.
 import { crypto_generichash } from 'sodium-universal'
 
 const LABEL_BYTES = 16

@@ -15,7 +15,9 @@ interface Optional<T> {
 
 type Field<T> = Codec<T> | Optional<T>
 
-/** One entry for each property: plain fields in the order of bytes, optional ones in that of bits. */
+/**
+ * One entry for each property: plain fields in the order of bytes, optional ones in that of bits.
+ */
 export type Fields<T> = { readonly [K in keyof T]-?: Field<T[K]> }
 
 export function optional<T>(codec: Codec<T>): Optional<T | undefined> {
@@ -32,8 +34,8 @@ export const flag: Optional<boolean> = { codec: nothing, missing: false }
 
 export interface RecordOptions {
   /**
-   * Where nothing may be skipped (an invite's conditions): the error for a record with unknown bits.
-   * The optional fields of such a record have no length before them.
+   * Where nothing may be skipped (an invite's conditions): the error for a record with unknown
+   * bits. The optional fields of such a record have no length before them.
    */
   strict?: () => Error
 }

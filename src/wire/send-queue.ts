@@ -1,5 +1,5 @@
-// How much of what a link sent still waits for the transport, whether it moves, and who waits for it.
-// Counts only; link.ts sends. No timer runs while nothing waits.
+// How much of what a link sent still waits for the transport, whether it moves, and who waits for
+// it. Counts only; link.ts sends. No timer runs while nothing waits.
 import type { Clock } from '../base/clock.ts'
 import { overLimit, type AppError } from '../base/errors.ts'
 

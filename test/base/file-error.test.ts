@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import { corrupt } from '../../src/base/errors.ts'
-import { fileError, folderError } from '../../src/base/file-error.ts'
+import { fileError, folderError } from '../../src/base/files/file-error.ts'
 
 function failure(code: string): Error {
   return Object.assign(new Error(`${code}: it failed`), { code })

@@ -3,8 +3,8 @@ import { expect, test } from 'bun:test'
 import { existsSync, readdirSync, utimesSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { tryFileLock, withFileLock } from '../../src/base/file-lock.ts'
-import { holderWords, tryWordLock } from '../../src/base/file-lock-words.ts'
+import { tryFileLock, withFileLock } from '../../src/base/files/file-lock.ts'
+import { holderWords, tryWordLock } from '../../src/base/files/file-lock-words.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 test('withFileLock() lets one in at a time, and leaves nothing behind', async () => {
@@ -59,7 +59,8 @@ test('a child of the holder does not keep the lock', async () => {
 test.skipIf(!existsSync('/sys/class'))(
   'a folder that may only be read is locked itself',
   async () => {
-    // Nobody may write to the kernel's own folders, root included; another run takes another of them.
+    // Nobody may write to the kernel's own folders, root included; another run takes another of
+    // them.
     const folders = readdirSync('/sys/class')
     const path = join('/sys/class', folders[process.pid % folders.length] ?? '', 'lock')
     const release = await tryFileLock(path)
@@ -131,7 +132,7 @@ test('without a lock of the kernel one of elsewhere is taken when its time stand
 
 /** A process that holds the lock until it is killed. */
 async function startHolder(path: string): Promise<Bun.Subprocess<'ignore', 'pipe', 'inherit'>> {
-  const module = JSON.stringify(join(import.meta.dir, '../../src/base/file-lock.ts'))
+  const module = JSON.stringify(join(import.meta.dir, '../../src/base/files/file-lock.ts'))
   const code = `
     const { tryFileLock } = await import(${module})
     if (await tryFileLock(${JSON.stringify(path)})) console.log('held')

@@ -1,7 +1,7 @@
 // Memory that is given back: what shows a file is read again, nothing else changes.
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
-import { dropView, trimHeap } from '../../src/base/mapped-pages.ts'
+import { dropView, trimHeap } from '../../src/base/files/mapped-pages.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 function mappedKib(): number {

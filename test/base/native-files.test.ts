@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import { mkdir, readdir, readFile, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '../../src/base/errors.ts'
-import { contentHash, unpackNativeSet, type NativeSet } from '../../src/base/native-files.ts'
+import { contentHash, unpackNativeSet, type NativeSet } from '../../src/base/files/native-files.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
 
 const CONTENT = Buffer.from('a library'.repeat(1000))

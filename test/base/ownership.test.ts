@@ -2,7 +2,7 @@
 import { expect, test } from 'bun:test'
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkOwned, isOpenMode, keepsModes } from '../../src/base/ownership.ts'
+import { checkOwned, isOpenMode, keepsModes } from '../../src/base/files/ownership.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
 
 const OWN = { uid: process.geteuid?.() ?? 0, gid: 4_000_000 }

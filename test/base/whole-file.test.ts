@@ -3,7 +3,7 @@ import { expect, test } from 'bun:test'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { chmod, link } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createWhole, type FileCalls, writeWhole } from '../../src/base/whole-file.ts'
+import { createWhole, type FileCalls, writeWhole } from '../../src/base/files/whole-file.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const refuse = (code: string) => (): Promise<void> =>

@@ -1,7 +1,8 @@
 // The forms that hold weights: file blocks keep every value, rounding errs by half a step at most.
 import { describe, expect, test } from 'bun:test'
 import { seededRandom } from '../../src/base/random.ts'
-import { blockCounts, encodeBlocks, type BlockArrays } from '../../src/blocks/quantise/encode.ts'
+import { blockCounts, encodeBlocks } from '../../src/blocks/quantise/encode.ts'
+import type { BlockArrays } from '../../src/blocks/quantise/arrays.ts'
 import { planForm, type BlockForm } from '../../src/blocks/quantise/form.ts'
 import { dequantise } from '../../src/model/formats/dequantise.ts'
 import type { TensorType } from '../../src/model/types.ts'
@@ -84,7 +85,8 @@ describe('rounding floats', () => {
       for (let at = 0; at < floats.length; at += form.block) {
         const block = floats.subarray(at, at + form.block)
         const peak = Math.max(...block.map(Math.abs))
-        // At 4 bits the code opposite to the largest is missing: one step there instead of half of one.
+        // At 4 bits the code opposite to the largest is missing: one step there instead of half of
+        // one.
         const step = (peak / levels) * (quant === 'int4' ? 1 : 0.5)
         for (const [i, value] of block.entries()) {
           worst = Math.max(worst, Math.abs(value - held[at + i]!) / step)

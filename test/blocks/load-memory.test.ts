@@ -1,4 +1,5 @@
-// The most memory that loading a block takes: beside what the block itself holds, one tensor of it and a little.
+// The most memory that loading a block takes: beside what the block itself holds, one tensor of it
+// and a little.
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { truncateSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +14,10 @@ setDefaultTimeout(120_000)
 
 const HIDDEN = 1536
 const FFN = 6144
-/** Code that is compiled on the way, the engine's and the collector's own, a band of floats: 20 to 40 seen. */
+/**
+ * Code that is compiled on the way, the engine's and the collector's own, a band of floats: 20 to
+ * 40 seen.
+ */
 const SLACK_MIB = 64
 
 /** One block of zeros: of memory, only sizes count, and a file of holes takes no time. */
@@ -104,7 +108,8 @@ for (const [type, quant] of CASES) {
       expect(first.converting).toBeLessThan(tensor + SLACK_MIB)
       expect(second.converting).toBeLessThan(SLACK_MIB / 4)
       for (const { weights, packing, held } of [first, second]) {
-        // What the engine repacks it reads from the mapped file, whose pages the system takes back when it must.
+        // What the engine repacks it reads from the mapped file, whose pages the system takes back
+        // when it must.
         const own = packing - weights
         expect(own).toBeLessThan(1.25 * weights + tensor + SLACK_MIB)
         expect(held).toBeLessThan(1.25 * weights + SLACK_MIB)

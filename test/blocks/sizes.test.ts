@@ -1,8 +1,8 @@
 // What is foretold of a model's sizes against what the engine really writes and reserves.
 import type { BlockSpan } from '../../src/base/block-span.ts'
 import { expect, setDefaultTimeout, test } from 'bun:test'
-import { systemClock } from '../../src/base/clock.ts'
-import { createBackend } from '../../src/blocks/create-backend.ts'
+import { createOnnx } from '../../src/blocks/create-backend.ts'
+import { onnxBackend } from '../../src/blocks/onnx/onnx-backend.ts'
 import { Engine } from '../../src/blocks/engine/engine.ts'
 import { sizesOf, spanBytes, workingBytes } from '../../src/blocks/sizes.ts'
 import { spanParts } from '../../src/blocks/weights/span-parts.ts'
@@ -21,7 +21,7 @@ setDefaultTimeout(120_000)
 
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 const FAMILIES: readonly Family[] = ['llama', 'qwen3', 'qwen3moe', 'mixtral', 'gemma3', 'gpt2']
-const backend = createBackend({
+const backend = createOnnx({
   threads: 1,
   device: 'cpu',
   deviceId: 0,
@@ -86,7 +86,7 @@ test('spanBytes() of a model large enough for alignment not to count is within 1
 
 test('sizesOf() foretells weights, KV and head of what is loaded to the byte', async () => {
   const model = await openModel(storiesLocation)
-  using engine = new Engine(backend, 2 ** 30, systemClock)
+  using engine = new Engine(onnxBackend(backend), 2 ** 30)
   for (const quant of QUANTS) {
     const sizes = sizesOf(model.config, model.tensors, quant)
     const before = engine.stats().weightBytes

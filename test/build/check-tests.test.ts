@@ -1,4 +1,5 @@
-// scripts/gate/check-tests.ts over made-up test files: what passes, and every way in which a file can lie.
+// scripts/gate/check-tests.ts over made-up test files: what passes, and every way in which a file
+// can lie.
 import { expect, test } from 'bun:test'
 import {
   findTestFiles,

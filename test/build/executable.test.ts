@@ -1,4 +1,5 @@
-// An executable compiled in the product's way, alone in a folder: everything native in it works there.
+// An executable compiled in the product's way, alone in a folder: everything native in it works
+// there.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { copyFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

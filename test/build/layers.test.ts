@@ -1,6 +1,6 @@
 // scripts/gate/layers.ts over small made-up files: each rule finds its violation and nothing else.
 import { describe, expect, test } from 'bun:test'
-import { layerFaults, layerFaultsIn, roomOf } from '../../scripts/gate/layers.ts'
+import { folderFaults, layerFaults, layerFaultsIn, roomOf } from '../../scripts/gate/layers.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const HEAD = '// A file.\n'
@@ -112,4 +112,22 @@ test('layerFaultsIn() reads the sources of a folder and no dependency', async ()
   expect(await layerFaultsIn(folder.path)).toEqual([
     "src/base/crooked.ts:2: base must not import wire: '../wire/frame.ts'"
   ])
+})
+
+test('layerFaultsIn() finds circles inside a room and heads that name no file', async () => {
+  await using folder = await tempFolder()
+  await folder.write('src/base/a.ts', "// A, which b.ts makes.\nimport { b } from './b.ts'\n")
+  await folder.write('src/base/b.ts', "// B.\nimport type { A } from './a.ts'\n")
+  await folder.write('src/base/c.ts', '// C, which d.ts makes.\nexport {}\n')
+  expect(await layerFaultsIn(folder.path)).toEqual([
+    "src/base/c.ts:1: names 'd.ts', which does not exist",
+    'src/base/a.ts:1: imports go in a circle: src/base/a.ts -> src/base/b.ts -> src/base/a.ts'
+  ])
+})
+
+test('folderFaults() wants at most 20 files at the root of a folder', () => {
+  const files = (count: number): string[] =>
+    Array.from({ length: count }, (_, i) => `src/a/${i}.ts`)
+  expect(folderFaults([...files(20), 'src/a/b/c.ts'])).toEqual([])
+  expect(folderFaults(files(21))).toEqual(['src/a: 21 files: over 20; make folders by topic'])
 })

@@ -1,4 +1,5 @@
-// scripts/setup.sh on machines made for it: a search path with exactly the tools that each test names.
+// scripts/setup.sh on machines made for it: a search path with exactly the tools that each test
+// names.
 import { expect, test } from 'bun:test'
 import { copyFile, mkdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,7 +14,9 @@ interface Outcome {
   stderr: string
 }
 
-/** A project with this one's setup.sh, and a search path with a few utilities and what `tools` says. */
+/**
+ * A project with this one's setup.sh, and a search path with a few utilities and what `tools` says.
+ */
 async function machine(tools: Record<string, string>): Promise<TempFolder> {
   const folder = await tempFolder()
   await mkdir(join(folder.path, 'project', 'scripts'), { recursive: true })

@@ -1,4 +1,5 @@
-// The program on models that cannot be served: its exit codes and words, for GGUF files and for folders.
+// The program on models that cannot be served: its exit codes and words, for GGUF files and for
+// folders.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'

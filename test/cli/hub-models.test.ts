@@ -1,5 +1,5 @@
-// The program on a hub's model: pull, models, verify, rm, and a swarm whose members have fetched their own
-// parts alone.
+// The program on a hub's model: pull, models, verify, rm, and a swarm whose members have fetched
+// their own parts alone.
 import { afterAll, expect, test } from 'bun:test'
 import { openSync, readSync, writeSync, closeSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// A client that is killed in the middle of an answer: what it kept is gone on with, token for token, by
-// a client that is started with the same file.
+// A client that is killed in the middle of an answer: what it kept is gone on with, token for
+// token, by a client that is started with the same file.
 import { expect, test } from 'bun:test'
 import { readFile, rm, watch } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// The program with a hub that is shut off: a third server and a client start from two servers that have
-// different parts of a model, and say on whose word.
+// The program with a hub that is shut off: a third server and a client start from two servers that
+// have different parts of a model, and say on whose word.
 import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { type Ending, Program } from '../../scripts/processes.ts'

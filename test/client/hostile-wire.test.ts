@@ -1,5 +1,6 @@
-// Hostile servers over real connections, byte by byte: whatever frames come at whatever moment, a client
-// gets its rows from the honest server beside them, and goes on blaming those who sent the frames.
+// Hostile servers over real connections, byte by byte: whatever frames come at whatever moment, a
+// client gets its rows from the honest server beside them, and goes on blaming those who sent the
+// frames.
 import { expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { seededRandom } from '../../src/base/random.ts'

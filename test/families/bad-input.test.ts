@@ -1,4 +1,5 @@
-// Configs and files that no family can run: refused in words, before memory is taken by what they claim.
+// Configs and files that no family can run: refused in words, before memory is taken by what they
+// claim.
 import { expect, test } from 'bun:test'
 import type { AppError } from '../../src/base/errors.ts'
 import { openModel } from '../../src/model/open-model.ts'

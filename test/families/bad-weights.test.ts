@@ -1,5 +1,5 @@
-// Weights that are no numbers: refused by name while a block is loaded, before the engine takes any memory and
-// before anything of them is kept.
+// Weights that are no numbers: refused by name while a block is loaded, before the engine takes any
+// memory and before anything of them is kept.
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

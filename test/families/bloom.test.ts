@@ -1,4 +1,5 @@
-// BLOOM: ALiBi for numbers of heads that are powers of two and that are not, a norm over the embedding.
+// BLOOM: ALiBi for numbers of heads that are powers of two and that are not, a norm over the
+// embedding.
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
 import { proveFixture, proveGguf, proveLong, proveRandom } from './support/prove.ts'

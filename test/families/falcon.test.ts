@@ -1,4 +1,5 @@
-// Falcon: one key head (7B), groups of heads and two norms (40B), one part after the other with ALiBi (RW).
+// Falcon: one key head (7B), groups of heads and two norms (40B), one part after the other with
+// ALiBi (RW).
 import { afterAll } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
 import { proveFixture, proveGguf, proveLong, proveRandom } from './support/prove.ts'

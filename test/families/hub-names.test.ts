@@ -1,4 +1,5 @@
-// Names and configs as the hub's repositories really have them, beside those that transformers saves today.
+// Names and configs as the hub's repositories really have them, beside those that transformers
+// saves today.
 import { expect, test } from 'bun:test'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Family, ModelConfig } from '../../src/model/types.ts'

@@ -1,5 +1,5 @@
-// Executables for every target, made on this machine. Fetches bun's runtimes from the package registry,
-// so it is not part of the gate: bun test test/live/targets.test.ts
+// Executables for every target, made on this machine. Fetches bun's runtimes from the package
+// registry, so it is not part of the gate: bun test test/live/targets.test.ts
 import { expect, test } from 'bun:test'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// Chat templates: what a model is fed for a chat, over turns, and when a message tries to be a template.
+// Chat templates: what a model is fed for a chat, over turns, and when a message tries to be a
+// template.
 import { expect, test } from 'bun:test'
 import { encodeChat, encodeTurn } from '../../src/model/text/chat-ids.ts'
 import { type ChatMessage, chatTurns, renderChat } from '../../src/model/text/chat-template.ts'

@@ -1,4 +1,5 @@
-// Files that are here by the chunk: what counts as there, after a crash too, and journals that are none.
+// Files that are here by the chunk: what counts as there, after a crash too, and journals that are
+// none.
 import { expect, test } from 'bun:test'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

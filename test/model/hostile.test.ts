@@ -1,4 +1,5 @@
-// Files that lie about themselves: each is refused with a coded error, before memory is taken for the lie.
+// Files that lie about themselves: each is refused with a coded error, before memory is taken for
+// the lie.
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { seededRandom } from '../../src/base/random.ts'
@@ -16,7 +17,10 @@ async function openGguf(folder: TempFolder, bytes: Uint8Array): Promise<string> 
   return await outcome({ kind: 'gguf', paths: [await folder.write('model.gguf', bytes)] })
 }
 
-/** Runs `round` many times and asserts that all outcomes are known ones, and that no memory was taken. */
+/**
+ * Runs `round` many times and asserts that all outcomes are known ones, and that no memory was
+ * taken.
+ */
 async function fuzz(
   rounds: number,
   seed: number,

@@ -1,4 +1,5 @@
-// What a hub says before a byte of weights is read: lists, refusals, gates, and aliases with two sources.
+// What a hub says before a byte of weights is read: lists, refusals, gates, and aliases with two
+// sources.
 import { expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { createLog } from '../../src/base/log.ts'

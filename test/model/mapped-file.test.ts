@@ -2,8 +2,8 @@
 import { expect, test } from 'bun:test'
 import { chmodSync, copyFileSync, openSync, renameSync, truncateSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { mapFile } from '../../src/base/map-file.ts'
-import { contentHash, unpackNativeSet } from '../../src/base/native-files.ts'
+import { mapFile } from '../../src/base/files/map-file.ts'
+import { contentHash, unpackNativeSet } from '../../src/base/files/native-files.ts'
 import { openMappedFile } from '../../src/model/formats/mapped-file.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 

@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RepoAlias } from '../../src/model/aliases.ts'
 import { checkDisk, usedBytes } from '../../src/model/store/cache-usage.ts'
-import { tryFileLock } from '../../src/base/file-lock.ts'
+import { tryFileLock } from '../../src/base/files/file-lock.ts'
 import {
   findCachedModels,
   listCachedModels,

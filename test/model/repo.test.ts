@@ -1,11 +1,12 @@
-// Models of a hub: only what is asked for is fetched, the same id as a whole copy, and every fault is told.
+// Models of a hub: only what is asked for is fetched, the same id as a whole copy, and every fault
+// is told.
 import { expect, test } from 'bun:test'
 import { existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { tryFileLock } from '../../src/base/file-lock.ts'
+import { tryFileLock } from '../../src/base/files/file-lock.ts'
 import type { Model } from '../../src/model/types.ts'
 import { hubRepo } from '../support/models/hub-repo.ts'
 import {

@@ -418,6 +418,7 @@ test('bytes of a step are held until it has run or is not wanted any more', asyn
   follow(1, server.step(peer, step(2, 1, 0)))
   follow(2, server.step(peer, step(2, 2, 1)))
   await server.closeSession(peer, { session: id(2) })
+  await new Promise((resolve) => setImmediate(resolve))
   expect(ended).toEqual([2])
   run.resolve()
   await peer.until(2)

@@ -1,5 +1,6 @@
-// Hosts that choose their blocks, in a swarm of their own: when one goes, exactly one of the others takes
-// its place, nobody's blocks are left alone meanwhile, and a session that runs gives the same rows.
+// Hosts that choose their blocks, in a swarm of their own: when one goes, exactly one of the others
+// takes its place, nobody's blocks are left alone meanwhile, and a session that runs gives the same
+// rows.
 import { expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { AppError } from '../../src/base/errors.ts'

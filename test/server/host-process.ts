@@ -1,6 +1,6 @@
-// bun test/server/host-process.ts PORT: a Host of stories260K over a loopback bootstrap at PORT, alone in
-// its process so that its memory can be measured. Prints its key, then answers each line of stdin with
-// a line of what it holds. Ends with its stdin.
+// bun test/server/host-process.ts PORT: a Host of stories260K over a loopback bootstrap at PORT,
+// alone in its process so that its memory can be measured. Prints its key, then answers each line
+// of stdin with a line of what it holds. Ends with its stdin.
 import { createInterface } from 'node:readline'
 import { Compute } from '../../src/blocks/compute.ts'
 import { openModel } from '../../src/model/open-model.ts'

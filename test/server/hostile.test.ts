@@ -1,6 +1,6 @@
-// A real server process of a real model beside which an honest client works, while hostile peers send
-// nonsense, vanish, read nothing, claim too much and flood. The honest client must see nothing of it,
-// and afterwards nothing of it may be left. scripts/prove/soak.ts is the long version.
+// A real server process of a real model beside which an honest client works, while hostile peers
+// send nonsense, vanish, read nothing, claim too much and flood. The honest client must see nothing
+// of it, and afterwards nothing of it may be left. scripts/prove/soak.ts is the long version.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import DHT from 'hyperdht'
 import { seededRandom } from '../../src/base/random.ts'

@@ -73,7 +73,6 @@ class Gate {
       lastStep: -1,
       openedAt: 0,
       usedAt: 0,
-      running: undefined,
       closed: false
     }
     this.sessions.add(served)

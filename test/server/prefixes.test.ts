@@ -1,5 +1,5 @@
-// A server that keeps what ended sessions held: who gets it, which names hold, and that live sessions
-// never miss the room. The engine is plain arithmetic.
+// A server that keeps what ended sessions held: who gets it, which names hold, and that live
+// sessions never miss the room. The engine is plain arithmetic.
 import { expect, test } from 'bun:test'
 import { AppError } from '../../src/base/errors.ts'
 import { BlockServer, type BlockServerOptions } from '../../src/server/sessions/block-server.ts'

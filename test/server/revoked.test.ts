@@ -1,5 +1,5 @@
-// Who is revoked in the middle of a session is served no more from then on, and nothing of it is left;
-// whoever else has a session notices nothing.
+// Who is revoked in the middle of a session is served no more from then on, and nothing of it is
+// left; whoever else has a session notices nothing.
 import { expect, test } from 'bun:test'
 import { toAppError } from '../../src/base/errors.ts'
 import { swarmConnections } from '../../src/client/connections.ts'

@@ -1,6 +1,6 @@
-// bun test/server/vanish-process.ts PORT KEY COUNT: connections that each open a session at the server KEY
-// and begin a step, in a process that is there to be killed: its server hears no goodbye. Prints how
-// many sessions are open.
+// bun test/server/vanish-process.ts PORT KEY COUNT: connections that each open a session at the
+// server KEY and begin a step, in a process that is there to be killed: its server hears no
+// goodbye. Prints how many sessions are open.
 import DHT from 'hyperdht'
 import { freshSeed, seededRandom } from '../../src/base/random.ts'
 import { hold } from '../support/hostile/attacks.ts'

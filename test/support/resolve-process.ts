@@ -1,4 +1,5 @@
-// A process of its own that resolves the alias of a test: argv is the cache, the hub, a hash and a size.
+// A process of its own that resolves the alias of a test: argv is the cache, the hub, a hash and a
+// size.
 import { resolveModel } from '../../src/model/resolve.ts'
 import { testAlias } from './models/test-alias.ts'
 

@@ -1,4 +1,5 @@
-// Servers that give weights and those who take them, over a real loopback swarm but without an engine.
+// Servers that give weights and those who take them, over a real loopback swarm but without an
+// engine.
 import { expect } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'

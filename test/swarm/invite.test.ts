@@ -1,4 +1,5 @@
-// Invites as chains of capabilities: what may be done with them, and that no other bytes pass for one.
+// Invites as chains of capabilities: what may be done with them, and that no other bytes pass for
+// one.
 import { describe, expect, test } from 'bun:test'
 import { AppError } from '../../src/base/errors.ts'
 import { seededRandom, type Random } from '../../src/base/random.ts'

@@ -1,4 +1,5 @@
-// Which of two links to one peer is used, and when the other one goes: by a clock that stands still.
+// Which of two links to one peer is used, and when the other one goes: by a clock that stands
+// still.
 import { describe, expect, test } from 'bun:test'
 import { LinkTable } from '../../src/swarm/link-table.ts'
 import type { PeerLink } from '../../src/wire/link.ts'

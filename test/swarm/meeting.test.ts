@@ -1,4 +1,5 @@
-// Finding a swarm again when the node that it began with is gone, and on a local network without any.
+// Finding a swarm again when the node that it began with is gone, and on a local network without
+// any.
 import { describe, expect, test } from 'bun:test'
 import { createSocket } from 'node:dgram'
 import { systemClock } from '../../src/base/clock.ts'

@@ -1,5 +1,6 @@
-// A node of a private swarm in the face of those who are no members: whatever they send, in whatever
-// state of the handshake, they get nothing done and learn nothing; members that go wrong harm nobody.
+// A node of a private swarm in the face of those who are no members: whatever they send, in
+// whatever state of the handshake, they get nothing done and learn nothing; members that go wrong
+// harm nobody.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { systemClock, type Clock } from '../../src/base/clock.ts'
@@ -14,7 +15,7 @@ import {
 import { Membership } from '../../src/swarm/private/membership.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
 import { signRevocations } from '../../src/swarm/private/revocations.ts'
-import type { LinkHandlers } from '../../src/wire/handlers.ts'
+import type { LinkHandlers } from '../../src/wire/link.ts'
 import { spoil } from '../support/hostile/hostile.ts'
 import { knock, type Knock } from '../support/hostile/intruder.ts'
 import type { Target } from '../support/hostile/raw-peer.ts'

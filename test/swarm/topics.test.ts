@@ -45,7 +45,8 @@ describe('cellsOf()', () => {
 
 describe('topicOf()', () => {
   test('is pinned', () => {
-    // hashlib.blake2b(b'petals\x01' + pack('<II', 8, 12) + 32 * b'\x07', digest_size=32, key=bytes(32))
+    // hashlib.blake2b(b'petals\x01' + pack('<II', 8, 12) + 32 * b'\x07', digest_size=32,
+    // key=bytes(32))
     expect(toHex(topicOf(model, { start: 8, end: 12 }))).toBe(
       '4fe1a9811813c089d9cef883820c1e22b440cd09114423fda6cce672ba955d32'
     )

@@ -1,5 +1,5 @@
-// What src/udx answers to odd arguments, where udx-native's own tests do not look. Each was compared
-// with udx-native 1.21.3 under node.
+// What src/udx answers to odd arguments, where udx-native's own tests do not look. Each was
+// compared with udx-native 1.21.3 under node.
 import { afterEach, describe, expect, test } from 'bun:test'
 import { once } from 'node:events'
 import { UDX, type UDXSocket, type UDXStream } from '../../src/udx/index.ts'

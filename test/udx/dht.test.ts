@@ -1,5 +1,5 @@
-// Whole hyperdht connections and hyperswarm between Bun on src/udx and node on the real udx-native, in a
-// private testnet on loopback.
+// Whole hyperdht connections and hyperswarm between Bun on src/udx and node on the real udx-native,
+// in a private testnet on loopback.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { type Peer, type Runtime, startPeer } from './peer.ts'
 

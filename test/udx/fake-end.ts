@@ -1,5 +1,5 @@
-// A UDX end made by hand in the test's own process: sends any bytes, sees every packet, answers only when
-// told to. For what a well-behaved peer never does.
+// A UDX end made by hand in the test's own process: sends any bytes, sees every packet, answers
+// only when told to. For what a well-behaved peer never does.
 import { decodePacket, encodePacket, type Packet, STATE } from './packet.ts'
 
 export interface FakeEnd {

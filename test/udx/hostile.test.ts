@@ -1,5 +1,6 @@
-// Ten thousand malformed datagrams at the socket and the live stream id of a running transfer. Malformed
-// means: nothing that a peer which knows the ids and numbers could have sent in good faith.
+// Ten thousand malformed datagrams at the socket and the live stream id of a running transfer.
+// Malformed means: nothing that a peer which knows the ids and numbers could have sent in good
+// faith.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { type Random, seededRandom } from '../../src/base/random.ts'
 import { openLink } from './link.ts'
@@ -22,7 +23,9 @@ function junk(random: Random, length: number): Uint8Array {
   return bytes
 }
 
-/** A number so far ahead of the transfer that it is in no window, or so far behind that it was used. */
+/**
+ * A number so far ahead of the transfer that it is in no window, or so far behind that it was used.
+ */
 const ahead = (random: Random): number => 2 ** 28 + random.below(2 ** 28)
 const behind = (random: Random): number => 2 ** 32 - 1 - random.below(2 ** 28)
 
@@ -154,7 +157,8 @@ test.each(['node', 'bun'] as Runtime[])(
     const { messages } = await a.peer.call<{ messages: number }>('socketReport', {
       socket: a.at.socket
     })
-    // A quarter of them are not of UDX and surface as messages: most must have come, or nothing was tried.
+    // A quarter of them are not of UDX and surface as messages: most must have come, or nothing was
+    // tried.
     expect([sent >= DATAGRAMS, messages > DATAGRAMS / 10]).toEqual([true, true])
   }
 )

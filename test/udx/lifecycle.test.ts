@@ -1,5 +1,5 @@
-// How streams begin and end between the replacement and real udx-native: firewall, messages, keepalive,
-// end, destroy, silence.
+// How streams begin and end between the replacement and real udx-native: firewall, messages,
+// keepalive, end, destroy, silence.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { cleanOutcome, count, exchange, freshId, openLink, outcome } from './link.ts'
 import { DATA, END, HEARTBEAT, SACK, STATE } from './packet.ts'

@@ -1,4 +1,5 @@
-// One UDX stream between two peers, straight or through a proxy, and the handles that tests use on it.
+// One UDX stream between two peers, straight or through a proxy, and the handles that tests use on
+// it.
 import type { Peer, StreamReport } from './peer.ts'
 import { type ProxyOptions, UdpProxy } from './proxy.ts'
 

@@ -1,5 +1,5 @@
-// A UDX packet as a record and as bytes, written a second time on purpose: tests that look at the wire
-// must not share a mistake with src/udx/wire. Knows no stream.
+// A UDX packet as a record and as bytes, written a second time on purpose: tests that look at the
+// wire must not share a mistake with src/udx/wire. Knows no stream.
 
 export const STATE = 0
 export const DATA = 1

@@ -1,5 +1,5 @@
-// Starts node-peer.cjs under node (real udx-native) or under Bun (src/udx) and calls it. Every call has a
-// deadline and fails with what the child wrote to stderr. Knows no protocol.
+// Starts node-peer.cjs under node (real udx-native) or under Bun (src/udx) and calls it. Every call
+// has a deadline and fails with what the child wrote to stderr. Knows no protocol.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -1,7 +1,7 @@
-// A UDP forwarder that spoils traffic on purpose: loss, duplicates, reordering, delay, corruption, rules
-// for single packets, cuts. Seeded: the same packets in the same order meet the same fate. Every client
-// address gets its own upstream socket, so the target tells clients apart. Knows UDX only to name a
-// packet's fields to rules; anything over UDP can pass.
+// A UDP forwarder that spoils traffic on purpose: loss, duplicates, reordering, delay, corruption,
+// rules for single packets, cuts. Seeded: the same packets in the same order meet the same fate.
+// Every client address gets its own upstream socket, so the target tells clients apart. Knows UDX
+// only to name a packet's fields to rules; anything over UDP can pass.
 import dgram from 'node:dgram'
 import { once } from 'node:events'
 import { type Random, seededRandom } from '../../src/base/random.ts'
@@ -126,7 +126,10 @@ export class UdpProxy {
     return [...this.#clients.values()].map((socket) => socket.address().port)
   }
 
-  /** Gives a client its upstream socket before it sends; returns the port by which the target knows it. */
+  /**
+   * Gives a client its upstream socket before it sends; returns the port by which the target knows
+   * it.
+   */
   async admit(client: { port: number; host?: string }): Promise<number> {
     const { port, host = '127.0.0.1' } = client
     const key = `${host}:${port}`
@@ -266,7 +269,8 @@ export class UdpProxy {
   }
 
   #send(socket: dgram.Socket, bytes: Buffer, port: number, host: string): void {
-    // An ICMP error of an earlier packet surfaces at the next send, which is then not made: once more.
+    // An ICMP error of an earlier packet surfaces at the next send, which is then not made: once
+    // more.
     const again = (error: Error | null): void => {
       if (error && !this.#closed) socket.send(bytes, port, host, ignore)
     }

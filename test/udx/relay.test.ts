@@ -1,4 +1,5 @@
-// Streams through a relay that sees only ids, and streams that change their remote while they carry data.
+// Streams through a relay that sees only ids, and streams that change their remote while they carry
+// data.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { cleanOutcome, count, End, exchange, freshId, openSocket, outcome } from './link.ts'
 import { type Peer, type Runtime, startPeer } from './peer.ts'

@@ -1,5 +1,6 @@
-// Packets made by hand against one stream: what goes on the wire, and what a stream does with packets that
-// no good peer sends. The same expectations hold the real udx-native, where it is as strict.
+// Packets made by hand against one stream: what goes on the wire, and what a stream does with
+// packets that no good peer sends. The same expectations hold the real udx-native, where it is as
+// strict.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { type FakeEnd, inOrderReceiver, openFakeEnd } from './fake-end.ts'
 import { count, End, freshId, openSocket } from './link.ts'

@@ -1,4 +1,5 @@
-// Answers about weights put together from pieces, and peers that give other than they were asked for.
+// Answers about weights put together from pieces, and peers that give other than they were asked
+// for.
 import { describe, expect, test } from 'bun:test'
 import { disconnected } from '../../src/base/errors.ts'
 import { WeightAsker } from '../../src/weights/weight-asker.ts'

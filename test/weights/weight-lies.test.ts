@@ -1,5 +1,5 @@
-// Peers that lie about weights over a loopback swarm, or may not have them: what they achieve with the hub
-// there, and with it shut off.
+// Peers that lie about weights over a loopback swarm, or may not have them: what they achieve with
+// the hub there, and with it shut off.
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'

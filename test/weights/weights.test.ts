@@ -1,5 +1,5 @@
-// Weights from peers over a loopback swarm, with a hub of the real layout that is shut off: who starts
-// without it, and who stands in for whom. weight-lies.test.ts has those who lie.
+// Weights from peers over a loopback swarm, with a hub of the real layout that is shut off: who
+// starts without it, and who stands in for whom. weight-lies.test.ts has those who lie.
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'

@@ -1,7 +1,7 @@
 // Two ends of one encrypted stream in memory: real secret-streams over a pipe that a test can hold.
 import { createRequire } from 'node:module'
 import { PeerLink } from '../../src/wire/link.ts'
-import type { LinkHandlers, LinkOptions } from '../../src/wire/handlers.ts'
+import type { LinkHandlers, LinkOptions } from '../../src/wire/link.ts'
 import type { LinkStream } from '../../src/wire/link-stream.ts'
 import type { Hello } from '../../src/wire/types.ts'
 

@@ -1,4 +1,5 @@
-// The models that benchmarks run on both sides: a name that petals knows, or the random one, as a GGUF file.
+// The models that benchmarks run on both sides: a name that petals knows, or the random one, as a
+// GGUF file.
 import { join } from 'node:path'
 import { resolveModel } from '../../../src/model/resolve.ts'
 import type { ModelLocation } from '../../../src/model/types.ts'
@@ -14,7 +15,10 @@ export interface BenchModel {
   readonly argument: string
 }
 
-/** Fetches or writes the file when it is not there. @throws Error when it is none that llama.cpp reads */
+/**
+ * Fetches or writes the file when it is not there. @throws Error when it is none that llama.cpp
+ * reads
+ */
 export async function benchModel(name: string): Promise<BenchModel> {
   if (name === RANDOM_MODEL) {
     const path = randomModelFile(join(cache, 'bench'))

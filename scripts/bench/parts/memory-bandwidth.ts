@@ -1,5 +1,5 @@
-// How fast so many threads together read memory that no cache holds: the floor under a decode step, which
-// reads every weight once. Each thread has the C library look for a byte that is not there.
+// How fast so many threads together read memory that no cache holds: the floor under a decode step,
+// which reads every weight once. Each thread has the C library look for a byte that is not there.
 import { join } from 'node:path'
 
 export interface ReadOrder {

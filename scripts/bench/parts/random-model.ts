@@ -1,5 +1,6 @@
-// A GGUF with random weights in the shape of TinyLlama-1.1B, for benchmarks: 0.6 GiB, the same on every
-// machine, written once into a folder. Weights that llama.cpp and we both hold exactly: Q4_0, the head Q8_0.
+// A GGUF with random weights in the shape of TinyLlama-1.1B, for benchmarks: 0.6 GiB, the same on
+// every machine, written once into a folder. Weights that llama.cpp and we both hold exactly: Q4_0,
+// the head Q8_0.
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { seededRandom, type Random } from '../../../src/base/random.ts'
@@ -73,7 +74,10 @@ function allTensors(): readonly Drawn[] {
   return tensors
 }
 
-/** Norms are ones; blocks of codes are drawn evenly, their scales with either sign so that no sum drifts. */
+/**
+ * Norms are ones; blocks of codes are drawn evenly, their scales with either sign so that no sum
+ * drifts.
+ */
 function drawBytes({ type, shape, bytes }: Drawn, random: Random): Uint8Array {
   const out = new Uint8Array(padded(bytes.byteLength))
   if (type === 'F32') {
@@ -122,7 +126,10 @@ function metadata(): MetadataEntry[] {
 /** Of the first three tokens: unknown, control, control. */
 const TYPES: readonly number[] = [2, 3, 3]
 
-/** Every byte in GPT-2's letters, so that any text can be given; the rest is only there to be counted. */
+/**
+ * Every byte in GPT-2's letters, so that any text can be given; the rest is only there to be
+ * counted.
+ */
 function vocabulary(): string[] {
   const plain = (byte: number): boolean => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173)
   let others = 0

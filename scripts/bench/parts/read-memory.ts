@@ -1,5 +1,5 @@
-// A worker of memory-bandwidth.ts: fills its memory, then reads all of it whenever it is asked and answers
-// with the seconds that took. Knows no other threads.
+// A worker of memory-bandwidth.ts: fills its memory, then reads all of it whenever it is asked and
+// answers with the seconds that took. Knows no other threads.
 import { dlopen } from 'bun:ffi'
 import type { ReadOrder } from './memory-bandwidth.ts'
 

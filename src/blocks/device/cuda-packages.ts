@@ -1,7 +1,6 @@
 // What CUDA needs beside a driver, and the packages of a Python index that hold it, pinned: the
-// engine's provider and NVIDIA's libraries. Knows names and versions; cli/doctor/install-cuda.ts fetches
-// them.
-// A folder of theirs is laid out as `pip install --target` does it.
+// engine's provider and NVIDIA's libraries. Knows names and versions; cli/doctor/install-cuda.ts
+// fetches them. A folder of theirs is laid out as `pip install --target` does it.
 import { join } from 'node:path'
 
 /** Files of the provider, which must lie beside onnxruntime's library. */

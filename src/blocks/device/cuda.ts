@@ -7,7 +7,7 @@
 import { existsSync, readdirSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { unavailable, unsupported, type AppError } from '../../base/errors.ts'
-import { folderError } from '../../base/file-error.ts'
+import { folderError } from '../../base/files/file-error.ts'
 import { openGlobally } from '../ort/libc.ts'
 import { CUDA_LIBRARIES, PROVIDERS, providerPath, providerVersions } from './cuda-packages.ts'
 

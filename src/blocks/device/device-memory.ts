@@ -1,5 +1,5 @@
 // Caches in a device's memory. They grow by a graph of one operator, so that nothing crosses the bus.
-import type { CacheMemory } from '../backend.ts'
+import type { CacheMemory } from '../onnx/backend.ts'
 import { GraphBuilder } from '../graph/builder.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
 import { OrtBinding, OrtPrepacked, OrtSession, type SessionSettings } from '../ort/session.ts'

@@ -2,7 +2,7 @@
 // A broken driver or library may take the process down, so cli/doctor/doctor-device.ts runs this in one of
 // its own and hears each fact as soon as it is known.
 import { toAppError } from '../../base/errors.ts'
-import { createBackend } from '../create-backend.ts'
+import { createOnnx } from '../create-backend.ts'
 import { errorRecord, type ErrorRecord } from '../messages.ts'
 import { OrtRuntime } from '../ort/runtime.ts'
 import type { Device } from '../types.ts'
@@ -55,7 +55,7 @@ export function examineDevice(
 /** Runs an attention on the device and compares it with the CPU's. @throws AppError */
 function rowsOf(device: Device, options: ExamineOptions): number {
   const { libraryDir, cudaDir } = options
-  const backend = createBackend({
+  const backend = createOnnx({
     threads: 1,
     device,
     deviceId: 0,

@@ -1,5 +1,5 @@
-// A device must compute what the CPU computes before it is trusted with a model: one small attention, the
-// operator with the most code per device. Knows no models.
+// A device must compute what the CPU computes before it is trusted with a model: one small
+// attention, the operator with the most code per device. Knows no models.
 import { seededRandom } from '../../base/random.ts'
 import { unavailable } from '../../base/errors.ts'
 import { float, GraphBuilder, MICROSOFT } from '../graph/builder.ts'
@@ -14,8 +14,8 @@ const CAPACITY = 256
 /** Over the largest value; float16 inside of a device's kernel would still pass. */
 const TOLERANCE = 1e-2
 /**
- * Rows at once and rows to check them by. From 32 rows on a kernel runs that wants wide subgroups: on
- * SwiftShader, whose are 4 wide, it gives nonsense, while the kernel for fewer rows is right.
+ * Rows at once and rows to check them by. From 32 rows on a kernel runs that wants wide subgroups:
+ * on SwiftShader, whose are 4 wide, it gives nonsense, while the kernel for fewer rows is right.
  */
 const CHUNKS = [
   { chunkRows: 512, rows: 48 },

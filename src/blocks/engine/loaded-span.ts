@@ -1,54 +1,84 @@
-// What the engine computes with: the weights of consecutive blocks behind one interface, whoever computes them.
-// Two kinds exist: a program of our own kernels over pages of KV (CPU), and an ONNX graph (CUDA, WebGPU).
+// What the engine computes with: weights behind one interface, whoever computes them. Two kinds exist: programs
+// of our own kernels over pages of KV (CPU), and ONNX graphs (CUDA, WebGPU).
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { AppError } from '../../base/errors.ts'
+import type { Model } from '../../model/types.ts'
+import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
-
-/** Blocks [start, end). */
+import type { KvType, Quant } from '../types.ts'
 
 /** KV memory of one session over some blocks of a loaded span. */
 export interface SpanSession extends Disposable {
   readonly range: BlockSpan
   /** Positions whose keys and values are held. */
   readonly length: number
-  /** Bytes of KV memory that this session holds; shared pages count for each of their sessions. */
-  readonly kvBytes: number
   /** Cuts to `start` and takes memory for positions [start, end). @throws AppError NO_MEMORY */
   ensure(start: number, end: number): void
-  /** Forgets positions from `length` on and gives back what held them. */
+  /** Forgets positions from `length` on. */
   cut(length: number): void
-  /** A session with the same first `length` positions. @throws AppError BAD_INPUT, NO_MEMORY */
+  /** A session with the same first `length` positions. @throws AppError NO_MEMORY */
   fork(length: number): SpanSession
 }
 
 /** Rows of one session in a run. */
-export interface RunPart {
-  readonly session: SpanSession
-  /** Position of the first row; the session ends there once `ensure` was called. */
-  readonly start: number
+export interface RunPart<S extends SpanSession = SpanSession> {
+  /** It ends where the rows begin, and has memory for them. */
+  readonly session: S
   /** (rows, hiddenSize) */
   readonly hidden: Float32Array
-  /** (rows, hiddenSize), written. */
+  /** (rows, hiddenSize), written; not the memory of `hidden`. */
   readonly result: Float32Array
 }
 
+/** Another thread's wish that a run ends early; looked at between operators. */
+export interface StopFlag {
+  /** One word of shared memory: not 0 when the run should end. */
+  readonly word: Int32Array
+}
+
+/** Weights of consecutive blocks with the sessions over them. */
 export interface LoadedSpan extends Disposable {
   readonly plan: SpanPlan
   readonly range: BlockSpan
-  /** Rows of one run that are worth having at once; longer steps are cut. */
-  readonly chunkRows: number
+  /** Positions by which a session's memory grows. */
+  readonly pageTokens: number
+  /** KV memory that all sessions hold together, bytes. */
+  readonly kvBytes: number
+  /** @throws AppError NO_MEMORY */
   openSession(range: BlockSpan): SpanSession
   /**
-   * Runs parts of different sessions over the same range at once, each already ensured.
-   * What went wrong with each part: its session is then as long as before.
+   * Runs parts of different sessions over the same range at once. Each session is longer by its rows
+   * afterwards; of those that failed the error is returned at their index, and they are as long as before.
    */
   run(parts: readonly RunPart[], stop: StopFlag): (AppError | undefined)[]
 }
 
-/** Another thread's wish that the run ends early; checked between operators. */
-export interface StopFlag {
-  /** One word of shared memory: not 0 when the run should end. */
-  readonly word: Int32Array
+/** Final norm and output matrix. */
+export interface LoadedHead extends Disposable {
+  readonly hiddenSize: number
+  readonly vocabSize: number
+  readonly weightBytes: number
+  /** (rows, hiddenSize) to (rows, vocabSize). @throws AppError COMPUTE, CANCELLED */
+  run(hidden: Float32Array, logits: Float32Array, stop: StopFlag): void
+}
+
+export interface SpanLoadOptions extends BlockSpan {
+  readonly quant: Quant
+  readonly kv?: KvType | undefined
+  /** Called between matrices: lets other work in, and throws when loading was cancelled. */
+  readonly checkpoint: () => Promise<void>
+}
+
+/** What a worker's spans and heads are made by. */
+export interface ComputeBackend extends Disposable {
+  /** What computes, in words. */
+  readonly buildInfo: string
+  /** Rows that are worth running at once; longer steps are cut. */
+  readonly chunkRows: number
+  /** @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
+  loadSpan(model: Model, options: SpanLoadOptions, budget: MemoryBudget): Promise<LoadedSpan>
+  /** @throws AppError NO_MEMORY, CORRUPT */
+  loadHead(model: Model, quant: 'native' | 'f32', budget: MemoryBudget): LoadedHead
 }
 
 /**
@@ -58,7 +88,6 @@ export interface StopFlag {
 export interface KernelProgram extends Disposable {
   readonly plan: SpanPlan
   readonly range: BlockSpan
-  readonly chunkRows: number
   readonly pageTokens: number
   pageBytes(range: BlockSpan): number
   /** Copies the first `tokens` positions of a page into another. Addresses of native memory. */
@@ -67,7 +96,7 @@ export interface KernelProgram extends Disposable {
   run(range: BlockSpan, rows: KernelRows, stop: StopFlag): void
 }
 
-/** Rows of a run, side by side. */
+/** Rows of a run, those of one session behind those of another. */
 export interface KernelRows {
   /** (rows, hiddenSize) */
   readonly hidden: Float32Array

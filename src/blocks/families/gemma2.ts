@@ -1,4 +1,5 @@
-// Gemma 2's block: each branch is normed before and after; GeGLU. Soft caps and windows are attention's.
+// Gemma 2's block: each branch is normed before and after; GeGLU. Soft caps and windows are
+// attention's.
 import type { FamilyGraph } from './family.ts'
 import type { AttentionOptions, BlockParts, Stream } from './parts.ts'
 import { attentionMatrices, gatedMatrices, norms } from './shared.ts'

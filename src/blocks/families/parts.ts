@@ -1,5 +1,6 @@
-// What the blocks of all families are put together from. A family says which parts follow each other; a
-// lowering says what each part becomes: a node of an ONNX graph, or an operation of a kernel program.
+// What the blocks of all families are put together from. A family says which parts follow each
+// other; a lowering says what each part becomes: a node of an ONNX graph, or an operation of a
+// kernel program.
 import type { ModelConfig } from '../../model/types.ts'
 
 /** How a family norms: RMS has a weight; a layer norm subtracts the mean and has a bias too. */

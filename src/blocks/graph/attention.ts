@@ -7,9 +7,8 @@ import { alibiBias } from './alibi.ts'
 import { float, MICROSOFT, type Attributes, type GraphBuilder, type Value } from './builder.ts'
 import { headNorm } from './norms.ts'
 import { constantIntegers, type BlockScope } from './parts.ts'
-import { dealt, gathered, ROW_POSITIONS, slotName, slotsOf } from './slots.ts'
 
-/** Names of what attention shares over all blocks of a graph; the first two are each slot's own. */
+/** Names of what attention shares over all blocks of a graph. */
 export const SEQUENCE_LENGTHS = 'lengths'
 export const TOTAL_LENGTH = 'total'
 export const ROPE_START = 'start'
@@ -20,12 +19,8 @@ export interface CacheNames {
   readonly present: Value
 }
 
-/** `slot`: undefined in a graph of one session. */
-export function cacheNames(block: number, kind: 'key' | 'value', slot?: number): CacheNames {
-  return {
-    past: slotName(`past.${block}.${kind}`, slot),
-    present: slotName(`present.${block}.${kind}`, slot)
-  }
+export function cacheNames(block: number, kind: 'key' | 'value'): CacheNames {
+  return { past: `past.${block}.${kind}`, present: `present.${block}.${kind}` }
 }
 
 /** Whether no operator of ours turns queries and keys: attention's turns only heads of whole sixteens. */
@@ -38,8 +33,7 @@ export function ropeIsFused(config: ModelConfig): boolean {
  * row sums in another order than its way for several (at SmolLM2 all later rows then differ, and int8
  * rounding makes 4e-6 into other words). So a row comes out the same to the bit however rows were cut
  * into steps, which replay and speculation rest on. The extra row's key and value lie behind the
- * session's end, where the next step writes. Costs a few percent of a short session's decode step,
- * and about half of one more at 3,000 tokens (SmolLM2, one thread).
+ * session's end, where the next step writes.
  */
 export const EXTRA_ROWS = 1
 
@@ -48,9 +42,9 @@ export function longestRun(config: ModelConfig): number {
   return config.contextLength + EXTRA_ROWS
 }
 
-/** Causal attention over the block's caches, one a slot; qkv is (1, count, q + k + v). */
+/** Causal attention over the block's caches; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
-  const { builder, config, block, slots } = scope
+  const { builder, config, block } = scope
   const { positions, headDim } = config
   const tables = ropeNames(config, block)
   const turns = positions === undefined
@@ -64,16 +58,12 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
     headNorms: options.headNorms,
     tables: turns && !isInside ? tables : undefined
   })
-  const bySlot = parts.map((part) => padded(builder, part, slots))
-  const attended = slotsOf(slots).map((slot, at) => {
-    const rows = bySlot.map((part) => part[at] ?? '')
-    return attendedSlot(scope, rows, {
-      slot,
-      tables: isInside ? [tables.cos, tables.sin] : ['', ''],
-      alibiScale: options.alibiScale ?? 1
-    })
+  const rows = parts.map((part) => withLastTwice(builder, part))
+  const output = attended(scope, rows, {
+    tables: isInside ? [tables.cos, tables.sin] : ['', ''],
+    alibiScale: options.alibiScale ?? 1
   })
-  return slots === 1 ? trimmed(builder, attended[0] ?? '') : gathered(builder, attended)
+  return trimmed(builder, output)
 }
 
 /** What attention takes of all rows: qkv as it is, or queries, keys and values after what changes them. */
@@ -95,45 +85,38 @@ function prepared(
   return [turned(scope, query, headCount, tables), turned(scope, key, kvHeadCount, tables), v]
 }
 
-/** One session's rows over its own cache; `rows`: qkv, or queries, keys and values. */
-function attendedSlot(
+/** `rows`: qkv, or queries, keys and values. */
+function attended(
   scope: BlockScope,
   rows: readonly Value[],
-  of: { slot: number | undefined; tables: readonly Value[]; alibiScale: number }
+  of: { tables: readonly Value[]; alibiScale: number }
 ): Value {
   const { builder, config, block } = scope
   const { headCount, kvHeadCount, headDim, positions } = config
-  const { slot, tables } = of
-  const key = cacheNames(block, 'key', slot)
-  const value = cacheNames(block, 'value', slot)
-  const dims = [1, kvHeadCount, slotName('capacity', slot), headDim] as const
+  const { tables } = of
+  const key = cacheNames(block, 'key')
+  const value = cacheNames(block, 'value')
+  const dims = [1, kvHeadCount, 'capacity', headDim] as const
   for (const { past } of [key, value]) builder.input(past, 'f32', dims)
-  const lengths = slotName(SEQUENCE_LENGTHS, slot)
-  const total = slotName(TOTAL_LENGTH, slot)
-  const alibi = { total, rows: rows[0] ?? '', scale: of.alibiScale }
+  const alibi = { total: TOTAL_LENGTH, rows: rows[0] ?? '', scale: of.alibiScale }
   const bias = positions === 'alibi' ? ['', alibiBias(builder, headCount, alibi)] : []
-  const attended = builder.fresh('attended')
+  const output = builder.fresh('attended')
   builder.nodes(
     'GroupQueryAttention',
-    withoutEnd([...rows, key.past, value.past, lengths, total, ...tables, ...bias]),
+    withoutEnd([...rows, key.past, value.past, SEQUENCE_LENGTHS, TOTAL_LENGTH, ...tables, ...bias]),
     {
       domain: MICROSOFT,
       attributes: attentionAttributes(scope, tables[0] !== ''),
-      outputs: [attended, key.present, value.present]
+      outputs: [output, key.present, value.present]
     }
   )
   for (const { present } of [key, value]) builder.output(present, 'f32', dims)
-  return attended
-}
-
-/** Each slot's rows of x (1, count, width) with its last row once more behind them. */
-function padded(builder: GraphBuilder, x: Value, slots: number): readonly Value[] {
-  if (x === '') return []
-  return slots === 1 ? [withLastTwice(builder, x)] : dealt(builder, x, slots)
+  return output
 }
 
 /** The last row once more behind x (1, count, width). */
 function withLastTwice(builder: GraphBuilder, x: Value): Value {
+  if (x === '') return x
   const last = builder.node('Gather', [x, constantIntegers(builder, 'row.last', [-1])], {
     attributes: { axis: 1 }
   })
@@ -184,13 +167,12 @@ function splitQkv(scope: BlockScope, qkv: Value): [Value, Value, Value] {
 
 /** Turned by their positions, for heads that the operator itself does not turn. */
 function turned(
-  { builder, slots }: BlockScope,
+  { builder }: BlockScope,
   x: Value,
   heads: number,
   tables: { cos: Value; sin: Value }
 ): Value {
-  const positions = slots === 1 ? ROPE_START : ROW_POSITIONS
-  return builder.node('RotaryEmbedding', [x, positions, tables.cos, tables.sin], {
+  return builder.node('RotaryEmbedding', [x, ROPE_START, tables.cos, tables.sin], {
     domain: MICROSOFT,
     attributes: { num_heads: heads }
   })

@@ -1,15 +1,19 @@
-// A mixture of experts: a router picks a few MLPs for each row; rows are sorted by expert, each expert's
-// matrices see only its own (often none), and the results go back into order.
-// Composed of small operators around MatMulNBits, as onnxruntime's fused QMoE (1.30) widens 4 bits to floats
-// at every run on a CPU: 18 times slower for one row, 4 or more for 64 (scripts/bench/bench-experts.py, two
-// threads). Not branches of `If`, whose repacked weights several graphs cannot share.
+// A mixture of experts: a router picks a few MLPs for each row; rows are sorted by expert, each
+// expert's matrices see only its own (often none), and the results go back into order. Composed of
+// small operators around MatMulNBits, as onnxruntime's fused QMoE (1.30) widens 4 bits to floats at
+// every run on a CPU: 18 times slower for one row, 4 or more for 64
+// (scripts/bench/bench-experts.py, two threads). Not branches of `If`, whose repacked weights
+// several graphs cannot share.
 import type { GraphBuilder, Value } from './builder.ts'
 import { swiglu } from './mlp.ts'
 import { constantIntegers, linear, type BlockScope } from './parts.ts'
 
 const INT64 = 7
 
-/** x (1, count, hidden) through its rows' experts: `router`, `experts.N.gateUp` and `experts.N.down`. */
+/**
+ * x (1, count, hidden) through its rows' experts: `router`, `experts.N.gateUp` and
+ * `experts.N.down`.
+ */
 export function experts(scope: BlockScope, x: Value): Value {
   const { builder, config } = scope
   const { hiddenSize, expertCount = 0, expertsPerToken = 0 } = config

@@ -1,4 +1,5 @@
-// Norms: by root mean square or with the mean subtracted, of the stream, of a branch, or of single heads.
+// Norms: by root mean square or with the mean subtracted, of the stream, of a branch, or of single
+// heads.
 import { float, MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
 import { tensorName } from '../families/facts.ts'
 import type { Normed, NormKind, Stream } from '../families/parts.ts'

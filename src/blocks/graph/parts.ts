@@ -12,8 +12,6 @@ export interface BlockScope {
   readonly block: number
   /** 0 float activations, 4 int8 activations. */
   readonly accuracy: number
-  /** Sessions in a run. */
-  readonly slots: number
   readonly linear: (name: string) => readonly LinearPart[]
 }
 

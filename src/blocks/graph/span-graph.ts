@@ -2,7 +2,7 @@
 // Knows plans and parts; span.ts makes sessions of it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
-import { graphOf } from '../families/family.ts'
+import { graphOf } from '../families/graph-of.ts'
 import { FINAL_NORM, type LinearPart } from '../families/facts.ts'
 import type { Stream } from '../families/parts.ts'
 import type { SpanPlan } from '../span-plan.ts'
@@ -11,7 +11,6 @@ import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from './atten
 import { normWith, type NormWeights } from './norms.ts'
 import { onnxParts } from './onnx-parts.ts'
 import { linearWith } from './parts.ts'
-import { ROW_POSITIONS, slotInputs, slotName, slotsOf } from './slots.ts'
 
 export const HIDDEN = 'hidden'
 export const RESULT = 'result'
@@ -21,29 +20,15 @@ export interface Graph {
   readonly weightNames: readonly string[]
 }
 
-export interface SpanGraphOptions {
-  /** 0 float activations, 4 int8 activations. */
-  accuracy: number
-  /** Sessions in a run. Default 1. */
-  slots?: number
-}
-
-/** Blocks [start, end) of a plan. */
-export function spanGraph(plan: SpanPlan, range: BlockSpan, options: SpanGraphOptions): Graph {
-  const { accuracy, slots = 1 } = options
+/** Blocks [start, end) of a plan. `accuracy`: 0 float activations, 4 int8 activations. */
+export function spanGraph(plan: SpanPlan, range: BlockSpan, accuracy: number): Graph {
   const { config } = plan
   const builder = new GraphBuilder('span')
   const width = config.hiddenSize
   builder.input(HIDDEN, 'f32', [1, 'count', width])
-  for (const slot of slotsOf(slots)) {
-    builder.input(slotName(SEQUENCE_LENGTHS, slot), 'i32', [1])
-    builder.input(slotName(TOTAL_LENGTH, slot), 'i32', [1])
-  }
-  if (slots > 1) slotInputs(builder, slots)
-  if (!ropeIsFused(config)) {
-    if (slots === 1) builder.input(ROPE_START, 'i64', [1])
-    else builder.input(ROW_POSITIONS, 'i64', [1, 'count'])
-  }
+  builder.input(SEQUENCE_LENGTHS, 'i32', [1])
+  builder.input(TOTAL_LENGTH, 'i32', [1])
+  if (!ropeIsFused(config)) builder.input(ROPE_START, 'i64', [1])
   const family = graphOf(config.family)
   // A branch of zeros before the first block: its norm is then the operator that all others have, and
   // spans behind one another give the same bits as one span.
@@ -51,7 +36,7 @@ export function spanGraph(plan: SpanPlan, range: BlockSpan, options: SpanGraphOp
   for (const { block, groups } of plan.blocks) {
     if (block < range.start || block >= range.end) continue
     const linear = (name: string): readonly LinearPart[] => groups.get(name) ?? []
-    const scope = { builder, config, block, accuracy, slots, linear }
+    const scope = { builder, config, block, accuracy, linear }
     stream = family.block(onnxParts(scope, family.norm), stream)
   }
   builder.nodes('Add', [stream.branch ?? '', stream.residual], { outputs: [RESULT] })

@@ -1,5 +1,5 @@
-// The few functions of the system's C library that we call ourselves: environment, memory maps, libraries.
-// Knows nothing of onnxruntime. Windows has only the environment here.
+// The few functions of the system's C library that we call ourselves: environment, memory maps,
+// libraries. Knows nothing of onnxruntime. Windows has only the environment here.
 import { CString, dlopen, ptr, type Pointer } from 'bun:ffi'
 import { unavailable } from '../../base/errors.ts'
 import { openLibc } from '../../base/c-library.ts'

@@ -31,7 +31,8 @@ export function ortPackageDir(
 }
 
 /**
- * File names in `ortPackageDir` that must lie beside each other for a target; the first is the library.
+ * File names in `ortPackageDir` that must lie beside each other for a target; the first is the
+ * library.
  * @throws AppError UNSUPPORTED when the package has no build for it.
  */
 export function ortLibraryFiles(

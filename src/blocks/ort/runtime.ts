@@ -1,9 +1,9 @@
-// onnxruntime's library in this process: loading, the function table, status handling, the environment.
-// Knows no graphs and no models; value.ts and session.ts build on it.
+// onnxruntime's library in this process: loading, the function table, status handling, the
+// environment. Knows no graphs and no models; value.ts and session.ts build on it.
 import { CFunction, CString, dlopen, read, type Pointer } from 'bun:ffi'
 import { join } from 'node:path'
 import { type AppError, computeError, unsupported } from '../../base/errors.ts'
-import { loadFailed } from '../../base/native-files.ts'
+import { loadFailed } from '../../base/files/native-files.ts'
 import { cstring, setNativeEnvironment } from './libc.ts'
 import { ortLibraryName, ortPackageDir } from './library.ts'
 import { ORT_TABLE, type OrtFunctionName } from './table.ts'

@@ -12,11 +12,6 @@ export interface SessionSettings {
   spinUs?: number
   /** 0 none, 1 basic, 2 extended, 99 all. Default 1: graphs come fused already. */
   optimisation?: number
-  /**
-   * Whether the engine remembers where everything lay in a run of the same shapes. Default true: faster, and
-   * memory for every combination of shapes that ever came.
-   */
-  memoryPattern?: boolean
   /** Where to write a node by node profile when the session is released. */
   profilePrefix?: string
   /** Adds an execution provider, which then holds copies of all weights in its own memory. */
@@ -84,9 +79,9 @@ export class OrtSession implements Disposable {
     }
   }
 
-  /** Runs what is bound. @throws AppError COMPUTE, also when `options` was terminated. */
-  run(binding: OrtBinding, options: Pointer | null = null): void {
-    this.runtime.run('RunWithBinding', this.handle, options, binding.handle)
+  /** Runs what is bound. @throws AppError COMPUTE */
+  run(binding: OrtBinding): void {
+    this.runtime.run('RunWithBinding', this.handle, null, binding.handle)
   }
 
   /** How many weights it holds on to, for tests. */
@@ -129,30 +124,6 @@ export class OrtBinding implements Disposable {
   }
 }
 
-/** Options of one run, made by the thread that may want to stop it and lent to the one that runs. */
-export class OrtRunOptions implements Disposable {
-  readonly handle: Pointer
-  readonly #runtime: OrtRuntime
-
-  constructor(runtime: OrtRuntime) {
-    this.#runtime = runtime
-    this.handle = runtime.make('CreateRunOptions')
-  }
-
-  /** Stops the run that uses these options, from any thread; later runs with them fail at once. */
-  terminate(): void {
-    this.#runtime.run('RunOptionsSetTerminate', this.handle)
-  }
-
-  reset(): void {
-    this.#runtime.run('RunOptionsUnsetTerminate', this.handle)
-  }
-
-  [Symbol.dispose](): void {
-    this.#runtime.release('ReleaseRunOptions', this.handle)
-  }
-}
-
 /** Shares weights with the engine, or has it copy them to a device. */
 function addWeights(
   runtime: OrtRuntime,
@@ -184,7 +155,6 @@ function configure(runtime: OrtRuntime, options: Pointer, settings: SessionSetti
   runtime.run('SetIntraOpNumThreads', options, settings.threads)
   runtime.run('SetInterOpNumThreads', options, 1)
   runtime.run('SetSessionGraphOptimizationLevel', options, settings.optimisation ?? 1)
-  if (settings.memoryPattern === false) runtime.run('DisableMemPattern', options)
   const config = {
     'session.intra_op.spin_duration_us': String(settings.spinUs ?? 100),
     ...settings.config

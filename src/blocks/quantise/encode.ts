@@ -1,29 +1,11 @@
-// Fills a matrix form from a tensor's bytes: floats as they are, integers regrouped, or floats rounded.
-// Knows no graph; file-blocks.ts reads the GGUF block types, round.ts rounds.
+// Fills a matrix form from a tensor's bytes: floats as they are, integers regrouped, or floats
+// rounded. Knows no graph; file-blocks.ts reads the GGUF block types, round.ts rounds.
 import { dequantise } from '../../model/formats/dequantise.ts'
 import { rowBytes } from '../../model/formats/tensor-types.ts'
-import type { TensorType } from '../../model/types.ts'
+import type { BlockArrays, MatrixSource } from './arrays.ts'
 import { readFileBlocks } from './file-blocks.ts'
 import type { BlockForm, MatrixForm } from './form.ts'
 import { roundBlocks } from './round.ts'
-
-/** A tensor's rows as they lie in the model's file. */
-export interface MatrixSource {
-  readonly type: TensorType
-  readonly bytes: Uint8Array
-  readonly rows: number
-  readonly columns: number
-}
-
-/** Arrays of one matrix; several sources fill them from above to below. */
-export interface BlockArrays {
-  /** (rows, blocks, block * bits / 8) */
-  readonly values: Uint8Array
-  /** (rows, blocks) */
-  readonly scales: Float32Array
-  /** (rows, blocks), empty when the form has none */
-  readonly offsets: Float32Array
-}
 
 /** Rows that are dequantised at a time: bounds the floats in memory. */
 const ROWS_AT_A_TIME = 64
@@ -46,8 +28,8 @@ export function scratchFloats(columns: number): number {
 }
 
 /**
- * Floats of a band as (to - from, height) in `out`: a plain product takes them so on every device. `scratch`
- * has scratchFloats(to - from) or more.
+ * Floats of a band as (to - from, height) in `out`: a plain product takes them so on every device.
+ * `scratch` has scratchFloats(to - from) or more.
  */
 export function encodeFloats(
   source: MatrixSource,
@@ -77,8 +59,8 @@ export function encodeFloats(
 }
 
 /**
- * Integers and scales of all rows, from row `first` of `out`. `scratch` has scratchFloats(columns) or more; it
- * is used where floats are rounded.
+ * Integers and scales of all rows, from row `first` of `out`. `scratch` has scratchFloats(columns)
+ * or more; it is used where floats are rounded.
  */
 export function encodeBlocks(
   source: MatrixSource,

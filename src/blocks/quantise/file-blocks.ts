@@ -4,7 +4,7 @@
 import { computeF16 } from '../../model/formats/dequantise-f16.ts'
 import { TYPE_FACTS } from '../../model/formats/tensor-types.ts'
 import type { TensorType } from '../../model/types.ts'
-import type { BlockArrays, MatrixSource } from './encode.ts'
+import type { BlockArrays, MatrixSource } from './arrays.ts'
 import type { BlockForm } from './form.ts'
 
 /** Reads one block of the file at byte `at` into the blocks of `out` from block `to` on. */

@@ -1,16 +1,19 @@
 // Rounds float rows to blocks of 4 or 8 bit integers with a scale each, symmetric around zero.
 // Knows no source types.
-import type { BlockArrays } from './encode.ts'
+import type { BlockArrays } from './arrays.ts'
 import type { BlockForm } from './form.ts'
 
-/** Scales that are tried on both sides of the one that lets the largest value through as it is, in tenths. */
+/**
+ * Scales that are tried on both sides of the one that lets the largest value through as it is, in
+ * tenths.
+ */
 const TRIED = 4
 
 /**
  * Rounds `floats` (rows, columns) into `out` from row `first` on. Short last blocks are filled with
- * zeros. 4 bits use the sign of the largest value for the one code that has no opposite, as ggml does, and of
- * several scales the one with the least error: SmolLM2's perplexity is 24.1 with it, 25.4 without, and 25.7
- * with errors weighted by the values' squares.
+ * zeros. 4 bits use the sign of the largest value for the one code that has no opposite, as ggml
+ * does, and of several scales the one with the least error: SmolLM2's perplexity is 24.1 with it,
+ * 25.4 without, and 25.7 with errors weighted by the values' squares.
  */
 export function roundBlocks(
   floats: Float32Array,
@@ -67,7 +70,8 @@ function bestScale(values: Float32Array, from: number, end: number, peak: number
       product += values[i]! * code
       square += code * code
     }
-    // With these codes, product / square is the scale of least error, and takes this much of it away.
+    // With these codes, product / square is the scale of least error, and takes this much of it
+    // away.
     const gain = (product * product) / square
     if (gain > most) {
       most = gain

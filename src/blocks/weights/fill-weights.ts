@@ -7,13 +7,8 @@ import { isFactor } from '../../model/families-check.ts'
 import { rowBytes } from '../../model/formats/tensor-types.ts'
 import type { ModelConfig, TensorStore } from '../../model/types.ts'
 import { hasOnlyNumbers } from '../finite.ts'
-import {
-  blockCounts,
-  encodeBlocks,
-  encodeFloats,
-  scratchFloats,
-  type MatrixSource
-} from '../quantise/encode.ts'
+import { blockCounts, encodeBlocks, encodeFloats, scratchFloats } from '../quantise/encode.ts'
+import type { MatrixSource } from '../quantise/arrays.ts'
 import { matrixTensors, type BlockForm } from '../quantise/form.ts'
 import type { PackedForm } from '../quantise/packed-form.ts'
 import { biasName, type MatrixPlan, type RopeTable } from '../span-plan.ts'

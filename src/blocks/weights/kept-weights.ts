@@ -1,5 +1,5 @@
-// One model's converted weights on the disk: found there and checked, or written there when there is room.
-// Knows folders and files; weight-store.ts maps what it gives.
+// One model's converted weights on the disk: found there and checked, or written there when there
+// is room. Knows folders and files; weight-store.ts maps what it gives.
 import { closeSync, fstatSync, openSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
@@ -12,18 +12,12 @@ import {
 import { dataOffset, fileDigest, readHead } from '../../model/store/converted-format.ts'
 import { SPARE_BYTES } from '../../model/hub/http.ts'
 import type { ModelLocation } from '../../model/types.ts'
+import type { KeepOptions } from '../types.ts'
 import { DiskTrouble, writeKept, type WeightFile } from './weight-file.ts'
 import { layoutOf, partKey, type PartLayout, type WeightPart } from './weight-part.ts'
 
 /** Bytes of a file between two pauses: some ms from a fast disk. */
 const READ_AT_ONCE = 2 ** 24
-
-export interface KeepOptions {
-  /** `Paths.cache`. */
-  cacheDir: string
-  /** Most that models and converted weights in it may take together. Default: what the disk has. */
-  diskBytes?: number | undefined
-}
 
 export class KeptWeights {
   readonly #options: KeepOptions
@@ -40,8 +34,9 @@ export class KeptWeights {
   }
 
   /**
-   * The part's file, when there is a good one. One that is not what it should be is removed, and `onbad` is
-   * told. Every byte is read, with pauses: what the disk brings here the engine needs next anyway.
+   * The part's file, when there is a good one. One that is not what it should be is removed, and
+   * `onbad` is told. Every byte is read, with pauses: what the disk brings here the engine needs
+   * next anyway.
    */
   *find(part: WeightPart, onbad: (why: string) => void): Generator<void, WeightFile | undefined> {
     const { key, name, table } = partKey(this.#contentId, part)

@@ -1,7 +1,8 @@
-// Puts what lies in small pages of memory into large ones, where Linux has them: a decode step reads every
-// weight once, and finding 2 MiB pages instead of 4 KiB ones saves a seventh of its time (EPYC, 135M and 1.1B).
-// The library allocates what its kernels repack without asking for such pages, so this comes afterwards.
-// Knows no weights: whatever memory of this process is whole and private.
+// Puts what lies in small pages of memory into large ones, where Linux has them: a decode step
+// reads every weight once, and finding 2 MiB pages instead of 4 KiB ones saves a seventh of its
+// time (EPYC, 135M and 1.1B). The library allocates what its kernels repack without asking for such
+// pages, so this comes afterwards. Knows no weights: whatever memory of this process is whole and
+// private.
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { openLibc } from '../../base/c-library.ts'
 
@@ -42,7 +43,10 @@ interface Stretch {
   readonly to: number
 }
 
-/** Large pages of which nearly every small one is in memory, a few at a time; others would take more than they hold. */
+/**
+ * Large pages of which nearly every small one is in memory, a few at a time; others would take more
+ * than they hold.
+ */
 function* slices(): Generator<Stretch> {
   const file = openSync('/proc/self/pagemap', 'r')
   try {

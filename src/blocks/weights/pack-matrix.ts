@@ -5,7 +5,7 @@ import type { Kernels } from '../../kernels/kernels.ts'
 import { dequantise } from '../../model/formats/dequantise.ts'
 import { rowBytes } from '../../model/formats/tensor-types.ts'
 import type { TensorType } from '../../model/types.ts'
-import type { MatrixSource } from '../quantise/encode.ts'
+import type { MatrixSource } from '../quantise/arrays.ts'
 import { isFloatType, packedBytes, packedNumber, type PackedForm } from '../quantise/packed-form.ts'
 import type { MatrixPlan } from '../span-plan.ts'
 

@@ -60,7 +60,10 @@ export class LayoutCheck {
   }
 }
 
-/** Writes a part into a file: all of it, gaps included, as a full disk must not be found out by a fault. */
+/**
+ * Writes a part into a file: all of it, gaps included, as a full disk must not be found out by a
+ * fault.
+ */
 export class FileSink implements WeightSink {
   readonly #file: number
   readonly #start: number
@@ -131,7 +134,10 @@ function openUnlinked(folder: string): number {
   }
 }
 
-/** Makes a file that is kept: whole under its name or not at all, also when the machine stops meanwhile. */
+/**
+ * Makes a file that is kept: whole under its name or not at all, also when the machine stops
+ * meanwhile.
+ */
 export function* writeKept(
   folder: string,
   layout: PartLayout,

@@ -1,5 +1,5 @@
-// Servers that this user's chats went through lately, so that the next one meets those that may have kept
-// its beginning. A file in the cache folder; without it a chat only begins slower.
+// Servers that this user's chats went through lately, so that the next one meets those that may
+// have kept its beginning. A file in the cache folder; without it a chat only begins slower.
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'

@@ -1,9 +1,9 @@
-// A conversation kept in a file, so that it goes on after the client was closed, also in the middle of
-// an answer. The servers hold nothing of it then: the first turn feeds it again.
+// A conversation kept in a file, so that it goes on after the client was closed, also in the middle
+// of an answer. The servers hold nothing of it then: the first turn feeds it again.
 import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt } from '../../base/errors.ts'
-import { fileError } from '../../base/file-error.ts'
+import { fileError } from '../../base/files/file-error.ts'
 import type { Unfinished } from '../../client/text/chat.ts'
 import { resolveSampling } from '../../client/text/sampler.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'

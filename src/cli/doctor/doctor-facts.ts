@@ -1,5 +1,5 @@
 // What petals doctor has found out about this machine, as plain data: doctor-checks.ts judges it.
-import type { BuildInfo } from '../../base/version.ts'
+import type { BuildInfo } from '../../base/build-info.ts'
 import type { DeviceFacts } from '../../blocks/device/examine.ts'
 import type { Device } from '../../blocks/types.ts'
 

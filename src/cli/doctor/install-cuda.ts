@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
 import { corrupt, inUse, unavailable, unsupported } from '../../base/errors.ts'
-import { folderError } from '../../base/file-error.ts'
+import { folderError } from '../../base/files/file-error.ts'
 import type { Log } from '../../base/log.ts'
 import {
   CUDA_DOWNLOAD_BYTES,
@@ -18,7 +18,7 @@ import {
   providerVersions
 } from '../../blocks/device/cuda-packages.ts'
 import { systemFreeBytes } from '../../model/hub/download.ts'
-import { tryFileLock } from '../../base/file-lock.ts'
+import { tryFileLock } from '../../base/files/file-lock.ts'
 import { SPARE_BYTES } from '../../model/hub/http.ts'
 import { runPip } from '../../model/hub/pip.ts'
 

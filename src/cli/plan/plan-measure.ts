@@ -1,6 +1,6 @@
-// How fast this machine is, measured as it would serve: a block server and a client in this process,
-// over real links on loopback, step by step with the client's own work between.
-// Called by plan.ts. Prints nothing.
+// How fast this machine is, measured as it would serve: a block server and a client in this
+// process, over real links on loopback, step by step with the client's own work between. Called by
+// plan.ts. Prints nothing.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Log } from '../../base/log.ts'
 import type { SpanInfo } from '../../blocks/types.ts'

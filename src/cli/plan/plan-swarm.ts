@@ -148,7 +148,10 @@ export class SwarmView implements AsyncDisposable {
     await this.#stack.disposeAsync()
   }
 
-  /** Steps through what was not tried before: every server by itself, and those that push to another. */
+  /**
+   * Steps through what was not tried before: every server by itself, and those that push to
+   * another.
+   */
   async #try(runs: readonly (readonly RouteHop[])[], between: () => Promise<void>): Promise<void> {
     const { model, signal, context } = this.#options
     const { hiddenSize } = model.config

@@ -1,6 +1,6 @@
-// The swarms that this machine's user has made: a file each under the data folder with the root key,
-// the invites that were given out (what they permit, not the invites themselves) and those taken back.
-// Knows no network.
+// The swarms that this machine's user has made: a file each under the data folder with the root
+// key, the invites that were given out (what they permit, not the invites themselves) and those
+// taken back. Knows no network.
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt, inUse, notFound } from '../../base/errors.ts'
@@ -114,7 +114,9 @@ export function idsNamed(swarm: OwnSwarm, word: string): string[] {
   })
 }
 
-/** The swarm with more invites taken back; those that have expired since need no place in the list. */
+/**
+ * The swarm with more invites taken back; those that have expired since need no place in the list.
+ */
 export function revokeIn(swarm: OwnSwarm, ids: readonly string[], now: number): OwnSwarm {
   const expired = new Set(
     swarm.issued.filter(({ expiresAt = Infinity }) => expiresAt <= now).map(({ id }) => id)

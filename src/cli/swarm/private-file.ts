@@ -3,9 +3,9 @@
 import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError, corrupt, denied, inUse } from '../../base/errors.ts'
-import { fileError, folderError } from '../../base/file-error.ts'
-import { isOpenMode, keepsModes } from '../../base/ownership.ts'
-import { createWhole, writeWhole } from '../../base/whole-file.ts'
+import { fileError, folderError } from '../../base/files/file-error.ts'
+import { isOpenMode, keepsModes } from '../../base/files/ownership.ts'
+import { createWhole, writeWhole } from '../../base/files/whole-file.ts'
 
 export interface WriteOptions {
   /** Fail when there is a file already. Default: replace it. */

@@ -1,5 +1,6 @@
-// What a decode step through a route will take, and what part of it is whose: from times seen of each
-// server or claimed by it, and the client's own. Pure; the network is added up as route.ts does.
+// What a decode step through a route will take, and what part of it is whose: from times seen of
+// each server or claimed by it, and the client's own. Pure; the network is added up as route.ts
+// does.
 import type { Candidate, RouteHop } from './route.ts'
 
 /** What one server adds to a step, ms. */
@@ -8,7 +9,9 @@ export interface HopTimes extends RouteHop {
   readonly computeMs: number
   /** Waiting before it. */
   readonly queueMs: number
-  /** A step's round trip between client and server without the two above: network, frames, threads. */
+  /**
+   * A step's round trip between client and server without the two above: network, frames, threads.
+   */
   readonly tripMs: number
   /** An empty round trip. */
   readonly rttMs: number
@@ -46,8 +49,8 @@ export interface Forecast {
 }
 
 /**
- * What one server more costs beside its trips: it also writes what it passes on for the client. 0.3 to
- * 0.4 ms were seen on loopback.
+ * What one server more costs beside its trips: it also writes what it passes on for the client. 0.3
+ * to 0.4 ms were seen on loopback.
  */
 const MIRROR_MS = 0.35
 
@@ -74,8 +77,8 @@ function networkMs(hops: readonly HopTimes[]): number {
 }
 
 /**
- * `hops` with what each push takes, from the trip of a step that went through all of them: the first half
- * and the last are known, what is left is shared.
+ * `hops` with what each push takes, from the trip of a step that went through all of them: the
+ * first half and the last are known, what is left is shared.
  */
 export function withForwards(hops: readonly HopTimes[], chainTripMs: number): HopTimes[] {
   const ends = ((hops[0]?.tripMs ?? 0) + (hops.at(-1)?.tripMs ?? 0)) / 2
@@ -83,7 +86,10 @@ export function withForwards(hops: readonly HopTimes[], chainTripMs: number): Ho
   return hops.map((hop, i) => (i === 0 ? hop : { ...hop, forwardMs: each }))
 }
 
-/** `hops` with what pushes to and from `peer` take, which is as far from all others as the client is. */
+/**
+ * `hops` with what pushes to and from `peer` take, which is as far from all others as the client
+ * is.
+ */
 export function besideClient(hops: readonly HopTimes[], peer: string): HopTimes[] {
   return hops.map((hop, i) => {
     const before = hops[i - 1]
@@ -93,7 +99,10 @@ export function besideClient(hops: readonly HopTimes[], peer: string): HopTimes[
   })
 }
 
-/** One way between servers: by the round trip that one of them published, else by the client's to both. */
+/**
+ * One way between servers: by the round trip that one of them published, else by the client's to
+ * both.
+ */
 function forwardMs(from: HopTimes, to: HopTimes): number {
   const ping = from.pings?.get(to.peer) ?? to.pings?.get(from.peer)
   if (ping === undefined || !(ping >= 0)) return (from.tripMs + to.tripMs) / 4
@@ -106,8 +115,8 @@ function stackMs(hop: HopTimes): number {
 }
 
 /**
- * Times of a hop that nobody tried: what its server claims, with the cost of a step's frames as it was
- * measured elsewhere.
+ * Times of a hop that nobody tried: what its server claims, with the cost of a step's frames as it
+ * was measured elsewhere.
  */
 export function claimedTimes(hop: RouteHop, candidate: Candidate, frameMs: number): HopTimes {
   const { blockMs, queueMs, rttMs, pings } = candidate
@@ -122,7 +131,9 @@ export interface EngineTimes {
   readonly stepMs: number
 }
 
-/** A line through engine times of fewer and more blocks; noise must not make blocks cost nothing. */
+/**
+ * A line through engine times of fewer and more blocks; noise must not make blocks cost nothing.
+ */
 export function engineTimes(
   few: { blocks: number; ms: number },
   many: { blocks: number; ms: number }

@@ -45,7 +45,9 @@ export function staysAt(hop: Standing): boolean {
   return servers === undefined || servers.some((info) => !info.draining && covers(info, hop))
 }
 
-/** Whether the hop's server says that it is elsewhere by now: nothing is left of the session there. */
+/**
+ * Whether the hop's server says that it is elsewhere by now: nothing is left of the session there.
+ */
 export function hasLeft(hop: Standing): boolean {
   const { servers = [] } = hop.link
   return servers.length > 0 && !servers.some((info) => covers(info, hop))
@@ -85,8 +87,8 @@ function unreachable(blocks: BlockSpan, cause: AppError): AppError {
 }
 
 /**
- * Whether every value could have come out of a block. Others must reach neither the next span, which would
- * be blamed for what it makes of them, nor the sampler.
+ * Whether every value could have come out of a block. Others must reach neither the next span,
+ * which would be blamed for what it makes of them, nor the sampler.
  */
 export function isSoundTensor(tensor: WireTensor): boolean {
   const { dtype, rows, columns, data } = tensor

@@ -26,7 +26,9 @@ export interface ClientLink {
   closeSession(message: CloseSession): void
   /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
   ping(timeoutMs: number): Promise<number>
-  /** Ends it for all its sessions: nobody answers there, and the next to connect must reach anew. */
+  /**
+   * Ends it for all its sessions: nobody answers there, and the next to connect must reach anew.
+   */
   destroy?(error: AppError): void
 }
 

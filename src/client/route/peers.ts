@@ -9,9 +9,13 @@ interface Seen {
   blockMs: number | undefined
   queueMs: number
   avoidUntil: number
-  /** When it was found gone, by this machine's clock on the wall; Infinity: it is avoided for more. */
+  /**
+   * When it was found gone, by this machine's clock on the wall; Infinity: it is avoided for more.
+   */
   goneAt: number
-  /** KV tokens that its last answer offered, and when that was by this machine's clock on the wall. */
+  /**
+   * KV tokens that its last answer offered, and when that was by this machine's clock on the wall.
+   */
   freeTokens: number
   freeAt: number
 }
@@ -23,8 +27,9 @@ export interface PeerBookOptions {
 
 // Weight of a new reading in the moving averages.
 const ALPHA = 0.2
-// Assumed of a server that was never asked. Who assumes less hops from stranger to stranger, each time
-// disappointed: at 50 scripts/simulate/simulate-routing.ts counts four times the moves, and half the slow 5 %.
+// Assumed of a server that was never asked. Who assumes less hops from stranger to stranger, each
+// time disappointed: at 50 scripts/simulate/simulate-routing.ts counts four times the moves, and
+// half the slow 5 %.
 const UNKNOWN_RTT_MS = 300
 const UNKNOWN_BLOCK_MS = 5
 
@@ -39,8 +44,8 @@ export class PeerBook {
   }
 
   /**
-   * Assumes these round trips, ms, of servers until they are measured: who was used lately is used again,
-   * and may still have what it kept.
+   * Assumes these round trips, ms, of servers until they are measured: who was used lately is used
+   * again, and may still have what it kept.
    */
   recall(rttMs: ReadonlyMap<string, number>): void {
     this.#recalled = rttMs
@@ -63,7 +68,8 @@ export class PeerBook {
 
   /**
    * Notes one decode step over `blocks` blocks.
-   * @param wall the wall clock's reading: what is published later counts more. Default: nothing does less
+   * @param wall the wall clock's reading: what is published later counts more. Default: nothing
+   * does less
    */
   noteStep(peer: string, blocks: number, status: ServerStatus, wall = 0): void {
     const seen = this.#of(peer)

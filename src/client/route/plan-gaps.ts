@@ -1,5 +1,6 @@
-// How blocks that have no server any more get one: the gaps alone if that can be done, else by another cut
-// of the whole chain, and by servers that failed only when nobody else is left. Pure; chain.ts acts on it.
+// How blocks that have no server any more get one: the gaps alone if that can be done, else by
+// another cut of the whole chain, and by servers that failed only when nobody else is left. Pure;
+// chain.ts acts on it.
 import { toAppError } from '../../base/errors.ts'
 import { sameHop } from './replan.ts'
 import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'
@@ -68,8 +69,8 @@ export function planGaps(
 }
 
 /**
- * Whom to go round yet when the others leave a gap: a server that is asked again soon may be back, one that
- * answered garbage comes last, and none is asked that is not needed.
+ * Whom to go round yet when the others leave a gap: a server that is asked again soon may be back,
+ * one that answered garbage comes last, and none is asked that is not needed.
  */
 function leastFailed(
   candidates: readonly Candidate[],

@@ -1,9 +1,12 @@
-// Whether a session should leave its route for a planned one: only when what it saves over the tokens
-// to come pays for the replay, and not soon after the last move. Which servers are worth measuring
-// because one might. Pure; knows no connections: scout.ts acts, and the simulator calls the same.
+// Whether a session should leave its route for a planned one: only when what it saves over the
+// tokens to come pays for the replay, and not soon after the last move. Which servers are worth
+// measuring because one might. Pure; knows no connections: scout.ts acts, and the simulator calls
+// the same.
 import { planRoute, routeMs, type Candidate, type RouteHop } from './route.ts'
 
-/** A route with its expected step as of now: both sides are estimated from the same observations. */
+/**
+ * A route with its expected step as of now: both sides are estimated from the same observations.
+ */
 export interface TimedRoute {
   readonly hops: readonly RouteHop[]
   /** Infinity for a route that no longer works. */

@@ -62,7 +62,9 @@ interface Stay {
 interface Exit {
   readonly stay: Stay
   readonly ms: number
-  /** Expected time when a quarter of its round trip is behind: to go on, each pays its own quarter. */
+  /**
+   * Expected time when a quarter of its round trip is behind: to go on, each pays its own quarter.
+   */
   readonly halfwayMs: number
 }
 

@@ -1,7 +1,7 @@
-// Looks for a better route in the background while a session runs steps, and hands it over at a step
-// boundary: a clearly faster one, or one without a server that is about to leave. What is measured of
-// servers that the session does not use is measured here.
-// Called by session.ts, which changes over. The decisions are in route.ts and replan.ts.
+// Looks for a better route in the background while a session runs steps, and hands it over at a
+// step boundary: a clearly faster one, or one without a server that is about to leave. What is
+// measured of servers that the session does not use is measured here. Called by session.ts, which
+// changes over. The decisions are in route.ts and replan.ts.
 import { toHex } from '../../base/bytes.ts'
 import { deadline, type Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -71,8 +71,8 @@ export class Scout {
   }
 
   /**
-   * Called between steps. Looks go on as long as it is; a server that leaves makes the next one come at
-   * once.
+   * Called between steps. Looks go on as long as it is; a server that leaves makes the next one
+   * come at once.
    * @returns a route to change to now
    */
   between(): readonly RouteHop[] | undefined {
@@ -164,7 +164,10 @@ export class Scout {
     })
   }
 
-  /** The servers that the session may use: those that say they stay, and while all do, no other bits. */
+  /**
+   * The servers that the session may use: those that say they stay, and while all do, no other
+   * bits.
+   */
   #candidates(found: readonly ServerInfo[], staying: boolean): readonly Candidate[] {
     const { book } = this.#options
     const { hops } = this.#options.session()

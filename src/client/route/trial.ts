@@ -1,6 +1,6 @@
 // A few real steps through servers: through each by itself, answered to the client, or through
-// several that push on to one another. What they take as it is seen from here; cli/plan/plan-swarm.ts
-// chooses which.
+// several that push on to one another. What they take as it is seen from here;
+// cli/plan/plan-swarm.ts chooses which.
 import { deadline, systemClock, type Clock } from '../../base/clock.ts'
 import { cancelled, disconnected, toAppError, type AppError } from '../../base/errors.ts'
 import { encodeTensor } from '../../wire/tensor.ts'
@@ -22,7 +22,9 @@ export interface TrialOptions {
   rounds?: number
   /** When to be content with fewer steps, ms. Default 4000. */
   enoughMs?: number
-  /** The client's own part of a step, after each round: caches are then used as in a real answer. */
+  /**
+   * The client's own part of a step, after each round: caches are then used as in a real answer.
+   */
   between?: () => Promise<void>
   clock?: Clock
   signal?: AbortSignal | undefined

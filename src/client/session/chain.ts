@@ -171,8 +171,8 @@ export class Chain {
   }
 
   /**
-   * Tells servers what the session's beginnings are called after its step number `step`, when there are
-   * enough new ones.
+   * Tells servers what the session's beginnings are called after its step number `step`, when there
+   * are enough new ones.
    * @param at a length that gets a name of its own, now. Default: none
    */
   name(step: number, at = 0, every: number = NAME_EVERY): void {
@@ -242,7 +242,10 @@ export class Chain {
     return plan.enter
   }
 
-  /** Reaches for others that serve the same, so that they are there if those that are entered are not. */
+  /**
+   * Reaches for others that serve the same, so that they are there if those that are entered are
+   * not.
+   */
   #warmUp(candidates: readonly Candidate[], entered: readonly RouteHop[]): void {
     const { connections, book, clock, openMs } = this.#options
     const late = new Map(book.avoidedInOrder(clock.now()).map((peer, at) => [peer, at + 1]))
@@ -288,7 +291,9 @@ export class Chain {
     }
   }
 
-  /** Opens the session on a server, or changes what it promised; positions that it holds already. */
+  /**
+   * Opens the session on a server, or changes what it promised; positions that it holds already.
+   */
   async #promise(link: ClientLink, range: BlockSpan, opening: Opening): Promise<number> {
     const { maxTokens, signal, openMs = this.#options.openMs, prefix = [] } = opening
     const waiting = Promise.withResolvers<SessionOpened>()
@@ -312,7 +317,9 @@ export class Chain {
     }
   }
 
-  /** The route is about to be this: what it makes has other names, where it is computed otherwise. */
+  /**
+   * The route is about to be this: what it makes has other names, where it is computed otherwise.
+   */
   #settle(route: readonly RouteHop[]): void {
     const spans = route
       .map(({ peer, start, end }) => ({ peer, start, end, quant: this.#quantOf(peer) }))

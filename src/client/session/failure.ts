@@ -1,5 +1,5 @@
 // What to do about a server that failed: a pure policy over error codes.
-// Knows no connections; session.ts and hops.ts act on it.
+// Knows no connections; repairs.ts asks it, session.ts acts on it.
 import type { AppError } from '../../base/errors.ts'
 
 export type Remedy =

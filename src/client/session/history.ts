@@ -3,7 +3,9 @@
 import { internal } from '../../base/errors.ts'
 import type { WireDtype, WireTensor } from '../../wire/types.ts'
 
-/** A growing table of encoded rows; row i is the input at position i. Its beginning may be missing. */
+/**
+ * A growing table of encoded rows; row i is the input at position i. Its beginning may be missing.
+ */
 export class History {
   readonly columns: number
   readonly dtype: WireDtype
@@ -18,7 +20,10 @@ export class History {
     this.#rowBytes = 0
   }
 
-  /** First position held: those before it ran in an earlier session, whose server kept what came of them. */
+  /**
+   * First position held: those before it ran in an earlier session, whose server kept what came of
+   * them.
+   */
   get from(): number {
     return this.#from
   }
@@ -32,7 +37,10 @@ export class History {
     return (this.#length - this.#from) * this.#rowBytes
   }
 
-  /** Writes rows at `start`, forgetting what stood there and after, and all before when that leaves a gap. */
+  /**
+   * Writes rows at `start`, forgetting what stood there and after, and all before when that leaves
+   * a gap.
+   */
   write(start: number, tensor: WireTensor): void {
     if (tensor.columns !== this.columns || tensor.dtype !== this.dtype) {
       throw internal(`History of ${this.dtype} cannot take ${tensor.dtype} of ${tensor.columns}`)

@@ -15,7 +15,9 @@ export interface LegTimes {
   silenceMs: number
   /** How often hops are pinged while a leg is under way, ms. */
   pingEveryMs: number
-  /** A hop that has not answered a ping after this is gone, ms; later when pings take long (Pulse). */
+  /**
+   * A hop that has not answered a ping after this is gone, ms; later when pings take long (Pulse).
+   */
   pingMs: number
 }
 
@@ -61,7 +63,10 @@ interface Pending {
 export class Leg {
   readonly #options: LegOptions
   readonly #pending = new Map<number, Pending>()
-  /** By hop, up to where it has answered: a hop that skips rows would leave a hole in what the next got. */
+  /**
+   * By hop, up to where it has answered: a hop that skips rows would leave a hole in what the next
+   * got.
+   */
   readonly #reached = new Map<Hop, number>()
   readonly #done = Promise.withResolvers<WireTensor>()
   #sent: number
@@ -73,7 +78,9 @@ export class Leg {
   #stalledMs = 0
   #stopWatch: () => void = () => {}
   #settled = false
-  /** Answered, while mirrors are still on their way: rows from here on have been taken back since. */
+  /**
+   * Answered, while mirrors are still on their way: rows from here on have been taken back since.
+   */
   #validTo = Infinity
 
   constructor(options: LegOptions) {
@@ -274,7 +281,9 @@ export class Leg {
     return oldest && hop ? patience.limitMs(oldest.count, hop.end - hop.start) : times.silenceMs
   }
 
-  /** The first hop that has not answered is to blame, or the one before it that should have pushed. */
+  /**
+   * The first hop that has not answered is to blame, or the one before it that should have pushed.
+   */
   #giveUp(limitMs: number): void {
     const { hops, patience } = this.#options
     patience.ranOut()
@@ -303,7 +312,8 @@ export class Leg {
       },
       (error: unknown) => {
         const { code } = toAppError(error)
-        // That the pong is late is #judge's to see; our own limit on pings is no fault of the server.
+        // That the pong is late is #judge's to see; our own limit on pings is no fault of the
+        // server.
         if (code !== 'TIMEOUT' && code !== 'LIMIT') this.disconnected(hop.link)
       }
     )

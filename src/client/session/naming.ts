@@ -1,12 +1,15 @@
-// What a session tells each of its servers about the beginnings of its text: names to look for when it
-// is opened there, and names to keep it under when it ends.
-// Called by chain.ts. Knows no links; prefix.ts says how names are made.
+// What a session tells each of its servers about the beginnings of its text: names to look for when
+// it is opened there, and names to keep it under when it ends. Called by chain.ts. Knows no links;
+// prefix.ts says how names are made.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { PrefixMark, WireDtype } from '../../wire/types.ts'
 import { publishedLabel } from '../../wire/published-label.ts'
 import { LEAST, lineageOf, PrefixNames, type Ancestor } from './prefix.ts'
 
-/** A prompt that its maker lets others use: they take from a server what the maker had computed there. */
+/**
+ * A prompt that its maker lets others use: they take from a server what the maker had computed
+ * there.
+ */
 export interface Published {
   /** Public key of who made it, 32 bytes. */
   readonly maker: Uint8Array
@@ -63,8 +66,8 @@ export class Naming {
   }
 
   /**
-   * The route is this now. Rows that a span was sent by other servers stay what they were: what it makes
-   * of those and of new ones has no name.
+   * The route is this now. Rows that a span was sent by other servers stay what they were: what it
+   * makes of those and of new ones has no name.
    * @param fresh whether nothing has gone into a block yet
    */
   settle(route: readonly Ancestor[], fresh: (block: number) => boolean): void {

@@ -1,6 +1,6 @@
-// How long a session waits for the answer to a step before it goes elsewhere: a multiple of what steps
-// took its servers so far. A server that answers pings may still never finish a step.
-// Pure bookkeeping of one session; leg.ts notes and asks.
+// How long a session waits for the answer to a step before it goes elsewhere: a multiple of what
+// steps took its servers so far. A server that answers pings may still never finish a step. Pure
+// bookkeeping of one session; leg.ts notes and asks.
 
 /** A step of more rows is part of a prompt: it takes its time, and may wait for others' prompts. */
 const FEW_ROWS = 16

@@ -1,19 +1,20 @@
-// What the beginnings of a session are called at servers that may keep their KV: labels made of token
-// ids, so that a new process, which has none of the rows that later spans were sent, can ask for them.
-// Pure; knows no servers and no wire beyond a mark.
+// What the beginnings of a session are called at servers that may keep their KV: labels made of
+// token ids, so that a new process, which has none of the rows that later spans were sent, can ask
+// for them. Pure; knows no servers and no wire beyond a mark.
 //
-// What a label stands for must fix every bit of the KV behind it, or the text would not be that of an
-// undisturbed run. So it covers the model, the ids, how rows travel (f16 rounds them), the blocks, and
-// the servers before it with what they hold their blocks in: int8 sends other rows than f32, another
-// processor may round otherwise, and a server that lies must not spoil what chats without it find. That
-// costs little: where a server is new, it and all before it run the whole text anyway, at the same time
-// as those behind. A server could instead name the rows it really got; but then nothing could be asked
-// for in advance, since a client learns these names only from the rows.
+// What a label stands for must fix every bit of the KV behind it, or the text would not be that of
+// an undisturbed run. So it covers the model, the ids, how rows travel (f16 rounds them), the
+// blocks, and the servers before it with what they hold their blocks in: int8 sends other rows than
+// f32, another processor may round otherwise, and a server that lies must not spoil what chats
+// without it find. That costs little: where a server is new, it and all before it run the whole
+// text anyway, at the same time as those behind. A server could instead name the rows it really
+// got; but then nothing could be asked for in advance, since a client learns these names only from
+// the rows.
 //
 // Labels are keyed with a secret of the client's, so a label is a capability: who does not know the
 // secret cannot ask for what it names, whatever the text, and no two servers see the same label. A
-// published prompt is keyed with its maker's public key instead; servers bind such labels to who put
-// them there (protocol.ts), so others can find it and nobody else can make it.
+// published prompt is keyed with its maker's public key instead; servers bind such labels to who
+// put them there (protocol.ts), so others can find it and nobody else can make it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { crypto_generichash } from 'sodium-universal'
 import type { PrefixMark, WireDtype } from '../../wire/types.ts'
@@ -113,8 +114,9 @@ export class PrefixNames {
   }
 
   /**
-   * Lengths that an earlier session may have ended at: where an answer ends in a conversation (what stopped
-   * it was never fed), and, of a prompt that is given again, at its end. From short to long.
+   * Lengths that an earlier session may have ended at: where an answer ends in a conversation (what
+   * stopped it was never fed), and, of a prompt that is given again, at its end. From short to
+   * long.
    */
   ends(stops: ReadonlySet<number>): number[] {
     const lengths: number[] = []

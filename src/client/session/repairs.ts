@@ -1,6 +1,6 @@
-// What a session does about a failed server: a policy over failures since the last step that succeeded.
-// Takes no server's word about another one, and no single server's word that nothing can be done.
-// Knows no connections; session.ts acts on it.
+// What a session does about a failed server: a policy over failures since the last step that
+// succeeded. Takes no server's word about another one, and no single server's word that nothing can
+// be done. Knows no connections; session.ts acts on it.
 import { remedyFor } from './failure.ts'
 import type { HopFailure } from '../route/hop.ts'
 
@@ -26,7 +26,9 @@ const MOST_STRIKES = 2
 const REFUSED_MS = 5_000
 /** One that says it is our fault, although it may not be: longer than one that is gone. */
 const DOUBTED_MS = 31_000
-/** So many servers must say alike that it is our fault: one may lie, and a quota is of one server. */
+/**
+ * So many servers must say alike that it is our fault: one may lie, and a quota is of one server.
+ */
 const MOST_REFUSERS = 3
 /** Before a server is tried again that failed twice in one step, ms; longer the more often. */
 const REST_MS = 200
@@ -65,7 +67,9 @@ export class Repairs {
     return !this.#failures.has(peer)
   }
 
-  /** Time to let pass before the next try, ms: servers that fail again and again are not hammered. */
+  /**
+   * Time to let pass before the next try, ms: servers that fail again and again are not hammered.
+   */
   get restMs(): number {
     return this.#failures.size === 0 ? 0 : REST_MS * (Math.max(...this.#failures.values()) - 1)
   }
@@ -77,7 +81,8 @@ export class Repairs {
     this.#refusers.clear()
   }
 
-  // A server that pushes says what came of it; whether that is so shows when the client carries itself.
+  // A server that pushes says what came of it; whether that is so shows when the client carries
+  // itself.
   #onHearsay(peer: string, teller: string, remedy: string, standing: Standing): Repair {
     if (remedy === 'reopen' && count(this.#strikes, peer) <= MOST_STRIKES) {
       return { kind: 'leave', avoidMs: 0 }

@@ -23,9 +23,9 @@ export interface ReplayLeg {
 }
 
 /**
- * Legs that bring every hop's KV up to `to`, in order. A hop whose inputs the client does not have (its
- * server kept them from an earlier session) gets them from the hops before it, which run the rows again;
- * the first hop's inputs must be there.
+ * Legs that bring every hop's KV up to `to`, in order. A hop whose inputs the client does not have
+ * (its server kept them from an earlier session) gets them from the hops before it, which run the
+ * rows again; the first hop's inputs must be there.
  */
 export function planReplay(stations: readonly Station[], to: number): ReplayLeg[] {
   const need = stations.map(({ kv }) => Math.min(kv, to))

@@ -29,7 +29,9 @@ export interface SessionOptions {
   recoverMs?: number
   /** How long a first route may take to be found, ms. Default 5,000. */
   findMs?: number
-  /** What servers may keep of it when it ends, and be asked for when it begins. Default: nothing. */
+  /**
+   * What servers may keep of it when it ends, and be asked for when it begins. Default: nothing.
+   */
   prefix?:
     | (Pick<NamingOptions, 'secret' | 'published' | 'stops'> & { readonly forget?: boolean })
     | undefined
@@ -43,6 +45,9 @@ export interface SessionOptions {
   log?: Log
   /** Called when a server is gone round. */
   onreroute?: (peer: string, why: AppError) => void
-  /** Called while a step is being mended for long, with the time that is tried yet, ms; then with none. */
+  /**
+   * Called while a step is being mended for long, with the time that is tried yet, ms; then with
+   * none.
+   */
   onwait?: (why: AppError | undefined, leftMs: number) => void
 }

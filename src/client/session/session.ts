@@ -1,6 +1,6 @@
 // An inference session through a chain of servers: keeps what each span was sent, and when a server
-// fails, plans round it, opens the replacement, replays the span's inputs and goes on.
-// Called by generate.ts with hidden states. Knows tokens only as names of prefixes, and no terminal.
+// fails, plans round it, opens the replacement, replays the span's inputs and goes on. Called by
+// generate.ts with hidden states. Knows tokens only as names of prefixes, and no terminal.
 //
 // forward -> Chain.cover (plan, open) -> #replay (cold hops up to begin) -> #advance (the new rows)
 //         ^------------------------- #mend (after a HopFailure) ------------------------'
@@ -53,12 +53,15 @@ const WINDOW = 16
 const WINDOW_ROWS = 1024
 // What may be under way to one server; its link ends when 32 MiB wait, and others use it too.
 const WINDOW_BYTES = 4 * 1024 * 1024
-// A server that never says what it sent on leaves a hole in what can be replayed, and no more than that.
+// A server that never says what it sent on leaves a hole in what can be replayed, and no more than
+// that.
 const MOST_TRAILING = 64
 const OPEN_MS = 12_000
 const FIND_AGAIN_MS = 300
 const MOST_REST_MS = 2_000
-/** However many servers fail one after another, a step is given up after so many times its limit. */
+/**
+ * However many servers fail one after another, a step is given up after so many times its limit.
+ */
 const MOST_RECOVERS = 5
 // For a first route, when servers are known but none of them answers.
 const FIRST_MS = 12_000
@@ -73,7 +76,9 @@ export class InferenceSession extends Resource {
   reroutes = 0
   /** Times it went over to a better route by choice. */
   moves = 0
-  /** Of the last forward: rows that need not be run, since every server had kept what came of them. */
+  /**
+   * Of the last forward: rows that need not be run, since every server had kept what came of them.
+   */
   reused = 0
   /** Of the last forward: what each hop reported. */
   trace: HopTrace[] = []
@@ -346,7 +351,9 @@ export class InferenceSession extends Resource {
     }
   }
 
-  /** Runs rows [from, to) through hops [i, j); `gather` keeps the answer as the next hop's input. */
+  /**
+   * Runs rows [from, to) through hops [i, j); `gather` keeps the answer as the next hop's input.
+   */
   async #send(
     i: number,
     j: number,

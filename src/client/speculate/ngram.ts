@@ -1,5 +1,6 @@
-// Guesses by looking the last ids up in the text itself: what followed them before may follow again.
-// Knows no model. Memory is a few integers a token; a token costs a bounded number of look-ups.
+// Guesses by looking the last ids up in the text itself: what followed them before may follow
+// again. Knows no model. Memory is a few integers a token; a token costs a bounded number of
+// look-ups.
 import type { Draft, Drafter } from './draft.ts'
 import { NO_DRAFT } from './draft.ts'
 

@@ -71,7 +71,8 @@ export class Speculator implements Speculation {
       if (!guesses.some(({ source }) => source.name === name)) acceptance.fade()
     }
     this.#costs.note(sent + 1, trip.ms)
-    // By the learned costs and not by `ms`: one reroute is neither the fault nor the merit of a guess.
+    // By the learned costs and not by `ms`: one reroute is neither the fault nor the merit of a
+    // guess.
     const plainMs = this.#costs.at(1)
     const costMs = this.#costs.at(sent + 1) + trip.guessMs
     const lostMs = sent > 0 ? costMs - drawn.length * plainMs : 0

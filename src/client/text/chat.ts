@@ -68,8 +68,8 @@ export class Chat {
   }
 
   /**
-   * Asks, streams the answer, and remembers both. A turn that fails or is cancelled is left out of the
-   * messages, so that it can be asked again, or gone on with.
+   * Asks, streams the answer, and remembers both. A turn that fails or is cancelled is left out of
+   * the messages, so that it can be asked again, or gone on with.
    */
   ask(
     question: string,
@@ -90,8 +90,8 @@ export class Chat {
   }
 
   /**
-   * The whole of the unfinished answer, from its first word: what was made before, then the rest, as
-   * it would have come without the interruption. @throws AppError BAD_INPUT when there is none
+   * The whole of the unfinished answer, from its first word: what was made before, then the rest,
+   * as it would have come without the interruption. @throws AppError BAD_INPUT when there is none
    */
   async *goOn(
     options: Pick<GenerateOptions, 'signal' | 'speculate'> = {}
@@ -147,7 +147,10 @@ export function systemTokens(chat: ChatModel, system: string): number {
   return commonPrefix(a, b)
 }
 
-/** A raw prompt as ids: with the model's beginning, without a template; special tokens may be spelled out. */
+/**
+ * A raw prompt as ids: with the model's beginning, without a template; special tokens may be
+ * spelled out.
+ */
 function rawPrompt(model: ChatModel, text: string): number[] {
   return model.tokenizer.encode(text, { addSpecial: true, parseSpecial: true })
 }

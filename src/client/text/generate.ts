@@ -31,7 +31,9 @@ export type GeneratorModel = Pick<LocalModel, 'eosIds' | 'embed' | 'head'> & {
 
 export interface GeneratorOptions {
   clock?: Clock
-  /** What guesses tokens, each trip the one that promises most. Default: look-up in the text itself. */
+  /**
+   * What guesses tokens, each trip the one that promises most. Default: look-up in the text itself.
+   */
   drafters?: readonly Drafter[]
   /** What decides how many guesses are sent. Default: learned from trips and guesses so far. */
   speculation?: Speculation
@@ -68,7 +70,10 @@ export interface StepTimes {
 
 export interface GenerationStats {
   promptTokens: number
-  /** Prompt tokens that servers still held, of this session or an earlier one, and that cost nothing. */
+  /**
+   * Prompt tokens that servers still held, of this session or an earlier one, and that cost
+   * nothing.
+   */
   reusedTokens: number
   newTokens: number
   /** From the call to the first token, ms. */
@@ -219,7 +224,9 @@ export class Generator {
     return drawn
   }
 
-  /** Feeds `ids` and `guesses` behind what was fed, draws, and forgets the guesses that were wrong. */
+  /**
+   * Feeds `ids` and `guesses` behind what was fed, draws, and forgets the guesses that were wrong.
+   */
   async #step(
     run: Run,
     ids: readonly number[],

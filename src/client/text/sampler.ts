@@ -73,7 +73,9 @@ export interface Distribution {
   readonly probabilities: Float64Array
 }
 
-/** The largest logit's index; the lowest id wins a tie. @throws AppError COMPUTE when none is finite */
+/**
+ * The largest logit's index; the lowest id wins a tie. @throws AppError COMPUTE when none is finite
+ */
 export function argmax(logits: Float32Array): number {
   let best = -1
   let value = -Infinity
@@ -116,7 +118,10 @@ export function distribution(
   return { ids: ids.subarray(0, kept), probabilities: result }
 }
 
-/** Draws from a distribution with one random number, also when the outcome is certain: see createSampler. */
+/**
+ * Draws from a distribution with one random number, also when the outcome is certain: see
+ * createSampler.
+ */
 export function draw(from: Distribution, random: Random): number {
   let left = random.next()
   for (let i = 0; i < from.ids.length; i++) {
@@ -133,7 +138,8 @@ export interface Sampler {
 }
 
 /**
- * @param drawn ids that were drawn before: each took one random number, so seed and count are all the
+ * @param drawn ids that were drawn before: each took one random number, so seed and count are all
+ * the
  *   state there is, and an answer can be gone on with elsewhere
  */
 export function createSampler(options: SamplingOptions = {}, drawn = 0): Sampler {
@@ -175,7 +181,8 @@ interface Candidates {
 }
 
 // Sorting a whole vocabulary takes longer than many a trip, and top-p keeps a few ids of it: so one
-// pass first weighs them by how many e-folds they are below the peak, and the light end is left out.
+// pass first weighs them by how many e-folds they are below the peak, and the light end is left
+// out.
 function candidates(logits: Float32Array, sampling: Sampling): Candidates {
   const { temperature, minP, topK, topP } = sampling
   const peak = logits[argmax(logits)]!
@@ -221,7 +228,9 @@ function candidates(logits: Float32Array, sampling: Sampling): Candidates {
 
 const ID_BITS = 2 ** 21
 
-/** Largest logit first, lower ids first among equals. Native sorting of numbers is 5 times faster. */
+/**
+ * Largest logit first, lower ids first among equals. Native sorting of numbers is 5 times faster.
+ */
 function sortByLogit(ids: Int32Array, logits: Float32Array): Int32Array {
   const keys = new Float64Array(ids.length)
   const value = new Float32Array(1)

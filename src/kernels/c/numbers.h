@@ -7,9 +7,9 @@
 #define PK_INLINE inline __attribute__((always_inline))
 
 #if defined(__FMA__) || defined(__aarch64__)
-#define PK_HAS_FMA 1
+#define PK_FUSED 1
 #else
-#define PK_HAS_FMA 0
+#define PK_FUSED 0
 #endif
 
 static PK_INLINE uint32_t pk_bits(float value) {
@@ -49,7 +49,7 @@ static PK_INLINE int pk_finite(float value) { return (pk_bits(value) & 0x7f80000
 static PK_INLINE float pk_bfloat(uint16_t bits) { return pk_float((uint32_t)bits << 16); }
 
 // The nearest float16, ties to even; what is too large becomes infinite.
-static PK_INLINE uint16_t pk_to_half(float value) {
+static PK_INLINE uint16_t pk_nearest_half(float value) {
   uint32_t bits = pk_bits(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
   if (magnitude >= 0x47800000) return (uint16_t)(sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00));
   if (magnitude < 0x38800000) {
@@ -61,15 +61,15 @@ static PK_INLINE uint16_t pk_to_half(float value) {
 }
 
 // The nearest bfloat16, ties to even, of a finite float.
-static PK_INLINE uint16_t pk_to_bfloat(float value) {
+static PK_INLINE uint16_t pk_nearest_bfloat(float value) {
   uint32_t bits = pk_bits(value);
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 // a * b + c with one rounding. Without the instruction: the product is exact in double, the sum is
 // rounded to odd (to the neighbour whose last bit is 1), and then to float as if it were exact.
-static PK_INLINE float pk_fma(float a, float b, float c) {
-#if PK_HAS_FMA
+static PK_INLINE float pk_fused(float a, float b, float c) {
+#if PK_FUSED
   return __builtin_fmaf(a, b, c);
 #else
   double p = (double)a * b, q = c, s = p + q, t = s - p, error = (p - (s - t)) + (q - t);

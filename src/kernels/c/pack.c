@@ -190,8 +190,8 @@ static int pk_put_float_row(int32_t form, int32_t columns, int32_t sourceForm, c
       continue;
     }
     uint16_t half = form == sourceForm ? pk_u16(from + 2 * k)
-                    : form == PK_F16   ? pk_to_half(value)
-                                       : pk_to_bfloat(value);
+                    : form == PK_F16   ? pk_nearest_half(value)
+                                       : pk_nearest_bfloat(value);
     if (!pk_finite(form == PK_BF16 ? pk_bfloat(half) : 0) || (form == PK_F16 && !pk_half_finite(half))) return 0;
     pk_put2(group + k * 32 + lane * 2, half);
   }

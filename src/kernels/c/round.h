@@ -10,7 +10,7 @@ static void pk_round8(const float* values, uint8_t* block) {
     float magnitude = pk_float(pk_bits(values[i]) & 0x7fffffff);
     if (magnitude > largest) largest = magnitude;
   }
-  uint16_t half = pk_to_half(largest / 127.0f);
+  uint16_t half = pk_nearest_half(largest / 127.0f);
   float scale = pk_half_finite(half) ? pk_half(half) : 0;
   __builtin_memcpy(block, &half, 2);
   for (int i = 0; i < 32; i++) {
@@ -26,7 +26,7 @@ static void pk_round4(const float* values, uint8_t* block) {
     if (values[i] < low) low = values[i];
     if (values[i] > high) high = values[i];
   }
-  uint16_t halves[2] = {pk_to_half((high - low) / 15.0f), pk_to_half(low)};
+  uint16_t halves[2] = {pk_nearest_half((high - low) / 15.0f), pk_nearest_half(low)};
   float scale = pk_half_finite(halves[0]) ? pk_half(halves[0]) : 0;
   float minimum = pk_half_finite(halves[1]) ? pk_half(halves[1]) : 0;
   __builtin_memcpy(block, halves, 4);

@@ -91,7 +91,7 @@ void pk_unpack_row(int32_t form, int32_t columns, const void* packed, int32_t ro
     int second = k >> 4 & 1, code = pk_code(&l, &p, (size_t)k / 32, lane, k & 31) - minus;
     if (iq4) code = PK_IQ4[code];
     if (form == PK_MXFP4) code = PK_FP4[code];
-    out[k] = l.deltas == 64 ? pk_fma((float)code, scale[second], minimum[second])
+    out[k] = l.deltas == 64 ? pk_fused((float)code, scale[second], minimum[second])
                             : (float)code * scale[second];
   }
 }

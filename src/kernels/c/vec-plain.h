@@ -72,11 +72,11 @@ static PK_INLINE vf vf_half(const void* p) {
 }
 static PK_INLINE void pk_prefetch(const void* p) { __builtin_prefetch(p); }
 
-// pk_fma for each lane, two at a time.
+// pk_fused for each lane, two at a time.
 static PK_INLINE vf vf_fma(vf a, vf b, vf c) {
-#if PK_HAS_FMA
+#if PK_FUSED
   vf r;
-  for (int i = 0; i < 4; i++) r[i] = pk_fma(a[i], b[i], c[i]);
+  for (int i = 0; i < 4; i++) r[i] = pk_fused(a[i], b[i], c[i]);
   return r;
 #else
   typedef float f2 __attribute__((vector_size(8)));

@@ -1,5 +1,5 @@
-// BLOOM: ALiBi, layer norms (one over the embeddings), biases everywhere, queries, keys and values of each
-// head together.
+// BLOOM: ALiBi, layer norms (one over the embeddings), biases everywhere, queries, keys and values
+// of each head together.
 import type { ModelConfig } from '../types.ts'
 import {
   EMBEDDING,

@@ -1,8 +1,9 @@
-// What is said of a family of models: its tensors by canonical name, their shapes and names in files,
-// and the parts that most families share. Knows no files; hub-config.ts and gguf-config.ts read configs.
+// What is said of a family of models: its tensors by canonical name, their shapes and names in
+// files, and the parts that most families share. Knows no files; hub-config.ts and gguf-config.ts
+// read configs.
 import type { Family, ModelConfig } from '../types.ts'
-import type { GgufFacts } from './gguf-config.ts'
-import type { HubFacts } from './hub-config.ts'
+import type { GgufFacts } from './gguf-facts.ts'
+import type { HubFacts } from './hub-facts.ts'
 
 /** In which order a file holds rows that we want otherwise. */
 export type RowOrder =
@@ -44,7 +45,9 @@ export interface FamilyFacts {
   isInGguf?(gguf: GgufFacts): boolean
   readonly outer: readonly Part[]
   block(config: ModelConfig): readonly Part[]
-  /** Canonical name of a tensor of the hub, undefined for one that is left out. Default: the same. */
+  /**
+   * Canonical name of a tensor of the hub, undefined for one that is left out. Default: the same.
+   */
   hubName?(name: string): string | undefined
   /** @throws AppError CORRUPT, UNSUPPORTED */
   fromHub(hub: HubFacts): ModelConfig

@@ -1,5 +1,5 @@
-// Falcon: attention and MLP side by side, few key heads (7B: one; 40B, 180B and 11B: eight or so), no biases;
-// the RW models one after the other with ALiBi and biases.
+// Falcon: attention and MLP side by side, few key heads (7B: one; 40B, 180B and 11B: eight or so),
+// no biases; the RW models one after the other with ALiBi and biases.
 import type { ModelConfig } from '../types.ts'
 import {
   EMBEDDING,

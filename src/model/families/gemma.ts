@@ -1,4 +1,5 @@
-// What Gemma 2 and 3 have in common: norms before and after, a scaled embedding, windows in most blocks.
+// What Gemma 2 and 3 have in common: norms before and after, a scaled embedding, windows in most
+// blocks.
 import type { Family, ModelConfig } from '../types.ts'
 import {
   ATTENTION_OUT,
@@ -12,8 +13,10 @@ import {
   VALUE,
   type Part
 } from './facts.ts'
-import { commonFromGguf, windowFromGguf, type GgufFacts } from './gguf-config.ts'
-import { commonFromHub, type HubFacts } from './hub-config.ts'
+import { commonFromGguf, windowFromGguf } from './gguf-config.ts'
+import type { GgufFacts } from './gguf-facts.ts'
+import { commonFromHub } from './hub-config.ts'
+import type { HubFacts } from './hub-facts.ts'
 
 const hidden = (c: ModelConfig): readonly number[] => [c.hiddenSize]
 
@@ -48,8 +51,8 @@ export function gemmaFromHub(hub: HubFacts, family: Gemma): ModelConfig {
 }
 
 /**
- * A GGUF does not say what queries are scaled by: the largest model of each kind, told by its blocks,
- * takes the width of a head's share of the stream, the others that of a head.
+ * A GGUF does not say what queries are scaled by: the largest model of each kind, told by its
+ * blocks, takes the width of a head's share of the stream, the others that of a head.
  */
 export function gemmaFromGguf(gguf: GgufFacts, family: Gemma): ModelConfig {
   const config = commonFromGguf(gguf, family as Family)

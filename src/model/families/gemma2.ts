@@ -1,7 +1,8 @@
 // Gemma 2: soft caps of scores and logits, every other block with a window.
 import type { FamilyFacts } from './facts.ts'
 import { GEMMA_BLOCK, GEMMA_OUTER, gemmaFromGguf, gemmaFromHub } from './gemma.ts'
-import { alternatingWindow, HubFacts } from './hub-config.ts'
+import { alternatingWindow } from './hub-config.ts'
+import { HubFacts } from './hub-facts.ts'
 
 /** What a config.json may leave out. */
 const DEFAULTS = {

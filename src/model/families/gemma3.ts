@@ -1,10 +1,11 @@
-// Gemma 3: norms of queries and keys, five blocks with a window and a RoPE base of their own to one without.
-// Of the models that see pictures the text part is taken.
+// Gemma 3: norms of queries and keys, five blocks with a window and a RoPE base of their own to one
+// without. Of the models that see pictures the text part is taken.
 import type { JsonObject } from '../formats/json-file.ts'
 import { KEY_NORM, QUERY_NORM, type FamilyFacts, type Part } from './facts.ts'
-import type { GgufFacts } from './gguf-config.ts'
+import type { GgufFacts } from './gguf-facts.ts'
 import { GEMMA_BLOCK, GEMMA_OUTER, gemmaFromGguf, gemmaFromHub } from './gemma.ts'
-import { alternatingWindow, HubFacts } from './hub-config.ts'
+import { alternatingWindow } from './hub-config.ts'
+import { HubFacts } from './hub-facts.ts'
 
 const EVERY = 6
 const LOCAL_THETA = 10_000
@@ -57,7 +58,10 @@ export const GEMMA3: FamilyFacts = {
   }
 }
 
-/** Newer files tell the blocks that see a window only, by every how many there is another or one by one. */
+/**
+ * Newer files tell the blocks that see a window only, by every how many there is another or one by
+ * one.
+ */
 function checkPattern(gguf: GgufFacts): void {
   const key = 'attention.sliding_window_pattern'
   gguf.ignore(key)

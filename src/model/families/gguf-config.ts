@@ -1,69 +1,9 @@
 // Reads a GGUF's metadata as most architectures write it; each family adds what is its own.
 // Knows which tensors there are, not what is in them.
-import { corrupt, unsupported } from '../../base/errors.ts'
-import type { GgufTensor } from '../formats/gguf-header.ts'
-import type { Metadata } from '../formats/gguf-metadata.ts'
+import { corrupt } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../types.ts'
+import type { GgufFacts } from './gguf-facts.ts'
 import { ropeFromGguf } from './rope.ts'
-
-/** Typed reads of one architecture's keys, and the words to refuse a file. */
-export class GgufFacts {
-  readonly architecture: string
-  /** The model's name, shown to people. */
-  readonly name: string
-  readonly metadata: Metadata
-  readonly tensors: readonly GgufTensor[]
-  readonly #used = new Set<string>()
-
-  constructor(facts: {
-    architecture: string
-    name: string
-    metadata: Metadata
-    tensors: readonly GgufTensor[]
-  }) {
-    this.architecture = facts.architecture
-    this.name = facts.name
-    this.metadata = facts.metadata
-    this.tensors = facts.tensors
-  }
-
-  /** `key` without the architecture before it. */
-  optional(key: string): number | undefined {
-    this.#used.add(key)
-    return this.metadata.number(`${this.architecture}.${key}`)
-  }
-
-  /** Says that these change nothing about this model. */
-  ignore(...keys: readonly string[]): void {
-    for (const key of keys) this.#used.add(key)
-  }
-
-  /** Keys of the architecture, without it, that nobody has asked for. */
-  unused(): string[] {
-    const prefix = `${this.architecture}.`
-    const own = this.metadata.keys().filter((key) => key.startsWith(prefix))
-    return own.map((key) => key.slice(prefix.length)).filter((key) => !this.#used.has(key))
-  }
-
-  required(key: string): number {
-    const value = this.optional(key)
-    if (value !== undefined) return value
-    throw corrupt(`The GGUF cannot be opened: '${this.architecture}.${key}' is missing`)
-  }
-
-  text(key: string): string | undefined {
-    this.#used.add(key)
-    return this.metadata.string(`${this.architecture}.${key}`)
-  }
-
-  tensor(name: string): GgufTensor | undefined {
-    return this.tensors.find((tensor) => tensor.name === name)
-  }
-
-  refuse(what: string): Error {
-    return unsupported(`The model cannot be run: ${what} is not supported yet`)
-  }
-}
 
 /** What all architectures have in common; `epsilon` is the key of the norms' epsilon. */
 export function commonFromGguf(

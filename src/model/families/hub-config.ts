@@ -1,58 +1,9 @@
 // Reads config.json as most families of the hub write it; each family adds what is its own.
 // Knows no tensors.
-import { corrupt, unsupported } from '../../base/errors.ts'
-import { type JsonObject, numberOf } from '../formats/json-file.ts'
+import { corrupt } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../types.ts'
+import type { HubFacts } from './hub-facts.ts'
 import { ropeFromHub } from './rope.ts'
-
-/** Typed reads of a config.json, and the words to refuse one. */
-export class HubFacts {
-  readonly json: JsonObject
-  /** The model's name, shown to people. */
-  readonly name: string
-
-  /** @throws AppError UNSUPPORTED for weights in a format of their own */
-  constructor(json: JsonObject, name: string) {
-    this.json = json
-    this.name = name
-    if (json['quantization_config']) throw this.refuse('a quantised folder')
-  }
-
-  /** The first of `keys` that is there. */
-  optional(...keys: readonly string[]): number | undefined {
-    for (const key of keys) {
-      const value = numberOf(this.json, key)
-      if (value !== undefined) return value
-    }
-    return undefined
-  }
-
-  required(...keys: readonly string[]): number {
-    const value = this.optional(...keys)
-    if (value !== undefined) return value
-    throw corrupt(`The model cannot be opened: config.json has no '${keys[0]}'`)
-  }
-
-  flag(key: string, otherwise: boolean): boolean {
-    const value = this.json[key] ?? otherwise
-    if (typeof value === 'boolean') return value
-    throw corrupt(`'${key}' of config.json is no flag`)
-  }
-
-  /** @throws AppError UNSUPPORTED unless the activation, or its default, is one of `known`. */
-  checkActivation(otherwise: string, ...known: readonly string[]): void {
-    const { json } = this
-    const name = json['hidden_activation'] ?? json['hidden_act'] ?? json['activation_function']
-    const activation = name ?? json['activation'] ?? otherwise
-    if (!known.includes(String(activation))) {
-      throw this.refuse(`the activation '${String(activation)}'`)
-    }
-  }
-
-  refuse(what: string): Error {
-    return unsupported(`The model cannot be run: ${what} is not supported yet`)
-  }
-}
 
 /** What families of Llama's kind have in common. */
 export function commonFromHub(hub: HubFacts, family: Family): ModelConfig {
@@ -117,7 +68,9 @@ export function alternatingWindow(
 
 const MAX_BLOCKS = 2 ** 12
 
-/** Qwen's way: a window only where `use_sliding_window` says so, from block `max_window_layers` on. */
+/**
+ * Qwen's way: a window only where `use_sliding_window` says so, from block `max_window_layers` on.
+ */
 export function qwenWindow(
   hub: HubFacts,
   blockCount: number

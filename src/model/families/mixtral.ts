@@ -1,4 +1,5 @@
-// Mixtral: Mistral's block with experts. Its GGUFs say 'llama' and have experts; old ones a tensor for each.
+// Mixtral: Mistral's block with experts. Its GGUFs say 'llama' and have experts; old ones a tensor
+// for each.
 import {
   EMBEDDING,
   EXPERTS,
@@ -11,7 +12,8 @@ import {
   type Part
 } from './facts.ts'
 import { commonFromGguf, expertsFromGguf, hasWindow, windowFromGguf } from './gguf-config.ts'
-import { commonFromHub, HubFacts, windowFromHub } from './hub-config.ts'
+import { commonFromHub, windowFromHub } from './hub-config.ts'
+import { HubFacts } from './hub-facts.ts'
 
 const BLOCK: readonly Part[] = [INPUT_NORM, ...LLAMA_ATTENTION, POST_ATTENTION_NORM, ...EXPERTS]
 

@@ -19,7 +19,9 @@ import {
 import { commonFromGguf } from './gguf-config.ts'
 import { commonFromHub, qwenWindow } from './hub-config.ts'
 
-/** What comes before the MLP; Qwen3-MoE has it too. `attention_bias` is told by the biases there. */
+/**
+ * What comes before the MLP; Qwen3-MoE has it too. `attention_bias` is told by the biases there.
+ */
 export const QWEN3_ATTENTION: readonly Part[] = [
   INPUT_NORM,
   ...withBias('may', QUERY, KEY, VALUE, ATTENTION_OUT),

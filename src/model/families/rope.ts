@@ -1,11 +1,11 @@
-// RoPE's base and how its frequencies are stretched for long contexts, as factors of each: linear, Llama 3's,
-// YaRN and LongRoPE, as the hub's configs and GGUFs write them.
-// Numbers only; the tables are made by blocks/weights/fill-weights.ts.
+// RoPE's base and how its frequencies are stretched for long contexts, as factors of each: linear,
+// Llama 3's, YaRN and LongRoPE, as the hub's configs and GGUFs write them. Numbers only; the tables
+// are made by blocks/weights/fill-weights.ts.
 import { corrupt } from '../../base/errors.ts'
 import { type JsonObject, numberOf } from '../formats/json-file.ts'
 import type { ModelConfig } from '../types.ts'
-import type { GgufFacts } from './gguf-config.ts'
-import type { HubFacts } from './hub-config.ts'
+import type { GgufFacts } from './gguf-facts.ts'
+import type { HubFacts } from './hub-facts.ts'
 
 type RopeConfig = Pick<ModelConfig, 'ropeTheta' | 'ropeFactors' | 'ropeScale'>
 
@@ -79,7 +79,8 @@ export function ropeFromHub(
       const factor = more('factor') ?? hub.required('max_position_embeddings') / context
       const long = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context))
       const ropeFactors = listOf(rope['short_factor'], headDim)
-      // The long factors are another model: a session would have to be turned anew where it grows into them.
+      // The long factors are another model: a session would have to be turned anew where it grows
+      // into them.
       return {
         ropeTheta,
         ropeFactors,
@@ -94,7 +95,10 @@ export function ropeFromHub(
 
 const PARTIAL_KEYS = ['partial_rotary_factor', 'rotary_pct'] as const
 
-/** What a GGUF says. As llama.cpp has it, a factor without a type is linear. Llama 3's factors are a tensor. */
+/**
+ * What a GGUF says. As llama.cpp has it, a factor without a type is linear. Llama 3's factors are a
+ * tensor.
+ */
 export function ropeFromGguf(gguf: GgufFacts, headDim: number): RopeConfig {
   const ropeTheta = gguf.optional('rope.freq_base') ?? 10_000
   const factor = gguf.optional('rope.scaling.factor') ?? gguf.optional('rope.scale_linear') ?? 0

@@ -1,8 +1,8 @@
-// What a file says that nobody here reads: what changes results is refused by its name and not passed over.
-// gguf.ts and folder.ts call it once a family has read what it knows.
+// What a file says that nobody here reads: what changes results is refused by its name and not
+// passed over. gguf.ts and folder.ts call it once a family has read what it knows.
 import type { Family } from '../types.ts'
-import type { GgufFacts } from './gguf-config.ts'
-import type { HubFacts } from './hub-config.ts'
+import type { GgufFacts } from './gguf-facts.ts'
+import type { HubFacts } from './hub-facts.ts'
 
 /** Keys of a GGUF's architecture that change nothing here, whatever they say. */
 const HARMLESS: ReadonlySet<string> = new Set([
@@ -45,7 +45,10 @@ export function checkGgufKeys(gguf: GgufFacts, contextLength: number, ffnSize: n
   }
 }
 
-/** Of a config.json, whose other keys are of training and of tools: what changes results, and is neutral at. */
+/**
+ * Of a config.json, whose other keys are of training and of tools: what changes results, and is
+ * neutral at.
+ */
 const HUB_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   attention_chunk_size: [],
   attention_multiplier: [1],

@@ -181,7 +181,10 @@ const unpackQ6K: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
-/** Two bits a value, 32 values to a byte's four places; each 16 values have a scale and a minimum of 4 bits. */
+/**
+ * Two bits a value, 32 values to a byte's four places; each 16 values have a scale and a minimum of
+ * 4 bits.
+ */
 const unpackQ2K: Unpack = (bytes, at, count, out, to) => {
   for (let block = 0; block < count; block++, at += 84) {
     const scale = half(bytes, at + 80)

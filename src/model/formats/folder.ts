@@ -5,7 +5,7 @@ import { basename, join } from 'node:path'
 import { corrupt, notFound, unsupported } from '../../base/errors.ts'
 import { cleanName, createModel, type RangeFetcher } from '../create-model.ts'
 import type { FamilyFacts } from '../families/facts.ts'
-import { HubFacts } from '../families/hub-config.ts'
+import { HubFacts } from '../families/hub-facts.ts'
 import { checkHubKeys } from '../families/unused-keys.ts'
 import { canonicalHubName, familyOfModelType, orderOf } from '../families.ts'
 import { folderChatTemplate, folderTokenizer } from '../text/folder-tokenizer.ts'
@@ -57,7 +57,9 @@ export function openFolder(location: ModelLocation, fetcher?: RangeFetcher): Mod
   }
 }
 
-/** The files that the index names, or all there are. Names are plain: nothing outside the folder. */
+/**
+ * The files that the index names, or all there are. Names are plain: nothing outside the folder.
+ */
 function weightFiles(folder: string): string[] {
   const map = (): unknown => readJsonObject(join(folder, INDEX))['weight_map']
   return weightNames(readdirSync(folder), folder, map).map((name) => join(folder, name))

@@ -1,5 +1,6 @@
-// Typed reads of a GGUF header's metadata: absent is undefined, another type is a corrupt file. Writers differ
-// in what they mean the same by: one number may be a list of equal ones, a flag may be 0 or 1.
+// Typed reads of a GGUF header's metadata: absent is undefined, another type is a corrupt file.
+// Writers differ in what they mean the same by: one number may be a list of equal ones, a flag may
+// be 0 or 1.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import type { GgufHeader, GgufValue } from './gguf-header.ts'
 

@@ -1,10 +1,10 @@
-// Opens GGUF files, one or several shards: config from metadata, canonical names, half-split q and k rows.
-// gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
+// Opens GGUF files, one or several shards: config from metadata, canonical names, half-split q and
+// k rows. gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
 import { basename } from 'node:path'
 import { corrupt, unsupported } from '../../base/errors.ts'
 import { cleanName, createModel, type RangeFetcher } from '../create-model.ts'
 import type { FamilyFacts } from '../families/facts.ts'
-import { GgufFacts } from '../families/gguf-config.ts'
+import { GgufFacts } from '../families/gguf-facts.ts'
 import { canonicalName, familyOfArchitecture, orderOf } from '../families.ts'
 import { checkConfig } from '../families-check.ts'
 import { checkGgufKeys } from '../families/unused-keys.ts'

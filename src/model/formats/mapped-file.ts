@@ -3,9 +3,9 @@
 // the chunk, only what its journal has can be read. Knows no formats.
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { AppError, closed, corrupt, notFound } from '../../base/errors.ts'
-import { fileError } from '../../base/file-error.ts'
-import { mapFile } from '../../base/map-file.ts'
-import { dropView } from '../../base/mapped-pages.ts'
+import { fileError } from '../../base/files/file-error.ts'
+import { mapFile } from '../../base/files/map-file.ts'
+import { dropView } from '../../base/files/mapped-pages.ts'
 import { hasRange, prefixBytes, readChunkMap } from '../store/chunk-map.ts'
 
 export interface MappedFile {

@@ -1,9 +1,13 @@
-// Brings the rows of a tensor from a file's order into the house's. Rows move whole, so any element type
-// works; only a transposition needs values of whole bytes. A bias is a matrix with rows of one value.
+// Brings the rows of a tensor from a file's order into the house's. Rows move whole, so any element
+// type works; only a transposition needs values of whole bytes. A bias is a matrix with rows of one
+// value.
 import { corrupt } from '../../base/errors.ts'
 import type { RowOrder } from '../families/facts.ts'
 
-/** `bytes` hold `rows` rows once they are in order. @throws AppError CORRUPT when they do not divide. */
+/**
+ * `bytes` hold `rows` rows once they are in order. @throws AppError CORRUPT when they do not
+ * divide.
+ */
 export function orderRows(
   bytes: Uint8Array,
   order: RowOrder,
@@ -21,7 +25,9 @@ export function orderRows(
   }
 }
 
-/** Copies rows so that each head's pairs (2i, 2i+1) become (i, i + half): [half, 2] -> [2, half]. */
+/**
+ * Copies rows so that each head's pairs (2i, 2i+1) become (i, i + half): [half, 2] -> [2, half].
+ */
 export function halfSplitRows(bytes: Uint8Array, rows: number, heads: number): Uint8Array {
   const rowSize = bytes.byteLength / rows
   const headRows = rows / heads

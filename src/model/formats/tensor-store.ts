@@ -23,7 +23,10 @@ export interface PlacedTensors extends TensorStore {
   place(name: string): TensorEntry
 }
 
-/** A store over `entries`; closes `files` with itself. @throws AppError CORRUPT on a name given twice. */
+/**
+ * A store over `entries`; closes `files` with itself. @throws AppError CORRUPT on a name given
+ * twice.
+ */
 export function createTensorStore(
   entries: Iterable<TensorEntry>,
   files: readonly MappedFile[]

@@ -1,5 +1,5 @@
-// The element types of tensors: how many values and bytes a block has, and their ids in GGUF and safetensors.
-// Knows sizes only; dequantise.ts knows what the bytes mean.
+// The element types of tensors: how many values and bytes a block has, and their ids in GGUF and
+// safetensors. Knows sizes only; dequantise.ts knows what the bytes mean.
 import { corrupt } from '../../base/errors.ts'
 import type { TensorType } from '../types.ts'
 

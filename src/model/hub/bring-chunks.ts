@@ -1,8 +1,9 @@
 // Chunks of one file from where they can be had: peers, the hub, and either in place of the other.
-// What is believed: a hub by its word until the file is whole. While the hub answers it gives a random
-// sample of what is wanted, and peers who contradict it are left out; where the others contradict each
-// other the hub is asked. While it is silent, a chunk is taken when all peers that vouch for it agree.
-// fetch-ranges.ts holds the locks; chunk-transfer.ts asks the hub, weights/weight-peers.ts the peers.
+// What is believed: a hub by its word until the file is whole. While the hub answers it gives a
+// random sample of what is wanted, and peers who contradict it are left out; where the others
+// contradict each other the hub is asked. While it is silent, a chunk is taken when all peers that
+// vouch for it agree. fetch-ranges.ts holds the locks; chunk-transfer.ts asks the hub,
+// weights/weight-peers.ts the peers.
 import { systemClock } from '../../base/clock.ts'
 import { toAppError, unavailable } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
@@ -10,19 +11,14 @@ import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
 import type { ChunkFile } from '../store/chunk-file.ts'
 import { type ByteRange, type ChunkMap, runBytes, fileWord } from '../store/chunk-map.ts'
 import { CommitPace, RangesIgnored, Transfer } from './chunk-transfer.ts'
-import type { FetchRangesOptions, RemoteFile } from './fetch-ranges.ts'
+import type { FetchRangesOptions, RemoteFile, HubState } from './fetch-options.ts'
 import { bare } from './http.ts'
 import type { Brought, FileHolders } from './model-peers.ts'
 
-/** Whether a hub is there; shared by all that is fetched of a model. */
-export interface HubState {
-  /** It did not answer: peers are asked first from now on. */
-  isSilent: boolean
-  /** There is none: the model is known by its id alone. */
-  readonly isNone: boolean
-}
-
-/** Chunks that the hub gives before peers are believed: 4 MiB find one wrong chunk in 16 two times in three. */
+/**
+ * Chunks that the hub gives before peers are believed: 4 MiB find one wrong chunk in 16 two times
+ * in three.
+ */
 const MOST_SAMPLES = 16
 const LEAST_SAMPLES = 2
 const CHUNKS_A_SAMPLE = 32

@@ -1,5 +1,6 @@
-// One transfer of chunks of a hub's file: several connections at once, each resumed by the chunk and retried.
-// fetch-ranges.ts says which chunks and holds the locks; hub-file.ts knows where the bytes lie.
+// One transfer of chunks of a hub's file: several connections at once, each resumed by the chunk
+// and retried. fetch-ranges.ts says which chunks and holds the locks; hub-file.ts knows where the
+// bytes lie.
 import { type Clock, sleep, systemClock } from '../../base/clock.ts'
 import { AppError, cancelled, corrupt, unavailable } from '../../base/errors.ts'
 import type { ChunkFile } from '../store/chunk-file.ts'
@@ -39,7 +40,9 @@ export class RangesIgnored extends AppError {
   }
 }
 
-/** Makes what is written last every now and then: often costs time, seldom loses more in a crash. */
+/**
+ * Makes what is written last every now and then: often costs time, seldom loses more in a crash.
+ */
 export class CommitPace {
   readonly #file: ChunkFile
   readonly #clock: Clock

@@ -1,5 +1,6 @@
-// One file over HTTP to one path: resumed where it broke off, retried, verified by its SHA-256, then renamed.
-// Knows no hubs and no models. What lies at `path` is always whole; `path.partial` is what came so far.
+// One file over HTTP to one path: resumed where it broke off, retried, verified by its SHA-256,
+// then renamed. Knows no hubs and no models. What lies at `path` is always whole; `path.partial` is
+// what came so far.
 import {
   type FileHandle,
   mkdir,
@@ -45,7 +46,8 @@ export interface DownloadOptions extends HttpOptions {
 const MAX_TRIES = 200
 
 /**
- * @throws AppError DENIED, NOT_FOUND, CORRUPT (other bytes than promised), BUSY, UNAVAILABLE, CANCELLED
+ * @throws AppError DENIED, NOT_FOUND, CORRUPT (other bytes than promised), BUSY, UNAVAILABLE,
+ * CANCELLED
  */
 export async function downloadFile(options: DownloadOptions): Promise<void> {
   const { path, sizeBytes, hash, signal } = options

@@ -4,7 +4,7 @@ import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { corrupt, internal, toAppError, unavailable } from '../../base/errors.ts'
-import { folderError } from '../../base/file-error.ts'
+import { folderError } from '../../base/files/file-error.ts'
 import { type Log, silentLog } from '../../base/log.ts'
 import type { AliasFile, FileSource } from '../aliases.ts'
 import { bringChunks } from './bring-chunks.ts'
@@ -12,7 +12,7 @@ import { ChunkFile } from '../store/chunk-file.ts'
 import { CHUNK_BYTES, heardPath, journalPath, fileWord } from '../store/chunk-map.ts'
 import { downloadFile } from './download.ts'
 import { embeddedPath, isInsideExecutable } from '../embedded.ts'
-import { withFileLock } from '../../base/file-lock.ts'
+import { withFileLock } from '../../base/files/file-lock.ts'
 import { sha256File } from '../store/hash-file.ts'
 import { fileState, recallHash, rememberHash } from '../store/file-hashes.ts'
 import type { Fetch, HttpOptions } from './http.ts'
@@ -224,7 +224,9 @@ async function fromExecutable(file: AliasFile, path: string): Promise<void> {
   await rename(aside, path)
 }
 
-/** The hub's own tools name a large file by its hash, so a download of theirs can be used as it is. */
+/**
+ * The hub's own tools name a large file by its hash, so a download of theirs can be used as it is.
+ */
 export async function inHubCache(
   repos: readonly string[],
   sha256: string,

@@ -1,8 +1,10 @@
-// The beginning of a remote weight file, as far as its header goes: that is all it takes to open a model.
-// A GGUF's header has no length but its end, and a large vocabulary in it, so it is fetched in growing parts.
+// The beginning of a remote weight file, as far as its header goes: that is all it takes to open a
+// model. A GGUF's header has no length but its end, and a large vocabulary in it, so it is fetched
+// in growing parts.
 import { AppError, corrupt, toAppError } from '../../base/errors.ts'
 import { forgetChunkFile } from '../store/chunk-file.ts'
-import { fetchRanges, type FetchRangesOptions, type RemoteFile } from './fetch-ranges.ts'
+import { fetchRanges } from './fetch-ranges.ts'
+import type { FetchRangesOptions, RemoteFile } from './fetch-options.ts'
 import { parseGgufHeader } from '../formats/gguf-header.ts'
 import { AbsentBytes, openMappedFile } from '../formats/mapped-file.ts'
 import { parseSafetensors } from '../formats/safetensors.ts'
@@ -15,7 +17,10 @@ export interface FetchHeaderOptions extends FetchRangesOptions {
 const HEADER_BYTES = 2 ** 20
 const GROWTH = 4
 
-/** @throws AppError as fetchRanges, and CORRUPT when what came is no header; nothing is left of it then */
+/**
+ * @throws AppError as fetchRanges, and CORRUPT when what came is no header; nothing is left of it
+ * then
+ */
 export async function fetchHeader(
   remote: RemoteFile,
   kind: 'gguf' | 'safetensors',

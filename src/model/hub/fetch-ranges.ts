@@ -1,13 +1,13 @@
-// Ranges of one file of a hub into its sparse copy here, and the check of the whole once every chunk is there.
-// Several processes may want ranges of one file at once: each region of it has a lock, so that nothing is
-// fetched twice and a client need not wait for all that a server beside it fetches.
-// remote-files.ts asks for ranges; chunk-transfer.ts brings chunks; chunk-file.ts keeps them.
+// Ranges of one file of a hub into its sparse copy here, and the check of the whole once every
+// chunk is there. Several processes may want ranges of one file at once: each region of it has a
+// lock, so that nothing is fetched twice and a client need not wait for all that a server beside it
+// fetches. remote-files.ts asks for ranges; chunk-transfer.ts brings chunks; chunk-file.ts keeps
+// them.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
-import { type Log, silentLog } from '../../base/log.ts'
-import type { Random } from '../../base/random.ts'
-import { bringChunks, bytesOf, type HubState } from './bring-chunks.ts'
+import { silentLog } from '../../base/log.ts'
+import { bringChunks, bytesOf } from './bring-chunks.ts'
 import { ChunkFile, HearsayWrong } from '../store/chunk-file.ts'
 import {
   type ByteRange,
@@ -17,44 +17,11 @@ import {
   prefixBytes,
   readChunkMap
 } from '../store/chunk-map.ts'
-import type { TransferOptions } from './chunk-transfer.ts'
 import { convertedOf, listConverted, removeConverted } from '../store/converted-cache.ts'
-import { withFileLock } from '../../base/file-lock.ts'
-import type { HubFile } from './hub-file.ts'
+import { withFileLock } from '../../base/files/file-lock.ts'
+import type { FetchRangesOptions, RemoteFile } from './fetch-options.ts'
 import { bare } from './http.ts'
 import { writeManifest } from '../store/manifest.ts'
-import type { ModelPeers } from './model-peers.ts'
-
-export interface RemoteFile extends HubFile {
-  /** Where its chunks go. */
-  path: string
-}
-
-export interface FetchRangesOptions extends TransferOptions {
-  /** Bytes of a chunk of a new file. Default: CHUNK_BYTES. */
-  chunkBytes?: number
-  /** What is fetched under one lock. Default 256 MiB. */
-  regionBytes?: number
-  log?: Log
-  /** Where the manifest of a file that became whole is kept. Default: nowhere. */
-  cacheDir?: string
-  /** Who else has chunks. Default: the hub is asked alone. */
-  peers?: ModelPeers | undefined
-  /** Under which peers are found. Default: by the file's hash. */
-  word?: string
-  /** Manifests' roots that alone are believed of peers. Default: see bring-chunks.ts. */
-  roots?: readonly string[] | undefined
-  /** Whether the hub answers, as known before. */
-  reach?: HubState
-  /** Asks peers only when the hub is silent: for what is little. */
-  hubFirst?: boolean
-  /** Whether the user knows that peers' word was taken: shared, so that it is said once. */
-  told?: { isTold: boolean }
-  /** Chooses what the hub is asked to hold peers to. */
-  random?: Random
-  /** Throws when so many bytes have no room. */
-  room?: (neededBytes: number) => Promise<void>
-}
 
 const REGION_BYTES = 2 ** 28
 
@@ -97,7 +64,9 @@ export async function fetchRanges(
   await fetchRanges(remote, ranges, { ...options, peers: undefined })
 }
 
-/** Checks a file of which every chunk is here; false when peers gave wrong ones, which are gone now. */
+/**
+ * Checks a file of which every chunk is here; false when peers gave wrong ones, which are gone now.
+ */
 async function complete(remote: RemoteFile, options: FetchRangesOptions): Promise<boolean> {
   const { path, sizeBytes } = remote
   const { clock = systemClock, signal, cacheDir, log = silentLog } = options

@@ -1,5 +1,6 @@
-// A model that no hub tells of: found by its name or content id on the word of peers, and held to it.
-// repo.ts calls it when the hub is silent. What peers say is checked before it names any path here.
+// A model that no hub tells of: found by its name or content id on the word of peers, and held to
+// it. repo.ts calls it when the hub is silent. What peers say is checked before it names any path
+// here.
 import { randomUUID } from 'node:crypto'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -11,7 +12,9 @@ import { SMALL_FILES } from './repo-files.ts'
 import { type RepoName, repoText } from './repo-name.ts'
 import { recordPath, type RepoRecord, writeRecord } from './repo-record.ts'
 
-/** A repository of no hub: OWNER/CONTENT-ID, where a model that was named by its id alone is kept. */
+/**
+ * A repository of no hub: OWNER/CONTENT-ID, where a model that was named by its id alone is kept.
+ */
 const OWNER = 'content-id'
 const ID = /^[0-9a-f]{64}$/
 const WEIGHTS = /^[\w.-]{1,200}\.(?:gguf|safetensors)$/
@@ -100,8 +103,8 @@ export async function fetchFromPeers(
 }
 
 /**
- * Holds what was found to what it must be: the id in its name, or the one that peers claimed. Then it is
- * remembered as what the name stands for. @throws AppError CORRUPT
+ * Holds what was found to what it must be: the id in its name, or the one that peers claimed. Then
+ * it is remembered as what the name stands for. @throws AppError CORRUPT
  */
 export async function confirmHeard(
   cacheDir: string,

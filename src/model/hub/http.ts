@@ -1,5 +1,5 @@
-// What every request to a hub shares: how long an answer may take, and what a refusal means to a person.
-// Knows no files and no models.
+// What every request to a hub shares: how long an answer may take, and what a refusal means to a
+// person. Knows no files and no models.
 import { formatBytes } from '../../base/bytes.ts'
 import { type Clock, deadline, systemClock } from '../../base/clock.ts'
 import {
@@ -59,7 +59,9 @@ export async function request(
   }
 }
 
-/** Pieces of a body; none may take longer than the idle timeout. @throws AppError TIMEOUT, CANCELLED */
+/**
+ * Pieces of a body; none may take longer than the idle timeout. @throws AppError TIMEOUT, CANCELLED
+ */
 export async function* piecesOf(
   response: Response,
   options: HttpOptions
@@ -139,7 +141,9 @@ function retryAfter(header: string | null, clock: Clock): number | undefined {
   return Number.isFinite(ms) ? Math.max(0, ms) : undefined
 }
 
-/** Without its query: where a store's links are signed, what is behind the question mark is a key. */
+/**
+ * Without its query: where a store's links are signed, what is behind the question mark is a key.
+ */
 export function bare(url: string): string {
   const query = url.indexOf('?')
   return query < 0 ? url : url.slice(0, query)

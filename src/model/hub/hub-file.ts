@@ -1,6 +1,6 @@
-// Where a hub's file really lies: redirects are followed by hand, as only the hub's own answer tells the
-// file's hash and size (x-linked-etag, x-linked-size), and its token goes to no other host.
-// One answer serves many ranges: hubs count requests, their stores do not.
+// Where a hub's file really lies: redirects are followed by hand, as only the hub's own answer
+// tells the file's hash and size (x-linked-etag, x-linked-size), and its token goes to no other
+// host. One answer serves many ranges: hubs count requests, their stores do not.
 import { systemClock } from '../../base/clock.ts'
 import { corrupt, unavailable } from '../../base/errors.ts'
 import { bare, brokenOff, checkStatus, type HttpOptions, request } from './http.ts'

@@ -1,5 +1,6 @@
-// The files of a hub's repository with their sizes and hashes: `/api/models/{repo}/tree/{revision}`.
-// Knows no models: repo-files.ts chooses which files are wanted.
+// The files of a hub's repository with their sizes and hashes:
+// `/api/models/{repo}/tree/{revision}`. Knows no models: repo-files.ts chooses which files are
+// wanted.
 import { sleep, systemClock } from '../../base/clock.ts'
 import { corrupt, notFound, type AppError } from '../../base/errors.ts'
 import { hubHeaders, type HubOptions, hubEndpoint } from './hub.ts'

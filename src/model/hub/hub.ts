@@ -1,5 +1,5 @@
-// Where a hub of the Hugging Face layout has a file, and where its own tools may have put it already.
-// Knows no transport; download.ts fetches.
+// Where a hub of the Hugging Face layout has a file, and where its own tools may have put it
+// already. Knows no transport; download.ts fetches.
 import { join } from 'node:path'
 import { badInput } from '../../base/errors.ts'
 

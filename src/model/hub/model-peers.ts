@@ -30,7 +30,9 @@ export interface NamedWeights {
 export interface BringRequest {
   /** Chunks, by index. */
   readonly wanted: readonly number[]
-  /** Hashes that are known to be true, of any chunks of the file: who contradicts them is left out. */
+  /**
+   * Hashes that are known to be true, of any chunks of the file: who contradicts them is left out.
+   */
   readonly known: ReadonlyMap<number, Uint8Array>
   /** Gives up peers that are slower together than this, bytes a second. Default: never. */
   readonly leastSpeed?: number | undefined

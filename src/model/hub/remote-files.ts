@@ -1,16 +1,12 @@
-// Fetches what a model's tensors need of its remote files: one budget and one progress over all of them.
-// fetch-ranges.ts does the work for each file.
+// Fetches what a model's tensors need of its remote files: one budget and one progress over all of
+// them. fetch-ranges.ts does the work for each file.
 import { mkdir } from 'node:fs/promises'
 import { internal } from '../../base/errors.ts'
 import { checkDisk } from '../store/cache-usage.ts'
 import { type ByteRange, readChunkMap } from '../store/chunk-map.ts'
 import type { RangeFetcher } from '../create-model.ts'
-import {
-  fetchRanges,
-  type FetchRangesOptions,
-  missingBytesOf,
-  type RemoteFile
-} from './fetch-ranges.ts'
+import { fetchRanges, missingBytesOf } from './fetch-ranges.ts'
+import type { FetchRangesOptions, RemoteFile } from './fetch-options.ts'
 import { rememberHash } from '../store/file-hashes.ts'
 
 export interface RemoteFilesOptions extends FetchRangesOptions {

@@ -1,5 +1,5 @@
-// Which files of a repository make a model: safetensors by their index, or one GGUF with all its shards.
-// Pure functions over lists of names; folder.ts reads local folders by the same rule.
+// Which files of a repository make a model: safetensors by their index, or one GGUF with all its
+// shards. Pure functions over lists of names; folder.ts reads local folders by the same rule.
 import { badInput, corrupt, notFound } from '../../base/errors.ts'
 import type { ListedFile } from './hub-tree.ts'
 
@@ -56,7 +56,10 @@ export function chooseFiles(
   })
 }
 
-/** Weight files of a folder, in order; `map` is the index's weight map. @throws AppError NOT_FOUND, CORRUPT */
+/**
+ * Weight files of a folder, in order; `map` is the index's weight map. @throws AppError NOT_FOUND,
+ * CORRUPT
+ */
 export function weightNames(
   names: readonly string[],
   where: string,

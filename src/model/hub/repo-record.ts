@@ -1,5 +1,6 @@
 // What was found out about a repository of a hub, kept so that a model opens again without the hub:
-// cache/repos/OWNER--NAME/KEY.json; its small files lie beside it, its weights in cache/models/HASH/NAME.
+// cache/repos/OWNER--NAME/KEY.json; its small files lie beside it, its weights in
+// cache/models/HASH/NAME.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'

@@ -1,19 +1,21 @@
-// A model of a hub's repository, as far as it must be here to be opened: small files and the headers of its
-// weights. The rest comes with Model.ensure(), through the fetcher that is handed out.
-// resolve.ts calls it; hub-tree.ts lists, repo-files.ts chooses, repo-record.ts remembers for next time.
+// A model of a hub's repository, as far as it must be here to be opened: small files and the
+// headers of its weights. The rest comes with Model.ensure(), through the fetcher that is handed
+// out. resolve.ts calls it; hub-tree.ts lists, repo-files.ts chooses, repo-record.ts remembers for
+// next time.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { corrupt, denied, toAppError, unavailable } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
-import { type HubState, isSilence } from './bring-chunks.ts'
+import { isSilence } from './bring-chunks.ts'
+import type { HubState } from './fetch-options.ts'
 import type { RangeFetcher } from '../create-model.ts'
 import { downloadFile } from './download.ts'
 import { inHubCache } from './fetch-file.ts'
 import type { FetchOptions } from './fetch-file.ts'
 import { fetchHeader, type FetchHeaderOptions } from './fetch-header.ts'
-import type { RemoteFile } from './fetch-ranges.ts'
+import type { RemoteFile } from './fetch-options.ts'
 import { fileWord } from '../store/chunk-map.ts'
-import { withFileLock } from '../../base/file-lock.ts'
+import { withFileLock } from '../../base/files/file-lock.ts'
 import {
   confirmHeard,
   contentIdIn,
@@ -48,7 +50,10 @@ export interface RepoOptions extends FetchOptions {
   ranges?: Omit<FetchHeaderOptions, keyof HttpOptions>
   /** Asks nobody what the repository holds now: what was found out before must do. */
   isOffline?: boolean
-  /** Hex of manifests' roots, as `petals verify` prints them: peers are believed when they have these. */
+  /**
+   * Hex of manifests' roots, as `petals verify` prints them: peers are believed when they have
+   * these.
+   */
   roots?: readonly string[] | undefined
 }
 
@@ -76,8 +81,8 @@ const HEADERS = 8
 const KNOWN_TIMEOUT_MS = 4000
 
 /**
- * @throws AppError NOT_FOUND, DENIED (gated), BAD_INPUT (several models), CORRUPT, BUSY, UNAVAILABLE,
- * CANCELLED
+ * @throws AppError NOT_FOUND, DENIED (gated), BAD_INPUT (several models), CORRUPT, BUSY,
+ * UNAVAILABLE, CANCELLED
  */
 export async function openRepo(name: RepoName, given: RepoOptions): Promise<FoundModel> {
   const { cacheDir, clock, signal, log = silentLog } = given
@@ -268,7 +273,9 @@ function httpOptions({ fetch, clock, signal, download }: RepoOptions): HttpOptio
   return { ...(fetch ? { fetch } : {}), ...(clock ? { clock } : {}), signal, ...download }
 }
 
-/** Runs `work` for all items, `limit` at a time; after a failure none is begun, and it is thrown. */
+/**
+ * Runs `work` for all items, `limit` at a time; after a failure none is begun, and it is thrown.
+ */
 async function eachAtOnce<T>(
   items: readonly T[],
   limit: number,

@@ -98,7 +98,9 @@ function findMember(file: MappedFile, name: string): Member {
   throw notFound(`'${file.path}' has no member '${name}'`)
 }
 
-/** Behind the local header, whose name and extra field may differ in length from the directory's. */
+/**
+ * Behind the local header, whose name and extra field may differ in length from the directory's.
+ */
 function dataStart(file: MappedFile, member: Member): number {
   const local = viewOf(file.bytes(member.localOffset, LOCAL_BYTES))
   if (local.getUint32(0, true) !== LOCAL_SIGNATURE) {

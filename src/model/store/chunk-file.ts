@@ -1,5 +1,6 @@
-// A file that is fetched by the chunk: sparse on the disk, with its journal beside it until it is whole.
-// One writer at a time: fetch-ranges.ts holds the file's lock. chunk-map.ts has the journal's form.
+// A file that is fetched by the chunk: sparse on the disk, with its journal beside it until it is
+// whole. One writer at a time: fetch-ranges.ts holds the file's lock. chunk-map.ts has the
+// journal's form.
 import { type FileHandle, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError, corrupt } from '../../base/errors.ts'
@@ -224,7 +225,8 @@ async function makeSparse(path: string, sizeBytes: number): Promise<void> {
   const file = await open(aside, 'w')
   try {
     if (process.platform === 'win32') {
-      // NTFS fills a file that is lengthened unless it was told before; without, it only takes room.
+      // NTFS fills a file that is lengthened unless it was told before; without, it only takes
+      // room.
       const args = ['fsutil', 'sparse', 'setflag', aside]
       await Bun.spawn(args, { stdout: 'ignore', stderr: 'ignore' }).exited.catch(() => {})
     }

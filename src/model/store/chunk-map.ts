@@ -1,7 +1,8 @@
-// Which chunks of a file are here: the journal NAME.chunks beside it. No journal, and the file is whole.
-// A head of 64 bytes (magic, chunk size, the whole file's SHA-256 as its source claims it), then for each
-// chunk the SHA-256 of its bytes, or zeros while they are a hole. A slot is written after its bytes are
-// safe on the disk, so that a crash at any time loses chunks and never invents one.
+// Which chunks of a file are here: the journal NAME.chunks beside it. No journal, and the file is
+// whole. A head of 64 bytes (magic, chunk size, the whole file's SHA-256 as its source claims it),
+// then for each chunk the SHA-256 of its bytes, or zeros while they are a hole. A slot is written
+// after its bytes are safe on the disk, so that a crash at any time loses chunks and never invents
+// one.
 import { readFileSync } from 'node:fs'
 import { toHex } from '../../base/bytes.ts'
 import { corrupt, toAppError, unavailable } from '../../base/errors.ts'
@@ -42,7 +43,9 @@ export function journalPath(path: string): string {
   return `${path}.chunks`
 }
 
-/** Beside a journal: a bit for each chunk that was taken on the word of peers, who may have lied. */
+/**
+ * Beside a journal: a bit for each chunk that was taken on the word of peers, who may have lied.
+ */
 export function heardPath(path: string): string {
   return `${path}.heard`
 }

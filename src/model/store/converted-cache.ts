@@ -1,5 +1,6 @@
-// Where converted weights lie: one folder a model's content, one file a block, with a note of the files that
-// they were made from. Lists, checks and removes them; blocks/weights/weight-store.ts makes and maps them.
+// Where converted weights lie: one folder a model's content, one file a block, with a note of the
+// files that they were made from. Lists, checks and removes them; blocks/weights/weight-store.ts
+// makes and maps them.
 import { randomUUID } from 'node:crypto'
 import {
   closeSync,
@@ -122,8 +123,8 @@ export interface VerifyConvertedOptions {
 }
 
 /**
- * Checks a file against its own head; one that is no good is thrown away, and made again when it is needed.
- * Returns whether it was good. @throws AppError CANCELLED
+ * Checks a file against its own head; one that is no good is thrown away, and made again when it is
+ * needed. Returns whether it was good. @throws AppError CANCELLED
  */
 export async function verifyConverted(
   path: string,

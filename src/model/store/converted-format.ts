@@ -1,6 +1,7 @@
-// Weights as the engine takes them, in a file: a head that says what they are, a table of names, the tensors.
-// The digest finds what a disk or a broken copy changed, and at 20 GB/s is checked at every start; whoever may
-// write here may also lie, so the cache is as private as the user's home. Knows no engine.
+// Weights as the engine takes them, in a file: a head that says what they are, a table of names,
+// the tensors. The digest finds what a disk or a broken copy changed, and at 20 GB/s is checked at
+// every start; whoever may write here may also lie, so the cache is as private as the user's home.
+// Knows no engine.
 import { readSync, writeSync } from 'node:fs'
 import { corrupt } from '../../base/errors.ts'
 
@@ -44,7 +45,10 @@ export function encodeHead(head: ConvertedHead): Uint8Array {
   return bytes
 }
 
-/** Reads the head of a file of `sizeBytes`. @throws AppError CORRUPT when it is none, or not its size */
+/**
+ * Reads the head of a file of `sizeBytes`. @throws AppError CORRUPT when it is none, or not its
+ * size
+ */
 export function readHead(file: number, sizeBytes: number): ConvertedHead {
   const bad = (why: string): Error => corrupt(`Converted weights cannot be used: ${why}`)
   if (sizeBytes < PAGE_BYTES) throw bad(`the file has ${sizeBytes} bytes`)

@@ -1,6 +1,7 @@
-// The SHA-256 of files without hashing them each time: remembered beside path, size, the file's number on its
-// device and when it changed. The time of writing can be set at will; the time of change cannot.
-// Whoever can write to the cache can lie about a hash, so the cache is as private as the user's home.
+// The SHA-256 of files without hashing them each time: remembered beside path, size, the file's
+// number on its device and when it changed. The time of writing can be set at will; the time of
+// change cannot. Whoever can write to the cache can lie about a hash, so the cache is as private as
+// the user's home.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -14,8 +15,8 @@ export async function recallHash(path: string, cacheDir: string): Promise<string
 }
 
 /**
- * Remembers what a file hashes to, if it still is as it was before it was hashed (fileState() of then). A cache
- * that cannot be written costs the next start some time, and nothing else.
+ * Remembers what a file hashes to, if it still is as it was before it was hashed (fileState() of
+ * then). A cache that cannot be written costs the next start some time, and nothing else.
  */
 export async function rememberHash(
   path: string,

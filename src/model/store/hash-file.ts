@@ -1,4 +1,5 @@
-// Hashes of files, read in pieces, so that neither memory nor the event loop is held by a large one.
+// Hashes of files, read in pieces, so that neither memory nor the event loop is held by a large
+// one.
 import { cancelled } from '../../base/errors.ts'
 
 /** Lower-case hex. @throws AppError CANCELLED */
@@ -6,7 +7,10 @@ export async function sha256File(path: string, signal?: AbortSignal): Promise<st
   return await update(new Bun.CryptoHasher('sha256'), path, signal)
 }
 
-/** What `hash` would be if it were of this file: a SHA-256, or a git blob's id when it has 40 digits. */
+/**
+ * What `hash` would be if it were of this file: a SHA-256, or a git blob's id when it has 40
+ * digits.
+ */
 export async function hashLike(hash: string, path: string, signal?: AbortSignal): Promise<string> {
   if (hash.length !== 40) return await sha256File(path, signal)
   const hasher = new Bun.CryptoHasher('sha1')

@@ -1,5 +1,5 @@
-// What lies in the cache, by the names that people know it by; removes it, and checks it against its hashes.
-// Knows no network. resolve.ts and repo.ts fill the cache.
+// What lies in the cache, by the names that people know it by; removes it, and checks it against
+// its hashes. Knows no network. resolve.ts and repo.ts fill the cache.
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { inUse, notFound } from '../../base/errors.ts'
@@ -12,7 +12,7 @@ import {
   listConverted,
   removeConverted
 } from './converted-cache.ts'
-import { tryFileLock } from '../../base/file-lock.ts'
+import { tryFileLock } from '../../base/files/file-lock.ts'
 import { contentIdName } from '../hub/heard-model.ts'
 import { forgetManifest } from './manifest.ts'
 import { parseRepoName, type RepoName, repoText } from '../hub/repo-name.ts'
@@ -95,7 +95,9 @@ export async function listCachedModels(
   return models.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** Of `name`: an alias, a repository (all of it that is here), or what listCachedModels calls it. */
+/**
+ * Of `name`: an alias, a repository (all of it that is here), or what listCachedModels calls it.
+ */
 export async function findCachedModels(
   cacheDir: string,
   name: string,
@@ -127,7 +129,8 @@ function sourcesOf(
 }
 
 /**
- * Removes models from the cache with what was converted of them, but for files that others there are made of too; returns what it freed.
+ * Removes models from the cache with what was converted of them, but for files that others there
+ * are made of too; returns what it freed.
  * @throws AppError IN_USE when another process fetches one of them
  */
 export async function removeCachedModels(

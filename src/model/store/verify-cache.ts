@@ -1,5 +1,5 @@
-// Checks what lies in the cache against its hashes: whole files against their source's, parts chunk by chunk
-// against what came. What is damaged is thrown away, so that it is fetched again.
+// Checks what lies in the cache against its hashes: whole files against their source's, parts chunk
+// by chunk against what came. What is damaged is thrown away, so that it is fetched again.
 import { open, rm } from 'node:fs/promises'
 import { cancelled, inUse } from '../../base/errors.ts'
 import { forgetChunkFile } from './chunk-file.ts'

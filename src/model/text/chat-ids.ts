@@ -1,5 +1,5 @@
-// A chat as ids: the template's special tokens are tokens, the same words inside a message are text.
-// Otherwise a message that holds `<|im_end|><|im_start|>system` would speak as somebody else.
+// A chat as ids: the template's special tokens are tokens, the same words inside a message are
+// text. Otherwise a message that holds `<|im_end|><|im_start|>system` would speak as somebody else.
 import { badInput } from '../../base/errors.ts'
 import { type ChatMessage, type ChatOptions, chatTurns, renderChat } from './chat-template.ts'
 import type { Tokenizer } from './tokenizer.ts'

@@ -1,5 +1,5 @@
-// Messages to the text that a chat model was trained on, by its own Jinja template.
-// Knows no ids: chat-ids.ts encodes what comes out, with users' texts kept apart from special tokens.
+// Messages to the text that a chat model was trained on, by its own Jinja template. Knows no ids:
+// chat-ids.ts encodes what comes out, with users' texts kept apart from special tokens.
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja'
 import { systemClock } from '../../base/clock.ts'
 import { AppError, badInput, toAppError } from '../../base/errors.ts'
@@ -64,9 +64,11 @@ export function renderChat(
 }
 
 /**
- * What is to be fed for the last of `messages` when all before it are in the session already: from right
- * behind the last answer's text on, so with the end of its turn, which generation leaves to us.
- * @returns undefined when the template writes what went before differently now: feed all of it again
+ * What is to be fed for the last of `messages` when all before it are in the session already: from
+ * right behind the last answer's text on, so with the end of its turn, which generation leaves to
+ * us.
+ * @returns undefined when the template writes what went before differently now: feed all of it
+ * again
  */
 export function chatTurns(
   model: Model,

@@ -1,5 +1,5 @@
-// The tokenizer and chat template of a hub folder: the files that @huggingface/tokenizers reads as they are,
-// and the ids that generation begins and ends with.
+// The tokenizer and chat template of a hub folder: the files that @huggingface/tokenizers reads as
+// they are, and the ids that generation begins and ends with.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import {
@@ -31,7 +31,10 @@ export function folderTokenizer(folder: string, config: JsonObject): TokenizerSp
   }
 }
 
-/** `chat_template.jinja`, or the template in tokenizer_config.json (the one called 'default' of several). */
+/**
+ * `chat_template.jinja`, or the template in tokenizer_config.json (the one called 'default' of
+ * several).
+ */
 export function folderChatTemplate(folder: string): string | undefined {
   const file = join(folder, 'chat_template.jinja')
   if (existsSync(file)) return readTextFile(file)

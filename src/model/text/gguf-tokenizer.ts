@@ -1,5 +1,5 @@
-// Describes a GGUF's tokenizer (byte-level BPE and SentencePiece) as @huggingface/tokenizers reads it.
-// Knows the `tokenizer.ggml.*` keys and how llama.cpp splits text for each `pre` type.
+// Describes a GGUF's tokenizer (byte-level BPE and SentencePiece) as @huggingface/tokenizers reads
+// it. Knows the `tokenizer.ggml.*` keys and how llama.cpp splits text for each `pre` type.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import type { Metadata } from '../formats/gguf-metadata.ts'
 import { sentencePieceJson } from './sentencepiece.ts'

@@ -1,5 +1,5 @@
-// Reads llama2.c's tokenizer.bin: the longest piece's length, then score, length and bytes of each piece.
-// It is a SentencePiece vocabulary whose spaces are written as they are.
+// Reads llama2.c's tokenizer.bin: the longest piece's length, then score, length and bytes of each
+// piece. It is a SentencePiece vocabulary whose spaces are written as they are.
 import { corrupt } from '../../base/errors.ts'
 import { openMappedFile } from '../formats/mapped-file.ts'
 import { sentencePieceJson } from './sentencepiece.ts'

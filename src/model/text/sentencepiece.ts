@@ -1,5 +1,6 @@
-// Describes a SentencePiece BPE vocabulary (pieces and scores) as a tokenizer.json with byte fallback.
-// SentencePiece keeps no merges: it joins whichever neighbours make the piece of the highest score.
+// Describes a SentencePiece BPE vocabulary (pieces and scores) as a tokenizer.json with byte
+// fallback. SentencePiece keeps no merges: it joins whichever neighbours make the piece of the
+// highest score.
 import { vocabOf } from './vocab.ts'
 
 const SPACE = '\u2581'

@@ -1,5 +1,5 @@
-// Text to ids and back by @huggingface/tokenizers, with a streaming decoder that never splits a character.
-// Knows no models: what it needs is a TokenizerSpec.
+// Text to ids and back by @huggingface/tokenizers, with a streaming decoder that never splits a
+// character. Knows no models: what it needs is a TokenizerSpec.
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { badInput, corrupt } from '../../base/errors.ts'
 import type { TokenizerSpec } from '../types.ts'
@@ -40,7 +40,9 @@ export interface Tokenizer {
   stream(options?: StreamOptions): DecodeStream
 }
 
-/** A text longer than this is refused: it is over any context, and would hold the thread for long. */
+/**
+ * A text longer than this is refused: it is over any context, and would hold the thread for long.
+ */
 const MAX_TEXT_LENGTH = 2 ** 24
 
 /** An incomplete character is at most three bytes, so the last tokens decide what is certain. */
@@ -106,8 +108,8 @@ function withoutSpecialTokens(json: object, added: readonly AddedTokenJson[]): o
 }
 
 /**
- * Holds a window of the last ids and how much of its text was given out. Only a last U+FFFD can still
- * change (an incomplete character), so all before it is certain.
+ * Holds a window of the last ids and how much of its text was given out. Only a last U+FFFD can
+ * still change (an incomplete character), so all before it is certain.
  */
 function createStream(
   decode: (ids: readonly number[]) => string,

@@ -13,7 +13,9 @@ export function addedToken(id: number, content: string, special: boolean): Added
   return { id, content, special, normalized: false }
 }
 
-/** Token text to id; the first of two equal texts wins, and no text is taken for a prototype's name. */
+/**
+ * Token text to id; the first of two equal texts wins, and no text is taken for a prototype's name.
+ */
 export function vocabOf(tokens: readonly string[]): Record<string, number> {
   const vocab = Object.create(null) as Record<string, number>
   for (const [id, token] of tokens.entries()) vocab[token] ??= id

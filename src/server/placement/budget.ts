@@ -3,13 +3,7 @@
 import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError } from '../../base/errors.ts'
 import { formatBytes } from '../../base/bytes.ts'
-import {
-  batchBytes,
-  sizesOf,
-  spanBytes,
-  workingBytes,
-  type ModelSizes
-} from '../../blocks/sizes.ts'
+import { sizesOf, spanBytes, workingBytes, type ModelSizes } from '../../blocks/sizes.ts'
 import type { Quant } from '../../blocks/types.ts'
 import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { Model } from '../../model/types.ts'
@@ -51,14 +45,11 @@ export function spanNeed(sizes: ModelSizes, range: BlockSpan, kvTokens: number):
 
 /** Tokens that sessions can be promised in what memory is left beside the weights. */
 export function sessionTokens(sizes: ModelSizes, blocks: number, freeBytes: number): number {
-  const behind = (tokens: number, graphs = 0): number => {
-    const forSessions = Math.max(0, freeBytes - workingBytes(sizes, tokens) - graphs) * KV_SHARE
+  const behind = (tokens: number): number => {
+    const forSessions = Math.max(0, freeBytes - workingBytes(sizes, tokens)) * KV_SHARE
     return Math.floor(forSessions / (blocks * sizes.kvBytesPerToken))
   }
-  // Where there is little room, sessions run one by one rather than not at all.
-  const beside = behind(KV_TOKENS, batchBytes(blocks))
-  if (beside >= KV_TOKENS) return beside
-  const tokens = Math.min(behind(KV_TOKENS), KV_TOKENS)
+  const tokens = behind(KV_TOKENS)
   // Where there is room for short sessions alone, a prompt needs less to work with.
   return tokens >= LEAST_KV_TOKENS ? tokens : Math.min(behind(LEAST_KV_TOKENS), LEAST_KV_TOKENS)
 }

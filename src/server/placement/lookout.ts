@@ -1,5 +1,5 @@
-// A server's view of the others: looks the swarm up now and then, measures round trips to the servers
-// that it would push to, and hands both on. Called by host.ts. Decides nothing.
+// A server's view of the others: looks the swarm up now and then, measures round trips to the
+// servers that it would push to, and hands both on. Called by host.ts. Decides nothing.
 import { toHex } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -32,7 +32,9 @@ export interface LookoutOptions {
 /** Who has just come is looked for soon: servers are often started together. */
 const FIRST_MS = 5_000
 const SLOWER = 3
-/** When a server may have gone; but looks are not made more often than this, whoever comes and goes. */
+/**
+ * When a server may have gone; but looks are not made more often than this, whoever comes and goes.
+ */
 const SOON_MS = 2_000
 const LEAST_MS = 10_000
 /** Of those that may have gone, in one look. */

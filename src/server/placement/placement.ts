@@ -37,9 +37,9 @@ export function chooseSpan(
 }
 
 /**
- * Where the window of `size` blocks begins whose rates, sorted, are the smallest in dictionary order.
- * From the weakest block up, only the windows that hold most of each rate stay in the running; one is
- * left after a few blocks, so that this costs about a sort.
+ * Where the window of `size` blocks begins whose rates, sorted, are the smallest in dictionary
+ * order. From the weakest block up, only the windows that hold most of each rate stay in the
+ * running; one is left after a few blocks, so that this costs about a sort.
  */
 export function weakestStart(rates: Float64Array, size: number): number {
   const order = Array.from(rates.keys()).sort((a, b) => (rates[a] ?? 0) - (rates[b] ?? 0) || a - b)

@@ -1,5 +1,6 @@
-// What this machine could serve of a model before it serves anything: what fits at each quantisation,
-// where a joining server would go, and which few blocks tell how fast all would be. Pure.
+// What this machine could serve of a model before it serves anything: what fits at each
+// quantisation, where a joining server would go, and which few blocks tell how fast all would be.
+// Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { sizesOf, spanBytes, type ModelSizes } from '../../blocks/sizes.ts'
 import type { Quant } from '../../blocks/types.ts'
@@ -49,7 +50,10 @@ export function quantFit(model: Model, quant: Quant, room: Room): QuantFit {
   }
 }
 
-/** Where a server of so many blocks would go in the swarm as it will be when all who move have moved. */
+/**
+ * Where a server of so many blocks would go in the swarm as it will be when all who move have
+ * moved.
+ */
 export function joinSpan(
   servers: readonly ServerInfo[],
   blockCount: number,
@@ -58,14 +62,16 @@ export function joinSpan(
   return chooseSpan(intended(servers.map(placedOf)), blockCount, length)
 }
 
-/** Weights of less than this may lie in a processor's cache, and a few blocks would look too fast. */
+/**
+ * Weights of less than this may lie in a processor's cache, and a few blocks would look too fast.
+ */
 const SAMPLE_BYTES = 128 * 2 ** 20
 /** One block alone does not tell a step's cost from a block's. */
 const LEAST_SAMPLE = 2
 
 /**
- * The blocks to measure: of those that would be served, or any that are here when none of those is, as
- * many as outgrow caches.
+ * The blocks to measure: of those that would be served, or any that are here when none of those is,
+ * as many as outgrow caches.
  * @param missingBytes of each block
  */
 export function sampleRange(

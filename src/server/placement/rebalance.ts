@@ -1,11 +1,12 @@
 // Whether a running server should serve other blocks: pure functions over the directory's records.
 // Know no connections, no sessions and no clock; what drains, loads and announces calls them.
 //
-// What decides, in order: planMove says that a server should move and where to; while it drains, drainStep,
-// opensGap and stillWorth say whether it waits, leaves or stays after all.
+// What decides, in order: planMove says that a server should move and where to; while it drains,
+// drainStep, opensGap and stillWorth say whether it waits, leaves or stays after all.
 //
-// planMove plays the moves that everyone should make, best first, and answers this server's own among
-// them. All servers play the same game over the same records, so that few move where one is needed.
+// planMove plays the moves that everyone should make, best first, and answers this server's own
+// among them. All servers play the same game over the same records, so that few move where one is
+// needed.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo } from '../../wire/types.ts'
@@ -111,8 +112,8 @@ export function intended(servers: readonly PlacedServer[]): PlacedServer[] {
 }
 
 /**
- * Whether a block would have nobody when `peer` leaves. Of several that drain at once, the one with the
- * lower key goes first and the others wait for it: no two leave one block to each other.
+ * Whether a block would have nobody when `peer` leaves. Of several that drain at once, the one with
+ * the lower key goes first and the others wait for it: no two leave one block to each other.
  */
 export function opensGap(
   peer: string,
@@ -130,9 +131,9 @@ export function opensGap(
 }
 
 /**
- * Whether a move that was decided is still worth making, by the plans heard since. Of several that are
- * not made yet, the one with the lower key counts as made and the others as given up: of two servers
- * that would fill one gap, one yields.
+ * Whether a move that was decided is still worth making, by the plans heard since. Of several that
+ * are not made yet, the one with the lower key counts as made and the others as given up: of two
+ * servers that would fill one gap, one yields.
  */
 export function stillWorth(
   peer: string,
@@ -197,14 +198,18 @@ export function checkPeriodMs(
   return gap ? periodMs / GAP_CHECKS : periodMs
 }
 
-/** Time to the next check: between half and one and a half periods, so that servers do not check as one. */
+/**
+ * Time to the next check: between half and one and a half periods, so that servers do not check as
+ * one.
+ */
 export function nextCheckMs(periodMs: number, random: { next(): number }): number {
   return periodMs * (0.5 + random.next())
 }
 
 /**
- * The move that leaves the blocks it touches strongest. Only servers whose old blocks stay above the
- * weakest block can help it; the best of them is the same for everyone who has the same records.
+ * The move that leaves the blocks it touches strongest. Only servers whose old blocks stay above
+ * the weakest block can help it; the best of them is the same for everyone who has the same
+ * records.
  */
 function bestMove(
   servers: readonly PlacedServer[],

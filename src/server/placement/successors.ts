@@ -13,7 +13,8 @@ export const MOST_SUCCESSORS = 8
 const NEWCOMERS = 3
 
 /**
- * Servers that could go on where blocks [start, end) end: the nearest known ones, and some at random.
+ * Servers that could go on where blocks [start, end) end: the nearest known ones, and some at
+ * random.
  * @param known round trips so far by peer, ms
  */
 export function likelySuccessors(

@@ -1,5 +1,5 @@
-// Joins a host's lookout and, when it may move, its mover to the swarm: how others are found, asked and
-// pinged, and what is said of it all. Called by host.ts, which does the moving.
+// Joins a host's lookout and, when it may move, its mover to the swarm: how others are found, asked
+// and pinged, and what is said of it all. Called by host.ts, which does the moving.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'

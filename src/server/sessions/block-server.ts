@@ -2,7 +2,7 @@
 // Called by host.ts, which wires connections to `handlers`. Knows no terminal and no DHT: a
 // connection is a ServerLink, another server is reached through `reach`.
 //
-// way of a step:  step() -> check.ts -> step-queue.ts -> run-step.ts -> ComputeApi.step -> client or push.ts
+// way of a step:  step() -> check.ts -> run-step.ts -> ComputeApi.step (the scheduler) -> client or push.ts
 // way of a session:  open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession -> drop()
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { toAppError, type AppError } from '../../base/errors.ts'
@@ -26,7 +26,7 @@ import { Pusher } from './push.ts'
 import { StepRunner } from './run-step.ts'
 import { SessionKeeper } from './session-keeper.ts'
 import type { SessionTable } from './sessions.ts'
-import { StepQueue } from './step-queue.ts'
+import { StepsUnderWay } from './steps-under-way.ts'
 
 export interface BlockServerOptions {
   compute: ComputeApi
@@ -57,7 +57,8 @@ export class BlockServer extends Resource {
   readonly #clock: Clock
   readonly #keeper: SessionKeeper
   readonly #prefixes: PrefixKeeper
-  readonly #queue: StepQueue
+  readonly #steps: StepsUnderWay
+  readonly #runner: StepRunner
   readonly #pusher: Pusher
 
   constructor(options: BlockServerOptions) {
@@ -67,6 +68,7 @@ export class BlockServer extends Resource {
     this.span = span
     this.#clock = clock
     this.#pusher = new Pusher(options.reach, { clock })
+    this.#steps = new StepsUnderWay({ now: () => clock.now(), perPeer: options.queuePerPeer })
     this.#prefixes = new PrefixKeeper({
       compute,
       span,
@@ -86,21 +88,18 @@ export class BlockServer extends Resource {
       idleMs: options.idleMs ?? 30 * 60_000,
       clock,
       log,
-      ondrop: (served) => this.#queue.forget((job) => job.served === served)
+      steps: this.#steps
     })
-    const runner = new StepRunner({
-      compute: this.#prefixes,
+    this.#runner = new StepRunner({
+      compute,
       self,
+      steps: this.#steps,
+      freeOne: () => this.#prefixes.freeOne(),
       pusher: this.#pusher,
       clock,
       log,
       status: (computeMs, queueMs) => this.status(computeMs, queueMs),
       refuse: (link, step, error) => this.#refuse(link, step.session, step.step, error)
-    })
-    this.#queue = new StepQueue({
-      clock,
-      perPeer: options.queuePerPeer,
-      run: (job) => runner.run(job)
     })
   }
 
@@ -128,7 +127,7 @@ export class BlockServer extends Resource {
   }
 
   status(computeMs = 0, queueMs = 0): ServerStatus {
-    return { queue: this.#queue.size, freeTokens: this.freeTokens, computeMs, queueMs }
+    return { queue: this.#steps.size, freeTokens: this.freeTokens, computeMs, queueMs }
   }
 
   /** Opens a session, or changes what an open one of the same owner was promised. */
@@ -152,11 +151,11 @@ export class BlockServer extends Resource {
       if (served && step.step <= served.lastStep) return
       checkStep(step, served, this.span.hiddenSize)
       if (!served) return
-      this.#queue.checkRoom(served.owner.peer)
+      this.#steps.checkRoom(served.owner.peer)
       served.lastStep = step.step
       served.usedAt = this.#clock.now()
       served.marks.onstep(step.step, step.start, step.count)
-      return this.#queue.push(served, step)
+      return this.#runner.run(served, step)
     } catch (error) {
       this.#refuse(link, step.session, step.step, toAppError(error))
     }
@@ -164,7 +163,7 @@ export class BlockServer extends Resource {
 
   cancel(link: ServerLink, message: CancelStep): void {
     const served = this.sessions.get(message.session)
-    if (served && served.owner === link) this.#queue.cancel(served, message.step)
+    if (served && served.owner === link) this.#steps.cancel(served, message.step)
   }
 
   /** Names beginnings of a session, under which it may be kept when it ends. */
@@ -182,7 +181,6 @@ export class BlockServer extends Resource {
   /** Frees everything that a connection owned. */
   async disconnected(link: ServerLink): Promise<void> {
     await Promise.all(this.sessions.ownedBy(link).map((served) => this.#keeper.drop(served)))
-    if (this.sessions.countOf(link.peer) === 0) this.#queue.forgetPeer(link.peer)
   }
 
   /** An answer of the next server to a pushed step: errors go to the client that owns the session. */
@@ -211,7 +209,7 @@ export class BlockServer extends Resource {
   }
 
   protected override async _close(): Promise<void> {
-    this.#queue.stop()
+    this.#steps.cancelAll()
     await this.#keeper.close()
     this.#pusher.close()
   }

@@ -1,8 +1,9 @@
-// What comes in over a host's links: each message goes to the block server of the moment, past the gate
-// of a private swarm; while there is none, its sender is told so. Called by the links. Knows no engine.
+// What comes in over a host's links: each message goes to the block server of the moment, past the
+// gate of a private swarm; while there is none, its sender is told so. Called by the links. Knows
+// no engine.
 import { AppError, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
-import type { LinkHandlers } from '../../wire/handlers.ts'
+import type { LinkHandlers } from '../../wire/link.ts'
 import { fromWire } from '../../wire/peer-error.ts'
 import type { ServerStatus } from '../../wire/types.ts'
 import type { BlockServer } from './block-server.ts'

@@ -1,6 +1,6 @@
-// What a server of a private swarm asks before it opens a session or runs a step: whether the peer's
-// invite permits it, and whether its holders have not used up what they share. In an open swarm nobody
-// is asked anything. Called by host.ts before block-server.ts. Knows no terminal.
+// What a server of a private swarm asks before it opens a session or runs a step: whether the
+// peer's invite permits it, and whether its holders have not used up what they share. In an open
+// swarm nobody is asked anything. Called by host.ts before block-server.ts. Knows no terminal.
 import { AppError, denied } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { whyNot, type Capability, type NamedModel } from '../../swarm/private/capability.ts'
@@ -44,7 +44,9 @@ export class MemberGate {
     this.#checkTokens(member, 0)
   }
 
-  /** Whether the peer may bring a step of this session: its owner, or another server that pushes. */
+  /**
+   * Whether the peer may bring a step of this session: its owner, or another server that pushes.
+   */
   mayBring(link: object, step: Step): boolean {
     const { memberOf, model, sessions } = this.#options
     if (sessions.get(step.session)?.owner === link) return true

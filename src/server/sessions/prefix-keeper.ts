@@ -1,15 +1,14 @@
 // Keeps what ended sessions leave in the engine, and gives it to sessions that begin the same. What is
 // kept lives in the room that live sessions leave: it is freed when they are promised it, and when the
-// engine, whose caches grow beyond promises, runs out of memory all the same.
-// Called by session-keeper.ts; its step() stands before the engine's. Knows no connections.
+// engine, whose caches grow beyond promises, runs out of memory all the same (last-resort.ts).
+// Called by session-keeper.ts. Knows no connections and no steps.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
-import { EXTRA_ROWS } from '../../blocks/graph/attention.ts'
-import { capacityFor } from '../../blocks/engine/kv-cache.ts'
-import type { ComputeApi, SpanInfo, StepInput, StepOutput } from '../../blocks/types.ts'
+import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
 import type { OpenSession } from '../../wire/types.ts'
+import { withRoom } from './last-resort.ts'
 import { originOf } from '../links.ts'
 import { handOut, LEAST_PREFIX, type KeepLimits } from './prefix-policy.ts'
 import { PrefixStore, type Hit, type KeptPrefix } from './prefix-store.ts'
@@ -57,8 +56,6 @@ export class PrefixKeeper {
   readonly #options: PrefixKeeperOptions
   readonly #limits: KeepLimits
   readonly #store: PrefixStore
-  /** Steps under way by the engine's session: what ends while one runs is kept after it. */
-  readonly #running = new Map<number, Promise<unknown>>()
 
   constructor(options: PrefixKeeperOptions) {
     const { compute, capacityTokens, clock, limits = {} } = options
@@ -78,7 +75,10 @@ export class PrefixKeeper {
   /** A session with nothing in it. @throws AppError NO_MEMORY */
   async openEmpty(range: BlockSpan): Promise<number> {
     const { compute, span } = this.#options
-    return this.#withRoom(() => compute.openSession(span.span, range))
+    return withRoom(
+      () => this.freeOne(),
+      () => compute.openSession(span.span, range)
+    )
   }
 
   /** What is kept for a session, taken out or copied; undefined: it begins with nothing. */
@@ -119,24 +119,12 @@ export class PrefixKeeper {
       peak: marks.peak,
       usedAt: this.#options.clock.now()
     }
-    // A step that is being stopped may yet be heard of, and would cut who has the session then.
-    await this.#running.get(session)
     await this.#store.put(kept, this.#roomTokens)
   }
 
-  /** One of the engine's steps; out of memory, it gets that of what is kept. */
-  async step(input: StepInput, signal?: AbortSignal): Promise<StepOutput> {
-    const stepping = this.#step(input, signal)
-    const settled = stepping.then(
-      () => {},
-      () => {}
-    )
-    this.#running.set(input.session, settled)
-    try {
-      return await stepping
-    } finally {
-      if (this.#running.get(input.session) === settled) this.#running.delete(input.session)
-    }
+  /** Frees what is worth least; false when nothing is kept. */
+  async freeOne(): Promise<boolean> {
+    return this.#store.freeOne()
   }
 
   async close(): Promise<void> {
@@ -145,25 +133,6 @@ export class PrefixKeeper {
 
   get #roomTokens(): number {
     return this.#options.capacityTokens - this.#options.promised()
-  }
-
-  async #step(input: StepInput, signal: AbortSignal | undefined): Promise<StepOutput> {
-    const { compute } = this.#options
-    // Rows go to the engine for good, so a second try needs its own.
-    const again = (): StepInput => ({ ...input, hidden: input.hidden.slice() })
-    return this.#withRoom((last) => compute.step(last ? input : again(), signal))
-  }
-
-  /** Does what may need memory; out of it, it gets that of what is kept, one by one. */
-  async #withRoom<T>(act: (last: boolean) => Promise<T>): Promise<T> {
-    for (;;) {
-      if (this.#store.size === 0) return act(true)
-      try {
-        return await act(false)
-      } catch (error) {
-        if (toAppError(error).code !== 'NO_MEMORY' || !(await this.#store.freeOne())) throw error
-      }
-    }
   }
 
   async #handOut(hit: Hit): Promise<Beginning | undefined> {
@@ -198,6 +167,7 @@ export class PrefixKeeper {
   }
 
   #tokensOf(length: number): number {
-    return capacityFor(length + EXTRA_ROWS, 0, this.#options.span.maxTokens + EXTRA_ROWS)
+    const { kvPageTokens } = this.#options.span
+    return Math.ceil(length / kvPageTokens) * kvPageTokens
   }
 }

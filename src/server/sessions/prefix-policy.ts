@@ -1,5 +1,5 @@
-// Which kept prefixes go when room is needed, and whether a session that asks for one gets it or a copy:
-// pure policies of a server. Know no engine; prefix-store.ts acts on them.
+// Which kept prefixes go when room is needed, and whether a session that asks for one gets it or a
+// copy: pure policies of a server. Know no engine; prefix-store.ts acts on them.
 
 /** A kept prefix as the policy sees it. */
 export interface Kept {
@@ -27,8 +27,9 @@ export interface KeepLimits {
 export const LEAST_PREFIX = 16
 
 /**
- * What must go so that the rest keeps within `limits` and within `roomTokens`, which live sessions left:
- * what is too old; then, of the address that has most and of its peer that has most, by age and size.
+ * What must go so that the rest keeps within `limits` and within `roomTokens`, which live sessions
+ * left: what is too old; then, of the address that has most and of its peer that has most, by age
+ * and size.
  */
 export function evict<K extends Kept>(
   entries: readonly K[],
@@ -89,8 +90,8 @@ function sums<K>(
 }
 
 /**
- * Least worth first. Old ones go before young ones; of about the same age (within a factor of two) the
- * largest, since that makes the same room at the cost of fewer.
+ * Least worth first. Old ones go before young ones; of about the same age (within a factor of two)
+ * the largest, since that makes the same room at the cost of fewer.
  */
 function worth(a: Kept, b: Kept, now: number): number {
   const age = (one: Kept): number => Math.floor(Math.log2(Math.max(1, now - one.usedAt)))
@@ -101,10 +102,10 @@ function worth(a: Kept, b: Kept, now: number): number {
 const LOSS = 1 / 8
 
 /**
- * Whether to hand out what is kept or a copy of its beginning. A conversation that goes on takes its own;
- * a new one that only begins like it gets a copy (memory copies a token some 200 times as fast as a
- * prompt makes it), so that both can go on, and a short one does not sit in a long one's memory. What is
- * published stays for others.
+ * Whether to hand out what is kept or a copy of its beginning. A conversation that goes on takes
+ * its own; a new one that only begins like it gets a copy (memory copies a token some 200 times as
+ * fast as a prompt makes it), so that both can go on, and a short one does not sit in a long one's
+ * memory. What is published stays for others.
  */
 export function handOut(
   held: { readonly length: number; readonly published: boolean },

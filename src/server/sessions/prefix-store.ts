@@ -1,6 +1,6 @@
-// Sessions that ended but whose keys and values are kept in the engine, by the labels that their client
-// gave their beginnings. What they hold counts as free: it goes as soon as live sessions need the room.
-// Called by session-keeper.ts. Knows no peers beyond the names of owners.
+// Sessions that ended but whose keys and values are kept in the engine, by the labels that their
+// client gave their beginnings. What they hold counts as free: it goes as soon as live sessions
+// need the room. Called by session-keeper.ts. Knows no peers beyond the names of owners.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -87,7 +87,10 @@ export class PrefixStore {
     await this.shrink(roomTokens)
   }
 
-  /** Frees what is too old and what no longer fits beside live sessions; `spare` stays whatever comes. */
+  /**
+   * Frees what is too old and what no longer fits beside live sessions; `spare` stays whatever
+   * comes.
+   */
   async shrink(roomTokens: number, spare?: KeptPrefix): Promise<void> {
     const { limits, clock } = this.#options
     const entries = [...this.#entries].filter((one) => one !== spare)

@@ -1,6 +1,7 @@
-// Sends a step on to the next server of its route, over one remembered connection per peer. Steps to one
-// peer keep their order while it is being reached, and are sent again over a new connection when the old
-// one turns out to be dead: a server that was restarted is otherwise pushed to in vain for 20 s.
+// Sends a step on to the next server of its route, over one remembered connection per peer. Steps
+// to one peer keep their order while it is being reached, and are sent again over a new connection
+// when the old one turns out to be dead: a server that was restarted is otherwise pushed to in vain
+// for 20 s.
 import { toHex } from '../../base/bytes.ts'
 import { deadline, sleep, type Clock } from '../../base/clock.ts'
 import { AppError, disconnected, toAppError, unavailable } from '../../base/errors.ts'
@@ -16,7 +17,10 @@ export interface PusherOptions {
 /** How often a peer that is pushed to is pinged, and how long it may take to answer, ms. */
 const PING_EVERY_MS = 400
 const PING_MS = 2_000
-/** A ping stands behind what was sent before it: the slowest uplink that is used moves 2 Mbit a second. */
+/**
+ * A ping stands behind what was sent before it: the slowest uplink that is used moves 2 Mbit a
+ * second.
+ */
 const SLOW_BYTES_PER_MS = 250
 /** A ping that ran out so much too late says more of this process than of the peer, ms. */
 const STALL_MS = 500

@@ -1,5 +1,5 @@
-// When what a server lacks now will be there again, from how long its sessions lived and how long the open
-// ones have: a pure estimate for `retryAfterMs`. Knows no sessions beyond their numbers.
+// When what a server lacks now will be there again, from how long its sessions lived and how long
+// the open ones have: a pure estimate for `retryAfterMs`. Knows no sessions beyond their numbers.
 
 /** A session that is open now. */
 export interface HeldSession {
@@ -48,7 +48,10 @@ function restMs({ ageMs, idleMs }: HeldSession, { ended, idleLimitMs }: Lives): 
   return Math.min(rest, Math.max(0, idleLimitMs - idleMs))
 }
 
-/** When half of a peer's waiting steps will be done at the pace of late, ms; undefined: no pace is known. */
+/**
+ * When half of a peer's waiting steps will be done at the pace of late, ms; undefined: no pace is
+ * known.
+ */
 export function roomInMs(waiting: number, msPerStep: number | undefined): number | undefined {
   return msPerStep === undefined ? undefined : bounded((waiting / 2) * msPerStep)
 }

@@ -1,5 +1,5 @@
-// Runs one step of the queue in the engine and sends what comes out: to the client, or on to the next
-// server of its route. Knows no queue and no admission.
+// Gives one step to the scheduler and sends what comes out: to the client, or on to the next server of its
+// route. Knows no order of steps and no admission.
 import type { Clock } from '../../base/clock.ts'
 import { AppError, computeError, internal, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -7,15 +7,18 @@ import type { ComputeApi } from '../../blocks/types.ts'
 import { decodeTensor, encodeTensor } from '../../wire/tensor.ts'
 import type { ServerStatus, Step, WireDtype, WireTensor } from '../../wire/types.ts'
 import type { ServerLink } from '../links.ts'
+import { withRoom, type FreeOne } from './last-resort.ts'
 import type { Pusher } from './push.ts'
 import type { ServedSession } from './sessions.ts'
-import type { Job } from './step-queue.ts'
+import type { StepsUnderWay, StepUnderWay } from './steps-under-way.ts'
 
 export interface StepRunnerOptions {
   compute: Pick<ComputeApi, 'step'>
   /** This server's public key, 32 bytes. */
   self: Uint8Array
+  steps: StepsUnderWay
   pusher: Pusher
+  freeOne: FreeOne
   clock: Clock
   log: Log
   status: (computeMs: number, queueMs: number) => ServerStatus
@@ -30,71 +33,94 @@ export class StepRunner {
     this.#options = options
   }
 
-  /** Never rejects. */
-  async run(job: Job): Promise<void> {
-    const { served, step } = job
-    const { compute, clock, log, status, refuse } = this.#options
-    const waited = clock.now() - job.since
+  /** Resolves when the step's bytes are let go; never rejects. */
+  async run(served: ServedSession, step: Step): Promise<void> {
+    const { steps, clock, log, status, refuse } = this.#options
+    const since = clock.now()
+    const entry = steps.add(served, step.step)
     try {
-      // Nobody need wait for `opened` before the first step.
-      if (served.compute === undefined) await served.opening
-      if (served.closed || served.compute === undefined) throw gone(served)
-      if (step.start > served.length) throw gap(served, step)
-      if (waited > step.deadlineMs) {
-        throw new AppError('TIMEOUT', `The step waited ${Math.round(waited)} ms in the queue`)
-      }
-      const controller = new AbortController()
-      served.running = controller
-      served.length = step.start
-      const { hidden, computeMs, queueMs } = await compute.step(
-        {
-          session: served.compute,
-          start: step.start,
-          count: step.count,
-          hidden: decodeTensor(step.tensor)
-        },
-        controller.signal
-      )
+      const { hidden, computeMs, queueMs } = await this.#compute(entry, step, since)
       served.length = step.start + step.count
       served.usedAt = clock.now()
-      served.running = undefined
-      this.#deliver(job, hidden, status(computeMs, waited + queueMs))
+      this.#deliver(served, step, { hidden, since, status: status(computeMs, queueMs) })
     } catch (error) {
+      // Nobody waits for the answer of a step that was cancelled before it ran.
+      if (entry.signal.aborted && !entry.begun) return
       const failure = toAppError(error)
       if (failure.code === 'INTERNAL') log.error(`a step failed: ${failure.message}`)
       refuse(served.owner, step, failure)
     } finally {
-      served.running = undefined
+      steps.remove(entry)
     }
   }
 
-  #deliver(job: Job, hidden: Float32Array, status: ServerStatus): void {
-    const { served, step } = job
+  async #compute(
+    entry: StepUnderWay,
+    step: Step,
+    since: number
+  ): ReturnType<StepRunnerOptions['compute']['step']> {
+    const { compute, freeOne } = this.#options
+    const { served, signal } = entry
+    // A client need not wait for `opened` before its first step.
+    if (served.compute === undefined) await served.opening
+    const session = served.compute
+    if (served.closed || session === undefined) throw gone(served)
+    return withRoom(freeOne, () =>
+      compute.step(
+        {
+          session,
+          start: step.start,
+          count: step.count,
+          owner: served.owner.peer,
+          hidden: () => this.#begin(entry, step, since)
+        },
+        signal
+      )
+    )
+  }
+
+  /** The step's rows, when they are about to run. @throws AppError when they should not */
+  #begin(entry: StepUnderWay, step: Step, since: number): Float32Array {
+    const { served } = entry
+    if (served.closed) throw gone(served)
+    if (step.start > served.length) throw gap(served, step)
+    const waited = this.#options.clock.now() - since
+    if (waited > step.deadlineMs) {
+      throw new AppError('TIMEOUT', `The step waited ${Math.round(waited)} ms in the queue`)
+    }
+    entry.begun = true
+    served.length = step.start
+    return decodeTensor(step.tensor)
+  }
+
+  #deliver(
+    served: ServedSession,
+    step: Step,
+    done: { hidden: Float32Array; since: number; status: ServerStatus }
+  ): void {
     if (served.closed) return
     const { self, pusher, clock, refuse } = this.#options
-    const next = step.route[0]
     const { columns, dtype } = step.tensor
-    const answer = (values: Float32Array, rows: number): void =>
-      served.owner.result({
-        session: step.session,
-        step: step.step,
-        start: step.start,
-        count: step.count,
-        end: served.end,
-        trace: [{ peer: self, status }],
-        tensor: encodeOutput(values, rows, columns, dtype)
-      })
-    if (!next) {
-      const rows = Math.min(step.count, step.answerRows ?? step.count)
-      answer(hidden.subarray((step.count - rows) * columns), rows)
-      return
+    const next = step.route[0]
+    const rows = next ? step.count : Math.min(step.count, step.answerRows ?? step.count)
+    const answered = done.hidden.subarray((step.count - rows) * columns)
+    const tensor = encodeOutput(answered, rows, columns, dtype)
+    if (next) {
+      const deadlineMs = Math.max(0, step.deadlineMs - (clock.now() - done.since))
+      pusher.push(next, { ...step, route: step.route.slice(1), deadlineMs, tensor }, (error) =>
+        refuse(served.owner, step, error)
+      )
     }
-    const deadlineMs = Math.max(0, step.deadlineMs - (clock.now() - job.since))
-    const tensor = encodeOutput(hidden, step.count, columns, dtype)
-    pusher.push(next, { ...step, route: step.route.slice(1), deadlineMs, tensor }, (error) =>
-      refuse(served.owner, step, error)
-    )
-    if (step.mirror) answer(hidden, step.count)
+    if (next && !step.mirror) return
+    served.owner.result({
+      session: step.session,
+      step: step.step,
+      start: step.start,
+      count: step.count,
+      end: served.end,
+      trace: [{ peer: self, status: done.status }],
+      tensor
+    })
   }
 }
 

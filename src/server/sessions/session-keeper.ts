@@ -14,6 +14,7 @@ import { freeInMs } from './retry-after.ts'
 
 import { SessionMarks } from './session-marks.ts'
 import { SessionTable, type ServedSession } from './sessions.ts'
+import type { StepsUnderWay } from './steps-under-way.ts'
 
 export interface SessionKeeperOptions {
   compute: ComputeApi
@@ -28,8 +29,8 @@ export interface SessionKeeperOptions {
   idleMs: number
   clock: Clock
   log: Log
-  /** Told before a session leaves: its steps are to be forgotten. */
-  ondrop: (served: ServedSession) => void
+  /** Steps of sessions, which end with them. */
+  steps: StepsUnderWay
 }
 
 /** Ended sessions that are remembered, to tell how long one lives. */
@@ -75,8 +76,7 @@ export class SessionKeeper {
   async drop(served: ServedSession): Promise<void> {
     if (served.closed) return
     served.closed = true
-    this.#options.ondrop(served)
-    served.running?.abort()
+    this.#options.steps.cancel(served)
     this.#remove(served)
     // Who leaves keeps nothing.
     if (!this.draining) return this.#options.prefixes.end(served)
@@ -95,9 +95,10 @@ export class SessionKeeper {
 
   /** Drops what nobody has used for long, now and from now on. */
   sweep(): void {
-    const { idleMs, log, prefixes } = this.#options
+    const { idleMs, log, prefixes, steps } = this.#options
     this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), () => this.sweep(), true)
     for (const served of this.table.idleSince(this.#clock.now() - idleMs)) {
+      if (steps.has(served)) continue
       this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
     }
     prefixes.makeRoom().catch((error: unknown) => log.warn(toAppError(error).message))
@@ -138,7 +139,6 @@ export class SessionKeeper {
       lastStep: -1,
       openedAt: this.#clock.now(),
       usedAt: this.#clock.now(),
-      running: undefined,
       closed: false
     }
     // In the table before the engine answers, so that a flood is counted while it opens.
@@ -221,7 +221,7 @@ export class SessionKeeper {
         served,
         origin: originOf(served.owner),
         peer: served.owner.peer,
-        idleMs: served.running ? 0 : now - served.usedAt
+        idleMs: this.#options.steps.has(served) ? 0 : now - served.usedAt
       }))
   }
 

@@ -1,6 +1,6 @@
-// What a session's beginnings are called, as its client says while it runs, and which of those names
-// still hold: a step that starts before a mark's end makes the mark untrue.
-// Knows no engine; session-keeper.ts keeps the session under these names when it ends.
+// What a session's beginnings are called, as its client says while it runs, and which of those
+// names still hold: a step that starts before a mark's end makes the mark untrue. Knows no engine;
+// session-keeper.ts keeps the session under these names when it ends.
 import { toHex } from '../../base/bytes.ts'
 import { LIMITS } from '../../wire/protocol.ts'
 import { publishedLabel } from '../../wire/published-label.ts'
@@ -30,8 +30,8 @@ export class SessionMarks {
   }
 
   /**
-   * The session began with what was kept under these names. Steps need not wait for that: what they have
-   * cut already has no name.
+   * The session began with what was kept under these names. Steps need not wait for that: what they
+   * have cut already has no name.
    * @param peak longest length that what was kept ever had
    */
   begin(marks: readonly NamedPrefix[], peak: number): void {
@@ -51,8 +51,8 @@ export class SessionMarks {
   }
 
   /**
-   * Takes names for what the session held after the client's step. Steps on their way may have come in by
-   * another link since; names of what they cut are dropped.
+   * Takes names for what the session held after the client's step. Steps on their way may have come
+   * in by another link since; names of what they cut are dropped.
    * @param length that the session has now
    */
   name(message: KeepPrefix, maker: Uint8Array, length: number): void {

@@ -28,8 +28,6 @@ export interface ServedSession extends BlockSpan {
   /** Monotonic ms. */
   readonly openedAt: number
   usedAt: number
-  /** Aborts what this session has in the engine. */
-  running: AbortController | undefined
   closed: boolean
 }
 
@@ -96,7 +94,7 @@ export class SessionTable {
   /** Sessions unused since `before`, longest idle first. */
   idleSince(before: number): ServedSession[] {
     return [...this.#byKey.values()]
-      .filter((session) => session.usedAt < before && !session.running)
+      .filter((session) => session.usedAt < before)
       .sort((a, b) => a.usedAt - b.usedAt)
   }
 

@@ -1,5 +1,5 @@
-// An invite as the one line of text that people hand on: 'petals1', then z-base-32 of the invite's bytes
-// and of 4 bytes of their hash. Every other spelling is refused. Knows no invites.
+// An invite as the one line of text that people hand on: 'petals1', then z-base-32 of the invite's
+// bytes and of 4 bytes of their hash. Every other spelling is refused. Knows no invites.
 import { badInput, corrupt } from '../../base/errors.ts'
 import { labelledHash } from './seal.ts'
 
@@ -13,7 +13,9 @@ export function toText(bytes: Uint8Array): string {
   return PREFIX + toBase32(Buffer.concat([bytes, checksum(bytes)]))
 }
 
-/** One line as bytes of an invite. @throws AppError BAD_INPUT for what is none, CORRUPT for a slip */
+/**
+ * One line as bytes of an invite. @throws AppError BAD_INPUT for what is none, CORRUPT for a slip
+ */
 export function fromText(text: string): Uint8Array {
   if (!looksLikeInvite(text) || text.length > MAX_TEXT_LENGTH) {
     throw badInput('The invite cannot be read: it is not one', {

@@ -1,10 +1,10 @@
 // Invites: chains of signed blocks, each signed by the key that the one before names, each only
-// restricting. Made without anybody else, checked without a network. What a chain permits is decided
-// by capability.ts; its bytes are in invite-codec.ts. Pure but for fresh keys.
+// restricting. Made without anybody else, checked without a network. What a chain permits is
+// decided by capability.ts; its bytes are in invite-codec.ts. Pure but for fresh keys.
 //
-// root key --signs--> block 1 (names key 1) --signs--> block 2 (names key 2) ... the holder of the last
-// key proves that by signing a connection's handshake. A block's id is a hash over the swarm and all
-// blocks up to it, so what is revoked takes everything narrowed from it along.
+// root key --signs--> block 1 (names key 1) --signs--> block 2 (names key 2) ... the holder of the
+// last key proves that by signing a connection's handshake. A block's id is a hash over the swarm
+// and all blocks up to it, so what is revoked takes everything narrowed from it along.
 import { toHex } from '../../base/bytes.ts'
 import { AppError, badInput, corrupt, overLimit } from '../../base/errors.ts'
 import { capabilityOf, type Capability, type CheckedBlock } from './capability.ts'

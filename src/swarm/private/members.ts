@@ -1,6 +1,6 @@
-// The links of a private swarm's node: what each says in its hello, who is let in, what is passed on to
-// whom, and who must go when an invite expires or is revoked. Called by node.ts for every link.
-// Knows no DHT.
+// The links of a private swarm's node: what each says in its hello, who is let in, what is passed
+// on to whom, and who must go when an invite expires or is revoked. Called by node.ts for every
+// link. Knows no DHT.
 import type { Clock } from '../../base/clock.ts'
 import { denied, protocolError, toAppError, type AppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -97,7 +97,9 @@ export class Members {
     }
   }
 
-  /** Takes a list of revoked invites from wherever in: acts on it and passes it on. @throws AppError */
+  /**
+   * Takes a list of revoked invites from wherever in: acts on it and passes it on. @throws AppError
+   */
   learn(bytes: Uint8Array, from?: PeerLink): void {
     const { membership, log, links } = this.#options
     const news = membership.learn(bytes)

@@ -1,6 +1,6 @@
-// This process as a member of a private swarm: proves its invite, judges others' proofs by the newest
-// list of revoked invites, and opens what members seal for each other. Knows no connections: node.ts
-// asks it about each and closes those that it bars.
+// This process as a member of a private swarm: proves its invite, judges others' proofs by the
+// newest list of revoked invites, and opens what members seal for each other. Knows no connections:
+// node.ts asks it about each and closes those that it bars.
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { denied, toAppError, type AppError } from '../../base/errors.ts'
 import { toHex } from '../../base/bytes.ts'

@@ -1,5 +1,5 @@
-// What a private swarm's secret is good for: keys derived from it by purpose, boxes that only members
-// open, and signatures over labelled text. Pure; knows no invites and no network.
+// What a private swarm's secret is good for: keys derived from it by purpose, boxes that only
+// members open, and signatures over labelled text. Pure; knows no invites and no network.
 import {
   crypto_generichash,
   crypto_secretbox_easy,
@@ -16,7 +16,9 @@ const LENGTH_BYTES = 2
 export const SEAL_BYTES: number = NONCE_BYTES + TAG_BYTES + LENGTH_BYTES
 export const SIGNATURE_BYTES = 64
 
-/** BLAKE2b-256 of a label and parts of fixed size, or of one part of any; keyed when `key` is given. */
+/**
+ * BLAKE2b-256 of a label and parts of fixed size, or of one part of any; keyed when `key` is given.
+ */
 export function labelledHash(
   label: string,
   parts: readonly Uint8Array[],

@@ -6,10 +6,11 @@ import { EventEmitter } from 'node:events'
 import { type Traffic, createTraffic } from '../stream/core.ts'
 import { invalidArgument } from '../errors.ts'
 import { familyOf, plainAddress, plainFamily, requireFamily } from './ip.ts'
-import type { UDX } from '../index.ts'
 import { Port } from './port.ts'
+import type { Outlet } from '../stream/link.ts'
+import type { Registry } from './registry.ts'
+import type { Turn } from './turn.ts'
 import { rethrowLater } from '../rethrow.ts'
-import type { UDXStream } from '../stream/stream.ts'
 import { createHeader, isStreamPacket, readHeader } from '../wire.ts'
 
 const LOCALHOST = '127.0.0.1'
@@ -37,10 +38,26 @@ export interface UDXSocketEvents {
   busy: []
 }
 
+/** What a socket and its streams need of their instance, which index.ts has. */
+export interface SocketHost {
+  readonly turn: Turn
+  readonly registry: Registry
+  /** Which socket of this instance a bound port belongs to. */
+  socketOf(outlet: Outlet): UDXSocket | undefined
+  /** A socket of this instance was bound. */
+  addPort(outlet: Outlet, socket: UDXSocket): void
+}
+
+/** What a socket calls of its streams. */
+export interface SocketStream {
+  wake(): void
+  destroy(): void
+}
+
 /** A UDP socket that carries plain datagrams and streams. */
 export class UDXSocket extends EventEmitter<UDXSocketEvents> {
-  readonly udx: UDX
-  readonly streams: Set<UDXStream> = new Set()
+  readonly udx: SocketHost
+  readonly streams: Set<SocketStream> = new Set()
   userData: unknown = null
 
   #port: Port | null = null
@@ -52,7 +69,7 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
   #header = createHeader()
   #received: Traffic = createTraffic()
 
-  constructor(udx: UDX, options: UDXSocketOptions = {}) {
+  constructor(udx: SocketHost, options: UDXSocketOptions = {}) {
     super()
     this.udx = udx
     this.#ipv6Only = options.ipv6Only === true
@@ -191,14 +208,14 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
   }
 
   /** Called by a stream that connects or moves here. */
-  addStream(stream: UDXStream): void {
+  addStream(stream: SocketStream): void {
     if (this.streams.has(stream)) return
     this.streams.add(stream)
     if (this.streams.size === 1) this.emit('busy')
   }
 
   /** Called by a stream that closes or has moved away. */
-  removeStream(stream: UDXStream): void {
+  removeStream(stream: SocketStream): void {
     if (!this.streams.delete(stream)) return
     if (this.idle && !this.#closeMaybe()) this.emit('idle')
   }

@@ -2,8 +2,8 @@
 // are served once, together, in a single setImmediate. Also the timers of cores. This is the real
 // Link; it knows cores and sockets only as things to call.
 
-import { type Core, type Traffic, createTraffic } from '../stream/core.ts'
-import type { Link } from '../stream/link.ts'
+import { type Traffic, createTraffic } from '../stream/core.ts'
+import type { Link, LinkedCore } from '../stream/link.ts'
 import { rethrowLater } from '../rethrow.ts'
 import { SlotPool } from '../stream/slots.ts'
 
@@ -24,16 +24,16 @@ export class Turn implements Link {
   readonly pool: SlotPool = new SlotPool()
   /** Traffic of all sockets together. */
   readonly traffic: Traffic = createTraffic()
-  #cores: Core[] = []
+  #cores: LinkedCore[] = []
   #sockets: Flushable[] = []
   #scheduled = false
-  #alarms = new Map<Core, Alarm>()
+  #alarms = new Map<LinkedCore, Alarm>()
 
   now(): number {
     return performance.now()
   }
 
-  wake(core: Core): void {
+  wake(core: LinkedCore): void {
     if (core.awake) return
     core.awake = true
     this.#cores.push(core)
@@ -46,7 +46,7 @@ export class Turn implements Link {
     this.#schedule()
   }
 
-  arm(core: Core, deadline: number): void {
+  arm(core: LinkedCore, deadline: number): void {
     let alarm = this.#alarms.get(core)
     if (alarm === undefined) {
       alarm = { deadline, firesAt: Infinity, timer: null }
@@ -59,7 +59,7 @@ export class Turn implements Link {
     this.#set(core, alarm)
   }
 
-  disarm(core: Core): void {
+  disarm(core: LinkedCore): void {
     const alarm = this.#alarms.get(core)
     if (alarm === undefined) return
     if (core.closed) {
@@ -68,7 +68,7 @@ export class Turn implements Link {
     } else alarm.deadline = Infinity
   }
 
-  #set(core: Core, alarm: Alarm): void {
+  #set(core: LinkedCore, alarm: Alarm): void {
     const delay = Math.max(1, Math.ceil(alarm.deadline - this.now()))
     alarm.firesAt = alarm.deadline
     // An open socket keeps the process alive; a timer alone must not.
@@ -76,7 +76,7 @@ export class Turn implements Link {
     alarm.timer.unref()
   }
 
-  #fire(core: Core, alarm: Alarm): void {
+  #fire(core: LinkedCore, alarm: Alarm): void {
     alarm.timer = null
     alarm.firesAt = Infinity
     if (alarm.deadline === Infinity) return

@@ -1,7 +1,8 @@
 // How much may be in flight and how fast it may leave. The window grows like CUBIC and shrinks on
-// loss, but never below what the path was seen to deliver; losses that were none are taken back; and
-// it is capped at two bandwidth-delay products, so that bulk does not fill the buffers that a small
-// message has to pass. Counts in packets and ms; knows no sequence numbers, sockets or timers.
+// loss, but never below what the path was seen to deliver; losses that were none are taken back;
+// and it is capped at two bandwidth-delay products, so that bulk does not fill the buffers that a
+// small message has to pass. Counts in packets and ms; knows no sequence numbers, sockets or
+// timers.
 
 const INITIAL_CWND = 10
 const MIN_CWND = 4
@@ -10,7 +11,8 @@ const CUBIC_BETA = 0.7
 const CUBIC_C = 0.4
 /**
  * Random loss must not shrink the window below what keeps up the measured rate, resending included,
- * and a quarter more, so that the rate can turn out to be higher. Where even the best round trips of a round say that a queue stands, the loss is of our own making.
+ * and a quarter more, so that the rate can turn out to be higher. Where even the best round trips
+ * of a round say that a queue stands, the loss is of our own making.
  */
 const DELIVERED_GAIN = 1.25
 const MAX_LOSS = 0.25
@@ -21,7 +23,9 @@ const STANDING_MIN_MS = 0.5
  * short without it. Counted over some hundred packets, so that a few in a row do not decide.
  */
 const TOLERATED_LOSS = 0.02
-/** In startup only a round that overshot by far counts, or random loss would end it near nothing. */
+/**
+ * In startup only a round that overshot by far counts, or random loss would end it near nothing.
+ */
 const STARTUP_TOLERATED_LOSS = 0.2
 const STARTUP_TOLERATED_PACKETS = 8
 const TOLERATED_PACKETS = 2
@@ -255,7 +259,8 @@ export class Congestion {
     const loss = Math.min(this.#recentLost / (this.#recentAcked + this.#recentLost), MAX_LOSS)
     const gain = standing ? 1 : DELIVERED_GAIN / (1 - loss)
     const delivered = Math.min(product * gain, window)
-    // At what the path delivers, loss is the path's own: going on carefully is all that can be done.
+    // At what the path delivers, loss is the path's own: going on carefully is all that can be
+    // done.
     if (delivered === window && !this.startup) return
     this.#remember()
     this.#reducing = true

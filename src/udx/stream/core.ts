@@ -1,7 +1,7 @@
 // The transport state machine of one UDX stream: connects the sending and receiving halves, applies
-// the rules of packet processing, closing, relaying and change of remote. No I/O of its own: it acts
-// through Link and Outlet and tells its owner (stream.ts) what happened. turn.ts calls flush() and
-// ontimer(), socket.ts calls onpacket().
+// the rules of packet processing, closing, relaying and change of remote. No I/O of its own: it
+// acts through Link and Outlet and tells its owner (stream.ts) what happened. turn.ts calls flush()
+// and ontimer(), socket.ts calls onpacket().
 
 import type { CloseReason, CoreOwner, Link, Outlet } from './link.ts'
 import type { SlotPool } from './slots.ts'

@@ -1,7 +1,6 @@
 // What a stream core asks of the world around it, and what it tells its owner. The real link is
 // turn.ts with a UDP socket behind it; tests hand in a fake one with a clock of their own.
 
-import type { Core } from './core.ts'
 import type { Route } from './rings.ts'
 import type { Slot, SlotPool } from './slots.ts'
 
@@ -19,17 +18,26 @@ export interface Outlet {
   flush(): void
 }
 
+/** What a link calls of a core. */
+export interface LinkedCore {
+  /** It waits for the end of this turn. */
+  awake: boolean
+  readonly closed: boolean
+  flush(): void
+  ontimer(): void
+}
+
 /** Clock, end-of-turn wake-ups, timers and buffers. */
 export interface Link {
   readonly pool: SlotPool
   /** Monotonic ms with fractions. */
   now(): number
   /** Asks for one `core.flush()` at the end of this turn of the event loop. */
-  wake(core: Core): void
+  wake(core: LinkedCore): void
   /** Asks for `core.ontimer()` at or after `deadline`; replaces the earlier request. */
-  arm(core: Core, deadline: number): void
+  arm(core: LinkedCore, deadline: number): void
   /** Takes the request back and frees the timer. */
-  disarm(core: Core): void
+  disarm(core: LinkedCore): void
 }
 
 /** Why a core closed. */

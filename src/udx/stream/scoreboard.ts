@@ -281,7 +281,10 @@ export class Scoreboard {
     rack.delivered(sentAt, seqAdd(seq, 1), now, resent, this.#rtt.minRtt)
   }
 
-  /** Declared lost, yet the answer cannot be to a second sending: there was none, or it is too young. */
+  /**
+   * Declared lost, yet the answer cannot be to a second sending: there was none, or it is too
+   * young.
+   */
   #isSpurious(index: number, now: number): boolean {
     const { ring } = this
     if ((ring.marks[index]! & MARK_LOST) === 0) return false

@@ -31,7 +31,10 @@ export type TimerKind = 0 | 1 | 2 | 3 | 4 | 5
 const OPEN = 0
 const RECOVERY = 1
 const LOSS = 2
-/** So much of a round trip without anything to send: less is an event loop that fills the queue again. */
+/**
+ * So much of a round trip without anything to send: less is an event loop that fills the queue
+ * again.
+ */
 const STARVED_SHARE = 1 / 8
 
 /** What the sender needs of the core. */
@@ -245,7 +248,10 @@ export class Sender {
     else if (this.timer === TIMER_RACK) this.#armTail()
   }
 
-  /** A round in which the queue was empty for a while tells what the application gave, not what the path takes. */
+  /**
+   * A round in which the queue was empty for a while tells what the application gave, not what the
+   * path takes.
+   */
   #isStarved(now: number): boolean {
     return this.#emptyAt >= 0 && now - this.#emptyAt > this.rtt.srtt * STARVED_SHARE
   }

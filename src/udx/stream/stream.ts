@@ -5,13 +5,12 @@ import { Duplex, type DuplexEvents, Writable } from 'streamx'
 import { toBytes } from '../bytes.ts'
 import { Core, type CoreOptions } from './core.ts'
 import { codedError, invalidArgument } from '../errors.ts'
-import type { UDX } from '../index.ts'
 import { plainAddress, plainFamily, requireFamily } from '../socket/ip.ts'
 import type { CloseReason, CoreOwner, Outlet } from './link.ts'
 import type { Port } from '../socket/port.ts'
 import type { Route } from './rings.ts'
 import { rethrowLater } from '../rethrow.ts'
-import type { UDXSocket } from '../socket/socket.ts'
+import type { SocketHost, UDXSocket } from '../socket/socket.ts'
 import { OVERHEAD_IPV4, OVERHEAD_IPV6 } from '../wire.ts'
 
 const LOCALHOST = '127.0.0.1'
@@ -45,7 +44,7 @@ interface Flush {
 
 /** A reliable, ordered stream with unordered messages beside it. */
 export class UDXStream extends Duplex<UDXStreamEvents> {
-  readonly udx: UDX
+  readonly udx: SocketHost
   readonly id: number
   socket: UDXSocket | null = null
   remoteId = 0
@@ -62,7 +61,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
   #ondestroy: Callback | null = null
   #flushes: Flush[] = []
 
-  constructor(udx: UDX, id: number, options: UDXStreamOptions = {}) {
+  constructor(udx: SocketHost, id: number, options: UDXStreamOptions = {}) {
     super({ mapWritable: toBuffer, eagerOpen: true })
     this.udx = udx
     this.id = id

@@ -1,7 +1,8 @@
 // An engine in the test's own thread, and the sums that tests compare by.
-import { systemClock } from '../../../src/base/clock.ts'
-import { createBackend } from '../../../src/blocks/create-backend.ts'
-import { Engine } from '../../../src/blocks/engine/engine.ts'
+import { createOnnx } from '../../../src/blocks/create-backend.ts'
+import { Engine, type EnginePiece } from '../../../src/blocks/engine/engine.ts'
+import type { StopFlag } from '../../../src/blocks/engine/loaded-span.ts'
+import { onnxBackend } from '../../../src/blocks/onnx/onnx-backend.ts'
 import type { OrtRuntime } from '../../../src/blocks/ort/runtime.ts'
 import type { SpanInfo, SpanOptions } from '../../../src/blocks/types.ts'
 import type { WeightStoreOptions } from '../../../src/blocks/weights/weight-store.ts'
@@ -31,6 +32,16 @@ export interface TestEngineOptions {
   threads?: number
 }
 
+/** A flag that nobody raises. */
+export const NEVER: StopFlag = { word: new Int32Array(1) }
+
+/** Runs one piece by itself; throws what went wrong. */
+export function runPiece(engine: Engine, piece: EnginePiece): Float32Array {
+  const [outcome] = engine.run([piece], NEVER)
+  if (outcome instanceof Float32Array) return outcome
+  throw outcome
+}
+
 export function testEngine(options: TestEngineOptions = {}): TestEngine {
   const {
     memoryBytes = 2 ** 32,
@@ -41,7 +52,7 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     threads = 2,
     store = {}
   }: TestEngineOptions = options
-  const made = createBackend({
+  const made = createOnnx({
     threads,
     device: 'cpu',
     deviceId: 0,
@@ -56,13 +67,15 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     ...(exact ? { integerAccuracy: 0 as const } : {}),
     ...(roundedBlock === undefined ? {} : { roundedBlock })
   }
-  const engine = new Engine(backend, memoryBytes, systemClock)
+  const engine = new Engine(onnxBackend(backend), memoryBytes)
   const step: TestEngine['step'] = (session, start, hidden, width) => {
-    const steps = engine.step({ session, start, count: hidden.length / width, hidden }, null)
-    for (;;) {
-      const answer = steps.next()
-      if (answer) return answer.hidden
+    const out = new Float32Array(hidden.length)
+    const end = start + hidden.length / width
+    for (let at = 0; at < hidden.length; at += backend.chunkRows * width) {
+      const piece = hidden.slice(at, at + backend.chunkRows * width)
+      out.set(runPiece(engine, { session, start: start + at / width, end, hidden: piece }), at)
     }
+    return out
   }
   return {
     engine,

@@ -1,7 +1,7 @@
 // Loads one block in a process of its own and tells of the most memory that this took: while it was converted,
 // and while the engine repacked it. MiB over what the process had before.
 import { readFileSync } from 'node:fs'
-import { createBackend } from '../../../src/blocks/create-backend.ts'
+import { createOnnx } from '../../../src/blocks/create-backend.ts'
 import { spanGraph } from '../../../src/blocks/graph/span-graph.ts'
 import { OrtPrepacked, OrtSession } from '../../../src/blocks/ort/session.ts'
 import { OrtWeights } from '../../../src/blocks/ort/weights.ts'
@@ -26,7 +26,7 @@ function memory(key: 'VmHWM' | 'VmRSS'): number {
   return Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(text)?.[1]) / 1024
 }
 
-const backend = createBackend({
+const backend = createOnnx({
   threads: 1,
   device: 'cpu',
   deviceId: 0,
@@ -46,7 +46,7 @@ for (const part of spanParts(model, plan, range)) for (const _ of store.load(par
 const converting = memory('VmHWM') - before
 using prepacked = new OrtPrepacked(backend.runtime)
 const isFloat = quant === 'f32' || quant === 'f16'
-const graph = spanGraph(plan, range, { accuracy: isFloat ? 0 : 4 })
+const graph = spanGraph(plan, range, isFloat ? 0 : 4)
 using tensors = new OrtWeights(backend.runtime, store)
 const weights = tensors.pick(graph.weightNames)
 using _session = new OrtSession(

@@ -1,4 +1,5 @@
-// Llama blocks in plain double arithmetic, straight from the definition: what the engine is held against.
+// Llama blocks in plain double arithmetic, straight from the definition: what the engine is held
+// against.
 import { dequantise } from '../../../src/model/formats/dequantise.ts'
 import type { Model } from '../../../src/model/types.ts'
 

@@ -1,5 +1,5 @@
-// Chats of one user, each a process of its own, over one server process: what the server kept makes the
-// next begin sooner with the same text, another user gets none of it, and --forget ends it.
+// Chats of one user, each a process of its own, over one server process: what the server kept makes
+// the next begin sooner with the same text, another user gets none of it, and --forget ends it.
 import { expect, test } from 'bun:test'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// The secret by which chats find again what servers kept, whose instructions they begin with, and the
-// servers that they went through.
+// The secret by which chats find again what servers kept, whose instructions they begin with, and
+// the servers that they went through.
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'bun:test'

@@ -1,4 +1,5 @@
-// The plan of a small model beside a swarm of programs: what it tells of each outlook holds together.
+// The plan of a small model beside a swarm of programs: what it tells of each outlook holds
+// together.
 import type { BlockSpan } from '../../../src/base/block-span.ts'
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// A private swarm of processes: whoever was invited uses it as the invite says, until it is taken back;
-// a stranger finds nothing, and no output tells a secret.
+// A private swarm of processes: whoever was invited uses it as the invite says, until it is taken
+// back; a stranger finds nothing, and no output tells a secret.
 import { expect, test } from 'bun:test'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -36,7 +36,8 @@ test('forecast() adds the shares up to the step', () => {
 test('forecast() takes half a trip at each end and a published ping between, with frames on both', () => {
   const pings = new Map([['b', 10]])
   const hops = [hop('a', 0, 5, { pings }), hop('b', 5, 10, { tripMs: 8, rttMs: 4 })]
-  // Half of a's trip, half of b's, half the ping, and half of what frames cost each: 1 of 2, 2 of 4.
+  // Half of a's trip, half of b's, half the ping, and half of what frames cost each: 1 of 2, 2 of
+  // 4.
   const between = 10 / 2 + 1 / 2 + 2 / 2
   expect(forecast(hops, idle).shares.networkMs).toBeCloseTo(2 + 4 + between + 0.35, 9)
   const backwards = [

@@ -1,5 +1,6 @@
-// A session that changes its route by choice, over real BlockServers and a plain engine: to a faster
-// server, or away from one that is about to leave. The rows stay those of one undisturbed pass.
+// A session that changes its route by choice, over real BlockServers and a plain engine: to a
+// faster server, or away from one that is about to leave. The rows stay those of one undisturbed
+// pass.
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../../src/base/random.ts'
 import type { InferenceSession } from '../../../src/client/session/session.ts'

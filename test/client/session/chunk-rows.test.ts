@@ -1,7 +1,10 @@
 import { expect, test } from 'bun:test'
 import { chunkRows } from '../../../src/client/session/chunk-rows.ts'
 
-/** Rows' time that a prompt takes through a chain, in chunks of `count`; a chunk costs a pass of 5 rows. */
+/**
+ * Rows' time that a prompt takes through a chain, in chunks of `count`; a chunk costs a pass of 5
+ * rows.
+ */
 function timeOf(rows: number, servers: number, count: number): number {
   return (Math.ceil(rows / count) + servers - 1) * (count + 5)
 }

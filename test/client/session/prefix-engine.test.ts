@@ -1,5 +1,5 @@
-// What servers keep, over the real engine and the real network: three hosts of stories260K and clients of
-// their own, which share nothing but a secret.
+// What servers keep, over the real engine and the real network: three hosts of stories260K and
+// clients of their own, which share nothing but a secret.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { Compute } from '../../../src/blocks/compute.ts'
 import { Client, type ClientOptions } from '../../../src/client/client.ts'

@@ -1,5 +1,5 @@
-// What servers keep of a session, taken up by another one: fewer rows are run, and the text is that of
-// an undisturbed run, whatever happens to the servers and the route meanwhile.
+// What servers keep of a session, taken up by another one: fewer rows are run, and the text is that
+// of an undisturbed run, whatever happens to the servers and the route meanwhile.
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../../src/base/random.ts'
 import { Generator } from '../../../src/client/text/generate.ts'
@@ -163,7 +163,8 @@ test('a server that restarted empty runs all of it, the others what they must', 
   if (middle) await swarm.restart(middle)
   const { ids, rows } = await ask(swarm, PROMPT)
   expect(ids).toEqual(await plain(PROMPT))
-  // In the order of swarm.peers: the one that restarted is the last now. What it lacks comes from the first.
+  // In the order of swarm.peers: the one that restarted is the last now. What it lacks comes from
+  // the first.
   expect(rows).toEqual([157, 8, 157])
 })
 

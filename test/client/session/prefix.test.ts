@@ -1,5 +1,5 @@
-// Names of a text's beginnings: the same for the same text however it came to be, another for anything
-// that would make other rows, and telling nothing to who has no key.
+// Names of a text's beginnings: the same for the same text however it came to be, another for
+// anything that would make other rows, and telling nothing to who has no key.
 import { expect, test } from 'bun:test'
 import { toHex } from '../../../src/base/bytes.ts'
 import { seededRandom } from '../../../src/base/random.ts'

@@ -1,5 +1,5 @@
-// The plan of a replay, carried out over stations that only count: every hop must get each row it runs
-// from what the client has, or from the hop before it.
+// The plan of a replay, carried out over stations that only count: every hop must get each row it
+// runs from what the client has, or from the hop before it.
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../../src/base/random.ts'
 import { beginOf, planReplay, type Station } from '../../../src/client/session/replay.ts'

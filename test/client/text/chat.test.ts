@@ -1,4 +1,5 @@
-// A conversation that is interrupted at any token goes on as if it had not been, in another process.
+// A conversation that is interrupted at any token goes on as if it had not been, in another
+// process.
 import { expect, test } from 'bun:test'
 import { Chat, type ChatModel, type Unfinished } from '../../../src/client/text/chat.ts'
 import { Generator, type GenerateOptions } from '../../../src/client/text/generate.ts'

@@ -36,7 +36,10 @@ function frequencies(model: HubModel, theta: number, isScaled: boolean): number[
   })
 }
 
-/** Kept where a pair turns 32 times within the first context, divided where it turns once, a ramp between. */
+/**
+ * Kept where a pair turns 32 times within the first context, divided where it turns once, a ramp
+ * between.
+ */
 function yarn(
   plain: readonly number[],
   theta: number,

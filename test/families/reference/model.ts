@@ -1,4 +1,5 @@
-// What a reference computes: rows that go into each block, and logits, from config.json and the hub's tensors.
+// What a reference computes: rows that go into each block, and logits, from config.json and the
+// hub's tensors.
 import type { Row, Weight } from './ops.ts'
 
 export type Config = Readonly<Record<string, unknown>>

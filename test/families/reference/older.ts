@@ -1,4 +1,5 @@
-// GPT-2, BLOOM and Falcon in float64: layer norms, fused matrices, positions that are learned, biases or turns.
+// GPT-2, BLOOM and Falcon in float64: layer norms, fused matrices, positions that are learned,
+// biases or turns.
 import { embedding, numberOf, perhaps, weight, type Answer, type HubModel } from './model.ts'
 import {
   add,
@@ -137,7 +138,9 @@ function attention(model: HubModel, shape: Shape, prefix: string, rows: readonly
   return attended.map((x) => through(model, out, x))
 }
 
-/** GPT-2 has all queries, all keys, all values; the others groups of queries with a key and a value. */
+/**
+ * GPT-2 has all queries, all keys, all values; the others groups of queries with a key and a value.
+ */
 function split(x: Row, shape: Shape): { q: Row; k: Row; v: Row } {
   const { kind, headCount, kvHeadCount, headDim } = shape
   if (kind === 'gpt2') {
@@ -157,7 +160,10 @@ function split(x: Row, shape: Shape): { q: Row; k: Row; v: Row } {
   return { q, k, v }
 }
 
-/** For a power of two 2 ** (-8 / heads) and its powers; the rest from between those of twice as many. */
+/**
+ * For a power of two 2 ** (-8 / heads) and its powers; the rest from between those of twice as
+ * many.
+ */
 function slope(head: number, heads: number): number {
   let power = 1
   while (power * 2 <= heads) power *= 2

@@ -1,4 +1,5 @@
-// The tiny models that scripts/prove/make-family-fixtures.py made, and what `transformers` answered.
+// The tiny models that scripts/prove/make-family-fixtures.py made, and what `transformers`
+// answered.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ModelLocation } from '../../../src/model/types.ts'

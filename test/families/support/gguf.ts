@@ -1,6 +1,7 @@
-// Fixtures as GGUF files, as llama.cpp's converter lays them out: its names, its order of rows, its sums.
-// Written from the format's side; shares nothing with src/model. scripts/llama/check-llama-cpp.ts shows that
-// llama.cpp reads these very files as `transformers` reads the folders.
+// Fixtures as GGUF files, as llama.cpp's converter lays them out: its names, its order of rows, its
+// sums. Written from the format's side; shares nothing with src/model.
+// scripts/llama/check-llama-cpp.ts shows that llama.cpp reads these very files as `transformers`
+// reads the folders.
 import { writeGguf, type GgufSpec, type MetadataEntry } from '../../support/models/gguf-writer.ts'
 import type { Fixture } from './fixture.ts'
 import { readFolder, type Config, type Floats, type Tensors } from './folder.ts'

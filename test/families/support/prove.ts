@@ -1,6 +1,6 @@
-// What every family must show: the answers of `transformers` on the fixtures, from the hub's folder and from
-// llama.cpp's file, and those of a float64 reference on models drawn by lot; whole, in pieces and split, with
-// float and with integer weights.
+// What every family must show: the answers of `transformers` on the fixtures, from the hub's folder
+// and from llama.cpp's file, and those of a float64 reference on models drawn by lot; whole, in
+// pieces and split, with float and with integer weights.
 import { expect, test } from 'bun:test'
 import type { Compute } from '../../../src/blocks/compute.ts'
 import { seededRandom } from '../../../src/base/random.ts'
@@ -18,7 +18,10 @@ import { argmax, joined, meanError, Runner } from './run.ts'
 
 /** Of the largest value: float32 sums in another order, over a few blocks. */
 const FLOAT_TOLERANCE = 2e-5
-/** Root of the mean square, int8 weights and activations: these networks double what differs at each matrix. */
+/**
+ * Root of the mean square, int8 weights and activations: these networks double what differs at each
+ * matrix.
+ */
 const INT8_TOLERANCE = 0.15
 
 /** Declares the tests of one fixture. */
@@ -146,7 +149,10 @@ export function proveRandom(compute: Compute, family: Family, seeds: number): vo
   }
 }
 
-/** Declares the test of a session longer than a chunk (128 rows) and than a cache's first memory (256). */
+/**
+ * Declares the test of a session longer than a chunk (128 rows) and than a cache's first memory
+ * (256).
+ */
 export function proveLong(compute: Compute, family: Family): void {
   test(`${family}: a long session gives what float64 gives`, async () => {
     await using folder = await tempFolder()

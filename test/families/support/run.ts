@@ -1,4 +1,5 @@
-// Runs a model in the compute worker as a route would: embedding here, spans by number, head at the end.
+// Runs a model in the compute worker as a route would: embedding here, spans by number, head at the
+// end.
 import type { Compute } from '../../../src/blocks/compute.ts'
 import type { Quant } from '../../../src/blocks/types.ts'
 import { embedTokens } from '../../../src/model/embed.ts'

@@ -39,8 +39,9 @@ export class FakeClock implements Clock {
   }
 
   /**
-   * Moves time on by `ms`, firing timers in the order in which they are due, also those that fired ones
-   * set. Promises settle before the first and after each, so what they wait for happens in between.
+   * Moves time on by `ms`, firing timers in the order in which they are due, also those that fired
+   * ones set. Promises settle before the first and after each, so what they wait for happens in
+   * between.
    */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms

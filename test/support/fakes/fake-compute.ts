@@ -16,6 +16,9 @@ interface FakeSession extends BlockSpan {
   readonly rows: Float32Array[][]
 }
 
+/** A step whose rows have been made. */
+export type FakeInput = StepInput & { hidden: Float32Array }
+
 /** One block: each value plus the mean of the same column over all rows so far, scaled by block. */
 export function fakeBlock(block: number, rows: readonly Float32Array[], at: number): Float32Array {
   const row = rows[at] ?? new Float32Array(0)
@@ -30,12 +33,14 @@ export class FakeCompute implements ComputeApi {
   readonly hiddenSize: number
   readonly sessions: Map<number, FakeSession> = new Map()
   /** Called before each step; may throw or wait. */
-  onstep: (input: StepInput, signal?: AbortSignal) => Promise<void> | void = () => {}
+  onstep: (input: FakeInput, signal?: AbortSignal) => Promise<void> | void = () => {}
   /** What each step says it took. */
   computeMs: () => number = () => 1
   steps: { session: number; start: number; count: number }[] = []
   #spans = new Map<number, SpanInfo>()
   #next = 1
+  /** Settles with the last step of each session. */
+  readonly #last = new Map<number, Promise<void>>()
 
   constructor(hiddenSize: number) {
     this.hiddenSize = hiddenSize
@@ -53,6 +58,7 @@ export class FakeCompute implements ComputeApi {
       hiddenSize: this.hiddenSize,
       weightBytes: 0,
       kvBytesPerToken: 8,
+      kvPageTokens: 64,
       maxTokens: 4096,
       notes: []
     }
@@ -85,13 +91,28 @@ export class FakeCompute implements ComputeApi {
     this.sessions.delete(session)
   }
 
+  /** Steps of one session follow each other; those of several are in the engine at once. */
   async step(input: StepInput, signal?: AbortSignal): Promise<StepOutput> {
+    const before = this.#last.get(input.session)
+    const running = before
+      ? Promise.race([before.then(nextTurn), aborted(signal)]).then(() => this.#step(input, signal))
+      : this.#step(input, signal)
+    const settled = Promise.allSettled([before, running]).then(() => {
+      if (this.#last.get(input.session) === settled) this.#last.delete(input.session)
+    })
+    this.#last.set(input.session, settled)
+    return running
+  }
+
+  async #step(step: StepInput, signal?: AbortSignal): Promise<StepOutput> {
+    if (signal?.aborted) throw cancelled('The step was cancelled')
+    const hidden = typeof step.hidden === 'function' ? step.hidden() : step.hidden.slice()
+    const input = { ...step, hidden }
     await this.onstep(input, signal)
     if (signal?.aborted) throw cancelled('The step was cancelled')
     const session = this.sessions.get(input.session)
     if (!session) throw new AppError('NOT_FOUND', 'No such session')
     this.steps.push({ session: input.session, start: input.start, count: input.count })
-    const hidden = input.hidden.slice()
     for (let i = 0; i < session.rows.length; i++) {
       const rows = session.rows[i] ?? []
       if (rows.length < input.start) throw new AppError('BAD_INPUT', 'A gap in positions')
@@ -117,4 +138,16 @@ export class FakeCompute implements ComputeApi {
   async stats(): Promise<ComputeStats> {
     return { weightBytes: 0, kvBytes: 0, sessions: this.sessions.size, freeBytes: 0 }
   }
+}
+
+/** Lets whoever waits for the last answer go on first, as the scheduler does. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Rejects when the signal aborts, and never settles without one. */
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(cancelled('The step was cancelled')))
+  })
 }

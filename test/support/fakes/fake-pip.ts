@@ -1,4 +1,5 @@
-// Stands in for pip: copies the wheel that its first argument names into the folder after `-d`, or fails.
+// Stands in for pip: copies the wheel that its first argument names into the folder after `-d`, or
+// fails.
 import { copyFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'

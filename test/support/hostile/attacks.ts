@@ -1,5 +1,5 @@
-// What a hostile peer may try against a server, each as one function over raw peers: for the tests and,
-// many times over, for the soak script. Everything is drawn from a seed.
+// What a hostile peer may try against a server, each as one function over raw peers: for the tests
+// and, many times over, for the soak script. Everything is drawn from a seed.
 import type DHT from 'hyperdht'
 import type { Random } from '../../../src/base/random.ts'
 import { LIMITS, MESSAGE_TYPES } from '../../../src/wire/protocol.ts'
@@ -124,7 +124,10 @@ export async function hold(
   return peers
 }
 
-/** A peer that asks for `answers` answers of 128 KiB and a pong each, and reads none; the caller ends it. */
+/**
+ * A peer that asks for `answers` answers of 128 KiB and a pong each, and reads none; the caller
+ * ends it.
+ */
 export async function readNothing(
   dht: DHT,
   target: Target,
@@ -165,7 +168,9 @@ function stepBytes(session: Uint8Array, middle: readonly Uint8Array[]): [number,
   return [MESSAGE_TYPES.step, Buffer.concat([uint(0), session, ...middle])]
 }
 
-/** flags, session, step, kind, start, count, deadline, hops, dtype, rows, columns, length of values */
+/**
+ * flags, session, step, kind, start, count, deadline, hops, dtype, rows, columns, length of values
+ */
 function claimed(
   numbers: Partial<Record<'start' | 'count' | 'hops' | 'rows' | 'columns', number>>
 ) {
@@ -227,7 +232,9 @@ export async function flood(
   return peer
 }
 
-/** One session after another over one connection, each with a step behind its opening; what failed. */
+/**
+ * One session after another over one connection, each with a step behind its opening; what failed.
+ */
 export async function serialSessions(
   dht: DHT,
   target: Target,

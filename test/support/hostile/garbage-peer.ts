@@ -1,5 +1,6 @@
-// bun test/support/hostile/garbage-peer.ts BOOTSTRAP HOST MODEL BLOCKS FIRST:LAST LIE: a server that says it is
-// the fastest there is, opens sessions, answers pings, and lies. For scripts/prove/chaos.ts. Prints its key.
+// bun test/support/hostile/garbage-peer.ts BOOTSTRAP HOST MODEL BLOCKS FIRST:LAST LIE: a server
+// that says it is the fastest there is, opens sessions, answers pings, and lies. For
+// scripts/prove/chaos.ts. Prints its key.
 import { toHex } from '../../../src/base/bytes.ts'
 import { createIdentity } from '../../../src/swarm/identity.ts'
 import { SwarmNode } from '../../../src/swarm/node.ts'

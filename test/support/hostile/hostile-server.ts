@@ -1,6 +1,7 @@
-// Servers that say whatever may do harm, in every state of a client's session, beside honest ones; all
-// drawn from a seed. For test/client/hostile.test.ts and, with more seeds, scripts/prove/fuzz-client.ts.
-// They compute rightly, or wrongly in ways that show: nobody notices likely but wrong values yet.
+// Servers that say whatever may do harm, in every state of a client's session, beside honest ones;
+// all drawn from a seed. For test/client/hostile.test.ts and, with more seeds,
+// scripts/prove/fuzz-client.ts. They compute rightly, or wrongly in ways that show: nobody notices
+// likely but wrong values yet.
 import { seededRandom, type Random } from '../../../src/base/random.ts'
 import type { ErrorCode } from '../../../src/base/errors.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'

@@ -1,5 +1,5 @@
-// Peers that knock at a node of a private swarm without a good proof, in every state of the handshake,
-// all drawn from a seed; and what they were told. For test/swarm/private-fuzz.test.ts.
+// Peers that knock at a node of a private swarm without a good proof, in every state of the
+// handshake, all drawn from a seed; and what they were told. For test/swarm/private-fuzz.test.ts.
 import type DHT from 'hyperdht'
 import type { Random } from '../../../src/base/random.ts'
 import { createIdentity } from '../../../src/swarm/identity.ts'
@@ -50,7 +50,8 @@ export async function knock(
   const [head, body] = [frame.subarray(0, HEAD_BYTES), frame.subarray(HEAD_BYTES)]
   peer.raw(random.below(4) === 0 ? Buffer.concat([head, spoil(body, random)]) : frame)
   some()
-  // What it says then is answered or not; the end comes by itself, or at the latest when it asks to.
+  // What it says then is answered or not; the end comes by itself, or at the latest when it asks
+  // to.
   peer.send('ping', { nonce: 7 })
   await peer.until(() => peer.count('pong') > 0)
   const { closed, frames } = peer

@@ -1,5 +1,5 @@
-// A peer without manners: an encrypted connection on which any bytes can be sent as frames, before any
-// hello and in any order, and what came back by type. Knows protomux's frames, not its code.
+// A peer without manners: an encrypted connection on which any bytes can be sent as frames, before
+// any hello and in any order, and what came back by type. Knows protomux's frames, not its code.
 import type DHT from 'hyperdht'
 import type { Random } from '../../../src/base/random.ts'
 import { openModel } from '../../../src/model/open-model.ts'

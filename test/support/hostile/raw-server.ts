@@ -1,5 +1,5 @@
-// A server without manners: takes connections and answers every message with whatever bytes a seed says,
-// whole, spoiled, or of another kind. For test/client/hostile-wire.test.ts.
+// A server without manners: takes connections and answers every message with whatever bytes a seed
+// says, whole, spoiled, or of another kind. For test/client/hostile-wire.test.ts.
 import DHT from 'hyperdht'
 import type { Random } from '../../../src/base/random.ts'
 import { createIdentity, type Identity } from '../../../src/swarm/identity.ts'

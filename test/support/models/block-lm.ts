@@ -1,5 +1,5 @@
-// A language model over FakeCompute's blocks: rows and logits of four columns, so that the blocks' arithmetic
-// counts and a row that is lost, doubled or computed from another changes the text.
+// A language model over FakeCompute's blocks: rows and logits of four columns, so that the blocks'
+// arithmetic counts and a row that is lost, doubled or computed from another changes the text.
 import { seededRandom } from '../../../src/base/random.ts'
 import type { Generator, GenerateOptions } from '../../../src/client/text/generate.ts'
 import { createSampler } from '../../../src/client/text/sampler.ts'
@@ -10,7 +10,9 @@ export const BLOCKS = 6
 export const HIDDEN = 4
 const VOCAB = 24
 
-/** Rows and logits of four columns instead of TinyLm's one, so that the blocks' arithmetic counts. */
+/**
+ * Rows and logits of four columns instead of TinyLm's one, so that the blocks' arithmetic counts.
+ */
 export class BlockLm extends TinyLm {
   override embed(ids: readonly number[]): Float32Array {
     const rows = new Float32Array(ids.length * HIDDEN)

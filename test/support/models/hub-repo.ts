@@ -1,5 +1,6 @@
-// A hub with one repository, in the real one's layout: a list of files with their hashes, small files given
-// by the hub itself, large ones by redirects to signed links of a store on another host.
+// A hub with one repository, in the real one's layout: a list of files with their hashes, small
+// files given by the hub itself, large ones by redirects to signed links of a store on another
+// host.
 import { createHash } from 'node:crypto'
 import { type HubReply, type HubRequest, type HubServer, hubServer, serve } from './hub-server.ts'
 

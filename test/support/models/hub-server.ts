@@ -1,4 +1,5 @@
-// An HTTP server on a bare socket: it can break off, stall, lie about lengths, and counts what it was asked.
+// An HTTP server on a bare socket: it can break off, stall, lie about lengths, and counts what it
+// was asked.
 import { createServer, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 

@@ -1,5 +1,5 @@
-// stories260K as repositories of a hub, and what a test opens of them: chunks small enough that a model of
-// 1 MiB is worth fetching in parts.
+// stories260K as repositories of a hub, and what a test opens of them: chunks small enough that a
+// model of 1 MiB is worth fetching in parts.
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../../src/base/errors.ts'
@@ -56,8 +56,8 @@ export const failure = (promise: Promise<unknown>): Promise<AppError> =>
   )
 
 /**
- * stories260K as a GGUF whose blocks lie `gapBytes` apart and more, as those of a large model do: chunks of
- * the usual size tell them apart then.
+ * stories260K as a GGUF whose blocks lie `gapBytes` apart and more, as those of a large model do:
+ * chunks of the usual size tell them apart then.
  */
 export async function spreadGgufBytes(gapBytes: number): Promise<Uint8Array> {
   const spec = storiesGguf(await openModel(storiesLocation))

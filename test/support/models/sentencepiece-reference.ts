@@ -1,5 +1,5 @@
-// SentencePiece's BPE as llama2.c writes it, slow and plain: join the neighbours of the best score, leftmost
-// first, until none can be joined; what is no piece becomes bytes.
+// SentencePiece's BPE as llama2.c writes it, slow and plain: join the neighbours of the best score,
+// leftmost first, until none can be joined; what is no piece becomes bytes.
 import { readFileSync } from 'node:fs'
 
 export interface Pieces {

@@ -1,4 +1,5 @@
-// SmolLM2's GGUF for tests: fetched once by the product's own resolver into the repository's .cache folder.
+// SmolLM2's GGUF for tests: fetched once by the product's own resolver into the repository's .cache
+// folder.
 import { join } from 'node:path'
 import { toAppError } from '../../../src/base/errors.ts'
 import { resolveModel } from '../../../src/model/resolve.ts'

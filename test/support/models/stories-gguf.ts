@@ -1,4 +1,5 @@
-// stories260K as a GGUF: the checkpoint's own bytes, whose q and k rows are interleaved as a GGUF wants them.
+// stories260K as a GGUF: the checkpoint's own bytes, whose q and k rows are interleaved as a GGUF
+// wants them.
 import { readFileSync } from 'node:fs'
 import type { Model } from '../../../src/model/types.ts'
 import type { GgufSpec, GgufTensorSpec, MetadataEntry } from './gguf-writer.ts'

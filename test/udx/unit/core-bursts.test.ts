@@ -14,7 +14,8 @@ for (const seed of [11, 41]) {
       left.core.write(createPattern(bytes))
       written += bytes
     }
-    // As a server that computes for a while, then sends: what arrives is what it gave, not what the path takes.
+    // As a server that computes for a while, then sends: what arrives is what it gave, not what the
+    // path takes.
     for (let prompt = 0; prompt < 3; prompt++) {
       for (let chunk = 0; chunk < 16; chunk++) {
         write(CHUNK_BYTES)

@@ -1,0 +1,11 @@
+// What a build of this program is made of: its own version and commit, and those of its runtimes.
+export interface BuildInfo {
+  readonly version: string
+  /** Short commit, with '-dirty' when the tree had changes, or 'unknown' outside of git. */
+  readonly commit: string
+  /** Platform and architecture, e.g. 'linux-x64'. */
+  readonly target: string
+  readonly bun: string
+  readonly onnxruntime: string
+  readonly hyperdht: string
+}

@@ -1,0 +1,50 @@
+// What the file system refused, as an error with an honest code: permission is not a broken disk.
+// Knows nothing of what the files are for.
+import { AppError, denied, notFound, unavailable, type AppErrorOptions } from '../errors.ts'
+
+const FORBIDDEN: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS'])
+const MISSING: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR'])
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  ENOENT: 'there is no such folder',
+  ENOTDIR: 'a file stands where a folder should',
+  EEXIST: 'a file stands where a folder should',
+  EISDIR: 'it is a folder',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota of the disk is spent'
+}
+
+/** Why a call of the file system failed, in words. */
+export function fileReason(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException
+  return REASONS[codeOf(cause)] ?? code ?? message ?? String(cause)
+}
+
+/**
+ * DENIED where it is forbidden, NOT_FOUND where the folder is missing, else UNAVAILABLE; an error
+ * of ours stays as it is. `what` is what could not be done.
+ */
+export function fileError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
+  if (cause instanceof AppError) return cause
+  const code = codeOf(cause)
+  const make = FORBIDDEN.has(code) ? denied : MISSING.has(code) ? notFound : unavailable
+  return make(`${what}: ${fileReason(cause)}`, { retryable: false, cause, ...options })
+}
+
+/**
+ * The same of a folder of our own, which is made when it is missing: that nothing can be kept there
+ * is for whoever chose it to mend, whatever the reason. DENIED, but UNAVAILABLE for a full or
+ * broken disk.
+ */
+export function folderError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
+  const error = fileError(what, cause, options)
+  const isOurs = MISSING.has(codeOf(cause)) || codeOf(cause) === 'EEXIST'
+  return isOurs ? denied(error.message, { retryable: false, cause, ...options }) : error
+}
+
+function codeOf(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code ?? ''
+}

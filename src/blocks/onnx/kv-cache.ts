@@ -1,0 +1,126 @@
+// Keys and values of one session: a tensor each per block, bound as past and present of attention so
+// that nothing is copied in a step, grown in steps. Knows names and bindings, no rows.
+import type { BlockSpan } from '../../base/block-span.ts'
+import { formatBytes } from '../../base/bytes.ts'
+import type { ModelConfig } from '../../model/types.ts'
+import type { CacheMemory } from './backend.ts'
+import { cacheNames, EXTRA_ROWS, longestRun } from '../graph/attention.ts'
+import type { MemoryBudget, Reservation } from '../memory-budget.ts'
+import type { OrtRuntime } from '../ort/runtime.ts'
+import type { OrtBinding } from '../ort/session.ts'
+import { OrtTensor } from '../ort/value.ts'
+
+/** Tokens of the first step of growth, and of every step once caches are large. */
+export const FIRST_STEP = 256
+const LARGEST_STEP = 4096
+
+/** Tokens of room for `length`: doubling while small, so that copying costs little a token. */
+export function capacityFor(length: number, current: number, longest: number): number {
+  let capacity = Math.max(current, FIRST_STEP)
+  while (capacity < length) capacity += Math.min(capacity, LARGEST_STEP)
+  return Math.min(capacity, longest)
+}
+
+export interface KvCacheOptions {
+  runtime: OrtRuntime
+  memory: CacheMemory
+  budget: MemoryBudget
+  config: ModelConfig
+  /** Blocks whose caches are held. */
+  range: BlockSpan
+  /** What the caches are bound in, as past and present at once. */
+  binding: OrtBinding
+}
+
+export class KvCache implements Disposable {
+  readonly #options: KvCacheOptions
+  /** Of each block its keys and its values, (1, kvHeads, capacity, headDim). */
+  readonly #tensors: OrtTensor[] = []
+  #reserved: Reservation | undefined
+  #capacity = 0
+
+  constructor(options: KvCacheOptions) {
+    this.#options = options
+  }
+
+  /** Tokens there is memory for. */
+  get capacity(): number {
+    return this.#capacity
+  }
+
+  get sizeBytes(): number {
+    return this.#reserved?.sizeBytes ?? 0
+  }
+
+  /**
+   * Makes room for `length` tokens, of which the first `kept` stay, and binds new tensors.
+   * @throws AppError NO_MEMORY with what there was left untouched
+   */
+  ensure(length: number, kept: number): void {
+    const rows = length + EXTRA_ROWS
+    if (rows <= this.#capacity) return
+    const { budget, config, range } = this.#options
+    const { start, end } = range
+    const capacity = capacityFor(rows, this.#capacity, longestRun(config))
+    const tensorBytes = config.kvHeadCount * capacity * config.headDim * 4
+    const size = tensorBytes * 2 * (end - start)
+    const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`
+    const hint = 'Close other sessions, shorten this one, or give the server more memory'
+    // The old caches are freed one by one as they are copied, so only the difference is new.
+    const more = budget.reserve(size - this.sizeBytes, what, hint)
+    try {
+      this.#grow(capacity, kept)
+    } catch (error) {
+      more[Symbol.dispose]()
+      throw error
+    }
+    const old = this.#reserved
+    this.#reserved = {
+      sizeBytes: size,
+      [Symbol.dispose]() {
+        more[Symbol.dispose]()
+        old?.[Symbol.dispose]()
+      }
+    }
+    this.#capacity = capacity
+  }
+
+  /** Takes the first `length` tokens of another one over the same blocks. @throws AppError NO_MEMORY */
+  copy(from: KvCache, length: number): void {
+    if (length === 0) return
+    this.ensure(length, 0)
+    for (const [at, tensor] of this.#tensors.entries()) {
+      const source = from.#tensors[at]
+      if (source !== undefined) this.#options.memory.copy(source, tensor, length)
+    }
+  }
+
+  #grow(capacity: number, kept: number): void {
+    const { runtime, memory, config, range } = this.#options
+    const dims = [1, config.kvHeadCount, capacity, config.headDim]
+    for (let at = 0; at < 2 * (range.end - range.start); at++) {
+      const old = this.#tensors[at]
+      const tensor = OrtTensor.allocate(runtime, memory.allocator, 'f32', dims)
+      if (old !== undefined && kept > 0) memory.copy(old, tensor, kept)
+      this.#bind(at, tensor)
+      this.#tensors[at] = tensor
+      old?.[Symbol.dispose]()
+    }
+  }
+
+  /** Keys of the first block, its values, keys of the second block, and so on. */
+  #bind(at: number, tensor: OrtTensor): void {
+    const { binding, range } = this.#options
+    const kind = at % 2 === 0 ? 'key' : 'value'
+    const { past, present } = cacheNames(range.start + Math.floor(at / 2), kind)
+    binding.input(past, tensor)
+    binding.output(present, tensor)
+  }
+
+  [Symbol.dispose](): void {
+    for (const tensor of this.#tensors.splice(0)) tensor[Symbol.dispose]()
+    this.#reserved?.[Symbol.dispose]()
+    this.#reserved = undefined
+    this.#capacity = 0
+  }
+}

@@ -1,0 +1,126 @@
+// A span as ONNX graphs over its weights: one for the whole span, further ones for parts of it on first use.
+// Sessions run one after another. Knows no worker; engine.ts owns spans and sessions.
+import type { BlockSpan } from '../../base/block-span.ts'
+import { cancelled, toAppError, type AppError } from '../../base/errors.ts'
+import type { Model } from '../../model/types.ts'
+import type { LoadedSpan, RunPart, SpanLoadOptions, StopFlag } from '../engine/loaded-span.ts'
+import type { MemoryBudget, Reservation } from '../memory-budget.ts'
+import { planSpan, type SpanPlan } from '../span-plan.ts'
+import type { Quant } from '../types.ts'
+import { spanParts } from '../weights/span-parts.ts'
+import { WeightStore } from '../weights/weight-store.ts'
+import type { Backend } from './backend.ts'
+import { FIRST_STEP } from './kv-cache.ts'
+import { OnnxSession } from './onnx-session.ts'
+import { SpanGraphs, type LoadedGraph } from './span-graphs.ts'
+
+interface SpanState {
+  readonly backend: Backend
+  readonly budget: MemoryBudget
+  readonly plan: SpanPlan
+  readonly range: BlockSpan
+  readonly store: WeightStore
+  readonly reserved: Reservation
+  readonly graphs: SpanGraphs
+}
+
+export class OnnxSpan implements LoadedSpan {
+  readonly plan: SpanPlan
+  readonly range: BlockSpan
+  readonly pageTokens: number = FIRST_STEP
+  readonly #state: SpanState
+  readonly #sessions = new Set<OnnxSession>()
+
+  private constructor(state: SpanState) {
+    this.plan = state.plan
+    this.range = state.range
+    this.#state = state
+  }
+
+  /** Reads, packs and makes the graph of the whole span. @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
+  static async load(
+    backend: Backend,
+    budget: MemoryBudget,
+    model: Model,
+    options: SpanLoadOptions
+  ): Promise<OnnxSpan> {
+    const { start, end, quant, checkpoint } = options
+    const { roundedBlock } = backend
+    const lowering = 'onnx'
+    const facts = { start, end, quant, lowering, roundedBlock } as const
+    const plan = planSpan(model.config, model.tensors, facts)
+    const reserved = budget.reserve(
+      plan.weightBytes,
+      `Weights of blocks ${start} to ${end}`,
+      'Serve fewer blocks, or choose --quant int4'
+    )
+    const store = new WeightStore(backend.storeOptions, {
+      location: model.location,
+      reserve: (size) => budget.reserve(size, 'Weights that found no room on the disk')
+    })
+    const accuracy = accuracyOf(quant, backend)
+    const graphs = new SpanGraphs({ backend, budget, plan, store, accuracy })
+    const range = { start, end }
+    const span = new OnnxSpan({ backend, budget, plan, range, store, reserved, graphs })
+    try {
+      for (const part of spanParts(model, plan, { start, end })) {
+        for (const _ of store.load(part)) await checkpoint()
+        await checkpoint()
+      }
+      // Made now, so that a first session does not wait for it.
+      span.graph(span.range)
+      return span
+    } catch (error) {
+      span[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  get kvBytes(): number {
+    return [...this.#sessions].reduce((sum, { cache }) => sum + cache.sizeBytes, 0)
+  }
+
+  openSession(range: BlockSpan): OnnxSession {
+    return new OnnxSession(this.#state.backend, this.#state.budget, this, range)
+  }
+
+  run(parts: readonly RunPart<OnnxSession>[], stop: StopFlag): (AppError | undefined)[] {
+    return parts.map(({ session, hidden, result }) => {
+      if (Atomics.load(stop.word, 0) !== 0) return cancelled('The run was stopped')
+      try {
+        session.run(hidden, result)
+        return undefined
+      } catch (error) {
+        return toAppError(error)
+      }
+    })
+  }
+
+  /** The graph of blocks [start, end) for a session, made on first use over the same weights; release() it. */
+  graph(range: BlockSpan): LoadedGraph {
+    return this.#state.graphs.take(range)
+  }
+
+  /** Nobody takes the graph any more that graph() gave. */
+  release(graph: LoadedGraph): void {
+    this.#state.graphs.giveBack(graph)
+  }
+
+  /** A session counts among those whose memory is held, or no longer. */
+  count(session: OnnxSession, isOpen: boolean): void {
+    if (isOpen) this.#sessions.add(session)
+    else this.#sessions.delete(session)
+  }
+
+  [Symbol.dispose](): void {
+    const { graphs, store, reserved } = this.#state
+    graphs[Symbol.dispose]()
+    store[Symbol.dispose]()
+    reserved[Symbol.dispose]()
+  }
+}
+
+/** Float weights are multiplied with float activations, integers with int8 ones. */
+function accuracyOf(quant: Quant, backend: Backend): number {
+  return quant === 'f32' || quant === 'f16' ? 0 : (backend.integerAccuracy ?? 4)
+}
