@@ -1,5 +1,6 @@
-// Ctrl-C, SIGTERM and SIGHUP: the first asks everything to end, the second ends the process. A signal that was
-// ignored when the program began stays ignored, as nohup and a shell's background jobs want it.
+// Ctrl-C, SIGTERM and SIGHUP: the first asks everything to end, the second ends the process. A
+// signal that was ignored when the program began stays ignored, as nohup and a shell's background
+// jobs want it.
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { EXIT } from './exit.ts'

@@ -47,7 +47,8 @@ export function createOutput(stdout: Writable = process.stdout): Output {
 }
 
 /**
- * Writes all of an answer that is there at once. Returns the exit code: 141 when the reader went away.
+ * Writes all of an answer that is there at once. Returns the exit code: 141 when the reader went
+ * away.
  * @throws AppError UNAVAILABLE when it cannot be written, as on a full disk
  */
 export async function print(text: string, stdout: Writable = process.stdout): Promise<number> {

@@ -3,8 +3,8 @@
 //
 //   record   version uint | flags | servers list(64, info), each with its length before it
 //
-// hyperdht signs it with the server's key and a number that grows (wall clock, ms). An empty list says
-// that the server left. Optional fields and trailing bytes are skipped, as on the wire.
+// hyperdht signs it with the server's key and a number that grows (wall clock, ms). An empty list
+// says that the server left. Optional fields and trailing bytes are skipped, as on the wire.
 import { AppError, corrupt, overLimit } from '../base/errors.ts'
 import { serversCodec } from '../wire/codec-info.ts'
 import { decodeMessage, encodeMessage } from '../wire/codecs.ts'
@@ -28,7 +28,9 @@ const recordCodec = versioned(
   (version) => corrupt(`The record has version ${version}`)
 )
 
-/** Encodes infos, leaving round trips out from the last on until they fit. @throws AppError LIMIT */
+/**
+ * Encodes infos, leaving round trips out from the last on until they fit. @throws AppError LIMIT
+ */
 export function encodeRecord(
   servers: readonly ServerInfo[],
   maxBytes: number = MAX_RECORD_BYTES

@@ -103,7 +103,9 @@ export const resultCodec: Codec<StepResult> = record<StepResult>({
   receipt: optional(bytesUpTo(LIMITS.receiptBytes, 'the receipt'))
 })
 
-/** Session and number of a message that cannot be decoded as a whole; -1 where no number follows. */
+/**
+ * Session and number of a message that cannot be decoded as a whole; -1 where no number follows.
+ */
 export function readTarget(
   bytes: Uint8Array
 ): { readonly session: Uint8Array; readonly step: number } | undefined {

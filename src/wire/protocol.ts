@@ -1,23 +1,24 @@
 // The specification of the wire, version 1, and its limits. codecs.ts and its neighbours carry it
 // out, test/wire pins its bytes. Knows no onnxruntime and no DHT.
 //
-// CARRIER  An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at
-// most 16 MiB). On it protomux, one channel with the protocol name 'petals' and no id. The channel's
-// handshake is Hello; the channel's message types are the numbers below. A frame holds one message;
-// protomux's batches are not used, and a frame over LIMITS.frameBytes, a batch or more than
-// LIMITS.controlFrames frames of protomux's own end the link.
+// CARRIER An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at
+// most 16 MiB). On it protomux, one channel with the protocol name 'petals' and no id. The
+// channel's handshake is Hello; the channel's message types are the numbers below. A frame holds
+// one message; protomux's batches are not used, and a frame over LIMITS.frameBytes, a batch or more
+// than LIMITS.controlFrames frames of protomux's own end the link.
 //
-// NOTATION  uint: compact-encoding's variable integer, at most 2^53 - 1. u8: one byte. f32: 4 bytes,
-// little-endian, finite, not negative. key: 32 bytes. id: 16 bytes. str(n): uint length, then at most
-// n bytes of UTF-8; say(n): the same for people, of which a receiver replaces control and format
-// characters. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most n,
-// then so many x. A name in angle brackets is a record below.
+// NOTATION uint: compact-encoding's variable integer, at most 2^53 - 1. u8: one byte. f32: 4 bytes,
+// little-endian, finite, not negative. key: 32 bytes. id: 16 bytes. str(n): uint length, then at
+// most n bytes of UTF-8; say(n): the same for people, of which a receiver replaces control and
+// format characters. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most
+// n, then so many x. A name in angle brackets is a record below.
 //
-// RECORDS AND THEIR GROWTH  Every record begins with `flags`, a uint below 2^31. Behind its plain
-// fields, in the order of bits, stands one field for each bit set: uint length, then that many bytes.
-// A boolean is a field of length 0. A receiver skips the fields of bits it does not know, and whatever
-// follows the last field of a message or of a record that has its length before it, so optional fields
-// may be added anywhere. Plain fields are never added, removed or reordered: that is a new version.
+// RECORDS AND THEIR GROWTH Every record begins with `flags`, a uint below 2^31. Behind its plain
+// fields, in the order of bits, stands one field for each bit set: uint length, then that many
+// bytes. A boolean is a field of length 0. A receiver skips the fields of bits it does not know,
+// and whatever follows the last field of a message or of a record that has its length before it, so
+// optional fields may be added anywhere. Plain fields are never added, removed or reordered: that
+// is a new version.
 //
 //   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
 //   hop      flags | peer key | start uint | end uint                        start < end
@@ -70,31 +71,32 @@
 //   12  give      flags | request uint | left uint | data bytes(65536)                          both
 //                 bit 0 refused str(32)
 //
-// STATES  A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
+// STATES A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
 // After its own Hello a side may send at once, before the other's has come: what is in version 1 is
-// understood by all. A peer names only itself in its infos. `open` is answered by `opened` or by an error with step -1 (0 on the
-// wire). A `step` needs no `opened` to have come back, but its session must have been asked for on
-// the same link, except when a server pushes: then the session is one that its client opened at the
-// next server by itself. A step is answered by the last server of its route (or by the one at which
-// it failed) to the client's link, not to the link that brought it; nothing answers cancel, keep and
-// close.
-// A step number at or below the last one of its session is a repeat and is dropped. A message about a
-// session that is unknown here is answered with NOT_FOUND (step, open) or dropped. `start` cuts
-// the session's KV to that length first. `announce` replaces the infos of hello; an empty one says
-// that this end serves no more.
+// understood by all. A peer names only itself in its infos. `open` is answered by `opened` or by an
+// error with step -1 (0 on the wire). A `step` needs no `opened` to have come back, but its session
+// must have been asked for on the same link, except when a server pushes: then the session is one
+// that its client opened at the next server by itself. A step is answered by the last server of its
+// route (or by the one at which it failed) to the client's link, not to the link that brought it;
+// nothing answers cancel, keep and close. A step number at or below the last one of its session is
+// a repeat and is dropped. A message about a session that is unknown here is answered with
+// NOT_FOUND (step, open) or dropped. `start` cuts the session's KV to that length first. `announce`
+// replaces the infos of hello; an empty one says that this end serves no more.
 //
-// PREFIXES  A server may keep the KV of a session that ended, under the labels that its client gave it
-// with `keep`: each names the session's first `length` tokens as they stood after step `step`. A label
-// is a secret of who made it: whoever opens a session with one in `prefix` gets a session that holds so
-// many tokens already, told in `held`, over the same blocks. A server keeps what is `shared` under the
-// first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody else can put anything
-// there, and everybody who knows key and label finds it. With `forget` the server gives what it held,
-// lets go of all else that begins so and is not shared, and keeps nothing of the session. How labels are made is the client's affair (client/session/prefix.ts).
+// PREFIXES A server may keep the KV of a session that ended, under the labels that its client gave
+// it with `keep`: each names the session's first `length` tokens as they stood after step `step`. A
+// label is a secret of who made it: whoever opens a session with one in `prefix` gets a session
+// that holds so many tokens already, told in `held`, over the same blocks. A server keeps what is
+// `shared` under the first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody
+// else can put anything there, and everybody who knows key and label finds it. With `forget` the
+// server gives what it held, lets go of all else that begins so and is not shared, and keeps
+// nothing of the session. How labels are made is the client's affair (client/session/prefix.ts).
 //
-// WEIGHTS  A server gives the files that its model is made of to whoever may speak with it. A want is
-// answered by gives with its number: pieces of one string of bytes in order, `left` counts what follows;
-// or by one that says with a code why not (BUSY: later; NOT_FOUND: it has not got that). Asked with more
-// than 16 wants of one link unanswered, it answers BUSY. A chunk is chunkBytes of a file, the last one less.
+// WEIGHTS A server gives the files that its model is made of to whoever may speak with it. A want
+// is answered by gives with its number: pieces of one string of bytes in order, `left` counts what
+// follows; or by one that says with a code why not (BUSY: later; NOT_FOUND: it has not got that).
+// Asked with more than 16 wants of one link unanswered, it answers BUSY. A chunk is chunkBytes of a
+// file, the last one less.
 //   catalogue  of the model that `name` calls: flags | model key | kind uint (0 GGUF, 1 folder) |
 //              small list(16, file) | weights list(1024, file)
 //              file: path str(256) | size uint | sha256 key
@@ -105,25 +107,25 @@
 //   hashes     SHA-256 of chunks [start, start + count) of that file, count <= 2048; zeros for those
 //              that it does not vouch for
 //   bytes      bytes [start, start + count) of that file, count <= 1048576
-// A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim: whoever
-// fetches decides what to believe (model/hub/bring-chunks.ts).
+// A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim:
+// whoever fetches decides what to believe (model/hub/bring-chunks.ts).
 //
-// PRIVATE SWARMS  A member's Hello says who it is to other members and nothing to a stranger: its proof
-// is a box that only they open (swarm/private/proof.ts), its servers are empty and follow in an `announce`, which
-// each side sends, empty or not, as soon as the other's proof is good; a link is ready with the other's
-// announce. A peer without a good proof gets DENIED, with an idle status.
+// PRIVATE SWARMS A member's Hello says who it is to other members and nothing to a stranger: its
+// proof is a box that only they open (swarm/private/proof.ts), its servers are empty and follow in
+// an `announce`, which each side sends, empty or not, as soon as the other's proof is good; a link
+// is ready with the other's announce. A peer without a good proof gets DENIED, with an idle status.
 // `revocations` is a list signed by the swarm's creator, passed on to whoever has an older one.
 //
-// FAULTS  A message of an unknown type is skipped. One that cannot be decoded, or says more than the
+// FAULTS A message of an unknown type is skipped. One that cannot be decoded, or says more than the
 // limits allow, or a kind or dtype not known here, is answered with an error (PROTOCOL, LIMIT,
 // UNSUPPORTED) for its session when its session can be read, and else ends the link, as does the
 // 16th such message; an unreadable opened or result is instead taken for the failure of what it
 // answers. An error without a session is about the link, which then ends. A code that is unknown
 // here reads as UNKNOWN. A side that does not read is cut off when more than a bound waits for it.
 //
-// VERSIONS  A side says in Hello the highest version it speaks; both then speak the lower of the two.
-// Every build speaks MIN_VERSION to PROTOCOL_VERSION; a Hello below MIN_VERSION ends the link with
-// UNSUPPORTED. A Hello's plain fields are the same in every version.
+// VERSIONS A side says in Hello the highest version it speaks; both then speak the lower of the
+// two. Every build speaks MIN_VERSION to PROTOCOL_VERSION; a Hello below MIN_VERSION ends the link
+// with UNSUPPORTED. A Hello's plain fields are the same in every version.
 import type { WireDtype } from './types.ts'
 
 export const PROTOCOL_NAME = 'petals'
@@ -157,7 +159,9 @@ export const LIMITS = {
   tensorBytes: 8_388_608,
   /** A whole message: its tensor and 64 KiB for the rest; a secret-stream frame ends at 16 MiB. */
   frameBytes: 8_454_144,
-  /** protomux's own frames (channels opened, refused, closed): each opening costs memory for good. */
+  /**
+   * protomux's own frames (channels opened, refused, closed): each opening costs memory for good.
+   */
   controlFrames: 64,
   /** Tokens of one step: beyond this, chunks flow better than they batch. */
   rows: 1024,
@@ -183,7 +187,9 @@ export const LIMITS = {
   receiptBytes: 256,
   /** An invitation's chain of capabilities. */
   proofBytes: 4096,
-  /** Revoked invites: 1,024 ids of 16 bytes and a signature, twice what a swarm should ever need. */
+  /**
+   * Revoked invites: 1,024 ids of 16 bytes and a signature, twice what a swarm should ever need.
+   */
   revocationBytes: 20_000,
   agentBytes: 128,
   modelNameBytes: 128,

@@ -10,7 +10,9 @@ export interface WireTensor {
   readonly dtype: WireDtype
   readonly rows: number
   readonly columns: number
-  /** Encoded values, little-endian, a view into the received frame or ready to be written to one. */
+  /**
+   * Encoded values, little-endian, a view into the received frame or ready to be written to one.
+   */
   readonly data: Uint8Array
 }
 
@@ -76,7 +78,9 @@ export interface Hello {
   readonly servers: readonly ServerInfo[]
   /** Proof of membership in a private swarm, opaque here. */
   readonly proof?: Uint8Array
-  /** Instead of a link: why there is none. Nothing follows, and nothing else in the hello counts. */
+  /**
+   * Instead of a link: why there is none. Nothing follows, and nothing else in the hello counts.
+   */
   readonly refusal?: WireError
 }
 
@@ -100,7 +104,9 @@ export interface OpenSession extends BlockSpan {
   readonly maxTokens: number
   /** Prefixes of what the session will be fed, of which the server may hold one already. */
   readonly prefix?: readonly PrefixMark[]
-  /** Keep nothing of this session, and no longer what is kept of earlier ones that begin like it. */
+  /**
+   * Keep nothing of this session, and no longer what is kept of earlier ones that begin like it.
+   */
   readonly forget?: boolean
 }
 
@@ -133,7 +139,9 @@ export interface Step {
   readonly receipt?: boolean
   /** Only this many last rows of the final answer are wanted (a prompt needs one). Default: all. */
   readonly answerRows?: number
-  /** Each server also sends what it passes on to the client, who can then replace any one of them. */
+  /**
+   * Each server also sends what it passes on to the client, who can then replace any one of them.
+   */
   readonly mirror?: boolean
 }
 

@@ -1,5 +1,5 @@
-// What was typed, as commands get it: text as it was typed, the last of a repeated option, and words of help
-// for what is mistyped.
+// What was typed, as commands get it: text as it was typed, the last of a repeated option, and
+// words of help for what is mistyped.
 import { expect, test } from 'bun:test'
 import { readArguments, type Typed } from '../../src/cli/argv.ts'
 import { COMMANDS } from '../../src/cli/commands.ts'

@@ -1,4 +1,5 @@
-// What decoders do with other versions' bytes, with cut and spoiled bytes, and with claims over limits.
+// What decoders do with other versions' bytes, with cut and spoiled bytes, and with claims over
+// limits.
 import { describe, expect, test } from 'bun:test'
 import { AppError } from '../../src/base/errors.ts'
 import { seededRandom, type Random } from '../../src/base/random.ts'

@@ -1,5 +1,5 @@
-// What every lowering of a block needs to know: names of weights and tables, which blocks see a window only,
-// how scores lose with distance.
+// What every lowering of a block needs to know: names of weights and tables, which blocks see a
+// window only, how scores lose with distance.
 import type { ModelConfig } from '../../model/types.ts'
 import type { MatrixForm } from '../quantise/form.ts'
 
@@ -45,7 +45,10 @@ export function ropeNames(config: ModelConfig, block: number): RopeNames {
   return isLocal ? ROPE_LOCAL : ROPE_GLOBAL
 }
 
-/** ALiBi: of how many heads the slopes are a plain geometric row from 2 ** (-8 / heads) down to 2 ** -8. */
+/**
+ * ALiBi: of how many heads the slopes are a plain geometric row from 2 ** (-8 / heads) down to 2 **
+ * -8.
+ */
 export function alibiSlopes(heads: number): Float32Array {
   const whole = 2 ** Math.floor(Math.log2(heads))
   return Float32Array.from({ length: heads }, (_, head) =>

@@ -7,9 +7,9 @@ const FLOAT = 1
 const INT64 = 7
 
 /**
- * What is added to scores, (1, heads, count, total): slope times the key's position less the query's own,
- * so that a row's scores are the same to the bit wherever its step began and ended. `total` counts all
- * tokens, the rows (1, count, ...) of this run being the last of them.
+ * What is added to scores, (1, heads, count, total): slope times the key's position less the
+ * query's own, so that a row's scores are the same to the bit wherever its step began and ended.
+ * `total` counts all tokens, the rows (1, count, ...) of this run being the last of them.
  */
 export function alibiBias(
   builder: GraphBuilder,

@@ -1,5 +1,5 @@
 // The graph of consecutive blocks: residual stream in, residual stream out, caches in place.
-// Knows plans and parts; span.ts makes sessions of it.
+// Knows plans and parts; onnx-span.ts makes sessions of it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/graph-of.ts'

@@ -1,5 +1,5 @@
-// The parts of a block as operations of a program for our own kernels. Knows no memory: addresses of weights
-// and tables are handed over.
+// The parts of a block as operations of a program for our own kernels. Knows no memory: addresses
+// of weights and tables are handed over.
 import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, tensorName } from '../families/facts.ts'
@@ -15,7 +15,9 @@ export interface KernelScope {
   readonly matrices: (name: string) => readonly PackedMatrix[]
   /** A vector by its canonical name. */
   readonly vector: (tensor: string) => Address
-  /** Tables that the block's queries and keys are turned by; none where positions enter otherwise. */
+  /**
+   * Tables that the block's queries and keys are turned by; none where positions enter otherwise.
+   */
   readonly rope: RopeAddresses | undefined
   /** ALiBi's slopes times a factor, one for each head. */
   readonly slopes: (factor: number) => Address

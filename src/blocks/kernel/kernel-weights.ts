@@ -1,4 +1,5 @@
-// Where a span's or head's weights lie, as programs take them. Knows a store and plans, no operators.
+// Where a span's or head's weights lie, as programs take them. Knows a store and plans, no
+// operators.
 import { ptr } from 'bun:ffi'
 import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program.ts'
 import { alibiSlopes, ropeNames } from '../families/facts.ts'

@@ -1,5 +1,5 @@
-// One block as a list of operations on rows, which is written into a program once all of it is known: rows that
-// nobody reads any more lend their memory to those that come later.
+// One block as a list of operations on rows, which is written into a program once all of it is
+// known: rows that nobody reads any more lend their memory to those that come later.
 import type { ProgramBuilder, Value } from '../../kernels/program.ts'
 
 /** Rows of one block, before they have a place in a program. */

@@ -1,5 +1,5 @@
-// Keys and values of one session: a tensor each per block, bound as past and present of attention so
-// that nothing is copied in a step, grown in steps. Knows names and bindings, no rows.
+// Keys and values of one session: a tensor each per block, bound as past and present of attention
+// so that nothing is copied in a step, grown in steps. Knows names and bindings, no rows.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import type { ModelConfig } from '../../model/types.ts'
@@ -85,7 +85,9 @@ export class KvCache implements Disposable {
     this.#capacity = capacity
   }
 
-  /** Takes the first `length` tokens of another one over the same blocks. @throws AppError NO_MEMORY */
+  /**
+   * Takes the first `length` tokens of another one over the same blocks. @throws AppError NO_MEMORY
+   */
   copy(from: KvCache, length: number): void {
     if (length === 0) return
     this.ensure(length, 0)

@@ -16,13 +16,22 @@ import { OrtBinding } from '../ort/session.ts'
 import { OrtTensor } from '../ort/value.ts'
 import type { Backend } from './backend.ts'
 import { KvCache } from './kv-cache.ts'
-import type { OnnxSpan } from './onnx-span.ts'
+import type { SpanPlan } from '../span-plan.ts'
 import type { LoadedGraph } from './span-graphs.ts'
+
+/** What a session needs of its span: an OnnxSpan. */
+export interface SessionHost {
+  readonly plan: SpanPlan
+  graph(range: BlockSpan): LoadedGraph
+  release(graph: LoadedGraph): void
+  /** A session counts among those whose memory is held, or no longer. */
+  count(session: OnnxSession, isOpen: boolean): void
+}
 
 export class OnnxSession implements SpanSession {
   readonly range: BlockSpan
   readonly cache: KvCache
-  readonly #span: OnnxSpan
+  readonly #span: SessionHost
   readonly #backend: Backend
   readonly #budget: MemoryBudget
   readonly #graph: LoadedGraph
@@ -34,7 +43,7 @@ export class OnnxSession implements SpanSession {
   readonly #scalars = new Map<string, OrtTensor>()
   #length = 0
 
-  constructor(backend: Backend, budget: MemoryBudget, span: OnnxSpan, range: BlockSpan) {
+  constructor(backend: Backend, budget: MemoryBudget, span: SessionHost, range: BlockSpan) {
     const { runtime } = backend
     const { config } = span.plan
     this.range = range

@@ -1,4 +1,5 @@
-// A store's weights as onnxruntime takes them: a tensor over each one's memory, made when it is asked for.
+// A store's weights as onnxruntime takes them: a tensor over each one's memory, made when it is
+// asked for.
 import type { WeightStore } from '../weights/weight-store.ts'
 import type { OrtRuntime } from './runtime.ts'
 import { OrtTensor } from './value.ts'

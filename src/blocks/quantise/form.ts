@@ -1,5 +1,6 @@
-// In which form a linear layer's weights are held: decided from the source type and `quant` before anything
-// is read. Here are the forms of onnxruntime, which encode.ts fills; packed-form.ts has our own kernels'.
+// In which form a linear layer's weights are held: decided from the source type and `quant` before
+// anything is read. Here are the forms of onnxruntime, which encode.ts fills; packed-form.ts has
+// our own kernels'.
 import { ELEMENTS, type ElementType } from '../ort/value.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { Quant } from '../types.ts'
@@ -27,9 +28,9 @@ export interface BlockForm {
 export type MatrixForm = FloatForm | BlockForm | PackedForm
 
 /**
- * Values in a block when floats are rounded. SmolLM2's perplexity, 21.16 with floats, is 24.1, 26.7 and 29.3 with
- * int4 by 32, 64 and 128, and 21.28, 21.32 and 21.56 with int8 (scripts/bench/quant-table.ts); larger blocks take up to
- * 29 % less time, but devices want 32 too.
+ * Values in a block when floats are rounded. SmolLM2's perplexity, 21.16 with floats, is 24.1, 26.7
+ * and 29.3 with int4 by 32, 64 and 128, and 21.28, 21.32 and 21.56 with int8
+ * (scripts/bench/quant-table.ts); larger blocks take up to 29 % less time, but devices want 32 too.
  */
 const ROUNDED_BLOCK = 32
 
@@ -63,7 +64,10 @@ const NATIVE: Readonly<Record<TensorType, FloatForm | BlockForm>> = {
   MXFP4: float('MXFP4 exact, held as floats')
 }
 
-/** The form for a tensor of `type` under `quant`; `rounded` values share a scale where floats are rounded. */
+/**
+ * The form for a tensor of `type` under `quant`; `rounded` values share a scale where floats are
+ * rounded.
+ */
 export function planForm(
   type: TensorType,
   quant: Quant,
@@ -122,8 +126,9 @@ export function matrixTensors(
     { name: `${name}.values`, type: 'u8', dims: [rows, count, (form.block * form.bits) / 8] },
     { name: `${name}.scales`, type: 'f32', dims: [rows * count] }
   ]
-  // As columns of integers behind the values, in two levels of 4 bits, they cost no product of their own, but
-  // int8 sums meet them: SmolLM2's agreement fell from 98.2 % to 96.8 %, and no time was won.
+  // As columns of integers behind the values, in two levels of 4 bits, they cost no product of
+  // their own, but int8 sums meet them: SmolLM2's agreement fell from 98.2 % to 96.8 %, and no time
+  // was won.
   if (form.offsets) tensors.push({ name: `${name}.offsets`, type: 'f32', dims: [count, rows] })
   return tensors
 }

@@ -1,5 +1,5 @@
-// In which form our own kernels hold a linear layer's weights: the file's own bits in another order, or floats
-// rounded to integers. Knows sizes; src/kernels packs and multiplies.
+// In which form our own kernels hold a linear layer's weights: the file's own bits in another
+// order, or floats rounded to integers. Knows sizes; src/kernels packs and multiplies.
 import { TYPE_FACTS } from '../../model/formats/tensor-types.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { Quant } from '../types.ts'

@@ -1,5 +1,5 @@
-// What a span and a head are put together from: the parts that are made and kept by themselves, each with its
-// tensors and its recipe. Knows plans; fill-weights.ts makes the bytes.
+// What a span and a head are put together from: the parts that are made and kept by themselves,
+// each with its tensors and its recipe. Knows plans; fill-weights.ts makes the bytes.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Model } from '../../model/types.ts'
 import { WeightFiller } from './fill-weights.ts'
@@ -15,7 +15,10 @@ import {
 import type { Packer } from './pack-matrix.ts'
 import type { WeightPart, WeightSink } from './weight-part.ts'
 
-/** The parts of blocks [start, end): tables that they share, and each block. `packer` for our own kernels. */
+/**
+ * The parts of blocks [start, end): tables that they share, and each block. `packer` for our own
+ * kernels.
+ */
 export function spanParts(
   model: Model,
   plan: SpanPlan,

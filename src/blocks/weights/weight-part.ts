@@ -1,12 +1,16 @@
-// Weights that are made together and kept together, as one file: a block, a table of positions, the head.
-// Knows what they are called, how large they are and what they depend on; fill-weights.ts makes them.
+// Weights that are made together and kept together, as one file: a block, a table of positions, the
+// head. Knows what they are called, how large they are and what they depend on; fill-weights.ts
+// makes them.
 import { bytesOf, toHex } from '../../base/bytes.ts'
 import type { TensorSpec } from '../quantise/form.ts'
 import { specBytes } from '../quantise/form.ts'
 
 /** Kernels read whole cache lines; a page would only waste space in small models. */
 export const ALIGNMENT = 64
-/** Raised whenever the same recipe comes to give other bytes, as when src/kernels packs in another order. */
+/**
+ * Raised whenever the same recipe comes to give other bytes, as when src/kernels packs in another
+ * order.
+ */
 const RECIPES = 3
 
 /** Takes weights, tensor by tensor in a part's own order. */
@@ -21,9 +25,15 @@ export interface WeightPart {
   /** For people, e.g. 'block 3'. */
   readonly name: string
   readonly specs: readonly TensorSpec[]
-  /** All that decides on the bytes beside the model's content: plain data, the same in every process. */
+  /**
+   * All that decides on the bytes beside the model's content: plain data, the same in every
+   * process.
+   */
   readonly recipe: unknown
-  /** Makes them, and pauses now and then. May be begun anew, but not twice at once. @throws AppError CORRUPT */
+  /**
+   * Makes them, and pauses now and then. May be begun anew, but not twice at once. @throws AppError
+   * CORRUPT
+   */
   make(sink: WeightSink): Iterable<void>
 }
 

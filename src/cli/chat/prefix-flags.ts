@@ -1,5 +1,6 @@
-// What chat's flags say of the prefix cache: whether servers may keep what they computed, the secret by
-// which it is asked for the next time, and whose published instructions a conversation begins with.
+// What chat's flags say of the prefix cache: whether servers may keep what they computed, the
+// secret by which it is asked for the next time, and whose published instructions a conversation
+// begins with.
 import { join } from 'node:path'
 import { badInput, corrupt, toAppError } from '../../base/errors.ts'
 import { systemTokens, type ChatModel } from '../../client/text/chat.ts'
@@ -43,7 +44,10 @@ export function checkPrefixFlags(flags: PrefixFlags): void {
   if (!shares) makerOf(flags)
 }
 
-/** The secret of this user's, made when there is none. A chat goes on without one that cannot be kept. */
+/**
+ * The secret of this user's, made when there is none. A chat goes on without one that cannot be
+ * kept.
+ */
 export async function prefixSecret(
   flags: PrefixFlags,
   context: Context

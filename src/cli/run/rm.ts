@@ -1,4 +1,5 @@
-// `petals rm MODEL`: removes from the cache what no other model there is made of, and what was converted of it.
+// `petals rm MODEL`: removes from the cache what no other model there is made of, and what was
+// converted of it.
 import { resolve } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
 import { convertedOf, listConverted, removeConverted } from '../../model/store/converted-cache.ts'

@@ -1,4 +1,5 @@
-// `petals verify MODEL`: checks what is in the cache against its hashes. What is damaged is thrown away.
+// `petals verify MODEL`: checks what is in the cache against its hashes. What is damaged is thrown
+// away.
 import { resolve } from 'node:path'
 import { formatBytes, toHex } from '../../base/bytes.ts'
 import { createProgress } from '../../base/progress.ts'
@@ -99,7 +100,10 @@ async function tellManifest(
   if (roots.length > 0) log.info(`  manifest ${roots.join(',')}`)
 }
 
-/** Checks converted weights; returns how many bytes were damaged. They are made again when they are needed. */
+/**
+ * Checks converted weights; returns how many bytes were damaged. They are made again when they are
+ * needed.
+ */
 async function verifyAll(
   converted: readonly ConvertedModel[],
   { signal, log }: Context,

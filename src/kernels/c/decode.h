@@ -1,5 +1,6 @@
-// Packed blocks as vectors: for each form `FORM_quad` (four weights of each column, as the dot of its
-// kind wants them) and `FORM_scales`. `block` counts blocks of 32; `part` is the vector within the 16 columns.
+// Packed blocks as vectors: for each form `FORM_quad` (four weights of each column, as the dot of
+// its kind wants them) and `FORM_scales`. `block` counts blocks of 32; `part` is the vector within
+// the 16 columns.
 #ifndef PK_DECODE_H
 #define PK_DECODE_H
 #include "layout.h"

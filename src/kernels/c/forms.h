@@ -1,6 +1,6 @@
-// Weight forms, their packed layout's sizes, and matrix products: what callers of the products need.
-// Nothing here allocates, locks, starts threads or calls a C library. src/kernels/arithmetic.ts says
-// what the bits of a product are.
+// Weight forms, their packed layout's sizes, and matrix products: what callers of the products
+// need. Nothing here allocates, locks, starts threads or calls a C library.
+// src/kernels/arithmetic.ts says what the bits of a product are.
 #ifndef PK_FORMS_H
 #define PK_FORMS_H
 #include <stddef.h>
@@ -54,28 +54,28 @@ uint64_t pk_group_bytes(int32_t form, int32_t columns);
 uint64_t pk_packed_bytes(int32_t form, int32_t rows, int32_t columns);
 
 // Packs `count` rows from `source` (row-major, the bytes of a GGUF or safetensors file) as rows
-// [first, first + count) of the matrix at `packed` (where its row 0 begins). A row that begins a group
-// clears the group, so rows are packed in ascending order within a group; several calls fill a matrix
-// from above to below, and calls on different groups may run at once. `sourceForm` is `form`; or F32,
-// F16 or BF16 where `form` is one of those, I4 or I8.
-// Returns -1 when all is packed, -2 where the forms or columns do not fit, else the first row of
-// `source` (0 is its first) that has a scale or value that is not finite.
+// [first, first + count) of the matrix at `packed` (where its row 0 begins). A row that begins a
+// group clears the group, so rows are packed in ascending order within a group; several calls fill
+// a matrix from above to below, and calls on different groups may run at once. `sourceForm` is
+// `form`; or F32, F16 or BF16 where `form` is one of those, I4 or I8. Returns -1 when all is
+// packed, -2 where the forms or columns do not fit, else the first row of `source` (0 is its first)
+// that has a scale or value that is not finite.
 int32_t pk_pack(int32_t form, int32_t columns, int32_t sourceForm, const void* source, int32_t first,
                 int32_t count, void* packed);
 
 // Writes the `columns` values of row `row` to `out`: exactly what dequantising the source gives.
 void pk_unpack_row(int32_t form, int32_t columns, const void* packed, int32_t row, float* out);
 
-// Rows of activations rounded to int8 by blocks of 32, each row pk_xq_bytes(columns) long (a multiple of
-// 16). `ldx` counts floats between rows. Columns beyond K are zeros.
+// Rows of activations rounded to int8 by blocks of 32, each row pk_xq_bytes(columns) long (a
+// multiple of 16). `ldx` counts floats between rows. Columns beyond K are zeros.
 uint64_t pk_xq_bytes(int32_t columns);
 void pk_quantise_rows(const float* x, int64_t ldx, int32_t rows, int32_t columns, void* xq);
 
 // Memory that a thread in pk_matmul needs for itself, at a multiple of 64 bytes.
 uint64_t pk_scratch_bytes(void);
 
-// y (rows, ldy) columns [16 * group0, min(16 * group1, N)) = x times the matrix (+ bias). Of forms that
-// take int8 the product is with `xq`; where `xq` is null, and for float forms, with floats `x`
+// y (rows, ldy) columns [16 * group0, min(16 * group1, N)) = x times the matrix (+ bias). Of forms
+// that take int8 the product is with `xq`; where `xq` is null, and for float forms, with floats `x`
 // (rows, ldx). Only those columns of y are written. No bit of y depends on rows, groups or the
 // instruction set. `scratch` has pk_scratch_bytes().
 void pk_matmul(const struct pk_matrix* matrix, const float* x, int64_t ldx, const void* xq, float* y,

@@ -1,5 +1,6 @@
 // How a form's integers become a product, known when compiled: bits of a weight, what is subtracted
-// from it, one or two scales in a block of 32, a minimum or none. Also a block of rounded activations.
+// from it, one or two scales in a block of 32, a minimum or none. Also a block of rounded
+// activations.
 #ifndef PK_KINDS_H
 #define PK_KINDS_H
 #include "numbers.h"
@@ -23,8 +24,8 @@ struct pk_xblock {
 _Static_assert(sizeof(struct pk_xblock) == 64, "a block of activations has 64 bytes");
 
 // Scales of a block of 32 weights, of the columns of a vector. With one scale: `scale` and `min0`.
-// With two: integers c0 and c1 of 16 weights each, to be multiplied by `scale`; minimums of 16 each.
-// What is subtracted is in min0 and min1 with its sign.
+// With two: integers c0 and c1 of 16 weights each, to be multiplied by `scale`; minimums of 16
+// each. What is subtracted is in min0 and min1 with its sign.
 #define PK_DEFINE_WSCALE \
   struct pk_wscale {     \
     vf scale, min0, min1; \

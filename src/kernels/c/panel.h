@@ -1,4 +1,5 @@
-// Decoded weights of some blocks of a group, in a thread's own memory, which the rows of a tile share.
+// Decoded weights of some blocks of a group, in a thread's own memory, which the rows of a tile
+// share.
 #ifndef PK_PANEL_H
 #define PK_PANEL_H
 #include "decode.h"

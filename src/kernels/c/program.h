@@ -1,5 +1,6 @@
-// A program: what a span (or a head) computes, as a list of operations over rows. src/kernels/program.ts
-// writes it; executor.c runs it. arithmetic.ts says what the bits of every operation are.
+// A program: what a span (or a head) computes, as a list of operations over rows.
+// src/kernels/program.ts writes it; executor.c runs it. arithmetic.ts says what the bits of every
+// operation are.
 #ifndef PK_PROGRAM_H
 #define PK_PROGRAM_H
 #include "forms.h"
@@ -7,8 +8,8 @@
 
 enum { PK_MAGIC = 0x31304b50, PK_PROGRAM_VERSION = 1, PK_NONE = -1 };
 
-// Values are rows of floats, `width` each. Value 0 is the batch's `result` (which starts as its `hidden`),
-// value 1 the batch's `out`; all others lie in the arena.
+// Values are rows of floats, `width` each. Value 0 is the batch's `result` (which starts as its
+// `hidden`), value 1 the batch's `out`; all others lie in the arena.
 enum { PK_RESULT = 0, PK_OUT = 1 };
 
 enum pk_code {

@@ -24,8 +24,8 @@ static PK_INLINE int32_t pk_nearest(float v) {
   return (int32_t)(pk_bits(v + 12582912.0f) - 0x4b400000u);
 }
 
-// A block whose largest magnitude is below 2^-100 is zeros; one that is not finite makes every sum that
-// it enters no number.
+// A block whose largest magnitude is below 2^-100 is zeros; one that is not finite makes every sum
+// that it enters no number.
 static PK_INLINE void pk_round_block(const float* x, struct pk_xblock* b) {
   uint32_t top = 0;
   for (int i = 0; i < 32; i++) {

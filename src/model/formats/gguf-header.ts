@@ -1,14 +1,17 @@
-// Parses the header of one GGUF file (versions 2 and 3, little endian) into metadata and tensor places.
-// Our own in place of @huggingface/gguf: that one pads its buffer with zeros past the end of the file,
-// so a truncated header parses as empty strings; it makes arrays before it knows that the bytes are
-// there; and it is asynchronous and decodes 100,000 token strings that the compute worker never reads.
-// A file of which only the beginning is here is told by AbsentBytes how much more the header needs.
+// Parses the header of one GGUF file (versions 2 and 3, little endian) into metadata and tensor
+// places. Our own in place of @huggingface/gguf: that one pads its buffer with zeros past the end
+// of the file, so a truncated header parses as empty strings; it makes arrays before it knows that
+// the bytes are there; and it is asynchronous and decodes 100,000 token strings that the compute
+// worker never reads. A file of which only the beginning is here is told by AbsentBytes how much
+// more the header needs.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import { AbsentBytes, type MappedFile } from './mapped-file.ts'
 import { sizeOf, typeOfGgufId } from './tensor-types.ts'
 import type { TensorType } from '../types.ts'
 
-/** Limits on what a file may claim; every count is checked against the bytes left before it is used. */
+/**
+ * Limits on what a file may claim; every count is checked against the bytes left before it is used.
+ */
 const MAX_HEADER_BYTES = 2 ** 28 // the largest vocabularies (256k tokens, merges) need 16 MiB
 const MAX_KEYS = 65_536 // real files have under 100
 const MAX_NAME_BYTES = 1024 // the format says 65,535 for keys, 64 for tensors; real ones have under 64

@@ -1,13 +1,15 @@
-// The 32 bytes that name a model's weights: BLAKE2b-256 over its facts and the SHA-256 of each weight file.
+// The 32 bytes that name a model's weights: BLAKE2b-256 over its facts and the SHA-256 of each
+// weight file.
 //
-// Files and not tensors, because a server that fetched only its own blocks must come to the same id as one
-// that has them all. What all of them know is what the hub says of a whole file (its SHA-256, over TLS)
-// before a byte of it was read; a holder of the whole file hashes it. So a file on this disk and the same
-// file on any hub have one id, and other containers of the same tensors have another. A partial holder
-// believes the hub's claim until its file is whole, when it is checked (chunk-file.ts); one that lies
-// serves false blocks under a true id, which no id could prevent. For the same reason no root of chunks'
-// hashes (manifest.ts) is in it: who has a part never sees what the others hash to.
-// Facts that only some models have are absent from the rest, so that learning of new ones renames no model.
+// Files and not tensors, because a server that fetched only its own blocks must come to the same id
+// as one that has them all. What all of them know is what the hub says of a whole file (its
+// SHA-256, over TLS) before a byte of it was read; a holder of the whole file hashes it. So a file
+// on this disk and the same file on any hub have one id, and other containers of the same tensors
+// have another. A partial holder believes the hub's claim until its file is whole, when it is
+// checked (chunk-file.ts); one that lies serves false blocks under a true id, which no id could
+// prevent. For the same reason no root of chunks' hashes (manifest.ts) is in it: who has a part
+// never sees what the others hash to. Facts that only some models have are absent from the rest, so
+// that learning of new ones renames no model.
 import type { ModelConfig, WeightFile } from '../types.ts'
 
 /** Hashing by pieces keeps memory small and the loop alive. */

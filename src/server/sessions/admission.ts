@@ -10,7 +10,9 @@ export interface AdmissionState {
   readonly sessionsOfHost?: number
   readonly sessions: number
   readonly draining: boolean
-  /** Of the promised tokens, those of the peer that asks, and of others at its address. Default 0. */
+  /**
+   * Of the promised tokens, those of the peer that asks, and of others at its address. Default 0.
+   */
   readonly promisedToPeer?: number
   /** When so many tokens, a session, or one of this peer's will be free, ms. Default: guesses. */
   readonly freeIn?: {
@@ -40,7 +42,9 @@ export type Admission =
 /** Who holds more than this share of a server's tokens leaves the last of them to others. */
 const PEER_SHARE = 1 / 2
 const RESERVE_SHARE = 1 / 8
-/** A server with fewer tokens serves whoever comes: its last ones would not do for another session. */
+/**
+ * A server with fewer tokens serves whoever comes: its last ones would not do for another session.
+ */
 const SMALL_TOKENS = 4096
 
 /** Tokens that a peer with much does not get, however many are free. */

@@ -1,5 +1,6 @@
 // The bytes of an invite: what one block of its chain says, the chain, and what the holder keeps.
-// Knows no signatures; invite.ts makes and checks them, invite-text.ts makes a line of text of them.
+// Knows no signatures; invite.ts makes and checks them, invite-text.ts makes a line of text of
+// them.
 //
 //   body     version uint | key: who may narrow next | flags | fields in the order of bits
 //            bit 0 may uint (1 chat, 2 serve), 1 models list(16, model), 2 tokensPerDay uint,

@@ -1,12 +1,12 @@
-// The proof of membership in a hello: the chain of an invite and a signature, by the chain's last key,
-// over this very connection, in a box for members. Pure; membership.ts decides who is let in.
+// The proof of membership in a hello: the chain of an invite and a signature, by the chain's last
+// key, over this very connection, in a box for members. Pure; membership.ts decides who is let in.
 //
 //   proof    a box of 1 to 4 KiB that holds
 //   inside   version uint | seq of the list of revoked invites uint | <chain> | signature
 //
-// The box's key is bound to the swarm, the connection and the direction; the signature to the swarm,
-// the connection and the signer's key of the connection. So neither can be replayed on another
-// connection nor sent back on the same one, and a stranger cannot even see who is a member.
+// The box's key is bound to the swarm, the connection and the direction; the signature to the
+// swarm, the connection and the signer's key of the connection. So neither can be replayed on
+// another connection nor sent back on the same one, and a stranger cannot even see who is a member.
 import { AppError, denied } from '../../base/errors.ts'
 import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
 import { anyNumber, fixedBytes } from '../../wire/fields.ts'

@@ -1,5 +1,5 @@
-// The list of invites that a swarm's creator takes back: signed by the root key, newest number wins,
-// whoever brings it. Pure; revocation-feed.ts and node.ts carry it.
+// The list of invites that a swarm's creator takes back: signed by the root key, newest number
+// wins, whoever brings it. Pure; revocation-feed.ts and node.ts carry it.
 //
 //   list   version uint | seq uint | ids list(1024, 16 bytes) | signature of all before it
 import { toHex } from '../../base/bytes.ts'
