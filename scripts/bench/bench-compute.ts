@@ -1,6 +1,7 @@
 // bun scripts/bench/bench-compute.ts [--model smollm2-135m] [--threads 2] [--runs 60]
-// The engine by itself: a step against room in its cache and against tokens held, every quantisation, rows at
-// once. Shows that a step's cost does not grow with capacity. Nothing is asserted.
+// The engine by itself: a step against room in its cache and against tokens held, every
+// quantisation, rows at once. Shows that a step's cost does not grow with capacity. Nothing is
+// asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../../src/base/bytes.ts'

@@ -1,9 +1,10 @@
 // bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3]
 //   [--only int4]
-// Every way of holding weights: bits a weight, perplexity on a fixed text (Alice's Adventures in Wonderland,
-// test/fixtures/alice.txt), agreement with float weights, speed; then what rounding each of a GGUF's types to
-// fewer bits errs. `native` is of the file itself; the others round the file's weights, which were taken to F32
-// first, as a folder with float weights would have them. Speeds of one row are only to be compared with another's.
+// Every way of holding weights: bits a weight, perplexity on a fixed text (Alice's Adventures in
+// Wonderland, test/fixtures/alice.txt), agreement with float weights, speed; then what rounding
+// each of a GGUF's types to fewer bits errs. `native` is of the file itself; the others round the
+// file's weights, which were taken to F32 first, as a folder with float weights would have them.
+// Speeds of one row are only to be compared with another's.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

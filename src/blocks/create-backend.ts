@@ -1,5 +1,5 @@
-// Makes what a worker computes with from its options: our own kernels on CPUs, ONNX graphs on devices.
-// Knows which device needs what.
+// Makes what a worker computes with from its options: our own kernels on CPUs, ONNX graphs on
+// devices. Knows which device needs what.
 import { deviceMemory } from './device/device-memory.ts'
 import { DEVICE_MEMORY, deviceProvider } from './device/provider.ts'
 import { trustedRows } from './device/self-check.ts'

@@ -1,5 +1,5 @@
-// How much memory blocks, head and work will take, from the model's facts alone: the very plans that the
-// engine loads by, added up. Loads nothing and knows no engine.
+// How much memory blocks, head and work will take, from the model's facts alone: the very plans
+// that the engine loads by, added up. Loads nothing and knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { planHead } from './head-plan.ts'
@@ -31,8 +31,8 @@ export interface ModelSizes {
 /** Rows that the engine computes at once. */
 const CHUNK_ROWS = 128
 /**
- * Buffers, graphs and what the collector has not collected yet: between 30 and 100 MiB were seen over
- * weights and KV with SmolLM2 at all quantisations.
+ * Buffers, graphs and what the collector has not collected yet: between 30 and 100 MiB were seen
+ * over weights and KV with SmolLM2 at all quantisations.
  */
 const ENGINE_BYTES = 64 * 2 ** 20
 
@@ -65,7 +65,9 @@ export function spanBytes(sizes: ModelSizes, { start, end }: BlockSpan): number 
   )
 }
 
-/** What is needed beside weights and KV: loading a matrix, or a chunk of a prompt behind `tokens`. */
+/**
+ * What is needed beside weights and KV: loading a matrix, or a chunk of a prompt behind `tokens`.
+ */
 export function workingBytes(sizes: ModelSizes, tokens: number): number {
   const { config, largestMatrixBytes } = sizes
   const { hiddenSize, headCount, kvHeadCount, headDim, ffnSize, expertsPerToken = 1 } = config
@@ -75,7 +77,9 @@ export function workingBytes(sizes: ModelSizes, tokens: number): number {
   return ENGINE_BYTES + Math.max(largestMatrixBytes, CHUNK_ROWS * 4 * (widths + scores))
 }
 
-/** What a graph over some blocks takes beside the weights: 10 MiB were seen for SmolLM2's 30 blocks. */
+/**
+ * What a graph over some blocks takes beside the weights: 10 MiB were seen for SmolLM2's 30 blocks.
+ */
 export function graphBytes(blocks: number): number {
   return 6 * 2 ** 20 + blocks * 128 * 2 ** 10
 }

@@ -1,5 +1,5 @@
-// What a span will hold, decided from the model's facts before a byte is read: forms, names and sizes.
-// Knows no engine.
+// What a span will hold, decided from the model's facts before a byte is read: forms, names and
+// sizes. Knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
 import { kvBlockBytes } from '../kernels/program.ts'
 import type { ModelConfig, TensorStore, TensorType } from '../model/types.ts'
@@ -205,14 +205,17 @@ function fileBytes(matrix: LinearPart): number {
 }
 
 /**
- * A float for each block of integers, its sum, that the engine keeps beside them: of 4 bits by 32, 105 MiB
- * became 131.
+ * A float for each block of integers, its sum, that the engine keeps beside them: of 4 bits by 32,
+ * 105 MiB became 131.
  */
 export function sumBytes({ form, rows, columns }: LinearPart): number {
   return form.kind === 'blocks' ? 4 * rows * Math.ceil(columns / form.block) : 0
 }
 
-/** What became of a matrix's type and what that takes, e.g. 'Q4_1 exact, 4 bits + block minimum: 6.0 bits a weight'. */
+/**
+ * What became of a matrix's type and what that takes, e.g. 'Q4_1 exact, 4 bits + block minimum: 6.0
+ * bits a weight'.
+ */
 function noteOf(matrix: LinearPart): string {
   const bits = 8 * fileBytes({ ...matrix, bias: false })
   return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`

@@ -3,7 +3,9 @@
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
 
-/** How weights are held: 'native' keeps the file's own types where the engine can hold them exactly. */
+/**
+ * How weights are held: 'native' keeps the file's own types where the engine can hold them exactly.
+ */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
 /** How keys and values are held. */
 export type KvType = 'f16' | 'f32' | 'int8'
@@ -27,7 +29,9 @@ export interface ComputeOptions {
   deviceId?: number
   /** Upper bound for weights plus KV in bytes. Default: 80 % of free memory at start. */
   memoryBytes?: number
-  /** Folder with onnxruntime's library. Default: the onnxruntime-node package's, in a source tree. */
+  /**
+   * Folder with onnxruntime's library. Default: the onnxruntime-node package's, in a source tree.
+   */
   libraryDir?: string
   /** Folder for weights in files without a name. Default: the system's for temporary files. */
   scratchDir?: string
@@ -61,15 +65,20 @@ export interface SpanInfo extends BlockSpan {
 
 export interface StepInput {
   session: number
-  /** Position of the first row; the session's KV is cut to it first. Must not be over its length. */
+  /**
+   * Position of the first row; the session's KV is cut to it first. Must not be over its length.
+   */
   start: number
   count: number
   /**
-   * (count, hiddenSize), given away: the caller loses it. A function makes the rows when they are about to
-   * run, so that waiting steps hold no floats; what it throws is what the step fails with.
+   * (count, hiddenSize), given away: the caller loses it. A function makes the rows when they are
+   * about to run, so that waiting steps hold no floats; what it throws is what the step fails with.
    */
   hidden: Float32Array | (() => Float32Array)
-  /** Owners are served in turn: the peer whose session it is. Default: one owner for all who do not say. */
+  /**
+   * Owners are served in turn: the peer whose session it is. Default: one owner for all who do not
+   * say.
+   */
   owner?: string
 }
 
@@ -100,11 +109,17 @@ export interface ComputeApi {
    */
   openSession(span: number, range?: BlockSpan): Promise<number>
   closeSession(session: number): Promise<void>
-  /** A new session with the same first `length` tokens over the same blocks; both then go their ways. */
+  /**
+   * A new session with the same first `length` tokens over the same blocks; both then go their
+   * ways.
+   */
   forkSession(session: number, length: number): Promise<number>
   /** Runs one step; an abort terminates it in the engine, the session's length is then `start`. */
   step(input: StepInput, signal?: AbortSignal): Promise<StepOutput>
-  /** Final norm and LM head. 'native' holds Q8_0 and the like exactly as int8 weights; 'f32' has float activations. */
+  /**
+   * Final norm and LM head. 'native' holds Q8_0 and the like exactly as int8 weights; 'f32' has
+   * float activations.
+   */
   loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number>
   unloadHead(head: number): Promise<void>
   /** hidden (count, hiddenSize) -> logits (count, vocabSize) */

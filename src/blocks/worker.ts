@@ -1,5 +1,6 @@
 // The compute worker: a thread that owns the engine and does what messages ask, one after another.
-// compute.ts starts it and speaks for it; which rows run when is the scheduler's decision, in the main thread.
+// compute.ts starts it and speaks for it; which rows run when is the scheduler's decision, in the
+// main thread.
 import { setPriority } from 'node:os'
 import { cancelled, closed } from '../base/errors.ts'
 import { createBackend } from './create-backend.ts'

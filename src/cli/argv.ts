@@ -1,6 +1,6 @@
 // What was typed as words and flags: text exactly as it was typed, the last of a repeated option.
-// cac parses; it makes numbers of values that look like some, takes a value that begins with a dash for an
-// option, and drops a lone dash. A mark before each value and word keeps them from it.
+// cac parses; it makes numbers of values that look like some, takes a value that begins with a dash
+// for an option, and drops a lone dash. A mark before each value and word keeps them from it.
 import { cac } from 'cac'
 import { badInput } from '../base/errors.ts'
 import { type Command, type Options, typedName } from './command.ts'
@@ -44,7 +44,8 @@ const SYNONYMS: Readonly<Record<string, string>> = {
 
 /**
  * Reads the words behind the program's name.
- * @throws AppError BAD_INPUT for a command or option that there is not, a value too few or a word too many
+ * @throws AppError BAD_INPUT for a command or option that there is not, a value too few or a word
+ * too many
  */
 export function readArguments(typed: readonly string[], commands: readonly Command[]): Typed {
   const kinds = kindsOf(commands)
@@ -118,7 +119,9 @@ function takesNext(
   return !/^(--?[a-z]\S*)$/i.test(next)
 }
 
-/** For cac: options first, every value and word behind a mark, so that nothing is taken for another. */
+/**
+ * For cac: options first, every value and word behind a mark, so that nothing is taken for another.
+ */
 function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): string[] {
   const options: string[] = []
   const words: string[] = []
@@ -154,7 +157,10 @@ function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, strin
   return flags
 }
 
-/** Brings a flag into its kind. @throws AppError BAD_INPUT for none of the command's, or a wrong value */
+/**
+ * Brings a flag into its kind. @throws AppError BAD_INPUT for none of the command's, or a wrong
+ * value
+ */
 function readFlag(
   key: string,
   given: string | boolean,

@@ -29,8 +29,8 @@ export interface EngineOptions {
 }
 
 /**
- * What a command needs of a model at once: 'facts' is config, tokenizer and content id, 'client' also
- * embedding, norm and head. A server fetches its blocks when it knows which.
+ * What a command needs of a model at once: 'facts' is config, tokenizer and content id, 'client'
+ * also embedding, norm and head. A server fetches its blocks when it knows which.
  */
 export type Need = 'facts' | 'client'
 
@@ -112,8 +112,8 @@ export async function startCompute(options: EngineOptions, context: Context): Pr
 }
 
 /**
- * Not the system's folder for temporary files: where that lies in memory, weights would be there twice. But
- * that, where the cache cannot be written.
+ * Not the system's folder for temporary files: where that lies in memory, weights would be there
+ * twice. But that, where the cache cannot be written.
  */
 function scratchFolder(cache: string): string {
   const folder = join(cache, 'scratch')

@@ -72,7 +72,10 @@ const DISK: ReadonlySet<string> = new Set([
   'EDQUOT'
 ])
 
-/** What was thrown as an error: a file that the system refuses is for the user to mend, no fault of ours. */
+/**
+ * What was thrown as an error: a file that the system refuses is for the user to mend, no fault of
+ * ours.
+ */
 export function errorOf(thrown: unknown): AppError {
   const error = toAppError(thrown)
   if (error.code !== 'INTERNAL' || !(error.cause instanceof Error)) return error
@@ -92,8 +95,8 @@ export interface ErrorTextOptions {
 }
 
 /**
- * `error: ...` and a line on what to do. Messages quote files, hubs and peers: all of it is made harmless for a
- * terminal here.
+ * `error: ...` and a line on what to do. Messages quote files, hubs and peers: all of it is made
+ * harmless for a terminal here.
  */
 export function errorText(error: AppError, options: ErrorTextOptions = {}): string {
   const { debug = false, model } = options

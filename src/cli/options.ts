@@ -54,7 +54,10 @@ const HOST_NAME =
 /** The IPv4 address of a host name; undefined: it has none. */
 export type LookUp = (name: string) => Promise<string | undefined>
 
-/** `H:P[,H:P]` as addresses. @throws AppError BAD_INPUT, or UNAVAILABLE for a name without an address */
+/**
+ * `H:P[,H:P]` as addresses. @throws AppError BAD_INPUT, or UNAVAILABLE for a name without an
+ * address
+ */
 export async function resolveAddresses(
   value: string | undefined,
   lookUp: LookUp = systemLookUp
@@ -119,7 +122,9 @@ export function parseWhole(
   return number
 }
 
-/** A number, or undefined when not given; its bounds, told as `range`, are checked where it is used. */
+/**
+ * A number, or undefined when not given; its bounds, told as `range`, are checked where it is used.
+ */
 export function parseNumber(
   name: string,
   value: string | undefined,
@@ -174,7 +179,9 @@ const SPANS_MS: Readonly<Record<string, number>> = {
 /** A hundred years: later is never. */
 const MOST_EXPIRY_MS = 36_525 * 86_400_000
 
-/** `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms. @throws AppError BAD_INPUT */
+/**
+ * `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms. @throws AppError BAD_INPUT
+ */
 export function parseExpiry(
   name: string,
   value: string | undefined,

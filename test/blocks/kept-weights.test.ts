@@ -1,5 +1,5 @@
-// Converted weights that are kept: found again without the source, thrown away when they are no good, and got
-// round when the disk has no room.
+// Converted weights that are kept: found again without the source, thrown away when they are no
+// good, and got round when the disk has no room.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -30,7 +30,10 @@ const backend = createOnnx({
   scratchDir: undefined
 })
 
-/** Bytes of a span in the store, alignment included, and of what is kept beside; how many tensors they are. */
+/**
+ * Bytes of a span in the store, alignment included, and of what is kept beside; how many tensors
+ * they are.
+ */
 function written(
   model: Awaited<ReturnType<typeof openModel>>,
   range: BlockSpan & { quant: Quant }

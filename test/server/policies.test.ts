@@ -9,7 +9,8 @@ test('freeInMs() tells when enough sessions will have ended, by how long others 
     { tokens: 40, ageMs: 2000, idleMs: 59_000 }
   ]
   const lives = { ended: [5000, 10_000, 12_000, 11_000], idleLimitMs: 60_000 }
-  // The third is dropped in a second, the second is likely to end in two, the first in eight and a half.
+  // The third is dropped in a second, the second is likely to end in two, the first in eight and a
+  // half.
   expect([5, 41, 61, 70, 71].map((tokens) => freeInMs(tokens, held, lives))).toEqual([
     1000, 2000, 8500, 8500, 600_000
   ])

@@ -1,4 +1,5 @@
-// Caches in a device's memory. They grow by a graph of one operator, so that nothing crosses the bus.
+// Caches in a device's memory. They grow by a graph of one operator, so that nothing crosses the
+// bus.
 import type { CacheMemory } from '../onnx/backend.ts'
 import { GraphBuilder } from '../graph/builder.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'

@@ -1,6 +1,6 @@
-// Whether a device can compute here, and on what that rests, as plain data for a person to read.
-// A broken driver or library may take the process down, so cli/doctor/doctor-device.ts runs this in one of
-// its own and hears each fact as soon as it is known.
+// Whether a device can compute here, and on what that rests, as plain data for a person to read. A
+// broken driver or library may take the process down, so cli/doctor/doctor-device.ts runs this in
+// one of its own and hears each fact as soon as it is known.
 import { toAppError } from '../../base/errors.ts'
 import { createOnnx } from '../create-backend.ts'
 import { errorRecord, type ErrorRecord } from '../messages.ts'

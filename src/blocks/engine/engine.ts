@@ -102,7 +102,10 @@ export class Engine implements Disposable {
     this.#sessions.get(id)?.session.cut(length)
   }
 
-  /** Runs pieces of different sessions over the same blocks at once; what goes wrong with one is its own. */
+  /**
+   * Runs pieces of different sessions over the same blocks at once; what goes wrong with one is its
+   * own.
+   */
   run(pieces: readonly EnginePiece[], stop: StopFlag): EngineOutcome[] {
     const outcomes: (EngineOutcome | undefined)[] = []
     const ready: { index: number; span: LoadedSpan; part: RunPart }[] = []
@@ -170,7 +173,10 @@ export class Engine implements Disposable {
     }
   }
 
-  /** Checks a piece and takes memory for its step. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY, NOT_FOUND */
+  /**
+   * Checks a piece and takes memory for its step. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY,
+   * NOT_FOUND
+   */
   #prepare(piece: EnginePiece): { span: LoadedSpan; part: RunPart } {
     const { start, end, hidden } = piece
     const { span, session } = this.#session(piece.session)

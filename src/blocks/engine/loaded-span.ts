@@ -1,5 +1,5 @@
-// What the engine computes with: weights behind one interface, whoever computes them. Two kinds exist: programs
-// of our own kernels over pages of KV (CPU), and ONNX graphs (CUDA, WebGPU).
+// What the engine computes with: weights behind one interface, whoever computes them. Two kinds
+// exist: programs of our own kernels over pages of KV (CPU), and ONNX graphs (CUDA, WebGPU).
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { AppError } from '../../base/errors.ts'
 import type { Model } from '../../model/types.ts'
@@ -47,8 +47,9 @@ export interface LoadedSpan extends Disposable {
   /** @throws AppError NO_MEMORY */
   openSession(range: BlockSpan): SpanSession
   /**
-   * Runs parts of different sessions over the same range at once. Each session is longer by its rows
-   * afterwards; of those that failed the error is returned at their index, and they are as long as before.
+   * Runs parts of different sessions over the same range at once. Each session is longer by its
+   * rows afterwards; of those that failed the error is returned at their index, and they are as
+   * long as before.
    */
   run(parts: readonly RunPart[], stop: StopFlag): (AppError | undefined)[]
 }
@@ -82,8 +83,9 @@ export interface ComputeBackend extends Disposable {
 }
 
 /**
- * Weights and op list of a span of our own kernels, without sessions: paged-span.ts makes a LoadedSpan of it.
- * A page holds keys and values of `pageTokens` positions for all blocks of a session's range.
+ * Weights and op list of a span of our own kernels, without sessions: paged-span.ts makes a
+ * LoadedSpan of it. A page holds keys and values of `pageTokens` positions for all blocks of a
+ * session's range.
  */
 export interface KernelProgram extends Disposable {
   readonly plan: SpanPlan

@@ -1,5 +1,5 @@
-// Pages of KV memory, shared by the sessions that hold the same positions: taken from the budget and from the
-// system, given back when no session holds them. Knows no sessions.
+// Pages of KV memory, shared by the sessions that hold the same positions: taken from the budget
+// and from the system, given back when no session holds them. Knows no sessions.
 import { giveMemory, takeMemory } from '../../base/native-memory.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 

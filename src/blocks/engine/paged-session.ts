@@ -1,5 +1,5 @@
-// A session's keys and values as a list of pages. Forks share pages; whoever writes into a shared one copies it
-// first. Knows no rows.
+// A session's keys and values as a list of pages. Forks share pages; whoever writes into a shared
+// one copies it first. Knows no rows.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { KernelProgram, SpanSession } from './loaded-span.ts'
 import type { Page, PagePool } from './page-pool.ts'
@@ -62,7 +62,9 @@ export class PagedSession implements SpanSession {
     return forked
   }
 
-  /** The page is written next: one that others hold is copied, with its first `tokens` positions. */
+  /**
+   * The page is written next: one that others hold is copied, with its first `tokens` positions.
+   */
   #own(index: number, tokens: number): void {
     const shared = this.#pages[index]
     if (shared === undefined || shared.holders === 1) return

@@ -1,5 +1,5 @@
-// Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and ALiBi.
-// Knows the names under which caches and tables are handed over.
+// Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and
+// ALiBi. Knows the names under which caches and tables are handed over.
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, ropeNames } from '../families/facts.ts'
 import type { AttentionOptions } from '../families/parts.ts'
@@ -23,17 +23,20 @@ export function cacheNames(block: number, kind: 'key' | 'value'): CacheNames {
   return { past: `past.${block}.${kind}`, present: `present.${block}.${kind}` }
 }
 
-/** Whether no operator of ours turns queries and keys: attention's turns only heads of whole sixteens. */
+/**
+ * Whether no operator of ours turns queries and keys: attention's turns only heads of whole
+ * sixteens.
+ */
 export function ropeIsFused(config: ModelConfig): boolean {
   return config.positions !== undefined || config.headDim % 16 === 0
 }
 
 /**
- * Attention runs with one row more than was asked, a copy of the last: the operator's way for a single
- * row sums in another order than its way for several (at SmolLM2 all later rows then differ, and int8
- * rounding makes 4e-6 into other words). So a row comes out the same to the bit however rows were cut
- * into steps, which replay and speculation rest on. The extra row's key and value lie behind the
- * session's end, where the next step writes.
+ * Attention runs with one row more than was asked, a copy of the last: the operator's way for a
+ * single row sums in another order than its way for several (at SmolLM2 all later rows then differ,
+ * and int8 rounding makes 4e-6 into other words). So a row comes out the same to the bit however
+ * rows were cut into steps, which replay and speculation rest on. The extra row's key and value lie
+ * behind the session's end, where the next step writes.
  */
 export const EXTRA_ROWS = 1
 
@@ -66,7 +69,10 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
   return trimmed(builder, output)
 }
 
-/** What attention takes of all rows: qkv as it is, or queries, keys and values after what changes them. */
+/**
+ * What attention takes of all rows: qkv as it is, or queries, keys and values after what changes
+ * them.
+ */
 function prepared(
   scope: BlockScope,
   qkv: Value,

@@ -1,5 +1,6 @@
-// What the parts of a block's graph are built in, and its linear layers. norms.ts, attention.ts, mlp.ts and
-// experts.ts have the other parts; onnx-parts.ts hands them to families, which say in which order.
+// What the parts of a block's graph are built in, and its linear layers. norms.ts, attention.ts,
+// mlp.ts and experts.ts have the other parts; onnx-parts.ts hands them to families, which say in
+// which order.
 import type { ModelConfig } from '../../model/types.ts'
 import type { LinearPart } from '../families/facts.ts'
 import { MICROSOFT, type GraphBuilder, type Value } from './builder.ts'

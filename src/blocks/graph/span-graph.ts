@@ -30,8 +30,8 @@ export function spanGraph(plan: SpanPlan, range: BlockSpan, accuracy: number): G
   builder.input(TOTAL_LENGTH, 'i32', [1])
   if (!ropeIsFused(config)) builder.input(ROPE_START, 'i64', [1])
   const family = graphOf(config.family)
-  // A branch of zeros before the first block: its norm is then the operator that all others have, and
-  // spans behind one another give the same bits as one span.
+  // A branch of zeros before the first block: its norm is then the operator that all others have,
+  // and spans behind one another give the same bits as one span.
   let stream: Stream<Value> = { residual: HIDDEN, branch: builder.node('Sub', [HIDDEN, HIDDEN]) }
   for (const { block, groups } of plan.blocks) {
     if (block < range.start || block >= range.end) continue

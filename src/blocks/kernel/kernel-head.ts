@@ -1,5 +1,5 @@
-// The end of a model by our own kernels: final norm, output matrix and soft cap, from hidden rows to logits.
-// Knows no sampling.
+// The end of a model by our own kernels: final norm, output matrix and soft cap, from hidden rows
+// to logits. Knows no sampling.
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
@@ -66,7 +66,10 @@ export class KernelHead implements Disposable {
     }
   }
 
-  /** Rows of `hidden` (count, hiddenSize) to `logits` (count, vocabSize). @throws AppError COMPUTE, CANCELLED */
+  /**
+   * Rows of `hidden` (count, hiddenSize) to `logits` (count, vocabSize). @throws AppError COMPUTE,
+   * CANCELLED
+   */
   run(hidden: Float32Array, logits: Float32Array, stop: StopFlag): void {
     const { hiddenSize, vocabSize } = this
     const count = hidden.length / hiddenSize

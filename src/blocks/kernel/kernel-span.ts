@@ -1,5 +1,5 @@
-// A span of our own kernels: its packed weights, mapped, and the program that its blocks were lowered to.
-// Knows no sessions and no memory of keys and values: paged-span.ts hands pages over.
+// A span of our own kernels: its packed weights, mapped, and the program that its blocks were
+// lowered to. Knows no sessions and no memory of keys and values: paged-span.ts hands pages over.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { NotFinite } from '../../kernels/run.ts'
@@ -52,7 +52,10 @@ export class KernelSpan implements KernelProgram {
     parts.context.runner.prepare(this.#program)
   }
 
-  /** Maps what is kept of the weights, or packs and keeps them. @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
+  /**
+   * Maps what is kept of the weights, or packs and keeps them. @throws AppError NO_MEMORY, CORRUPT,
+   * CANCELLED
+   */
   static async load(
     context: KernelContext,
     budget: MemoryBudget,
@@ -153,7 +156,9 @@ function spanProgram(plan: SpanPlan, weights: KernelWeights): Program {
   return builder.build()
 }
 
-/** Whether rows meet weights as they are; else they are rounded to int8 where weights are integers. */
+/**
+ * Whether rows meet weights as they are; else they are rounded to int8 where weights are integers.
+ */
 export function hasFloatActivations(quant: Quant): boolean {
   return quant === 'f32' || quant === 'f16'
 }

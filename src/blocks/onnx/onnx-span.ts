@@ -1,5 +1,5 @@
-// A span as ONNX graphs over its weights: one for the whole span, further ones for parts of it on first use.
-// Sessions run one after another. Knows no worker; engine.ts owns spans and sessions.
+// A span as ONNX graphs over its weights: one for the whole span, further ones for parts of it on
+// first use. Sessions run one after another. Knows no worker; engine.ts owns spans and sessions.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { cancelled, toAppError, type AppError } from '../../base/errors.ts'
 import type { Model } from '../../model/types.ts'
@@ -37,7 +37,10 @@ export class OnnxSpan implements LoadedSpan {
     this.#state = state
   }
 
-  /** Reads, packs and makes the graph of the whole span. @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
+  /**
+   * Reads, packs and makes the graph of the whole span. @throws AppError NO_MEMORY, CORRUPT,
+   * CANCELLED
+   */
   static async load(
     backend: Backend,
     budget: MemoryBudget,
@@ -96,7 +99,10 @@ export class OnnxSpan implements LoadedSpan {
     })
   }
 
-  /** The graph of blocks [start, end) for a session, made on first use over the same weights; release() it. */
+  /**
+   * The graph of blocks [start, end) for a session, made on first use over the same weights;
+   * release() it.
+   */
   graph(range: BlockSpan): LoadedGraph {
     return this.#state.graphs.take(range)
   }

@@ -1,5 +1,5 @@
-// The graphs over one span's weights, for parts of the span: made on first use, counted against the memory
-// budget, and let go when no session needs them. Knows no sessions.
+// The graphs over one span's weights, for parts of the span: made on first use, counted against the
+// memory budget, and let go when no session needs them. Knows no sessions.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Backend, CacheMemory } from './backend.ts'
 import { spanGraph } from '../graph/span-graph.ts'
@@ -25,7 +25,9 @@ export interface SpanGraphsOptions {
   accuracy: number
 }
 
-/** Graphs of parts that no session uses; one is soon wanted again, hundreds are memory for nothing. */
+/**
+ * Graphs of parts that no session uses; one is soon wanted again, hundreds are memory for nothing.
+ */
 const MAX_UNUSED = 4
 
 interface Entry {

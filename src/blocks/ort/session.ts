@@ -1,5 +1,5 @@
-// Sessions of onnxruntime: options, a graph with its weights, bindings and runs that can be stopped.
-// Knows names and tensors, no models.
+// Sessions of onnxruntime: options, a graph with its weights, bindings and runs that can be
+// stopped. Knows names and tensors, no models.
 import { ptr, type Pointer } from 'bun:ffi'
 import { cstring } from './libc.ts'
 import { ORT_LOG_LEVEL, pathString, type OrtRuntime } from './runtime.ts'
@@ -96,7 +96,9 @@ export class OrtSession implements Disposable {
   }
 }
 
-/** Inputs and outputs of a session's runs, bound to tensors; one per state that a session serves. */
+/**
+ * Inputs and outputs of a session's runs, bound to tensors; one per state that a session serves.
+ */
 export class OrtBinding implements Disposable {
   readonly handle: Pointer
   readonly #runtime: OrtRuntime

@@ -1,5 +1,5 @@
-// When sessions with short steps come back after an answer: learnt, so that a run can wait for them.
-// Knows no steps; schedule.ts says how long waiting is worth it.
+// When sessions with short steps come back after an answer: learnt, so that a run can wait for
+// them. Knows no steps; schedule.ts says how long waiting is worth it.
 import type { AbsentSession } from './schedule.ts'
 
 interface Habit {

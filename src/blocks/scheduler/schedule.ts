@@ -1,5 +1,6 @@
-// The policies of the scheduler: which waiting steps make the next run, with how many rows of each, and how
-// long a run waits for more of them. Pure functions over records; scheduler.ts acts on them.
+// The policies of the scheduler: which waiting steps make the next run, with how many rows of each,
+// and how long a run waits for more of them. Pure functions over records; scheduler.ts acts on
+// them.
 import type { RunCostEstimate } from './run-cost.ts'
 
 /** A step that waits for its next run, as the policies see it. */
@@ -12,7 +13,9 @@ export interface WaitingStep {
   readonly group: string | undefined
   /** Rows that are still to be computed. */
   readonly rows: number
-  /** A token, or a token and guesses: it runs whole. The last rows of a prompt are still a prompt's. */
+  /**
+   * A token, or a token and guesses: it runs whole. The last rows of a prompt are still a prompt's.
+   */
   readonly short: boolean
   /** Monotonic ms at which it came. */
   readonly since: number
@@ -28,7 +31,10 @@ export interface Share {
 export interface ScheduleState {
   /** When each owner was last in a run, monotonic ms. */
   readonly lastServed: ReadonlyMap<string, number>
-  /** Whether short steps of other sessions are about to come, for which a long step's piece is kept small. */
+  /**
+   * Whether short steps of other sessions are about to come, for which a long step's piece is kept
+   * small.
+   */
   readonly busy: boolean
   readonly cost: RunCostEstimate
   readonly now: number
@@ -39,7 +45,9 @@ export interface ScheduleLimits {
   readonly sessions: number
   /** Rows in one run. */
   readonly rows: number
-  /** A long step that has waited this long is no longer overtaken by short ones, ms. Default 250. */
+  /**
+   * A long step that has waited this long is no longer overtaken by short ones, ms. Default 250.
+   */
   readonly patienceMs?: number
 }
 
@@ -58,9 +66,10 @@ const FIRST_PIECE = 8
 type Rank = readonly [late: number, inRun: number, lastServed: number, since: number]
 
 /**
- * The next run. Short steps go before long ones (unless these have waited long enough), then those of the
- * owner with the fewest steps in the run, then of the owner served longest ago, then the oldest. The first
- * one picked decides the group. Short steps run whole, side by side; one long step adds a piece.
+ * The next run. Short steps go before long ones (unless these have waited long enough), then those
+ * of the owner with the fewest steps in the run, then of the owner served longest ago, then the
+ * oldest. The first one picked decides the group. Short steps run whole, side by side; one long
+ * step adds a piece.
  */
 export function pickRun(
   waiting: readonly WaitingStep[],
@@ -179,8 +188,8 @@ export interface GatherOptions {
 }
 
 /**
- * How long the next run should wait for steps that are about to come, ms. 0 when none is, or when waiting
- * would cost more than a run of its own.
+ * How long the next run should wait for steps that are about to come, ms. 0 when none is, or when
+ * waiting would cost more than a run of its own.
  */
 export function gatherMs(absent: readonly AbsentSession[], options: GatherOptions): number {
   const { now, cost, onlyLong } = options

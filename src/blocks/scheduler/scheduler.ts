@@ -1,6 +1,6 @@
-// The one scheduler of a process: all steps, and rows for heads, wait here for their runs in the engine.
-// The loop is `schedule, run, deliver`; who goes next is decided by schedule.ts. Knows no peers beyond owners'
-// names, and no engine beyond `run`.
+// The one scheduler of a process: all steps, and rows for heads, wait here for their runs in the
+// engine. The loop is `schedule, run, deliver`; who goes next is decided by schedule.ts. Knows no
+// peers beyond owners' names, and no engine beyond `run`.
 import type { Clock } from '../../base/clock.ts'
 import { cancelled, toAppError, type AppError } from '../../base/errors.ts'
 import { Habits } from './habits.ts'

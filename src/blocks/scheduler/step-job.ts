@@ -3,7 +3,10 @@
 import { badInput, type AppError } from '../../base/errors.ts'
 import { SHORT_ROWS, type WaitingStep } from './schedule.ts'
 
-/** What a step has to say; `hidden` may be made when its first rows run, so that waiting costs no floats. */
+/**
+ * What a step has to say; `hidden` may be made when its first rows run, so that waiting costs no
+ * floats.
+ */
 export interface ScheduledStep {
   /** Owners are served in turn. Default: one owner for all that do not say. */
   readonly owner?: string | undefined

@@ -1,5 +1,6 @@
-// Packs a matrix for our own kernels from the model's tensors, some groups of rows at a time: the file's own
-// bits in another order, or floats rounded to integers. Knows plans and bytes; src/kernels knows the layout.
+// Packs a matrix for our own kernels from the model's tensors, some groups of rows at a time: the
+// file's own bits in another order, or floats rounded to integers. Knows plans and bytes;
+// src/kernels knows the layout.
 import { bytesOf } from '../../base/bytes.ts'
 import type { Kernels } from '../../kernels/kernels.ts'
 import { dequantise } from '../../model/formats/dequantise.ts'
@@ -33,7 +34,10 @@ export class NotFiniteRow extends Error {
   }
 }
 
-/** The bytes of a packed matrix, piece by piece; each is used again for the next. @throws NotFiniteRow */
+/**
+ * The bytes of a packed matrix, piece by piece; each is used again for the next. @throws
+ * NotFiniteRow
+ */
 export function* packMatrix(
   plan: MatrixPlan,
   form: PackedForm,

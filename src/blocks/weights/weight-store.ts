@@ -1,6 +1,7 @@
-// The weights of a span as they are computed with: mapped read-only from files, which are kept where the
-// model's content is known and the disk has room. Elsewhere they lie in memory; for onnxruntime, which copies
-// what its kernels repack, in files without a name. Knows parts and bytes, no models.
+// The weights of a span as they are computed with: mapped read-only from files, which are kept
+// where the model's content is known and the disk has room. Elsewhere they lie in memory; for
+// onnxruntime, which copies what its kernels repack, in files without a name. Knows parts and
+// bytes, no models.
 import { ptr, toArrayBuffer, type Pointer } from 'bun:ffi'
 import { closeSync, readSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -37,8 +38,9 @@ export interface WeightStoreOptions {
 export interface StoreOwner {
   readonly location: ModelLocation
   /**
-   * Takes memory beyond what weights need once onnxruntime has repacked them, when the disk has no room. Without
-   * it weights are used as they lie, and no files without a name are made. @throws AppError NO_MEMORY
+   * Takes memory beyond what weights need once onnxruntime has repacked them, when the disk has no
+   * room. Without it weights are used as they lie, and no files without a name are made. @throws
+   * AppError NO_MEMORY
    */
   reserve?(sizeBytes: number): Reservation
 }
@@ -87,7 +89,9 @@ export class WeightStore implements Disposable {
     return this.#sizeBytes
   }
 
-  /** Finds or makes a part's tensors, and pauses now and then. @throws AppError NO_MEMORY, CORRUPT */
+  /**
+   * Finds or makes a part's tensors, and pauses now and then. @throws AppError NO_MEMORY, CORRUPT
+   */
   *load(part: WeightPart): Generator<void> {
     const layout = layoutOf(part.specs)
     const onbad = (why: string): void => this.#warn(`${part.name}: ${why}; made again`)
@@ -199,7 +203,9 @@ export class WeightStore implements Disposable {
     this.#options.onwarn?.(text)
   }
 
-  /** Gives back what only repacking has needed; pages that are still in use come back by themselves. */
+  /**
+   * Gives back what only repacking has needed; pages that are still in use come back by themselves.
+   */
   trim(): void {
     for (const { at, sizeBytes } of this.#mappings) dropPages(at, sizeBytes)
     trimHeap()

@@ -1,5 +1,5 @@
-// Small files of secrets: written whole for the owner's eyes alone, refused when others may read them.
-// Knows nothing of what is in them.
+// Small files of secrets: written whole for the owner's eyes alone, refused when others may read
+// them. Knows nothing of what is in them.
 import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError, corrupt, denied, inUse } from '../../base/errors.ts'

@@ -1,6 +1,6 @@
-// A file as read-only bytes: small pieces are read, large ones are mapped where that is possible, all through
-// one descriptor, and never when the file is not what it was when it was opened. Of a file that is fetched by
-// the chunk, only what its journal has can be read. Knows no formats.
+// A file as read-only bytes: small pieces are read, large ones are mapped where that is possible,
+// all through one descriptor, and never when the file is not what it was when it was opened. Of a
+// file that is fetched by the chunk, only what its journal has can be read. Knows no formats.
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { AppError, closed, corrupt, notFound } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
@@ -25,14 +25,19 @@ export interface MappedFile {
   bytes(offset: number, length: number): Uint8Array
   /** Fills `into`; unlike a view, of a file that was written to since. @throws AppError CORRUPT */
   readInto(offset: number, into: Uint8Array): void
-  /** Gives back the memory of what was read; a view stays valid, and is read from the file again. */
+  /**
+   * Gives back the memory of what was read; a view stays valid, and is read from the file again.
+   */
   release(): void
   /** Looks again at what is here; only a file that was not whole can have changed. */
   refresh(): void
   close(): void
 }
 
-/** Bytes that a file will have when they are fetched; whoever fetches decides on how many are needed. */
+/**
+ * Bytes that a file will have when they are fetched; whoever fetches decides on how many are
+ * needed.
+ */
 export class AbsentBytes extends AppError {
   /** From the start of the file. */
   readonly neededBytes: number
@@ -44,8 +49,8 @@ export class AbsentBytes extends AppError {
 }
 
 /**
- * Less than this is read: the rows of a prompt would be many mappings, of which a process has 65,530, and what
- * is read late and often must not end the process when somebody cuts the file.
+ * Less than this is read: the rows of a prompt would be many mappings, of which a process has
+ * 65,530, and what is read late and often must not end the process when somebody cuts the file.
  */
 const MIN_MAPPING_BYTES = 2 ** 20
 

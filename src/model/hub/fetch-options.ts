@@ -1,4 +1,5 @@
-// A hub's file on its way here, and how it is fetched: what fetch-ranges.ts and bring-chunks.ts share.
+// A hub's file on its way here, and how it is fetched: what fetch-ranges.ts and bring-chunks.ts
+// share.
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { TransferOptions } from './chunk-transfer.ts'

@@ -1,5 +1,5 @@
-// How many blocks of a model fit this machine: weights as the engine will hold them, keys and values,
-// working memory, and room on the disk. What `join` decides by is what `plan` shows. Pure.
+// How many blocks of a model fit this machine: weights as the engine will hold them, keys and
+// values, working memory, and room on the disk. What `join` decides by is what `plan` shows. Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError } from '../../base/errors.ts'
 import { formatBytes } from '../../base/bytes.ts'
@@ -12,7 +12,10 @@ import type { Model } from '../../model/types.ts'
 const KV_TOKENS = 4096
 /** What a chat asks for at first: a server without room for one serves nobody. */
 const LEAST_KV_TOKENS = 512
-/** Share of what is left for sessions that may be promised: caches grow in steps, beyond their promise. */
+/**
+ * Share of what is left for sessions that may be promised: caches grow in steps, beyond their
+ * promise.
+ */
 const KV_SHARE = 0.9
 /** From small to large, for advice. */
 const SMALLER: readonly Quant[] = ['int4', 'int8']

@@ -1,7 +1,7 @@
-// Keeps what ended sessions leave in the engine, and gives it to sessions that begin the same. What is
-// kept lives in the room that live sessions leave: it is freed when they are promised it, and when the
-// engine, whose caches grow beyond promises, runs out of memory all the same (last-resort.ts).
-// Called by session-keeper.ts. Knows no connections and no steps.
+// Keeps what ended sessions leave in the engine, and gives it to sessions that begin the same. What
+// is kept lives in the room that live sessions leave: it is freed when they are promised it, and
+// when the engine, whose caches grow beyond promises, runs out of memory all the same
+// (last-resort.ts). Called by session-keeper.ts. Knows no connections and no steps.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -39,7 +39,9 @@ export interface Beginning {
   readonly peak: number
 }
 
-/** Half of the room, so that what everybody asks for is not all that lives; an hour, as chats pause. */
+/**
+ * Half of the room, so that what everybody asks for is not all that lives; an hour, as chats pause.
+ */
 export function defaultKeepLimits(capacityTokens: number): KeepLimits {
   return {
     tokens: Math.floor(capacityTokens / 2),

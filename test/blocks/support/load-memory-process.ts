@@ -1,5 +1,5 @@
-// Loads one block in a process of its own and tells of the most memory that this took: while it was converted,
-// and while the engine repacked it. MiB over what the process had before.
+// Loads one block in a process of its own and tells of the most memory that this took: while it was
+// converted, and while the engine repacked it. MiB over what the process had before.
 import { readFileSync } from 'node:fs'
 import { createOnnx } from '../../../src/blocks/create-backend.ts'
 import { spanGraph } from '../../../src/blocks/graph/span-graph.ts'
