@@ -150,7 +150,7 @@ async function runRole(role: string, way: string): Promise<void> {
     await startRelay(bootstrap)
   } else if (role === 'server') {
     const identity = createIdentity()
-    const node = new SwarmNode({ bootstrap, identity, handlers: {}, relayThrough })
+    const node = new SwarmNode({ bootstrap, identity, relayThrough })
     await node.ready()
     await node.serve(INFO)
   } else {
@@ -185,7 +185,7 @@ async function runClient(
   relayThrough: Uint8Array | null
 ): Promise<void> {
   const identity = createIdentity()
-  const node = new SwarmNode({ bootstrap, identity, handlers: {}, relayThrough })
+  const node = new SwarmNode({ bootstrap, identity, relayThrough })
   await node.ready()
   const began = performance.now()
   const found = await find(node, MODEL, 4, { enough: ({ length }) => length === 1 })

@@ -185,11 +185,11 @@ export class ChaosSwarm implements AsyncDisposable {
       const node = new SwarmNode({
         bootstrap: [{ host, port: Number(port) }],
         host: realHost(HOGS + nodes.length),
-        identity: createIdentity(),
-        handlers: {
-          onopened: (_, { session, status }) => settle(session, status.freeTokens),
-          onerror: (_, { session, status }) => settle(session, status.freeTokens)
-        }
+        identity: createIdentity()
+      })
+      node.handle({
+        onopened: (_, { session, status }) => settle(session, status.freeTokens),
+        onerror: (_, { session, status }) => settle(session, status.freeTokens)
       })
       nodes.push(node)
       await node.ready()

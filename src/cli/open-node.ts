@@ -1,57 +1,51 @@
-// A node without a name, for commands that ask and serve nothing: met where the flags say, of the
-// swarm that they name.
+// The swarm node of this process, as the flags of a command say: what it fetches, asks and serves
+// over.
 import type { Log } from '../base/log.ts'
 import { createIdentity, type Identity } from '../swarm/identity.ts'
-import type { Meeting } from '../swarm/meeting.ts'
-import type { Membership } from '../swarm/private/membership.ts'
 import { SwarmNode } from '../swarm/node.ts'
-import type { LinkHandlers } from '../wire/link.ts'
+import type { Membership } from '../swarm/private/membership.ts'
 import type { Context } from './context.ts'
-import { openMeeting, type SwarmFlags } from './swarm/swarm-access.ts'
+import { openRendezvous, type MeetingFlags } from './swarm/swarm-access.ts'
 
 export interface NodeOptions {
-  flags: SwarmFlags
+  flags: MeetingFlags
   context: Context
   membership: Membership | undefined
-  log: Log
   /** Default: a new one, under which nobody knows it again. */
   identity?: Identity | undefined
-  /** Default: what arrives is not looked at. */
-  handlers?: LinkHandlers
-  /** Where the swarm is met, when that is open already; its owner closes it. */
-  meeting?: Meeting | undefined
+  /** Whether this process stays and serves. Default false. */
+  serving?: boolean
+  /** UDP port. Default any. */
+  port?: number | undefined
+  log?: Log
 }
 
-export interface OpenedNode {
-  readonly node: SwarmNode
-  /** Joins, once, and keeps up with where the swarm meets. @throws AppError UNAVAILABLE */
-  ready(): Promise<void>
-}
-
-/** Makes the node; `stack` closes it, and where it meets others after it. @throws AppError */
+/** Makes the node, which joins when ready() is called first; `stack` closes it. */
 export async function openNode(
   stack: AsyncDisposableStack,
   options: NodeOptions
-): Promise<OpenedNode> {
-  const { flags, context, membership, log, handlers = {} } = options
-  const own = options.meeting ? undefined : await openMeeting(flags, membership, false, context)
-  if (own) stack.use(own)
-  const meeting = options.meeting ?? own
+): Promise<SwarmNode> {
+  const { flags, context, membership, serving = false, port, log = context.log } = options
+  const rendezvous = await openRendezvous(flags, membership, serving, context)
   const node = stack.use(
     new SwarmNode({
-      bootstrap: meeting?.bootstrap ?? context.bootstrap,
-      nodes: meeting?.nodes,
-      open: meeting?.open,
+      rendezvous,
       identity: options.identity ?? createIdentity(),
-      handlers,
       membership,
-      log
+      log,
+      ...(port === undefined ? {} : { port }),
+      ...(flags.host === undefined ? {} : { host: flags.host })
     })
   )
-  let joining: Promise<void> | undefined
-  const join = async (): Promise<void> => {
-    await node.ready()
-    own?.follow(node)
+  // One that has joined leaves in order.
+  const onabort = (): void => {
+    if (!node.opened) void node.close()
   }
-  return { node, ready: () => (joining ??= join()) }
+  context.signal.addEventListener('abort', onabort, { once: true })
+  return node
+}
+
+/** Begins to join while other things are done; whoever awaits ready() hears what came of it. */
+export function joinSoon(node: SwarmNode): void {
+  node.ready().catch(() => {})
 }

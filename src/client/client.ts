@@ -11,7 +11,7 @@ import { covered } from '../swarm/coverage.ts'
 import { find } from '../swarm/directory.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
-import type { SwarmConnections } from './connections.ts'
+import { swarmConnections, type SwarmConnections } from './connections.ts'
 import { LocalModel } from './text/local-model.ts'
 import type { Published } from './session/naming.ts'
 import { PeerBook } from './route/peers.ts'
@@ -19,18 +19,20 @@ import type { RouteHop } from './route/route.ts'
 import { InferenceSession } from './session/session.ts'
 
 export interface ClientOptions {
+  /** Asks over it; its owner closes it, after the client. */
   node: SwarmNode
-  connections: SwarmConnections
   compute: ComputeApi
   /** Closed with the client. */
   model: Model
+  /** What the model is called beside its own name: an invite may name it so. */
+  aliases?: readonly string[]
   /** How activations travel. Default: see chooseDtype. */
   dtype?: WireDtype | undefined
   /** Default: 'f32' when the servers found compute in f32, else 'native'. */
   headQuant?: 'native' | 'f32' | undefined
   /**
-   * What servers may keep of sessions: the secret by which it is asked for again, 32 bytes; false: they
-   * keep nothing. Default: a secret of this client's, for its own sessions.
+   * What servers may keep of sessions: the secret by which it is asked for again, 32 bytes; false:
+   * they keep nothing. Default: a secret of this client's, for its own sessions.
    */
   prefix?: PrefixSecret | false | undefined
   /** How long the first look for servers may take, ms. Default 3000. */
@@ -49,13 +51,20 @@ export interface PrefixSecret {
   readonly forget?: boolean
 }
 
-/** Up to this width a token's f32 row is 8 KiB: exactness costs less than a millisecond at 100 Mbit/s. */
+/**
+ * Up to this width a token's f32 row is 8 KiB: exactness costs less than a millisecond at 100
+ * Mbit/s.
+ */
 const EXACT_COLUMNS = 2048
 
-/** A record lives a minute and is put anew every 20 s: whoever joined or left is seen soon enough. */
+/**
+ * A record lives a minute and is put anew every 20 s: whoever joined or left is seen soon enough.
+ */
 const LOOK_MS = 20_000
 
-/** f32 where servers compute in f32 or rows are small, so that how spans are cut changes nothing. */
+/**
+ * f32 where servers compute in f32 or rows are small, so that how spans are cut changes nothing.
+ */
 export function chooseDtype(hiddenSize: number, servers: readonly ServerInfo[]): WireDtype {
   const exact = servers.some((info) => info.quant === 'f32')
   return exact || hiddenSize <= EXACT_COLUMNS ? 'f32' : 'f16'
@@ -65,6 +74,7 @@ export class Client extends Resource {
   readonly book: PeerBook = new PeerBook()
   readonly #options: ClientOptions
   readonly #clock: Clock
+  readonly #connections: SwarmConnections
   readonly #known = new Map<string, ServerInfo>()
   #lookedAt = -Infinity
   #local: LocalModel | undefined
@@ -75,6 +85,11 @@ export class Client extends Resource {
     super()
     this.#options = options
     this.#clock = options.clock ?? systemClock
+    const { node, model, aliases = [] } = options
+    this.#connections = swarmConnections(node, {
+      id: toHex(model.contentId),
+      names: [model.config.name, ...aliases]
+    })
     const { prefix = { secret: crypto.getRandomValues(new Uint8Array(32)) } } = options
     this.#prefix = prefix || undefined
   }
@@ -91,9 +106,9 @@ export class Client extends Resource {
    */
   async openSession(maxTokens = 512, published?: Published): Promise<InferenceSession> {
     const { config, contentId } = this.#options.model
-    const { connections, onreroute, onwait } = this.#options
+    const { onreroute, onwait } = this.#options
     const session = new InferenceSession({
-      connections,
+      connections: this.#connections,
       book: this.book,
       find: (signal) => this.servers(signal),
       look: (signal) => this.look(signal),
@@ -175,6 +190,7 @@ export class Client extends Resource {
   }
 
   protected override async _close(): Promise<void> {
+    this.#connections[Symbol.dispose]()
     if (this.#local) await this.#local.close()
     else this.#options.model.close()
   }

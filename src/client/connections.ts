@@ -1,41 +1,29 @@
-// The swarm's links as the client room uses them: one per server, messages sorted by session.
+// A node's links as the client room uses them: one per server, messages sorted by session.
 // Knows no directory; client.ts finds servers.
 import { toHex } from '../base/bytes.ts'
-import type { NamedModel } from '../swarm/private/capability.ts'
 import type { SwarmNode } from '../swarm/node.ts'
-import type { LinkHandlers } from '../wire/link.ts'
+import type { NamedModel } from '../swarm/private/capability.ts'
 import type { ClientLink, Connections, SessionEvents } from './route/links.ts'
 
-export interface SwarmConnections extends Connections {
-  /** For the SwarmNode's links, before it is made. */
-  readonly handlers: LinkHandlers
-  /**
-   * Must be called once, before connect(). In a private swarm only servers whose invites permit them to
-   * serve `model` are used.
-   */
-  use(node: SwarmNode, model?: NamedModel): void
-}
+export interface SwarmConnections extends Connections, Disposable {}
 
-export function swarmConnections(): SwarmConnections {
+/**
+ * Sessions hear of what arrives over the node's links until the result is disposed of.
+ * @param serves in a private swarm only servers whose invites permit them to serve it are used
+ */
+export function swarmConnections(node: SwarmNode, serves?: NamedModel): SwarmConnections {
   const sessions = new Map<string, SessionEvents>()
-  let node: SwarmNode | undefined
-  let serves: NamedModel | undefined
   const of = (session: Uint8Array): SessionEvents | undefined => sessions.get(toHex(session))
+  const stop = node.handle({
+    onopened: (link, message) => of(message.session)?.onopened(link, message),
+    onresult: (link, message) => of(message.session)?.onresult(link, message),
+    onerror: (link, message) => of(message.session)?.onerror(link, message),
+    onclosed: (link) => {
+      for (const events of sessions.values()) events.ondisconnect(link)
+    }
+  })
   return {
-    handlers: {
-      onopened: (link, message) => of(message.session)?.onopened(link, message),
-      onresult: (link, message) => of(message.session)?.onresult(link, message),
-      onerror: (link, message) => of(message.session)?.onerror(link, message),
-      onclosed: (link) => {
-        for (const events of sessions.values()) events.ondisconnect(link)
-      }
-    },
-    use(made, model) {
-      node = made
-      serves = model
-    },
     async connect(peer, signal, timeoutMs): Promise<ClientLink> {
-      if (!node) throw new TypeError('connect() was called before use()')
       const key = new Uint8Array(Buffer.from(peer, 'hex'))
       return node.connect(key, { signal, timeoutMs, serves })
     },
@@ -43,6 +31,7 @@ export function swarmConnections(): SwarmConnections {
       const key = toHex(session)
       sessions.set(key, events)
       return () => void sessions.delete(key)
-    }
+    },
+    [Symbol.dispose]: stop
   }
 }

@@ -1,4 +1,4 @@
-// A serving process: loads a span, measures it, joins the swarm, says so, and leaves properly.
+// Serves a span over a node: loads it, measures it, says so in the swarm, and leaves properly.
 // Called by cli/run/join.ts. Knows no terminal.
 import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
@@ -11,10 +11,8 @@ import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
 import type { FetchedBytes, Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/private/capability.ts'
 import { find } from '../swarm/directory.ts'
-import { SwarmNode, type SwarmNodeOptions } from '../swarm/node.ts'
-import type { LinkHandlers } from '../wire/link.ts'
+import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo } from '../wire/types.ts'
-import { withWeights, type WeightHandlers } from '../weights/weight-handlers.ts'
 import { blocksThatFit, checkFits } from './placement/budget.ts'
 import { notServing, openDoor } from './sessions/door.ts'
 import type { Lookout } from './placement/lookout.ts'
@@ -44,14 +42,14 @@ export interface HostOptions {
   quant: Quant
   /** Memory for what is kept of sessions that ended, of that for sessions. Default: half of it. */
   keepBytes?: number | undefined
-  /** Room on the disk for what is not here yet, when it chooses its blocks itself. Default: enough. */
+  /**
+   * Room on the disk for what is not here yet, when it chooses its blocks itself. Default: enough.
+   */
   diskBytes?: number | undefined
   /** What the model is called beside its own name: an invite may name it so. */
   aliases?: readonly string[]
-  /** Everything of the swarm node but its handlers. */
-  node: Omit<SwarmNodeOptions, 'handlers'>
-  /** For what peers ask of weights, and give. */
-  weights?: WeightHandlers | undefined
+  /** Serves over it; its owner closes it, after the host. */
+  node: SwarmNode
   /** How long leaving waits for open sessions, ms. Default 0: clients go round. */
   drainMs?: number
   /** Mean time between looks at the other servers, ms. Default 60,000. */
@@ -62,8 +60,6 @@ export interface HostOptions {
   clock?: Clock
   log?: Log
   signal?: AbortSignal | undefined
-  /** Called when the swarm is joined. */
-  onnode?: (node: SwarmNode) => void
   /** Called when it serves other blocks than before. */
   onserving?: (span: SpanInfo, speed: Speed) => void
   /** Says what is being done, for a progress line. */
@@ -92,8 +88,8 @@ export class Host extends Resource {
   readonly #options: HostOptions
   readonly #clock: Clock
   readonly #log: Log
-  #node: SwarmNode | undefined
-  readonly #door: LinkHandlers
+  readonly #node: SwarmNode
+  readonly #stopHandling: () => void
   readonly #failed = Promise.withResolvers<AppError>()
   /** Undefined while blocks are loaded. */
   #serving: Serving | undefined
@@ -109,12 +105,15 @@ export class Host extends Resource {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
-    this.#door = openDoor({
-      server: () => this.#serving?.server,
-      gate: () => this.#gate,
-      ongone: (peer) => this.#lookout?.gone(peer),
-      log: this.#log
-    })
+    this.#node = options.node
+    this.#stopHandling = this.#node.handle(
+      openDoor({
+        server: () => this.#serving?.server,
+        gate: () => this.#gate,
+        ongone: (peer) => this.#lookout?.gone(peer),
+        log: this.#log
+      })
+    )
   }
 
   /** @throws TypeError while it loads blocks */
@@ -129,23 +128,17 @@ export class Host extends Resource {
   }
 
   get peer(): string {
-    return this.#node?.peer ?? ''
+    return this.#node.peer
   }
 
   /** What is held for others now. */
   get load(): HostLoad {
     const { size = 0, promisedTokens = 0 } = this.#serving?.server.sessions ?? {}
-    const links = this.#node ? [...this.#node.links].length : 0
+    const links = [...this.#node.links].length
     const { queue = 0 } = this.#serving?.server.status() ?? {}
     const { prefixes = 0, tokens = 0, hits = 0 } = this.#serving?.server.kept ?? {}
     const kept = { keptPrefixes: prefixes, keptTokens: tokens, prefixHits: hits }
     return { sessions: size, promisedTokens, queue, links, ...kept }
-  }
-
-  /** Resolves when the swarm has this server no more, with the reason. */
-  get barred(): Promise<AppError> {
-    if (!this.#node) throw new TypeError('The host is not ready')
-    return this.#node.barred
   }
 
   /** Resolves when a move has left this server with no blocks to serve, with the reason. */
@@ -155,20 +148,17 @@ export class Host extends Resource {
 
   protected override async _open(): Promise<void> {
     const { model, blocks, signal, onstage = () => {} } = this.#options
-    const { membership } = this.#options.node
+    const node = this.#node
+    const { membership } = node
     const named: NamedModel = {
       id: toHex(model.contentId),
       names: [model.config.name, ...(this.#options.aliases ?? [])]
     }
     membership?.require('serve', named)
     const length = await this.#fitting()
-    const handlers = withWeights(this.#door, this.#options.weights)
-    const node = new SwarmNode({ ...this.#options.node, handlers })
-    this.#node = node
     if (membership) this.#gate = this.#makeGate(node, named)
     onstage('joining the swarm')
     await node.ready()
-    this.#options.onnode?.(node)
     const { blockCount } = model.config
     const found = blocks ? [] : await find(node, model.contentId, blockCount, { signal })
     const range = blocks ?? joinSpan(found, blockCount, length)
@@ -201,7 +191,7 @@ export class Host extends Resource {
     // A move that has begun ends, or goes back, before what it works on is closed.
     await this.#moving.catch(() => {})
     const server = this.#serving?.server
-    if (this.#node && this.#notice) {
+    if (this.#notice) {
       if (server) server.draining = true
       const leaving = this.#node.leave().catch((error: unknown) => {
         this.#log.warn(`leaving was not heard by the swarm: ${toAppError(error).message}`)
@@ -210,7 +200,7 @@ export class Host extends Resource {
       await deadline(leaving, 5_000, { clock: this.#clock }).catch(() => {})
     }
     if (this.#serving) await closeServing(this.#serving, compute)
-    await this.#node?.close()
+    this.#stopHandling()
     model.close()
   }
 

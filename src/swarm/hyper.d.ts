@@ -1,4 +1,5 @@
-// The parts of hyperdht, hyperswarm, udx-native and sodium-universal that this room uses; they have no types.
+// The parts of hyperdht, hyperswarm, udx-native and sodium-universal that this room uses; they have
+// no types.
 declare module 'udx-native' {
   class UDX {
     createSocket(): UDX.Socket
@@ -75,6 +76,12 @@ declare module 'hyperdht' {
       node: { readonly host: string; readonly port: number },
       options?: { retry?: boolean }
     ): Promise<unknown>
+    /** One question to one node, without its answer being believed. */
+    request(
+      question: { token: null; command: number; target: Uint8Array; value: Uint8Array },
+      to: { host: string; port: number },
+      options?: { retry?: boolean }
+    ): Promise<{ readonly value: Uint8Array | null }>
     /** Looks for nodes near a random one of its table. */
     refresh(): void
     /** Asked in each search as long as its table is small. */

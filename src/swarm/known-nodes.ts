@@ -1,9 +1,10 @@
-// DHT nodes that were heard from, kept so that the swarm is found again when the node that it began with
-// is gone; and which of some addresses answer now. Knows no peers and no models.
+// DHT nodes that were heard from, kept so that the swarm is found again when the node that it began
+// with is gone; and which of some addresses answer now. Knows no peers and no models.
 import DHT from 'hyperdht'
 import { isIPv4 } from 'node:net'
+import { crypto_generichash } from 'sodium-universal'
 import { deadline, sleep, type Clock } from '../base/clock.ts'
-import type { Address } from './lan.ts'
+import type { Address } from './address.ts'
 
 export interface KnownNode extends Address {
   /** Wall clock, ms. */
@@ -87,4 +88,26 @@ export async function pingAll(
   const enough = first.promise.then(() => sleep(GRACE_MS, { clock }))
   await deadline(Promise.race([all, enough]), PING_MS, { clock }).catch(() => {})
   return addresses.filter((address) => alive.has(address))
+}
+
+/** The number of hyperdht's request for a mutable record. */
+const MUTABLE_GET = 7
+/** "Whichever": the record's least number, as compact-encoding writes 0. */
+const ANY_SEQ = Buffer.from([0])
+
+/** Whether one node of the DHT holds a key's record; 'silent': it does not answer. */
+export async function hasRecord(
+  dht: DHT,
+  address: Address,
+  key: Uint8Array
+): Promise<'has' | 'lacks' | 'silent'> {
+  const target = Buffer.alloc(32)
+  crypto_generichash(target, Buffer.from(key))
+  const request = { token: null, command: MUTABLE_GET, target, value: ANY_SEQ }
+  try {
+    const { value } = await dht.request(request, { ...address }, { retry: false })
+    return value ? 'has' : 'lacks'
+  } catch {
+    return 'silent'
+  }
 }

@@ -1,22 +1,19 @@
-// Finds DHT nodes of a swarm on the local network without any other: asks by multicast and broadcast on
-// every interface, and answers those who ask. Questions and answers are boxes under a key of the
-// swarm's, so others neither understand nor forge them. Knows no DHT.
+// Finds DHT nodes of a swarm on the local network without any other: asks by multicast and
+// broadcast on every interface, and answers those who ask. Questions and answers are boxes under a
+// key of the swarm's, so others neither understand nor forge them. Knows no DHT.
 //
 //   datagram   a box of 96 bytes: version u8 | kind u8: 0 ask, 1 here | nonce 16 bytes |
 //              of a node: IPv4 address 4 bytes | port uint16; zeros in an ask
 //
-// An answer goes to where the question came from and carries its nonce: an old one is worth nothing.
+// An answer goes to where the question came from and carries its nonce: an old one is worth
+// nothing.
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { networkInterfaces } from 'node:os'
 import { sleep, type Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
+import type { Address } from './address.ts'
 import { seal, unseal } from './private/seal.ts'
-
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
 
 export interface LanBeaconOptions {
   /** 32 bytes that all who should find each other have. */
@@ -63,7 +60,9 @@ export class LanBeacon extends Resource {
     this.#port = options.port ?? PORT
   }
 
-  /** Nodes that answer within `ms`, or by the last repetition of the question if any have till then. */
+  /**
+   * Nodes that answer within `ms`, or by the last repetition of the question if any have till then.
+   */
   async ask(ms: number): Promise<readonly Address[]> {
     const { clock } = this.#options
     this.#nonce = Buffer.from(crypto.getRandomValues(new Uint8Array(NONCE_BYTES)))

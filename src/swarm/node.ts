@@ -18,26 +18,29 @@ import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
 import { type LinkHandlers, PeerLink } from '../wire/link.ts'
 import { DTYPES, PROTOCOL_VERSION } from '../wire/protocol.ts'
-import type { ServerInfo, WireDtype, WireError } from '../wire/types.ts'
+import type { ServerInfo, ServerStatus, WireDtype, WireError } from '../wire/types.ts'
 import { TopicAnnouncer } from './announcer.ts'
 import type { Capability, NamedModel } from './private/capability.ts'
 import { ATTEMPT_MS, Dialer, type ConnectOptions } from './dialer.ts'
+import type { Address } from './address.ts'
 import type { Identity } from './identity.ts'
+import { HandlerSet } from './link-handlers.ts'
 import { LinkTable } from './link-table.ts'
 import { Members } from './private/members.ts'
 import type { Membership } from './private/membership.ts'
 import { joinDht, makeDht } from './own-dht.ts'
 import { Publisher } from './publisher.ts'
+import type { Rendezvous } from './rendezvous.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
 import { RevocationFeed } from './private/revocation-feed.ts'
 import { SEAL_BYTES } from './private/seal.ts'
 
 export interface SwarmNodeOptions {
-  /** Where to begin. Empty: the public DHT's own nodes. */
-  bootstrap: readonly { readonly host: string; readonly port: number }[]
+  /** Where to begin. Default: the public DHT's own nodes. */
+  bootstrap?: readonly Address[]
+  /** Finds out where to begin, in place of `bootstrap`; opened and closed with the node. */
+  rendezvous?: Rendezvous | undefined
   identity: Identity
-  /** For every link, whoever made it. */
-  handlers: LinkHandlers
   /** For people, e.g. 'petals/0.1.0 (linux x64)'. Default 'petals'. */
   agent?: string
   /** Wire dtypes to say in hello. Default all. */
@@ -46,10 +49,11 @@ export interface SwarmNodeOptions {
   host?: string
   /** UDP port. Default any. */
   port?: number
-  /** Makes it a node of a private swarm: only members are let in, and only they can read what it says. */
+  /**
+   * Makes it a node of a private swarm: only members are let in, and only they can read what it
+   * says.
+   */
   membership?: Membership | undefined
-  /** More nodes to begin searches from, beside the bootstrap nodes. */
-  nodes?: readonly { readonly host: string; readonly port: number }[] | undefined
   /** No NAT stands between the peers: no hole need be punched. Default: on loopback. */
   open?: boolean | undefined
   /** Public key of a relay for peers that no hole punching reaches. */
@@ -69,6 +73,7 @@ const LEAVE_MS = 2_000
 const CLOSE_MS = 1_500
 /** A first look for revoked invites; links bring them too. */
 const REVOCATIONS_MS = 1_500
+const IDLE: ServerStatus = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
 /** What a peer over the limit is told to wait. */
 const FULL_RETRY_MS = 5_000
 
@@ -83,13 +88,12 @@ export class SwarmNode extends Resource {
   readonly membership: Membership | undefined
   /** Resolves when this process is no member of its private swarm any more, with the reason. */
   readonly barred: Promise<AppError>
-  /** Called with every new link, before its first message. */
-  onlink: ((link: PeerLink) => void) | undefined
   readonly #options: SwarmNodeOptions
   readonly #random: Random
   readonly #links: LinkTable
   readonly #hosts = new Map<string, number>()
-  readonly #handlers: LinkHandlers
+  readonly #handlers: HandlerSet
+  readonly #stop = new AbortController()
   readonly #members: Members | undefined
   #feed: RevocationFeed | undefined
   #dht: DHT | undefined
@@ -111,7 +115,8 @@ export class SwarmNode extends Resource {
     this.membership = options.membership
     this.#random = options.random ?? seededRandom(freshSeed())
     this.#links = new LinkTable(this.peer, this.clock)
-    this.#handlers = this.#wrap(options.handlers)
+    this.#handlers = new HandlerSet(this.log)
+    this.#handlers.add(this.#own())
     const barred = Promise.withResolvers<AppError>()
     this.barred = barred.promise
     this.#members = this.#makeMembers(barred.resolve)
@@ -147,6 +152,22 @@ export class SwarmNode extends Resource {
     const link = this.#links.get(id) ?? (await this.#dialer.connect(id, peer, options))
     if (options.serves) this.#checkServer(link, options.serves)
     return link
+  }
+
+  /**
+   * What arrives over any link, whoever made it, goes to these handlers too, until the function
+   * that is returned is called.
+   */
+  handle(handlers: LinkHandlers): () => void {
+    return this.#handlers.add(handlers)
+  }
+
+  /** Ends an opening that is under way, too. */
+  override close(): Promise<void> {
+    this.#stop.abort()
+    // It may wait for somebody who answers.
+    if (!this.opened) void this.#options.rendezvous?.close()
+    return super.close()
   }
 
   /** What a link's peer may do in a private swarm; undefined in an open one. */
@@ -210,7 +231,9 @@ export class SwarmNode extends Resource {
     this.#publisher.update(this.#servers, moved || plans(before) !== plans(info))
   }
 
-  /** Says that nothing is served any more: to open links, in the record, and at the cells' topics. */
+  /**
+   * Says that nothing is served any more: to open links, in the record, and at the cells' topics.
+   */
   async leave(): Promise<void> {
     this.#servers = []
     this.#announceToAll([])
@@ -221,7 +244,11 @@ export class SwarmNode extends Resource {
 
   protected override async _open(): Promise<void> {
     if (this.membership?.barred) throw this.membership.barred
-    const options = { ...this.#options, clock: this.clock, log: this.log }
+    const { rendezvous, bootstrap = [] } = this.#options
+    const { signal } = this.#stop
+    await rendezvous?.ready()
+    const start = rendezvous ? rendezvous.start : { bootstrap }
+    const options = { ...this.#options, ...start, clock: this.clock, log: this.log, signal }
     this.#dht = makeDht(options)
     await joinDht(this.#dht, options)
     this.#swarm = new Hyperswarm({
@@ -242,6 +269,7 @@ export class SwarmNode extends Resource {
     this.#words = new TopicAnnouncer(this.#swarm, this.swarmSecret)
     this.#publisher = this.#makePublisher(this.#dht, this.#swarm, this.#cells)
     if (this.membership) await this.#followRevocations(this.#dht, this.membership)
+    rendezvous?.follow(this)
   }
 
   protected override async _close(): Promise<void> {
@@ -251,12 +279,13 @@ export class SwarmNode extends Resource {
     this.#members?.close()
     this.#dialer?.close()
     await Promise.all([...this.#links].map((link) => link.close()))
-    const gone = this.#swarm ? this.#swarm.destroy() : this.#dht?.destroy()
+    const gone = this.#swarm ? this.#swarm.destroy() : this.#dht?.destroy({ force: true })
     await deadline(Promise.resolve(gone), CLOSE_MS, limit)
       // Nobody answers any more: without goodbyes then.
       .catch(() => this.#dht?.destroy({ force: true }))
       // What was never bound cannot be unbound.
       .catch((error: unknown) => this.log.debug(toAppError(error).message))
+    await this.#options.rendezvous?.close()
   }
 
   #makePublisher(dht: DHT, swarm: Hyperswarm, cells: TopicAnnouncer): Publisher {
@@ -312,8 +341,8 @@ export class SwarmNode extends Resource {
 
   /** Says that there is no room, and no more. */
   #refuse(stream: DHT.Connection): void {
-    const { agent = 'petals', handlers } = this.#options
-    const idle = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+    const { agent = 'petals' } = this.#options
+    const { status } = this.#handlers.handlers
     const refusal: WireError = {
       session: new Uint8Array(0),
       step: -1,
@@ -322,7 +351,7 @@ export class SwarmNode extends Resource {
       retryable: true,
       retryAfterMs: FULL_RETRY_MS,
       // A stranger to a private swarm is told of the refusal alone.
-      status: (this.membership ? undefined : handlers.status?.()) ?? idle
+      status: (this.membership ? undefined : status?.()) ?? IDLE
     }
     const said = this.membership ? '' : agent
     const hello = { version: PROTOCOL_VERSION, agent: said, dtypes: [], servers: [], refusal }
@@ -339,33 +368,24 @@ export class SwarmNode extends Resource {
             refusal: (link, hello) => members.refusal(link, hello)
           }
         : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#served() } }),
-      handlers: this.#handlers,
+      handlers: this.#handlers.handlers,
       helloMs,
       clock: this.clock,
       log: this.log
     })
     if (!link.closed) this.#links.add(link)
-    this.onlink?.(link)
     return link
   }
 
-  #wrap(handlers: LinkHandlers): LinkHandlers {
+  /** What the node itself does with what arrives, before others hear of it. */
+  #own(): LinkHandlers {
     return {
-      ...handlers,
       onready: (link) => {
         this.#members?.onready(link)
-        if (link.closed) return
-        this.#dialer?.onready(link)
-        handlers.onready?.(link)
+        if (!link.closed) this.#dialer?.onready(link)
       },
-      onannounce: (link, message) => {
-        this.#members?.onannounce(link, message)
-        if (!link.closed) handlers.onannounce?.(link, message)
-      },
-      onclosed: (link, error) => {
-        this.#links.remove(link)
-        handlers.onclosed?.(link, error)
-      }
+      onannounce: (link, message) => this.#members?.onannounce(link, message),
+      onclosed: (link) => this.#links.remove(link)
     }
   }
 

@@ -1,22 +1,26 @@
-// The DHT node of a peer: how it is made for the network that its bootstrap nodes are in, and when it
-// counts as joined. Called by node.ts. Knows no links and no records.
+// The DHT node of a peer: how it is made for the network that its bootstrap nodes are in, and when
+// it counts as joined. Called by node.ts. Knows no links and no records.
 import DHT from 'hyperdht'
 import { deadline, type Clock } from '../base/clock.ts'
 import { AppError, inUse, toAppError, unavailable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import { nameOf, type Address } from './address.ts'
 import type { Identity } from './identity.ts'
 
 export interface OwnDhtOptions {
-  bootstrap: readonly { readonly host: string; readonly port: number }[]
+  bootstrap: readonly Address[]
   identity: Identity
-  /** Address to bind. Default: loopback where all bootstrap nodes are there, else every interface. */
+  /**
+   * Address to bind. Default: loopback where all bootstrap nodes are there, else every interface.
+   */
   host?: string | undefined
   /** UDP port. Default any. */
   port?: number | undefined
   /** More nodes to begin searches from, beside the bootstrap nodes. */
-  nodes?: readonly { readonly host: string; readonly port: number }[] | undefined
+  nodes?: readonly Address[] | undefined
   /** No NAT stands between the peers. Default: on loopback. */
   open?: boolean | undefined
+  signal?: AbortSignal
   clock: Clock
   log: Log
 }
@@ -39,10 +43,10 @@ export function makeDht(options: OwnDhtOptions): DHT {
   })
 }
 
-/** @throws AppError UNAVAILABLE when nobody answers, IN_USE for the port, TIMEOUT */
+/** @throws AppError UNAVAILABLE when nobody answers, IN_USE for the port, CANCELLED */
 export async function joinDht(dht: DHT, options: OwnDhtOptions): Promise<void> {
-  const { bootstrap, port = 0, clock, log } = options
-  const limit = { clock, what: 'Joining the DHT' }
+  const { bootstrap, port = 0, clock, log, signal } = options
+  const limit = { clock, signal, what: 'Joining the DHT' }
   try {
     const joined = deadline(dht.fullyBootstrapped(), BOOTSTRAP_MS, limit)
     // Where there is no NAT to be learnt about, nodes that are gone need not be waited for.
@@ -53,20 +57,26 @@ export async function joinDht(dht: DHT, options: OwnDhtOptions): Promise<void> {
       log.debug(toAppError(error).message)
     })
   } catch (cause) {
+    const { code } = toAppError(cause)
+    if (code === 'TIMEOUT') throw nobody(bootstrap, cause)
     if (cause instanceof AppError) throw cause
     throw inUse(`The swarm cannot be joined: UDP port ${port} cannot be used`, {
       hint: 'Stop what uses it, or choose another with --port',
       cause
     })
   }
-  if (dht.nodes.length > 0) return
-  const where = bootstrap.map(({ host, port }) => `${host}:${port}`).join(', ')
-  throw unavailable(
+  if (dht.nodes.length === 0) throw nobody(bootstrap)
+}
+
+function nobody(bootstrap: readonly Address[], cause?: unknown): AppError {
+  const where = bootstrap.map(nameOf).join(', ')
+  return unavailable(
     `The swarm cannot be joined: nobody answers at ${where || 'the public nodes'}`,
     {
       hint: where
         ? 'Start a node there with petals bootstrap, or correct --bootstrap'
-        : 'Check the connection to the internet, or start from your own node with --bootstrap'
+        : 'Check the connection to the internet, or start from your own node with --bootstrap',
+      cause
     }
   )
 }

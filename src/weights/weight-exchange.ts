@@ -1,6 +1,6 @@
-// Weights between this process and others, both ways: fetched from peers over whichever node is there, given
-// to them once there is something to give. Made before any node, since a model may have to be fetched first.
-// Called by cli; weights/weight-peers.ts fetches, weight-server.ts gives. Knows no terminal.
+// Weights between this process and others, both ways: fetched from peers when something is missing
+// here, given to them once there is something to give. Called by cli; weights/weight-peers.ts
+// fetches, weight-server.ts gives. Knows no terminal.
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
 import { toAppError } from '../base/errors.ts'
@@ -14,13 +14,12 @@ import { whyNot, type NamedModel } from '../swarm/private/capability.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import { WeightAsker } from './weight-asker.ts'
 import { WeightPeers } from './weight-peers.ts'
-import type { WeightHandlers } from './weight-handlers.ts'
 import { UploadBudget } from './upload-budget.ts'
 import { WeightServer } from './weight-server.ts'
 
 export interface WeightExchangeOptions {
-  /** A node that is ready, for fetching before there is one to serve with. */
-  node: () => Promise<SwarmNode>
+  /** Its owner closes it, after this. It joins when something is missing, unless it has before. */
+  node: SwarmNode
   clock?: Clock
   random?: Random
   log?: Log
@@ -28,8 +27,6 @@ export interface WeightExchangeOptions {
 
 export interface GiveOptions {
   model: Model
-  /** The node that serves. */
-  node: SwarmNode
   /** `Paths.cache`. */
   cacheDir: string
   /** What the model is called, e.g. owner/name. */
@@ -48,13 +45,10 @@ export const UPLOAD_LIMIT: number = 10 * 2 ** 20
 
 export class WeightExchange extends Resource {
   readonly peers: ModelPeers
-  /** For the links of every node that it works over. */
-  readonly handlers: WeightHandlers
   readonly #options: WeightExchangeOptions
   readonly #clock: Clock
   readonly #log: Log
-  readonly #peers: WeightPeers
-  #node: () => Promise<SwarmNode>
+  readonly #stopHandling: () => void
   #server: WeightServer | undefined
   #preparing: Promise<void> | undefined
   readonly #stop = new AbortController()
@@ -64,38 +58,27 @@ export class WeightExchange extends Resource {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
-    this.#node = options.node
+    const { node } = options
     const asker = new WeightAsker(this.#clock)
-    this.#peers = new WeightPeers({
-      node: () => this.#node(),
+    this.peers = new WeightPeers({
+      node,
       asker,
       clock: this.#clock,
-      random: this.#options.random ?? seededRandom(freshSeed()),
+      random: options.random ?? seededRandom(freshSeed()),
       log: this.#log
     })
-    this.peers = this.#peers
-    this.handlers = {
+    this.#stopHandling = node.handle({
       onwant: (link, message) => {
         if (this.#server) return this.#server.onwant(link, message)
-        link.give({
-          request: message.request,
-          left: 0,
-          data: new Uint8Array(0),
-          refused: 'NOT_FOUND'
-        })
+        const { request } = message
+        link.give({ request, left: 0, data: new Uint8Array(0), refused: 'NOT_FOUND' })
       },
       ongive: asker.handlers.ongive,
       onclosed: (link, error) => {
         asker.handlers.onclosed(link, error)
         this.#server?.onclosed(link)
       }
-    }
-  }
-
-  /** Fetches over this node from now on. */
-  use(node: SwarmNode): void {
-    this.#node = async () => node
-    this.#peers.forget()
+    })
   }
 
   /** How much others were given. */
@@ -103,9 +86,12 @@ export class WeightExchange extends Resource {
     return this.#server?.givenBytes ?? 0
   }
 
-  /** Gives what is here of a model, and of what is fetched later; resolves when others can find it. */
+  /**
+   * Gives what is here of a model, and of what is fetched later; resolves when others can find it.
+   */
   async give(options: GiveOptions): Promise<void> {
-    const { model, node, cacheDir, words, uploadLimit = UPLOAD_LIMIT, chunkBytes } = options
+    const { node } = this.#options
+    const { model, cacheDir, words, uploadLimit = UPLOAD_LIMIT, chunkBytes } = options
     const shelf = await WeightShelf.open(model, {
       cacheDir,
       words,
@@ -135,6 +121,7 @@ export class WeightExchange extends Resource {
 
   protected override async _close(): Promise<void> {
     this.#stop.abort()
+    this.#stopHandling()
     await this.#server?.close()
     await this.#preparing
   }

@@ -1,5 +1,5 @@
-// Finds servers by words for a model and keeps the links to them; who lied about weights is found no more.
-// weight-peers.ts asks them. Knows no files.
+// Finds servers by words for a model and keeps the links to them; who lied about weights is found
+// no more. weight-peers.ts asks them. Knows no files.
 import { toHex } from '../base/bytes.ts'
 import { deadline, type Clock } from '../base/clock.ts'
 import { toAppError } from '../base/errors.ts'
@@ -11,14 +11,16 @@ import type { SwarmNode } from '../swarm/node.ts'
 import { wordTopic } from '../swarm/topics.ts'
 
 export interface WeightFinderOptions {
-  /** The node, once it is ready; asked for when something is missing. */
-  node: () => Promise<SwarmNode>
+  /** Joins when something is missing, unless it has joined before. */
+  node: SwarmNode
   clock: Clock
   random: Random
   log: Log
 }
 
-/** Peers that are used at once; more cost links, and a swarm of thousands has enough in any sixteen. */
+/**
+ * Peers that are used at once; more cost links, and a swarm of thousands has enough in any sixteen.
+ */
 const MAX_PEERS = 16
 /** Of these the sixteen are chosen by chance, so that who announces first gains nothing. */
 const MAX_FOUND = 128
@@ -40,11 +42,6 @@ export class WeightFinder {
 
   constructor(options: WeightFinderOptions) {
     this.#options = options
-  }
-
-  /** Another node is asked from now on: links of the last one are of no use. */
-  forget(): void {
-    this.#found.clear()
   }
 
   isAvoided(peer: string): boolean {
@@ -76,10 +73,9 @@ export class WeightFinder {
   }
 
   async #search(word: string, signal: AbortSignal | undefined): Promise<readonly PeerLink[]> {
-    const { log, random } = this.#options
-    let node: SwarmNode
+    const { node, log, random } = this.#options
     try {
-      node = await this.#options.node()
+      await node.ready()
     } catch (error) {
       if (toAppError(error).code === 'CANCELLED' || signal?.aborted) throw error
       log.debug(`peers cannot be asked for weights: ${toAppError(error).message}`)

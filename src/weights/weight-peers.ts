@@ -1,5 +1,5 @@
-// Other servers as a source of weights: what they call a model by a word, its small files, and who has chunks
-// of a file. model/hub/bring-chunks.ts and repo.ts call it.
+// Other servers as a source of weights: what they call a model by a word, its small files, and who
+// has chunks of a file. model/hub/bring-chunks.ts and repo.ts call it.
 //
 // weight-peers -> file-holders -> chunk-claims, chunk-exchange
 //              -> weight-questions -> weight-finder, weight-asker -> links
@@ -22,11 +22,6 @@ export class WeightPeers implements ModelPeers {
 
   constructor(options: WeightQuestionsOptions) {
     this.#questions = new WeightQuestions(options)
-  }
-
-  /** Another node is asked from now on: links of the last one are of no use. */
-  forget(): void {
-    this.#questions.finder.forget()
   }
 
   async lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined> {

@@ -9,7 +9,6 @@ import { PeerBook } from '../../src/client/route/peers.ts'
 import { InferenceSession } from '../../src/client/session/session.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { Host } from '../../src/server/host.ts'
-import { createIdentity } from '../../src/swarm/identity.ts'
 import { FakeCompute } from '../support/fakes/fake-compute.ts'
 import { fakeInfo } from '../support/fakes/fake-swarm.ts'
 import { RawServer } from '../support/hostile/raw-server.ts'
@@ -39,7 +38,7 @@ test(`${SESSIONS} sessions get their rows, whatever bytes ${HOSTILE} servers sen
       model,
       blocks: { start: 0, end: BLOCKS },
       quant: 'f32',
-      node: { bootstrap: world.address, identity: createIdentity() }
+      node: world.make()
     })
   )
   await host.ready()
@@ -65,9 +64,7 @@ test(`${SESSIONS} sessions get their rows, whatever bytes ${HOSTILE} servers sen
   const answers: string[] = []
   const blamed = new Set<string>()
   for (let i = 0; i < SESSIONS; i++) {
-    const connections = swarmConnections()
-    const node = await world.node({ handlers: connections.handlers })
-    connections.use(node)
+    const connections = swarmConnections(await world.node())
     // A new client each time: one that remembers would go to the honest server at once.
     const book = new PeerBook()
     const session = new InferenceSession({

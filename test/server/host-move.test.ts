@@ -15,7 +15,7 @@ import type { Model } from '../../src/model/types.ts'
 import { spanNeed } from '../../src/server/placement/budget.ts'
 import { Host, type HostOptions } from '../../src/server/host.ts'
 import { find } from '../../src/swarm/directory.ts'
-import { createIdentity } from '../../src/swarm/identity.ts'
+import type { SwarmNode } from '../../src/swarm/node.ts'
 import { fakeBlock, FakeCompute } from '../support/fakes/fake-compute.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 import { until, World } from '../swarm/world.ts'
@@ -49,6 +49,7 @@ class RoomyCompute extends FakeCompute {
 
 interface Started {
   readonly host: Host
+  readonly node: SwarmNode
   readonly compute: RoomyCompute
   /** Times that it began to serve other blocks, or the old ones again. */
   readonly moves: () => number
@@ -58,19 +59,20 @@ async function startHost(world: World, more: Partial<HostOptions> = {}): Promise
   const model = await openModel(storiesLocation)
   const compute = new RoomyCompute(model)
   let moves = 0
+  const node = world.make()
   const host = new Host({
     compute,
     onserving: () => void moves++,
     model,
     quant: 'f32',
-    node: { bootstrap: world.address, identity: createIdentity() },
+    node,
     everyMs: 100,
     placement: { heardMs: 150, stepMs: 50, drainMs: 5000, factor: 1.05 },
     random: seededRandom(1),
     ...more
   })
   await host.ready()
-  return { host, compute, moves: () => moves }
+  return { host, node, compute, moves: () => moves }
 }
 
 function spanOf({ host }: Started): string | undefined {
@@ -95,9 +97,8 @@ async function lopsided(world: World): Promise<Started[]> {
 
 async function startSession(world: World): Promise<InferenceSession> {
   const model = await openModel(storiesLocation)
-  const connections = swarmConnections()
-  const node = await world.node({ handlers: connections.handlers })
-  connections.use(node)
+  const node = await world.node()
+  const connections = swarmConnections(node)
   const session = new InferenceSession({
     connections,
     book: new PeerBook(),

@@ -6,6 +6,7 @@ import { Compute } from '../../src/blocks/compute.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { Host, type HostLoad } from '../../src/server/host.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
+import { SwarmNode } from '../../src/swarm/node.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 
 /** What a line of stdout says. */
@@ -21,12 +22,16 @@ export interface HostState extends HostLoad {
 async function serve(port: number): Promise<void> {
   await using compute = new Compute({ threads: 1, memoryBytes: 1024 ** 3 })
   await compute.ready()
+  await using node = new SwarmNode({
+    bootstrap: [{ host: '127.0.0.1', port }],
+    identity: createIdentity()
+  })
   await using host = new Host({
     compute,
     model: await openModel(storiesLocation),
     blocks: { start: 0, end: 5 },
     quant: 'f32',
-    node: { bootstrap: [{ host: '127.0.0.1', port }], identity: createIdentity() }
+    node
   })
   await host.ready()
   process.stdout.write(`${host.peer}\n`)

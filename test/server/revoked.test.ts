@@ -8,7 +8,6 @@ import { InferenceSession } from '../../src/client/session/session.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { Host } from '../../src/server/host.ts'
 import { find } from '../../src/swarm/directory.ts'
-import { createIdentity } from '../../src/swarm/identity.ts'
 import {
   createSwarm,
   issueInvite,
@@ -16,7 +15,6 @@ import {
   type Invite
 } from '../../src/swarm/private/invite.ts'
 import { Membership } from '../../src/swarm/private/membership.ts'
-import type { SwarmNode } from '../../src/swarm/node.ts'
 import { signRevocations } from '../../src/swarm/private/revocations.ts'
 import { FakeCompute } from '../support/fakes/fake-compute.ts'
 import { storiesLocation } from '../support/models/stories.ts'
@@ -32,10 +30,8 @@ class SmallCompute extends FakeCompute {
 }
 
 async function openSession(world: World, invite: Invite): Promise<InferenceSession> {
-  const connections = swarmConnections()
-  const membership = new Membership(invite)
-  const node = await world.node({ membership, handlers: connections.handlers })
-  connections.use(node)
+  const node = await world.node({ membership: new Membership(invite) })
+  const connections = swarmConnections(node)
   const model = await openModel(storiesLocation)
   const { contentId } = model
   model.close()
@@ -61,18 +57,13 @@ test('a revoked member loses the session that it is in, and nobody else does', a
   const root = createSwarm()
   const team = issueInvite(root, { label: 'team' })
   const compute = new SmallCompute(HIDDEN)
-  let served: SwarmNode | undefined
+  const node = world.make({ membership: new Membership(issueInvite(root)) })
   await using host = new Host({
     compute,
     model: await openModel(storiesLocation),
     blocks: { start: 0, end: BLOCKS },
     quant: 'f32',
-    node: {
-      bootstrap: world.address,
-      identity: createIdentity(),
-      membership: new Membership(issueInvite(root))
-    },
-    onnode: (node) => void (served = node)
+    node
   })
   await host.ready()
   await using outcast = await openSession(world, narrowInvite(team, { may: ['chat'] }))
@@ -84,7 +75,7 @@ test('a revoked member loses the session that it is in, and nobody else does', a
   }
   expect([host.load.sessions, compute.sessions.size]).toEqual([2, 2])
 
-  served?.learnRevocations(signRevocations(root, 1, team.capability.ids).bytes)
+  node.learnRevocations(signRevocations(root, 1, team.capability.ids).bytes)
   const ended = await outcast.forward(4, row).then(
     () => 'served',
     (error: unknown) => toAppError(error).code

@@ -13,9 +13,9 @@ import type { Model } from '../../src/model/types.ts'
 import { WeightExchange } from '../../src/weights/weight-exchange.ts'
 import type { Membership } from '../../src/swarm/private/membership.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
+import type { LinkHandlers } from '../../src/wire/link.ts'
 import type { PeerLink } from '../../src/wire/link.ts'
 import type { Give, Want } from '../../src/wire/types.ts'
-import { withWeights, type WeightHandlers } from '../../src/weights/weight-handlers.ts'
 import { World } from '../swarm/world.ts'
 import { CHUNK, remoteOptions } from './models/remote-model.ts'
 import { storiesLocation } from './models/stories.ts'
@@ -70,14 +70,16 @@ export class WeightWorld implements AsyncDisposable {
   async peer(options: { spoil?: Spoil; membership?: Membership } = {}): Promise<Peer> {
     const told: string[] = []
     const log: Log = { ...silentLog, warn: (text: string) => void told.push(text) }
-    const reached = Promise.withResolvers<SwarmNode>()
     const random = seededRandom(this.#exchanges.length)
-    const exchange = new WeightExchange({ node: () => reached.promise, random, log })
-    this.#exchanges.push(exchange)
     const { spoil, membership } = options
-    const handlers = withWeights({}, spoil ? spoiled(exchange.handlers, spoil) : exchange.handlers)
-    const node = await this.#world.node({ handlers, membership })
-    reached.resolve(node)
+    const node = this.#world.make({ membership })
+    if (spoil) {
+      const handle = node.handle.bind(node)
+      node.handle = (handlers) => handle(spoiled(handlers, spoil))
+    }
+    const exchange = new WeightExchange({ node, random, log })
+    this.#exchanges.push(exchange)
+    await node.ready()
     return { node, exchange, told, asking: { peers: exchange.peers, log } }
   }
 
@@ -85,7 +87,6 @@ export class WeightWorld implements AsyncDisposable {
   async give(peer: Peer, found: FoundModel, folder: { path: string }): Promise<void> {
     await peer.exchange.give({
       model: found.model,
-      node: peer.node,
       cacheDir: join(folder.path, 'cache'),
       words: found.word === undefined ? [] : [found.word],
       isHeard: found.isHeard,
@@ -116,7 +117,7 @@ export async function openFrom(
   return { model, word, isHeard }
 }
 
-function spoiled(handlers: WeightHandlers, spoil: Spoil): WeightHandlers {
+function spoiled(handlers: LinkHandlers, spoil: Spoil): LinkHandlers {
   return {
     ...handlers,
     onwant(link, want) {
@@ -132,7 +133,7 @@ function spoiled(handlers: WeightHandlers, spoil: Spoil): WeightHandlers {
           return typeof value === 'function' ? (value.bind(target) as unknown) : value
         }
       })
-      handlers.onwant(liar as PeerLink, want)
+      handlers.onwant?.(liar as PeerLink, want)
     }
   }
 }

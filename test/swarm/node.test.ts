@@ -143,7 +143,7 @@ describe('SwarmNode', () => {
     for (let round = 0; round < 10; round++) {
       const peers = Array.from(
         { length: 10 },
-        () => new SwarmNode({ bootstrap: world.address, identity: createIdentity(), handlers: {} })
+        () => new SwarmNode({ bootstrap: world.address, identity: createIdentity() })
       )
       await Promise.all(peers.map((peer) => peer.ready()))
       await Promise.all(peers.map((peer) => peer.connect(server.key)))
@@ -181,8 +181,7 @@ describe('SwarmNode', () => {
     await gone.close()
     await using node = new SwarmNode({
       bootstrap: [{ host, port }],
-      identity: createIdentity(),
-      handlers: {}
+      identity: createIdentity()
     })
     const error = await node.ready().catch((thrown: AppError) => thrown)
     expect(error).toMatchObject({ code: 'UNAVAILABLE' })
@@ -194,7 +193,6 @@ describe('SwarmNode', () => {
     await using node = new SwarmNode({
       bootstrap: world.address,
       identity: createIdentity(),
-      handlers: {},
       port: world.bootstrap.port
     })
     expect(await codeOf(node.ready())).toBe('IN_USE')
@@ -204,8 +202,7 @@ describe('SwarmNode', () => {
     await using world = await World.start()
     const node = new SwarmNode({
       bootstrap: world.address,
-      identity: createIdentity(),
-      handlers: {}
+      identity: createIdentity()
     })
     void node.ready()
     await node.close()
@@ -225,13 +222,11 @@ describe('startBootstrap()', () => {
     expect([first.joined, second.joined]).toEqual([true, true])
     await using server = new SwarmNode({
       bootstrap: start,
-      identity: createIdentity(),
-      handlers: {}
+      identity: createIdentity()
     })
     await using client = new SwarmNode({
       bootstrap: [{ host: second.host, port: second.port }],
-      identity: createIdentity(),
-      handlers: {}
+      identity: createIdentity()
     })
     await Promise.all([server.ready(), client.ready()])
     await server.serve(infoOf(0, 30))
@@ -244,7 +239,7 @@ describe('startBootstrap()', () => {
       await using bootstrap = await startBootstrap({ host: '0.0.0.0', port: 0 })
       const address = [{ host: bootstrap.host, port: bootstrap.port }]
       const make = (): SwarmNode =>
-        new SwarmNode({ bootstrap: address, identity: createIdentity(), handlers: {} })
+        new SwarmNode({ bootstrap: address, identity: createIdentity() })
       await using server = make()
       await using client = make()
       await Promise.all([server.ready(), client.ready()])

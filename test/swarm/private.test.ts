@@ -15,14 +15,14 @@ import {
   type SwarmRoot
 } from '../../src/swarm/private/invite.ts'
 import { Membership } from '../../src/swarm/private/membership.ts'
-import type { SwarmNode, SwarmNodeOptions } from '../../src/swarm/node.ts'
+import type { SwarmNode } from '../../src/swarm/node.ts'
 import { publishRevocations } from '../../src/swarm/private/revocation-feed.ts'
 import { readRevocations, signRevocations } from '../../src/swarm/private/revocations.ts'
 import type { LinkHandlers } from '../../src/wire/link.ts'
 import { PeerLink } from '../../src/wire/link.ts'
 import type { Hello, WireError } from '../../src/wire/types.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
-import { AMPLE, BLOCKS, infoOf, MODEL, until, World } from './world.ts'
+import { AMPLE, BLOCKS, infoOf, MODEL, until, World, type NodeOptions } from './world.ts'
 
 const model = { id: toHex(MODEL), names: ['test'] }
 
@@ -50,18 +50,12 @@ class PrivateWorld implements AsyncDisposable {
     return issueInvite(this.root, caveats)
   }
 
-  member(
-    invite: Invite | Membership = this.invite(),
-    more: Partial<SwarmNodeOptions> = {}
-  ): Promise<SwarmNode> {
+  member(invite: Invite | Membership = this.invite(), more: NodeOptions = {}): Promise<SwarmNode> {
     const membership = invite instanceof Membership ? invite : new Membership(invite)
     return this.world.node({ membership, ...more })
   }
 
-  async server(
-    invite: Invite = this.invite(),
-    more: Partial<SwarmNodeOptions> = {}
-  ): Promise<SwarmNode> {
+  async server(invite: Invite = this.invite(), more: NodeOptions = {}): Promise<SwarmNode> {
     const node = await this.member(invite, more)
     await node.serve(infoOf(0, BLOCKS))
     return node

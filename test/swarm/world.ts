@@ -1,9 +1,11 @@
-// A swarm in this process: bootstrap nodes of its own on loopback, and peers that close with the test.
+// A swarm in this process: bootstrap nodes of its own on loopback, and peers that close with the
+// test.
 import { silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { SwarmNode, type SwarmNodeOptions } from '../../src/swarm/node.ts'
+import type { LinkHandlers } from '../../src/wire/link.ts'
 import type { ServerInfo } from '../../src/wire/types.ts'
 
 export const MODEL: Uint8Array = new Uint8Array(32).fill(7)
@@ -34,6 +36,11 @@ export function infoOf(start: number, end: number, more: Partial<ServerInfo> = {
   }
 }
 
+export interface NodeOptions extends Partial<SwarmNodeOptions> {
+  /** For whatever arrives over its links. */
+  handlers?: LinkHandlers
+}
+
 export class World implements AsyncDisposable {
   readonly bootstrap: Bootstrap
   readonly #nodes: SwarmNode[] = []
@@ -51,26 +58,28 @@ export class World implements AsyncDisposable {
   }
 
   /** A peer that is ready. */
-  async node(options: Partial<SwarmNodeOptions> = {}): Promise<SwarmNode> {
+  async node(options: NodeOptions = {}): Promise<SwarmNode> {
+    const node = this.make(options)
+    await node.ready()
+    return node
+  }
+
+  /** A peer that has not joined. */
+  make({ handlers, ...options }: NodeOptions = {}): SwarmNode {
     const node = new SwarmNode({
       bootstrap: this.address,
       identity: createIdentity(),
-      handlers: {},
       random: seededRandom(this.#nodes.length),
       log: silentLog,
       ...options
     })
     this.#nodes.push(node)
-    await node.ready()
+    if (handlers) node.handle(handlers)
     return node
   }
 
   /** A peer that serves blocks. */
-  async server(
-    start: number,
-    end: number,
-    options: Partial<SwarmNodeOptions> = {}
-  ): Promise<SwarmNode> {
+  async server(start: number, end: number, options: NodeOptions = {}): Promise<SwarmNode> {
     const node = await this.node(options)
     await node.serve(infoOf(start, end))
     return node

@@ -203,7 +203,6 @@ test('a file that is known by its hash comes from peers when hub and pip are sil
   const giver = await world.peer()
   await giver.exchange.give({
     model: own.model,
-    node: giver.node,
     cacheDir: join(where.path, 'cache'),
     words: [],
     stepsUnderWay: () => 0

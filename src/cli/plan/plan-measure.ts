@@ -49,11 +49,8 @@ export async function measureServing(options: MeasureOptions): Promise<ServingTi
   const loopback = stack.use(await startBootstrap({ port: 0 }))
   const bootstrap = [{ host: loopback.host, port: loopback.port }]
   const peer = await startServer(stack, { ...options, bootstrap, span })
-  const connections = swarmConnections()
-  const node = stack.use(
-    new SwarmNode({ bootstrap, identity: createIdentity(), handlers: connections.handlers })
-  )
-  connections.use(node)
+  const node = stack.use(new SwarmNode({ bootstrap, identity: createIdentity() }))
+  const connections = swarmConnections(node)
   await node.ready()
   const [few, all] = await tryChains([[{ peer, start, end: start + 1 }], [{ peer, start, end }]], {
     connections,
@@ -94,19 +91,14 @@ async function startServer(stack: AsyncDisposableStack, facts: ServerFacts): Pro
     })
   )
   await server.ready()
-  const node = stack.use(
-    new SwarmNode({
-      bootstrap,
-      identity,
-      handlers: {
-        onopen: (link, message) => void server.open(link, message),
-        onstep: (link, message) => server.step(link, message),
-        onclosesession: (link, message) => void server.closeSession(link, message),
-        onclosed: (link) => void server.disconnected(link),
-        status: () => server.status()
-      }
-    })
-  )
+  const node = stack.use(new SwarmNode({ bootstrap, identity }))
+  node.handle({
+    onopen: (link, message) => void server.open(link, message),
+    onstep: (link, message) => server.step(link, message),
+    onclosesession: (link, message) => void server.closeSession(link, message),
+    onclosed: (link) => void server.disconnected(link),
+    status: () => server.status()
+  })
   await node.ready()
   await node.serve(infoOf(facts))
   return node.peer

@@ -4,9 +4,8 @@
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
-import { silentLog, type Log } from '../../base/log.ts'
 import { chooseDtype } from '../../client/client.ts'
-import { swarmConnections } from '../../client/connections.ts'
+import { swarmConnections, type SwarmConnections } from '../../client/connections.ts'
 import {
   besideClient,
   claimedTimes,
@@ -23,12 +22,10 @@ import { tryChains, type ChainTimes } from '../../client/route/trial.ts'
 import type { Model } from '../../model/types.ts'
 import type { NamedModel } from '../../swarm/private/capability.ts'
 import { status, type DirectoryEntry } from '../../swarm/directory.ts'
-import type { Membership } from '../../swarm/private/membership.ts'
+import type { SwarmNode } from '../../swarm/node.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
-import { openNode } from '../open-node.ts'
 import type { ServingTimes } from './plan-measure.ts'
-import type { SwarmFlags } from '../swarm/swarm-access.ts'
 
 /** A step's frames beyond an empty round trip, where this machine could not measure it, ms. */
 const FRAME_MS = 0.6
@@ -40,30 +37,24 @@ export interface SwarmOptions {
   context: Context
   model: Model
   named: NamedModel
-  membership: Membership | undefined
-  flags: SwarmFlags
+  /** Its owner closes it, after the view. */
+  node: SwarmNode
   signal: AbortSignal
 }
 
 /** A live look at a model's swarm; the caller closes it. */
-export class SwarmView implements AsyncDisposable {
+export class SwarmView implements Disposable {
   readonly servers: readonly ServerInfo[]
   readonly #options: SwarmOptions
-  readonly #stack: AsyncDisposableStack
-  readonly #connections: ReturnType<typeof swarmConnections>
+  readonly #connections: SwarmConnections
   readonly #book = new PeerBook()
   readonly #tried = new Map<string, ChainTimes>()
 
   private constructor(
     options: SwarmOptions,
-    parts: {
-      stack: AsyncDisposableStack
-      connections: ReturnType<typeof swarmConnections>
-      entries: readonly DirectoryEntry[]
-    }
+    parts: { connections: SwarmConnections; entries: readonly DirectoryEntry[] }
   ) {
     this.#options = options
-    this.#stack = parts.stack
     this.#connections = parts.connections
     const alive = parts.entries.filter((entry) => entry.alive && !entry.info.draining)
     for (const { info, rttMs } of alive) {
@@ -76,18 +67,11 @@ export class SwarmView implements AsyncDisposable {
 
   /** Joins the DHT and asks every server of the model whether it lives. @throws AppError */
   static async open(options: SwarmOptions): Promise<SwarmView> {
-    const { context, model, membership, named, flags, signal } = options
-    const connections = swarmConnections()
-    const log: Log = context.debug ? context.log : silentLog
-    await using opening = new AsyncDisposableStack()
-    const { handlers } = connections
-    const opened = await openNode(opening, { flags, context, membership, log, handlers })
-    const { node } = opened
-    connections.use(node, named)
-    await opened.ready()
+    const { node, model, named, signal } = options
+    await node.ready()
     const { blockCount } = model.config
     const entries = await status(node, model.contentId, blockCount, { signal })
-    return new SwarmView(options, { stack: opening.move(), connections, entries })
+    return new SwarmView(options, { connections: swarmConnections(node, named), entries })
   }
 
   /** The best route without this machine; undefined where blocks are missing. */
@@ -144,8 +128,8 @@ export class SwarmView implements AsyncDisposable {
     return hop.peer !== HERE && !this.#tried.has(keyOf([hop]))
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack.disposeAsync()
+  [Symbol.dispose](): void {
+    this.#connections[Symbol.dispose]()
   }
 
   /**

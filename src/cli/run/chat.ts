@@ -4,7 +4,6 @@ import { badInput, toAppError } from '../../base/errors.ts'
 import { createProgress } from '../../base/progress.ts'
 import { Chat } from '../../client/text/chat.ts'
 import { Client } from '../../client/client.ts'
-import { swarmConnections } from '../../client/connections.ts'
 import {
   Generator,
   type GeneratedToken,
@@ -22,7 +21,7 @@ import { EXIT } from '../exit.ts'
 import { joinPrompt, readPiped } from '../chat/input.ts'
 import { converse } from '../chat/interactive.ts'
 import { loadServers, saveServers } from '../chat/known-servers.ts'
-import { openNode } from '../open-node.ts'
+import { joinSoon, openNode } from '../open-node.ts'
 import { parseChoice, parseNumber, parseWhole } from '../options.ts'
 import { createOutput, type Output } from '../output.ts'
 import {
@@ -34,12 +33,7 @@ import {
 } from '../chat/prefix-flags.ts'
 import { rememberModel } from '../chat/remember.ts'
 import { loadChat, requireKeepable, saveChat } from '../chat/saved-chat.ts'
-import {
-  manifestRoots,
-  openWeightNode,
-  type ManifestFlags,
-  type PeerFlags
-} from '../peer-weights.ts'
+import { manifestRoots, openWeights, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
 import { namedModel, openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
 import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from '../chat/stats.ts'
 import type { ChatTarget } from '../chat/target.ts'
@@ -109,7 +103,10 @@ export async function runChat(
   const progress = createProgress()
   progress.update(`opening ${target.model}`)
   await using stack = new AsyncDisposableStack()
-  const weights = openWeightNode(stack, { flags, context, membership })
+  const identity = await sharingIdentity(stack, flags, context)
+  const node = await openNode(stack, { flags, context, membership, identity })
+  joinSoon(node)
+  const weights = openWeights(stack, node, flags, context)
   const model = await openNamedModel(target.model, context, {
     need: 'client',
     disk: flags.disk,
@@ -125,24 +122,17 @@ export async function runChat(
       `the interrupted answer in '${path}' is forgotten: --continue goes on with one`
     )
   }
-  const connections = swarmConnections()
-  const { log } = context
-  const { handlers } = connections
-  const identity = await sharingIdentity(stack, flags, context)
-  const opened = await openNode(stack, { flags, context, membership, log, handlers, identity })
-  const { node } = opened
   const named = namedModel(model, target.model)
   membership?.require('chat', named)
-  connections.use(node, named)
   progress.update('looking for servers')
-  const [compute] = await Promise.all([startCompute(flags, context), opened.ready()])
+  const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
   stack.use(compute)
   const client = stack.use(
     new Client({
       node,
-      connections,
       compute,
       model,
+      aliases: named.names,
       dtype,
       headQuant,
       prefix: await prefixSecret(flags, context),

@@ -10,23 +10,23 @@ import { Host } from '../../server/host.ts'
 import type { Speed } from '../../server/measure.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
 import type { Membership } from '../../swarm/private/membership.ts'
-import type { SwarmNode } from '../../swarm/node.ts'
 import type { Context } from '../context.ts'
 import { claimIdentity } from '../claim-identity.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
+import { joinSoon, openNode } from '../open-node.ts'
 import { parseBlocks, parseBytes, parseChoice, parseWhole } from '../options.ts'
 import {
   manifestRoots,
-  openWeightNode,
+  openWeights,
   uploadLimit,
   type ManifestFlags,
   type PeerFlags,
   type UploadFlags
 } from '../peer-weights.ts'
 import { rememberModel } from '../chat/remember.ts'
-import { namedModel, openMeeting, openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
+import { namedModel, openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
 import { transferLine } from '../transfer-line.ts'
 
 export interface JoinFlags
@@ -56,10 +56,12 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   membership?.require('serve')
   const limit = uploadLimit(flags)
   await using stack = new AsyncDisposableStack()
-  const meeting = await openMeeting(flags, membership, true, context)
-  if (meeting) stack.use(meeting)
-  const nodes = stack.use(new AsyncDisposableStack())
-  const weights = openWeightNode(stack, { flags, context, membership, meeting, nodes })
+  const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
+  stack.defer(() => claimed.release())
+  const { identity } = claimed
+  const node = await openNode(stack, { flags, context, membership, identity, serving: true, port })
+  joinSoon(node)
+  const weights = openWeights(stack, node, flags, context)
   const words: string[] = []
   let isHeard = false
   const model = await openNamedModel(name, context, {
@@ -74,13 +76,8 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   })
   checkBlocks(blocks, model)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
-  const claimed = await claimIdentity(flags.identity, identityName(name, membership), context)
-  stack.defer(() => claimed.release())
   const compute = stack.use(await startCompute(flags, context))
   const progress = createProgress()
-  let opened: SwarmNode | undefined
-  let closing: Promise<void> | undefined
-  let giving: Promise<void> | undefined
   const host = new Host({
     compute,
     model,
@@ -89,26 +86,10 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     keepBytes,
     diskBytes,
     aliases: namedModel(model, name).names,
-    node: {
-      bootstrap: meeting?.bootstrap ?? context.bootstrap,
-      nodes: meeting?.nodes,
-      open: meeting?.open,
-      identity: claimed.identity,
-      log: context.log,
-      membership,
-      ...(port === undefined ? {} : { port }),
-      ...(flags.host === undefined ? {} : { host: flags.host })
-    },
+    node,
     drainMs: DRAIN_MS,
     log: context.log,
     signal: context.signal,
-    weights: weights?.handlers,
-    onnode: (node) => {
-      meeting?.follow(node)
-      opened = node
-      weights?.use(node)
-      closing = nodes.disposeAsync()
-    },
     onserving: (span, speed) => {
       progress.done()
       context.log.info(`moved: ${describe(model, { span, speed, quant, peer: host.peer })}`)
@@ -116,6 +97,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     onstage: (stage) => progress.update(stage),
     onfetch: transferLine(progress, name)
   })
+  let giving: Promise<void> | undefined
   try {
     await host.ready()
     progress.done()
@@ -123,14 +105,11 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     for (const note of span.notes) context.log.debug(note)
     context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
     await rememberModel(context, name)
-    if (weights && opened) {
-      giving = give(weights, { model, node: opened, words, isHeard, limit, host, context })
-    }
-    const ended = await Promise.race([untilAborted(context.signal), host.barred, host.failed])
+    if (weights) giving = give(weights, { model, words, isHeard, limit, host, context })
+    const ended = await Promise.race([untilAborted(context.signal), node.barred, host.failed])
     if (ended) throw ended
   } finally {
     progress.done()
-    await closing
     // An announcement that nobody takes must not hold up the end.
     if (giving) await deadline(giving, GIVING_MS).catch(() => {})
     await host.close()
@@ -161,7 +140,6 @@ function describe(
 
 interface Giving {
   model: Model
-  node: SwarmNode
   words: readonly string[]
   isHeard: boolean
   limit: number
@@ -171,11 +149,10 @@ interface Giving {
 
 /** Lets others fetch what is here; one who cannot still serves. */
 async function give(weights: WeightExchange, giving: Giving): Promise<void> {
-  const { model, node, words, isHeard, limit, host, context } = giving
+  const { model, words, isHeard, limit, host, context } = giving
   try {
     await weights.give({
       model,
-      node,
       words,
       isHeard,
       cacheDir: context.paths.cache,

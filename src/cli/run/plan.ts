@@ -1,8 +1,9 @@
-// `petals plan MODEL`: what fits on this machine, and how fast the model would be here alone, through
-// the swarm as it is, and with this machine in it.
+// `petals plan MODEL`: what fits on this machine, and how fast the model would be here alone,
+// through the swarm as it is, and with this machine in it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
+import { silentLog } from '../../base/log.ts'
 import { createProgress, type Progress } from '../../base/progress.ts'
 import type { ComputeApi, Quant } from '../../blocks/types.ts'
 import { chooseDtype } from '../../client/client.ts'
@@ -22,9 +23,10 @@ import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
+import { joinSoon, openNode } from '../open-node.ts'
 import { parseChoice } from '../options.ts'
 import { print } from '../output.ts'
-import { openWeightNode, type PeerFlags } from '../peer-weights.ts'
+import { openWeights, type PeerFlags } from '../peer-weights.ts'
 import { startClient, type OwnTimes, type OwnWork } from '../plan/plan-client.ts'
 import { measureServing, type ServingTimes } from '../plan/plan-measure.ts'
 import { HERE, hereHop, SwarmView } from '../plan/plan-swarm.ts'
@@ -48,7 +50,10 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const membership = await openMembership(flags, context)
   await using stack = new AsyncDisposableStack()
-  const weights = flags.alone ? undefined : openWeightNode(stack, { flags, context, membership })
+  const log = context.debug ? context.log : silentLog
+  const node = flags.alone ? undefined : await openNode(stack, { flags, context, membership, log })
+  if (node) joinSoon(node)
+  const weights = node && openWeights(stack, node, flags, context)
   const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk, weights })
   const progress = createProgress()
   stack.defer(() => {
@@ -63,9 +68,8 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   progress.update('looking for servers')
   const { signal } = context
   const named = namedModel(model, name)
-  const open = (): Promise<SwarmView> =>
-    SwarmView.open({ context, model, named, membership, flags, signal })
-  const view = flags.alone === true ? undefined : await orWhy(open, signal)
+  const view =
+    node && (await orWhy(() => SwarmView.open({ context, model, named, node, signal }), signal))
   if (view instanceof SwarmView) stack.use(view)
   const servers = view instanceof SwarmView ? view.servers : []
   const { blockCount } = model.config

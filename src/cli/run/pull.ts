@@ -6,13 +6,9 @@ import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
 import type { Context } from '../context.ts'
 import { openNamedModel } from '../engine.ts'
+import { openNode } from '../open-node.ts'
 import { parseBlocks } from '../options.ts'
-import {
-  manifestRoots,
-  openWeightNode,
-  type ManifestFlags,
-  type PeerFlags
-} from '../peer-weights.ts'
+import { manifestRoots, openWeights, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
 import { openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
 import { transferLine } from '../transfer-line.ts'
 
@@ -64,5 +60,7 @@ async function openPullWeights(
 ): Promise<WeightExchange | undefined> {
   const membership = await openMembership(flags, context)
   const isNamed = membership !== undefined || flags.lan === true || context.bootstrap.length > 0
-  return isNamed ? openWeightNode(stack, { flags, context, membership }) : undefined
+  if (!isNamed) return undefined
+  const node = await openNode(stack, { flags, context, membership })
+  return openWeights(stack, node, flags, context)
 }

@@ -7,11 +7,11 @@ import { gapsOf } from '../../swarm/coverage.ts'
 import { status, type DirectoryEntry } from '../../swarm/directory.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
-import { openNode } from '../open-node.ts'
+import { joinSoon, openNode } from '../open-node.ts'
 import { openNamedModel } from '../engine.ts'
 import { EXIT } from '../exit.ts'
 import { print } from '../output.ts'
-import { openWeightNode, type PeerFlags } from '../peer-weights.ts'
+import { openWeights, type PeerFlags } from '../peer-weights.ts'
 import { openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
 
 export interface StatusFlags extends SwarmFlags, PeerFlags {
@@ -26,12 +26,13 @@ export async function runStatus(
 ): Promise<number> {
   const membership = await openMembership(flags, context)
   await using stack = new AsyncDisposableStack()
-  const weights = openWeightNode(stack, { flags, context, membership })
+  const log = context.debug ? context.log : silentLog
+  const node = await openNode(stack, { flags, context, membership, log })
+  joinSoon(node)
+  const weights = openWeights(stack, node, flags, context)
   const model = await openNamedModel(name, context, { need: 'facts', weights })
   const { blockCount } = model.config
-  const log = context.debug ? context.log : silentLog
-  const { node, ready } = await openNode(stack, { flags, context, membership, log })
-  await ready()
+  await node.ready()
   const entries = await status(node, model.contentId, blockCount, { signal: context.signal })
   const alive = entries
     .filter((entry) => entry.alive)

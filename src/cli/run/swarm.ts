@@ -1,5 +1,6 @@
-// `petals swarm create|invite|narrow|show|members|revoke`: private swarms and who may do what in them.
-// stdout carries invites and lists, and nothing else; an invite is printed only where it is asked for.
+// `petals swarm create|invite|narrow|show|members|revoke`: private swarms and who may do what in
+// them. stdout carries invites and lists, and nothing else; an invite is printed only where it is
+// asked for.
 import { systemClock } from '../../base/clock.ts'
 import { badInput } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
@@ -120,7 +121,7 @@ async function revoke(
   const membership = await openMembership({ swarm: name }, context)
   await using stack = new AsyncDisposableStack()
   const log = context.debug ? context.log : silentLog
-  const { node } = await openNode(stack, { flags, context, membership, log })
+  const node = await openNode(stack, { flags, context, membership, log })
   await node.ready()
   await publishRevocations(node.dht, swarm.root, list, systemClock)
   context.log.info(

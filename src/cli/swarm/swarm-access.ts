@@ -11,7 +11,7 @@ import { looksLikeInvite } from '../../swarm/private/invite-text.ts'
 import { parseInvite, swarmIdOf, type Invite } from '../../swarm/private/invite.ts'
 import { formatKnown, parseKnown } from '../../swarm/known-nodes.ts'
 import { OPEN_LAN_KEY } from '../../swarm/lan.ts'
-import { Meeting } from '../../swarm/meeting.ts'
+import { Rendezvous } from '../../swarm/rendezvous.ts'
 import { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
@@ -50,38 +50,52 @@ export async function openMembership(
   return membership
 }
 
+export interface MeetingFlags extends SwarmFlags {
+  host?: string | undefined
+}
+
 /**
- * Where a private swarm, or one on the local network, is met; undefined for the open one. The caller
- * closes it after its node. @throws AppError UNAVAILABLE when nobody answers on the local network
+ * Where a swarm is met: at the nodes that the flags name, or at those of earlier runs.
+ * @param serving whether this process stays and serves
  */
-export async function openMeeting(
-  flags: SwarmFlags & { host?: string | undefined },
+export async function openRendezvous(
+  flags: MeetingFlags,
   membership: Membership | undefined,
   serving: boolean,
   context: Context
-): Promise<Meeting | undefined> {
+): Promise<Rendezvous> {
+  const { bootstrap, log } = context
   const lan = flags.lan === true
-  if (!membership && !lan) return undefined
-  // Apart for each DHT: the nodes of one are no way into another.
-  const dht = lan ? 'lan' : context.bootstrap.length > 0 ? 'own' : 'public'
-  const path = join(folderOf(membership?.swarmId ?? 'open', context), `nodes-${dht}`)
-  const known = await readPrivate(path, { maxBytes: MAX_LIST_BYTES })
-  const meeting = new Meeting({
-    bootstrap: context.bootstrap,
+  const path = knownNodesPath(lan, membership, context)
+  const known = path && (await readPrivate(path, { maxBytes: MAX_LIST_BYTES }))
+  return new Rendezvous({
+    bootstrap,
     known: parseKnown(known?.toString('utf8') ?? ''),
-    keep: (nodes) => writePrivate(path, formatKnown(nodes)),
+    keep: path === undefined ? undefined : (nodes) => writePrivate(path, formatKnown(nodes)),
     serving,
     lanKey: lan ? (membership?.lanKey ?? OPEN_LAN_KEY) : undefined,
-    host: flags.host === undefined ? undefined : flags.host,
-    log: context.log
+    host: flags.host,
+    log
   })
-  try {
-    await meeting.ready()
-    return meeting
-  } catch (error) {
-    await meeting.close()
-    throw error
-  }
+}
+
+/**
+ * Apart for each DHT: the nodes of one are no way into another. Undefined: the public one has its
+ * own.
+ */
+function knownNodesPath(
+  lan: boolean,
+  membership: Membership | undefined,
+  context: Context
+): string | undefined {
+  const { bootstrap } = context
+  if (!lan && !membership && bootstrap.length === 0) return undefined
+  const folder = folderOf(membership?.swarmId ?? 'open', context)
+  if (lan) return join(folder, 'nodes-lan')
+  if (bootstrap.length === 0) return join(folder, 'nodes-public')
+  if (membership) return join(folder, 'nodes-own')
+  const names = bootstrap.map(({ host, port }) => `${host}:${port}`).sort()
+  return join(folder, `nodes-${Bun.hash(names.join()).toString(16)}`)
 }
 
 /**

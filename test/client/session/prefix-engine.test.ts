@@ -3,7 +3,6 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { Compute } from '../../../src/blocks/compute.ts'
 import { Client, type ClientOptions } from '../../../src/client/client.ts'
-import { swarmConnections } from '../../../src/client/connections.ts'
 import { Generator, type GenerateOptions } from '../../../src/client/text/generate.ts'
 import { openModel } from '../../../src/model/open-model.ts'
 import { Host } from '../../../src/server/host.ts'
@@ -28,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => stack.disposeAsync())
 
 async function serve(start: number, end: number): Promise<Host> {
-  const node = { bootstrap: [address()], identity: createIdentity() }
+  const node = stack.use(new SwarmNode({ bootstrap: [address()], identity: createIdentity() }))
   const model = await openModel(storiesLocation)
   const host = new Host({ compute, model, blocks: { start, end }, quant: 'f32', node })
   stack.defer(() => host.close())
@@ -56,15 +55,10 @@ async function ask(
   recalled: ReadonlyMap<string, number> = new Map()
 ): Promise<Told> {
   await using own = new AsyncDisposableStack()
-  const connections = swarmConnections()
-  const { handlers } = connections
-  const node = own.use(
-    new SwarmNode({ bootstrap: [address()], identity: createIdentity(), handlers })
-  )
-  connections.use(node)
+  const node = own.use(new SwarmNode({ bootstrap: [address()], identity: createIdentity() }))
   await node.ready()
   const model = await openModel(storiesLocation)
-  const client = own.use(new Client({ node, connections, compute, model, prefix: SECRET, ...more }))
+  const client = own.use(new Client({ node, compute, model, prefix: SECRET, ...more }))
   client.book.recall(recalled)
   await client.ready()
   const session = own.use(await client.openSession())

@@ -54,30 +54,30 @@ async function serve(args: readonly string[]): Promise<void> {
   const node = new SwarmNode({
     bootstrap: [{ host: address, port: Number(port) }],
     host,
-    identity: createIdentity(),
-    handlers: {
-      status: () => STATUS,
-      onopen: (link, { session }) => {
-        owners.set(toHex(session), link)
-        link.opened({ session, status: STATUS })
-      },
-      // Whoever brings it: the client hears of it.
-      onstep: (bringer, step) => {
-        const { session } = step
-        const link = owners.get(toHex(session)) ?? bringer
-        if (lie === 'refusal') {
-          const told = { retryable: false, retryAfterMs: 86_400_000, status: STATUS }
-          link.error({
-            session,
-            step: step.step,
-            code: 'BAD_INPUT',
-            message: 'your fault',
-            ...told
-          })
-        }
-        const answer = answerOf(lie as Lie, step, end, node.key)
-        if (answer) link.result(answer)
+    identity: createIdentity()
+  })
+  node.handle({
+    status: () => STATUS,
+    onopen: (link, { session }) => {
+      owners.set(toHex(session), link)
+      link.opened({ session, status: STATUS })
+    },
+    // Whoever brings it: the client hears of it.
+    onstep: (bringer, step) => {
+      const { session } = step
+      const link = owners.get(toHex(session)) ?? bringer
+      if (lie === 'refusal') {
+        const told = { retryable: false, retryAfterMs: 86_400_000, status: STATUS }
+        link.error({
+          session,
+          step: step.step,
+          code: 'BAD_INPUT',
+          message: 'your fault',
+          ...told
+        })
       }
+      const answer = answerOf(lie as Lie, step, end, node.key)
+      if (answer) link.result(answer)
     }
   })
   await node.ready()

@@ -1,7 +1,6 @@
 // A client as people run it, over a loopback bootstrap, that asks for texts whose ids are known.
 import { Compute } from '../../../src/blocks/compute.ts'
 import { Client } from '../../../src/client/client.ts'
-import { swarmConnections } from '../../../src/client/connections.ts'
 import { Generator } from '../../../src/client/text/generate.ts'
 import { openModel } from '../../../src/model/open-model.ts'
 import { createIdentity } from '../../../src/swarm/identity.ts'
@@ -29,17 +28,14 @@ export class HonestClient implements AsyncDisposable {
 
   static async start(bootstrap: { host: string; port: number }): Promise<HonestClient> {
     const stack = new AsyncDisposableStack()
-    const connections = swarmConnections()
     const options = { bootstrap: [bootstrap], identity: createIdentity() }
-    const node = stack.use(new SwarmNode({ ...options, handlers: connections.handlers }))
-    connections.use(node)
+    const node = stack.use(new SwarmNode(options))
     const compute = stack.use(new Compute({ threads: 1 }))
     await Promise.all([compute.ready(), node.ready()])
     const model = await openModel(storiesLocation)
     const make = (reroutes: string[]): Client =>
       new Client({
         node,
-        connections,
         compute,
         model,
         onreroute: (_peer, why) => void reroutes.push(`${why.code}: ${why.message}`)

@@ -2,7 +2,7 @@
 // any.
 import { describe, expect, test } from 'bun:test'
 import { createSocket } from 'node:dgram'
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock, type Clock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { createLog, silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -12,13 +12,14 @@ import { createIdentity } from '../../src/swarm/identity.ts'
 import {
   answering,
   formatKnown,
+  hasRecord,
   MAX_KNOWN,
   mergeKnown,
   parseKnown,
   type KnownNode
 } from '../../src/swarm/known-nodes.ts'
 import { LanBeacon } from '../../src/swarm/lan.ts'
-import { Meeting, type MeetingOptions } from '../../src/swarm/meeting.ts'
+import { Rendezvous, type RendezvousOptions } from '../../src/swarm/rendezvous.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
 import { AMPLE, BLOCKS, infoOf, MODEL, until } from './world.ts'
 
@@ -35,37 +36,26 @@ class Town implements AsyncDisposable {
 
   /** What a command does before it makes its node; `kept` is its file. */
   async peer(
-    options: Partial<MeetingOptions>,
+    options: Partial<RendezvousOptions>,
     kept: { nodes: readonly KnownNode[] } = { nodes: [] }
   ): Promise<SwarmNode> {
     const random = seededRandom(++this.#made)
-    const meeting = this.#stack.use(
-      new Meeting({
-        bootstrap: [],
-        known: kept.nodes,
-        keep: async (nodes) => void (kept.nodes = nodes),
-        serving: false,
-        random,
-        ...options
-      })
-    )
-    await meeting.ready()
-    const node = this.#stack.use(
-      new SwarmNode({
-        bootstrap: meeting.bootstrap,
-        open: meeting.open,
-        identity: createIdentity(),
-        handlers: {},
-        random
-      })
-    )
+    const rendezvous = new Rendezvous({
+      bootstrap: [],
+      known: kept.nodes,
+      keep: async (nodes) => void (kept.nodes = nodes),
+      serving: false,
+      random,
+      ...options
+    })
+    const identity = createIdentity()
+    const node = this.#stack.use(new SwarmNode({ rendezvous, identity, random }))
     await node.ready()
-    meeting.follow(node)
     return node
   }
 
   async server(
-    options: Partial<MeetingOptions>,
+    options: Partial<RendezvousOptions>,
     kept?: { nodes: readonly KnownNode[] }
   ): Promise<SwarmNode> {
     const node = await this.peer({ serving: true, ...options }, kept)
@@ -111,13 +101,53 @@ describe('a swarm whose bootstrap node is gone', () => {
     expect(await (await client.connect(first.key)).ping(30_000)).toBeGreaterThan(0)
   }, 120_000)
 
-  test('leaves it to the node to say so when nobody else is known either', async () => {
+  test('is missed by a client, and waited for by a server', async () => {
     const given = [{ host: '127.0.0.1', port: await freePort() }]
-    const keep = async (): Promise<void> => {}
-    await using meeting = new Meeting({ bootstrap: given, known: [], keep, serving: true })
-    await meeting.ready()
-    expect(meeting.bootstrap).toEqual(given)
-  })
+    await using client = new Rendezvous({ bootstrap: given, serving: false })
+    expect(await client.ready().catch((error: AppError) => [error.code, error.message])).toEqual([
+      'UNAVAILABLE',
+      `The swarm cannot be joined: nobody answers at 127.0.0.1:${given[0]?.port}`
+    ])
+    const warned = Promise.withResolvers<void>()
+    const log = createLog('warn', () => warned.resolve())
+    await using server = new Rendezvous({ bootstrap: given, serving: true, log })
+    const ready = server.ready()
+    await warned.promise
+    await using bootstrap = await startBootstrap({ port: given[0]?.port ?? 0, nodes: 1 })
+    await ready
+    expect(server.start.bootstrap.map(({ port }) => port)).toContain(bootstrap.port)
+  }, 60_000)
+
+  test('ends the waiting of a server that is closed', async () => {
+    const given = [{ host: '127.0.0.1', port: await freePort() }]
+    const warned = Promise.withResolvers<void>()
+    const log = createLog('warn', () => warned.resolve())
+    const server = new Rendezvous({ bootstrap: given, serving: true, log })
+    const ended = server.ready().catch((error: AppError) => error.code)
+    await warned.promise
+    await server.close()
+    expect(await ended).toBe('CANCELLED')
+  }, 60_000)
+
+  test('hears of servers at once when it is back and has forgotten them', async () => {
+    await using town = new Town()
+    const bootstrap = await town.bootstrap()
+    const { host, port } = bootstrap
+    const lines: string[] = []
+    const log = createLog('debug', (line) => lines.push(line))
+    const told = (text: string): Promise<void> => {
+      return until(() => lines.some((line) => line.includes(text)))
+    }
+    // Looks ten times as often.
+    const after: Clock['after'] = (ms, ...rest) => systemClock.after(ms / 10, ...rest)
+    const clock = { ...systemClock, after }
+    const server = await town.server({ bootstrap: [{ host, port }], log, clock })
+    await told("has this server's record")
+    await bootstrap.close()
+    await using again = await startBootstrap({ port, nodes: 1 })
+    await told(`${again.host}:${again.port} is back`)
+    await until(async () => (await hasRecord(server.dht, { host, port }, server.key)) === 'has')
+  }, 60_000)
 })
 
 describe('a swarm on a local network', () => {
