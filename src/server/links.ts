@@ -1,5 +1,4 @@
 // What the server room needs of a connection; wire's PeerLink is one.
-import type { AppError } from '../base/errors.ts'
 import type { SessionOpened, Step, StepResult, WireError } from '../wire/types.ts'
 
 export interface ServerLink {
@@ -13,9 +12,11 @@ export interface ServerLink {
   /** False when the link is full: wait for drained(). */
   step(message: Step): boolean | void
   drained?(): Promise<void>
-  /** Round trip in ms. @throws AppError TIMEOUT, or why the link ended */
-  ping?(timeoutMs: number): Promise<number>
-  destroy?(error?: AppError): void
+  /**
+   * Resolves when what was sent so far has arrived, with the time until which that is known.
+   * @throws AppError why the link ended first
+   */
+  proven?(): Promise<number>
 }
 
 /** Reaches another server to push a step to it; rejects when that cannot be done in time. */

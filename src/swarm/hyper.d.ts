@@ -149,6 +149,7 @@ declare module 'hyperdht' {
       readonly destroyed: boolean
       readonly keepAlive: number
       readonly rawBytesWritten: number
+      readonly rawBytesRead: number
       readonly rawStream: { readonly remoteHost: string | null } | null
       setKeepAlive(ms: number): void
       setTimeout(ms: number): void

@@ -6,9 +6,9 @@
 // hyperdht signs it with the server's key and a number that grows (wall clock, ms). An empty list
 // says that the server left. Optional fields and trailing bytes are skipped, as on the wire.
 import { AppError, corrupt, overLimit } from '../base/errors.ts'
-import { serversCodec } from '../wire/codec-info.ts'
-import { decodeMessage, encodeMessage } from '../wire/codecs.ts'
-import { record, versioned } from '../wire/record.ts'
+import { serversCodec } from '../wire/codec/info.ts'
+import { decodeMessage, encodeMessage } from '../wire/codec/encode.ts'
+import { record, versioned } from '../wire/codec/record.ts'
 import type { ServerInfo } from '../wire/types.ts'
 
 export const RECORD_VERSION = 1

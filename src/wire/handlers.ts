@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { AppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import type { LivenessTimes } from './liveness.ts'
 import type {
   Announce,
   CancelStep,
@@ -68,4 +69,6 @@ export interface OptionsOf<Link> {
   maxPendingBytes?: number
   /** Silence that ends the link, ms; keep-alives go every 5000. Default 20000. */
   silenceMs?: number
+  /** How a peer is watched that somebody waits for. */
+  liveness?: LivenessTimes
 }

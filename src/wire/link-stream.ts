@@ -1,7 +1,7 @@
 // What a link needs of an encrypted stream (hyperdht's secret-stream is one), and the guard that
 // looks at raw frames before protomux does. Knows no messages.
 import { overLimit, protocolError, type AppError } from '../base/errors.ts'
-import { bytesIn, type Codec, type State } from './fields.ts'
+import { bytesIn, type Codec, type State } from './codec/fields.ts'
 import { LIMITS } from './protocol.ts'
 
 export interface LinkStream {
@@ -15,6 +15,8 @@ export interface LinkStream {
   readonly keepAlive: number
   /** Bytes handed on to the transport. */
   readonly rawBytesWritten: number
+  /** Bytes that came from the transport. */
+  readonly rawBytesRead: number
   setKeepAlive(ms: number): void
   /** Destroys the stream when nothing is heard for so long; 0: never. */
   setTimeout(ms: number): void

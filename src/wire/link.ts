@@ -1,4 +1,4 @@
-// One encrypted connection to a peer as a protocol link: hello, typed messages both ways, pings,
+// One encrypted connection to a peer as a protocol link: hello, typed messages both ways, liveness,
 // back-pressure both ways. The rules are at the head of protocol.ts. Knows no DHT and no sessions.
 // swarm/node.ts makes it around a stream; the server and client rooms send through it and get what
 // arrives through LinkHandlers.
@@ -17,15 +17,15 @@ import {
   toAppError
 } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
-import { helloCodec } from './codec-info.ts'
-import { readTarget } from './codec-step.ts'
-import { decodeMessage } from './codecs.ts'
-import type { Codec } from './fields.ts'
+import { helloCodec } from './codec/info.ts'
+import { readTarget } from './codec/step.ts'
+import { decodeMessage } from './codec/encode.ts'
+import type { Codec } from './codec/fields.ts'
 import type { HandlersOf, OptionsOf } from './handlers.ts'
 import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
-import { CODECS, isAboutSession, isUse, type Messages } from './messages.ts'
-import { fromWire } from './peer-error.ts'
-import { Pings } from './pings.ts'
+import { Liveness } from './liveness.ts'
+import { checkOwn, CODECS, isAboutSession, isUse, type Messages } from './messages.ts'
+import { fromWire, IDLE, NO_SESSION, toWire } from './peer-error.ts'
 import { LIMITS, MESSAGE_TYPES, PROTOCOL_NAME, type MessageType } from './protocol.ts'
 import { ReadGate } from './read-gate.ts'
 import { SendQueue } from './send-queue.ts'
@@ -35,8 +35,6 @@ const MIB = 1024 * 1024
 const KEEP_ALIVE_MS = 5000
 /** Time for what is queued, and for the other side's end, when a link closes. */
 const GOODBYE_MS = 1000
-const NO_SESSION = new Uint8Array(0)
-const IDLE: ServerStatus = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
 
 type Senders = { readonly [K in MessageType]: Message<Messages[K]> }
 type Receivers = { readonly [K in MessageType]: (message: Messages[K], size: number) => void }
@@ -68,7 +66,7 @@ export class PeerLink {
   readonly #receivers: Receivers
   readonly #queue: SendQueue
   readonly #gate: ReadGate
-  readonly #pings: Pings
+  readonly #liveness: Liveness
   readonly #ready: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #stopHello: () => void
@@ -81,6 +79,7 @@ export class PeerLink {
   #told = false
   #reason: AppError | undefined
   #frameBytes = 0
+  #sentBytes = 0
 
   constructor(stream: LinkStream, options: LinkOptions) {
     const { helloMs = 10_000, silenceMs = 20_000 } = options
@@ -90,11 +89,19 @@ export class PeerLink {
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
     this.#softQueuedBytes = options.softQueuedBytes ?? MIB
-    this.#pings = new Pings(this.#clock)
+    this.#liveness = new Liveness({
+      ...options.liveness,
+      clock: this.#clock,
+      send: (nonce) => this.#send('ping', { nonce }),
+      sentBytes: () => this.#sentBytes,
+      heardBytes: () => stream.rawBytesRead,
+      onsilent: (error) => this.destroy(error)
+    })
     this.#gate = new ReadGate(options.maxPendingBytes ?? 16 * MIB, (paused) => {
       if (this.closed) return
       // A stream that is not read hears nothing: that silence is ours.
       stream.setTimeout(paused ? 0 : silenceMs)
+      this.#liveness.hold(paused)
       if (paused) stream.pause()
       else stream.resume()
     })
@@ -157,10 +164,7 @@ export class PeerLink {
     return this.#queue.bytes
   }
 
-  /**
-   * Resolves when the other side's hello is here and both let each other in. @throws AppError: why
-   * it never came
-   */
+  /** Resolves when both sides have let each other in. @throws AppError: why that never came */
   ready(): Promise<void> {
     return this.#ready.promise
   }
@@ -245,9 +249,18 @@ export class PeerLink {
   }
 
   /** Round trip in ms. @throws AppError TIMEOUT, or why the link ended */
-  async ping(timeoutMs: number): Promise<number> {
-    if (this.closed) throw this.#end()
-    return this.#pings.measure((nonce) => this.#send('ping', { nonce }), timeoutMs)
+  ping(timeoutMs: number): Promise<number> {
+    return this.#liveness.measure(timeoutMs)
+  }
+
+  /** Watches the peer until the returned function is called: a silent one ends the link. */
+  awaited(): () => void {
+    return this.#liveness.awaited()
+  }
+
+  /** Resolves when what was sent so far has arrived. @throws AppError; see Liveness */
+  proven(): Promise<number> {
+    return this.#liveness.proven()
   }
 
   /** In the order of MESSAGE_TYPES: protomux numbers messages as they are added. */
@@ -278,7 +291,7 @@ export class PeerLink {
       cancel: (message) => handlers.oncancel?.(this, message),
       close: (message) => handlers.onclosesession?.(this, message),
       ping: ({ nonce }) => this.#send('pong', { nonce, status: this.#status() }),
-      pong: ({ nonce }) => this.#pings.pong(nonce),
+      pong: ({ nonce }) => this.#liveness.pong(nonce),
       announce: (message) => {
         this.servers = message.servers
         if (!this.remote && this.#hello) this.#enter(this.#hello)
@@ -293,7 +306,9 @@ export class PeerLink {
   #send<K extends MessageType>(type: K, message: Messages[K]): boolean {
     if (this.closed || !this.#greeted) return false
     this.used ||= isUse(type)
-    if (this.#senders[type].send(message)) {
+    const hasRoom = this.#senders[type].send(message)
+    this.#sentBytes += this.#frameBytes + FRAME_OVERHEAD
+    if (hasRoom) {
       this.#queue.clear()
       return true
     }
@@ -322,7 +337,7 @@ export class PeerLink {
     try {
       const hello = decodeMessage(helloCodec, bytes)
       if (hello.refusal) return this.#onerror(hello.refusal)
-      this.#checkOwn(hello.servers)
+      checkOwn(this.key, hello.servers)
       const refusal = this.#refusal?.(this, hello)
       if (refusal) return this.#refuse(refusal)
       this.#hello = hello
@@ -361,7 +376,7 @@ export class PeerLink {
     this.#stopHello()
     this.#ready.reject(error)
     this.#queue.end(error)
-    this.#pings.end(error)
+    this.#liveness.end(error)
     this.#guard('end', () => this.#handlers.onclosed?.(this, error))
   }
 
@@ -375,7 +390,7 @@ export class PeerLink {
     let message: Messages[K]
     try {
       message = decodeMessage(CODECS[type] as Codec<Messages[K]>, bytes)
-      if ('servers' in message) this.#checkOwn(message.servers)
+      if ('servers' in message) checkOwn(this.key, message.servers)
     } catch (error) {
       return this.#fault(type, bytes, toAppError(error))
     }
@@ -422,23 +437,13 @@ export class PeerLink {
     else this.error(failure)
   }
 
-  /** A peer speaks for itself alone. @throws AppError PROTOCOL */
-  #checkOwn(servers: readonly ServerInfo[]): void {
-    for (const info of servers) {
-      if (Buffer.compare(info.peer, this.key) !== 0) {
-        throw protocolError('The peer presents a server that it is not')
-      }
-    }
-  }
-
   #status(): ServerStatus {
     return this.#handlers.status?.() ?? IDLE
   }
 
   #errorOf(session: Uint8Array, step: number, error: AppError): WireError {
-    const { code, message, retryable, retryAfterMs = 0 } = error
     // How busy this end is concerns nobody who may yet be refused.
     const status = this.#refusal && !this.remote ? IDLE : this.#status()
-    return { session, step, code, message, retryable, retryAfterMs, status }
+    return toWire(error, { session, step, status })
   }
 }

@@ -1,10 +1,11 @@
 // Every message of the channel by its name: type, codec and whether it is about a session.
-import { announceCodec } from './codec-info.ts'
-import { keepCodec, openCodec, openedCodec } from './codec-open.ts'
-import { resultCodec, stepCodec } from './codec-step.ts'
-import { cancelCodec, closeCodec, errorCodec, pingCodec, pongCodec } from './codecs.ts'
-import { giveCodec, wantCodec } from './codec-weights.ts'
-import type { Codec } from './fields.ts'
+import { protocolError } from '../base/errors.ts'
+import { announceCodec } from './codec/info.ts'
+import { keepCodec, openCodec, openedCodec } from './codec/open.ts'
+import { resultCodec, stepCodec } from './codec/step.ts'
+import { cancelCodec, closeCodec, errorCodec, pingCodec, pongCodec } from './codec/control.ts'
+import { giveCodec, wantCodec } from './codec/weights.ts'
+import type { Codec } from './codec/fields.ts'
 import type { MessageType } from './protocol.ts'
 import type {
   Announce,
@@ -15,6 +16,7 @@ import type {
   OpenSession,
   Ping,
   Pong,
+  ServerInfo,
   SessionOpened,
   Step,
   StepResult,
@@ -64,4 +66,10 @@ export function isUse(type: MessageType): boolean {
 
 export function isAboutSession(type: MessageType): boolean {
   return !SESSIONLESS.has(type)
+}
+
+/** A peer speaks for itself alone. @throws AppError PROTOCOL */
+export function checkOwn(peer: Uint8Array, servers: readonly ServerInfo[]): void {
+  if (servers.every((info) => Buffer.compare(info.peer, peer) === 0)) return
+  throw protocolError('The peer presents a server that it is not')
 }

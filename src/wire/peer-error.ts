@@ -1,8 +1,30 @@
-// A peer's error message as an error of ours. Knows no connections.
+// Errors between this side and the wire. Knows no connections.
 import { AppError, type ErrorCode } from '../base/errors.ts'
-import type { WireError } from './types.ts'
+import type { ServerStatus, WireError } from './types.ts'
 
-/** `unknown` stands for a code that this version does not have. */
+/** Of who serves nothing, or does not say how busy it is. */
+export const IDLE: ServerStatus = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+
+/** For errors about the link itself. */
+export const NO_SESSION: Uint8Array = new Uint8Array(0)
+
+export interface ErrorTarget {
+  /** Default: none, it is about the link. */
+  readonly session?: Uint8Array
+  /** Default -1: none, it is about an opening or the link. */
+  readonly step?: number
+  /** Default: idle. */
+  readonly status?: ServerStatus
+}
+
+/** An error of ours as the peer is told of it. */
+export function toWire(error: AppError, target: ErrorTarget = {}): WireError {
+  const { session = NO_SESSION, step = -1, status = IDLE } = target
+  const { code, message, retryable, retryAfterMs = 0 } = error
+  return { session, step, code, message, retryable, retryAfterMs, status }
+}
+
+/** A peer's error as one of ours; `unknown` stands for a code that this version does not have. */
 export function fromWire(message: WireError, unknown: ErrorCode = 'PROTOCOL'): AppError {
   const code = message.code === 'UNKNOWN' ? unknown : message.code
   const { retryable, retryAfterMs } = message

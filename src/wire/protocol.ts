@@ -1,4 +1,4 @@
-// The specification of the wire, version 1, and its limits. codecs.ts and its neighbours carry it
+// The specification of the wire, version 1, and its limits. The files of codec/ carry it
 // out, test/wire pins its bytes. Knows no onnxruntime and no DHT.
 //
 // CARRIER An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at

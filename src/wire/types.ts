@@ -1,4 +1,4 @@
-// The wire's messages as records; codecs.ts turns them into bytes and back.
+// The wire's messages as records; codec/ turns them into bytes and back.
 // Knows no onnxruntime and no DHT.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ErrorCode } from '../base/errors.ts'

@@ -392,6 +392,21 @@ test('open() of a known session with fewer tokens frees none of those it may hol
   expect([server.sessions.promisedTokens, codes(peer)]).toEqual([50, []])
 })
 
+test('open() of a known session with no more tokens is never refused', async () => {
+  const { server } = await serve({ capacityTokens: 6000 })
+  await using _server = server
+  const [owner, other] = [new Peer('a'), new Peer('b')]
+  await open(server, owner, 1, { maxTokens: 2500 })
+  await open(server, owner, 2, { maxTokens: 1500 })
+  await open(server, other, 3, { maxTokens: 1900 })
+  for (const maxTokens of [2500, 10, 2501]) await open(server, owner, 1, { maxTokens })
+  expect({
+    opened: owner.openings.length,
+    codes: codes(owner),
+    promised: server.sessions.promisedTokens
+  }).toEqual({ opened: 4, codes: ['NO_MEMORY'], promised: 5900 })
+})
+
 test('a step may come before the engine has opened its session', async () => {
   const { server } = await serve()
   await using _server = server

@@ -1,8 +1,8 @@
 // Links over real encrypted streams in memory: what arrives, what ends a link, what holds it back.
 import { describe, expect, test } from 'bun:test'
 import { denied, timedOut, type AppError } from '../../src/base/errors.ts'
-import { encodeMessage } from '../../src/wire/codecs.ts'
-import { stepCodec } from '../../src/wire/codec-step.ts'
+import { encodeMessage } from '../../src/wire/codec/encode.ts'
+import { stepCodec } from '../../src/wire/codec/step.ts'
 import type { LinkHandlers } from '../../src/wire/link.ts'
 import { PeerLink } from '../../src/wire/link.ts'
 import { LIMITS } from '../../src/wire/protocol.ts'

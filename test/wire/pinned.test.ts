@@ -2,7 +2,7 @@
 // it needs a new version unless it only adds an optional field.
 import { describe, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
-import { decodeMessage, encodeMessage } from '../../src/wire/codecs.ts'
+import { decodeMessage, encodeMessage } from '../../src/wire/codec/encode.ts'
 import { samples } from './samples.ts'
 
 /** By name of the sample, hex in pieces of 32 bytes. */

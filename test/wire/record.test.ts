@@ -2,8 +2,8 @@
 import { describe, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { protocolError, unsupported } from '../../src/base/errors.ts'
-import { decodeMessage, encodeMessage } from '../../src/wire/codecs.ts'
-import { anyNumber, stringUpTo } from '../../src/wire/fields.ts'
+import { decodeMessage, encodeMessage } from '../../src/wire/codec/encode.ts'
+import { anyNumber, stringUpTo } from '../../src/wire/codec/fields.ts'
 import {
   bare,
   checked,
@@ -13,7 +13,7 @@ import {
   optional,
   record,
   versioned
-} from '../../src/wire/record.ts'
+} from '../../src/wire/codec/record.ts'
 
 interface Sample {
   readonly first: number

@@ -1,8 +1,8 @@
 // One message of each kind, with every optional field, in numbers that are easy to see in hex.
 import { CODECS, type Messages } from '../../src/wire/messages.ts'
-import { helloCodec, serverInfoCodec } from '../../src/wire/codec-info.ts'
-import { catalogueCodec, holdingCodec } from '../../src/wire/codec-weights.ts'
-import type { Codec } from '../../src/wire/fields.ts'
+import { helloCodec, serverInfoCodec } from '../../src/wire/codec/info.ts'
+import { catalogueCodec, holdingCodec } from '../../src/wire/codec/weights.ts'
+import type { Codec } from '../../src/wire/codec/fields.ts'
 import type {
   Catalogue,
   Hello,

@@ -1,8 +1,8 @@
 // Messages about weights that no honest peer sends: refused before anything is made of them.
 import { describe, expect, test } from 'bun:test'
-import { catalogueCodec, giveCodec, holdingCodec } from '../../src/wire/codec-weights.ts'
-import { decodeMessage, encodeMessage } from '../../src/wire/codecs.ts'
-import type { Codec } from '../../src/wire/fields.ts'
+import { catalogueCodec, giveCodec, holdingCodec } from '../../src/wire/codec/weights.ts'
+import { decodeMessage, encodeMessage } from '../../src/wire/codec/encode.ts'
+import type { Codec } from '../../src/wire/codec/fields.ts'
 import { LIMITS } from '../../src/wire/protocol.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { samples } from './samples.ts'

@@ -2,8 +2,9 @@
 // Called by host.ts, which wires connections to `handlers`. Knows no terminal and no DHT: a
 // connection is a ServerLink, another server is reached through `reach`.
 //
-// way of a step:  step() -> check.ts -> run-step.ts -> ComputeApi.step (the scheduler) -> client or push.ts
-// way of a session:  open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession -> drop()
+// way of a step: step() -> check.ts -> run-step.ts -> ComputeApi.step (the scheduler) -> client or
+// push.ts way of a session: open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession ->
+// drop()
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { toAppError, type AppError } from '../../base/errors.ts'
 import { silentLog, type Log } from '../../base/log.ts'
@@ -17,6 +18,7 @@ import type {
   ServerStatus,
   Step
 } from '../../wire/types.ts'
+import { toWire } from '../../wire/peer-error.ts'
 import type { AdmissionLimits } from './admission.ts'
 import { checkStep } from './check.ts'
 import type { Reach, ServerLink } from '../links.ts'
@@ -49,8 +51,6 @@ export interface BlockServerOptions {
   clock?: Clock
   log?: Log
 }
-
-const NO_SESSION = new Uint8Array(0)
 
 export class BlockServer extends Resource {
   readonly span: SpanInfo
@@ -88,7 +88,8 @@ export class BlockServer extends Resource {
       idleMs: options.idleMs ?? 30 * 60_000,
       clock,
       log,
-      steps: this.#steps
+      steps: this.#steps,
+      ondrop: (served) => this.#pusher.forget(served.id)
     })
     this.#runner = new StepRunner({
       compute,
@@ -142,8 +143,8 @@ export class BlockServer extends Resource {
   }
 
   /**
-   * Takes a step in: queued, or answered with a coded error. Resolves when its bytes are let go; never
-   * rejects.
+   * Takes a step in: queued, or answered with a coded error. Resolves when its bytes are let go;
+   * never rejects.
    */
   step(link: ServerLink, step: Step): void | Promise<void> {
     try {
@@ -163,7 +164,9 @@ export class BlockServer extends Resource {
 
   cancel(link: ServerLink, message: CancelStep): void {
     const served = this.sessions.get(message.session)
-    if (served && served.owner === link) this.#steps.cancel(served, message.step)
+    if (!served || served.owner !== link) return
+    this.#steps.cancel(served, message.step)
+    this.#pusher.forget(served.id, message.step)
   }
 
   /** Names beginnings of a session, under which it may be kept when it ends. */
@@ -183,7 +186,9 @@ export class BlockServer extends Resource {
     await Promise.all(this.sessions.ownedBy(link).map((served) => this.#keeper.drop(served)))
   }
 
-  /** An answer of the next server to a pushed step: errors go to the client that owns the session. */
+  /**
+   * An answer of the next server to a pushed step: errors go to the client that owns the session.
+   */
   pushRefused(session: Uint8Array, step: number, error: AppError): void {
     const served = this.sessions.get(session)
     if (served) this.#refuse(served.owner, session, step, error)
@@ -215,14 +220,7 @@ export class BlockServer extends Resource {
   }
 
   #refuse(link: ServerLink, session: Uint8Array, step: number, error: AppError): void {
-    link.error({
-      session: session.byteLength === 16 ? session : NO_SESSION,
-      step,
-      code: error.code,
-      message: error.message,
-      retryable: error.retryable,
-      retryAfterMs: error.retryAfterMs ?? 0,
-      status: this.status()
-    })
+    const about = session.byteLength === 16 ? { session } : {}
+    link.error(toWire(error, { ...about, step, status: this.status() }))
   }
 }

@@ -4,7 +4,7 @@
 import { AppError, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { LinkHandlers } from '../../wire/link.ts'
-import { fromWire } from '../../wire/peer-error.ts'
+import { fromWire, IDLE, toWire } from '../../wire/peer-error.ts'
 import type { ServerStatus } from '../../wire/types.ts'
 import type { BlockServer } from './block-server.ts'
 import type { ServerLink } from '../links.ts'
@@ -22,7 +22,6 @@ export interface DoorOptions {
 
 /** Loading takes about a minute. */
 const AWAY_MS = 60_000
-const IDLE: ServerStatus = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
 
 /** Why nothing can be asked of a server that loads. */
 export function notServing(): AppError {
@@ -35,8 +34,7 @@ export function openDoor(options: DoorOptions): LinkHandlers {
   const { server, gate, ongone, log } = options
   const status = (): ServerStatus => server()?.status() ?? IDLE
   const refuse = (link: ServerLink, session: Uint8Array, step: number, error: AppError): void => {
-    const { code, message, retryable, retryAfterMs = 0 } = error
-    link.error({ session, step, code, message, retryable, retryAfterMs, status: status() })
+    link.error(toWire(error, { session, step, status: status() }))
   }
   /** Whether the gate lets it pass; else the peer is told why not. */
   const permits = (

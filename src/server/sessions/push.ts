@@ -1,10 +1,11 @@
-// Sends a step on to the next server of its route, over one remembered connection per peer. Steps
-// to one peer keep their order while it is being reached, and are sent again over a new connection
-// when the old one turns out to be dead: a server that was restarted is otherwise pushed to in vain
-// for 20 s.
+// Sends steps on to the next server of their route. Steps to one peer wait in a queue while it is
+// reached and while its link is full; they keep their order, and what a link that died had not
+// proven to have delivered is sent again over the next one. What waits is bounded: a peer that
+// reads slowly must not fill this server's memory. Called by run-step.ts. Knows no engine.
 import { toHex } from '../../base/bytes.ts'
-import { deadline, sleep, type Clock } from '../../base/clock.ts'
-import { AppError, disconnected, toAppError, unavailable } from '../../base/errors.ts'
+import { deadline, type Clock } from '../../base/clock.ts'
+import { AppError, timedOut, toAppError, unavailable } from '../../base/errors.ts'
+import { LIMITS } from '../../wire/protocol.ts'
 import type { Hop, Step } from '../../wire/types.ts'
 import type { Reach, ServerLink } from '../links.ts'
 
@@ -14,27 +15,34 @@ export interface PusherOptions {
   reachMs?: number
 }
 
-/** How often a peer that is pushed to is pinged, and how long it may take to answer, ms. */
-const PING_EVERY_MS = 400
-const PING_MS = 2_000
 /**
- * A ping stands behind what was sent before it: the slowest uplink that is used moves 2 Mbit a
- * second.
+ * Bytes that may wait for one peer: two of the largest steps. A client carries what is over that.
  */
-const SLOW_BYTES_PER_MS = 250
-/** A ping that ran out so much too late says more of this process than of the peer, ms. */
-const STALL_MS = 500
-/** What is kept of a peer to be sent again: a window of the largest steps. */
-const KEPT_BYTES = 16 * 1024 * 1024
+const QUEUE_BYTES = 2 * LIMITS.tensorBytes
+/** Bytes kept of one peer to be sent again: a window of the largest steps. */
+const KEPT_BYTES = 2 * LIMITS.tensorBytes
+/** For all peers together, what waits and what is kept. */
+const ALL_BYTES = 128 * 1024 * 1024
 
 interface Push {
   readonly hop: Hop
   readonly step: Step
   readonly onfailure: (error: AppError) => void
-  /** Whether it was sent before, over a connection that was dead. */
+  /** Monotonic ms at which its deadline began to run. */
+  readonly since: number
+  /** Whether it was sent before, over a link that died. */
   readonly again: boolean
+}
+
+interface Kept {
+  readonly push: Push
   /** Monotonic ms. */
-  sentAt: number
+  readonly sentAt: number
+}
+
+interface PeerQueue {
+  waiting: Push[]
+  sending: boolean
 }
 
 export class Pusher {
@@ -42,10 +50,10 @@ export class Pusher {
   readonly #clock: Clock
   readonly #reachMs: number
   readonly #closing = new AbortController()
-  /** The end of what is under way per peer: a later step does not overtake an earlier one. */
-  readonly #tails = new Map<string, Promise<void>>()
-  /** By link, what was sent since the last ping that was answered. */
-  readonly #unproven = new Map<ServerLink, Push[]>()
+  /** By hex of the peer's key. */
+  readonly #queues = new Map<string, PeerQueue>()
+  /** By link, what was sent and is not known to have arrived. */
+  readonly #kept = new Map<ServerLink, Kept[]>()
 
   constructor(reach: Reach, options: PusherOptions) {
     this.#reach = reach
@@ -53,86 +61,142 @@ export class Pusher {
     this.#reachMs = options.reachMs ?? 5000
   }
 
-  /** Pushes; `onfailure` is called once when the server cannot be reached. */
+  /** Pushes; `onfailure` is called once when the step cannot be delivered. */
   push(hop: Hop, step: Step, onfailure: (error: AppError) => void): void {
-    this.#enqueue({ hop, step, onfailure, again: false, sentAt: 0 })
+    const push = { hop, step, onfailure, since: this.#clock.now(), again: false }
+    const queue = this.#queueOf(hop)
+    const bytes = bytesOf([push])
+    if (bytesOf(queue.waiting) + bytes > QUEUE_BYTES || this.#allBytes() + bytes > ALL_BYTES) {
+      onfailure(unavailable('The next server takes steps too slowly'))
+      return
+    }
+    queue.waiting.push(push)
+    void this.#drain(hop)
+  }
+
+  /** Steps of a session up to a number are not wanted any more. */
+  forget(session: Uint8Array, upTo: number = Infinity): void {
+    const stays = ({ step }: Push): boolean =>
+      step.step > upTo || Buffer.compare(step.session, session) !== 0
+    for (const queue of this.#queues.values()) queue.waiting = queue.waiting.filter(stays)
+    for (const [link, kept] of this.#kept) {
+      this.#kept.set(
+        link,
+        kept.filter(({ push }) => stays(push))
+      )
+    }
   }
 
   close(): void {
     this.#closing.abort()
-    this.#unproven.clear()
+    this.#queues.clear()
+    this.#kept.clear()
   }
 
-  #enqueue(push: Push): void {
-    const key = toHex(push.hop.peer)
-    const before = this.#tails.get(key) ?? Promise.resolve()
-    const tail = before
-      .then(() => this.#send(push))
-      .catch((error: unknown) => {
+  #queueOf({ peer }: Hop): PeerQueue {
+    const key = toHex(peer)
+    let queue = this.#queues.get(key)
+    if (!queue) this.#queues.set(key, (queue = { waiting: [], sending: false }))
+    return queue
+  }
+
+  #allBytes(): number {
+    let bytes = 0
+    for (const { waiting } of this.#queues.values()) bytes += bytesOf(waiting)
+    for (const kept of this.#kept.values()) bytes += bytesOf(kept.map(({ push }) => push))
+    return bytes
+  }
+
+  /** Sends what waits for a peer, one after the other. */
+  async #drain(hop: Hop): Promise<void> {
+    const queue = this.#queueOf(hop)
+    if (queue.sending) return
+    queue.sending = true
+    while (queue.waiting.length > 0 && !this.#closing.signal.aborted) {
+      try {
+        await this.#sendNext(hop, queue)
+      } catch (error) {
         const cause = toAppError(error)
         const why = `The next server cannot be reached: ${cause.message}`
-        push.onfailure(new AppError('UNAVAILABLE', why, { cause }))
-      })
-      .finally(() => {
-        if (this.#tails.get(key) === tail) this.#tails.delete(key)
-      })
-    this.#tails.set(key, tail)
-  }
-
-  /** Resolves when the link takes more: a slow reader holds back who pushes to it. */
-  async #send(push: Push): Promise<void> {
-    const { hop, step } = push
-    const { signal } = this.#closing
-    const link = await deadline(
-      this.#reach(hop.peer, signal),
-      Math.min(this.#reachMs, step.deadlineMs),
-      { clock: this.#clock, signal, what: 'Reaching the next server' }
-    )
-    const hasRoom = link.step(step)
-    push.sentAt = this.#clock.now()
-    this.#prove(link, push)
-    if (hasRoom !== false || !link.drained) return
-    // A link that ends while it is full has said so to its sessions' owners by itself.
-    await link.drained().catch(() => {})
-  }
-
-  /** Keeps a step until the link is known to have lived after it. */
-  #prove(link: ServerLink, push: Push): void {
-    if (!link.ping) return
-    const known = this.#unproven.get(link)
-    const pushes = known ?? []
-    pushes.push(push)
-    while (bytesOf(pushes) > KEPT_BYTES) pushes.shift()
-    if (known) return
-    this.#unproven.set(link, pushes)
-    void this.#watch(link, pushes)
-  }
-
-  async #watch(link: ServerLink, pushes: Push[]): Promise<void> {
-    const { signal } = this.#closing
-    while (pushes.length > 0 && !signal.aborted) {
-      const askedAt = this.#clock.now()
-      const limitMs = PING_MS + bytesOf(pushes) / SLOW_BYTES_PER_MS
-      try {
-        await link.ping?.(limitMs)
-        const later = pushes.findIndex((push) => push.sentAt > askedAt)
-        pushes.splice(0, later < 0 ? pushes.length : later)
-        await sleep(PING_EVERY_MS, { clock: this.#clock, signal })
-      } catch (error) {
-        const { code } = toAppError(error)
-        const isLate = this.#clock.now() - askedAt > limitMs + STALL_MS
-        if (signal.aborted || code === 'LIMIT' || (code === 'TIMEOUT' && isLate)) continue
-        break
+        queue.waiting.shift()?.onfailure(new AppError('UNAVAILABLE', why, { cause }))
       }
     }
-    this.#unproven.delete(link)
-    if (pushes.length === 0 || signal.aborted) return
-    // What is reached next is another link.
-    link.destroy?.(disconnected('The peer does not answer'))
-    for (const push of pushes) {
-      if (push.again) push.onfailure(unavailable('The next server does not answer'))
-      else this.#enqueue({ ...push, again: true })
+    this.#queues.delete(toHex(hop.peer))
+  }
+
+  /** Resolves when the link takes more. */
+  async #sendNext(hop: Hop, queue: PeerQueue): Promise<void> {
+    const { signal } = this.#closing
+    const [next] = queue.waiting
+    if (!next) return
+    const reachMs = Math.min(this.#reachMs, Math.max(0, this.#leftMs(next)))
+    const link = await deadline(this.#reach(hop.peer, signal), reachMs, {
+      clock: this.#clock,
+      signal,
+      what: 'Reaching the next server'
+    })
+    // Others may be first by now: those of a link that died, or those behind one that was
+    // forgotten.
+    const push = queue.waiting.shift()
+    if (!push) return
+    const deadlineMs = this.#leftMs(push)
+    if (deadlineMs <= 0) {
+      push.onfailure(timedOut('The step waited too long for the next server'))
+      return
     }
+    const hasRoom = link.step({ ...push.step, deadlineMs })
+    this.#keep(link, push)
+    if (hasRoom !== false || !link.drained) return
+    try {
+      await link.drained()
+    } catch {
+      // Before anything else goes to this peer.
+      this.#sendAgain(link)
+    }
+  }
+
+  #leftMs({ step, since }: Push): number {
+    return step.deadlineMs - (this.#clock.now() - since)
+  }
+
+  /** Keeps a step until the link is known to have delivered it. */
+  #keep(link: ServerLink, push: Push): void {
+    if (!link.proven) return
+    const known = this.#kept.get(link)
+    const kept = [...(known ?? []), { push, sentAt: this.#clock.now() }]
+    while (bytesOf(kept.map((one) => one.push)) > KEPT_BYTES) kept.shift()
+    this.#kept.set(link, kept)
+    if (!known) void this.#watch(link)
+  }
+
+  /** Waits until all is delivered; the link itself finds out when its peer is gone. */
+  async #watch(link: ServerLink): Promise<void> {
+    try {
+      while (this.#kept.get(link)?.length) {
+        const provenAt = (await link.proven?.()) ?? Infinity
+        const later = this.#kept.get(link)?.filter(({ sentAt }) => sentAt > provenAt)
+        if (!later) return
+        this.#kept.set(link, later)
+      }
+      this.#kept.delete(link)
+    } catch {
+      this.#sendAgain(link)
+    }
+  }
+
+  /** A link died: what it may not have delivered goes before what waits. */
+  #sendAgain(link: ServerLink): void {
+    const pushes = (this.#kept.get(link) ?? []).map(({ push }) => push)
+    this.#kept.delete(link)
+    if (this.#closing.signal.aborted) return
+    for (const push of pushes.filter(({ again }) => again)) {
+      push.onfailure(unavailable('The next server does not answer'))
+    }
+    const fresh = pushes.filter(({ again }) => !again)
+    const [first] = fresh
+    if (!first) return
+    this.#queueOf(first.hop).waiting.unshift(...fresh.map((push) => ({ ...push, again: true })))
+    void this.#drain(first.hop)
   }
 }
 

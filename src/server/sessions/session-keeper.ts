@@ -31,6 +31,8 @@ export interface SessionKeeperOptions {
   log: Log
   /** Steps of sessions, which end with them. */
   steps: StepsUnderWay
+  /** Told when a session leaves. */
+  ondrop: (served: ServedSession) => void
 }
 
 /** Ended sessions that are remembered, to tell how long one lives. */
@@ -77,6 +79,7 @@ export class SessionKeeper {
     if (served.closed) return
     served.closed = true
     this.#options.steps.cancel(served)
+    this.#options.ondrop(served)
     this.#remove(served)
     // Who leaves keeps nothing.
     if (!this.draining) return this.#options.prefixes.end(served)
@@ -116,9 +119,11 @@ export class SessionKeeper {
     if (known.start !== message.start || known.end !== message.end) {
       throw new AppError('BAD_INPUT', 'The session is open over other blocks')
     }
-    this.#admit(message.maxTokens - known.maxTokens, link, true)
-    // A promise only grows: a smaller number would not free what the session holds.
-    this.table.promise(known, Math.max(message.maxTokens, known.maxTokens))
+    // A promise only grows: a smaller number frees nothing that the session holds.
+    const more = message.maxTokens - known.maxTokens
+    if (more <= 0) return
+    this.#admit(more, link, true)
+    this.table.promise(known, message.maxTokens)
     await this.#options.prefixes.makeRoom()
   }
 

@@ -13,7 +13,7 @@
 // that is not kept.
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt, overLimit, unsupported, type AppError } from '../../base/errors.ts'
-import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
+import { decodeMessage, encodeMessage } from '../../wire/codec/encode.ts'
 import {
   bytesUpTo,
   fixedBytes,
@@ -24,8 +24,8 @@ import {
   uintUpTo,
   type Codec,
   type State
-} from '../../wire/fields.ts'
-import { bare, checkedWhenRead, optional, record, versioned } from '../../wire/record.ts'
+} from '../../wire/codec/fields.ts'
+import { bare, checkedWhenRead, optional, record, versioned } from '../../wire/codec/record.ts'
 
 export type Act = 'chat' | 'serve'
 

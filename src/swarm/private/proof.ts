@@ -8,10 +8,10 @@
 // swarm, the connection and the signer's key of the connection. So neither can be replayed on
 // another connection nor sent back on the same one, and a stranger cannot even see who is a member.
 import { AppError, denied } from '../../base/errors.ts'
-import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
-import { anyNumber, fixedBytes } from '../../wire/fields.ts'
+import { decodeMessage, encodeMessage } from '../../wire/codec/encode.ts'
+import { anyNumber, fixedBytes } from '../../wire/codec/fields.ts'
 import { LIMITS } from '../../wire/protocol.ts'
-import { bare, versioned } from '../../wire/record.ts'
+import { bare, versioned } from '../../wire/codec/record.ts'
 import type { Capability } from './capability.ts'
 import { createIdentity } from '../identity.ts'
 import { chainCodec, type SignedBlock } from './invite-codec.ts'

@@ -4,10 +4,10 @@
 //   list   version uint | seq uint | ids list(1024, 16 bytes) | signature of all before it
 import { toHex } from '../../base/bytes.ts'
 import { corrupt, overLimit, unsupported } from '../../base/errors.ts'
-import { decodeMessage, encodeMessage } from '../../wire/codecs.ts'
-import { anyNumber, fixedBytes, listUpTo, sessionId } from '../../wire/fields.ts'
+import { decodeMessage, encodeMessage } from '../../wire/codec/encode.ts'
+import { anyNumber, fixedBytes, listUpTo, sessionId } from '../../wire/codec/fields.ts'
 import { LIMITS } from '../../wire/protocol.ts'
-import { bare, versioned } from '../../wire/record.ts'
+import { bare, versioned } from '../../wire/codec/record.ts'
 import { createIdentity } from '../identity.ts'
 import { keysOf, swarmIdOf, type SwarmKeys, type SwarmRoot } from './invite.ts'
 import { SIGNATURE_BYTES, signLabelled, verifyLabelled } from './seal.ts'

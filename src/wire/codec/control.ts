@@ -1,7 +1,7 @@
-// The small messages' codecs, and the way whole messages become bytes and back.
-// The layout is described in protocol.ts; codec-info, codec-open and codec-step hold the rest.
-import { AppError, protocolError, type ErrorCode } from '../base/errors.ts'
-import { statusCodec } from './codec-step.ts'
+// The small messages: error, cancel, close, ping and pong.
+// The layout is described in protocol.ts.
+import { protocolError, type ErrorCode } from '../../base/errors.ts'
+import { statusCodec } from './step.ts'
 import {
   anyNumber,
   bytesUpTo,
@@ -9,13 +9,12 @@ import {
   roughUpTo,
   sessionId,
   shownUpTo,
-  sizeOf,
   stringUpTo,
   type Codec
 } from './fields.ts'
-import { LIMITS } from './protocol.ts'
+import { LIMITS } from '../protocol.ts'
 import { checkedWhenRead, flag, record } from './record.ts'
-import type { CancelStep, CloseSession, Ping, Pong, WireError } from './types.ts'
+import type { CancelStep, CloseSession, Ping, Pong, WireError } from '../types.ts'
 
 /** Every code there is, checked by the compiler to be complete. */
 const CODES: Readonly<Record<ErrorCode, true>> = {
@@ -78,22 +77,3 @@ export const closeCodec: Codec<CloseSession> = record<CloseSession>({ session: s
 export const pingCodec: Codec<Ping> = record<Ping>({ nonce: anyNumber })
 
 export const pongCodec: Codec<Pong> = record<Pong>({ nonce: anyNumber, status: statusCodec })
-
-/** @throws AppError LIMIT for what no receiver would take */
-export function encodeMessage<T>(codec: Codec<T>, message: T): Uint8Array {
-  const size = sizeOf(codec, message)
-  const buffer = new Uint8Array(size)
-  codec.encode({ start: 0, end: size, buffer }, message)
-  return buffer
-}
-
-/** Reads a message; its bytes and tensors are views into `bytes`. @throws AppError, nothing else */
-export function decodeMessage<T>(codec: Codec<T>, bytes: Uint8Array): T {
-  try {
-    return codec.decode({ start: 0, end: bytes.byteLength, buffer: bytes })
-  } catch (cause) {
-    if (cause instanceof AppError) throw cause
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw protocolError(`The message is refused: ${why.toLowerCase()}`, { cause })
-  }
-}

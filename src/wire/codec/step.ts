@@ -1,6 +1,6 @@
 // The messages on the way of a token: step and result, with the records inside them.
 // The layout is described in protocol.ts. Tensors are written once and read as views.
-import { overLimit, protocolError, unsupported } from '../base/errors.ts'
+import { overLimit, protocolError, unsupported } from '../../base/errors.ts'
 import {
   amount,
   anyNumber,
@@ -16,9 +16,9 @@ import {
   type Codec,
   type State
 } from './fields.ts'
-import { DTYPES, LIMITS } from './protocol.ts'
+import { DTYPES, LIMITS } from '../protocol.ts'
 import { bare, checked, checkedWhenRead, mark, optional, record } from './record.ts'
-import { rowBytes } from './tensor.ts'
+import { rowBytes } from '../tensor.ts'
 import type {
   Hop,
   ServerStatus,
@@ -27,7 +27,7 @@ import type {
   StepResult,
   StepTrace,
   WireTensor
-} from './types.ts'
+} from '../types.ts'
 
 const KINDS: readonly StepKind[] = ['forward', 'stateless', 'backward']
 

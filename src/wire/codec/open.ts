@@ -1,10 +1,10 @@
 // The messages around a session's opening, and those that name prefixes of it: open, opened, keep.
 // The layout is described in protocol.ts.
-import { statusCodec } from './codec-step.ts'
+import { statusCodec } from './step.ts'
 import { anyNumber, key, listUpTo, sessionId, uintUpTo, type Codec } from './fields.ts'
-import { LIMITS } from './protocol.ts'
+import { LIMITS } from '../protocol.ts'
 import { bare, mark, optional, record } from './record.ts'
-import type { KeepPrefix, OpenSession, PrefixMark, SessionOpened } from './types.ts'
+import type { KeepPrefix, OpenSession, PrefixMark, SessionOpened } from '../types.ts'
 
 const block = uintUpTo(LIMITS.blocks, 'a block')
 const tokens = uintUpTo(LIMITS.tokens, 'the number of tokens')

@@ -1,6 +1,6 @@
 // Weights between peers: what one asks of another's files, pieces of the answer, and what answers
 // say. The layout is described in protocol.ts.
-import { protocolError, type ErrorCode } from '../base/errors.ts'
+import { protocolError, type ErrorCode } from '../../base/errors.ts'
 import {
   anyNumber,
   bytesUpTo,
@@ -12,9 +12,9 @@ import {
   uintUpTo,
   type Codec
 } from './fields.ts'
-import { LIMITS } from './protocol.ts'
+import { LIMITS } from '../protocol.ts'
 import { bare, checkedWhenRead, flag, mark, optional, record } from './record.ts'
-import type { Catalogue, CataloguedFile, Give, Holding, Want } from './types.ts'
+import type { Catalogue, CataloguedFile, Give, Holding, Want } from '../types.ts'
 
 export const wantCodec: Codec<Want> = record<Want>({
   request: anyNumber,

@@ -2,7 +2,7 @@
 // taken: integers, floats, strings, keys and lists. record.ts builds records of them.
 // Knows no message.
 import { fixed, float32, uint } from 'compact-encoding'
-import { overLimit, protocolError } from '../base/errors.ts'
+import { overLimit, protocolError } from '../../base/errors.ts'
 
 /** compact-encoding's cursor. */
 export interface State {

@@ -1,7 +1,7 @@
 // How a server presents itself: info, and the messages that carry infos, hello and announce.
 // The layout is described in protocol.ts.
-import { protocolError, unsupported } from '../base/errors.ts'
-import { errorCodec } from './codecs.ts'
+import { protocolError, unsupported } from '../../base/errors.ts'
+import { errorCodec } from './control.ts'
 import {
   amount,
   anyNumber,
@@ -15,9 +15,9 @@ import {
   uintUpTo,
   type Codec
 } from './fields.ts'
-import { DTYPES, LIMITS, MIN_VERSION } from './protocol.ts'
+import { DTYPES, LIMITS, MIN_VERSION } from '../protocol.ts'
 import { bare, checked, flag, mark, optional, record } from './record.ts'
-import type { Announce, Hello, NextSpan, ServerInfo, WireDtype } from './types.ts'
+import type { Announce, Hello, NextSpan, ServerInfo, WireDtype } from '../types.ts'
 
 const block = uintUpTo(LIMITS.blocks, 'a block')
 const tokens = roughUpTo(LIMITS.tokens, 'a number of tokens')
