@@ -1,6 +1,7 @@
 // The answer's way to stdout: nothing else may write there, and a reader that leaves ends the run.
 import type { Writable } from 'node:stream'
 import { type AppError, unavailable } from '../base/errors.ts'
+import { fileReason } from '../base/files/file-error.ts'
 import { EXIT } from './exit.ts'
 
 export interface Output {
@@ -18,7 +19,7 @@ export function createOutput(stdout: Writable = process.stdout): Output {
   let failure: AppError | undefined
   stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') {
-      failure ??= unavailable(`The answer cannot be written: ${error.message}`, { cause: error })
+      failure ??= unavailable(`stdout cannot be written: ${fileReason(error)}`, { cause: error })
     }
     gone.abort()
   })

@@ -46,11 +46,47 @@ test('chatTarget() takes one plain word as the prompt once a model was used', as
   })
 })
 
-test('chatTarget() takes what looks like a name as a model, known or not', async () => {
-  expect(await target(['no-such-model'], 'stories260k')).toEqual({
-    model: 'no-such-model',
-    words: undefined
+test('chatTarget() takes for a model an alias, owner/name, a content id and what is spelt like its file', async () => {
+  const id = '0f'.repeat(32)
+  const models = [
+    'acme/tiny-chat',
+    'acme/tiny@v2:Q4_0',
+    id,
+    'weights.gguf',
+    './x',
+    '../y/z',
+    '/a/b.bin'
+  ]
+  const found = await Promise.all(models.map((word) => target([word], 'stories260k')))
+  expect(found).toEqual(models.map((model) => ({ model, words: undefined })))
+})
+
+test('chatTarget() takes every other word for a prompt, whatever its language', async () => {
+  const prompts = [
+    'Hello!',
+    '2+2=?',
+    '为什么天空是蓝色的？',
+    'ทำไมท้องฟ้าเป็นสีฟ้า',
+    '',
+    'x',
+    'and/or/not',
+    '/new',
+    '😀'
+  ]
+  const found = await Promise.all(prompts.map((word) => target([word])))
+  expect(found).toEqual(prompts.map((words) => ({ model: 'smollm2-135m', words })))
+})
+
+test('chatTarget() tells of a model that is called much like the prompt', async () => {
+  expect(await target(['smollm2-135'], 'stories260k')).toEqual({
+    model: 'stories260k',
+    words: 'smollm2-135',
+    near: 'smollm2-135m'
   })
+})
+
+test('chatTarget() refuses an empty model', async () => {
+  await expect(target(['', 'Hello'])).rejects.toMatchObject({ code: 'BAD_INPUT' })
 })
 
 test('chatTarget() takes a sentence as the prompt for the default model', async () => {

@@ -97,11 +97,13 @@ interface Opened {
 }
 
 function hold({ file, at, isWritable }: Opened): Release {
-  if (isWritable) {
-    // For people who look at it; nobody decides by it.
+  try {
+    // For people who look at it; nobody decides by it, and a full disk has no room for it.
     const words = new TextEncoder().encode(holderWords())
-    ftruncateSync(file)
-    writeSync(file, words, 0, words.byteLength, 0)
+    if (isWritable) ftruncateSync(file)
+    if (isWritable) writeSync(file, words, 0, words.byteLength, 0)
+  } catch {
+    // The lock holds without.
   }
   let held = true
   return async () => {

@@ -1,8 +1,14 @@
-// What a prompt is made of: words of the command line, and a pipe on stdin.
-import { badInput } from '../../base/errors.ts'
+// What a prompt is made of: words of the command line, and text on stdin.
+import { readSync } from 'node:fs'
+import { type Clock, systemClock } from '../../base/clock.ts'
+import { badInput, cancelled } from '../../base/errors.ts'
+import { fileError } from '../../base/files/file-error.ts'
 
 // A prompt of more than this is no prompt; the context of any model here is far smaller.
 const MAX_STDIN_BYTES = 64 * 1024 * 1024
+const CHUNK_BYTES = 256 * 1024
+/** Whoever forgot to give a text waits in vain, and is told so. */
+const SILENCE_MS = 1000
 
 export interface PromptParts {
   /** From the command line; undefined when none was given. */
@@ -11,29 +17,87 @@ export interface PromptParts {
   piped: string | undefined
 }
 
-/** Reads stdin to its end when it is no terminal. @throws AppError BAD_INPUT */
+export interface ReadOptions {
+  signal?: AbortSignal
+  /** Called once when nothing has come for a second. */
+  onsilence?: () => void
+  clock?: Clock
+}
+
+/** Reads a stream of text to its end. @throws AppError BAD_INPUT, or CANCELLED at the signal */
 export async function readPiped(
-  stdin: { isTTY?: boolean } & AsyncIterable<Uint8Array | string>
-): Promise<string | undefined> {
-  if (stdin.isTTY) return undefined
-  const decoder = new TextDecoder('utf-8', { fatal: true })
-  let text = ''
-  let sizeBytes = 0
-  try {
+  stdin: AsyncIterable<Uint8Array | string>,
+  options: ReadOptions = {}
+): Promise<string> {
+  const { signal, onsilence, clock = systemClock } = options
+  const stopTimer = clock.after(SILENCE_MS, () => onsilence?.(), true)
+  const aborted = Promise.withResolvers<never>()
+  const onabort = (): void => aborted.reject(cancelled('Reading stdin was cancelled'))
+  // What loses the race is nobody's fault.
+  aborted.promise.catch(() => {})
+  signal?.addEventListener('abort', onabort, { once: true })
+  if (signal?.aborted) onabort()
+  const text = new PipedText()
+  const read = async (): Promise<string> => {
     for await (const chunk of stdin) {
-      const bytes = typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk
-      sizeBytes += bytes.byteLength
-      if (sizeBytes > MAX_STDIN_BYTES) {
-        throw badInput('The text on stdin is too long: over 64 MiB')
-      }
-      text += decoder.decode(bytes, { stream: true })
+      stopTimer()
+      text.push(chunk)
     }
-    return text + decoder.decode()
+    return text.end()
+  }
+  try {
+    return await Promise.race([read(), aborted.promise])
+  } finally {
+    stopTimer()
+    signal?.removeEventListener('abort', onabort)
+  }
+}
+
+/**
+ * Reads a file that was handed over as a descriptor, from where it stands. @throws AppError
+ * BAD_INPUT, UNAVAILABLE
+ */
+export function readOpenFile(descriptor: number): string {
+  const text = new PipedText()
+  const buffer = new Uint8Array(CHUNK_BYTES)
+  try {
+    for (;;) {
+      const length = readSync(descriptor, buffer, 0, buffer.byteLength, null)
+      if (length === 0) return text.end()
+      text.push(buffer.subarray(0, length))
+    }
   } catch (error) {
-    if (!(error instanceof TypeError)) throw error
-    throw badInput('The text on stdin cannot be read: it is not UTF-8', {
-      hint: 'Convert it first, e.g. with iconv'
-    })
+    throw fileError('The text on stdin cannot be read', error)
+  }
+}
+
+/** UTF-8 in pieces. */
+class PipedText {
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true })
+  #text = ''
+  #sizeBytes = 0
+
+  push(chunk: Uint8Array | string): void {
+    const bytes = typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk
+    this.#sizeBytes += bytes.byteLength
+    if (this.#sizeBytes > MAX_STDIN_BYTES) {
+      throw badInput('The text on stdin is too long: over 64 MiB')
+    }
+    this.#text += this.#decode(bytes)
+  }
+
+  end(): string {
+    return this.#text + this.#decode()
+  }
+
+  #decode(bytes?: Uint8Array): string {
+    try {
+      return bytes ? this.#decoder.decode(bytes, { stream: true }) : this.#decoder.decode()
+    } catch {
+      throw badInput('The text on stdin cannot be read: it is not UTF-8', {
+        hint: 'Convert it first, e.g. with iconv'
+      })
+    }
   }
 }
 

@@ -1,10 +1,11 @@
 // Servers that this user's chats went through lately, so that the next one meets those that may
 // have kept its beginning. A file in the cache folder; without it a chat only begins slower.
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'
 import { systemClock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
+import { replaceFile } from '../../base/files/replace-file.ts'
 import type { Context } from '../context.ts'
 
 /** A server of a model, and the round trip to it. */
@@ -84,13 +85,11 @@ export async function saveServers(
 ): Promise<void> {
   if (rttMs.size === 0) return
   const path = pathOf(context)
-  const aside = `${path}.${process.pid}.tmp`
   try {
     const used = { model: toHex(model), rttMs }
     const known = mergeServers(await read(context), used, systemClock.wall())
     await mkdir(context.paths.cache, { recursive: true })
-    await writeFile(aside, formatServers(known), { mode: 0o600 })
-    await rename(aside, path)
+    await replaceFile(path, formatServers(known))
   } catch (error) {
     context.log.debug(`the servers used are not remembered: ${toAppError(error).message}`)
   }

@@ -1,18 +1,30 @@
 // The model used last, so that `petals chat "summarise"` needs no name.
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { replaceFile } from '../../base/files/replace-file.ts'
+import { findAlias } from '../../model/aliases.ts'
 import type { Context } from '../context.ts'
+import { isThere } from './target.ts'
 
 const MAX_NAME_LENGTH = 4096
 
-/** Remembers a model's name or path; a folder that cannot be written is no reason to fail. */
+/**
+ * Remembers a model's name, or its whole path; a folder that cannot be written is no reason to
+ * fail.
+ */
 export async function rememberModel(context: Context, name: string): Promise<void> {
   try {
     await mkdir(context.paths.data, { recursive: true, mode: 0o700 })
-    await writeFile(join(context.paths.data, 'last-model'), name, { mode: 0o600 })
+    await replaceFile(join(context.paths.data, 'last-model'), await lastingName(name))
   } catch (error) {
     context.log.debug(`The model's name was not remembered: ${String(error)}`)
   }
+}
+
+/** What names the model from every folder. */
+async function lastingName(name: string): Promise<string> {
+  if (findAlias(name)) return name
+  return (await isThere(name)) ? resolve(name) : name
 }
 
 /** PETALS_MODEL, else the model used last. */

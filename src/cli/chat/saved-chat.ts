@@ -1,9 +1,10 @@
 // A conversation kept in a file, so that it goes on after the client was closed, also in the middle
 // of an answer. The servers hold nothing of it then: the first turn feeds it again.
-import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
+import { replaceFile, requireReplaceable } from '../../base/files/replace-file.ts'
 import type { Unfinished } from '../../client/text/chat.ts'
 import { resolveSampling } from '../../client/text/sampler.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'
@@ -14,6 +15,7 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024
 const MAX_MESSAGES = 10_000
 const FORMAT = 'petals-chat-1'
 const HINT = 'Choose a file in a folder that can be written'
+const NO_ROOM = 'Free some room on that disk, or keep the conversation in a file elsewhere'
 
 export interface SavedChat {
   readonly messages: readonly ChatMessage[]
@@ -22,7 +24,7 @@ export interface SavedChat {
 }
 
 /**
- * The conversation in `path`; an empty one when there is no such file.
+ * The conversation in `path`; an empty one when there is no such file, or nothing in it.
  * @throws AppError CORRUPT, or BAD_INPUT when it was held with another model
  */
 export async function loadChat(path: string, model: Uint8Array): Promise<SavedChat> {
@@ -30,7 +32,8 @@ export async function loadChat(path: string, model: Uint8Array): Promise<SavedCh
     if (error.code === 'ENOENT') return undefined
     throw fileError(`The conversation in '${path}' cannot be read`, error)
   })
-  if (text === undefined) return { messages: [] }
+  // Of mktemp, or an editor: somebody made it for this.
+  if (text === undefined || text.trim() === '') return { messages: [] }
   const saved = parse(path, text)
   if (saved.model !== toHex(model)) {
     throw badInput(`The conversation in '${path}' was held with another model`, {
@@ -45,14 +48,12 @@ export async function loadChat(path: string, model: Uint8Array): Promise<SavedCh
  * @throws AppError DENIED, NOT_FOUND, BAD_INPUT or UNAVAILABLE
  */
 export async function requireKeepable(path: string): Promise<void> {
-  const aside = asideOf(path)
   const found = await stat(path).catch(() => undefined)
   if (found?.isFile() === false) {
     throw badInput(`The conversation cannot be kept in '${path}': it is no file`, { hint: HINT })
   }
   try {
-    await writeFile(aside, '', { mode: 0o600 })
-    await unlink(aside)
+    await requireReplaceable(path)
   } catch (error) {
     throw cannotKeep(path, error)
   }
@@ -62,21 +63,17 @@ export async function requireKeepable(path: string): Promise<void> {
 export async function saveChat(path: string, model: Uint8Array, chat: SavedChat): Promise<void> {
   const { messages, unfinished } = chat
   const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages, unfinished })
-  const aside = asideOf(path)
   try {
-    await writeFile(aside, `${text}\n`, { mode: 0o600 })
-    await rename(aside, path)
+    await replaceFile(path, `${text}\n`)
   } catch (error) {
     throw cannotKeep(path, error)
   }
 }
 
-function asideOf(path: string): string {
-  return `${path}.${process.pid}.tmp`
-}
-
 function cannotKeep(path: string, cause: unknown): Error {
-  return fileError(`The conversation cannot be kept in '${path}'`, cause, { hint: HINT })
+  const { code = '' } = cause as NodeJS.ErrnoException
+  const hint = code === 'ENOSPC' || code === 'EDQUOT' ? NO_ROOM : HINT
+  return fileError(`The conversation cannot be kept in '${path}'`, cause, { hint })
 }
 
 function parse(path: string, text: string): SavedChat & { model: string } {

@@ -1,12 +1,15 @@
 // Which of the words behind `chat` is the model and which the prompt.
 import { stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
-import { findAlias } from '../../model/aliases.ts'
+import { findAlias, nearestAlias } from '../../model/aliases.ts'
+import { parseRepoName } from '../../model/hub/repo-name.ts'
 
 export interface ChatTarget {
   model: string
   /** From the command line; undefined when none was given. */
   words: string | undefined
+  /** A model's name that is much like the words, which are taken for a prompt. */
+  near?: string
 }
 
 export interface TargetOptions {
@@ -16,9 +19,16 @@ export interface TargetOptions {
   exists?: (path: string) => Promise<boolean>
 }
 
+const CONTENT_ID = /^[0-9a-f]{64}$/
 /**
- * Two words are MODEL and PROMPT. One word is the model when it names one or looks like a name; else
- * it is the prompt for the default model.
+ * What is spelt like a file of a model, or a path from here, is meant as one though it is missing.
+ */
+const MODEL_FILE = /\.(gguf|bin|safetensors)$|^\.{1,2}\/\S+$/i
+
+/**
+ * Two words are MODEL and PROMPT. One word is the model when it is an alias, a path that is there,
+ * owner/name of a hub, a content id, or spelt like a model's file; every other is the prompt for
+ * the default model.
  */
 export async function chatTarget(
   words: readonly string[],
@@ -30,17 +40,26 @@ export async function chatTarget(
       hint: 'Put the prompt in quotes: petals chat MODEL "Why is the sky blue?"'
     })
   }
-  if (first !== undefined && second !== undefined) return { model: first, words: second }
   const { defaultModel, exists = isThere } = options
   const model = defaultModel ?? 'smollm2-135m'
+  if (second !== undefined) {
+    if (first) return { model: first, words: second }
+    throw badInput("A model cannot be called ''", { hint: 'petals chat MODEL PROMPT' })
+  }
   if (first === undefined) return { model, words: undefined }
-  if (findAlias(first) || (await exists(first))) return { model: first, words: undefined }
-  const plainWord = /^\p{L}+$/u.test(first)
-  const isPrompt = /\s/.test(first) || first === '' || (plainWord && defaultModel !== undefined)
-  return isPrompt ? { model, words: first } : { model: first, words: undefined }
+  const isModel =
+    findAlias(first) !== undefined ||
+    CONTENT_ID.test(first) ||
+    parseRepoName(first) !== undefined ||
+    MODEL_FILE.test(first) ||
+    (first !== '' && (await exists(first)))
+  if (isModel) return { model: first, words: undefined }
+  const near = /^[\w.-]{4,}$/.test(first) ? nearestAlias(first) : undefined
+  return { model, words: first, ...(near === undefined ? {} : { near }) }
 }
 
-async function isThere(path: string): Promise<boolean> {
+/** Whether a path leads to something. */
+export async function isThere(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     () => false

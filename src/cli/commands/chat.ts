@@ -3,7 +3,7 @@ import { defaultModel } from '../chat/remember.ts'
 import { chatTarget } from '../chat/target.ts'
 import { type Command, command, flag, off, text } from '../command.ts'
 import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
-import type { ChatFlags } from '../run/chat.ts'
+import type { ChatFlags } from '../chat/chat-flags.ts'
 
 export const chat: Command = command<ChatFlags>({
   name: 'chat',
@@ -35,6 +35,7 @@ export const chat: Command = command<ChatFlags>({
       'model',
       'A small model with the same tokens that guesses here, or none (default: one of the cache, where it pays)'
     ),
+    strict: flag('Exit with 9 when --max-tokens or the context cut the answer'),
     stats: flag('A line on stderr: tokens, tokens/s, time to first token, guesses, route'),
     trace: flag("A line on stderr: where a step's time goes"),
     wire: text('type', 'How activations travel: f32, f16, bf16 or int8 (default: by width)'),

@@ -31,6 +31,10 @@ export async function openMembership(
   flags: SwarmFlags,
   context: Context
 ): Promise<Membership | undefined> {
+  if (flags.swarm === '') {
+    // A variable that is not set must not lead into the open swarm.
+    throw badInput("--swarm cannot be ''", { hint: 'Leave it out for the open swarm' })
+  }
   const given = flags.swarm ?? context.env['PETALS_SWARM']
   if (given === undefined || given === '') return undefined
   const { invite, revocations } = await findInvite(String(given), context)

@@ -4,6 +4,7 @@ import { badInput } from '../../base/errors.ts'
 import { encodeChat } from '../../model/text/chat-ids.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'
 import {
+  checkPrompt,
   commonPrefix,
   type GeneratedToken,
   type GenerateOptions,
@@ -39,7 +40,7 @@ export class Chat {
   readonly messages: ChatMessage[] = []
   readonly #generator: Generator
   readonly #model: ChatModel
-  readonly #system: string | undefined
+  #system: string | undefined
   #unfinished: (Unfinished & { readonly ids: number[] }) | undefined
 
   constructor(model: ChatModel, generator: Generator, options: ChatOptions = {}) {
@@ -67,6 +68,23 @@ export class Chat {
     this.#unfinished = unfinished && { ...unfinished, ids: [...unfinished.ids] }
   }
 
+  /** Other instructions from here on, also for what was said before; the next turn feeds all of it. */
+  setSystem(text: string): void {
+    this.#system = text
+    const message = { role: 'system', content: text }
+    const has = this.messages[0]?.role === 'system'
+    this.messages.splice(0, has ? 1 : 0, message)
+  }
+
+  /** Takes back the last question and its answer, or a question without one; what was asked, if anything. */
+  undo(): string | undefined {
+    const unfinished = this.#unfinished?.question
+    this.#unfinished = undefined
+    if (unfinished !== undefined) return unfinished
+    const at = this.messages.findLastIndex(({ role }) => role === 'user')
+    return at < 0 ? undefined : this.messages.splice(at)[0]?.content
+  }
+
   /**
    * Asks, streams the answer, and remembers both. A turn that fails or is cancelled is left out of
    * the messages, so that it can be asked again, or gone on with.
@@ -78,10 +96,14 @@ export class Chat {
     const { model, tokenizer } = this.#model
     const raw = options.raw === true
     const messages = [...this.messages, { role: 'user', content: question }]
+    const prompt = raw ? rawPrompt(this.#model, question) : encodeChat(model, tokenizer, messages)
+    const hasPast = !raw && this.messages.some(({ role }) => role === 'user')
+    // Before it is kept: an answer that cannot begin is none to go on with.
+    checkPrompt(prompt, model.config.contextLength, hasPast)
     this.#unfinished = {
       question,
       raw,
-      prompt: raw ? rawPrompt(this.#model, question) : encodeChat(model, tokenizer, messages),
+      prompt,
       ids: [],
       sampling: resolveSampling(options),
       maxTokens: options.maxTokens

@@ -275,18 +275,29 @@ function emptyStats(): GenerationStats {
   }
 }
 
-function checkPrompt(prompt: readonly number[], contextLength: number): void {
+/**
+ * @param hasPast whether earlier turns of a conversation are in it
+ * @throws AppError BAD_INPUT when it is empty or over the context
+ */
+export function checkPrompt(
+  prompt: readonly number[],
+  contextLength: number,
+  hasPast = false
+): void {
   if (prompt.length === 0) {
     throw badInput('There is nothing to continue: the prompt has no tokens', {
       hint: 'Give a prompt as an argument or through a pipe'
     })
   }
-  if (prompt.length >= contextLength) {
-    throw badInput(
-      `The prompt is too long: ${prompt.length} tokens, the model takes ${contextLength}`,
-      { hint: 'Shorten the text, or use a model with a longer context' }
-    )
-  }
+  if (prompt.length < contextLength) return
+  const sizes = `${prompt.length} tokens, the model takes ${contextLength}`
+  throw hasPast
+    ? badInput(`The conversation has outgrown the model's context: ${sizes}`, {
+        hint: 'Begin a new one (/new, or another --session file), or take back what was said last (/undo)'
+      })
+    : badInput(`The prompt is too long: ${sizes}`, {
+        hint: 'Shorten the text, or use a model with a longer context'
+      })
 }
 
 /** How many leading ids two lists share. */

@@ -99,6 +99,15 @@ test('a file that is not there is an empty conversation', async () => {
   await withFile(async (path) => expect(await loadChat(path, MODEL)).toEqual({ messages: [] }))
 })
 
+test('an empty file, or a blank one, is an empty conversation', async () => {
+  await withFile(async (path) => {
+    for (const text of ['', '\n', ' \n\t']) {
+      await writeFile(path, text)
+      expect(await loadChat(path, MODEL)).toEqual({ messages: [] })
+    }
+  })
+})
+
 test('a conversation with another model is refused', async () => {
   await withFile(async (path) => {
     await saveChat(path, MODEL, { messages: MESSAGES })
@@ -108,7 +117,6 @@ test('a conversation with another model is refused', async () => {
 
 test('a damaged conversation is CORRUPT, whatever is wrong with it', async () => {
   const files = [
-    '',
     '{',
     'null',
     '[]',

@@ -1,0 +1,103 @@
+// What chat's flags ask for, and which of them cannot go together: no wish is passed over in
+// silence.
+import { badInput } from '../../base/errors.ts'
+import { resolveSampling, samplingRange, type SamplingOptions } from '../../client/text/sampler.ts'
+import { typedName } from '../command.ts'
+import type { EngineOptions } from '../engine.ts'
+import { parseNumber, parseWhole } from '../options.ts'
+import type { ManifestFlags, PeerFlags } from '../peer-weights.ts'
+import type { SwarmFlags } from '../swarm/swarm-access.ts'
+import { checkPrefixFlags, type PrefixFlags } from './prefix-flags.ts'
+
+export interface ChatFlags
+  extends Omit<EngineOptions, 'memory'>, SwarmFlags, PeerFlags, ManifestFlags, PrefixFlags {
+  maxTokens?: string | undefined
+  temperature?: string | undefined
+  topP?: string | undefined
+  topK?: string | undefined
+  minP?: string | undefined
+  repetitionPenalty?: string | undefined
+  seed?: string | undefined
+  strict?: boolean | undefined
+  stats?: boolean | undefined
+  trace?: boolean | undefined
+  wire?: string | undefined
+  head?: string | undefined
+  session?: string | undefined
+  continue?: boolean | undefined
+  /** False with --no-speculate. */
+  speculate?: boolean | undefined
+  draft?: string | undefined
+}
+
+/** How answers are made. */
+export interface Request extends SamplingOptions {
+  maxTokens?: number
+  speculate: boolean
+}
+
+/** What an interrupted answer began with and keeps to its end. */
+const OF_THE_BEGINNING = [
+  'maxTokens',
+  'temperature',
+  'topP',
+  'topK',
+  'minP',
+  'repetitionPenalty',
+  'seed',
+  'system',
+  'raw',
+  'share',
+  'sharedBy'
+] as const satisfies readonly (keyof ChatFlags)[]
+
+/** @throws AppError BAD_INPUT where flags contradict each other, or the words */
+export function checkChatFlags(flags: ChatFlags, words: string | undefined): void {
+  checkPrefixFlags(flags)
+  if (flags.session === '') {
+    throw badInput("--session cannot be ''", { hint: 'Name a file to keep the conversation in' })
+  }
+  if (flags.raw === true && flags.system !== undefined) {
+    throw badInput('--raw gives the prompt as it is: --system cannot stand before it', {
+      hint: 'Leave one of them out, or write the instructions into the prompt'
+    })
+  }
+  if (flags.continue !== true) return
+  if (flags.session === undefined || words !== undefined) {
+    throw badInput(
+      '--continue goes on with the answer that --session FILE keeps, without a prompt',
+      { hint: 'Give --session FILE, and no prompt' }
+    )
+  }
+  const given = OF_THE_BEGINNING.find((key) => flags[key] !== undefined)
+  if (given !== undefined) {
+    throw badInput(
+      `--continue goes on with an answer as it began: --${typedName(given)} cannot be changed`,
+      { hint: `Leave out --${typedName(given)}, or ask anew` }
+    )
+  }
+}
+
+type NumberKey = Exclude<keyof SamplingOptions, 'repetitionWindow'>
+
+const NUMBERS: readonly NumberKey[] = [
+  'temperature',
+  'topP',
+  'topK',
+  'minP',
+  'repetitionPenalty',
+  'seed'
+]
+
+/** @throws AppError BAD_INPUT */
+export function readRequest(flags: ChatFlags): Request {
+  const request: Request = { speculate: flags.speculate !== false }
+  const maxTokens = parseWhole('max-tokens', flags.maxTokens, 1, 10_000_000)
+  if (maxTokens !== undefined) request.maxTokens = maxTokens
+  for (const key of NUMBERS) {
+    const value = parseNumber(typedName(key), flags[key], samplingRange(key))
+    if (value !== undefined) request[key] = value
+  }
+  resolveSampling(request)
+  return request
+}

@@ -1,0 +1,37 @@
+// The prompt of a chat that answers once: its words, and stdin where that is meant for it
+// (stdin.ts).
+import { badInput } from '../../base/errors.ts'
+import type { Context } from '../context.ts'
+import { joinPrompt, readOpenFile, readPiped } from './input.ts'
+import { stdinFacts, useOfStdin } from './stdin.ts'
+
+export interface PromptOptions {
+  /** From the command line; undefined when none was given. */
+  words: string | undefined
+  /** A blank prompt is one, too. */
+  raw: boolean
+}
+
+/** @throws AppError BAD_INPUT when there is none */
+export async function readPrompt({ words, raw }: PromptOptions, context: Context): Promise<string> {
+  const facts = stdinFacts()
+  const use = useOfStdin(facts, words)
+  if (use.note !== undefined) context.log.info(use.note)
+  const waitingFor =
+    words === undefined
+      ? 'waiting for a prompt on stdin'
+      : 'waiting for text on stdin, which goes behind the prompt; < /dev/null for none'
+  const read = async (): Promise<string | undefined> => {
+    if (!use.isRead) return undefined
+    if (facts.kind === 'file') return readOpenFile(0)
+    return await readPiped(process.stdin, {
+      signal: context.signal,
+      onsilence: () => process.stderr.write(`${waitingFor}\n`)
+    })
+  }
+  const prompt = joinPrompt({ words, piped: await read() })
+  if (prompt !== undefined && (prompt.trim() !== '' || raw)) return prompt
+  throw badInput('There is no prompt', {
+    hint: 'Give one as an argument, or through a pipe: echo "Why is the sky blue?" | petals chat MODEL'
+  })
+}

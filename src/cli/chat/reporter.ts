@@ -1,0 +1,91 @@
+// What is told of answers on stderr: --stats, --trace, and that an answer was cut.
+import type {
+  FinishReason,
+  GeneratedToken,
+  GenerationStats,
+  Generator,
+  StepTimes
+} from '../../client/text/generate.ts'
+import type { InferenceSession } from '../../client/session/session.ts'
+import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
+
+export type Write = (text: string) => Promise<void>
+export type Answer = AsyncGenerator<GeneratedToken, GenerationStats>
+
+export interface Reporter {
+  token(stats: GenerationStats): void
+  done(stats: GenerationStats): void
+  /** Why the last answer is not the model's whole answer; undefined: it is. */
+  readonly cut: string | undefined
+}
+
+export interface ReporterOptions {
+  stats: boolean
+  trace: boolean
+  /** Of the model, in tokens. */
+  contextLength: number
+  /** The answer stands on the terminal that stderr is. */
+  isShared: boolean
+  write: (text: string) => void
+}
+
+export function createReporter(
+  options: ReporterOptions,
+  session: Pick<InferenceSession, 'trace' | 'codec' | 'coverMs' | 'route' | 'reroutes'>
+): Reporter {
+  let steps: StepShares[] = []
+  let latest: StepTimes | undefined
+  let cut: string | undefined
+  const { write } = options
+  return {
+    get cut() {
+      return cut
+    },
+    token(stats) {
+      if (options.trace && stats.newTokens === 1) write(promptLine(stats.firstTokenMs, session))
+      // One trip may bring several tokens.
+      const times = stats.steps.at(-1)
+      if (!options.trace || times === latest || !times) return
+      latest = times
+      steps.push(sharesOf(times, session))
+    },
+    done(stats) {
+      cut = cutText(stats.finish, options.contextLength)
+      const lines: string[] = []
+      if (options.trace && steps.length > 0) lines.push(traceLine(steps))
+      if (options.stats) lines.push(statsLine(stats, session.route, session.reroutes))
+      if (cut !== undefined) lines.push(`the answer was cut: ${cut}\n`)
+      if (lines.length > 0) write(`${options.isShared ? '\n' : ''}${lines.join('')}`)
+      steps = []
+    }
+  }
+}
+
+/** Why an answer ended before the model ended it; undefined: it did not. */
+export function cutText(finish: FinishReason, contextLength: number): string | undefined {
+  switch (finish) {
+    case 'stop':
+      return undefined
+    case 'length':
+      return '--max-tokens is reached'
+    case 'context':
+      return `the model's context of ${contextLength} tokens is full`
+    default:
+      throw new TypeError(`No answer finishes with '${String(finish)}'`)
+  }
+}
+
+/** Writes an answer as it comes, and reports it. */
+export async function stream(
+  answer: Answer,
+  generator: Pick<Generator, 'stats'>,
+  report: Reporter,
+  write: Write
+): Promise<void> {
+  for (;;) {
+    const step = await answer.next()
+    if (step.done) return report.done(step.value)
+    report.token(generator.stats)
+    await write(step.value.text)
+  }
+}
