@@ -13,6 +13,7 @@ import {
   parseWhole,
   resolveAddresses
 } from '../../src/cli/options.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { chatTarget } from '../../src/cli/chat/target.ts'
 
 const nothing = async (): Promise<boolean> => false
@@ -123,8 +124,22 @@ test('readPiped() refuses what is no text', async () => {
   })
 })
 
-test('readPiped() does not wait for a terminal', async () => {
-  expect(await readPiped(Object.assign(pipe(), { isTTY: true }))).toBeUndefined()
+test('readPiped() tells once that nothing has come for a second, and ends at its signal', async () => {
+  const clock = new FakeClock()
+  const end = new AbortController()
+  const told: string[] = []
+  async function* silent(): AsyncGenerator<Uint8Array> {
+    await new Promise(() => {})
+    yield new Uint8Array()
+  }
+  const onsilence = (): void => void told.push('silent')
+  const reading = readPiped(silent(), { clock, signal: end.signal, onsilence })
+  await clock.advance(999)
+  expect(told).toEqual([])
+  await clock.advance(5000)
+  expect(told).toEqual(['silent'])
+  end.abort()
+  await expect(reading).rejects.toMatchObject({ code: 'CANCELLED' })
 })
 
 test('bootstrap addresses are lists of addresses, localhost and names', async () => {
