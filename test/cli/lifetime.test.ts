@@ -37,9 +37,8 @@ test.skipIf(process.platform !== 'linux')(
     server.signal('SIGHUP')
     server.signal('SIGINT')
     // It answers: a second node finds it after the signals.
-    await using other = new Program([
-      ...[process.execPath, main, 'bootstrap', '--port', '0', '--bootstrap', `127.0.0.1:${port}`]
-    ])
+    const start = ['--port', '0', '--bootstrap', `127.0.0.1:${port}`]
+    await using other = new Program([process.execPath, main, 'bootstrap', ...start])
     await other.match('stdout', /:\d+$/m, MS)
     server.signal('SIGTERM')
     const { code, stderr } = await server.end(MS)

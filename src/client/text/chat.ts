@@ -68,7 +68,9 @@ export class Chat {
     this.#unfinished = unfinished && { ...unfinished, ids: [...unfinished.ids] }
   }
 
-  /** Other instructions from here on, also for what was said before; the next turn feeds all of it. */
+  /**
+   * Other instructions from here on, also for what was said before; the next turn feeds all of it.
+   */
   setSystem(text: string): void {
     this.#system = text
     const message = { role: 'system', content: text }
@@ -76,7 +78,10 @@ export class Chat {
     this.messages.splice(0, has ? 1 : 0, message)
   }
 
-  /** Takes back the last question and its answer, or a question without one; what was asked, if anything. */
+  /**
+   * Takes back the last question and its answer, or a question without one; what was asked, if
+   * anything.
+   */
   undo(): string | undefined {
     const unfinished = this.#unfinished?.question
     this.#unfinished = undefined
