@@ -53,8 +53,8 @@ export class Program implements AsyncDisposable {
   }
 
   /**
-   * The first match in a stream's output so far or to come. @throws Error when it ends or time is
-   * up
+   * The first match in a stream's output so far or to come.
+   * @throws Error when it ends or time is up
    */
   async match(stream: 'stdout' | 'stderr', pattern: RegExp, ms: number): Promise<RegExpExecArray> {
     const found = (): RegExpExecArray | null => pattern.exec(this[stream])

@@ -132,7 +132,8 @@ function fill(paragraph: readonly string[]): string[] {
   const lines: string[] = []
   let line = prefix
   for (const word of words) {
-    if (line.length + 1 + word.length > WIDTH && line !== prefix) {
+    const isFull = line.length + 1 + word.length > WIDTH || word.startsWith('@')
+    if (isFull && line !== prefix) {
       lines.push(line)
       line = prefix
     }

@@ -1,4 +1,4 @@
-// Small things over bytes that several rooms need: hex, sizes for people, float16.
+// Small helpers for bytes that several rooms need: hex, sizes for people, float16.
 
 export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')

@@ -1,5 +1,4 @@
-// Opens functions of the system's C library. Knows none of them: whoever needs some names their
-// types.
+// Opens functions of the system's C library. The caller says which functions and their types.
 import { dlopen, type FFIFunction } from 'bun:ffi'
 
 /** Names to try, the likeliest first. */
@@ -9,7 +8,7 @@ function names(): string[] {
   return ['libc.so.6', `libc.musl-${machine}.so.1`, 'libc.so']
 }
 
-/** The functions as T declares them. @throws Error of the last name tried */
+/** The functions that T declares. @throws Error for the last name tried */
 export function openLibc<T>(functions: Record<string, FFIFunction>): T {
   let failure: unknown
   for (const name of names()) {

@@ -1,14 +1,15 @@
-// Time, injected: a monotonic reading, a wall reading and cancellable waits.
-// The only file that reads the system's clocks.
+// Time, as something that tests can replace: a monotonic reading, a wall reading and waits that can
+// be cancelled. The only file that reads the system's clocks.
 import { cancelled, timedOut } from './errors.ts'
 
 export interface Clock {
   /** Monotonic milliseconds, for durations. */
   now(): number
-  /** Milliseconds since 1970, for stamps that other machines read. */
+  /** Milliseconds since 1970, for times that other machines read. */
   wall(): number
   /**
-   * Calls back after `ms`; returns what stops it. Timers never keep the process alive when `unref`.
+   * Calls back after `ms`; returns a function that stops it. With `unref` a timer does not keep the
+   * process alive.
    */
   after(ms: number, callback: () => void, unref?: boolean): () => void
 }
@@ -46,7 +47,7 @@ export function sleep(
 export interface DeadlineOptions {
   clock?: Clock
   signal?: AbortSignal | undefined
-  /** What could not be done in time, for the message. */
+  /** What took too long, for the message. */
   what?: string
 }
 

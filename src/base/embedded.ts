@@ -1,5 +1,5 @@
-// What a compiled executable carries. Run from source it carries nothing: scripts/build.ts puts a
-// generated module with the same exports in this one's place.
+// The files that a compiled executable carries. Run from source there are none: scripts/build.ts
+// puts a generated module with the same exports in the place of this one.
 import type { NativeSet } from './files/native-files.ts'
 import type { BuildInfo } from './build-info.ts'
 

@@ -1,4 +1,4 @@
-// The one error type that crosses rooms: a code to decide on, a message to read, a hint to act on.
+// The one error type that crosses rooms: a code for programs, a message and a hint for people.
 // Knows nothing of peers, models or terminals; cli/exit.ts turns codes into exit codes.
 
 /**
@@ -46,7 +46,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'COMPUTE'
 ])
 
-/** An error that a program can decide on by `code` and a person can act on by `hint`. */
+/** An error with a `code` for programs and a `hint` for people. */
 export class AppError extends Error {
   readonly code: ErrorCode
   readonly hint: string | undefined
@@ -88,7 +88,7 @@ export const denied: Factory = factory('DENIED')
 export const computeError: Factory = factory('COMPUTE')
 export const internal: Factory = factory('INTERNAL')
 
-/** Wraps whatever was thrown; an AppError passes through, anything else becomes INTERNAL. */
+/** Wraps anything thrown: an AppError stays as it is, everything else becomes INTERNAL. */
 export function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown
   if (thrown instanceof Error) return internal(thrown.message, { cause: thrown })

@@ -1,12 +1,12 @@
-// How much memory this process may still take: what the system has free, less what a container's
-// limit forbids. Knows nothing of what it is for.
+// How much memory this process may still take: what the system has free, within the limit of a
+// container. Knows nothing of its use.
 import { readFileSync } from 'node:fs'
 import { freemem } from 'node:os'
 
 /** A file's text; undefined when it cannot be read. */
 export type ReadText = (path: string) => string | undefined
 
-/** Where the kernel tells of a limit and of what is used, by version of control groups. */
+/** Where the kernel tells the limit and the use, by version of control groups. */
 const GROUPS = [
   { limit: 'memory.max', used: 'memory.current', at: (group: string) => `/sys/fs/cgroup${group}` },
   {
@@ -25,13 +25,13 @@ export function freeMemoryBytes(
   for (const folder of groupFolders(read)) {
     const limit = Number(read(`${folder.path}/${folder.limit}`))
     const used = Number(read(`${folder.path}/${folder.used}`))
-    // 'max' is no number; version 1 says a number over all memory.
+    // 'max' is no number; version 1 writes a number larger than any memory.
     if (limit > 0 && used >= 0) free = Math.min(free, limit - used + reclaimable(folder.path, read))
   }
   return Math.max(0, free)
 }
 
-/** The process's group and those above it: each may have a limit. */
+/** The process's group and its parents: each may have a limit. */
 function groupFolders(read: ReadText): { path: string; limit: string; used: string }[] {
   const lines = (read('/proc/self/cgroup') ?? '').split('\n').slice(0, 64)
   return lines.flatMap((line) => {
@@ -40,7 +40,7 @@ function groupFolders(read: ReadText): { path: string; limit: string; used: stri
     if (!isSecond && !controllers?.split(',').includes('memory')) return []
     const { at, limit, used } = GROUPS[isSecond ? 0 : 1]
     const parts = group.split('/').filter((part) => part !== '' && part !== '..')
-    // Within a container the group's own path may lead nowhere and its root is the group.
+    // Inside a container the path of the group may not exist; its root is then the group.
     return Array.from({ length: parts.length + 1 }, (_, depth) => {
       const above = parts.slice(0, depth).map((part) => `/${part}`)
       return { path: at(above.join('')), limit, used }
@@ -48,7 +48,7 @@ function groupFolders(read: ReadText): { path: string; limit: string; used: stri
   })
 }
 
-/** Files' pages that nobody uses now count as used, and are given back when they are needed. */
+/** Cached pages of files count as used, but the system gives them back when memory is needed. */
 function reclaimable(folder: string, read: ReadText): number {
   const text = read(`${folder}/memory.stat`) ?? ''
   const bytes = /^(?:total_)?inactive_file (\d+)$/m.exec(text)?.[1]

@@ -1,5 +1,5 @@
-// Levelled lines on stderr; stdout is the answer's alone. Secrets never come here.
-// What they quote comes from files, hubs and peers: every line is made harmless for a terminal.
+// Log lines with levels, on stderr; stdout is only for the answer. Secrets are never logged. Lines
+// may quote files, hubs and peers, so every line is made harmless for a terminal.
 import { terminalText } from './terminal-text.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
@@ -13,7 +13,7 @@ export interface Log {
 
 const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
 
-/** A log that writes lines at or above `level` through `write` (default: stderr). */
+/** A log that writes lines of `level` and above through `write` (default: stderr). */
 export function createLog(
   level: LogLevel = 'info',
   write: (line: string) => void = (line) => void process.stderr.write(line)

@@ -1,5 +1,5 @@
-// Zeroed memory outside of the collector's heap, taken from the system and given back at once.
-// Knows not what lies in it.
+// Zeroed memory outside the garbage collector's heap, taken from the system and given back at once.
+// Knows nothing of what is in it.
 import { dlopen, type Pointer } from 'bun:ffi'
 import { openLibc } from './c-library.ts'
 import { noMemory } from './errors.ts'
@@ -24,7 +24,7 @@ export function takeMemory(sizeBytes: number): bigint {
   return BigInt(address)
 }
 
-/** Gives back what takeMemory() gave, all of it. */
+/** Gives back all of what takeMemory() gave. */
 export function giveMemory(address: bigint, sizeBytes: number): void {
   opened?.give(Number(address), sizeBytes)
 }

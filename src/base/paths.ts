@@ -1,15 +1,15 @@
-// Where things live on disk, by the platform's own habit; PETALS_HOME moves all of it.
+// Where files live on disk, as is usual on each platform; PETALS_HOME moves all of it.
 import { homedir, platform } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 
 export interface Paths {
-  /** Identity, invites, saved sessions: what cannot be made again. */
+  /** What cannot be made again: identity, invites, saved sessions. */
   data: string
-  /** Downloads, extracted libraries, converted weights: what can. */
+  /** What can be made again: downloads, unpacked libraries, converted weights. */
   cache: string
 }
 
-/** Resolves the data and cache folders from an environment; creates nothing. */
+/** The data and cache folders for an environment; creates nothing. */
 export function resolvePaths(
   env: Record<string, string | undefined>,
   home: string = homedir()
@@ -34,7 +34,7 @@ export function resolvePaths(
   }
 }
 
-/** The XDG specification wants relative paths ignored. */
+/** The XDG specification says that relative paths are ignored. */
 function absolute(path: string | undefined): string | undefined {
   return path && isAbsolute(path) ? path : undefined
 }

@@ -1,4 +1,4 @@
-// One line of progress on stderr, only on a terminal, rewritten in place and removed at the end.
+// One line of progress on stderr, on a terminal only; rewritten in place and removed at the end.
 
 export interface Progress {
   /** Shows `text`, at most ten times a second. */
@@ -13,7 +13,7 @@ export interface ProgressStream {
   write(text: string): unknown
 }
 
-/** Progress that writes to `stream` when it is a terminal, and is silent otherwise. */
+/** Progress written to `stream` when it is a terminal, otherwise nothing. */
 export function createProgress(
   stream: ProgressStream = process.stderr,
   now: () => number = () => performance.now()

@@ -1,4 +1,4 @@
-// Seeded randomness for sampling, jitter and tests. Never used for secrets.
+// Seeded random numbers for sampling, jitter and tests. Never for secrets.
 
 export interface Random {
   /** Uniform in [0, 1), 53 bits. */
@@ -7,7 +7,7 @@ export interface Random {
   below(bound: number): number
 }
 
-/** xoshiro128** seeded by splitmix64: the same seed gives the same text on every machine. */
+/** xoshiro128** seeded by splitmix64: the same seed gives the same numbers on every machine. */
 export function seededRandom(seed: number | bigint): Random {
   const state = new Uint32Array(4)
   let mix = BigInt.asUintN(64, BigInt(seed))
@@ -35,7 +35,7 @@ export function seededRandom(seed: number | bigint): Random {
   return { next, below: (bound) => Math.floor(next() * bound) }
 }
 
-/** A seed nobody chose, below 2^48, from the system's randomness. */
+/** A random seed below 2^48, from the system's randomness. */
 export function freshSeed(): number {
   const [high = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2))
   return (high & 0xffff) * 2 ** 32 + low

@@ -1,7 +1,7 @@
-// The life of anything that must be opened and closed: both idempotent, close legal during ready.
-// Knows nothing of what it opens.
+// The lifecycle of anything that is opened and closed: both calls are idempotent, and close()
+// during ready() is allowed. Knows nothing of what it opens.
 
-/** Base of everything with a lifecycle; override `_open` and `_close`, call `ready` and `close`. */
+/** Base of everything with a lifecycle: override `_open` and `_close`, call `ready` and `close`. */
 export abstract class Resource {
   opened = false
   closed = false
@@ -33,7 +33,7 @@ export abstract class Resource {
 
   async #shut(): Promise<void> {
     this.closing = true
-    // A failed opening was reported to whoever called ready(); closing cleans up what it left.
+    // ready() has reported the error to its caller; closing cleans up what the opening left.
     if (this.#opening) await this.#opening.catch(() => {})
     await this._close()
     this.closed = true

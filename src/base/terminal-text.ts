@@ -1,5 +1,5 @@
-// Text of others made harmless for a terminal: an escape sequence could rename the window, fill the
-// clipboard or hide what was said before; a bidirectional control could show a line in another
+// Makes text of others harmless for a terminal: an escape sequence could rename the window, fill
+// the clipboard or hide what was said before; a bidirectional control could show a line in another
 // order than it has.
 
 /**
@@ -8,7 +8,7 @@
  */
 const HARMFUL = /[^\P{Cc}\n\t]|[\u202A-\u202E\u2066-\u2069]/gu
 
-/** `text` with harmful characters replaced. Pieces may be cut anywhere. */
+/** `text` with harmful characters replaced. It may be cut into pieces anywhere. */
 export function terminalText(text: string): string {
   return text.replaceAll(HARMFUL, '\uFFFD')
 }

@@ -1,16 +1,16 @@
-// What this program is made of: its own version and commit, and the runtimes' versions.
-// Compiled, the facts were fixed by scripts/build.ts; from source they are read from the tree.
+// What this program is made of: its version and commit, and the versions of its runtimes. In an
+// executable scripts/build.ts has fixed them; from source they are read from the project.
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { BuildInfo } from './build-info.ts'
 import { embedded } from './embedded.ts'
 
-/** The facts of the running program. */
+/** The build facts of the running program. */
 export function buildInfo(): BuildInfo {
   return embedded?.build ?? readBuildInfo()
 }
 
-/** `petals --version`: one line for the program, one for each runtime. */
+/** The output of `petals --version`: one line for the program, one for each runtime. */
 export function versionText(info: BuildInfo = buildInfo()): string {
   return [
     `petals ${info.version} (${info.commit}, ${info.target})`,
@@ -20,7 +20,7 @@ export function versionText(info: BuildInfo = buildInfo()): string {
   ].join('\n')
 }
 
-/** Reads the facts from the source tree; `target` is what is being built for. */
+/** Reads the facts from the source tree; `target` is the target of the build. */
 export function readBuildInfo(target = `${process.platform}-${process.arch}`): BuildInfo {
   const root = join(import.meta.dir, '..', '..')
   return {

@@ -198,7 +198,8 @@ export class Compute extends Resource implements ComputeApi {
 
   /**
    * Whether a message can go at once. Nobody waits for what is open already: calls reach the worker
-   * in the order they were made in. @throws AppError CLOSED
+   * in the order they were made in.
+   * @throws AppError CLOSED
    */
   #isUsable(): boolean {
     if (this.closing) throw closed('The compute worker was closed')

@@ -158,8 +158,8 @@ function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, strin
 }
 
 /**
- * Brings a flag into its kind. @throws AppError BAD_INPUT for none of the command's, or a wrong
- * value
+ * Brings a flag into its kind.
+ * @throws AppError BAD_INPUT for none of the command's, or a wrong value
  */
 function readFlag(
   key: string,

@@ -17,8 +17,8 @@ export interface Context {
 }
 
 /**
- * Reads options and environment. @throws AppError BAD_INPUT, or UNAVAILABLE for a host that has no
- * address
+ * Reads options and environment.
+ * @throws AppError BAD_INPUT, or UNAVAILABLE for a host that has no address
  */
 export async function createContext(flags: Flags, signal: AbortSignal): Promise<Context> {
   const { env } = process

@@ -55,8 +55,8 @@ const HOST_NAME =
 export type LookUp = (name: string) => Promise<string | undefined>
 
 /**
- * `H:P[,H:P]` as addresses. @throws AppError BAD_INPUT, or UNAVAILABLE for a name without an
- * address
+ * `H:P[,H:P]` as addresses.
+ * @throws AppError BAD_INPUT, or UNAVAILABLE for a name without an address
  */
 export async function resolveAddresses(
   value: string | undefined,
@@ -180,7 +180,8 @@ const SPANS_MS: Readonly<Record<string, number>> = {
 const MOST_EXPIRY_MS = 36_525 * 86_400_000
 
 /**
- * `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms. @throws AppError BAD_INPUT
+ * `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms.
+ * @throws AppError BAD_INPUT
  */
 export function parseExpiry(
   name: string,

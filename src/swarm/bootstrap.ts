@@ -60,7 +60,8 @@ class OwnBootstrap extends Resource implements Bootstrap {
 }
 
 /**
- * Starts the nodes; resolves when others can begin from them. @throws AppError IN_USE or BAD_INPUT
+ * Starts the nodes; resolves when others can begin from them.
+ * @throws AppError IN_USE or BAD_INPUT
  */
 export async function startBootstrap(options: BootstrapOptions = {}): Promise<Bootstrap> {
   const {

@@ -29,7 +29,8 @@ const recordCodec = versioned(
 )
 
 /**
- * Encodes infos, leaving round trips out from the last on until they fit. @throws AppError LIMIT
+ * Encodes infos, leaving round trips out from the last on until they fit.
+ * @throws AppError LIMIT
  */
 export function encodeRecord(
   servers: readonly ServerInfo[],

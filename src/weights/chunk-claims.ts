@@ -1,11 +1,10 @@
-// What peers say that a file's chunks hash to, and what of it is believed. Pure; knows no links.
-// The rule: who contradicts a hash that is known to be true is a liar and is heard no more. Of the
-// others, all who vouch for a chunk must agree; then it is taken, whoever else has it without
-// vouching.
+// What peers claim as the hashes of a file's chunks, and which claims are believed. Pure; knows no
+// links. The rule: a peer that contradicts a hash known to be right is a liar and is ignored. Of
+// the others, all that vouch for a chunk must agree; then it may come from any peer that has it.
 
 export interface PeerClaims {
   readonly peer: string
-  /** Hex of a chunk's SHA-256 as this peer vouches for it; undefined: it does not. */
+  /** Hex of the SHA-256 that this peer vouches for; undefined when it vouches for none. */
   hash(index: number): string | undefined
 }
 
@@ -13,14 +12,14 @@ export interface Verdict {
   /** Hex of the SHA-256 that a chunk must have. */
   readonly accepted: ReadonlyMap<number, string>
   readonly liars: ReadonlySet<string>
-  /** The first chunk that honest peers seem to differ about: what each hash has for peers. */
+  /** The first chunk on which honest peers seem to differ: the peers behind each hash. */
   readonly dispute: { index: number; sides: ReadonlyMap<string, readonly string[]> } | undefined
   readonly disputed: number
-  /** The fewest peers that vouch for an accepted chunk; 0 when none was accepted. */
+  /** The fewest peers that vouch for any accepted chunk; 0 when none was accepted. */
   readonly vouchers: number
 }
 
-/** @param known chunks' hashes that need nobody's word */
+/** @param known hashes of chunks that are right whatever peers say */
 export function judgeClaims(
   wanted: readonly number[],
   peers: readonly PeerClaims[],

@@ -1,6 +1,6 @@
-// One go at chunks from several peers at once: who is asked for which, what is done with a wrong
-// one, a slow peer, a busy one. Ends when all came or nobody is left who has one. Knows no links:
-// weight-peers.ts gives it what asks a peer.
+// Fetches chunks from several peers at once: which peer is asked for which chunk, and what happens
+// with a wrong chunk, a slow peer or a busy one. Ends when all chunks are here or no peer is left
+// that has one. Knows no links: weight-peers.ts passes a function that asks a peer.
 import type { Clock } from '../base/clock.ts'
 import { cancelled, toAppError } from '../base/errors.ts'
 import type { Random } from '../base/random.ts'
@@ -9,7 +9,10 @@ import { rarestFirst } from './rarest-first.ts'
 export interface ChunkPeer {
   readonly id: string
   has(index: number): boolean
-  /** @throws AppError NOT_FOUND: it has this one not; BUSY: later; else it is asked no more */
+  /**
+   * @throws AppError NOT_FOUND: it does not have this one; BUSY: ask later; anything else: it is
+   * asked no more
+   */
   fetch(index: number, signal: AbortSignal): Promise<Uint8Array>
 }
 
@@ -18,13 +21,14 @@ export interface ExchangeOptions {
   wanted: ReadonlyMap<number, string>
   peers: readonly ChunkPeer[]
   keep: (index: number, bytes: Uint8Array) => Promise<void>
-  /** A peer gave a chunk that is not what it must be. */
+  /** Called when a peer gave a chunk that does not have the right hash. */
   onwrong: (peer: string, index: number) => void
   random: Random
   clock: Clock
   signal?: AbortSignal | undefined
   /**
-   * Ends when peers together are slower than this over ten seconds, bytes a second. Default: never.
+   * Ends when all peers together are slower than this for ten seconds, bytes a second. Default:
+   * never.
    */
   leastSpeed?: number | undefined
   /** Chunks asked of one peer at a time. Default 4: one on its way, one being read, two waiting. */
@@ -39,14 +43,14 @@ export interface ExchangeResult {
 
 const PIPELINE = 4
 const BUSY_MS = 500
-/** A peer that is busy for so long is left for those that are not. */
+/** A peer that stays busy for so long is left for other peers. */
 const MOST_BUSY = 20
 const WINDOW_MS = 10_000
 
 interface Peer {
   readonly source: ChunkPeer
   readonly asked: Set<number>
-  /** It said that it has not got them. */
+  /** Chunks that it said it does not have. */
   readonly lacks: Set<number>
   busy: number
   waiting: boolean
@@ -57,9 +61,9 @@ interface Peer {
 export class ChunkExchange {
   readonly #options: ExchangeOptions
   readonly #peers: Peer[]
-  /** Not here and not asked of anybody, in the order in which they are wanted. */
+  /** Neither here nor requested from anybody, in the order in which they are wanted. */
   readonly #pending: Set<number>
-  /** How many peers a chunk is asked of. */
+  /** How many peers each chunk is requested from. */
   readonly #asked = new Map<number, number>()
   readonly #stop = new AbortController()
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers()
@@ -109,7 +113,7 @@ export class ChunkExchange {
   #pump(): void {
     if (this.#stop.signal.aborted) return
     const { pipeline = PIPELINE } = this.#options
-    // In turns, so that the first of them does not take all.
+    // Peers take turns, so that the first of them does not take all chunks.
     for (let round = 0; round < pipeline; round++) {
       for (const peer of this.#peers) {
         if (peer.gone || peer.waiting || peer.asked.size > round) continue
@@ -124,12 +128,15 @@ export class ChunkExchange {
     if (isIdle) this.#end()
   }
 
-  /** Whether a peer that waits has something that is still wanted. */
+  /** Whether a waiting peer has something that is still wanted. */
   #mayYet(peer: Peer): boolean {
     return peer.waiting && !peer.gone && [...this.#pending].some((index) => has(peer, index))
   }
 
-  /** The first that it has; at the end also what others are slow with, of one more peer each. */
+  /**
+   * The first chunk that it has; near the end also a chunk that is slow to come from others,
+   * requested from one more peer.
+   */
   #next(peer: Peer): number | undefined {
     for (const index of this.#pending) if (has(peer, index)) return index
     if (this.#pending.size > 0) return undefined
@@ -157,7 +164,7 @@ export class ChunkExchange {
 
   async #take(peer: Peer, index: number, bytes: Uint8Array): Promise<void> {
     const { wanted, onwrong, keep } = this.#options
-    // Another peer may have been quicker.
+    // Another peer may have been faster.
     if (!this.#asked.has(index) || peer.gone) return
     const hash = new Bun.CryptoHasher('sha256').update(bytes).digest('hex')
     if (hash !== wanted.get(index)) {
@@ -169,14 +176,14 @@ export class ChunkExchange {
     this.#came++
     this.#bytes += bytes.byteLength
     this.#asked.delete(index)
-    // A full disk is nobody's fault but ours.
+    // A full disk is our problem, not the peer's.
     const keeping = keep(index, bytes).catch((error: unknown) => this.#end(error))
     this.#keeping.add(keeping)
     await keeping
     this.#keeping.delete(keeping)
   }
 
-  /** Asked of one peer less; of none, and it did not come: it is wanted again. */
+  /** One request less for a chunk; when none is left and it did not come, it is wanted again. */
   #release(index: number): void {
     const count = this.#asked.get(index)
     if (count === undefined) return

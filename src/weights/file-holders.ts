@@ -1,5 +1,5 @@
-// Peers that have chunks of one file: what of their word is believed, and the fetching from several
-// at once. weight-peers.ts makes it; chunk-claims.ts judges, chunk-exchange.ts fetches.
+// The peers that have chunks of one file: decides what to believe of their claims, and fetches from
+// several at once. weight-peers.ts makes it; chunk-claims.ts judges, chunk-exchange.ts fetches.
 import { toHex } from '../base/bytes.ts'
 import { protocolError } from '../base/errors.ts'
 import { manifestRoot } from '../model/store/manifest.ts'
@@ -23,7 +23,7 @@ export class PeerHolders implements FileHolders {
   readonly #questions: WeightQuestions
   readonly #ongave: (peers: readonly string[]) => void
 
-  /** `ongave`: told who gave chunks. */
+  /** `ongave`: called with the peers that gave chunks. */
   constructor(
     file: SharedFile,
     holders: readonly Holder[],
@@ -71,7 +71,7 @@ export class PeerHolders implements FileHolders {
     return { count: came, givers: givers.length, vouchers: verdict.vouchers, dispute }
   }
 
-  /** What of the holders' word is believed about the chunks that are wanted. */
+  /** Which claims of the peers are believed about the chunks that are wanted. */
   async #judge(
     holders: readonly Holder[],
     { wanted, known, signal }: BringRequest
@@ -90,7 +90,7 @@ export class PeerHolders implements FileHolders {
     return verdict
   }
 
-  /** All hashes of a file, from whoever has a manifest with one of the roots that were named. */
+  /** All hashes of a file, from a peer that has a manifest with one of the given roots. */
   async #pinned(
     holders: readonly Holder[],
     signal: AbortSignal | undefined

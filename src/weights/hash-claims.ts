@@ -1,12 +1,12 @@
-// What one peer says that chunks hash to, asked for in runs: (run.count, 32) bytes each, zeros
-// where it vouches for nothing. Knows no links.
+// The hashes that one peer claims for chunks, requested in runs: (run.count, 32) bytes each, zeros
+// where it vouches for none. Knows no links.
 import { toHex } from '../base/bytes.ts'
 import { protocolError } from '../base/errors.ts'
 import { LIMITS } from '../wire/protocol.ts'
 import type { Holding } from '../wire/types.ts'
 
 const HASH_BYTES = 32
-/** Asking for a few more costs less than asking once more. */
+/** Requesting a few more hashes costs less than one more request. */
 const MOST_GAP = 64
 
 export interface Run {
@@ -14,7 +14,7 @@ export interface Run {
   readonly count: number
 }
 
-/** Runs that hold all of `indexes`, each of at most `most` chunks. */
+/** Runs that cover all of `indexes`, each of at most `most` chunks. */
 export function runsOf(indexes: readonly number[], most: number = LIMITS.wantHashes): Run[] {
   const runs: { start: number; count: number }[] = []
   for (const index of indexes.toSorted((a, b) => a - b)) {

@@ -1,10 +1,10 @@
-// In which order chunks are fetched from peers: those that the fewest have come first, so that what
-// may vanish with one peer is had before it does. Pure.
+// The order in which chunks are fetched from peers: the rarest first, so that a chunk is here
+// before the only peer that has it leaves. Pure.
 import type { Random } from '../base/random.ts'
 
 /**
- * `wanted` by the number of peers that have each, the rarest first; equals by chance; nobody's are
- * left out.
+ * `wanted`, sorted by the number of peers that have each, rarest first, in random order where
+ * equal; without those that nobody has.
  */
 export function rarestFirst(
   wanted: readonly number[],

@@ -1,5 +1,6 @@
-// Questions about weights over links, and their answers put together from pieces. Knows no files.
-// An answer is allocated when its first piece says how long it is, within what was asked for.
+// Sends requests for weights over links and puts the answers together from their pieces. Knows no
+// files. Memory for an answer is allocated when its first piece tells its length, which must be
+// within what was requested.
 import type { Clock } from '../base/clock.ts'
 import {
   busy,
@@ -22,12 +23,12 @@ export interface Question {
 }
 
 export interface AskOptions {
-  /** Most bytes that the answer may have. */
+  /** Largest answer, bytes. */
   maxBytes: number
   signal?: AbortSignal | undefined
 }
 
-/** Silence of a peer after which its answers are given up: a busy uplink gives a piece a second. */
+/** Requests to a peer fail after so long without a piece: a busy uplink sends one a second. */
 const SILENCE_MS = 10_000
 
 const REFUSALS: Readonly<Record<string, typeof busy>> = { BUSY: busy, NOT_FOUND: notFound }
@@ -42,7 +43,7 @@ interface Pending {
 }
 
 export class WeightAsker {
-  /** For the links of a node. */
+  /** Handlers for the links of a node. */
   readonly handlers: Required<Pick<LinkHandlers, 'ongive' | 'onclosed'>>
   readonly #clock: Clock
   readonly #silenceMs: number
@@ -98,7 +99,7 @@ export class WeightAsker {
 
   #ongive(link: PeerLink, { request, left, data, refused }: Give): void {
     const pending = this.#pending.get(request)
-    // What was given up may still come.
+    // Pieces of a request that was given up may still come.
     if (pending?.link !== link) return
     if (refused !== undefined) {
       const make = REFUSALS[refused] ?? unavailable
@@ -117,7 +118,7 @@ export class WeightAsker {
     this.#heard(link)
   }
 
-  /** It gives: whatever else it was asked for waits its turn there. */
+  /** The peer is sending: the other requests to it wait for their turn. */
   #heard(link: PeerLink): void {
     for (const [request, pending] of this.#pending) {
       if (pending.link === link) this.#restart(request, pending)

@@ -1,6 +1,6 @@
-// Questions to peers about weights, asked again while they are busy; what fails is the peer's own
-// affair, and who breaks the rules is asked no more. weight-peers.ts and file-holders.ts ask. Knows
-// no files.
+// Requests to peers about weights, repeated while a peer is busy. A failure concerns only that
+// peer; one that breaks the protocol is asked no more. weight-peers.ts and file-holders.ts use it.
+// Knows no files.
 import { sleep } from '../base/clock.ts'
 import { protocolError, toAppError } from '../base/errors.ts'
 import type { PeerLink } from '../wire/link.ts'
@@ -23,7 +23,7 @@ export class WeightQuestions {
     this.finder = new WeightFinder(options)
   }
 
-  /** Bytes of a file, all of them. @throws AppError as the peer refuses, PROTOCOL for less */
+  /** All bytes of a small file. @throws AppError as the peer refuses, PROTOCOL for fewer bytes */
   async bytes(
     link: PeerLink,
     name: string,
@@ -36,7 +36,7 @@ export class WeightQuestions {
     return bytes
   }
 
-  /** Asks again while the peer is busy: it may be hashing. */
+  /** Asks again while the peer is busy: it may still be hashing. */
   async ask(link: PeerLink, question: Question, options: AskOptions): Promise<Uint8Array> {
     const { asker, clock } = this.options
     for (let tries = 1; ; tries++) {
@@ -49,7 +49,7 @@ export class WeightQuestions {
     }
   }
 
-  /** All at once; who fails is left out. @throws AppError CANCELLED */
+  /** Asks all at once and leaves out peers that fail. @throws AppError CANCELLED */
   async each(links: readonly PeerLink[], ask: (link: PeerLink) => Promise<void>): Promise<void> {
     await Promise.all(
       links.map(async (link) => {

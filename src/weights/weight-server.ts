@@ -1,6 +1,6 @@
-// Gives weights to whoever wants them: a link's wants one after the other, links in turns, in
-// pieces, within the upload limit, and behind steps: while one is computed a piece waits. Called by
-// host.ts with what links bring. Knows no files: the shelf has them.
+// Answers requests for weights: one request of a link after the other, links in turns, in pieces,
+// within the upload limit. Steps go first: while one is computed a piece waits. Called by host.ts
+// with what links bring. Knows no files: the shelf has them.
 import { sleep, type Clock } from '../base/clock.ts'
 import { notFound, overLimit, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -12,18 +12,18 @@ import { WANTS, type Catalogue, type Give, type Holding, type Want } from '../wi
 import type { UploadBudget } from './upload-budget.ts'
 
 /**
- * What it gives from; weights/weight-shelf.ts is it. Each may throw an AppError: the answer's code.
+ * What is given: a WeightShelf. Each method may throw an AppError, whose code is the answer.
  */
 export interface Shelf {
   readonly catalogue: Catalogue
-  /** By any of these the model may be asked for. */
+  /** Names by which the model can be requested. */
   readonly words: readonly string[]
   holding(sha256: string): Promise<Holding>
   hashes(sha256: string, start: number, count: number): Promise<Uint8Array>
   bytes(sha256: string, start: number, count: number): Promise<Uint8Array>
 }
 
-/** A connection; wire's PeerLink is one. */
+/** A connection: wire's PeerLink. */
 export interface WantLink {
   readonly closed: boolean
   readonly queuedBytes: number
@@ -34,20 +34,20 @@ export interface WantLink {
 export interface WeightServerOptions {
   shelf: Shelf
   budget: UploadBudget
-  /** Steps that wait or run: weights wait for them. */
+  /** Steps that wait or run; weights wait for them. */
   stepsUnderWay: () => number
-  /** Why a link's peer is given nothing; undefined: it may ask. Default: everybody may. */
+  /** Why the peer of a link gets nothing; undefined: it may ask. Default: everybody may. */
   whyNot?: ((link: object) => string | undefined) | undefined
   clock: Clock
   log: Log
 }
 
 /**
- * A piece waits so long for steps: 64 KiB each 100 ms leave 640 KB/s to those who fetch from a busy
- * server.
+ * Longest wait of a piece for steps: 64 KiB each 100 ms leave 640 KB/s to those who fetch from a
+ * busy server.
  */
 const YIELD_MS = 100
-/** Behind more than a piece a step of the same link would wait. */
+/** With more than one piece queued, a step on the same link would wait. */
 const MOST_QUEUED = LIMITS.giveBytes
 
 interface Asker {
@@ -60,7 +60,7 @@ export class WeightServer extends Resource {
   readonly #options: WeightServerOptions
   readonly #askers = new Map<WantLink, Asker>()
   readonly #stop = new AbortController()
-  /** Resolves when whoever has the turn to send has had it. */
+  /** Resolves when the link whose turn it is has sent its piece. */
   #turn: Promise<void> = Promise.resolve()
 
   constructor(options: WeightServerOptions) {
@@ -77,7 +77,7 @@ export class WeightServer extends Resource {
     this.#askers.set(link, asker)
     if (asker.isServed) return
     asker.isServed = true
-    // A link that does not read holds up nobody but itself, and ends with its node.
+    // A link that does not read holds up only itself, and ends with its node.
     void this.#serve(link, asker)
   }
 
@@ -94,7 +94,7 @@ export class WeightServer extends Resource {
     this.#stop.abort()
   }
 
-  /** One answer after the other, as long as there are wants; never rejects. */
+  /** Sends one answer after the other while there are requests; never rejects. */
   async #serve(link: WantLink, asker: Asker): Promise<void> {
     for (let want = asker.wants[0]; want; want = asker.wants[0]) {
       try {
@@ -129,7 +129,7 @@ export class WeightServer extends Resource {
       case 'hashes':
         return await this.#giveAll(link, want, await shelf.hashes(name, start, count))
       case 'bytes':
-        // Read as it goes: many links that ask for much must not fill the memory.
+        // Read while it is sent: many links that request much must not fill the memory.
         return await this.#give(link, want, count, (at, size) =>
           shelf.bytes(name, start + at, size)
         )
@@ -162,7 +162,10 @@ export class WeightServer extends Resource {
     } while (at < count)
   }
 
-  /** Links in turns, a piece each: past steps, and within the limit. @throws AppError CANCELLED */
+  /**
+   * Links take turns, a piece each, behind steps and within the limit.
+   * @throws AppError CANCELLED
+   */
   async #takeTurn(bytes: number): Promise<void> {
     const { budget, clock, stepsUnderWay } = this.#options
     const { signal } = this.#stop

@@ -1,7 +1,6 @@
-// What this process may give of one model to others: the weight files that it was opened from, as
-// far as they are here, and the small files beside them. Files are asked for by their SHA-256 and
-// found in a table that is made once, so that no other file can be named. Knows no peers;
-// weights/weight-server.ts asks it.
+// What this process may give of one model to others: its weight files, as far as they are here, and
+// the small files beside them. Files are requested by their SHA-256 and looked up in a table that
+// is made once, so that no other file can be named. Knows no peers; weight-server.ts asks it.
 import { open, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
@@ -28,13 +27,13 @@ import type { Model } from '../model/types.ts'
 export interface ShelfOptions {
   /** `Paths.cache`, where manifests are kept. */
   cacheDir: string
-  /** What the model is called beside its content id, e.g. owner/name. */
+  /** Names of the model beside its content id, e.g. owner/name. */
   words?: readonly string[]
-  /** What the model is made of is known from peers alone. */
+  /** The model's files are known from peers alone. */
   isHeard?: boolean
   /** Of whole files' manifests. Default: CHUNK_BYTES. */
   chunkBytes?: number | undefined
-  /** Ends the hashing of files. */
+  /** Cancels the hashing of files. */
   signal?: AbortSignal | undefined
 }
 
@@ -65,20 +64,23 @@ export interface ShelfHolding {
 }
 
 interface Shelved {
-  /** Where it lies here. */
+  /** Its path on this disk. */
   readonly place: string
   readonly sha256: string
   readonly sizeBytes: number
   readonly isSmall: boolean
 }
 
-/** What is known of a file's chunks, as of its journal's time; a whole file has none. */
+/**
+ * What is known of a file's chunks, read when its journal had this time; a whole file has no
+ * journal.
+ */
 interface Known {
   readonly journalMs: number | undefined
   readonly map: ChunkMap
   readonly heard: Uint8Array
   readonly root: Uint8Array | undefined
-  /** Made when it is first asked for. */
+  /** Made on first use. */
   holding?: ShelfHolding
 }
 
@@ -87,7 +89,7 @@ const NOT_YET_MS = 1000
 
 export class WeightShelf {
   readonly catalogue: ShelfCatalogue
-  /** By any of these the model may be asked for. */
+  /** Names by which the model can be requested. */
   readonly words: readonly string[]
   readonly #files: ReadonlyMap<string, Shelved>
   readonly #options: ShelfOptions
@@ -110,7 +112,7 @@ export class WeightShelf {
     ]
   }
 
-  /** Undefined for a model that nobody need be given: one that every executable holds. */
+  /** Undefined for a model that need not be given: every executable carries it. */
   static async open(model: Model, options: ShelfOptions): Promise<WeightShelf | undefined> {
     const { kind } = model.location
     if (kind === 'llama2c') return undefined
@@ -143,7 +145,7 @@ export class WeightShelf {
     return new WeightShelf(catalogue, files, options)
   }
 
-  /** Makes manifests of whole files that have none yet: until then they cannot be given. */
+  /** Makes manifests of whole files that have none yet; until then such files cannot be given. */
   async prepare(): Promise<void> {
     for (const file of this.#files.values()) {
       if (!file.isSmall && (await journalMs(file)) === undefined) await this.#makeManifest(file)
@@ -158,7 +160,9 @@ export class WeightShelf {
     return known.holding
   }
 
-  /** SHA-256 of chunks [start, start + count), zeros where it does not vouch: (count, 32). */
+  /**
+   * SHA-256 of chunks [start, start + count), zeros where this process does not vouch: (count, 32).
+   */
   async hashes(sha256: string, start: number, count: number): Promise<Uint8Array> {
     const { map, heard } = await this.#knownOf(this.#find(sha256))
     if (start + count > map.count) throw overLimit(`There are ${map.count} chunks`)
@@ -215,7 +219,7 @@ export class WeightShelf {
     return fresh
   }
 
-  /** Once at a time; one that fails (the file was changed) is never given. */
+  /** Only one at a time; a file whose manifest fails (it was changed) is never given. */
   #makeManifest(file: Shelved): Promise<void> {
     const { place: path, sha256, sizeBytes } = file
     const making =
@@ -232,7 +236,7 @@ export class WeightShelf {
   }
 }
 
-/** When the journal changed last; undefined: the file is whole. */
+/** When the journal last changed; undefined: the file is whole. */
 async function journalMs({ place }: Shelved): Promise<number | undefined> {
   return (await stat(journalPath(place)).catch(() => undefined))?.mtimeMs
 }

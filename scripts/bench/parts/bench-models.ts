@@ -16,8 +16,8 @@ export interface BenchModel {
 }
 
 /**
- * Fetches or writes the file when it is not there. @throws Error when it is none that llama.cpp
- * reads
+ * Fetches or writes the file when it is not there.
+ * @throws Error when it is none that llama.cpp reads
  */
 export async function benchModel(name: string): Promise<BenchModel> {
   if (name === RANDOM_MODEL) {

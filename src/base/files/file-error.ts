@@ -1,5 +1,5 @@
-// What the file system refused, as an error with an honest code: permission is not a broken disk.
-// Knows nothing of what the files are for.
+// Turns an error of the file system into an AppError with the right code: a missing permission is
+// not a broken disk. Knows nothing of what the files are for.
 import { AppError, denied, notFound, unavailable, type AppErrorOptions } from '../errors.ts'
 
 const FORBIDDEN: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS'])
@@ -17,7 +17,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EDQUOT: 'the quota of the disk is spent'
 }
 
-/** Why a call of the file system failed, in words. */
+/** Why a call of the file system failed, for people. */
 export function fileReason(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
   return REASONS[codeOf(cause)] ?? code ?? message ?? String(cause)

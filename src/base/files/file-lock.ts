@@ -1,6 +1,6 @@
-// A lock between processes, the one mechanism for downloads, removals, installations and
-// identities: the kernel's flock on a file, which ends with its process however that ends and in
-// whatever container it runs. file-lock-words.ts is for file systems and systems that have none.
+// A lock between processes, used for downloads, removals, installations and identities. It is the
+// kernel's flock on a file, so it ends with its process, however that ends and in whatever
+// container it runs. file-lock-words.ts is the fallback where flock does not work.
 import {
   closeSync,
   fstatSync,
@@ -24,7 +24,10 @@ export interface LockOptions {
   onwait?: () => void
   /** How often to look again. Default 250 ms. */
   pollMs?: number
-  /** Where the kernel has no lock: one whose time is older is abandoned. Default 60,000 ms. */
+  /**
+   * Only for the fallback: a lock that was not refreshed for so long is abandoned. Default 60,000
+   * ms.
+   */
   staleMs?: number
 }
 
@@ -35,13 +38,13 @@ type Flock = (file: number, operation: number) => number
 
 const EXCLUSIVE = 2
 const AT_ONCE = 4
-/** Files that others remove between our opening and locking them; more is no chance any more. */
+/** How often others may remove the file between our opening and locking it before we give up. */
 const MAX_TRIES = 1000
 
-/** Refusals of a folder or file system that may only be read. */
+/** Errors of a folder or file system that is read-only. */
 const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM'])
 
-/** By device, as this process found out. */
+/** Whether flock works, by device, as this process found out. */
 const lockable = new Map<number, boolean>()
 
 let flock: Flock | undefined | null
@@ -89,7 +92,7 @@ export async function tryFileLock(
   throw unavailable(`'${path}' cannot be locked: it is removed again and again`)
 }
 
-/** What carries a lock: the file, or where it cannot be made the folder that it would lie in. */
+/** What is locked: the file, or the folder that it would lie in when it cannot be made. */
 interface Opened {
   readonly file: number
   readonly at: string
@@ -98,19 +101,20 @@ interface Opened {
 
 function hold({ file, at, isWritable }: Opened): Release {
   try {
-    // For people who look at it; nobody decides by it, and a full disk has no room for it.
+    // For people who look into the file; the program does not read it. A full disk has no room.
     const words = new TextEncoder().encode(holderWords())
     if (isWritable) ftruncateSync(file)
     if (isWritable) writeSync(file, words, 0, words.byteLength, 0)
   } catch {
-    // The lock holds without.
+    // The lock holds without it.
   }
   let held = true
   return async () => {
     if (!held) return
     held = false
     try {
-      // Removed while it is held: whoever opened it before finds that it is not there any more.
+      // The file is removed while it is still locked: another process that has it open notices that
+      // it is gone from the folder.
       if (isWritable) unlinkSync(at)
     } catch {
       // Its folder was removed, or may not be written any more: the lock ends with the file all the
@@ -132,7 +136,7 @@ function openLock(path: string): Opened {
   }
 }
 
-/** Where nothing can be written a lock still keeps two processes from one identity. */
+/** Where nothing can be written, a lock must still keep two processes from using one identity. */
 function openToRead(path: string): Opened | undefined {
   for (const at of [path, dirname(path)]) {
     try {
@@ -149,14 +153,14 @@ function codeOf(cause: unknown): string {
   return (cause as NodeJS.ErrnoException).code ?? ''
 }
 
-/** Whether what was locked is still what lies there. */
+/** Whether the locked file is still the one at that path. */
 function isStillThere({ file, at }: Opened): boolean {
   const there = statSync(at, { throwIfNoEntry: false })
   const { ino, dev } = fstatSync(file)
   return there?.ino === ino && there.dev === dev
 }
 
-/** Whether a file of one's own can be locked on a folder's disk; true where none can be made. */
+/** Whether a file can be locked on a folder's disk; true where no file can be made. */
 function hasLocks(folder: string, lock: Flock): boolean {
   const device = statSync(folder, { throwIfNoEntry: false })?.dev
   if (device === undefined) return true

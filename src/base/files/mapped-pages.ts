@@ -1,5 +1,5 @@
-// Gives memory back to the system: pages that only show a file, which are read again from there
-// when they are touched, and what C code has freed. Knows no files; whoever mapped them calls.
+// Gives memory back to the system: pages of a mapped file, which the system reads again when they
+// are touched, and memory that C code has freed. Knows no files; whoever mapped them calls.
 import { ptr, type Pointer } from 'bun:ffi'
 import { openLibc } from '../c-library.ts'
 
@@ -18,7 +18,7 @@ export function dropPages(at: Pointer, sizeBytes: number): void {
   advise?.(at, sizeBytes, MADV_DONTNEED)
 }
 
-/** The same for a view over a mapping. */
+/** The same for a view of a mapping. */
 export function dropView(view: Uint8Array): void {
   if (view.byteLength > 0) dropPages(ptr(view), view.byteLength)
 }
@@ -36,7 +36,7 @@ export function trimHeap(): void {
   trim?.(0)
 }
 
-/** Null where the allocator is another: those let go by themselves. */
+/** Null where the allocator is another one, which gives memory back by itself. */
 function openTrim(): Trim | null {
   if (process.platform !== 'linux') return null
   try {
@@ -49,7 +49,7 @@ function openTrim(): Trim | null {
   }
 }
 
-/** Null where there is none: then the system takes pages back when it needs them. */
+/** Null where the system has no such call; it then takes pages back when it needs them. */
 function openAdvise(): Advise | null {
   if (process.platform === 'win32') return null
   try {

@@ -1,6 +1,6 @@
-// Native libraries that the executable carries: unpacked once into a folder named by their content.
-// Safe with processes that start at once, since a file appears whole by a rename and is checked
-// before use. Knows nothing of what the libraries do; base/embedded.ts says which there are.
+// Unpacks the native libraries of the executable, once, into a folder named by their content.
+// Several processes may start at the same time: a file appears whole by a rename and is checked
+// before use. Knows nothing of what the libraries do; base/embedded.ts lists them.
 import {
   chmodSync,
   closeSync,
@@ -23,11 +23,11 @@ import { mapFile } from './map-file.ts'
 import { checkOwned } from './ownership.ts'
 
 export interface NativeFile {
-  /** Name beside its siblings, as the loader wants it. */
+  /** The name that the loader expects. */
   readonly name: string
   /** Where the executable holds its zstd frame. */
   readonly path: string
-  /** Unpacked. */
+  /** Size when unpacked. */
   readonly sizeBytes: number
   /** `contentHash` of the unpacked bytes. */
   readonly hash: string
@@ -40,7 +40,7 @@ export interface NativeSet {
   readonly files: readonly NativeFile[]
 }
 
-/** A temporary file older than this, beside a fresh one, belongs to a process that died. */
+/** A temporary file that is this much older than a fresh one belongs to a process that died. */
 const STALE_MS = 600_000
 
 /**
@@ -78,7 +78,7 @@ function unpackAll(missing: readonly NativeFile[], folder: string, set: NativeSe
   }
 }
 
-/** The error for a library that is missing, or lies there whole and yet does not load. */
+/** The error for a library that is missing, or that is whole and still does not load. */
 export function loadFailed(path: string, cause: unknown): AppError {
   if (!existsSync(path)) {
     return unavailable(`'${path}' cannot be loaded: there is no such file`, {
@@ -121,7 +121,7 @@ function unpackFile(file: NativeFile, folder: string): void {
   const temporary = `${path}.${process.pid}-${crypto.randomUUID()}.tmp`
   try {
     writeFileSync(temporary, bytes, { mode: 0o755, flush: true })
-    // The umask may have taken bits away.
+    // The umask may have removed permissions.
     chmodSync(temporary, 0o755)
     renameSync(temporary, path)
   } catch (error) {
@@ -148,7 +148,7 @@ function unpackBytes(file: NativeFile): Uint8Array {
   return bytes
 }
 
-/** Removes what died processes left; ages are measured against the folder's own last change. */
+/** Removes what processes that died left; ages are compared with the folder's own last change. */
 function removeStale(folder: string): void {
   const now = statSync(folder).mtimeMs
   for (const name of readdirSync(folder)) {
@@ -157,7 +157,7 @@ function removeStale(folder: string): void {
     try {
       if (now - statSync(path).mtimeMs > STALE_MS) rmSync(path, { force: true })
     } catch {
-      // Renamed or removed by its owner in the meantime.
+      // Its owner has renamed or removed it in the meantime.
     }
   }
 }

@@ -1,9 +1,9 @@
-// Puts a whole file of the owner's alone in place at once: a crash leaves the old one, or none.
-// Knows that some file systems have no hard links, and some no modes.
+// Writes a private file as a whole: after a crash either the old one is there or none. Knows that
+// some file systems have no hard links, and some no modes.
 import { chmod, link, open, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { withFileLock } from './file-lock.ts'
 
-/** What tests replace. */
+/** Replaced by tests. */
 export interface FileCalls {
   link(from: string, to: string): Promise<void>
   chmod(path: string, mode: number): Promise<void>
@@ -34,7 +34,8 @@ export async function writeWhole(
 }
 
 /**
- * Makes the file; false when there is one already, which stays. @throws Error of the file system
+ * Makes the file; false when there is one already, which stays.
+ * @throws Error of the file system
  */
 export async function createWhole(
   path: string,

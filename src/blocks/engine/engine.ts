@@ -174,8 +174,8 @@ export class Engine implements Disposable {
   }
 
   /**
-   * Checks a piece and takes memory for its step. @throws AppError BAD_INPUT, LIMIT, NO_MEMORY,
-   * NOT_FOUND
+   * Checks a piece and takes memory for its step.
+   * @throws AppError BAD_INPUT, LIMIT, NO_MEMORY, NOT_FOUND
    */
   #prepare(piece: EnginePiece): { span: LoadedSpan; part: RunPart } {
     const { start, end, hidden } = piece

@@ -67,8 +67,8 @@ export class KernelHead implements Disposable {
   }
 
   /**
-   * Rows of `hidden` (count, hiddenSize) to `logits` (count, vocabSize). @throws AppError COMPUTE,
-   * CANCELLED
+   * Rows of `hidden` (count, hiddenSize) to `logits` (count, vocabSize).
+   * @throws AppError COMPUTE, CANCELLED
    */
   run(hidden: Float32Array, logits: Float32Array, stop: StopFlag): void {
     const { hiddenSize, vocabSize } = this

@@ -53,8 +53,8 @@ export class KernelSpan implements KernelProgram {
   }
 
   /**
-   * Maps what is kept of the weights, or packs and keeps them. @throws AppError NO_MEMORY, CORRUPT,
-   * CANCELLED
+   * Maps what is kept of the weights, or packs and keeps them.
+   * @throws AppError NO_MEMORY, CORRUPT, CANCELLED
    */
   static async load(
     context: KernelContext,

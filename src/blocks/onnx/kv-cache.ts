@@ -86,7 +86,8 @@ export class KvCache implements Disposable {
   }
 
   /**
-   * Takes the first `length` tokens of another one over the same blocks. @throws AppError NO_MEMORY
+   * Takes the first `length` tokens of another one over the same blocks.
+   * @throws AppError NO_MEMORY
    */
   copy(from: KvCache, length: number): void {
     if (length === 0) return

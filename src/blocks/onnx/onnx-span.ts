@@ -38,8 +38,8 @@ export class OnnxSpan implements LoadedSpan {
   }
 
   /**
-   * Reads, packs and makes the graph of the whole span. @throws AppError NO_MEMORY, CORRUPT,
-   * CANCELLED
+   * Reads, packs and makes the graph of the whole span.
+   * @throws AppError NO_MEMORY, CORRUPT, CANCELLED
    */
   static async load(
     backend: Backend,

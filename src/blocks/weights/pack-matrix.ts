@@ -35,8 +35,8 @@ export class NotFiniteRow extends Error {
 }
 
 /**
- * The bytes of a packed matrix, piece by piece; each is used again for the next. @throws
- * NotFiniteRow
+ * The bytes of a packed matrix, piece by piece; each is used again for the next.
+ * @throws NotFiniteRow
  */
 export function* packMatrix(
   plan: MatrixPlan,

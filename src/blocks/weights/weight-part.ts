@@ -31,8 +31,8 @@ export interface WeightPart {
    */
   readonly recipe: unknown
   /**
-   * Makes them, and pauses now and then. May be begun anew, but not twice at once. @throws AppError
-   * CORRUPT
+   * Makes them, and pauses now and then. May be begun anew, but not twice at once.
+   * @throws AppError CORRUPT
    */
   make(sink: WeightSink): Iterable<void>
 }

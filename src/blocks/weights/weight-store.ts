@@ -39,8 +39,8 @@ export interface StoreOwner {
   readonly location: ModelLocation
   /**
    * Takes memory beyond what weights need once onnxruntime has repacked them, when the disk has no
-   * room. Without it weights are used as they lie, and no files without a name are made. @throws
-   * AppError NO_MEMORY
+   * room. Without it weights are used as they lie, and no files without a name are made.
+   * @throws AppError NO_MEMORY
    */
   reserve?(sizeBytes: number): Reservation
 }
@@ -90,7 +90,8 @@ export class WeightStore implements Disposable {
   }
 
   /**
-   * Finds or makes a part's tensors, and pauses now and then. @throws AppError NO_MEMORY, CORRUPT
+   * Finds or makes a part's tensors, and pauses now and then.
+   * @throws AppError NO_MEMORY, CORRUPT
    */
   *load(part: WeightPart): Generator<void> {
     const layout = layoutOf(part.specs)

@@ -74,7 +74,8 @@ export interface Distribution {
 }
 
 /**
- * The largest logit's index; the lowest id wins a tie. @throws AppError COMPUTE when none is finite
+ * The largest logit's index; the lowest id wins a tie.
+ * @throws AppError COMPUTE when none is finite
  */
 export function argmax(logits: Float32Array): number {
   let best = -1

@@ -5,8 +5,8 @@ import { corrupt } from '../../base/errors.ts'
 import type { RowOrder } from '../families/facts.ts'
 
 /**
- * `bytes` hold `rows` rows once they are in order. @throws AppError CORRUPT when they do not
- * divide.
+ * `bytes` hold `rows` rows once they are in order.
+ * @throws AppError CORRUPT when they do not divide.
  */
 export function orderRows(
   bytes: Uint8Array,

@@ -24,8 +24,8 @@ export interface PlacedTensors extends TensorStore {
 }
 
 /**
- * A store over `entries`; closes `files` with itself. @throws AppError CORRUPT on a name given
- * twice.
+ * A store over `entries`; closes `files` with itself.
+ * @throws AppError CORRUPT on a name given twice.
  */
 export function createTensorStore(
   entries: Iterable<TensorEntry>,

@@ -104,7 +104,8 @@ export async function fetchFromPeers(
 
 /**
  * Holds what was found to what it must be: the id in its name, or the one that peers claimed. Then
- * it is remembered as what the name stands for. @throws AppError CORRUPT
+ * it is remembered as what the name stands for.
+ * @throws AppError CORRUPT
  */
 export async function confirmHeard(
   cacheDir: string,

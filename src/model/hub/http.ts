@@ -60,7 +60,8 @@ export async function request(
 }
 
 /**
- * Pieces of a body; none may take longer than the idle timeout. @throws AppError TIMEOUT, CANCELLED
+ * Pieces of a body; none may take longer than the idle timeout.
+ * @throws AppError TIMEOUT, CANCELLED
  */
 export async function* piecesOf(
   response: Response,

@@ -57,8 +57,8 @@ export function chooseFiles(
 }
 
 /**
- * Weight files of a folder, in order; `map` is the index's weight map. @throws AppError NOT_FOUND,
- * CORRUPT
+ * Weight files of a folder, in order; `map` is the index's weight map.
+ * @throws AppError NOT_FOUND, CORRUPT
  */
 export function weightNames(
   names: readonly string[],

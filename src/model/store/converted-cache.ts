@@ -124,7 +124,8 @@ export interface VerifyConvertedOptions {
 
 /**
  * Checks a file against its own head; one that is no good is thrown away, and made again when it is
- * needed. Returns whether it was good. @throws AppError CANCELLED
+ * needed. Returns whether it was good.
+ * @throws AppError CANCELLED
  */
 export async function verifyConverted(
   path: string,

@@ -46,8 +46,8 @@ export function encodeHead(head: ConvertedHead): Uint8Array {
 }
 
 /**
- * Reads the head of a file of `sizeBytes`. @throws AppError CORRUPT when it is none, or not its
- * size
+ * Reads the head of a file of `sizeBytes`.
+ * @throws AppError CORRUPT when it is none, or not its size
  */
 export function readHead(file: number, sizeBytes: number): ConvertedHead {
   const bad = (why: string): Error => corrupt(`Converted weights cannot be used: ${why}`)

@@ -25,7 +25,8 @@ const ROOT = 'petals-manifest-1\n'
 
 /**
  * BLAKE2b-256 over the tree of a manifest's hashes, sizes and the file's own hash. An odd node at
- * the end of a row goes up as it is. @throws RangeError when a chunk's hash is missing
+ * the end of a row goes up as it is.
+ * @throws RangeError when a chunk's hash is missing
  */
 export function manifestRoot(map: ChunkMap): Uint8Array {
   const { hashes, count } = map
@@ -107,7 +108,8 @@ export interface MakeManifestOptions {
 
 /**
  * The manifest of a whole file whose SHA-256 is known: the kept one, or made by reading all of it a
- * chunk at a time. @throws AppError CORRUPT when the file is not what it was, CANCELLED
+ * chunk at a time.
+ * @throws AppError CORRUPT when the file is not what it was, CANCELLED
  */
 export async function manifestOf(
   file: { path: string; sha256: string; sizeBytes: number },

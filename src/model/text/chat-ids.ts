@@ -19,7 +19,8 @@ export function encodeChat(
 /**
  * The last of `messages`, as a session is fed that holds all before it: from right behind the last
  * answer's text on, without the stop token that ended it.
- * @returns undefined when the session must be fed anew. @throws AppError BAD_INPUT
+ * @returns undefined when the session must be fed anew.
+ * @throws AppError BAD_INPUT
  */
 export function encodeTurn(
   model: Model,

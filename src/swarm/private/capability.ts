@@ -1,4 +1,4 @@
-// What a chain of blocks permits: every block must agree, so that a later one can only take away.
+// What an invite permits: every block of its chain must agree, so a later block can only restrict.
 // Pure policy; knows no signatures and no network.
 import type { Act, Caveats } from './invite-codec.ts'
 
@@ -10,19 +10,22 @@ export interface CheckedBlock {
 }
 
 export interface Quota {
-  /** Whose holders share it. */
+  /** The invite that its holders share. */
   readonly id: string
   readonly tokensPerDay?: number
   readonly sessions?: number
 }
 
 export interface Capability {
-  /** Ids of the blocks, the creator's first; the last names this invite. */
+  /** Ids of the blocks, the creator's first; the last id names this invite. */
   readonly ids: readonly string[]
-  /** Public key whose holder this is. */
+  /** Public key of the holder. */
   readonly key: Uint8Array
   readonly may: readonly Act[]
-  /** For each block that names models, which: all of them must agree. Names in lower case. */
+  /**
+   * For each block that names models, those models; all of the blocks must agree. Names are in
+   * lower case.
+   */
   readonly models: readonly ReadonlySet<string>[]
   readonly quotas: readonly Quota[]
   /** Wall clock, ms; Infinity: never. */
@@ -31,17 +34,17 @@ export interface Capability {
   readonly label: string | undefined
 }
 
-/** A model by what its user knows of it. */
+/** A model by its id and the names that its user knows. */
 export interface NamedModel {
   /** Hex of the content id. */
   readonly id: string
-  /** What its user calls it, the first for messages. */
+  /** Names that its user gives it; the first is used in messages. */
   readonly names: readonly string[]
 }
 
 export interface Wish {
   readonly act: Act
-  /** Undefined: whichever. */
+  /** Undefined: any model. */
   readonly model?: NamedModel | undefined
 }
 
@@ -76,7 +79,7 @@ export function capabilityOf(blocks: readonly CheckedBlock[]): Capability {
   }
 }
 
-/** Why the holder is no member now; undefined for one who is. */
+/** Why the holder is not a member now; undefined when it is one. */
 export function whyBarred(capability: Capability, standing: Standing): string | undefined {
   const { now, revoked } = standing
   if (capability.ids.some((id) => revoked.has(id))) return 'the invite was revoked'

@@ -1,6 +1,6 @@
-// The bytes of an invite: what one block of its chain says, the chain, and what the holder keeps.
-// Knows no signatures; invite.ts makes and checks them, invite-text.ts makes a line of text of
-// them.
+// The bytes of an invite: one block of its chain, the chain, and the part that the holder keeps.
+// Knows no signatures; invite.ts makes and checks them, invite-text.ts turns an invite into a line
+// of text.
 //
 //   body     version uint | key: who may narrow next | flags | fields in the order of bits
 //            bit 0 may uint (1 chat, 2 serve), 1 models list(16, model), 2 tokensPerDay uint,
@@ -9,8 +9,8 @@
 //   chain    list(8, bytes(1024) body | signature)
 //   invite   version uint | root key | secret | seed of the last key | <chain>
 //
-// Each body restricts, so unlike on the wire nothing unknown is skipped: it would be a restriction
-// that is not kept.
+// Each body restricts, so unlike on the wire unknown fields are not skipped: that would ignore a
+// restriction.
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt, overLimit, unsupported, type AppError } from '../../base/errors.ts'
 import { decodeMessage, encodeMessage } from '../../wire/codec/encode.ts'
@@ -33,15 +33,15 @@ export type Act = 'chat' | 'serve'
 export interface Caveats {
   /** What the holder may do. */
   readonly may?: readonly Act[]
-  /** Content ids (64 hex digits) or names of the models it is good for. */
+  /** Content ids (64 hex digits) or names of the models that it is for. */
   readonly models?: readonly string[]
-  /** Tokens that one server computes for all holders together in a day of UTC. */
+  /** Tokens that one server computes for all its holders together in a day of UTC. */
   readonly tokensPerDay?: number
-  /** Sessions that all holders together may have open at one server. */
+  /** Sessions that all its holders together may have open at one server. */
   readonly sessions?: number
   /** Wall clock, ms, whole seconds. */
   readonly expiresAt?: number
-  /** For people, e.g. who got it. */
+  /** For people, e.g. who received it. */
   readonly label?: string
 }
 
@@ -51,7 +51,7 @@ export interface SignedBlock {
 }
 
 export interface BlockBody {
-  /** Whose signature the next block needs, and whose the holder's proof. */
+  /** The key that signs the next block, or the holder's proof. */
   readonly key: Uint8Array
   readonly caveats: Caveats
 }
@@ -64,10 +64,10 @@ export interface InviteParts {
 }
 
 export const INVITE_LIMITS = {
-  /** Narrowings of narrowings: a root, an organisation, a team, a person, a machine, and some. */
+  /** Levels of narrowing: a root, an organisation, a team, a person, a machine, and a few more. */
   blocks: 8,
   bodyBytes: 1024,
-  /** A whole chain: a proof of it must fit LIMITS.proofBytes of the wire. */
+  /** Bytes of a whole chain: a proof of it must fit LIMITS.proofBytes of the wire. */
   chainBytes: 3000,
   models: 16,
   nameBytes: 128,
@@ -79,7 +79,7 @@ export const INVITE_LIMITS = {
 const BLOCK_VERSION = 1
 const INVITE_VERSION = 1
 const ACTS: readonly Act[] = ['chat', 'serve']
-/** What a terminal shows as it is. */
+/** Characters that a terminal shows as they are. */
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u
 const CONTENT_ID = /^[0-9a-f]{64}$/
 
@@ -146,7 +146,7 @@ const inviteCodec = checkedWhenRead(
   (_, state) => checkEnd(state)
 )
 
-/** @throws AppError BAD_INPUT for caveats that make no sense, LIMIT for too many */
+/** @throws AppError BAD_INPUT for conditions that make no sense, LIMIT for too many */
 export function encodeBody(block: BlockBody): Uint8Array {
   checkCaveats(block.caveats)
   const bytes = encodeMessage(bodyCodec, block)
@@ -163,7 +163,7 @@ export function encodeInvite(invite: InviteParts): Uint8Array {
   return encodeMessage(inviteCodec, invite)
 }
 
-/** What the bytes say, unchecked: see readInvite(). @throws AppError */
+/** Reads the bytes without checking signatures: see readInvite(). @throws AppError */
 export function decodeInvite(bytes: Uint8Array): InviteParts {
   return decodeMessage(inviteCodec, bytes)
 }
@@ -178,7 +178,7 @@ function checkCaveats(caveats: Caveats): void {
     }
   }
   const longest = Math.max(0, ...(caveats.models ?? []).map((one) => Buffer.byteLength(one)))
-  // The codec would cut a text in two, and a cut name is another model's.
+  // The codec would cut a name that is too long, and a cut name is another model's.
   if (
     longest > INVITE_LIMITS.nameBytes ||
     Buffer.byteLength(words ?? '') > INVITE_LIMITS.labelBytes

@@ -1,11 +1,12 @@
-// An invite as the one line of text that people hand on: 'petals1', then z-base-32 of the invite's
-// bytes and of 4 bytes of their hash. Every other spelling is refused. Knows no invites.
+// An invite as one line of text for people to pass on: 'petals1', then z-base-32 of the invite's
+// bytes and of 4 bytes of their hash. Every other spelling is refused. Knows nothing of what is in
+// an invite.
 import { badInput, corrupt } from '../../base/errors.ts'
 import { labelledHash } from './seal.ts'
 
 const PREFIX = 'petals1'
 const CHECKSUM_BYTES = 4
-/** A full chain makes about 5,000 characters. */
+/** The longest chain makes about 5,000 characters. */
 const MAX_TEXT_LENGTH = 8192
 
 /** Bytes of an invite as one line. */
@@ -14,7 +15,8 @@ export function toText(bytes: Uint8Array): string {
 }
 
 /**
- * One line as bytes of an invite. @throws AppError BAD_INPUT for what is none, CORRUPT for a slip
+ * The bytes of an invite from its line.
+ * @throws AppError BAD_INPUT for other text, CORRUPT for a typing mistake
  */
 export function fromText(text: string): Uint8Array {
   if (!looksLikeInvite(text) || text.length > MAX_TEXT_LENGTH) {
@@ -58,7 +60,9 @@ function toBase32(bytes: Uint8Array): string {
   return bits > 0 ? text + ALPHABET[(held << (5 - bits)) & 31] : text
 }
 
-/** Undefined for another alphabet, or for a text that toBase32() does not write. */
+/**
+ * Undefined for characters of another alphabet, and for text that toBase32() would write otherwise.
+ */
 function fromBase32(text: string): Uint8Array | undefined {
   const bytes = Buffer.alloc(Math.floor((text.length * 5) / 8))
   let length = 0

@@ -1,6 +1,6 @@
-// Invites: chains of signed blocks, each signed by the key that the one before names, each only
-// restricting. Made without anybody else, checked without a network. What a chain permits is
-// decided by capability.ts; its bytes are in invite-codec.ts. Pure but for fresh keys.
+// Invites: chains of signed blocks, each signed by the key that the block before names, and each
+// only restricting. They are made without anybody else and checked without a network. capability.ts
+// decides what a chain permits, invite-codec.ts has its bytes. Pure but for fresh keys.
 //
 // root key --signs--> block 1 (names key 1) --signs--> block 2 (names key 2) ... the holder of the
 // last key proves that by signing a connection's handshake. A block's id is a hash over the swarm
@@ -21,7 +21,7 @@ import {
 import { fromText, toText } from './invite-text.ts'
 import { labelledHash, signLabelled, verifyLabelled } from './seal.ts'
 
-/** What makes a swarm: who holds it may invite anybody. */
+/** The secrets of a swarm's creator: whoever holds them may invite anybody. */
 export interface SwarmRoot {
   readonly seed: Uint8Array
   readonly secret: Uint8Array
@@ -35,7 +35,7 @@ export interface SwarmKeys {
   readonly secret: Uint8Array
 }
 
-/** A checked invite in the holder's hand. */
+/** A checked invite and the key of its holder. */
 export interface Invite extends SwarmKeys {
   readonly blocks: readonly SignedBlock[]
   /** Of the last block's key. */
@@ -55,17 +55,17 @@ export function keysOf(root: SwarmRoot): SwarmKeys {
   return { root: createIdentity(root.seed).publicKey, secret: root.secret }
 }
 
-/** Who the swarm is, 32 bytes: only members can compute it. */
+/** The id of the swarm, 32 bytes: only members can compute it. */
 export function swarmIdOf(keys: SwarmKeys): Uint8Array {
   return labelledHash('petals swarm', [keys.root], keys.secret)
 }
 
-/** A new invite by the swarm's creator. @throws AppError BAD_INPUT or LIMIT */
+/** A new invite from the swarm's creator. @throws AppError BAD_INPUT or LIMIT */
 export function issueInvite(root: SwarmRoot, caveats: Caveats = {}): Invite {
   return extend(keysOf(root), [], root.seed, caveats)
 }
 
-/** A weaker invite by anybody who holds one. @throws AppError BAD_INPUT or LIMIT */
+/** A weaker invite, which anybody who holds one can make. @throws AppError BAD_INPUT or LIMIT */
 export function narrowInvite(invite: Invite, caveats: Caveats): Invite {
   if (invite.blocks.length >= INVITE_LIMITS.blocks) {
     throw overLimit(`The invite cannot be narrowed: it was ${INVITE_LIMITS.blocks} times before`)
@@ -74,8 +74,9 @@ export function narrowInvite(invite: Invite, caveats: Caveats): Invite {
 }
 
 /**
- * What a chain of blocks permits when its signatures hold.
- * @throws AppError CORRUPT for one that was not made so, UNSUPPORTED for conditions not known here
+ * What a chain of blocks permits, if its signatures are right.
+ * @throws AppError CORRUPT for a wrong signature, UNSUPPORTED for conditions that this build does
+ * not know
  */
 export function checkChain(keys: SwarmKeys, blocks: readonly SignedBlock[]): Capability {
   return capabilityOf(checkBlocks(keys, blocks))

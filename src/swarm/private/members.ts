@@ -1,6 +1,6 @@
-// The links of a private swarm's node: what each says in its hello, who is let in, what is passed
-// on to whom, and who must go when an invite expires or is revoked. Called by node.ts for every
-// link. Knows no DHT.
+// The links of a private swarm's node: what each hello says, which peer is let in, what is passed
+// on to others, and which links end when an invite expires or is revoked. Called by node.ts for
+// every link. Knows no DHT.
 import type { Clock } from '../../base/clock.ts'
 import { denied, protocolError, toAppError, type AppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -22,17 +22,17 @@ export interface MembersOptions {
   links: () => Iterable<PeerLink>
   /** What this end serves now. */
   servers: () => readonly ServerInfo[]
-  /** Called when this process is no member any more. */
+  /** Called when this process is no longer a member. */
   onbarred: (error: AppError) => void
 }
 
 interface Member {
   readonly capability: Capability
-  /** Number of the newest list of revoked invites that it has or was sent. */
+  /** Number of the newest list of revoked invites that the peer has or was sent. */
   revocationSeq: number
 }
 
-/** Timers hold no more than 24 days; looking each hour costs nothing. */
+/** Timers hold at most 24 days, and looking every hour costs nothing. */
 const MOST_MS = 3_600_000
 
 export class Members {
@@ -45,12 +45,15 @@ export class Members {
     this.#options = options
   }
 
-  /** What a link's peer may do; undefined before its proof is good. */
+  /** What the peer of a link may do; undefined until its proof was checked. */
   get(link: object): Capability | undefined {
     return this.#byLink.get(link)?.capability
   }
 
-  /** Says who this end is to members only, and to nobody what it serves. @throws AppError */
+  /**
+   * Makes the hello: it tells members who this end is, and tells nobody yet what it serves.
+   * @throws AppError
+   */
   hello(link: PeerLink): Hello {
     const { membership, self, dtypes } = this.#options
     const { initiator, handshakeHash } = link
@@ -74,12 +77,12 @@ export class Members {
       const { message } = toAppError(error)
       return denied(`The peer is not let in: ${message}`)
     }
-    // What a stranger must not know, and that it is none.
+    // Tells the member what a stranger must not learn, and that it was let in.
     this.#announce(link)
     return undefined
   }
 
-  /** Each has let the other in. */
+  /** Each end has let the other in. */
   onready(link: PeerLink): void {
     this.#checkServing(link, link.servers)
     this.#watch()
@@ -98,7 +101,8 @@ export class Members {
   }
 
   /**
-   * Takes a list of revoked invites from wherever in: acts on it and passes it on. @throws AppError
+   * Takes a list of revoked invites from anywhere: applies it and passes it on.
+   * @throws AppError
    */
   learn(bytes: Uint8Array, from?: PeerLink): void {
     const { membership, log, links } = this.#options
@@ -108,7 +112,7 @@ export class Members {
     if (member && list && news) member.revocationSeq = list.seq
     if (!news || !list) return
     log.debug(`revoked invites: list ${list.seq} of ${list.ids.size}`)
-    // Also to those who are revoked, before they go: they should know why.
+    // Also sent to members that it revokes, before their links end, so that they learn why.
     const all = [...links()]
     for (const link of all) {
       const known = this.#byLink.get(link)
@@ -117,10 +121,10 @@ export class Members {
     this.sweep()
   }
 
-  /** Ends the links of those who are no members any more. */
+  /** Ends the links of peers that are no longer members. */
   sweep(): void {
     const { membership, links, onbarred, log } = this.#options
-    // destroy() takes links out of what links() walks.
+    // destroy() removes links from the set that links() iterates.
     const all = [...links()]
     for (const link of all) {
       const member = this.#byLink.get(link)
@@ -133,7 +137,7 @@ export class Members {
     this.#watch()
   }
 
-  /** Why a link's peer may not do this; undefined when it may. */
+  /** Why the peer of a link may not do this; undefined when it may. */
   whyNot(link: object, act: Act, model?: NamedModel): string | undefined {
     const member = this.#byLink.get(link)
     if (!member) return 'it is no member of this swarm'
@@ -145,13 +149,13 @@ export class Members {
     this.#stopTimer()
   }
 
-  /** A member that may not serve but says that it does would draw others' steps to itself. */
+  /** A member that may not serve but says that it does would attract other clients' steps. */
   #checkServing(link: PeerLink, servers: readonly ServerInfo[]): void {
     const why = servers.length > 0 ? this.whyNot(link, 'serve') : undefined
     if (why !== undefined) link.destroy(denied(`The peer says that it serves: ${why}`))
   }
 
-  /** One who was a member gets the list that says that it is none any more. */
+  /** A peer that was a member gets the list that says that it no longer is. */
   #turnAway(link: PeerLink, why: string, { revocationSeq }: Proved): AppError {
     const list = this.#options.membership.revocations
     if (list && revocationSeq < list.seq) {
@@ -169,7 +173,7 @@ export class Members {
     link.announce({ servers: servers(), ...(behind ? { revocations: list.bytes } : {}) })
   }
 
-  /** Looks again when the next invite expires. */
+  /** Checks again when the next invite expires. */
   #watch(): void {
     const { clock, membership, links } = this.#options
     this.#stopTimer()

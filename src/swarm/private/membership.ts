@@ -1,6 +1,6 @@
-// This process as a member of a private swarm: proves its invite, judges others' proofs by the
-// newest list of revoked invites, and opens what members seal for each other. Knows no connections:
-// node.ts asks it about each and closes those that it bars.
+// This process as a member of a private swarm: proves its invite, checks the proofs of others
+// against the newest list of revoked invites, and opens what members seal for each other. Knows no
+// connections: node.ts asks about each one and closes those that are refused.
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { denied, toAppError, type AppError } from '../../base/errors.ts'
 import { toHex } from '../../base/bytes.ts'
@@ -14,9 +14,9 @@ import { readRevocations, type RevocationList } from './revocations.ts'
 import { deriveKey, seal, unseal } from './seal.ts'
 
 export interface MembershipOptions {
-  /** The list that was the newest before, if any; a damaged one counts as none. */
+  /** The newest list that was known before, if any; a damaged one is ignored. */
   revocations?: Uint8Array | undefined
-  /** Called with each newer list, to be kept. */
+  /** Called with each newer list, which should be kept. */
   onrevocations?: (list: RevocationList) => void
   clock?: Clock
   log?: Log
@@ -24,11 +24,11 @@ export interface MembershipOptions {
 
 export class Membership {
   readonly invite: Invite
-  /** Hex of the swarm's id, 32 bytes: no secret among members, and says nothing to others. */
+  /** Hex of the swarm's id, 32 bytes: known to all members, and meaningless to others. */
   readonly swarmId: string
-  /** Keys the topics at which members meet. */
+  /** Key of the topics at which members meet. */
   readonly topicSecret: Uint8Array
-  /** Lets members find each other on a local network. */
+  /** Key with which members find each other on a local network. */
   readonly lanKey: Uint8Array
   readonly #recordKey: Uint8Array
   readonly #clock: Clock
@@ -48,7 +48,7 @@ export class Membership {
     if (options.revocations) this.#list = this.#readKept(options.revocations)
   }
 
-  /** What this process may do itself. */
+  /** What this process itself may do. */
   get own(): Capability {
     return this.invite.capability
   }
@@ -58,7 +58,7 @@ export class Membership {
     return this.#list
   }
 
-  /** Why this process is no member any more. */
+  /** Why this process is no longer a member. */
   get barred(): AppError | undefined {
     const why = this.whyBarred(this.own)
     return why === undefined
@@ -66,7 +66,7 @@ export class Membership {
       : denied(`The swarm cannot be used: ${why}`, { hint: 'Ask for a new invite' })
   }
 
-  /** @throws AppError DENIED: what this process wants to do it may not */
+  /** @throws AppError DENIED when this process wants to do what its invite does not permit */
   require(act: Act, model?: NamedModel): void {
     const why = this.barred ?? this.#whyNot(this.own, act, model)
     if (why) throw why
@@ -83,12 +83,15 @@ export class Membership {
     return makeProof(this.invite, context, this.#list?.seq ?? 0)
   }
 
-  /** Who a peer is; it may be one that is barred now. @throws AppError DENIED for a stranger */
+  /**
+   * The invite of a peer; it may be one that is refused now.
+   * @throws AppError DENIED for a stranger
+   */
   check(context: ProofContext, proof: Uint8Array | undefined): Proved {
     return checkProof(this.invite, context, proof)
   }
 
-  /** Takes a list in; false when it is no news. @throws AppError CORRUPT for a forged one */
+  /** Takes a list; false when it is not newer. @throws AppError CORRUPT for a forged one */
   learn(bytes: Uint8Array): boolean {
     const list = readRevocations(this.invite, bytes)
     if (list.seq <= (this.#list?.seq ?? 0)) return false
@@ -97,12 +100,12 @@ export class Membership {
     return true
   }
 
-  /** A record for the DHT that only members read; all have one size. */
+  /** A record for the DHT that only members can read; all records have the same size. */
   sealRecord(record: Uint8Array): Uint8Array {
     return seal(this.#recordKey, record, MAX_RECORD_BYTES)
   }
 
-  /** Undefined for what no member sealed. */
+  /** Undefined for what was not sealed by a member. */
   openRecord(value: Uint8Array): Uint8Array | undefined {
     return unseal(this.#recordKey, value)
   }

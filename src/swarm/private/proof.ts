@@ -1,5 +1,6 @@
-// The proof of membership in a hello: the chain of an invite and a signature, by the chain's last
-// key, over this very connection, in a box for members. Pure; membership.ts decides who is let in.
+// The proof of membership in a hello: the chain of an invite and a signature over this very
+// connection by the chain's last key, in a box that only members can open. Pure; membership.ts
+// decides who is let in.
 //
 //   proof    a box of 1 to 4 KiB that holds
 //   inside   version uint | seq of the list of revoked invites uint | <chain> | signature
@@ -26,13 +27,13 @@ import {
   verifyLabelled
 } from './seal.ts'
 
-/** One connection as the end sees it whose proof it is. */
+/** One connection, as seen from the end that proves its membership. */
 export interface ProofContext {
   /** Hash of the connection's handshake, the same at both ends. */
   readonly handshakeHash: Uint8Array
-  /** Public key of the connection at the prover's end. */
+  /** Public key of the prover's end of the connection. */
   readonly prover: Uint8Array
-  /** Whether the prover made the connection. */
+  /** Whether the prover opened the connection. */
   readonly initiator: boolean
 }
 
@@ -44,7 +45,7 @@ export interface Proved {
 
 const PROOF_VERSION = 1
 const SIGNATURE_LABEL = 'petals membership 1'
-/** Boxes come in few sizes, so that theirs says little of the chain inside. */
+/** Boxes come in few sizes, so that the size tells little about the chain inside. */
 const STEP_BYTES = 1024
 
 interface Inside {
@@ -75,7 +76,7 @@ export function makeProof(
   return seal(boxKey(invite, context), inside, Math.min(steps * STEP_BYTES, LIMITS.proofBytes))
 }
 
-/** @throws AppError DENIED for whatever does not prove an invite of this swarm */
+/** @throws AppError DENIED for anything that does not prove an invite of this swarm */
 export function checkProof(
   keys: SwarmKeys,
   context: ProofContext,

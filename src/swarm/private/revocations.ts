@@ -1,5 +1,6 @@
-// The list of invites that a swarm's creator takes back: signed by the root key, newest number
-// wins, whoever brings it. Pure; revocation-feed.ts and node.ts carry it.
+// The list of invites that a swarm's creator has revoked. It is signed by the root key, and the
+// list with the highest number counts, whoever brings it. Pure; revocation-feed.ts and node.ts
+// carry it.
 //
 //   list   version uint | seq uint | ids list(1024, 16 bytes) | signature of all before it
 import { toHex } from '../../base/bytes.ts'
@@ -16,7 +17,7 @@ export interface RevocationList {
   readonly seq: number
   /** Ids of blocks, hex. */
   readonly ids: ReadonlySet<string>
-  /** As it was signed, to be passed on. */
+  /** The bytes as they were signed, to be passed on. */
   readonly bytes: Uint8Array
 }
 
@@ -37,7 +38,7 @@ const unsignedCodec = versioned(LIST_VERSION, bare<Unsigned>({ seq: anyNumber, i
   unsupported(`The list of revoked invites is refused: it has version ${version}`)
 )
 
-/** A new list; `number` must be over that of every list before. @throws AppError LIMIT */
+/** A new list; `number` must be higher than that of every list before. @throws AppError LIMIT */
 export function signRevocations(
   root: SwarmRoot,
   number: number,
@@ -58,7 +59,7 @@ export function signRevocations(
   return { seq: number, ids: set, bytes: Buffer.concat([body, signed]) }
 }
 
-/** @throws AppError CORRUPT for what the creator did not sign, UNSUPPORTED */
+/** @throws AppError CORRUPT for a list that the creator did not sign, UNSUPPORTED */
 export function readRevocations(keys: SwarmKeys, bytes: Uint8Array): RevocationList {
   const end = bytes.byteLength - SIGNATURE_BYTES
   if (end < 0 || bytes.byteLength > LIMITS.revocationBytes) throw refused()

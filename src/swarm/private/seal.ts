@@ -1,5 +1,5 @@
-// What a private swarm's secret is good for: keys derived from it by purpose, boxes that only
-// members open, and signatures over labelled text. Pure; knows no invites and no network.
+// What the secret of a private swarm is used for: one key for each purpose, boxes that only members
+// can open, and signatures over labelled text. Pure; knows no invites and no network.
 import {
   crypto_generichash,
   crypto_secretbox_easy,
@@ -12,12 +12,13 @@ import { overLimit } from '../../base/errors.ts'
 const NONCE_BYTES = 24
 const TAG_BYTES = 16
 const LENGTH_BYTES = 2
-/** What a box adds to what it holds. */
+/** Bytes that a box adds to its content. */
 export const SEAL_BYTES: number = NONCE_BYTES + TAG_BYTES + LENGTH_BYTES
 export const SIGNATURE_BYTES = 64
 
 /**
- * BLAKE2b-256 of a label and parts of fixed size, or of one part of any; keyed when `key` is given.
+ * BLAKE2b-256 of a label and parts of fixed size, or of one part of any size; keyed when `key` is
+ * given.
  */
 export function labelledHash(
   label: string,
@@ -31,7 +32,7 @@ export function labelledHash(
   return hash
 }
 
-/** The key of one purpose; `parts` bind it further, e.g. to one connection. */
+/** The key for one purpose; `parts` bind it further, e.g. to one connection. */
 export function deriveKey(
   secret: Uint8Array,
   purpose: string,
@@ -40,7 +41,7 @@ export function deriveKey(
   return labelledHash(`petals swarm key: ${purpose}`, parts, secret)
 }
 
-/** A signature that cannot be taken for one under another label. */
+/** A signature that is not valid under any other label. */
 export function signLabelled(
   label: string,
   parts: readonly Uint8Array[],
@@ -62,7 +63,10 @@ export function verifyLabelled(
   return crypto_sign_verify_detached(Buffer.from(signature), text, Buffer.from(publicKey))
 }
 
-/** Boxes `plain`, filled up so that the box has exactly `size` bytes. @throws AppError LIMIT */
+/**
+ * Puts `plain` into a box, padded so that the box has exactly `size` bytes.
+ * @throws AppError LIMIT
+ */
 export function seal(key: Uint8Array, plain: Uint8Array, size: number): Uint8Array {
   const room = size - SEAL_BYTES
   if (plain.byteLength > room || room > 0xffff) {
@@ -77,7 +81,7 @@ export function seal(key: Uint8Array, plain: Uint8Array, size: number): Uint8Arr
   return box
 }
 
-/** What a box holds; undefined when it was sealed with another key or is damaged. */
+/** The content of a box; undefined when it was sealed with another key or is damaged. */
 export function unseal(key: Uint8Array, box: Uint8Array): Uint8Array | undefined {
   if (box.byteLength < SEAL_BYTES) return undefined
   const padded = Buffer.alloc(box.byteLength - NONCE_BYTES - TAG_BYTES)
