@@ -9,11 +9,12 @@ import { developmentLibraries } from './development.ts'
 import type { Kernels, Variant } from './kernels.ts'
 import { libraryName, variantsOf } from './libraries.ts'
 import type { Address } from './program.ts'
+import { wantedVariant } from './wanted.ts'
 
 export interface LoadOptions {
   /** Folder with the libraries. Default: compiled from the sources beside this file. */
   readonly folder?: string | undefined
-  /** At most this one. Default: the best there is. */
+  /** At most this one. Default: what PETALS_CPU says, else the best there is. */
   readonly variant?: Variant | undefined
   /** Told, in a sentence, why a better library is not used. */
   readonly onwarn?: ((text: string) => void) | undefined
@@ -45,7 +46,7 @@ type Symbols = ReturnType<typeof dlopen<typeof FUNCTIONS>>['symbols']
  *   loaded or does not compute as it should
  */
 export function loadKernels(options: LoadOptions = {}): Kernels {
-  const { variant, onwarn } = options
+  const { variant = wantedVariant(), onwarn } = options
   const folder = options.folder ?? developmentLibraries()
   const known = variantsOf(process.arch)
   if (variant !== undefined && !known.includes(variant)) {
