@@ -41,6 +41,8 @@ export interface ForwardOptions {
   answerRows?: number
   /** The rows' token ids: servers may have met them before. */
   ids?: readonly number[]
+  /** Called with rows that have gone through all blocks, as they do. */
+  onrows?: ((rows: number) => void) | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -106,6 +108,7 @@ export class InferenceSession extends Resource {
   #step = 0
   #unlisten: () => void = () => {}
   #busy = false
+  #onrows: ((rows: number) => void) | undefined
 
   constructor(options: SessionOptions) {
     super()
@@ -162,6 +165,7 @@ export class InferenceSession extends Resource {
     this.#busy = true
     try {
       const { signal } = options
+      this.#onrows = options.onrows
       const rows = hidden.length / this.#options.hiddenSize
       const end = start + rows
       await this.#changeOver(signal)
@@ -196,6 +200,7 @@ export class InferenceSession extends Resource {
       this.codec = { encodeMs, decodeMs: this.#clock.now() - decoding }
       return output
     } finally {
+      this.#onrows = undefined
       this.#busy = false
     }
   }
@@ -409,6 +414,7 @@ export class InferenceSession extends Resource {
 
   #note(hop: Hop, result: StepResult): void {
     const status = result.trace.at(-1)?.status
+    if (hop.end === this.#options.blockCount) this.#onrows?.(result.count)
     if (!status) return
     const blocks = hop.end - hop.start
     const { peer } = hop.link

@@ -121,17 +121,18 @@ export class Chat {
    * as it would have come without the interruption. @throws AppError BAD_INPUT when there is none
    */
   async *goOn(
-    options: Pick<GenerateOptions, 'signal' | 'speculate'> = {}
+    options: Pick<GenerateOptions, 'signal' | 'speculate' | 'onprompt'> = {}
   ): AsyncGenerator<GeneratedToken, GenerationStats> {
     const unfinished = this.#unfinished
     if (!unfinished) throw badInput('There is no interrupted answer to go on with')
     const { question, raw, prompt, ids, sampling, maxTokens } = unfinished
-    const { signal, speculate } = options
+    const { signal, speculate, onprompt } = options
     const made = [...ids]
     const answering = this.#generator.generate(prompt, {
       ...sampling,
       made,
       signal,
+      onprompt,
       ...(speculate === undefined ? {} : { speculate }),
       ...(maxTokens === undefined ? {} : { maxTokens })
     })

@@ -46,6 +46,8 @@ export interface GenerateOptions extends SamplingOptions {
   speculate?: boolean
   /** Ids of this answer that were made before with the same options: they are given out first. */
   made?: readonly number[]
+  /** Told how much of the prompt has been computed, in tokens. */
+  onprompt?: ((done: number, total: number) => void) | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -103,6 +105,7 @@ interface Run {
   readonly maxTokens: number
   readonly speculate: boolean
   readonly stats: GenerationStats
+  readonly onprompt: GenerateOptions['onprompt']
   readonly signal: AbortSignal | undefined
 }
 
@@ -170,7 +173,7 @@ export class Generator {
 
   #begin(prompt: readonly number[], maxTokens: number, options: GenerateOptions): Run {
     const stats = emptyStats()
-    const { speculate = true, made = [], signal } = options
+    const { speculate = true, made = [], onprompt, signal } = options
     const sampler = createSampler(options, made.length)
     this.stats = stats
     stats.promptTokens = prompt.length
@@ -178,12 +181,19 @@ export class Generator {
     this.fed.length = stats.reusedTokens
     this.#swarm.reserve(prompt.length + Math.min(maxTokens, PROMISE_TOKENS))
     if (speculate) for (const drafter of this.#drafters) drafter.begin(prompt)
-    return { text: [...prompt], sampler, maxTokens, speculate, stats, signal }
+    return { text: [...prompt], sampler, maxTokens, speculate, stats, onprompt, signal }
   }
 
   /** Feeds what is new of the prompt; the first id behind it. */
   async #prompt(run: Run): Promise<readonly number[]> {
-    const drawn = await this.#step(run, run.text.slice(this.fed.length), [], emptyTimes())
+    const ids = run.text.slice(this.fed.length)
+    let done = 0
+    const onrows = (rows: number): void => {
+      done = Math.min(ids.length, done + rows)
+      run.onprompt?.(done, ids.length)
+    }
+    run.onprompt?.(0, ids.length)
+    const drawn = await this.#step(run, ids, [], emptyTimes(), onrows)
     run.stats.reusedTokens += this.#swarm.reused ?? 0
     return drawn
   }
@@ -231,7 +241,8 @@ export class Generator {
     run: Run,
     ids: readonly number[],
     guesses: readonly number[],
-    times: StepTimes
+    times: StepTimes,
+    onrows?: (rows: number) => void
   ): Promise<number[]> {
     const { text, sampler, signal } = run
     const start = this.fed.length
@@ -240,7 +251,12 @@ export class Generator {
     const hidden = this.#model.embed(rows, start)
     const t1 = this.#clock.now()
     const answerRows = guesses.length + 1
-    const answer = await this.#swarm.forward(start, hidden, { answerRows, ids: rows, signal })
+    const answer = await this.#swarm.forward(start, hidden, {
+      answerRows,
+      ids: rows,
+      signal,
+      ...(onrows ? { onrows } : {})
+    })
     const t2 = this.#clock.now()
     for (const id of rows) this.fed.push(id)
     const logits = await this.#model.head(answer, signal)

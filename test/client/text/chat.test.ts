@@ -89,3 +89,46 @@ test('a new question or a new conversation forgets the interrupted answer', asyn
   expect([chat.unfinished, chat.messages.length]).toEqual([undefined, 0])
   expect(listen(chat.goOn())).rejects.toMatchObject({ code: 'BAD_INPUT' })
 })
+
+test('undo() takes back the last exchange, or an answer that was stopped', async () => {
+  const chat = freshChat(3)
+  await listen(chat.ask('One', { maxTokens: 4 }))
+  await listen(chat.ask('Two', { maxTokens: 4 }))
+  await listen(chat.ask('Three', { maxTokens: 4 }), 1)
+  const undone = [chat.undo(), chat.unfinished, chat.undo(), chat.messages.length, chat.undo()]
+  expect(undone).toEqual(['Three', undefined, 'Two', 2, 'One'])
+  expect([chat.undo(), chat.messages]).toEqual([undefined, []])
+})
+
+test('setSystem() replaces instructions, also in a conversation that has none', async () => {
+  const chat = freshChat(3)
+  await listen(chat.ask('One', { maxTokens: 4 }))
+  chat.setSystem('Be brief')
+  chat.setSystem('')
+  expect(
+    chat.messages.map(({ role, content }) => [role, role === 'assistant' ? '' : content])
+  ).toEqual([
+    ['system', ''],
+    ['user', 'One'],
+    ['assistant', '']
+  ])
+  chat.reset()
+  expect(chat.messages).toEqual([{ role: 'system', content: '' }])
+})
+
+test('a question that does not fit is refused at once, in words for a prompt or a conversation', async () => {
+  const chat = freshChat(3)
+  const long = 'Once upon a time there was a girl. '.repeat(100)
+  const refusal = (): string => {
+    try {
+      chat.ask(long)
+      return 'none'
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  expect(refusal()).toStartWith('The prompt is too long: ')
+  await listen(chat.ask('One', { maxTokens: 4 }))
+  expect(refusal()).toStartWith("The conversation has outgrown the model's context: ")
+  expect([chat.messages.length, chat.unfinished]).toEqual([2, undefined])
+})

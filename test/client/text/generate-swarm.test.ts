@@ -102,3 +102,17 @@ test('a cancelled speculated trip leaves the conversation usable', async () => {
   expect(await tell(generator, PROMPT, options)).toEqual(plain)
   expect(generator.stats.reusedTokens).toBe(PROMPT.length - 1)
 })
+
+test('how much of a long prompt was computed is told, from nothing to all of it', async () => {
+  const swarm = await threeServers()
+  await using session = await startSession(swarm, { maxTokens: 1024 })
+  const generator = new Generator(new BlockLm({ seed: 1 }), session)
+  const prompt = Array.from({ length: 700 }, (_, i) => i % 50)
+  const told: [number, number][] = []
+  const onprompt = (done: number, total: number): void => void told.push([done, total])
+  await tell(generator, prompt, { temperature: 0, maxTokens: 2, onprompt })
+  const done = told.map(([one]) => one)
+  expect(new Set(told.map(([, total]) => total))).toEqual(new Set([700]))
+  expect([done[0], done.at(-1), done.length > 3]).toEqual([0, 700, true])
+  expect(done).toEqual(done.toSorted((a, b) => a - b))
+})
