@@ -250,6 +250,7 @@ function resolveOptions(options: ComputeOptions): WorkerOptions {
     deviceId: options.deviceId ?? 0,
     memoryBytes: options.memoryBytes ?? Math.floor(freeMemoryBytes() * MEMORY_SHARE),
     libraryDir: options.libraryDir,
+    kernelDir: options.kernelDir,
     scratchDir: options.scratchDir,
     keep: options.keep,
     cudaDir: options.cudaDir

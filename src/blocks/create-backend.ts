@@ -1,14 +1,18 @@
 // Makes what a worker computes with from its options: our own kernels on CPUs, ONNX graphs on
 // devices. Knows which device needs what.
+import { Runner } from '../kernels/run.ts'
+import { loadKernels } from '../kernels/load.ts'
 import { deviceMemory } from './device/device-memory.ts'
 import { DEVICE_MEMORY, deviceProvider } from './device/provider.ts'
 import { trustedRows } from './device/self-check.ts'
 import type { ComputeBackend } from './engine/loaded-span.ts'
+import { kernelBackend } from './kernel/kernel-backend.ts'
 import type { WorkerOptions } from './messages.ts'
 import type { Backend } from './onnx/backend.ts'
 import { cpuMemory } from './onnx/cpu-memory.ts'
 import { onnxBackend } from './onnx/onnx-backend.ts'
 import { OrtRuntime } from './ort/runtime.ts'
+import type { WeightStoreOptions } from './weights/weight-store.ts'
 
 /** Rows that run at once: 128 are as fast as more, need a quarter of the memory, and end sooner. */
 const CHUNK_ROWS = 128
@@ -18,7 +22,14 @@ export function createBackend(
   options: WorkerOptions,
   onwarn: (text: string) => void = () => {}
 ): ComputeBackend {
-  return onnxBackend(createOnnx(options, onwarn))
+  const { device, threads, kernelDir } = options
+  if (device !== 'cpu') return onnxBackend(createOnnx(options, onwarn))
+  const kernels = loadKernels({ folder: kernelDir, onwarn })
+  return kernelBackend({
+    kernels,
+    runner: new Runner(kernels, threads),
+    storeOptions: storeOptionsOf(options, onwarn)
+  })
 }
 
 /** What ONNX graphs run on: a device, or the library's CPU kernels. */
@@ -26,13 +37,9 @@ export function createOnnx(
   options: WorkerOptions,
   onwarn: (text: string) => void = () => {}
 ): Backend {
-  const { threads, device, deviceId, libraryDir, scratchDir, keep, cudaDir } = options
+  const { threads, device, deviceId, libraryDir, cudaDir } = options
   const runtime = new OrtRuntime(libraryDir)
-  const storeOptions = {
-    onwarn,
-    ...(scratchDir === undefined ? {} : { folder: scratchDir }),
-    ...(keep === undefined ? {} : { keep })
-  }
+  const storeOptions = storeOptionsOf(options, onwarn)
   if (device === 'cpu') {
     const memory = cpuMemory(runtime)
     const settings = { threads }
@@ -47,5 +54,16 @@ export function createOnnx(
     storeOptions,
     chunkRows,
     cacheMemory: (session) => deviceMemory(runtime, session, facts)
+  }
+}
+
+function storeOptionsOf(
+  { scratchDir, keep }: WorkerOptions,
+  onwarn: (text: string) => void
+): WeightStoreOptions {
+  return {
+    onwarn,
+    ...(scratchDir === undefined ? {} : { folder: scratchDir }),
+    ...(keep === undefined ? {} : { keep })
   }
 }

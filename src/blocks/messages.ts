@@ -13,6 +13,8 @@ export interface WorkerOptions {
   deviceId: number
   memoryBytes: number
   libraryDir: string | undefined
+  /** Folder with the kernels' libraries. Default: compiled from their sources. */
+  kernelDir?: string | undefined
   scratchDir: string | undefined
   keep?: KeepOptions | undefined
   cudaDir?: string | undefined

@@ -33,6 +33,8 @@ export interface ComputeOptions {
    * Folder with onnxruntime's library. Default: the onnxruntime-node package's, in a source tree.
    */
   libraryDir?: string
+  /** Folder with the kernels' libraries. Default: compiled from their sources, in a source tree. */
+  kernelDir?: string
   /** Folder for weights in files without a name. Default: the system's for temporary files. */
   scratchDir?: string
   /** Where converted weights are kept, of models whose content id is known. Default: nowhere. */

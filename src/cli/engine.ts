@@ -98,7 +98,7 @@ export async function startCompute(options: EngineOptions, context: Context): Pr
   const { cache } = context.paths
   const keep = { cacheDir: cache, diskBytes: parseBytes('disk', options.disk) }
   const compute = new Compute({
-    ...(embedded ? { libraryDir: unpackNativeSet(embedded.onnxruntime, context.paths.cache) } : {}),
+    ...nativeFolders(device, cache),
     cudaDir: cudaRoot(context.paths),
     ...(threads === undefined ? {} : { threads }),
     ...(device === undefined ? {} : { device }),
@@ -109,6 +109,18 @@ export async function startCompute(options: EngineOptions, context: Context): Pr
   })
   await compute.ready()
   return compute
+}
+
+/** Where an executable's own libraries lie: those that the device needs, unpacked on first use. */
+function nativeFolders(
+  device: Device | undefined,
+  cache: string
+): { kernelDir?: string; libraryDir?: string } {
+  if (embedded === undefined) return {}
+  if (device === undefined || device === 'cpu') {
+    return { kernelDir: unpackNativeSet(embedded.kernels, cache) }
+  }
+  return { libraryDir: unpackNativeSet(embedded.onnxruntime, cache) }
 }
 
 /**
