@@ -23,7 +23,7 @@ const FOLDERS = ['src', 'scripts', 'test']
 
 function command(tool: string, ...args: string[]): () => Promise<StageResult> {
   return async () => {
-    const path = join(root, 'node_modules', '.bin', tool)
+    const path = tool === 'bun' ? process.execPath : join(root, 'node_modules', '.bin', tool)
     const child = Bun.spawn([path, ...args], {
       cwd: root,
       env: { ...process.env, NO_COLOR: '1' },
@@ -98,6 +98,9 @@ async function main(): Promise<number> {
 
   const tally: Tally = { passed: 0, failed: failedStages, skipped: 0 }
   if (!values.only.length || paths.length) {
+    // Once, before the first tests wait for it.
+    const kernels = { name: 'kernels', run: command('bun', 'scripts/build/kernels.ts') }
+    if (!(await runStage(kernels))) tally.failed++
     const start = performance.now()
     const files = await findTestFiles(root, paths)
     if (!files.length) {

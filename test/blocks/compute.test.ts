@@ -275,11 +275,11 @@ describe('the worker', () => {
   })
 
   test('whose library is missing says where it looked', async () => {
-    await using own = new Compute({ libraryDir: '/nowhere' })
+    await using own = new Compute({ kernelDir: '/nowhere' })
     const { code, message, hint } = await failure(own.ready())
     expect({ code, message, hint }).toEqual({
       code: 'UNAVAILABLE',
-      message: expect.stringContaining("'/nowhere/libonnxruntime.so.1'") as unknown as string,
+      message: expect.stringContaining('/nowhere/petals-plain') as unknown as string,
       hint: expect.stringContaining('Install') as unknown as string
     })
   })
