@@ -70,7 +70,6 @@ const PENDING: readonly string[] = [
   'src/weights/weight-exchange.ts',
   'src/weights/weight-finder.ts',
   'src/weights/weight-peers.ts',
-  'src/wire/protocol.ts',
   'test/swarm/server-process.ts',
   'test/swarm/world.ts'
 ]

@@ -1,6 +1,6 @@
-// What an application may hand over to be sent, as bytes. Knows nothing else.
+// The kinds of data that an application may send, as bytes. Knows nothing else.
 
-/** The bytes of a string or of any view, without copying a view. @throws for anything else. */
+/** The bytes of a string or of any view; a view is not copied. @throws for anything else. */
 export function toBytes(data: unknown): Uint8Array {
   if (data instanceof Uint8Array) return data
   if (typeof data === 'string') return Buffer.from(data)

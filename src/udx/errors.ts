@@ -1,4 +1,4 @@
-// Errors as libudx and getaddrinfo name them. Knows nothing else.
+// Errors with the names that libudx and getaddrinfo use. Knows nothing else.
 
 export function codedError(code: string, message: string): Error {
   return Object.assign(new Error(message), { code })

@@ -1,7 +1,7 @@
 // udx-native for Bun: reliable, multiplexed, congestion-controlled streams over UDP, compatible
-// with libudx on the wire and with udx-native in its API. Layers, each knowing only those before
-// it: wire, rings, recovery/congestion/loss, sender/receiver, core, turn/port, socket/stream, this
-// file.
+// with libudx on the wire and with udx-native in its API. Its layers, each of which knows only
+// those before it: wire, rings, recovery/congestion/scoreboard, sender/receiver, core, turn/port,
+// socket/stream, this file.
 
 import { lookup as resolve } from 'node:dns/promises'
 import { codedError, invalidArgument } from './errors.ts'
@@ -58,7 +58,7 @@ export class UDX {
     return this.turn.traffic.packetsReceived
   }
 
-  /** Bun does not tell. */
+  /** Bun does not tell it. */
   get packetsDroppedByKernel(): number {
     return -1
   }

@@ -21,17 +21,20 @@ export const MAX_DATAGRAM_BYTES = 2048
 /** The part of an MTU that is not payload: IP, UDP and UDX headers. */
 export const OVERHEAD_IPV4 = 48
 export const OVERHEAD_IPV6 = 68
-/** IP and UDP headers alone: the part of the MTU that the socket never sees. */
+/** IP and UDP headers alone: the part of the MTU that the socket does not see. */
 export const IP_UDP_IPV4: number = OVERHEAD_IPV4 - HEADER_BYTES
 export const IP_UDP_IPV6: number = OVERHEAD_IPV6 - HEADER_BYTES
 
 export const MTU_BASE = 1200
 export const MTU_MAX = 1500
 export const MTU_STEP = 32
-/** data_offset is one byte, so a probe can be padded by no more. */
+/** data_offset is one byte, which limits the padding of a probe. */
 export const MAX_PADDING = 255
 
-/** Window that is advertised when nothing is buffered, and assumed of a peer not heard yet. */
+/**
+ * The window that is advertised when nothing is buffered, and assumed of a peer that was not heard
+ * yet.
+ */
 export const DEFAULT_RWND: number = 4 * 1024 * 1024
 
 /** A parsed header; one object is reused for every packet, so copy what must outlive a call. */
@@ -67,7 +70,7 @@ export function writeU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value >>> 24
 }
 
-/** True when the bytes can be a stream packet at all. */
+/** Whether the bytes may be a stream packet. */
 export function isStreamPacket(bytes: Uint8Array): boolean {
   return bytes.length >= HEADER_BYTES && bytes[0] === MAGIC && bytes[1] === VERSION
 }
@@ -112,8 +115,8 @@ export function sackArea(length: number, dataOffset: number): [start: number, pa
 }
 
 /**
- * Whether one SACK range may be believed: ascending, not below what is acknowledged and
- * not above what was sent.
+ * Whether one SACK range is valid: ascending, not below what is acknowledged and not above what was
+ * sent.
  */
 export function isSackRangeValid(start: number, end: number, una: number, nxt: number): boolean {
   return (

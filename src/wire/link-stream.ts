@@ -1,5 +1,5 @@
-// What a link needs of an encrypted stream (hyperdht's secret-stream is one), and the guard that
-// looks at raw frames before protomux does. Knows no messages.
+// The part of an encrypted stream that a link uses (hyperdht's secret-stream has it), and a guard
+// that checks raw frames before protomux sees them. Knows no messages.
 import { overLimit, protocolError, type AppError } from '../base/errors.ts'
 import { bytesIn, type Codec, type State } from './codec/fields.ts'
 import { LIMITS } from './protocol.ts'
@@ -10,15 +10,15 @@ export interface LinkStream {
   readonly handshakeHash: Uint8Array | null
   readonly isInitiator: boolean
   readonly destroyed: boolean
-  /** The transport below; its address is unknown while the connection is made, and in tests. */
+  /** The transport below; its address is unknown while connecting, and in tests. */
   readonly rawStream?: { readonly remoteHost: string | null } | null
   readonly keepAlive: number
-  /** Bytes handed on to the transport. */
+  /** Bytes passed to the transport. */
   readonly rawBytesWritten: number
-  /** Bytes that came from the transport. */
+  /** Bytes received from the transport. */
   readonly rawBytesRead: number
   setKeepAlive(ms: number): void
-  /** Destroys the stream when nothing is heard for so long; 0: never. */
+  /** Destroys the stream when nothing is received for so long; 0: never. */
   setTimeout(ms: number): void
   pause(): unknown
   resume(): unknown
@@ -38,8 +38,8 @@ const CONTROL = 0
 const CONTROL_BATCH = 0
 
 /**
- * Puts a check before every listener of frames that is there now (protomux's): what is against the
- * rules of the carrier goes to `onfault` and no further.
+ * Puts a check before every frame listener that exists now (protomux's): a frame that breaks the
+ * rules of the carrier is passed to `onfault` only.
  */
 export function guardFrames(stream: LinkStream, onfault: (error: AppError) => void): void {
   const inner = stream.listeners('data')
@@ -66,7 +66,7 @@ export function guardFrames(stream: LinkStream, onfault: (error: AppError) => vo
 }
 
 /**
- * A codec as protomux takes it: encodes in place, hands received bytes on undecoded, because
+ * A codec for protomux that encodes in place and passes received bytes on undecoded, because
  * protomux would end the whole connection over one message that cannot be decoded.
  */
 export function rawCodec<T>(

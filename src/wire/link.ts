@@ -1,7 +1,7 @@
-// One encrypted connection to a peer as a protocol link: hello, typed messages both ways, liveness,
-// back-pressure both ways. The rules are at the head of protocol.ts. Knows no DHT and no sessions.
-// swarm/node.ts makes it around a stream; the server and client rooms send through it and get what
-// arrives through LinkHandlers.
+// A protocol link over one encrypted connection to a peer: hello, typed messages in both
+// directions, liveness, back-pressure in both directions. The rules are at the head of protocol.ts.
+// Knows no DHT and no sessions. swarm/node.ts makes it around a stream; the server and client rooms
+// send through it and receive through LinkHandlers.
 //
 // in:   stream -> guard -> protomux -> #receive -> codec -> handlers
 // out:  open(), step(), ... -> #send -> protomux (encodes into the stream's own buffer) -> stream
@@ -33,7 +33,7 @@ import type { Hello, ServerInfo, ServerStatus, Step, WireError } from './types.t
 
 const MIB = 1024 * 1024
 const KEEP_ALIVE_MS = 5000
-/** Time for what is queued, and for the other side's end, when a link closes. */
+/** When a link closes: time for queued bytes, and for the other end to close. */
 const GOODBYE_MS = 1000
 
 type Senders = { readonly [K in MessageType]: Message<Messages[K]> }
@@ -46,14 +46,14 @@ export class PeerLink {
   /** Hex of the other end's public key. */
   readonly peer: string
   readonly key: Uint8Array
-  /** Whether this end made the connection. */
+  /** Whether this end opened the connection. */
   readonly initiator: boolean
-  /** The other side's hello, once it is here. */
+  /** The other end's hello, once it has come. */
   remote: Hello | undefined
-  /** The other side's spans, kept current by its announcements. */
+  /** The other end's spans, kept current by its announcements. */
   servers: readonly ServerInfo[] = []
   closed = false
-  /** Whether any message of a session or of weights went either way. */
+  /** Whether any message about a session or weights was sent or received. */
   used = false
   readonly #stream: LinkStream
   readonly #handlers: LinkHandlers
@@ -70,12 +70,12 @@ export class PeerLink {
   readonly #ready: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #stopHello: () => void
-  /** The other side's, when this end has nothing against it. */
+  /** The other end's hello, unless this end refuses it. */
   #hello: Hello | undefined
-  /** Our hello has gone out: nothing may before it. */
+  /** Our hello was sent: nothing may be sent before it. */
   #greeted = false
   #faults = 0
-  /** The peer ended the link with an error: it need not hear it from us. */
+  /** The peer ended the link with an error, so it need not be told one. */
   #told = false
   #reason: AppError | undefined
   #frameBytes = 0
@@ -99,7 +99,7 @@ export class PeerLink {
     })
     this.#gate = new ReadGate(options.maxPendingBytes ?? 16 * MIB, (paused) => {
       if (this.closed) return
-      // A stream that is not read hears nothing: that silence is ours.
+      // A stream that we do not read hears nothing: that silence is not the peer's.
       stream.setTimeout(paused ? 0 : silenceMs)
       this.#liveness.hold(paused)
       if (paused) stream.pause()
@@ -115,7 +115,7 @@ export class PeerLink {
       written: () => stream.rawBytesWritten,
       onfull: (error) => this.destroy(error)
     })
-    // A failure before hello also reaches onclosed; nobody need wait here.
+    // onclosed reports a failure before hello too; nobody needs to wait here.
     this.#ready.promise.catch(() => {})
     this.#stopHello = this.#clock.after(
       helloMs,
@@ -149,12 +149,12 @@ export class PeerLink {
     else this.#greetLater(options.hello)
   }
 
-  /** The Noise handshake's hash, for proofs bound to this very connection. */
+  /** Hash of the Noise handshake, for proofs bound to this connection. */
   get handshakeHash(): Uint8Array | null {
     return this.#stream.handshakeHash
   }
 
-  /** The other end's IP address; empty while it is not known. */
+  /** The other end's IP address; empty while it is unknown. */
   get host(): string {
     return this.#stream.rawStream?.remoteHost ?? ''
   }
@@ -164,12 +164,12 @@ export class PeerLink {
     return this.#queue.bytes
   }
 
-  /** Resolves when both sides have let each other in. @throws AppError: why that never came */
+  /** Resolves when both ends have accepted each other. @throws AppError why that did not happen */
   ready(): Promise<void> {
     return this.#ready.promise
   }
 
-  /** Ends the link when what is queued has gone out, at most a second later. */
+  /** Ends the link once queued bytes are sent, after a second at the latest. */
   async close(): Promise<void> {
     this.destroy()
     await this.#gone.promise
@@ -179,7 +179,7 @@ export class PeerLink {
     return this.close()
   }
 
-  /** Takes nothing more in, tells the peer of an error that is no mere goodbye, and closes. */
+  /** Stops reading, tells the peer of an error unless it is a normal close, and closes. */
   destroy(error: AppError = closed('The link was closed')): void {
     if (this.closed) return
     const goodbye = this.#told || error.code === 'CLOSED' || error.code === 'DISCONNECTED'
@@ -190,14 +190,14 @@ export class PeerLink {
     if (this.#stream.destroyed) return this.#gone.resolve()
     if (this.#greeted) this.#channel?.close()
     this.#stream.end()
-    // A paused stream never sees the other side's end.
+    // A paused stream never notices that the other end closed.
     this.#stream.resume()
     const stop = this.#clock.after(GOODBYE_MS, () => this.#stream.destroy(), true)
     this.#stream.on('close', stop)
   }
 
-  // Senders return true while little waits for the transport, false when the caller should await
-  // drained(), also on a closed link. @throws AppError LIMIT for what no receiver would take.
+  // The sending methods return false while many bytes wait, and on a closed link: then await
+  // drained(). @throws AppError LIMIT for a message that no receiver would take
 
   open(message: Messages['open']): boolean {
     return this.#send('open', message)
@@ -274,7 +274,7 @@ export class PeerLink {
     if (!this.#channel) return { send: () => false }
     return this.#channel.addMessage({
       encoding: rawCodec(codec, (size) => (this.#frameBytes = size)),
-      // Else protomux would hold replies back until a handler's promise settles.
+      // Otherwise protomux would hold replies back until a handler's promise settles.
       autoBatch: false,
       onmessage: (bytes) => this.#receive(type, bytes)
     })
@@ -345,7 +345,7 @@ export class PeerLink {
     } catch (error) {
       return this.destroy(toAppError(error))
     }
-    // Who may be refused is let in when the peer announces itself.
+    // A peer that may be refused is let in when it announces itself.
     if (!this.#refusal) this.#enter(this.#hello)
   }
 
@@ -356,14 +356,14 @@ export class PeerLink {
     this.#guard('hello', () => this.#handlers.onready?.(this))
   }
 
-  /** The peer is told why; to this end it is the peer's fault. */
+  /** The peer is told why; for this end the peer is at fault. */
   #refuse(refusal: AppError): void {
     this.#senders.error.send(this.#errorOf(NO_SESSION, -1, refusal))
     this.#told = true
     this.destroy(protocolError(`The peer is refused: ${refusal.message}`))
   }
 
-  /** The other side closed the channel, or the stream went and took it along. */
+  /** The other end closed the channel, or the stream ended and took the channel with it. */
   #onended(): void {
     if (this.closed) return
     this.destroy(this.#reason ?? disconnected('The peer said goodbye'))
@@ -397,7 +397,7 @@ export class PeerLink {
     this.#guard(type, () => this.#receivers[type](message, bytes.byteLength))
   }
 
-  /** A handler's mistake must not reach protomux, which would end the connection for it. */
+  /** A handler's error must not reach protomux, which would end the connection for it. */
   #guard(what: string, call: () => void): void {
     try {
       call()
@@ -420,13 +420,13 @@ export class PeerLink {
   #onerror(message: WireError): void {
     this.#handlers.onerror?.(this, message)
     if (message.session.byteLength > 0 || this.closed) return
-    // The other side ends the link now; waiting for that would only hide why.
+    // The other end closes the link now; waiting for that would only hide the reason.
     const told = { ...message, message: `The peer ended the link: ${message.message}` }
     this.#told = true
     this.destroy(fromWire(told, 'DISCONNECTED'))
   }
 
-  /** A message that could not be read. */
+  /** Counts a message that could not be read. */
   #fault(type: MessageType, bytes: Uint8Array, error: AppError): void {
     this.#faults++
     const target = isAboutSession(type) && type !== 'error' ? readTarget(bytes) : undefined
@@ -442,7 +442,7 @@ export class PeerLink {
   }
 
   #errorOf(session: Uint8Array, step: number, error: AppError): WireError {
-    // How busy this end is concerns nobody who may yet be refused.
+    // A peer that may still be refused is not told how busy this end is.
     const status = this.#refusal && !this.remote ? IDLE : this.#status()
     return toWire(error, { session, step, status })
   }

@@ -1,4 +1,4 @@
-// Every message of the channel by its name: type, codec and whether it is about a session.
+// Every message of the channel by name: its type, its codec and whether it is about a session.
 import { protocolError } from '../base/errors.ts'
 import { announceCodec } from './codec/info.ts'
 import { keepCodec, openCodec, openedCodec } from './codec/open.ts'
@@ -59,7 +59,9 @@ export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
 const IDLE: ReadonlySet<MessageType> = new Set(['ping', 'pong', 'announce'])
 const SESSIONLESS: ReadonlySet<MessageType> = new Set([...IDLE, 'want', 'give'])
 
-/** Whether a link that carries it serves somebody, and must not be closed as a spare one. */
+/**
+ * Whether the message shows that the link serves somebody, so that it is not closed as a spare one.
+ */
 export function isUse(type: MessageType): boolean {
   return !IDLE.has(type)
 }
@@ -68,7 +70,7 @@ export function isAboutSession(type: MessageType): boolean {
   return !SESSIONLESS.has(type)
 }
 
-/** A peer speaks for itself alone. @throws AppError PROTOCOL */
+/** A peer may describe only itself. @throws AppError PROTOCOL */
 export function checkOwn(peer: Uint8Array, servers: readonly ServerInfo[]): void {
   if (servers.every((info) => Buffer.compare(info.peer, peer) === 0)) return
   throw protocolError('The peer presents a server that it is not')

@@ -1,131 +1,136 @@
-// The specification of the wire, version 1, and its limits. The files of codec/ carry it
-// out, test/wire pins its bytes. Knows no onnxruntime and no DHT.
+// The specification of the wire, version 1, and its limits. codec/ implements it, test/wire pins
+// its bytes. Knows no onnxruntime and no DHT.
 //
-// CARRIER An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at
+// CARRIER  An encrypted stream of hyperdht (Noise IK, 32-byte Ed25519 keys; message frames of at
 // most 16 MiB). On it protomux, one channel with the protocol name 'petals' and no id. The
-// channel's handshake is Hello; the channel's message types are the numbers below. A frame holds
-// one message; protomux's batches are not used, and a frame over LIMITS.frameBytes, a batch or more
-// than LIMITS.controlFrames frames of protomux's own end the link.
+// handshake of the channel is Hello; its message types are the numbers below. A frame holds one
+// message; protomux's batches are not used. A frame over LIMITS.frameBytes, a batch, or more than
+// LIMITS.controlFrames frames of protomux's own end the link.
 //
 // NOTATION uint: compact-encoding's variable integer, at most 2^53 - 1. u8: one byte. f32: 4 bytes,
 // little-endian, finite, not negative. key: 32 bytes. id: 16 bytes. str(n): uint length, then at
-// most n bytes of UTF-8; say(n): the same for people, of which a receiver replaces control and
+// most n bytes of UTF-8; say(n): the same for people, in which a receiver replaces control and
 // format characters. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most
-// n, then so many x. A name in angle brackets is a record below.
+// n, then that many x. A name in angle brackets is a record below.
 //
-// RECORDS AND THEIR GROWTH Every record begins with `flags`, a uint below 2^31. Behind its plain
-// fields, in the order of bits, stands one field for each bit set: uint length, then that many
-// bytes. A boolean is a field of length 0. A receiver skips the fields of bits it does not know,
-// and whatever follows the last field of a message or of a record that has its length before it, so
-// optional fields may be added anywhere. Plain fields are never added, removed or reordered: that
-// is a new version.
+// RECORDS Every record begins with `flags`, a uint below 2^31. After its plain fields comes one
+// field for each bit that is set, in the order of bits: uint length, then that many bytes. A
+// boolean is a field of length 0. A receiver skips the fields of bits that it does not know. It
+// also skips what follows the last field of a message, or of a record that has its length before
+// it. So optional fields may be added anywhere. Plain fields are never added, removed or reordered:
+// that is a new version.
 //
 //   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
-//   hop      flags | peer key | start uint | end uint                        start < end
+//   hop      flags | peer key | start uint | end uint                       start < end
 //   trace    flags | peer key | <status>
-//   mark     length uint | label id          tokens of a prefix, and what it is called; no flags
-//   tensor   dtype uint | rows uint | columns uint | values bytes            no flags: on the hot path
-//            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one f32
-//            scale for each 64 values begun, then the values; value = scale * int8, -127 to 127.
+//   mark     length uint | label id          tokens of a prefix, and its name; no flags
+//   tensor   dtype uint | rows uint | columns uint | values bytes         no flags: on the hot path
+//            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one
+//           f32 scale for each 64 values begun, then the values; value = scale * int8, -127 to 127.
 //            `values` is exactly rows * rowBytes(dtype, columns) long: that is checked, as are rows
 //            and columns, before anything is allocated. No value is NaN or infinite; a scale is at
 //            most 2.6e36, so that -128 times it is finite too.
-//   info     flags | peer key | model key | modelName say(128) | blockCount uint | hiddenSize uint |
-//            start uint | end uint | quant say(16) | throughput f32 | prefillThroughput f32 |
-//            maxTokens uint | freeTokens uint | version say(32) | issuedAt uint | expiresAt uint |
-//            pings list(16, peer key, ms f32)
-//            bit 0 draining, 1 next <next>, 2 fixed, 3 arithmetic say(24)    start < end <= blockCount
-//            A server that serves nothing yet names in start and end what it loads.
-//   next     flags | start uint | end uint | inMs uint                      start < end <= blockCount
+//   info     flags | peer key | model key | modelName say(128) | blockCount uint |
+//            hiddenSize uint | start uint | end uint | quant say(16) | throughput f32 |
+//            prefillThroughput f32 | maxTokens uint | freeTokens uint | version say(32) |
+//            issuedAt uint | expiresAt uint | pings list(16, peer key, ms f32)
+//            bit 0 draining, 1 next <next>, 2 fixed, 3 arithmetic say(24)
+//            start < end <= blockCount
+//            While a server loads and serves nothing yet, start and end say what it loads.
+//   next     flags | start uint | end uint | inMs uint                    start < end <= blockCount
 //            bit 0 left: the blocks named by the info are not served
 //            In lists each info has its length before it.
 //
-// MESSAGES  (C: whoever wants blocks computed, S: whoever serves them; one link carries both roles,
-// a server that pushes is C towards the next one for steps and nothing else)
-//   --  hello     version uint | flags | agent say(128) | dtypes list(16, uint) | servers list(64, info)
-//                 bit 0 proof bytes(4096), 1 refusal <error>                 both sides, once, first
-//    0  open      flags | session id | model key | start uint | end uint | maxTokens uint     C to S
+// MESSAGES  C is the end that wants blocks computed, S the end that serves them. One link carries
+// both roles; a server that pushes is C towards the next one, for steps and nothing else.
+//   --  hello     version uint | flags | agent say(128) | dtypes list(16, uint) |
+//                 servers list(64, info)                                    both ends, once, first
+//                 bit 0 proof bytes(4096), 1 refusal <error>
+//    0  open      flags | session id | model key | start uint | end uint |
+//                 maxTokens uint                                            C to S
 //                 bit 0 prefix list(256, mark), 1 forget
-//    1  opened    flags | session id | <status>                                                S to C
+//    1  opened    flags | session id | <status>                             S to C
 //                 bit 0 held uint
 //    2  step      flags | session id | step uint | kind uint | start uint | count uint |
-//                 deadlineMs uint | route list(64, hop) | <tensor>                             C to S
+//                 deadlineMs uint | route list(64, hop) | <tensor>          C to S
 //                 kind 0 forward, 1 stateless, 2 backward
-//                 bit 0 prompts <tensor>, 1 adapter str(128), 2 receipt, 3 answerRows uint, 4 mirror
+//                bit 0 prompts <tensor>, 1 adapter str(128), 2 receipt, 3 answerRows uint, 4 mirror
 //    3  result    flags | session id | step uint | start uint | count uint | end uint |
-//                 trace list(64, trace) | <tensor>                                             S to C
+//                 trace list(64, trace) | <tensor>                          S to C
 //                 bit 0 receipt bytes(256)
 //    4  error     flags | session bytes(16): none or 16 | step uint: number + 1, 0 for an opening |
-//                 code str(32) | message say(1024) | retryAfterMs uint | <status>              both
+//                 code str(32) | message say(1024) | retryAfterMs uint | <status>     both
 //                 bit 0 retryable
-//    5  cancel    flags | session id | step uint                                               C to S
-//    6  close     flags | session id                                                           C to S
-//    7  ping      flags | nonce uint                                                           both
-//    8  pong      flags | nonce uint | <status>                                                both
-//    9  announce  flags | servers list(64, info)                                               both
+//    5  cancel    flags | session id | step uint                            C to S
+//    6  close     flags | session id                                        C to S
+//    7  ping      flags | nonce uint                                        both
+//    8  pong      flags | nonce uint | <status>                             both
+//    9  announce  flags | servers list(64, info)                            both
 //                 bit 0 revocations bytes(20000)
-//   10  keep      flags | session id | step uint | marks list(256, mark)                       C to S
+//   10  keep      flags | session id | step uint | marks list(256, mark)    C to S
 //                 bit 0 shared list(4, mark)
-//   11  want      flags | request uint | what uint | name str(512) | start uint | count uint    both
+//   11  want      flags | request uint | what uint | name str(512) | start uint | count uint   both
 //                 what 0 catalogue, 1 holding, 2 hashes, 3 bytes
-//   12  give      flags | request uint | left uint | data bytes(65536)                          both
+//   12  give      flags | request uint | left uint | data bytes(65536)      both
 //                 bit 0 refused str(32)
 //
-// STATES A hello with a refusal (full, no member) ends the link; its sender shows no servers in it.
-// After its own Hello a side may send at once, before the other's has come: what is in version 1 is
-// understood by all. A peer names only itself in its infos. `open` is answered by `opened` or by an
-// error with step -1 (0 on the wire). A `step` needs no `opened` to have come back, but its session
-// must have been asked for on the same link, except when a server pushes: then the session is one
-// that its client opened at the next server by itself. A step is answered by the last server of its
-// route (or by the one at which it failed) to the client's link, not to the link that brought it;
-// nothing answers cancel, keep and close. A step number at or below the last one of its session is
-// a repeat and is dropped. A message about a session that is unknown here is answered with
-// NOT_FOUND (step, open) or dropped. `start` cuts the session's KV to that length first. `announce`
-// replaces the infos of hello; an empty one says that this end serves no more.
+// STATES A hello with a refusal (the server is full, the peer is no member) ends the link; such a
+// hello shows no servers. An end may send right after its own hello, before the other's has come:
+// all versions understand what is in version 1. A peer describes only itself in its infos. `open`
+// is answered by `opened` or by an error with step -1 (0 on the wire). A `step` need not wait for
+// `opened`, but its session must have been requested on the same link. When a server pushes, the
+// session is one that its client has opened at the next server. A step is answered by the last
+// server of its route, or by the one at which it failed, and the answer goes to the client's link,
+// not to the link that brought the step. Nothing answers cancel, keep and close. A step number that
+// is not above the last one of its session is a repeat and is dropped. A message about an unknown
+// session is answered with NOT_FOUND (step, open) or dropped. `start` cuts the session's KV to that
+// length first. `announce` replaces the infos of hello; an empty one says that this end serves
+// nothing any more.
 //
-// PREFIXES A server may keep the KV of a session that ended, under the labels that its client gave
-// it with `keep`: each names the session's first `length` tokens as they stood after step `step`. A
-// label is a secret of who made it: whoever opens a session with one in `prefix` gets a session
-// that holds so many tokens already, told in `held`, over the same blocks. A server keeps what is
-// `shared` under the first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: nobody
-// else can put anything there, and everybody who knows key and label finds it. With `forget` the
-// server gives what it held, lets go of all else that begins so and is not shared, and keeps
-// nothing of the session. How labels are made is the client's affair (client/session/prefix.ts).
+// PREFIXES  A server may keep the KV of a session that ended, under the labels that its client gave
+// with `keep`: each names the session's first `length` tokens as they were after step `step`. A
+// label is a secret of its maker. Opening a session with a label in `prefix` gives a session over
+// the same blocks that already holds that many tokens, as `held` says. A server keeps what is
+// `shared` under the first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: no other
+// peer can store anything there, and everybody who knows key and label finds it. With `forget` the
+// server gives what it held, drops everything else that begins so and is not shared, and keeps
+// nothing of the session. client/session/prefix.ts makes the labels.
 //
-// WEIGHTS A server gives the files that its model is made of to whoever may speak with it. A want
-// is answered by gives with its number: pieces of one string of bytes in order, `left` counts what
-// follows; or by one that says with a code why not (BUSY: later; NOT_FOUND: it has not got that).
-// Asked with more than 16 wants of one link unanswered, it answers BUSY. A chunk is chunkBytes of a
-// file, the last one less.
-//   catalogue  of the model that `name` calls: flags | model key | kind uint (0 GGUF, 1 folder) |
+// WEIGHTS  A server gives the files of its model to every peer that may speak with it. A want is
+// answered by gives with its number: pieces of one string of bytes, in order, where `left` counts
+// the bytes that follow; or by a single give with a code that says why not (BUSY: ask later;
+// NOT_FOUND: it does not have that). More than 16 unanswered wants of one link are answered with
+// BUSY. A chunk is chunkBytes of a file; the last chunk is shorter.
+//   catalogue  of the model called `name`: flags | model key | kind uint (0 GGUF, 1 folder) |
 //              small list(16, file) | weights list(1024, file)
 //              file: path str(256) | size uint | sha256 key
-//              bit 0 heard: known from other peers alone
+//              bit 0 heard: known from other peers only
 //   holding    of the file whose SHA-256 in hex is `name`: flags | size uint | chunkBytes uint |
 //              held bytes(524288) | vouched bytes(524288), a bit for each chunk, the lowest first;
 //              bit 0 root key, 1 whole: then both are empty. Vouched chunks came from no peer.
-//   hashes     SHA-256 of chunks [start, start + count) of that file, count <= 2048; zeros for those
-//              that it does not vouch for
+//   hashes     SHA-256 of chunks [start, start + count) of that file, count <= 2048; zeros for
+//              those that it does not vouch for
 //   bytes      bytes [start, start + count) of that file, count <= 1048576
-// A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim:
-// whoever fetches decides what to believe (model/hub/bring-chunks.ts).
+// A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim;
+// the peer that fetches decides what to believe (model/hub/bring-chunks.ts).
 //
-// PRIVATE SWARMS A member's Hello says who it is to other members and nothing to a stranger: its
-// proof is a box that only they open (swarm/private/proof.ts), its servers are empty and follow in
-// an `announce`, which each side sends, empty or not, as soon as the other's proof is good; a link
-// is ready with the other's announce. A peer without a good proof gets DENIED, with an idle status.
-// `revocations` is a list signed by the swarm's creator, passed on to whoever has an older one.
+// PRIVATE SWARMS  A member's hello says who it is to other members and nothing to strangers: its
+// proof is a box that only members can open (swarm/private/proof.ts). Its servers are empty and
+// follow in an `announce`, which each end sends, empty or not, once the other's proof was accepted.
+// A link is ready with the other's announce. A peer without a valid proof gets DENIED, with an idle
+// status. `revocations` is a list signed by the swarm's creator, passed on to members with an older
+// one.
 //
-// FAULTS A message of an unknown type is skipped. One that cannot be decoded, or says more than the
-// limits allow, or a kind or dtype not known here, is answered with an error (PROTOCOL, LIMIT,
-// UNSUPPORTED) for its session when its session can be read, and else ends the link, as does the
-// 16th such message; an unreadable opened or result is instead taken for the failure of what it
-// answers. An error without a session is about the link, which then ends. A code that is unknown
-// here reads as UNKNOWN. A side that does not read is cut off when more than a bound waits for it.
+// FAULTS A message of an unknown type is skipped. A message that cannot be decoded, breaks a limit,
+// or has an unknown kind or dtype is answered with an error (PROTOCOL, LIMIT, UNSUPPORTED) for its
+// session when that can be read; otherwise it ends the link, as does the 16th such message. An
+// opened or result that cannot be read counts as the failure of its request. An error without a
+// session is about the link, which then ends. An unknown code reads as UNKNOWN. An end that does
+// not read is cut off when too many bytes wait for it.
 //
-// VERSIONS A side says in Hello the highest version it speaks; both then speak the lower of the
-// two. Every build speaks MIN_VERSION to PROTOCOL_VERSION; a Hello below MIN_VERSION ends the link
-// with UNSUPPORTED. A Hello's plain fields are the same in every version.
+// VERSIONS  Each end says in its hello the highest version it speaks; both then use the lower one.
+// Every build speaks MIN_VERSION to PROTOCOL_VERSION; a hello below MIN_VERSION ends the link with
+// UNSUPPORTED. The plain fields of a hello are the same in every version.
 import type { WireDtype } from './types.ts'
 
 export const PROTOCOL_NAME = 'petals'

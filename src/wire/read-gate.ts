@@ -1,5 +1,5 @@
-// Back-pressure on what comes in: while too many bytes are unanswered a link stops reading.
-// Counts only; link.ts stops and starts its stream.
+// Back-pressure on reading: a link stops reading while too many bytes are unanswered. It only
+// counts; link.ts stops and starts its stream.
 
 export class ReadGate {
   readonly #limit: number
@@ -13,7 +13,7 @@ export class ReadGate {
     this.#hold = hold
   }
 
-  /** Counts bytes in; the returned function counts them out. */
+  /** Adds bytes; the returned function subtracts them. */
   enter(bytes: number): () => void {
     this.#bytes += bytes
     this.#update()

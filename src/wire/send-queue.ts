@@ -1,5 +1,5 @@
-// How much of what a link sent still waits for the transport, whether it moves, and who waits for
-// it. Counts only; link.ts sends. No timer runs while nothing waits.
+// How many of a link's sent bytes still wait for the transport, whether they move, and who waits
+// for them. It only counts; link.ts sends. No timer runs while nothing waits.
 import type { Clock } from '../base/clock.ts'
 import { overLimit, type AppError } from '../base/errors.ts'
 
@@ -9,7 +9,7 @@ export interface SendQueueOptions {
   maxBytes: number
   /** Time without progress after which the peer is given up, ms. */
   stallMs: number
-  /** The transport's own count of bytes it took. */
+  /** The number of bytes that the transport has taken, by its own count. */
   written: () => number
   onfull: (error: AppError) => void
 }
@@ -54,13 +54,13 @@ export class SendQueue {
     if (this.#handed === 0) return Promise.resolve()
     if (!this.#waiting) {
       this.#waiting = Promise.withResolvers<void>()
-      // Those who asked may have left by the time it fails.
+      // Those who waited may be gone by the time it fails.
       this.#waiting.promise.catch(() => {})
     }
     return this.#waiting.promise
   }
 
-  /** Nothing will be sent any more. */
+  /** Nothing more will be sent. */
   end(error: AppError): void {
     this.#stopWatching?.()
     this.#stopWatching = undefined

@@ -1,6 +1,6 @@
-// Activations to and from their wire types: f32, f16, bf16, and int8 with a scale for 64 values.
-// A row's bytes stand by themselves, so rows of a tensor are a tensor. Nothing that is not finite
-// goes out or comes in. Knows no frames.
+// Converts activations to and from their wire types: f32, f16, bf16, and int8 with a scale for 64
+// values. The bytes of each row stand by themselves, so some rows of a tensor are a tensor. Values
+// that are not finite are neither sent nor taken. Knows no frames.
 import { bytesOf } from '../base/bytes.ts'
 import { badInput, protocolError, unsupported } from '../base/errors.ts'
 import type { WireDtype, WireTensor } from './types.ts'
@@ -116,7 +116,7 @@ function toBf16(values: Float32Array): Uint8Array {
   const halves = new Uint16Array(values.length)
   for (let i = 0; i < bits.length; i++) {
     const value = bits[i]!
-    // To the nearest, ties to even; a carry into the exponent is right.
+    // Rounds to the nearest, ties to even; a carry into the exponent is right.
     const half = (value + 0x7fff + ((value >>> 16) & 1)) >>> 16
     if ((half & BF16_EXPONENT) === BF16_EXPONENT) throw unfit('bf16')
     halves[i] = half
@@ -145,7 +145,7 @@ function toInt8(values: Float32Array, columns: number): Uint8Array {
       }
       if (zero !== 0) throw unfit()
       if (most > 127 * MAX_SCALE) throw unfit('int8')
-      // Below the least normal float a scale is too coarse: what is so small counts as zero.
+      // Below the least normal float a scale is too coarse: such small values count as zero.
       const scale = most < 2e-36 ? 0 : Math.fround(most / 127)
       view.setFloat32(scaleAt, scale, true)
       scaleAt += 4
@@ -219,7 +219,7 @@ function fromInt8(data: Uint8Array, rows: number, columns: number): Float32Array
   return values
 }
 
-/** A frame's values begin anywhere; where they do not begin at an even byte they are copied. */
+/** A frame's values may start at any byte; where they start at an odd one they are copied. */
 function alignedHalves(data: Uint8Array): Uint16Array {
   // Not slice(): a Buffer's slice is a view, and copies nothing.
   const even = data.byteOffset % 2 === 0 ? data : new Uint8Array(data)

@@ -1,5 +1,5 @@
-// The wire's messages as records; codec/ turns them into bytes and back.
-// Knows no onnxruntime and no DHT.
+// The wire's messages as records; codec/ turns them into bytes and back. Knows no onnxruntime and
+// no DHT.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ErrorCode } from '../base/errors.ts'
 
@@ -16,11 +16,11 @@ export interface WireTensor {
   readonly data: Uint8Array
 }
 
-/** How busy a server is; in every reply, so that routing needs no other traffic. */
+/** How busy a server is; part of every reply, so that routing needs no other traffic. */
 export interface ServerStatus {
   /** Steps waiting. */
   readonly queue: number
-  /** KV tokens that a new session could still get. */
+  /** KV tokens that a new session could get now. */
   readonly freeTokens: number
   /** Engine time of this step, ms (0 outside a step). */
   readonly computeMs: number
@@ -28,7 +28,7 @@ export interface ServerStatus {
   readonly queueMs: number
 }
 
-/** What one server says of one span; published signed in the DHT and repeated in hello. */
+/** What a server says about one span; published signed in the DHT and repeated in hello. */
 export interface ServerInfo extends BlockSpan {
   /** The server's Noise public key, 32 bytes. */
   readonly peer: Uint8Array
@@ -47,24 +47,24 @@ export interface ServerInfo extends BlockSpan {
   readonly freeTokens: number
   readonly version: string
   readonly draining: boolean
-  /** Wall clock, ms: when it was made and until when it may be believed. */
+  /** Wall clock, ms: when it was issued and until when it is valid. */
   readonly issuedAt: number
   readonly expiresAt: number
-  /** Round trips to likely successors. */
+  /** Round trips to servers that may come next in a route. */
   readonly pings: readonly { readonly peer: Uint8Array; readonly ms: number }[]
-  /** Where it is about to serve instead; a server with such plans drains. */
+  /** Where it will serve instead, soon; a server that plans this is draining. */
   readonly next?: NextSpan
   /** It does not move to other blocks, whatever the swarm needs. */
   readonly fixed?: boolean
-  /** Name and version of the arithmetic that it computes with ('petals-1'); absent: another. */
+  /** Name and version of its arithmetic ('petals-1'); absent when it computes with another one. */
   readonly arithmetic?: string
 }
 
-/** What a server is moving to, so that nobody else goes there too. */
+/** Where a server is moving, so that no other server goes there too. */
 export interface NextSpan extends BlockSpan {
-  /** When it expects to serve it, from issuedAt on, ms. */
+  /** When it expects to serve there, counted from issuedAt, ms. */
   readonly inMs: number
-  /** It serves the old blocks no more (or never served any): now it loads. */
+  /** It no longer serves the old blocks (or never served any): it is loading. */
   readonly left: boolean
 }
 
@@ -79,17 +79,17 @@ export interface Hello {
   /** Proof of membership in a private swarm, opaque here. */
   readonly proof?: Uint8Array
   /**
-   * Instead of a link: why there is none. Nothing follows, and nothing else in the hello counts.
+   * Why this end refuses the link. Nothing follows, and nothing else in the hello counts.
    */
   readonly refusal?: WireError
 }
 
-/** A next station of a step. */
+/** One of the next servers of a step. */
 export interface Hop extends BlockSpan {
   readonly peer: Uint8Array
 }
 
-/** A prefix of a session: so many tokens, under a label that only who may use it knows. */
+/** A prefix of a session: its length in tokens, and a label that only those entitled to it know. */
 export interface PrefixMark {
   readonly length: number
   /** 16 bytes. */
@@ -97,15 +97,15 @@ export interface PrefixMark {
 }
 
 export interface OpenSession extends BlockSpan {
-  /** 16 random bytes of the client's choice: who knows them may use the session. */
+  /** 16 random bytes that the client chose; they are the right to use the session. */
   readonly session: Uint8Array
   readonly model: Uint8Array
-  /** Longest length the client will ask for, in tokens: admission is by this. */
+  /** The longest length that the client will ask for, in tokens: admission is decided by it. */
   readonly maxTokens: number
-  /** Prefixes of what the session will be fed, of which the server may hold one already. */
+  /** Prefixes of the session's input, one of which the server may hold already. */
   readonly prefix?: readonly PrefixMark[]
   /**
-   * Keep nothing of this session, and no longer what is kept of earlier ones that begin like it.
+   * Keep nothing of this session, and drop what is kept of earlier ones that begin like it.
    */
   readonly forget?: boolean
 }
@@ -113,7 +113,7 @@ export interface OpenSession extends BlockSpan {
 export interface SessionOpened {
   readonly session: Uint8Array
   readonly status: ServerStatus
-  /** Tokens that the session holds already; one of the lengths asked for. Default 0. */
+  /** Tokens that the session holds already: one of the requested lengths. Default 0. */
   readonly held?: number
 }
 
@@ -121,15 +121,15 @@ export type StepKind = 'forward' | 'stateless' | 'backward'
 
 export interface Step {
   readonly session: Uint8Array
-  /** Counts up by the client; a repeated number is a duplicate. */
+  /** Counts up, set by the client; a repeated number is a duplicate. */
   readonly step: number
   readonly kind: StepKind
-  /** KV is cut to this position first. */
+  /** The KV is cut to this position first. */
   readonly start: number
   readonly count: number
-  /** What is left of the client's patience, ms. */
+  /** What is left of the client's time limit, ms. */
   readonly deadlineMs: number
-  /** Servers after this one; empty: answer the client. */
+  /** The servers after this one; empty: the answer goes to the client. */
   readonly route: readonly Hop[]
   readonly tensor: WireTensor
   /** Trained per-block prompts (issue on fine-tuning), opaque until then. */
@@ -140,7 +140,8 @@ export interface Step {
   /** Only this many last rows of the final answer are wanted (a prompt needs one). Default: all. */
   readonly answerRows?: number
   /**
-   * Each server also sends what it passes on to the client, who can then replace any one of them.
+   * Each server sends the client a copy of its output, so that the client can replace any one of
+   * them.
    */
   readonly mirror?: boolean
 }
@@ -155,15 +156,17 @@ export interface StepResult {
   readonly step: number
   readonly start: number
   readonly count: number
-  /** Block after the last one computed: less than the route's end when a push failed. */
+  /**
+   * The block after the last one that was computed: less than the route's end when a push failed.
+   */
   readonly end: number
-  /** One entry per server passed, in order. */
+  /** One entry for each server passed, in order. */
   readonly trace: readonly StepTrace[]
   readonly tensor: WireTensor
   readonly receipt?: Uint8Array
 }
 
-/** A coded failure of a step, of an opening (step -1) or of the connection (session empty). */
+/** A failure, with a code, of a step, of an opening (step -1) or of the connection (no session). */
 export interface WireError {
   readonly session: Uint8Array
   readonly step: number
@@ -176,17 +179,17 @@ export interface WireError {
 
 export interface CancelStep {
   readonly session: Uint8Array
-  /** Steps up to and including this one are not wanted any more. */
+  /** Steps up to and including this one are no longer wanted. */
   readonly step: number
 }
 
-/** Under which labels the session's KV may be kept when it ends. */
+/** Labels under which the session's KV may be kept when it ends. */
 export interface KeepPrefix {
   readonly session: Uint8Array
-  /** The client's last step: the marks speak of what the session holds after it. */
+  /** The client's last step: the marks describe what the session holds after it. */
   readonly step: number
   readonly marks: readonly PrefixMark[]
-  /** For everybody who knows label and maker. */
+  /** Marks for everybody who knows the label and its maker. */
   readonly shared?: readonly PrefixMark[]
 }
 
@@ -203,23 +206,25 @@ export interface Pong {
   readonly status: ServerStatus
 }
 
-/** A peer's new view of its spans while connected: load, draining, leaving (empty). */
+/**
+ * Sent while connected: a peer's spans are now these (its load, draining; empty when it leaves).
+ */
 export interface Announce {
   readonly servers: readonly ServerInfo[]
   /** A private swarm's newest list of revoked invites, opaque here. */
   readonly revocations?: Uint8Array
 }
 
-/** What a peer can be asked of its weights, by its number on the wire. */
+/** The kinds of request about weights, by their number on the wire. */
 export const WANTS = ['catalogue', 'holding', 'hashes', 'bytes'] as const
 
-/** A question about weights; answered by gives of the same number. */
+/** A request about weights; answered by gives with the same number. */
 export interface Want {
-  /** Of the asker's choice: not one that is under way. */
+  /** Chosen by the peer that asks: a number without an unanswered request. */
   readonly request: number
-  /** Index in WANTS; another is refused. */
+  /** Index in WANTS; other numbers are refused. */
   readonly what: number
-  /** What the model is called (catalogue), or hex of a file's SHA-256. */
+  /** A name of the model (catalogue), or hex of a file's SHA-256. */
   readonly name: string
   /** First chunk (hashes) or byte (bytes). */
   readonly start: number
@@ -227,7 +232,7 @@ export interface Want {
   readonly count: number
 }
 
-/** A piece of an answer, in order; or why there is none. */
+/** A piece of an answer, in order, or the reason why there is none. */
 export interface Give {
   readonly request: number
   /** Bytes that follow in later gives. */
@@ -242,7 +247,7 @@ export interface CataloguedFile {
   readonly sha256: Uint8Array
 }
 
-/** What a peer says that a model is made of. */
+/** The files of a model, as a peer claims them. */
 export interface Catalogue {
   /** Its content id. */
   readonly model: Uint8Array
@@ -250,19 +255,21 @@ export interface Catalogue {
   readonly small: readonly CataloguedFile[]
   /** In order. */
   readonly weights: readonly CataloguedFile[]
-  /** It is what other peers said: one more who says it proves nothing. */
+  /** Known from other peers only: one more peer that says it proves nothing. */
   readonly isHeard?: true
 }
 
-/** Which chunks of a file a peer has, and which of them it had from no other peer. */
+/**
+ * The chunks of a file that a peer has, and those among them that it did not get from another peer.
+ */
 export interface Holding {
   readonly sizeBytes: number
   readonly chunkBytes: number
-  /** All of it is there and was checked: no bits are sent. */
+  /** It has the whole file and has checked it: no bits are sent. */
   readonly isWhole: boolean
   /** A bit for each chunk, the lowest first. */
   readonly held: Uint8Array
   readonly vouched: Uint8Array
-  /** Of a whole file's manifest. */
+  /** The root of a whole file's manifest. */
   readonly root?: Uint8Array
 }

@@ -33,7 +33,7 @@ export interface PortOptions {
   ipv6Only: boolean
   reuseAddress: boolean
   onpacket(bytes: Buffer, port: number, address: string): void
-  /** The kernel takes packets again. */
+  /** Called when the kernel takes packets again. */
   ondrain(): void
 }
 
@@ -153,7 +153,7 @@ export class Port implements Outlet {
     this.#socket.close()
   }
 
-  /** Returns the index behind the last packet that is dealt with. */
+  /** Returns the index after the last packet that was sent or dropped. */
   #sendBatch(batch: (Uint8Array | number | string)[]): number {
     let at = 0
     while (at < batch.length) {
@@ -161,7 +161,7 @@ export class Port implements Outlet {
         const rest = at === 0 ? batch : batch.slice(at)
         at += this.#socket.sendMany(rest) * 3
       } catch {
-        // The first of the rest was refused; below it gets its second chance alone.
+        // The first of the remaining packets was refused; it gets a second chance by itself below.
       }
       if (at >= batch.length) break
       if (!this.#sendOne(datagramAt(batch, at))) return at
@@ -175,7 +175,7 @@ export class Port implements Outlet {
     const own = ttl !== 0 && ttl !== this.#ttl
     if (own) this.#applyTTL(ttl)
     try {
-      // An error may belong to an earlier datagram and then says nothing of this one.
+      // The error may belong to an earlier datagram and then says nothing about this one.
       return this.#trySend(bytes, port, host) ?? this.#trySend(bytes, port, host) ?? true
     } finally {
       if (own) this.#applyTTL(this.#ttl)

@@ -1,6 +1,6 @@
-// The streams of one UDX instance by id, and the tombstones of those that closed cleanly. A peer
-// whose last END we acknowledged into the void sends it again; without an answer it would call a
-// finished stream timed out 13 s later.
+// The streams of one UDX instance by id, and tombstones of those that closed cleanly. When our last
+// acknowledgement gets lost, the peer sends its END again; without an answer it would report a
+// timeout of a finished stream after 13 s.
 
 import type { Core } from '../stream/core.ts'
 import type { Outlet } from '../stream/link.ts'
@@ -72,7 +72,7 @@ export class Registry {
     return true
   }
 
-  /** A socket closed: what would have answered through it cannot. */
+  /** A socket closed: tombstones that would have answered through it are dropped. */
   dropOutlet(outlet: Outlet): void {
     for (const [id, stone] of this.#tombstones) {
       if (stone.outlet === outlet) this.#tombstones.delete(id)

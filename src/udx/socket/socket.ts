@@ -109,7 +109,7 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
     return this.#received.packetsReceived
   }
 
-  /** Bun does not tell; 0 before bind, -1 after. */
+  /** Bun does not tell it; 0 before bind, -1 after. */
   get packetsDroppedByKernel(): number {
     return this.#port === null ? 0 : -1
   }
@@ -184,7 +184,7 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
     this.#setMembership(group, interfaceAddress, false)
   }
 
-  /** True when the datagram was handed to the system, whatever became of it there. */
+  /** True when the datagram was handed to the system, even if it was then lost. */
   async send(buffer: Uint8Array, port: number, host?: string, ttl?: number): Promise<boolean> {
     return this.#send(buffer, port, host, ttl)
   }
@@ -245,14 +245,14 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
     requireFamily(target)
     if (ttl !== undefined && !(ttl >= 0 && ttl <= MAX_TTL)) throw invalidArgument()
     if (!this.bound) this.bind(0)
-    // The system refuses port 0, and what the system refuses counts as sent.
+    // The system refuses port 0; a datagram that the system refuses counts as sent.
     if (port > 0 && port < 65536) this.#active().send(buffer, port, target, ttl || 0)
     return true
   }
 
   #setMembership(group: string, interfaceAddress: string | undefined, join: boolean): void {
     const port = this.#active()
-    // Bun takes what is no address for no interface at all, and joins on the default one.
+    // Bun takes an invalid address for no interface at all, and joins on the default one.
     if (interfaceAddress && familyOf(interfaceAddress) === 0) throw invalidArgument()
     port.setMembership(group, interfaceAddress || undefined, join)
   }
@@ -268,7 +268,7 @@ export class UDXSocket extends EventEmitter<UDXSocketEvents> {
     this.#closed = true
     this.udx.registry.dropOutlet(this.#port)
     this.#port.close()
-    // 'close' comes after the 'close' of the stream whose end made the socket idle.
+    // 'close' comes after the 'close' of the stream that was the last one on the socket.
     setImmediate(() => this.emit('close'))
     return true
   }

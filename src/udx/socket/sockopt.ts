@@ -1,6 +1,6 @@
-// Socket options that Bun.udpSocket has no setter for, through the system's own setsockopt: buffer
-// sizes, don't-fragment, and no queueing of ICMP errors. Every call may fail and says so; without
-// FFI the transport works, only slower on bulk and without an MTU search.
+// Socket options for which Bun.udpSocket has no setter, through the system's own setsockopt: buffer
+// sizes, don't-fragment, and no queueing of ICMP errors. Every call may fail and then says so;
+// without FFI the transport works, only slower on bulk and without an MTU search.
 
 import { dlopen, ptr } from 'bun:ffi'
 

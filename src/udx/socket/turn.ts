@@ -1,6 +1,6 @@
-// One turn of the event loop: cores that have something to do and sockets that have packets queued
-// are served once, together, in a single setImmediate. Also the timers of cores. This is the real
-// Link; it knows cores and sockets only as things to call.
+// One turn of the event loop: cores with work and sockets with queued packets are served once,
+// together, in a single setImmediate. It also keeps the timers of cores. This is the real Link; of
+// cores and sockets it knows only what it calls.
 
 import { type Traffic, createTraffic } from '../stream/core.ts'
 import type { Link, LinkedCore } from '../stream/link.ts'
@@ -40,7 +40,7 @@ export class Turn implements Link {
     this.#schedule()
   }
 
-  /** Asks for `socket.flush()` at the end of this turn; ask once per batch. */
+  /** Requests `socket.flush()` at the end of this turn; once per batch is enough. */
   wakeSocket(socket: Flushable): void {
     this.#sockets.push(socket)
     this.#schedule()
@@ -53,7 +53,7 @@ export class Turn implements Link {
       this.#alarms.set(core, alarm)
     }
     alarm.deadline = deadline
-    // A timer that fires early is set again for the rest: most deadlines only ever move away.
+    // A timer that fires early is set again for the rest: most deadlines only move later.
     if (alarm.firesAt <= deadline) return
     if (alarm.timer !== null) clearTimeout(alarm.timer)
     this.#set(core, alarm)
@@ -107,7 +107,7 @@ export class Turn implements Link {
   }
 }
 
-/** One stream's failure must not keep the others of the turn from being served. */
+/** An error in one stream must not keep the others of the turn from being served. */
 function guard(serve: () => void): void {
   try {
     serve()

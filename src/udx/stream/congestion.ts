@@ -1,8 +1,8 @@
-// How much may be in flight and how fast it may leave. The window grows like CUBIC and shrinks on
-// loss, but never below what the path was seen to deliver; losses that were none are taken back;
-// and it is capped at two bandwidth-delay products, so that bulk does not fill the buffers that a
-// small message has to pass. Counts in packets and ms; knows no sequence numbers, sockets or
-// timers.
+// How much may be in flight and how fast it may be sent. The window grows like CUBIC and shrinks on
+// loss, but never below what the path was seen to deliver. A reduction is undone when the packets
+// turn out not to be lost. The window is capped at two bandwidth-delay products, so that bulk data
+// does not fill the buffers that a small message has to pass. Counts in packets and ms; knows no
+// sequence numbers, sockets or timers.
 
 const INITIAL_CWND = 10
 const MIN_CWND = 4
@@ -19,8 +19,9 @@ const MAX_LOSS = 0.25
 const STANDING_SHARE = 1 / 16
 const STANDING_MIN_MS = 0.5
 /**
- * So much loss is no sign of a full path: radio links lose by themselves, and the cap keeps queues
- * short without it. Counted over some hundred packets, so that a few in a row do not decide.
+ * This much loss is no sign of a full path: radio links lose packets anyway, and the cap keeps
+ * queues short without it. Counted over some hundred packets, so that a few losses in a row do not
+ * decide.
  */
 const TOLERATED_LOSS = 0.02
 /**
@@ -34,7 +35,10 @@ const RATE_ROUNDS = 10
 /** Startup ends when this many rounds did not deliver a quarter more than before. */
 const FULL_ROUNDS = 3
 const FULL_GROWTH = 1.25
-/** And when the best of some round trips is so much longer than the shortest: a queue builds up. */
+/**
+ * It also ends when the best of some round trips is this much longer than the shortest: a queue
+ * builds up.
+ */
 const QUEUE_SAMPLES = 16
 const QUEUE_SHARE = 1 / 8
 const QUEUE_MIN_MS = 4
@@ -42,7 +46,7 @@ const QUEUE_MAX_MS = 16
 const CAP_GAIN = 2
 /** Rates lag a round behind a window that doubles. */
 const STARTUP_CAP_GAIN = 2.25
-/** Acknowledgements come in lumps: event loops on both sides serve sockets by the batch. */
+/** Acknowledgements come in bursts: event loops on both sides serve sockets in batches. */
 const CAP_ALLOWANCE_MS = 4
 /** Older minima are measured anew, with a nearly empty pipe. */
 const MIN_RTT_AGE_MS = 10_000
@@ -53,7 +57,7 @@ const MIN_BURST = 16
 const STARTUP_PACING = 2.5
 const STEADY_PACING = 1.4
 
-/** What was acknowledged by one packet, and how the sender stood. */
+/** What one packet acknowledged, and the state of the sender then. */
 export interface AckSample {
   packets: number
   now: number
@@ -74,7 +78,7 @@ export class Congestion {
   /** The window was reduced and what was in flight then is not yet dealt with. */
   #reducing = false
   #reducingRounds = 0
-  /** Window and threshold before the last reduction; 0 when it is not to be taken back. */
+  /** Window and threshold before the last reduction; 0 when it is not to be undone. */
   #undoWindow = 0
   #undoThreshold = Infinity
   #lastAcked = 0
@@ -116,16 +120,16 @@ export class Congestion {
     return this.#bandwidth
   }
 
-  /** Nothing was in flight: what comes next starts a new round. */
+  /** Nothing was in flight: the next packet starts a new round. */
   onIdleStart(): void {
     this.#epochAt = -1
   }
 
-  /** A round trip delivered so many packets in `ms`. `limited`: the window held some back. */
+  /** One round trip delivered so many packets in `ms`. `limited`: the window held some back. */
   onRound(packets: number, ms: number, limited: boolean): void {
     const floor = this.#minRtt === Infinity ? 0 : this.#minRtt
     this.#onRate(packets / Math.max(ms, floor, 0.05), limited)
-    // Loss that goes on among packets sent after a reduction says that it was not enough.
+    // Loss that continues among packets sent after a reduction shows that it was too small.
     const round = this.#roundAcked + this.#roundLost
     const lossy = this.#roundLost > TOLERATED_PACKETS + TOLERATED_LOSS * round
     if (this.#reducing && ++this.#reducingRounds >= 2 && lossy) this.#reduce()
@@ -137,12 +141,12 @@ export class Congestion {
     this.#roundSamples = 0
   }
 
-  /** One round trip was measured; `path` is what all of them add up to. */
+  /** One round trip was measured; `path` has the estimates from all of them. */
   onRtt(rtt: number, now: number, path: { srtt: number; rttvar: number }): void {
     this.#roundMinRtt = Math.min(this.#roundMinRtt, rtt)
     if (++this.#roundSamples === QUEUE_SAMPLES && this.startup) {
       const share = Math.min(Math.max(this.#minRtt * QUEUE_SHARE, QUEUE_MIN_MS), QUEUE_MAX_MS)
-      // Where round trips differ anyway, they must have grown by more.
+      // Where round trips vary anyway, they must have grown by more.
       if (this.#roundMinRtt > this.#minRtt + share + path.rttvar) this.#threshold = this.#window
     }
     if (rtt <= this.#minRtt) {
@@ -204,7 +208,10 @@ export class Congestion {
     return this.#recentLost > TOLERATED_PACKETS + TOLERATED_LOSS * sent
   }
 
-  /** So many lost packets had only been overtaken. What they alone brought about is taken back. */
+  /**
+   * So many packets counted as lost had only been overtaken: a reduction that only they caused is
+   * undone.
+   */
   onSpurious(packets: number): void {
     this.#recentLost = Math.max(0, this.#recentLost - packets)
     if (this.#undoWindow === 0 || this.#tooMuchLoss) return
@@ -214,16 +221,16 @@ export class Congestion {
     this.#reducing = false
   }
 
-  /** What was in flight when loss was found is dealt with. */
+  /** All packets that were in flight when loss was found are acknowledged or lost. */
   onRecovered(): void {
     this.#reducing = false
   }
 
-  /** Nothing came back for a whole timeout. */
+  /** Nothing was acknowledged for a whole timeout. */
   onTimeout(): void {
     this.#remember()
     this.#wMax = Math.min(this.#window, this.#cap())
-    // A startup that was cut short knows nothing of the path yet, so it starts over.
+    // A startup that was cut short knows nothing about the path yet, so it starts over.
     if (!this.startup) this.#threshold = Math.max(this.#wMax * CUBIC_BETA, MIN_CWND)
     this.#window = MIN_CWND
     this.#epochAt = -1
@@ -259,8 +266,8 @@ export class Congestion {
     const loss = Math.min(this.#recentLost / (this.#recentAcked + this.#recentLost), MAX_LOSS)
     const gain = standing ? 1 : DELIVERED_GAIN / (1 - loss)
     const delivered = Math.min(product * gain, window)
-    // At what the path delivers, loss is the path's own: going on carefully is all that can be
-    // done.
+    // At the rate that the path delivers, loss is the path's own: going on carefully is all that
+    // can be done.
     if (delivered === window && !this.startup) return
     this.#remember()
     this.#reducing = true

@@ -160,7 +160,7 @@ export class Core implements SenderHost {
     this.#rearm()
   }
 
-  /** Everything accepted for this stream goes on to `target`'s remote from now on. */
+  /** All data received for this stream is forwarded to `target`'s remote from now on. */
   relayTo(target: Core): void {
     this.relayTarget = target
     target.#relays.add(this)
@@ -179,7 +179,7 @@ export class Core implements SenderHost {
     this.close('destroyed')
   }
 
-  /** Closes without a word to the peer. */
+  /** Closes without telling the peer. */
   close(reason: CloseReason): void {
     if (this.closed) return
     this.closed = true
@@ -202,7 +202,7 @@ export class Core implements SenderHost {
   ontimer(): void {
     if (this.closed) return
     if (!this.sender.ontimer(this.#link.now())) {
-      // All data has arrived and the peer ended too: it closed, and its last word got lost.
+      // All data has arrived and the peer ended too: it closed, and its last packet got lost.
       this.close(this.#ended && this.sender.onlyEndLeft ? 'done' : 'timeout')
       return
     }
@@ -238,7 +238,7 @@ export class Core implements SenderHost {
 
   stamp(header: Header): void {
     this.#fill(header)
-    // A packet that carries the acknowledgement spares the one that would only do that.
+    // A packet that carries the acknowledgement saves sending one for it alone.
     if (!this.receiver.hasGaps) this.receiver.ackPending = false
   }
 
@@ -302,7 +302,7 @@ export class Core implements SenderHost {
     if (advanced || isSack) this.#owner.onack()
   }
 
-  /** Takes the peer's window unless an older packet says so. */
+  /** Takes the peer's window, unless a newer packet has set it. */
   #window(header: Header, now: number): void {
     const { seq, ack, rwnd } = header
     if (seqDiff(ack, this.sender.ring.una) < 0) return
@@ -321,7 +321,7 @@ export class Core implements SenderHost {
       const start = readU32(bytes, at + i * 8)
       const end = readU32(bytes, at + i * 8 + 4)
       if (!isSackRangeValid(start, end, sender.ring.una, sender.ring.nxt)) continue
-      // Ranges ascend, so that no packet can make us walk the same stretch again and again.
+      // Ranges ascend, so that no packet can make us go through the same range again and again.
       if (seqDiff(end, cursor) <= 0) continue
       sender.board.sack(seqDiff(start, cursor) < 0 ? cursor : start, end, now)
       cursor = end
@@ -352,7 +352,7 @@ export class Core implements SenderHost {
     this.#sendControl(receiver.hasGaps ? FLAG_SACK : 0)
   }
 
-  /** Sends a packet without payload that takes no number. */
+  /** Sends a packet without payload, which takes no sequence number. */
   #sendControl(flags: number): void {
     const { route, outlet } = this
     if (route === null || outlet === null) return

@@ -1,6 +1,6 @@
-// Joins received payloads into fewer, larger chunks along 3-byte little-endian length frames.
-// Purely an aid: it withholds and joins, never changes bytes, and switches itself off for good when
-// the bytes do not look like frames.
+// Joins received payloads into fewer, larger chunks along 3-byte little-endian length frames. It
+// only withholds and joins, never changes bytes, and turns itself off for good when the bytes do
+// not look like frames.
 
 const LENGTH_BYTES = 3
 const MAX_JOINED_BYTES = 65536
@@ -36,7 +36,7 @@ export class FrameJoiner {
     if (this.#missing === 0 || this.#bytes >= MAX_JOINED_BYTES) this.flush()
   }
 
-  /** Hands out what is withheld, such as at the end of the stream. */
+  /** Returns what is withheld, e.g. at the end of the stream. */
   flush(): void {
     if (this.#bytes === 0) return
     const [first] = this.#parts

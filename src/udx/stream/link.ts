@@ -1,5 +1,5 @@
-// What a stream core asks of the world around it, and what it tells its owner. The real link is
-// turn.ts with a UDP socket behind it; tests hand in a fake one with a clock of their own.
+// What a stream core needs from its surroundings, and what it tells its owner. The real link is
+// turn.ts with a UDP socket behind it; tests use a fake one with its own clock.
 
 import type { Route } from './rings.ts'
 import type { Slot, SlotPool } from './slots.ts'

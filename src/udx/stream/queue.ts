@@ -1,7 +1,7 @@
-// First-in first-out of written buffers that is read by the packet. Buffers are referenced until
-// their last byte was copied into a packet. Knows nothing of packets.
+// A first-in first-out queue of written buffers from which packets are filled. A buffer is held
+// until its last byte was copied into a packet. Knows nothing about packets.
 
-/** Head positions below this are not worth moving the array for. */
+/** Up to this many consumed buffers at the head it is not worth moving the array. */
 const COMPACT_AT = 64
 
 /** Bytes that were written and are not yet in a packet. */

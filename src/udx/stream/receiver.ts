@@ -1,5 +1,6 @@
 // The receiving half of a stream: order, END, what to acknowledge and how much room is left.
-// core.ts feeds it packets; it hands out payloads in order. Knows no sockets, timers or congestion.
+// core.ts feeds it packets, and it returns payloads in order. Knows no sockets, timers or
+// congestion.
 
 import { FrameJoiner } from './framing.ts'
 import { MAX_WINDOW_PACKETS, ReceiveRing } from './rings.ts'
@@ -39,7 +40,7 @@ export class Receiver {
     return this.#endSeq >= 0 && seqDiff(this.#endSeq, this.#ring.nxt) < 0
   }
 
-  /** Something waits for a missing packet, so that an acknowledgement needs SACK ranges. */
+  /** A packet waits for a missing one, so an acknowledgement needs SACK ranges. */
   get hasGaps(): boolean {
     return this.#ring.count > 0
   }
@@ -76,12 +77,12 @@ export class Receiver {
     return true
   }
 
-  /** Hands out what framing withholds: nothing more will come. */
+  /** Returns what framing withholds, as nothing more will come. */
   finish(): void {
     this.#joiner?.flush()
   }
 
-  /** Room for the peer to be told of, given what the application has not read. */
+  /** The room to advertise, given what the application has not read. */
   window(unreadBytes: number): number {
     return Math.max(0, DEFAULT_RWND - unreadBytes - this.#ring.bytes)
   }

@@ -1,5 +1,5 @@
-// What is known of the path: round trips, the RACK state and the search for its MTU.
-// Pure bookkeeping over numbers that the sender hands in; knows no packets, sockets or clock.
+// Estimates of the path: round trips, the RACK state and the search for its MTU. Pure bookkeeping
+// on numbers from the sender; knows no packets, sockets or clock.
 
 import { MAX_PADDING, MTU_BASE, MTU_STEP } from '../wire.ts'
 import { seqDiff } from '../wire.ts'
@@ -50,16 +50,16 @@ export class RttEstimator {
   }
 }
 
-/** Half of what was learned of reordering is left after 16 recoveries, the memory of RFC 8985. */
+/** After 16 recoveries half of the learned reordering is forgotten, as in RFC 8985. */
 const LATE_FADING = 0.96
 
-/** The most recently sent packet that is known delivered (RFC 8985). */
+/** The most recently sent packet that is known to be delivered (RFC 8985). */
 export class Rack {
   sentAt: number = -Infinity
   end: number = 0
   rtt: number = 0
   reordered = false
-  /** How late packets came that were held lost, in ms; fades. */
+  /** How late packets came that had been declared lost, in ms; fades. */
   lateMs = 0
 
   /** Learns of a delivery; `end` is its sequence number + 1. */
@@ -71,7 +71,7 @@ export class Rack {
     minRtt: number
   ): void {
     const rtt = now - sentAt
-    // The acknowledgement was of the first sending, not of this one.
+    // The acknowledgement was for the first transmission, not for this one.
     if (retransmitted && rtt < minRtt) return
     if (sentAt > this.sentAt || (sentAt === this.sentAt && seqDiff(end, this.end) > 0)) {
       this.sentAt = sentAt
@@ -80,18 +80,18 @@ export class Rack {
     }
   }
 
-  /** A packet that was held lost had only been overtaken, by packets so much faster. */
+  /** A packet that had been declared lost was only overtaken, by packets so much faster. */
   late(ms: number): void {
     this.reordered = true
     this.lateMs = Math.max(this.lateMs, ms)
   }
 
-  /** A recovery is over. A path that keeps its order again is believed after some of them. */
+  /** A recovery is over. A path that keeps its order again is trusted after some of them. */
   recovered(): void {
     this.lateMs *= LATE_FADING
   }
 
-  /** Whether a packet was sent before the one that is known delivered. */
+  /** Whether a packet was sent before the one that is known to be delivered. */
   isBefore(sentAt: number, end: number): boolean {
     return sentAt < this.sentAt || (sentAt === this.sentAt && seqDiff(end, this.end) < 0)
   }
@@ -140,7 +140,7 @@ export class MtuSearch {
     this.#limit = limit
   }
 
-  /** The first acknowledgement came: the path carries packets, so see how large. */
+  /** The first acknowledgement came: packets get through, so find out how large they may be. */
   start(): void {
     if (this.#searching || this.mtu >= this.#limit || this.#tries >= MAX_PROBE_TRIES) return
     this.#searching = true
@@ -176,7 +176,7 @@ export class MtuSearch {
     } else this.#searching = false
   }
 
-  /** The path changed: back to what every path carries. */
+  /** The path changed: back to the size that every path carries. */
   reset(): void {
     this.mtu = MTU_BASE
     this.#stride = MAX_PADDING

@@ -35,14 +35,14 @@ export class SentRing {
   mask: number = INITIAL_CAPACITY - 1
   state: Uint8Array = new Uint8Array(INITIAL_CAPACITY)
   marks: Uint8Array = new Uint8Array(INITIAL_CAPACITY)
-  /** Retransmission timeouts that this very packet has lived through. */
+  /** Retransmission timeouts that this packet has gone through. */
   timeouts: Uint8Array = new Uint8Array(INITIAL_CAPACITY)
   /** Payload bytes. */
   sizes: Uint16Array = new Uint16Array(INITIAL_CAPACITY)
-  /** The last sending, and the first. */
+  /** Times of the last and the first transmission. */
   sentAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
   firstAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
-  /** How the delivery stood at the last sending, see Delivery. */
+  /** The state of delivery at the last transmission, see Delivery. */
   delivered: Float64Array = new Float64Array(INITIAL_CAPACITY)
   deliveredAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
   flightAt: Float64Array = new Float64Array(INITIAL_CAPACITY)
@@ -146,7 +146,7 @@ export class ReceiveRing {
     if (seqDiff(seq, this.high) >= 0) this.high = seqAdd(seq, 1)
   }
 
-  /** Moves past a packet that came in its turn and was never kept. */
+  /** Moves past a packet that came in order and was never kept. */
   advance(): void {
     this.nxt = seqAdd(this.nxt, 1)
     if (seqDiff(this.high, this.nxt) < 0) this.high = this.nxt

@@ -1,6 +1,6 @@
 // Which sent packets are in flight, acknowledged or lost: takes acknowledgements, applies RACK, and
 // says what to send again. Owns the ring of sent packets and their slots; sends nothing itself and
-// knows no windows or timers. sender.ts is its only caller.
+// knows no windows or timers. Only sender.ts calls it.
 
 import { Rack, type RttEstimator, reorderWindowMs } from './recovery.ts'
 import {
@@ -15,10 +15,10 @@ import {
 import type { Slot, SlotPool } from './slots.ts'
 import { HEADER_BYTES, seqAdd, seqDiff } from '../wire.ts'
 
-/** A packet that timed out this often and is still silent ends the stream: 13 * RTO in all. */
+/** A packet that timed out this often without an answer ends the stream: 13 * RTO in all. */
 export const MAX_TIMEOUTS = 6
 
-/** What acknowledgements added up to since the tally was last taken. */
+/** What acknowledgements added up to since the last tally. */
 export interface Tally {
   packets: number
   /** Payload bytes newly acknowledged, in order or not. */
@@ -27,11 +27,11 @@ export interface Tally {
   sampleSentAt: number
   /** Datagram size of an MTU probe that arrived, with IP and UDP headers; 0 for none. */
   probeBytes: number
-  /** Packets that were declared lost and had only been overtaken. */
+  /** Packets that had been declared lost and were only overtaken. */
   spurious: number
   /** What had been delivered when the newest of these packets was sent; -1 without one. */
   deliveredBefore: number
-  /** ms that the deliveries since then took, by the slower of sending and acknowledging. */
+  /** Time of the deliveries since then, ms: the longer of sending and acknowledging. */
   deliveryMs: number
 }
 
@@ -47,11 +47,13 @@ function emptyTally(): Tally {
   }
 }
 
-/** What one pass of RACK found. */
+/** The result of one pass of RACK. */
 export interface Losses {
-  /** Packets that are newly lost and were no MTU probes. */
+  /** Newly lost packets that were not MTU probes. */
   packets: number
-  /** ms until the last of those still within the reorder window are due; 0 when there are none. */
+  /**
+   * ms until the last of those still within the reordering window are due; 0 when there are none.
+   */
   waitMs: number
 }
 
@@ -98,12 +100,12 @@ export class Scoreboard {
     return this.ring.span - this.inflight - this.lost
   }
 
-  /** Whether anything can be lost that the timer has not found. */
+  /** Whether a packet may be lost that no timer has found yet. */
   get suspicious(): boolean {
     return this.sacked > 0 || seqDiff(this.#resentEnd, this.ring.una) > 0
   }
 
-  /** Enters a packet that is sent for the first time. */
+  /** Adds a packet that is sent for the first time. */
   push(slot: Slot, route: Route, size: number, marks: number, now: number): void {
     const { ring } = this
     const index = ring.push()
@@ -119,7 +121,7 @@ export class Scoreboard {
     this.inflightBytes += size + HEADER_BYTES
   }
 
-  /** A packet is sent again. */
+  /** Notes that a packet is sent again. */
   resent(seq: number, now: number): void {
     const { ring } = this
     const index = seq & ring.mask
@@ -149,7 +151,7 @@ export class Scoreboard {
     if (seqDiff(this.#lostFrom, ack) < 0) this.#lostFrom = ack
   }
 
-  /** One SACK range that was found believable. */
+  /** Takes one valid SACK range. */
   sack(start: number, end: number, now: number): void {
     const { ring } = this
     for (let seq = start; seq !== end; seq = seqAdd(seq, 1)) {
@@ -157,14 +159,14 @@ export class Scoreboard {
     }
   }
 
-  /** Hands over what has been acknowledged since the last time. */
+  /** Returns what was acknowledged since the last call. */
   takeTally(): Tally {
     const tally = this.#tally
     this.#tally = emptyTally()
     return tally
   }
 
-  /** Marks as lost what was sent long enough before something that has been delivered. */
+  /** Marks as lost the packets that were sent long enough before a delivered one. */
   detect(recovering: boolean, now: number): Losses {
     const { ring, rack } = this
     const found: Losses = { packets: 0, waitMs: 0 }
@@ -173,7 +175,7 @@ export class Scoreboard {
       const index = seq & ring.mask
       const sentAt = ring.sentAt[index]!
       const before = rack.isBefore(sentAt, seqAdd(seq, 1))
-      // Packets that were sent once lie in the order they were sent.
+      // Packets that were sent once lie in the order in which they were sent.
       if (!before && seqDiff(seq, this.#resentEnd) >= 0) break
       if (ring.state[index] !== STATE_SENT || !before) continue
       const waitMs = sentAt + window - now
@@ -188,8 +190,8 @@ export class Scoreboard {
   }
 
   /**
-   * The retransmission timer fired: the oldest packet is lost, and so is all that RACK would call
-   * lost by now. Returns false when one of them has used up its chances.
+   * The retransmission timer fired: the oldest packet is lost, and so are all that RACK would
+   * declare lost by now. Returns false when one of them has used up its retries.
    */
   loseOnTimeout(now: number): boolean {
     const { ring, rack } = this
@@ -282,8 +284,8 @@ export class Scoreboard {
   }
 
   /**
-   * Declared lost, yet the answer cannot be to a second sending: there was none, or it is too
-   * young.
+   * It was declared lost, but the acknowledgement cannot be for a second transmission: there was
+   * none, or it is too recent.
    */
   #isSpurious(index: number, now: number): boolean {
     const { ring } = this
@@ -291,7 +293,7 @@ export class Scoreboard {
     return ring.state[index] === STATE_LOST || now - ring.sentAt[index]! < this.#rtt.minRtt
   }
 
-  /** Writes down when a packet leaves and how the delivery stands. */
+  /** Notes when a packet is sent and the state of delivery then. */
   #stamp(index: number, now: number): void {
     const { ring } = this
     if (this.inflight === 0) {

@@ -1,7 +1,8 @@
-// The sending half of a stream: queue to packets, windows and pacing, and the one timer slot (RTO,
-// RACK, TLP, zero-window probe, keepalive). core.ts calls write and end, for every packet that came
-// board.acknowledge, board.sack and settle, once a turn flush, and ontimer. It sends through
-// SenderHost and never calls the application: what it found is returned or left in fields.
+// The sending half of a stream: turns the queue into packets, keeps windows and pacing, and the one
+// timer (RTO, RACK, TLP, zero-window probe, keepalive). core.ts calls write and end;
+// board.acknowledge, board.sack and settle for every packet received; flush once a turn; and
+// ontimer. It sends through SenderHost and never calls the application: results are returned or
+// left in fields.
 
 import { Congestion } from './congestion.ts'
 import { ByteQueue } from './queue.ts'
@@ -32,8 +33,8 @@ const OPEN = 0
 const RECOVERY = 1
 const LOSS = 2
 /**
- * So much of a round trip without anything to send: less is an event loop that fills the queue
- * again.
+ * Being without data for this part of a round trip counts as idle; a shorter pause is an event loop
+ * that refills the queue.
  */
 const STARVED_SHARE = 1 / 8
 
@@ -43,7 +44,7 @@ export interface SenderHost {
   /** Where new packets go. */
   readonly route: Route | null
   readonly blocked: boolean
-  /** A changeRemote waits for its acknowledgement: no MTU probes meanwhile. */
+  /** A changeRemote waits for its acknowledgement: no MTU probes until then. */
   readonly changing: boolean
   /** Fills in the receive window and the acknowledgement that this packet carries. */
   stamp(header: Header): void
@@ -69,7 +70,7 @@ export class Sender {
 
   timer: TimerKind = TIMER_NONE
   deadline: number = Infinity
-  /** When pacing lets more out; Infinity when it holds nothing back. */
+  /** When pacing allows more; Infinity when it holds nothing back. */
   paceAt: number = Infinity
   keepaliveMs = 0
 
@@ -80,20 +81,22 @@ export class Sender {
   #header = createHeader()
   #state = OPEN
   #highMark = 0
-  /** A round ends when a packet arrives that was sent after so many had been delivered. */
+  /**
+   * A round ends when a packet is acknowledged that was sent after this many had been delivered.
+   */
   #roundDelivered = 0
   #roundStart: number
   #roundEnd: number
   #limitedUntil: number
-  /** Since when the application has given nothing although there was room; -1 while it has. */
+  /** Since when the application has had no data although there was room; -1 while it has. */
   #emptyAt = -1
-  /** Before this packet the application held the sender back. */
+  /** Up to this packet the application was the limit, not the path. */
   #starvedUntil: number
   #rtoAt = Infinity
   #timeoutAt = -Infinity
   #endSeq = -1
   #lastSentAt = 0
-  /** Tail probes since the peer was last heard to have got something new. */
+  /** Tail probes since the peer last acknowledged something new. */
   #probes = 0
   #lossDirty = false
 
@@ -111,7 +114,7 @@ export class Sender {
     return this.mtu.mtu - (this.#host.route?.overhead ?? 0)
   }
 
-  /** Something waits to go out in a packet that was never sent. */
+  /** Whether data waits that was never sent. */
   get pending(): boolean {
     return this.queue.length > 0 || (this.ending && this.#endSeq < 0)
   }
@@ -126,31 +129,31 @@ export class Sender {
     this.ending = true
   }
 
-  /** END and all before it has arrived. */
+  /** END and everything before it was acknowledged. */
   get endAcked(): boolean {
     return this.#endSeq >= 0 && seqDiff(this.ring.una, this.#endSeq) > 0
   }
 
-  /** An END without data is the one thing that is not acknowledged. */
+  /** Whether an END without data is the only packet that is not acknowledged. */
   get onlyEndLeft(): boolean {
     const { ring } = this
     return ring.span === 1 && ring.una === this.#endSeq && ring.sizes[ring.una & ring.mask] === 0
   }
 
-  /** The peer's window as of its newest packet; an open one ends zero-window probing. */
+  /** The peer's window as its newest packet says; an open window ends zero-window probing. */
   onWindow(rwnd: number, now: number): void {
     this.rwnd = rwnd
     if (rwnd > 0 && this.timer === TIMER_ZWP) this.#idleTimer(now)
   }
 
-  /** Draws the conclusions of one packet's acknowledgements: samples, congestion, timer. */
+  /** Evaluates the acknowledgements of one packet: samples, congestion, timer. */
   settle(advanced: boolean, now: number): void {
     const { ring, board, rtt } = this
     const tally = board.takeTally()
     if (tally.packets > 0) {
       this.#probes = 0
       this.queuedBytes -= tally.bytes
-      // What answers only after a timeout measures the timeout.
+      // A round trip that ended only after a timeout would measure the timeout.
       if (tally.sampleSentAt > this.#timeoutAt) {
         const sample = now - tally.sampleSentAt
         rtt.sample(sample, now)
@@ -192,7 +195,10 @@ export class Sender {
     if (this.timer === TIMER_NONE && this.ring.span === 0) this.#idleTimer(now)
   }
 
-  /** The deadline may have passed. Returns false when the peer has been silent for too long. */
+  /**
+   * Called when the deadline may have passed. Returns false when the peer has been silent for too
+   * long.
+   */
   ontimer(now: number): boolean {
     if (now >= this.paceAt) this.paceAt = Infinity
     if (now < this.deadline) return true
@@ -249,8 +255,7 @@ export class Sender {
   }
 
   /**
-   * A round in which the queue was empty for a while tells what the application gave, not what the
-   * path takes.
+   * A round in which the queue was empty for a while measures the application, not the path.
    */
   #isStarved(now: number): boolean {
     return this.#emptyAt >= 0 && now - this.#emptyAt > this.rtt.srtt * STARVED_SHARE
@@ -374,9 +379,9 @@ export class Sender {
   }
 
   /**
-   * Waits for the tail probe, or for the timeout where that comes first. Probes repeat at doubling
-   * distance: a timeout of a second or more is a long time on a path of a few ms. Without a round
-   * trip to go by there are none.
+   * Waits for the tail probe, or for the timeout if that comes first. Probes are repeated at
+   * doubling intervals, as a timeout of a second or more is long on a path of a few ms. Without a
+   * measured round trip there are none.
    */
   #armTail(): void {
     const wait = probeTimeoutMs(this.rtt, this.board.inflight) * 2 ** this.#probes
@@ -401,8 +406,8 @@ export class Sender {
   }
 
   /**
-   * Sends something whose acknowledgement tells what is missing: first new data or the last packet,
-   * so that RACK sees all before it; when that stays unanswered, the packet the peer waits for.
+   * Sends a packet whose acknowledgement tells what is missing: first new data or the last packet,
+   * so that RACK sees all before it; if that stays unanswered, the packet that the peer waits for.
    */
   #probeTail(now: number): void {
     const first = this.#probes++ === 0 && this.#state === OPEN
@@ -425,7 +430,7 @@ export class Sender {
     this.#highMark = ring.nxt
     this.#rtoAt = now + 2 * this.rtt.rto
     this.#armTail()
-    // The head goes out whatever the window says: it is what the peer waits for.
+    // The first packet is sent whatever the window says: it is the one that the peer waits for.
     if (ring.state[ring.una & ring.mask] === STATE_LOST) this.#resend(ring.una, now)
     return true
   }

@@ -20,7 +20,7 @@ export class SlotPool {
   #free: Slot[] = []
   #slabs = 0
 
-  /** Slots in hand, for tests of leaks. */
+  /** Slots in use, for tests of leaks. */
   taken = 0
 
   take(): Slot {
@@ -40,7 +40,7 @@ export class SlotPool {
   }
 }
 
-/** Sets the length of the packet in a slot, reusing the view when the length is the same. */
+/** Sets the length of a slot's packet, and reuses the view when the length is unchanged. */
 export function sizeSlot(slot: Slot, length: number): void {
   if (slot.packet.length !== length) slot.packet = slot.bytes.subarray(0, length)
 }

@@ -1,5 +1,5 @@
-// UDXStream: the streamx face of a core. Maps writes, ends, destroys and events; keeps the sockets'
-// sets of streams right. Protocol decisions are all in core.ts.
+// UDXStream: the streamx interface of a core. Maps writes, ends, destroys and events, and keeps the
+// sockets' sets of streams up to date. All protocol decisions are in core.ts.
 
 import { Duplex, type DuplexEvents, Writable } from 'streamx'
 import { toBytes } from '../bytes.ts'
@@ -18,7 +18,7 @@ const LOCALHOST = '127.0.0.1'
 const HIGH_WATER_BYTES = 262_144
 
 export interface UDXStreamOptions extends CoreOptions {
-  /** Whether to refuse a packet from elsewhere than the connection. Default: refuses all */
+  /** Whether to refuse a packet from another address than the remote's. Default: refuses all */
   firewall?: (socket: UDXSocket, port: number, host: string, family: 4 | 6) => boolean
 }
 
@@ -37,7 +37,7 @@ export interface UDXStreamEvents extends DuplexEvents {
 type Callback = (error: Error | null) => void
 
 interface Flush {
-  /** Acknowledged bytes, END included as one, at which the flush is done. */
+  /** The flush is done when this many bytes are acknowledged; END counts as one. */
   target: number
   resolve: (flushed: boolean) => void
 }
@@ -87,7 +87,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     return this.#core.sender.congestion.cwnd
   }
 
-  /** Bytes in flight, headers included. */
+  /** Bytes in flight, including headers. */
   get inflight(): number {
     return this.#core.sender.board.inflightBytes
   }
@@ -104,7 +104,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     return this.#core.sender.fastRecoveries
   }
 
-  /** 0 while starting up, 2 after; there is no BBR here, but callers print it. */
+  /** 0 during startup, 2 after it; there is no BBR here, but callers print the number. */
   get bbrState(): number {
     return this.#core.sender.congestion.startup ? 0 : 2
   }
@@ -142,7 +142,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     return this.socket?.address()?.port ?? 0
   }
 
-  /** There is one mode. */
+  /** There is only one mode. */
   setInteractive(_interactive: boolean): void {}
 
   /** Sends a heartbeat whenever nothing was in flight for `ms`; 0 stops that. */
@@ -172,8 +172,8 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
   }
 
   /**
-   * Moves to another remote or socket. Null when that was complete at once; otherwise a promise
-   * for the acknowledgement of everything sent to the old one.
+   * Moves to another remote or socket. Null when that is done at once; otherwise a promise for the
+   * acknowledgement of everything sent to the old one.
    */
   changeRemote(
     socket: UDXSocket,
@@ -275,7 +275,7 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     cb(null)
   }
 
-  /** Only an explicit destroy comes through here; a graceful end does not tell the peer. */
+  /** Only an explicit destroy gets here; a graceful end does not tell the peer. */
   override _predestroy(): void {
     this.#core.destroy()
     this.#releaseWrite()
@@ -350,13 +350,13 @@ export class UDXStream extends Duplex<UDXStreamEvents> {
     this.udx.registry.remove(this.#core, reason === 'done', this.udx.turn.now())
     const { socket } = this
     this.socket = null
-    // What was cancelled counts as done.
+    // Cancelled work counts as done.
     for (const { resolve } of this.#flushes.splice(0)) resolve(true)
     socket?.removeStream(this)
     if (this.#previousSocket !== socket) this.#previousSocket?.removeStream(this)
     this.#previousSocket = null
-    // A write that waits stays held until destroy() below lets it go: streamx would write what
-    // stands behind it, to a stream that has no socket any more.
+    // A waiting write stays held until destroy() below releases it: streamx would write the ones
+    // after it to a stream that no longer has a socket.
     const error = errorOf(reason)
     const ondestroy = this.#ondestroy
     this.#ondestroy = null
@@ -400,7 +400,7 @@ function createRoute(socket: UDXSocket, remoteId: number, port: number, host: st
   const family = requireFamily(host)
   if (!(port > 0 && port < 65536)) throw new Error(`${port} is not a valid port`)
   if (!socket.bound) socket.bind(0)
-  // On an IPv6 socket IPv4 destinations are mapped, and count as IPv6 like in libudx.
+  // On an IPv6 socket IPv4 destinations are mapped, and count as IPv6 as in libudx.
   const six = family === 6 || socket.outlet?.family === 6
   return { remoteId: remoteId >>> 0, host, port, overhead: six ? OVERHEAD_IPV6 : OVERHEAD_IPV4 }
 }
@@ -422,7 +422,7 @@ function errorOf(reason: CloseReason): Error | null {
   }
 }
 
-/** streamx counts what it holds for the application, but not in its types. */
+/** streamx counts the bytes that the application has not read, but its types do not show it. */
 function unreadBytes(stream: Duplex<UDXStreamEvents>): number {
   const { _readableState: state } = stream as unknown as { _readableState: { buffered: number } }
   return state.buffered

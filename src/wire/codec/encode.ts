@@ -1,4 +1,4 @@
-// How whole messages become bytes and back. Knows no message.
+// How whole messages become bytes and back. Knows no particular message.
 import { AppError, protocolError } from '../../base/errors.ts'
 import { sizeOf, type Codec } from './fields.ts'
 

@@ -1,5 +1,5 @@
-// The smallest parts of messages over compact-encoding, each checked against a limit before it is
-// taken: integers, floats, strings, keys and lists. record.ts builds records of them.
+// The smallest parts of messages, built on compact-encoding: integers, floats, strings, keys and
+// lists. Each is checked against a limit before it is read. record.ts builds records from them.
 // Knows no message.
 import { fixed, float32, uint } from 'compact-encoding'
 import { overLimit, protocolError } from '../../base/errors.ts'
@@ -11,7 +11,10 @@ export interface State {
   buffer: Uint8Array | null
 }
 
-/** compact-encoding's triple; encode expects room, decode throws AppError or the library's own. */
+/**
+ * A codec as compact-encoding has it: encode expects room, decode throws an AppError or the
+ * library's own error.
+ */
 export interface Codec<T> {
   preencode(state: State, value: T): void
   encode(state: State, value: T): void
@@ -44,7 +47,10 @@ function checkUint(value: number, max: number, what: string): void {
   throw overLimit(`The message cannot be sent: ${what} is ${value}, not in 0 to ${max}`)
 }
 
-/** A reading or an advice, bent into range when sent: it must never cost the answer it rides on. */
+/**
+ * A number that is informative only, clamped when sent: it must never make the answer fail that
+ * carries it.
+ */
 export function roughUpTo(max: number, what: string): Codec<number> {
   const bend = (value: number): number => Math.ceil(Math.min(max, Math.max(0, value || 0)))
   return {
@@ -56,7 +62,7 @@ export function roughUpTo(max: number, what: string): Codec<number> {
 
 const MAX_SINGLE = 3.4028234663852886e38
 
-/** A reading of at least 0 in single precision, bent into range when sent. */
+/** A number of at least 0 in single precision, clamped when sent. */
 export const amount: Codec<number> = {
   preencode: (state, value) => float32.preencode(state, value),
   encode: (state, value) => float32.encode(state, Math.min(MAX_SINGLE, Math.max(0, value || 0))),
@@ -126,10 +132,15 @@ export function stringUpTo(max: number, what: string): Codec<string> {
   }
 }
 
-/** What a terminal would obey, or would not show: newlines, escapes, marks of direction. */
+/**
+ * Characters that a terminal would obey or would not show: newlines, escapes, marks of direction.
+ */
 const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
-/** As stringUpTo(), for people: what must not get to a terminal or a log is replaced when read. */
+/**
+ * As stringUpTo(), for people: characters that must not reach a terminal or a log are replaced when
+ * read.
+ */
 export function shownUpTo(max: number, what: string): Codec<string> {
   const inner = stringUpTo(max, what)
   return { ...inner, decode: (state) => inner.decode(state).replaceAll(UNSHOWN, '\uFFFD') }
@@ -143,7 +154,10 @@ function cutText(text: string, max: number): Uint8Array {
   return whole.subarray(0, end)
 }
 
-/** Up to `max` items; each takes at least a byte, so a count cannot promise more than is there. */
+/**
+ * Up to `max` items; each takes at least a byte, so a count cannot promise more than the bytes
+ * hold.
+ */
 export function listUpTo<T>(max: number, item: Codec<T>, what: string): Codec<readonly T[]> {
   const count = uintUpTo(max, `the number of ${what}`)
   return {
@@ -193,7 +207,7 @@ export function oneOf<T>(
   )
 }
 
-/** `item` with its length before it: what a later version adds at its end is skipped. */
+/** `item` with its length before it, so that fields which a later version appends are skipped. */
 export function framed<T>(item: Codec<T>): Codec<T> {
   return {
     preencode(state, value) {

@@ -1,5 +1,5 @@
-// How a server presents itself: info, and the messages that carry infos, hello and announce.
-// The layout is described in protocol.ts.
+// How a server describes itself: info, and the messages that carry infos, hello and announce. The
+// layout is described in protocol.ts.
 import { protocolError, unsupported } from '../../base/errors.ts'
 import { errorCodec } from './control.ts'
 import {
@@ -75,7 +75,7 @@ export const serversCodec: Codec<readonly ServerInfo[]> = listUpTo(
   'servers'
 )
 
-/** Numbers that are not known here are left out: a later version may know more of them. */
+/** Unknown numbers are left out: a later version may know more of them. */
 const dtypes = mapped(
   listUpTo(LIMITS.dtypes, uintUpTo(Number.MAX_SAFE_INTEGER, 'a dtype'), 'dtypes'),
   (names: readonly WireDtype[]) => names.map((name) => DTYPES.indexOf(name)),
@@ -91,7 +91,7 @@ const helloRest = record<Omit<Hello, 'version'>>({
   refusal: optional(errorCodec)
 })
 
-/** The version stands before the flags: what follows may depend on it. */
+/** The version is written before the flags, as what follows may depend on it. */
 export const helloCodec: Codec<Hello> = {
   preencode(state, hello) {
     version.preencode(state, hello.version)

@@ -1,5 +1,5 @@
-// The messages around a session's opening, and those that name prefixes of it: open, opened, keep.
-// The layout is described in protocol.ts.
+// The messages that open a session and that name its prefixes: open, opened, keep. The layout is
+// described in protocol.ts.
 import { statusCodec } from './step.ts'
 import { anyNumber, key, listUpTo, sessionId, uintUpTo, type Codec } from './fields.ts'
 import { LIMITS } from '../protocol.ts'

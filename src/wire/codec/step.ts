@@ -1,5 +1,5 @@
-// The messages on the way of a token: step and result, with the records inside them.
-// The layout is described in protocol.ts. Tensors are written once and read as views.
+// The messages of a step, step and result, with the records inside them. The layout is described in
+// protocol.ts. Tensors are written once and read as views.
 import { overLimit, protocolError, unsupported } from '../../base/errors.ts'
 import {
   amount,

@@ -1,5 +1,5 @@
-// Weights between peers: what one asks of another's files, pieces of the answer, and what answers
-// say. The layout is described in protocol.ts.
+// Weights between peers: requests for files, pieces of the answer, and the records in answers. The
+// layout is described in protocol.ts.
 import { protocolError, type ErrorCode } from '../../base/errors.ts'
 import {
   anyNumber,
