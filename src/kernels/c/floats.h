@@ -129,14 +129,14 @@ static const int PK_FLOAT_ROWS[] = {4, 2, 1};
 static const pk_float_function pk_float_tiles[] = {pk_float_tile_4, pk_float_tile_2, pk_float_tile_1};
 #endif
 
-static void pk_floats_one(const struct pk_job* job, const float* x, int32_t group0, int32_t group1) {
+static void pk_floats_one(const struct pk_product* job, const float* x, int32_t group0, int32_t group1) {
   const struct pk_matrix* m = job->matrix;
   size_t columns = (size_t)m->columns;
   for (int32_t g = group0; g < group1; g++) {
     const uint8_t* w = (const uint8_t*)m->data + (size_t)g * job->groupBytes;
     const float* bias = m->bias ? m->bias + g * PK_GROUP : 0;
     float* y = job->y + g * PK_GROUP;
-    int width = pk_job_width(job, g);
+    int width = pk_product_width(job, g);
     if (m->form == PK_F32) pk_f32_row(w, x, columns, bias, y, width);
     else if (m->form == PK_F16) pk_f16_row(w, x, columns, bias, y, width);
     else pk_bf16_row(w, x, columns, bias, y, width);
@@ -144,7 +144,7 @@ static void pk_floats_one(const struct pk_job* job, const float* x, int32_t grou
 }
 
 // Weights [k, k + count) of a group as floats.
-static void pk_float_panel(const struct pk_job* job, int32_t group, size_t k, size_t count,
+static void pk_float_panel(const struct pk_product* job, int32_t group, size_t k, size_t count,
                            struct pk_pblock* blocks, float (*panel)[PK_GROUP]) {
   const struct pk_matrix* m = job->matrix;
   const uint8_t* w = (const uint8_t*)m->data + (size_t)group * job->groupBytes;
@@ -155,7 +155,7 @@ static void pk_float_panel(const struct pk_job* job, int32_t group, size_t k, si
   } else if (m->form == PK_BF16) {
     pk_bf16_panel(w, k, count, panel);
   } else {
-    struct pk_planes p = pk_job_planes(job, group);
+    struct pk_planes p = pk_product_planes(job, group);
     int kind = pk_kind_of(m->form);
     float factors[2 * PK_GROUP];
     size_t n = (count + 31) / 32;
@@ -167,7 +167,7 @@ static void pk_float_panel(const struct pk_job* job, int32_t group, size_t k, si
   }
 }
 
-static void pk_floats_many(const struct pk_job* job, const float* x, int64_t ldx, int32_t group0,
+static void pk_floats_many(const struct pk_product* job, const float* x, int64_t ldx, int32_t group0,
                            int32_t group1, struct pk_float_scratch* scratch) {
   size_t columns = (size_t)job->matrix->columns;
   for (int32_t first = group0; first < group1; first += PK_PANEL_GROUPS) {
@@ -188,7 +188,7 @@ static void pk_floats_many(const struct pk_job* job, const float* x, int64_t ldx
           const float* bias = job->matrix->bias && count == left ? job->matrix->bias + column : 0;
           pk_float_tiles[size]((const float(*)[PK_GROUP])scratch->panel[g], scratch->tile, count, k > 0,
                                bias, job->y + row * job->ldy + column, job->ldy,
-                               pk_job_width(job, first + g));
+                               pk_product_width(job, first + g));
         }
       }
     }

@@ -183,39 +183,39 @@ struct pk_integer_scratch {
 };
 
 // What a product is given, and where its parts begin.
-struct pk_job {
+struct pk_product {
   const struct pk_matrix* matrix;
-  struct pk_layout layout;
+  struct pk_form_layout layout;
   size_t blocks, groupBytes;
   float* y;
   int64_t ldy;
   int32_t rows;
 };
 
-static PK_INLINE struct pk_planes pk_job_planes(const struct pk_job* job, int32_t group) {
+static PK_INLINE struct pk_planes pk_product_planes(const struct pk_product* job, int32_t group) {
   const uint8_t* data = job->matrix->data;
   return pk_planes_of(&job->layout, data + (size_t)group * job->groupBytes, job->blocks);
 }
-static PK_INLINE int pk_job_width(const struct pk_job* job, int32_t group) {
+static PK_INLINE int pk_product_width(const struct pk_product* job, int32_t group) {
   int32_t left = job->matrix->rows - group * PK_GROUP;
   return left < PK_GROUP ? left : PK_GROUP;
 }
 
-static void pk_integers_one(const struct pk_job* job, const struct pk_xblock* x, int32_t group0, int32_t group1) {
+static void pk_integers_one(const struct pk_product* job, const struct pk_xblock* x, int32_t group0, int32_t group1) {
   pk_row_function row = pk_row_of(job->matrix->form);
   for (int32_t first = group0; first < group1; first += PK_ROW_GROUPS) {
     struct pk_planes planes[PK_ROW_GROUPS];
     vf sums[PK_ROW_GROUPS][PK_PARTS];
     int groups = group1 - first < PK_ROW_GROUPS ? group1 - first : PK_ROW_GROUPS;
     for (int g = 0; g < groups; g++) {
-      planes[g] = pk_job_planes(job, first + g);
+      planes[g] = pk_product_planes(job, first + g);
       for (int part = 0; part < PK_PARTS; part++) sums[g][part] = vf_zero();
     }
     row(planes, groups, x, job->blocks, sums);
     for (int g = 0; g < groups; g++) {
       const float* bias = job->matrix->bias ? job->matrix->bias + (first + g) * PK_GROUP : 0;
       float* y = job->y + (first + g) * PK_GROUP;
-      int width = pk_job_width(job, first + g);
+      int width = pk_product_width(job, first + g);
       for (int part = 0; part < PK_PARTS; part++) {
         vf sum = sums[g][part];
         if (bias) sum = vf_add(sum, pk_read_part(bias, part, width));
@@ -225,7 +225,7 @@ static void pk_integers_one(const struct pk_job* job, const struct pk_xblock* x,
   }
 }
 
-static void pk_integers_many(const struct pk_job* job, const struct pk_xblock* x, int32_t group0, int32_t group1,
+static void pk_integers_many(const struct pk_product* job, const struct pk_xblock* x, int32_t group0, int32_t group1,
                              struct pk_integer_scratch* scratch) {
   int32_t form = job->matrix->form;
   int kind = pk_kind_of(form);
@@ -236,7 +236,7 @@ static void pk_integers_many(const struct pk_job* job, const struct pk_xblock* x
     for (size_t block = 0; block < job->blocks; block += PK_PANEL_BLOCKS) {
       size_t left = job->blocks - block, count = left < PK_PANEL_BLOCKS ? left : PK_PANEL_BLOCKS;
       for (int32_t g = 0; g < groups; g++) {
-        struct pk_planes p = pk_job_planes(job, first + g);
+        struct pk_planes p = pk_product_planes(job, first + g);
         decode(&p, block, count, scratch->panel[g]);
       }
       for (int32_t row = 0, size = 0; row < job->rows; row += PK_TILE_ROWS[size]) {
@@ -247,7 +247,7 @@ static void pk_integers_many(const struct pk_job* job, const struct pk_xblock* x
           int32_t column = (first + g) * PK_GROUP;
           const float* bias = job->matrix->bias && count == left ? job->matrix->bias + column : 0;
           tiles[size](scratch->panel[g], scratch->tile, count, block > 0, bias,
-                      job->y + row * job->ldy + column, job->ldy, pk_job_width(job, first + g));
+                      job->y + row * job->ldy + column, job->ldy, pk_product_width(job, first + g));
         }
       }
     }

@@ -14,15 +14,15 @@
 #include "kinds.h"
 
 // Bytes that 16 rows have in each plane: of a block of 32, or (super) of 256.
-struct pk_layout {
+struct pk_form_layout {
   int16_t block;                      // values that share what is stored: 1, 32 or 256
   int16_t bits4, bits2, bits1, bits8; // of 32
   int16_t scales, deltas;             // of `block`
   int16_t source;                     // bytes of a block in a file
 };
 
-static inline int pk_layout_of(int32_t form, struct pk_layout* l) {
-  static const struct { int16_t form; struct pk_layout layout; } table[] = {
+static inline int pk_layout_of(int32_t form, struct pk_form_layout* l) {
+  static const struct { int16_t form; struct pk_form_layout layout; } table[] = {
     {PK_F32, {1, 0, 0, 0, 0, 0, 64, 4}},
     {PK_F16, {1, 0, 0, 0, 0, 0, 32, 2}},
     {PK_BF16, {1, 0, 0, 0, 0, 0, 32, 2}},
@@ -62,7 +62,7 @@ struct pk_planes {
 };
 
 // Planes of the group that begins at `group`; `blocks` of 32. Not for float forms.
-static inline struct pk_planes pk_planes_of(const struct pk_layout* l, const void* group, size_t blocks) {
+static inline struct pk_planes pk_planes_of(const struct pk_form_layout* l, const void* group, size_t blocks) {
   struct pk_planes p;
   p.bits4 = group;
   p.bits2 = p.bits4 + blocks * (size_t)l->bits4;

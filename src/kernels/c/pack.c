@@ -3,7 +3,7 @@
 #include "layout.h"
 
 int32_t pk_holds(int32_t form, int32_t columns) {
-  struct pk_layout l;
+  struct pk_form_layout l;
   if (columns < 1 || !pk_layout_of(form, &l)) return 0;
   return form >= PK_I4 || columns % l.block == 0;
 }
@@ -11,7 +11,7 @@ int32_t pk_holds(int32_t form, int32_t columns) {
 int32_t pk_takes_int8(int32_t form) { return !pk_is_float(form); }
 
 uint64_t pk_group_bytes(int32_t form, int32_t columns) {
-  struct pk_layout l;
+  struct pk_form_layout l;
   if (!pk_holds(form, columns) || !pk_layout_of(form, &l)) return 0;
   uint64_t bytes;
   if (l.block == 1) {
@@ -33,7 +33,7 @@ static PK_INLINE void pk_put2(uint8_t* at, uint16_t value) { __builtin_memcpy(at
 static PK_INLINE void pk_put4(uint8_t* at, uint32_t value) { __builtin_memcpy(at, &value, 4); }
 
 // 32 codes of one column into the planes of bits.
-static void pk_put_codes(const struct pk_layout* l, const struct pk_planes* p, size_t block, int lane,
+static void pk_put_codes(const struct pk_form_layout* l, const struct pk_planes* p, size_t block, int lane,
                          const uint8_t* codes) {
   uint8_t* bits4 = (uint8_t*)p->bits4 + block * 256 + lane * 4;
   uint8_t* bits2 = (uint8_t*)p->bits2 + block * 128 + lane * 4;
@@ -84,7 +84,7 @@ static PK_INLINE void pk_put_delta(const struct pk_planes* p, size_t at, int siz
 }
 
 // One block of 32. Returns 0 where a scale is not finite.
-static int pk_put_block(int32_t form, const struct pk_layout* l, const struct pk_planes* p, size_t block,
+static int pk_put_block(int32_t form, const struct pk_form_layout* l, const struct pk_planes* p, size_t block,
                         int lane, const uint8_t* from) {
   uint8_t codes[32];
   int minimum = l->deltas == 64;
@@ -148,7 +148,7 @@ static void pk_super_codes(int32_t form, const uint8_t* from, uint8_t* codes) {
 }
 
 // One block of 256: its codes, its small scales in the file's own bits, its float16 scales.
-static int pk_put_super(int32_t form, const struct pk_layout* l, const struct pk_planes* p, size_t super,
+static int pk_put_super(int32_t form, const struct pk_form_layout* l, const struct pk_planes* p, size_t super,
                         int lane, const uint8_t* from) {
   uint8_t codes[256];
   uint8_t* scales = (uint8_t*)p->scales + super * (size_t)l->scales;
@@ -200,7 +200,7 @@ static int pk_put_float_row(int32_t form, int32_t columns, int32_t sourceForm, c
 
 #include "round.h"
 
-static int pk_put_rounded_row(int32_t form, const struct pk_layout* l, int32_t columns, int32_t sourceForm,
+static int pk_put_rounded_row(int32_t form, const struct pk_form_layout* l, int32_t columns, int32_t sourceForm,
                               const uint8_t* from, const struct pk_planes* p, int lane) {
   for (int32_t k = 0; k < columns; k += 32) {
     float values[32];
@@ -222,7 +222,7 @@ static void pk_clear(uint8_t* at, uint64_t bytes) {
 
 int32_t pk_pack(int32_t form, int32_t columns, int32_t sourceForm, const void* source, int32_t first,
                 int32_t count, void* packed) {
-  struct pk_layout l, s;
+  struct pk_form_layout l, s;
   if (!pk_holds(form, columns) || !pk_layout_of(form, &l) || !pk_layout_of(sourceForm, &s)) return -2;
   int rounds = pk_is_float(form) || form >= PK_I4;
   if (rounds ? !pk_is_float(sourceForm) : form != sourceForm) return -2;

@@ -11,7 +11,7 @@ uint64_t pk_scratch_bytes(void) {
 
 void pk_matmul(const struct pk_matrix* matrix, const float* x, int64_t ldx, const void* xq, float* y,
                int64_t ldy, int32_t rows, int32_t group0, int32_t group1, void* scratch) {
-  struct pk_job job = {.matrix = matrix, .y = y, .ldy = ldy, .rows = rows};
+  struct pk_product job = {.matrix = matrix, .y = y, .ldy = ldy, .rows = rows};
   if (rows < 1 || group0 >= group1 || !pk_layout_of(matrix->form, &job.layout)) return;
   job.blocks = pk_blocks(matrix->columns);
   job.groupBytes = pk_group_bytes(matrix->form, matrix->columns);

@@ -2,7 +2,7 @@
 #include "layout.h"
 
 // Code `k` (0 to 31) of a block, from the planes of bits.
-static PK_INLINE int pk_code(const struct pk_layout* l, const struct pk_planes* p, size_t block, int lane,
+static PK_INLINE int pk_code(const struct pk_form_layout* l, const struct pk_planes* p, size_t block, int lane,
                              int k) {
   int quad = k >> 2, at = lane * 4 + (k & 3), code = 0, bits = 0;
   if (l->bits8) return (int8_t)p->bits8[block * 512 + (size_t)(quad * 64 + at)];
@@ -19,7 +19,7 @@ static PK_INLINE int pk_code(const struct pk_layout* l, const struct pk_planes* 
 }
 
 // A block's scale (of values before and from 16 on) and minimums.
-static void pk_row_scales(int32_t form, const struct pk_layout* l, const struct pk_planes* p, size_t block,
+static void pk_row_scales(int32_t form, const struct pk_form_layout* l, const struct pk_planes* p, size_t block,
                           int lane, float* scale, float* minimum) {
   size_t super = block / ((size_t)l->block / 32);
   const uint8_t *small = p->scales + super * (size_t)l->scales, *delta = p->deltas + super * (size_t)l->deltas;
@@ -72,7 +72,7 @@ static void pk_row_scales(int32_t form, const struct pk_layout* l, const struct 
 }
 
 void pk_unpack_row(int32_t form, int32_t columns, const void* packed, int32_t row, float* out) {
-  struct pk_layout l;
+  struct pk_form_layout l;
   if (!pk_holds(form, columns) || !pk_layout_of(form, &l)) return;
   const uint8_t* group = (const uint8_t*)packed + (size_t)(row / PK_GROUP) * pk_group_bytes(form, columns);
   int lane = row % PK_GROUP;
