@@ -4,8 +4,8 @@
 # Debian: apt-get install qemu-user-static libc6-arm64-cross
 set -eu
 cd "$(dirname "$0")/../.."
-zig=$(ls .cache/zig/*/zig .cache/tools/*/zig 2>/dev/null | head -n 1 || true)
-[ -n "$zig" ] || zig=$(command -v zig || true)
+zig=.cache/tools/zig/ziglang/zig
+[ -x "$zig" ] || zig=$(command -v zig || true)
 [ -n "$zig" ] || zig="python3 -m ziglang"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

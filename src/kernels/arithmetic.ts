@@ -11,6 +11,32 @@
 // *Sixteen lanes* over i: lane l takes i = l, l + 16, ... in ascending order, each lane begins at
 // 0; then lanes fold: 16 to 8 by l + (l + 8), 8 to 4 by l + (l + 4), 4 to 2, 2 to 1.
 //
+// # Matrix products
+// A row x is rounded by blocks of 32 along k, the last one filled up with zeros. With m the block's
+// largest |x|: d = m / 127, q = nearest even of x * (127 / m). Where m < 2 ** -100, d and q are 0;
+// where m is not finite, d is NaN and q is 0. Sums of q are integers: S of all, S0 of the first 16,
+// S1 of the last. y = 0; then for each block of 32 weights in order, y = fma(D, w * d, y), and in
+// forms with a minimum y = fma(n, d * S, y) after it. D, the sum of code * q, is an integer below
+// 2 ** 24, so a float has it exactly, and so has it w and n. At last y = y + bias.
+//   form           code                            w                        n
+//   Q4_0           4 bits - 8                      scale
+//   Q4_1, I4       4 bits                          scale                    minimum
+//   Q5_0           5 bits - 16                     scale
+//   Q5_1           5 bits                          scale                    minimum
+//   Q8_0, I8       signed byte                     scale
+//   IQ4_NL         IQ4's table of 4 bits           scale
+//   MXFP4          twice FP4's value               2 ** (exponent - 128)
+//   Q4_K, Q5_K     4 or 5 bits                     scale * 6 bits           -(minimum * 6 bits)
+//   IQ4_XS         IQ4's table of 4 bits           scale * (6 bits - 32)
+// Forms with two factors in a block have D = c0 * D0 + c1 * D1, of the first and the last 16, and
+// where there is a minimum y = fma(n0, d * S0, y), then y = fma(n1, d * S1, y):
+//   Q2_K           2 bits, c: 4 bits               scale                    -(minimum * 4 bits)
+//   Q3_K           3 bits - 4, c: 6 bits - 32      scale
+//   Q6_K           6 bits - 32, c: signed byte     scale
+// A product with rows that are not rounded, and every one of F32, F16 and BF16, is the chain over k
+// of weight * x, plus bias. A weight is then code * w + n (Q2_K, Q3_K, Q6_K: code * (w * c) + n),
+// rounded once.
+//
 // # Functions (c/math.h has the constants)
 // exp(x): n = nearest even of x * log2(e); r = fma(n, -ln2 low, fma(n, -ln2 high, x)); a polynomial
 // in r by Horner with fma; times 2 ** n. 0 below -87.3, infinite over 88.7. sigmoid(x) = 1 / (1 +

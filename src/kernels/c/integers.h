@@ -35,6 +35,7 @@ static PK_INLINE void pk_write_part(float* y, int part, int width, vf value) {
 // Groups that a row is multiplied with at a time: hardware follows several streams of memory and reads
 // ahead in each, 1.4 times as fast as in one.
 enum { PK_ROW_GROUPS = 4 };
+
 // One row times some groups; `sums` hold what was summed before.
 #define PK_DEFINE_ROW(form)                                                                       \
   static void form##_row(const struct pk_planes* planes, int groups, const struct pk_xblock* x,   \
@@ -64,7 +65,8 @@ static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, co
                               int width) {
   for (int part = 0; part < PK_PARTS; part++) {
     vf acc[PK_ROWS];
-    PK_UNROLL for (int r = 0; r < R; r++) acc[r] = began ? pk_read_part(y + r * ldy, part, width) : vf_zero();
+    PK_UNROLL for (int r = 0; r < R; r++)
+      acc[r] = began ? pk_read_part(y + r * ldy, part, width) : vf_zero();
     const struct pk_xblock* x = tile;
     for (size_t block = 0; block < blocks; block++, x += R) {
       struct pk_wscale s;
@@ -77,7 +79,7 @@ static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, co
       }
       PK_UNROLL for (int r = 0; r < R; r++) acc[r] = pk_add_block(&d[r], kind, x + r, &s, acc[r]);
     }
-    for (int r = 0; r < R; r++) {
+    PK_UNROLL for (int r = 0; r < R; r++) {
       if (bias) acc[r] = vf_add(acc[r], pk_read_part(bias, part, width));
       pk_write_part(y + r * ldy, part, width, acc[r]);
     }
@@ -92,13 +94,7 @@ typedef void (*pk_tile_function)(const struct pk_pblock*, const struct pk_xblock
     pk_tile(kind, R, panel, tile, blocks, began, bias, y, ldy, width);                              \
   }
 // Rows of tiles, from large to small: any number of rows is made of these.
-#if PK_ROWS == 12
-static const int PK_TILE_ROWS[] = {12, 8, 4, 2, 1};
-#define PK_DEFINE_TILES(name, kind)                                                         \
-  PK_DEFINE_TILE(name, kind, 1) PK_DEFINE_TILE(name, kind, 2) PK_DEFINE_TILE(name, kind, 4) \
-  PK_DEFINE_TILE(name, kind, 8) PK_DEFINE_TILE(name, kind, 12)                              \
-  static const pk_tile_function name[] = {name##_12, name##_8, name##_4, name##_2, name##_1};
-#elif PK_ROWS == 8
+#if PK_ROWS == 8
 static const int PK_TILE_ROWS[] = {8, 4, 2, 1};
 #define PK_DEFINE_TILES(name, kind)                                                         \
   PK_DEFINE_TILE(name, kind, 1) PK_DEFINE_TILE(name, kind, 2) PK_DEFINE_TILE(name, kind, 4) \

@@ -1,7 +1,7 @@
 // Sixteen lanes of AVX-512 with VNNI: a group of 16 columns is one vector.
 #include <immintrin.h>
 #define PK_W 16
-#define PK_ROWS 12   // rows of a tile of integers
+#define PK_ROWS 8    // rows of a tile of integers
 #define PK_FROWS 12  // rows of a tile of floats
 #define PK_SIGNED8 0
 #define PK_BITS_MATTER 0

@@ -26,10 +26,10 @@ static PK_INLINE vi vi_xor(vi a, vi b) { return veorq_s32(a, b); }
 static PK_INLINE vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
 static PK_INLINE vi vi_sub8(vi a, vi b) { return PK_OF8(vsubq_u8(PK_AS8(a), PK_AS8(b))); }
 static PK_INLINE vi vi_sr(vi a, int n) {
-  return vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a), vdupq_n_s32(-n)));
+  return vreinterpretq_s32_u32(vreinterpretq_u32_s32(a) >> n);
 }
-static PK_INLINE vi vi_sl(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(n)); }
-static PK_INLINE vi vi_sra(vi a, int n) { return vshlq_s32(a, vdupq_n_s32(-n)); }
+static PK_INLINE vi vi_sl(vi a, int n) { return vreinterpretq_s32_u32(vreinterpretq_u32_s32(a) << n); }
+static PK_INLINE vi vi_sra(vi a, int n) { return a >> n; }
 static PK_INLINE vi vi_u8(const void* p) {
   uint8x8_t bytes = vreinterpret_u8_u32(vdup_n_u32(pk_u32(p)));
   return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))));
@@ -72,12 +72,25 @@ static PK_INLINE void dot_start(vdot* d, int kind, const struct pk_xblock* x) {
     d->s = vi_set1(PK_HAS_OFFSET(kind) ? x->minusSum * (1 << PK_SHIFT(kind)) : 0);
   }
 }
+// A quad of x is a lane of 16 values, which the instruction takes as it is.
+static PK_INLINE int32x4_t pk_dot_lane(int32x4_t sum, vq w, int8x16_t x, int lane) {
+  switch (lane) {
+    case 0:
+      return vdotq_laneq_s32(sum, w, x, 0);
+    case 1:
+      return vdotq_laneq_s32(sum, w, x, 1);
+    case 2:
+      return vdotq_laneq_s32(sum, w, x, 2);
+    default:
+      return vdotq_laneq_s32(sum, w, x, 3);
+  }
+}
 static PK_INLINE void dot_quad(vdot* d, int kind, vq w, const int8_t* x, int quad,
                                const struct pk_wscale* s) {
   (void)s;
-  int8x16_t four = vreinterpretq_s8_u32(vdupq_n_u32(pk_u32(x + 4 * quad)));
-  if (PK_TWO(kind) && quad >= 4) d->t = vdotq_s32(d->t, w, four);
-  else d->s = vdotq_s32(d->s, w, four);
+  int8x16_t four = vld1q_s8(x + 16 * (quad >> 2));
+  if (PK_TWO(kind) && quad >= 4) d->t = pk_dot_lane(d->t, w, four, quad & 3);
+  else d->s = pk_dot_lane(d->s, w, four, quad & 3);
 }
 static PK_INLINE vf dot_result(const vdot* d, int kind, const struct pk_xblock* x,
                                const struct pk_wscale* s) {
