@@ -1,5 +1,5 @@
-// Blocks of 32 weights as arithmetic.ts speaks of them, read from a file's bytes one value at a time: what the
-// kernels are held against. Shares nothing with them.
+// Blocks of 32 weights as arithmetic.ts speaks of them, read from a file's bytes one value at a
+// time: what the kernels are held against. Shares nothing with them.
 import { computeF16 } from '../../../src/model/formats/dequantise-f16.ts'
 import { TYPE_FACTS } from '../../../src/model/formats/tensor-types.ts'
 import type { TensorType } from '../../../src/model/types.ts'
