@@ -90,6 +90,8 @@ export class Host extends Resource {
   readonly #log: Log
   readonly #node: SwarmNode
   readonly #stopHandling: () => void
+  /** Ends the loading of blocks. */
+  readonly #stop = new AbortController()
   readonly #failed = Promise.withResolvers<AppError>()
   /** Undefined while blocks are loaded. */
   #serving: Serving | undefined
@@ -147,7 +149,7 @@ export class Host extends Resource {
   }
 
   protected override async _open(): Promise<void> {
-    const { model, blocks, signal, onstage = () => {} } = this.#options
+    const { compute, model, blocks, signal, onstage = () => {} } = this.#options
     const node = this.#node
     const { membership } = node
     const named: NamedModel = {
@@ -160,13 +162,21 @@ export class Host extends Resource {
     onstage('joining the swarm')
     await node.ready()
     const { blockCount } = model.config
+    const sole = node.requireSoleKey()
+    // Heard below.
+    sole.catch(() => {})
     const found = blocks ? [] : await find(node, model.contentId, blockCount, { signal })
     const range = blocks ?? joinSpan(found, blockCount, length)
     const serving = this.#servingOptions(node, named)
     const notice = this.#makeNotice(node, range, found)
     this.#notice = notice
     const opened = this.#fetch(range, serving).then(() => openServing(range, serving))
-    const [one] = await Promise.all([opened, blocks ? undefined : notice.loading()])
+    const announced = sole.then(() => (blocks ? undefined : notice.loading()))
+    const [one] = await Promise.all([opened, announced]).catch(async (error: unknown) => {
+      this.#stop.abort()
+      await opened.then((late) => closeServing(late, compute)).catch(() => {})
+      throw error
+    })
     this.#serving = one
     onstage('announcing')
     await notice.serving(one)
@@ -224,7 +234,7 @@ export class Host extends Resource {
       keepBytes,
       clock: this.#clock,
       log: this.#log,
-      signal,
+      signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,
       onstage,
       onfetch: this.#options.onfetch
     }

@@ -157,7 +157,7 @@ declare module 'hyperdht' {
       resume(): unknown
       end(): unknown
       destroy(error?: Error): unknown
-      on(event: 'close' | 'drain' | 'handshake', listener: () => void): unknown
+      on(event: 'open' | 'close' | 'drain' | 'handshake', listener: () => void): unknown
       on(event: 'error', listener: (error: Error & { code?: string }) => void): unknown
       on(event: 'data', listener: (frame: Uint8Array) => void): unknown
       off(event: 'data', listener: (frame: Uint8Array) => void): unknown

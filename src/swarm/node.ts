@@ -8,6 +8,7 @@ import { deadline, systemClock, type Clock } from '../base/clock.ts'
 import {
   badInput,
   closed,
+  inUse,
   protocolError,
   toAppError,
   unavailable,
@@ -33,6 +34,7 @@ import { Publisher } from './publisher.ts'
 import type { Rendezvous } from './rendezvous.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
 import { RevocationFeed } from './private/revocation-feed.ts'
+import { isKeyInUse } from './sole-key.ts'
 import { SEAL_BYTES } from './private/seal.ts'
 
 export interface SwarmNodeOptions {
@@ -178,6 +180,16 @@ export class SwarmNode extends Resource {
   /** Takes a list of revoked invites in and passes it on. @throws AppError CORRUPT */
   learnRevocations(bytes: Uint8Array): void {
     this.#members?.learn(bytes)
+  }
+
+  /**
+   * To be called before serving. @throws AppError IN_USE when another process serves under this key
+   */
+  async requireSoleKey(): Promise<void> {
+    if (!(await isKeyInUse(this.dht, this.key, this.clock))) return
+    throw inUse('Another server runs under the key of this one: its identity was copied', {
+      hint: 'Give each server an identity of its own: another folder with --identity, or none'
+    })
   }
 
   /** Announces a span and publishes its record; resolves when others can find it. */

@@ -41,6 +41,18 @@ describe('SwarmNode', () => {
     expect(link.servers.map(({ start, end }) => [start, end])).toEqual([[0, 30]])
   })
 
+  test('says that another process serves under its key, and that nobody does who was killed', async () => {
+    await using world = await World.start()
+    const identity = createIdentity()
+    const first = await world.server(0, 30, { identity })
+    const copy = await world.node({ identity })
+    expect(await codeOf(copy.requireSoleKey())).toBe('IN_USE')
+    const other = await world.node()
+    expect(await codeOf(other.requireSoleKey())).toBe('nothing')
+    await first.dht.destroy({ force: true })
+    expect(await codeOf(copy.requireSoleKey())).toBe('nothing')
+  }, 60_000)
+
   test('uses one link per peer, also for those who ask at the same time', async () => {
     await using world = await World.start()
     const server = await world.server(0, 30)
