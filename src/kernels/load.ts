@@ -1,5 +1,6 @@
-// Loads the kernels: the best library that processor and system permit, after it has shown that it computes
-// as it should. Knows where libraries lie in a source tree; an executable says where it unpacked its own.
+// Loads the kernels: the best library that processor and system permit, after it has shown that it
+// computes as it should. Knows where libraries lie in a source tree; an executable says where it
+// unpacked its own.
 import { dlopen, type FFIFunction, type Pointer } from 'bun:ffi'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -42,7 +43,8 @@ const FUNCTIONS = {
 type Symbols = ReturnType<typeof dlopen<typeof FUNCTIONS>>['symbols']
 
 /**
- * @throws AppError UNSUPPORTED when `variant` cannot be had here; UNAVAILABLE when a library cannot be
+ * @throws AppError UNSUPPORTED when `variant` cannot be had here; UNAVAILABLE when a library cannot
+ * be
  *   loaded or does not compute as it should
  */
 export function loadKernels(options: LoadOptions = {}): Kernels {

@@ -8,12 +8,12 @@ import { type AppError, corrupt, protocolError } from '../base/errors.ts'
 import { hashLikeBytes } from '../model/store/hash-file.ts'
 import type { ListedFile } from '../model/hub/hub-tree.ts'
 import type { FileHolders, ModelPeers, NamedWeights, SharedFile } from '../model/hub/model-peers.ts'
-import { catalogueCodec, holdingCodec } from '../wire/codec/weights.ts'
+import { holdingCodec } from '../wire/codec/weights.ts'
 import { decodeMessage } from '../wire/codec/encode.ts'
 import { LIMITS } from '../wire/protocol.ts'
 import type { Catalogue, CataloguedFile } from '../wire/types.ts'
 import { PeerHolders, type Holder } from './file-holders.ts'
-import { WeightQuestions, type WeightQuestionsOptions } from './weight-questions.ts'
+import { isContentId, WeightQuestions, type WeightQuestionsOptions } from './weight-questions.ts'
 
 export class WeightPeers implements ModelPeers {
   readonly #questions: WeightQuestions
@@ -25,16 +25,10 @@ export class WeightPeers implements ModelPeers {
   }
 
   async lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined> {
-    const isId = /^[0-9a-f]{64}$/.test(word)
+    const isId = isContentId(word)
     const groups = new Map<string, { catalogue: Catalogue; count: number }>()
-    await this.#questions.each(await this.#questions.finder.find(word, signal), async (link) => {
-      const { payloadBytes: maxBytes } = LIMITS
-      const answer = await this.#questions.ask(
-        link,
-        { what: 'catalogue', name: word },
-        { maxBytes, signal }
-      )
-      const catalogue = decodeMessage(catalogueCodec, answer)
+    await this.#questions.each(await this.#questions.peers(word, signal), async (link) => {
+      const catalogue = await this.#questions.catalogue(link, word, signal)
       if (isId && toHex(catalogue.model) !== word) {
         throw protocolError(`it is asked for ${word} and offers ${toHex(catalogue.model)}`)
       }
@@ -62,7 +56,7 @@ export class WeightPeers implements ModelPeers {
     word: string,
     signal?: AbortSignal
   ): Promise<Uint8Array | undefined> {
-    for (const link of await this.#questions.finder.find(word, signal)) {
+    for (const link of await this.#questions.peers(word, signal)) {
       try {
         const bytes = new Uint8Array(file.sizeBytes)
         for (let start = 0; start < bytes.byteLength; start += LIMITS.wantBytes) {
@@ -87,20 +81,16 @@ export class WeightPeers implements ModelPeers {
 
   async holdersOf(file: SharedFile, signal?: AbortSignal): Promise<FileHolders | undefined> {
     const holders: Holder[] = []
-    await this.#questions.each(
-      await this.#questions.finder.find(file.word, signal),
-      async (link) => {
-        const { payloadBytes: maxBytes } = LIMITS
-        const question = { what: 'holding', name: file.sha256 } as const
-        const holding = decodeMessage(
-          holdingCodec,
-          await this.#questions.ask(link, question, { maxBytes, signal })
-        )
-        const isSame =
-          holding.sizeBytes === file.sizeBytes && holding.chunkBytes === file.chunkBytes
-        if (isSame) holders.push({ link, holding })
-      }
-    )
+    await this.#questions.each(await this.#questions.peers(file.word, signal), async (link) => {
+      const { payloadBytes: maxBytes } = LIMITS
+      const question = { what: 'holding', name: file.sha256 } as const
+      const holding = decodeMessage(
+        holdingCodec,
+        await this.#questions.ask(link, question, { maxBytes, signal })
+      )
+      const isSame = holding.sizeBytes === file.sizeBytes && holding.chunkBytes === file.chunkBytes
+      if (isSame) holders.push({ link, holding })
+    })
     if (holders.length === 0) return undefined
     return new PeerHolders(file, holders, this.#questions, (givers) => {
       const before = this.#givers.get(file.sha256) ?? new Set()

@@ -48,6 +48,12 @@ export interface HandlersOf<Link> {
   status?(): ServerStatus
 }
 
+export interface Refusal {
+  readonly why: AppError
+  /** Whether the peer learns why; else its connection ends without a word. */
+  readonly isTold: boolean
+}
+
 export interface OptionsOf<Link> {
   /**
    * What this end says about itself; a function is called once the connection has its handshake's
@@ -55,11 +61,11 @@ export interface OptionsOf<Link> {
    */
   hello: Hello | ((link: Link) => Hello)
   /**
-   * Why a peer with this hello is refused; it learns that and nothing else. A peer that is not
+   * Why a peer with this hello is refused. A peer that is not
    * refused must now be sent an announcement, for which each end waits. Default: nobody is refused
    * and no announcement is expected.
    */
-  refusal?: (link: Link, hello: Hello) => AppError | undefined
+  refusal?: (link: Link, hello: Hello) => Refusal | undefined
   handlers: HandlersOf<Link>
   clock?: Clock
   log?: Log

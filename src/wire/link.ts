@@ -21,7 +21,7 @@ import { helloCodec } from './codec/info.ts'
 import { readTarget } from './codec/step.ts'
 import { decodeMessage } from './codec/encode.ts'
 import type { Codec } from './codec/fields.ts'
-import type { HandlersOf, OptionsOf } from './handlers.ts'
+import type { HandlersOf, OptionsOf, Refusal } from './handlers.ts'
 import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
 import { Liveness } from './liveness.ts'
 import { checkOwn, CODECS, isAboutSession, isUse, type Messages } from './messages.ts'
@@ -356,11 +356,11 @@ export class PeerLink {
     this.#guard('hello', () => this.#handlers.onready?.(this))
   }
 
-  /** The peer is told why; for this end the peer is at fault. */
-  #refuse(refusal: AppError): void {
-    this.#senders.error.send(this.#errorOf(NO_SESSION, -1, refusal))
+  /** The peer is told why, or nothing; to this end it is the peer's fault. */
+  #refuse({ why, isTold }: Refusal): void {
+    if (isTold) this.#senders.error.send(this.#errorOf(NO_SESSION, -1, why))
     this.#told = true
-    this.destroy(protocolError(`The peer is refused: ${refusal.message}`))
+    this.destroy(protocolError(`The peer is refused: ${why.message}`))
   }
 
   /** The other end closed the channel, or the stream ended and took the channel with it. */

@@ -249,3 +249,29 @@ test('a private swarm gives to members alone', async () => {
   await model.ensure(allOf(model))
   expectTensors(model, allOf(model))
 })
+
+test('in a private swarm weights come only from members that may serve that model', async () => {
+  await using world = await WeightWorld.start()
+  await using folder = await tempFolder()
+  const hub = await hubRepo({ files: { 'stories.gguf': GGUF } })
+  const root = createSwarm()
+  const giver = async (name: string, models: string[]): Promise<string> => {
+    const where = { path: join(folder.path, name) }
+    const found = await openFrom(hub.repo, where, hub)
+    await found.model.ensure(allOf(found.model))
+    const membership = new Membership(issueInvite(root, { may: ['serve'], models }))
+    const peer = await world.peer({ membership })
+    await world.give(peer, found, where)
+    return toHex(found.model.contentId)
+  }
+  const id = await giver('other', ['other/model'])
+  const taker = await world.peer({ membership: new Membership(issueInvite(root)) })
+  const { peers } = taker.asking
+  const named = [await peers?.lookUp('some/model'), await peers?.lookUp(id)]
+  await giver('named', ['some/model'])
+  await giver('by id', [id])
+  await hub[Symbol.asyncDispose]()
+  const later = await world.peer({ membership: new Membership(issueInvite(root)) })
+  const found = await later.asking.peers?.lookUp('some/model')
+  expect([named, found?.id, found?.vouchers]).toEqual([[undefined, undefined], id, 2])
+})

@@ -157,7 +157,7 @@ describe('PeerLink', () => {
     const a = new PeerLink(one, { hello: helloOfNobody, handlers: stranger })
     const b = new PeerLink(two, {
       hello: () => helloOfNobody,
-      refusal: () => denied('Members only'),
+      refusal: () => ({ why: denied('Members only'), isTold: true }),
       handlers: {
         onready: () => told.fire({} as WireError),
         status: () => ({ queue: 5, freeTokens: 77, computeMs: 0, queueMs: 0 })
@@ -169,6 +169,21 @@ describe('PeerLink', () => {
     expect([code, message]).toEqual(['DENIED', 'Members only'])
     expect(status).toEqual({ queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 })
     expect((await stranger.ended).code).toBe('DENIED')
+  })
+
+  test('ends the connection without a word where the reason is not for the peer', async () => {
+    const [one, two] = await streamPair()
+    const errors: WireError[] = []
+    const stranger = watchEnd({ onerror: (_, message) => void errors.push(message) })
+    const a = new PeerLink(one, { hello: helloOfNobody, handlers: stranger })
+    const b = new PeerLink(two, {
+      hello: () => helloOfNobody,
+      refusal: () => ({ why: denied('Members only'), isTold: false }),
+      handlers: {}
+    })
+    a.cancel(messages.cancel)
+    expect(await b.ready().catch((error: AppError) => error.code)).toBe('PROTOCOL')
+    expect([(await stranger.ended).code, errors]).toEqual(['DISCONNECTED', []])
   })
 
   test('carries a list of revoked invites with its spans', async () => {

@@ -6,6 +6,7 @@ import { denied, protocolError, toAppError, type AppError } from '../../base/err
 import type { Log } from '../../base/log.ts'
 import type { PeerLink } from '../../wire/link.ts'
 import { PROTOCOL_VERSION } from '../../wire/protocol.ts'
+import type { Refusal } from '../../wire/handlers.ts'
 import type { Announce, Hello, ServerInfo, WireDtype } from '../../wire/types.ts'
 import { whyNot, type Capability, type NamedModel } from './capability.ts'
 import type { Act } from './invite-codec.ts'
@@ -63,19 +64,20 @@ export class Members {
   }
 
   /** Why a peer is refused; undefined: it is a member from now on. */
-  refusal(link: PeerLink, hello: Hello): AppError | undefined {
+  refusal(link: PeerLink, hello: Hello): Refusal | undefined {
     const { membership } = this.#options
     const { initiator, handshakeHash, key } = link
-    if (!handshakeHash) return denied('the connection has no handshake')
     try {
+      if (!handshakeHash) throw denied('the connection has no handshake')
       const context = { handshakeHash, prover: key, initiator: !initiator }
       const proved = membership.check(context, hello.proof)
       const why = membership.whyBarred(proved.capability)
       if (why === undefined) this.#byLink.set(link, { ...proved })
-      else return this.#turnAway(link, why, proved)
+      else return { why: this.#turnAway(link, why, proved), isTold: true }
     } catch (error) {
+      // A stranger is told nothing, not even that this is a swarm.
       const { message } = toAppError(error)
-      return denied(`The peer is not let in: ${message}`)
+      return { why: denied(`The peer is not let in: ${message}`), isTold: false }
     }
     // Tells the member what a stranger must not learn, and that it was let in.
     this.#announce(link)
