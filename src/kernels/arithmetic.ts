@@ -52,8 +52,8 @@
 //
 // # Turning (RoPE)
 // Of values a = x[i] and b = x[i + rotary / 2] with c and s of the row's position: a' = fma(a, c,
-// -(b * s)), b' = fma(b, c, a * s). Tables are made in double by rope.ts, whose functions are of
-// this room, too, then rounded.
+// -(b * s)), b' = fma(b, c, a * s). Tables are made in float64 by
+// base/double-math.ts, then rounded.
 //
 // # Attention, of one row and one head
 // Keys and values are held as float16 (or float32; or int8 with a scale for each position and head,
@@ -66,7 +66,7 @@
 //   lanes by j modulo 16; a[d] = chain over visible j of p[j] * v[j][d] (int8: p[j] * scale[j])
 // Chunks join in order, beginning with the first one's (m, z, a): M = max(m, m'), f = exp(m - M), g
 // = exp(m' - M), z = fma(z, f, z' * g), a = fma(a, f, a' * g). A sink joins last, with m' = sink,
-// z' = 1, a' = 0. The result is a * (1 / z).
+// z' = 1, and a = a * f. The result is a * (1 / z).
 //
 // # Experts
 // Router's scores are a product like others. Chosen are the largest scores, lower numbers first

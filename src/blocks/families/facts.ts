@@ -1,5 +1,6 @@
 // What every lowering of a block needs to know: names of weights and tables, which blocks see a
 // window only, how scores lose with distance.
+import { power } from '../../base/double-math.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import type { MatrixForm } from '../quantise/form.ts'
 
@@ -50,9 +51,9 @@ export function ropeNames(config: ModelConfig, block: number): RopeNames {
  * -8.
  */
 export function alibiSlopes(heads: number): Float32Array {
-  const whole = 2 ** Math.floor(Math.log2(heads))
+  const whole = 2 ** (31 - Math.clz32(heads))
   return Float32Array.from({ length: heads }, (_, head) =>
     // Heads beyond a power of two take every other slope of twice as many.
-    head < whole ? 2 ** ((-8 * (head + 1)) / whole) : 2 ** ((-4 * (2 * (head - whole) + 1)) / whole)
+    power(2, head < whole ? (-8 * (head + 1)) / whole : (-4 * (2 * (head - whole) + 1)) / whole)
   )
 }

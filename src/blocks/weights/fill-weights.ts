@@ -1,6 +1,7 @@
 // Makes a part's weights from the model's tensors: reads them, brings them into form, a few rows at a time.
 // Beside what comes out, one tensor of the source is in memory at most, and the scales of one matrix.
 import { bytesOf } from '../../base/bytes.ts'
+import { cosine, power, sine } from '../../base/double-math.ts'
 import { corrupt } from '../../base/errors.ts'
 import { dequantise } from '../../model/formats/dequantise.ts'
 import { isFactor } from '../../model/families-check.ts'
@@ -94,12 +95,12 @@ export class WeightFiller {
     const scale = table.isScaled ? (config.ropeScale ?? 1) : 1
     const steps = Float64Array.from(
       { length: half },
-      (_, i) => table.theta ** ((-2 * i) / headDim) / (factors?.[i] ?? 1)
+      (_, i) => power(table.theta, (-2 * i) / headDim) / (factors?.[i] ?? 1)
     )
     const positions = Math.max(1, Math.floor(VALUES_AT_A_TIME / half))
     for (const [spec, of] of [
-      [table.cos, Math.cos],
-      [table.sin, Math.sin]
+      [table.cos, cosine],
+      [table.sin, sine]
     ] as const) {
       sink.begin(spec)
       for (let first = 0; first < length; first += positions) {

@@ -1,5 +1,7 @@
 // Turns logits into the next token id: penalty, temperature, top-k, top-p, min-p, seeded choice.
-// Knows no peers and no tokenizer. The same seed over the same logits gives the same ids.
+// Knows no peers and no tokenizer. The same seed over the same logits gives the same ids, on every
+// machine: exp and log are our own.
+import { exp, log } from '../../base/double-math.ts'
 import { badInput, computeError } from '../../base/errors.ts'
 import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
 
@@ -109,7 +111,7 @@ export function distribution(
   const { ids, peak, total } = candidates(penalised, sampling)
   const probabilities = new Float64Array(ids.length)
   for (let i = 0; i < ids.length; i++) {
-    probabilities[i] = Math.exp((penalised[ids[i]!]! - peak) / sampling.temperature)
+    probabilities[i] = exp((penalised[ids[i]!]! - peak) / sampling.temperature)
   }
   const kept = keep(probabilities, total, sampling)
   let keptTotal = 0
@@ -189,7 +191,7 @@ function candidates(logits: Float32Array, sampling: Sampling): Candidates {
   const peak = logits[argmax(logits)]!
   const floor = Math.max(
     peak - NEGLIGIBLE * temperature,
-    minP > 0 ? peak + Math.log(minP) * temperature : -Infinity
+    minP > 0 ? peak + log(minP) * temperature : -Infinity
   )
   const weights = new Float64Array(NEGLIGIBLE + 1)
   const counts = new Int32Array(NEGLIGIBLE + 1)
@@ -197,7 +199,7 @@ function candidates(logits: Float32Array, sampling: Sampling): Candidates {
   for (let i = 0; i < logits.length; i++) {
     if (!(logits[i]! >= floor)) continue
     const below = (peak - logits[i]!) / temperature
-    const weight = Math.exp(-below)
+    const weight = exp(-below)
     const fold = Math.min(NEGLIGIBLE, Math.floor(below))
     weights[fold] = weights[fold]! + weight
     counts[fold] = counts[fold]! + 1
@@ -223,7 +225,7 @@ function candidates(logits: Float32Array, sampling: Sampling): Candidates {
   if (topK === 0) return { ids: sorted, peak, total }
   const ids = sorted.subarray(0, topK)
   total = 0
-  for (const id of ids) total += Math.exp((logits[id]! - peak) / temperature)
+  for (const id of ids) total += exp((logits[id]! - peak) / temperature)
   return { ids, peak, total }
 }
 

@@ -1,6 +1,7 @@
 // RoPE's base and how its frequencies are stretched for long contexts, as factors of each: linear,
 // Llama 3's, YaRN and LongRoPE, as the hub's configs and GGUFs write them. Numbers only; the tables
 // are made by blocks/weights/fill-weights.ts.
+import { log, power } from '../../base/double-math.ts'
 import { corrupt } from '../../base/errors.ts'
 import { type JsonObject, numberOf } from '../formats/json-file.ts'
 import type { ModelConfig } from '../types.ts'
@@ -77,7 +78,7 @@ export function ropeFromHub(
     case 'su': {
       const context = original()
       const factor = more('factor') ?? hub.required('max_position_embeddings') / context
-      const long = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context))
+      const long = factor <= 1 ? 1 : Math.sqrt(1 + log(factor) / log(context))
       const ropeFactors = listOf(rope['short_factor'], headDim)
       // The long factors are another model: a session would have to be turned anew where it grows
       // into them.
@@ -172,7 +173,7 @@ export function llama3Factors(
 ): readonly number[] {
   const { factor, lowFactor, highFactor, context } = scaling
   const factors = Array.from({ length: headDim / 2 }, (_, i) => {
-    const turns = (context * theta ** ((-2 * i) / headDim)) / (2 * Math.PI)
+    const turns = (context * power(theta, (-2 * i) / headDim)) / (2 * Math.PI)
     if (turns < lowFactor) return Math.fround(factor)
     if (turns > highFactor) return 1
     const kept = (turns - lowFactor) / (highFactor - lowFactor)
@@ -202,7 +203,7 @@ export function yarnFactors(
   { factor, context, fast, slow, isWhole }: YarnScaling
 ): readonly number[] {
   const at = (turns: number): number =>
-    (headDim * Math.log(context / (turns * 2 * Math.PI))) / (2 * Math.log(theta))
+    (headDim * log(context / (turns * 2 * Math.PI))) / (2 * log(theta))
   const first = Math.max(0, isWhole ? Math.floor(at(fast)) : at(fast))
   const end = Math.min(headDim - 1, isWhole ? Math.ceil(at(slow)) : at(slow))
   const width = Math.max(0.001, end - first)
@@ -215,7 +216,7 @@ export function yarnFactors(
 
 /** What YaRN multiplies cosines and sines by. */
 function yarnScale(factor: number, multiplier = 1): number {
-  return factor <= 1 ? 1 : 0.1 * multiplier * Math.log(factor) + 1
+  return factor <= 1 ? 1 : 0.1 * multiplier * log(factor) + 1
 }
 
 function objectOf(value: unknown): JsonObject {
