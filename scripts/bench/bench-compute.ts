@@ -9,7 +9,6 @@ import { systemClock } from '../../src/base/clock.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { createBackend } from '../../src/blocks/create-backend.ts'
 import { Engine } from '../../src/blocks/engine/engine.ts'
-import { useLargePages } from '../../src/blocks/weights/large-pages.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { embedTokens } from '../../src/model/embed.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -54,8 +53,6 @@ function newEngine(chunkRows?: number): Engine {
 async function load(engine: Engine, quant: Quant): Promise<number> {
   const range = { location, start: 0, end: blockCount, quant }
   const { span } = await engine.loadSpan(range, async () => {})
-  // As the worker does.
-  for (const _ of useLargePages());
   return span
 }
 

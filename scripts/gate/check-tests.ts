@@ -28,6 +28,8 @@ export interface RunOptions {
   testTimeoutMs?: number
   /** How long children of a finished file may take to follow it, in ms. Default 10,000. */
   graceMs?: number
+  /** Added to the environment of every test. */
+  env?: Readonly<Record<string, string>>
   /** Default: one line a file and the output of failed ones, on stdout. */
   print?: (line: string) => void
 }
@@ -106,7 +108,7 @@ export async function runTestFile(
       // CI=true makes `test.only` an error. A log file, since a pipe would wait for grandchildren.
       {
         cwd: root,
-        env: { ...process.env, CI: 'true' },
+        env: { ...process.env, ...options.env, CI: 'true' },
         stdin: 'ignore',
         stdout: log,
         stderr: log,

@@ -40,7 +40,7 @@ export function createOnnx(
   const { threads, device, deviceId, libraryDir, cudaDir } = options
   const runtime = new OrtRuntime(libraryDir)
   const storeOptions = storeOptionsOf(options, onwarn)
-  if (device === 'cpu') {
+  if (device === 'cpu' || device === 'onnx-cpu') {
     const memory = cpuMemory(runtime)
     const settings = { threads }
     return { runtime, settings, storeOptions, chunkRows: CHUNK_ROWS, cacheMemory: () => memory }

@@ -4,12 +4,12 @@ import type { BlockSpan } from '../base/block-span.ts'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
-import type { ComputeStats, Device, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
+import type { ComputeDevice, ComputeStats, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
 
 /** What a worker is started with; every default is decided by then. */
 export interface WorkerOptions {
   threads: number
-  device: Device
+  device: ComputeDevice
   deviceId: number
   memoryBytes: number
   libraryDir: string | undefined

@@ -25,7 +25,7 @@ import { packedFloats, planPacked } from './quantise/packed-form.ts'
 import type { KvType, Lowering, Quant } from './types.ts'
 
 /** What blocks become where nobody says. */
-export const DEFAULT_LOWERING: Lowering = 'onnx'
+export const DEFAULT_LOWERING: Lowering = 'kernels'
 /** Positions of a page of keys and values. */
 export const PAGE_TOKENS = 32
 

@@ -12,6 +12,11 @@ export type KvType = 'f16' | 'f32' | 'int8'
 /** What blocks become: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
 export type Lowering = 'kernels' | 'onnx'
 export type Device = 'cpu' | 'cuda' | 'webgpu'
+/**
+ * 'onnx-cpu' is onnxruntime's CPU provider: it proves ONNX graphs in tests and is offered to
+ * nobody.
+ */
+export type ComputeDevice = Device | 'onnx-cpu'
 
 export interface KeepOptions {
   /** `Paths.cache`. */
@@ -24,7 +29,7 @@ export interface ComputeOptions {
   /** Threads of the engine. Default: max(1, cores - 1). */
   threads?: number
   /** Default 'cpu'. 'cuda' and 'webgpu' never fall back in silence. */
-  device?: Device
+  device?: ComputeDevice
   /** Which accelerator, default 0. */
   deviceId?: number
   /** Upper bound for weights plus KV in bytes. Default: 80 % of free memory at start. */

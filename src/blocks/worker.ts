@@ -16,7 +16,6 @@ import {
   type StartReply
 } from './messages.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
-import { useLargePages } from './weights/large-pages.ts'
 
 /** Niceness: on a busy machine the network comes first. */
 const PRIORITY = 10
@@ -50,7 +49,7 @@ function handle(request: Request): Answer | Promise<Answer> {
   if (engine === undefined) throw closed('The compute worker has not started')
   switch (request.kind) {
     case 'loadSpan':
-      return inLargePages(engine.loadSpan(request.args, checkpoint(request.id)))
+      return engine.loadSpan(request.args, checkpoint(request.id))
     case 'unloadSpan':
       engine.unloadSpan(request.args.span)
       return undefined
@@ -64,7 +63,7 @@ function handle(request: Request): Answer | Promise<Answer> {
     case 'run':
       return run(engine, request.args.pieces)
     case 'loadHead':
-      return inLargePages(engine.loadHead(request.args.location, request.args.quant))
+      return engine.loadHead(request.args.location, request.args.quant)
     case 'unloadHead':
       engine.unloadHead(request.args.head)
       return undefined
@@ -121,13 +120,6 @@ function checkpoint(id: number): () => Promise<void> {
     await nextTurn()
     if (stopping.delete(id)) throw cancelled('Loading was cancelled')
   }
-}
-
-/** What was loaded, once it lies where it is read fastest. */
-async function inLargePages<T>(loading: Promise<T>): Promise<T> {
-  const loaded = await loading
-  for (const _ of useLargePages()) await nextTurn()
-  return loaded
 }
 
 function reply(id: number, answer: Answer): void {

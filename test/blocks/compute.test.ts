@@ -275,7 +275,12 @@ describe('the worker', () => {
   })
 
   test('whose library is missing says where it looked', async () => {
-    await using own = new Compute({ kernelDir: '/nowhere' })
+    await using ours = new Compute({ kernelDir: '/nowhere' })
+    expect(await failure(ours.ready())).toMatchObject({
+      code: 'UNAVAILABLE',
+      message: expect.stringContaining("'/nowhere/petals-plain.so'") as unknown as string
+    })
+    await using own = new Compute({ device: 'onnx-cpu', libraryDir: '/nowhere' })
     const { code, message, hint } = await failure(own.ready())
     expect({ code, message, hint }).toEqual({
       code: 'UNAVAILABLE',

@@ -13,6 +13,7 @@ import {
   WeightStore,
   type WeightStoreOptions
 } from '../../src/blocks/weights/weight-store.ts'
+import { loadKernels } from '../../src/kernels/load.ts'
 import {
   convertedFolder,
   listConverted,
@@ -58,6 +59,7 @@ interface Run {
   quant?: Quant
   store?: WeightStoreOptions
   memoryBytes?: number
+  onnx?: boolean
 }
 
 /** What blocks and head make of the rows, with weights kept in `cacheDir`. */
@@ -65,6 +67,7 @@ async function run(cacheDir: string, options: Run = {}): Promise<Outcome> {
   const { from = location, start = 0, end = SHAPE.blocks, quant = 'native' } = options
   const warnings: string[] = []
   using test = testEngine({
+    onnx: options.onnx ?? false,
     memoryBytes: options.memoryBytes ?? 2 ** 30,
     store: {
       keep: { cacheDir },
@@ -120,18 +123,31 @@ describe('converted weights', () => {
     expect(after).toMatchObject(before)
   })
 
-  test('of another quantisation, or of a model whose content is not known, are other ones', async () => {
+  test('of a model whose content is not known are not kept', async () => {
     await using cache = await tempFolder()
     const [plain = ''] = location.paths
     await run(cache.path, { from: { kind: 'gguf', paths: [plain] } })
     expect(listConverted(cache.path)).toEqual([])
+  })
+
+  test('are the same ones for every quantisation that holds the same bits, else other ones', async () => {
+    await using cache = await tempFolder()
     const native = await run(cache.path)
     const count = Object.keys(kept(cache.path)).length
     const floats = await run(cache.path, { quant: 'f32' })
-    const half = await run(cache.path, { quant: 'f16' })
-    expect(Object.keys(kept(cache.path))).toHaveLength(count + 2 * SHAPE.blocks)
+    expect(Object.keys(kept(cache.path))).toHaveLength(count)
     expect(floats.hidden).not.toEqual(native.hidden)
-    expect(half.hidden).not.toEqual(floats.hidden)
+    await using other = await tempFolder()
+    const of = { ...(await writeRandomLlama(other, SHAPE)), contentId: ID }
+    const all = new Set<string>()
+    for (const quant of ['f32', 'f16', 'int8', 'int4'] as const) {
+      const { hidden } = await run(other.path, { from: of, quant })
+      all.add(hidden.join())
+    }
+    // A table of positions, the head, and each block four times.
+    expect([all.size, Object.keys(kept(other.path)).length]).toEqual([4, 2 + 4 * SHAPE.blocks])
+    await run(other.path, { from: of, onnx: true })
+    expect(Object.keys(kept(other.path))).toHaveLength(2 + 4 * SHAPE.blocks + 2 + SHAPE.blocks)
   })
 
   test('are read into memory where files cannot be mapped', async () => {
@@ -238,11 +254,12 @@ describe('a file of converted weights', () => {
     const big = { ...(await writeRandomLlama(cache, { ...wide, type: 'Q8_0' })), contentId: ID }
     const model = await openModel(big)
     const range = { start: 0, end: 1, quant: 'native' as const }
-    const owner = { location: big, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
+    const owner = { location: big }
     using stores = new DisposableStack()
     const load = (): Generator<void> => {
       const store = stores.use(new WeightStore({ keep: { cacheDir: cache.path } }, owner))
-      const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
+      const plan = planSpan(model.config, model.tensors, range)
+      const [, part] = spanParts(model, plan, range, loadKernels())
       if (!part) throw new Error('There is no block')
       return store.load(part)
     }
@@ -260,11 +277,12 @@ describe('a file of converted weights', () => {
     const model = await openModel(location)
     const range = { start: 0, end: 1, quant: 'native' as const }
     const block = (): WeightPart => {
-      const [, part] = spanParts(model, planSpan(model.config, model.tensors, range), range)
+      const plan = planSpan(model.config, model.tensors, range)
+      const [, part] = spanParts(model, plan, range, loadKernels())
       if (!part) throw new Error('There is no block')
       return part
     }
-    const owner = { location, reserve: () => ({ sizeBytes: 0, [Symbol.dispose]() {} }) }
+    const owner = { location }
     using one = new WeightStore({ keep: { cacheDir: cache.path } }, owner)
     using two = new WeightStore({ keep: { cacheDir: cache.path } }, owner)
     const works = [one.load(block()), two.load(block())]
@@ -280,7 +298,7 @@ describe('a file of converted weights', () => {
 })
 
 describe('a disk without room', () => {
-  test('has weights in files without a name, and a warning', async () => {
+  test('has weights in memory, and a warning', async () => {
     await using cache = await tempFolder()
     await using other = await tempFolder()
     const good = await run(other.path)
@@ -288,27 +306,38 @@ describe('a disk without room', () => {
     const { hidden, logits, warnings } = await run(cache.path, { store: { keep } })
     expect([hidden, logits]).toEqual([good.hidden, good.logits])
     expect(warnings).toEqual([
+      expect.stringMatching(/^Converted weights are not kept from .+ on: .+ that --disk allows$/)
+    ])
+  })
+
+  test('has those of ONNX graphs in files without a name', async () => {
+    await using cache = await tempFolder()
+    await using other = await tempFolder()
+    const good = await run(other.path, { onnx: true })
+    const keep = { cacheDir: cache.path, diskBytes: 20_000 }
+    const { hidden, logits, warnings } = await run(cache.path, { store: { keep }, onnx: true })
+    expect([hidden, logits]).toEqual([good.hidden, good.logits])
+    expect(warnings).toEqual([
       expect.stringMatching(/^Converted weights are not kept from .+ on: .+ that --disk allows$/),
       expect.stringMatching(/^Converted weights are not kept from the head on: /)
     ])
   })
 
-  test('nor for files without a name has them in memory, within the budget', async () => {
+  test('nor for files without a name has those of ONNX graphs in memory, within the budget', async () => {
     await using cache = await tempFolder()
     await using other = await tempFolder()
-    const good = await run(other.path)
+    const good = await run(other.path, { onnx: true })
     // A file where folders should be made: nothing can be written there, not even by root.
     const blocked = await cache.write('file', '')
     const store = { keep: { cacheDir: join(blocked, 'cache') }, folder: join(blocked, 'scratch') }
-    const { hidden, logits, warnings } = await run(cache.path, { store })
+    const { hidden, logits, warnings } = await run(cache.path, { store, onnx: true })
     expect([hidden, logits]).toEqual([good.hidden, good.logits])
     expect(
       warnings.filter((text) => text.startsWith('Weights are held in memory twice'))
     ).toHaveLength(2)
-    const tight = await run(cache.path, { store, memoryBytes: 90_000 }).catch((error: AppError) => [
-      error.code,
-      error.message
-    ])
+    const tight = await run(cache.path, { store, memoryBytes: 90_000, onnx: true }).catch(
+      (error: AppError) => [error.code, error.message]
+    )
     expect(tight).toEqual(['NO_MEMORY', expect.stringContaining('no room on the disk')])
   })
 })

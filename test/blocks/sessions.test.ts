@@ -11,6 +11,12 @@ import { randomRows, writeRandomLlama } from './support/random-llama.ts'
 setDefaultTimeout(120_000)
 
 const WIDTH = 64
+/**
+ * 32 positions of 5 blocks, 4 heads of keys and values: 16 (of which 8 are used) and 8 floats each.
+ */
+const PAGE_BYTES = 32 * 5 * 4 * (16 + 8) * 4
+/** What the span's weights take. */
+const WEIGHT_BYTES = 935_424
 const whole = { location: storiesLocation, start: 0, end: 5, quant: 'f32' } as const
 
 let shared: TestEngine
@@ -117,7 +123,8 @@ describe('a session', () => {
       sizes.push(engine.stats().kvBytes)
     }
     expect(grown).toEqual(whole)
-    expect(sizes.at(-1)! - sizes[0]!).toBe(256 * 1280)
+    // From 4 pages to 16.
+    expect(sizes.at(-1)! - sizes[0]!).toBe(12 * PAGE_BYTES)
   })
 
   test('refuses a start past its length, wrong shapes and more tokens than the model has', () => {
@@ -189,14 +196,13 @@ describe('memory', () => {
     expect({ code: error.code, message: error.message }).toEqual({
       code: 'NO_MEMORY',
       message:
-        'Weights of blocks 0 to 5 cannot be held: 903.5 KiB are needed, 97.7 KiB of 97.7 KiB are free'
+        'Weights of blocks 0 to 5 cannot be held: 913.5 KiB are needed, 97.7 KiB of 97.7 KiB are free'
     })
     expect(small.engine.stats().freeBytes).toBe(100_000)
   })
 
   test('for tokens is refused with numbers, and the session keeps what it has', async () => {
-    // Weights, and room for one cache of 256 tokens.
-    using small = testEngine({ memoryBytes: 925_216 + 256 * 1280 + 1000 })
+    using small = testEngine({ memoryBytes: WEIGHT_BYTES + 5 * PAGE_BYTES + 1000 })
     const { span: loaded } = await small.load(whole)
     const session = small.engine.openSession(loaded)
     const input = rows(300)
@@ -205,10 +211,11 @@ describe('memory', () => {
     expect(error).toEqual({
       code: 'NO_MEMORY',
       message:
-        'A session of 300 tokens (640.0 KiB of keys and values) cannot be held: ' +
-        '320.0 KiB are needed, 1000 B of 1.2 MiB are free'
+        "A page of a session's keys and values cannot be held: " +
+        '60.0 KiB are needed, 1000 B of 1.2 MiB are free'
     })
     expect(small.step(session, 0, part(input, 0, 100), WIDTH)).toEqual(expected)
+    small.step(session, 100, part(input, 100, 160), WIDTH)
     const other = small.engine.openSession(loaded)
     expect(refusal(() => small.step(other, 0, rows(1), WIDTH)).code).toBe('NO_MEMORY')
     small.engine.closeSession(session)
@@ -222,7 +229,7 @@ describe('memory', () => {
     const session = test.engine.openSession(loaded)
     test.step(session, 0, rows(300), WIDTH)
     const during = test.engine.stats()
-    expect(during.kvBytes).toBe(512 * 1280)
+    expect(during.kvBytes).toBe(10 * PAGE_BYTES)
     test.engine.unloadSpan(loaded)
     expect(refusal(() => test.engine.closeSession(session)).code).toBe('NOT_FOUND')
     test.engine.unloadHead(head)

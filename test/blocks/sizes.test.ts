@@ -1,19 +1,20 @@
 // What is foretold of a model's sizes against what the engine really writes and reserves.
 import type { BlockSpan } from '../../src/base/block-span.ts'
 import { expect, setDefaultTimeout, test } from 'bun:test'
-import { createOnnx } from '../../src/blocks/create-backend.ts'
-import { onnxBackend } from '../../src/blocks/onnx/onnx-backend.ts'
-import { Engine } from '../../src/blocks/engine/engine.ts'
 import { sizesOf, spanBytes, workingBytes } from '../../src/blocks/sizes.ts'
 import { spanParts } from '../../src/blocks/weights/span-parts.ts'
 import { matricesOf, planSpan, sumBytes } from '../../src/blocks/span-plan.ts'
-import type { Quant } from '../../src/blocks/types.ts'
+import { packedBytes, packedNumber } from '../../src/blocks/quantise/packed-form.ts'
+import type { Lowering, Quant } from '../../src/blocks/types.ts'
 import { WeightStore } from '../../src/blocks/weights/weight-store.ts'
+import { loadKernels } from '../../src/kernels/load.ts'
+import { rowBytes, TYPE_FACTS } from '../../src/model/formats/tensor-types.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Family, TensorType } from '../../src/model/types.ts'
 import { randomModel, writeModel } from '../families/support/random-model.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
+import { testEngine } from './support/engine-helpers.ts'
 import { writeRandomLlama } from './support/random-llama.ts'
 
 // A machine that does other things at the same time must not fail these.
@@ -21,14 +22,9 @@ setDefaultTimeout(120_000)
 
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 const FAMILIES: readonly Family[] = ['llama', 'qwen3', 'qwen3moe', 'mixtral', 'gemma3', 'gpt2']
-const backend = createOnnx({
-  threads: 1,
-  device: 'cpu',
-  deviceId: 0,
-  memoryBytes: 2 ** 32,
-  libraryDir: undefined,
-  scratchDir: undefined
-})
+const LOWERINGS: readonly Lowering[] = ['kernels', 'onnx']
+const ALL = LOWERINGS.flatMap((lowering) => QUANTS.map((quant) => [quant, lowering] as const))
+const kernels = loadKernels()
 
 /**
  * Bytes of a span in the store, alignment included, and of what is kept beside; how many tensors
@@ -36,11 +32,11 @@ const backend = createOnnx({
  */
 function written(
   model: Awaited<ReturnType<typeof openModel>>,
-  range: BlockSpan & { quant: Quant }
+  range: BlockSpan & { quant: Quant; lowering: Lowering }
 ): { bytes: number; tensors: number } {
   const plan = planSpan(model.config, model.tensors, range)
   using store = new WeightStore({ mapped: true })
-  for (const part of spanParts(model, plan, range)) for (const _ of store.load(part));
+  for (const part of spanParts(model, plan, range, kernels)) for (const _ of store.load(part));
   const sums = plan.blocks.flatMap(matricesOf).reduce((sum, each) => sum + sumBytes(each), 0)
   return { bytes: store.sizeBytes + sums, tensors: store.tensors.size }
 }
@@ -50,16 +46,17 @@ test('spanBytes() is what the engine writes, but for alignment, in every family 
   for (const family of FAMILIES) {
     await using folder = await tempFolder()
     const model = await openModel(writeModel(randomModel(family, 3), folder.path))
-    for (const quant of QUANTS) {
-      const sizes = sizesOf(model.config, model.tensors, quant)
+    for (const [quant, lowering] of ALL) {
+      const sizes = sizesOf(model.config, model.tensors, quant, lowering)
       for (const [start, end] of [
         [0, 1],
         [1, 2],
         [0, model.config.blockCount]
       ] as const) {
-        const { bytes, tensors } = written(model, { start, end, quant })
+        const { bytes, tensors } = written(model, { start, end, quant, lowering })
         const over = bytes - spanBytes(sizes, { start, end })
-        if (over < 0 || over > tensors * 64) seen.push(`${family} ${quant} ${start}:${end} ${over}`)
+        if (over < 0 || over > tensors * 64)
+          seen.push(`${family} ${quant} ${lowering} ${start}:${end} ${over}`)
       }
     }
     model.close()
@@ -73,13 +70,14 @@ test('spanBytes() of a model large enough for alignment not to count is within 1
   for (const type of types) {
     const shape = { hidden: 256, blocks: 2, heads: 8, kvHeads: 2, headDim: 32, ffn: 512, type }
     const model = await openModel(await writeRandomLlama(folder, { ...shape, context: 256 }))
-    for (const quant of QUANTS) {
-      const sizes = sizesOf(model.config, model.tensors, quant)
-      const { bytes } = written(model, { start: 0, end: 2, quant })
+    for (const [quant, lowering] of ALL) {
+      const sizes = sizesOf(model.config, model.tensors, quant, lowering)
+      const { bytes } = written(model, { start: 0, end: 2, quant, lowering })
       const ratio = spanBytes(sizes, { start: 0, end: 2 }) / bytes
-      expect({ type, quant, close: ratio > 0.99 && ratio <= 1 }).toEqual({
+      expect({ type, quant, lowering, close: ratio > 0.99 && ratio <= 1 }).toEqual({
         type,
         quant,
+        lowering,
         close: true
       })
     }
@@ -89,25 +87,48 @@ test('spanBytes() of a model large enough for alignment not to count is within 1
 
 test('sizesOf() foretells weights, KV and head of what is loaded to the byte', async () => {
   const model = await openModel(storiesLocation)
-  using engine = new Engine(onnxBackend(backend), 2 ** 30)
-  for (const quant of QUANTS) {
-    const sizes = sizesOf(model.config, model.tensors, quant)
-    const before = engine.stats().weightBytes
-    const span = await engine.loadSpan(
-      { location: storiesLocation, start: 1, end: 4, quant },
-      async () => {}
-    )
-    expect({
-      weightBytes: spanBytes(sizes, { start: 1, end: 4 }),
-      kvBytesPerToken: sizes.kvBytesPerToken * 3
-    }).toEqual({ weightBytes: span.weightBytes, kvBytesPerToken: span.kvBytesPerToken })
-    expect(engine.stats().weightBytes - before).toBe(span.weightBytes)
-    engine.unloadSpan(span.span)
-    const head = await engine.loadHead(storiesLocation, quant === 'f32' ? 'f32' : 'native')
-    expect(engine.stats().weightBytes - before).toBe(sizes.headBytes)
-    engine.unloadHead(head)
+  for (const lowering of LOWERINGS) {
+    using test = testEngine({ onnx: lowering === 'onnx' })
+    const { engine } = test
+    for (const quant of QUANTS) {
+      const sizes = sizesOf(model.config, model.tensors, quant, lowering)
+      const before = engine.stats().weightBytes
+      const span = await test.load({ location: storiesLocation, start: 1, end: 4, quant })
+      expect({
+        weightBytes: spanBytes(sizes, { start: 1, end: 4 }),
+        kvBytesPerToken: sizes.kvBytesPerToken * 3
+      }).toEqual({ weightBytes: span.weightBytes, kvBytesPerToken: span.kvBytesPerToken })
+      expect(engine.stats().weightBytes - before).toBe(span.weightBytes)
+      engine.unloadSpan(span.span)
+      const head = await engine.loadHead(storiesLocation, quant === 'f32' ? 'f32' : 'native')
+      expect(engine.stats().weightBytes - before).toBe(sizes.headBytes)
+      engine.unloadHead(head)
+    }
   }
   model.close()
+})
+
+test('packedBytes() is what the kernels say, and at most 1.05 of the file in every form', () => {
+  const types = [...(Object.keys(TYPE_FACTS) as TensorType[]), 'I8', 'I4'] as const
+  for (const type of types) {
+    for (const [rows, columns] of [
+      [16, 256],
+      [1, 512],
+      [100, 768],
+      [2048, 2048],
+      [49_152, 576 + 192]
+    ] as const) {
+      const bytes = packedBytes(type, rows, columns)
+      expect({ type, rows, columns, bytes }).toEqual({
+        type,
+        rows,
+        columns,
+        bytes: kernels.packedBytes(packedNumber(type), rows, columns)
+      })
+      if (type === 'I8' || type === 'I4' || rows < 2048) continue
+      expect(bytes / (rows * rowBytes(type, columns))).toBeWithin(1, 1.05)
+    }
+  }
 })
 
 test('workingBytes() grows with the context and with the widest matrix', async () => {

@@ -2,6 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { toAppError } from '../../src/base/errors.ts'
 import { openModel } from '../../src/model/open-model.ts'
+import { TYPE_FACTS } from '../../src/model/formats/tensor-types.ts'
 import type { TensorType } from '../../src/model/types.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { tempFolder } from '../support/temp-folder.ts'
@@ -64,7 +65,7 @@ describe('a span', () => {
       using model = closing(await openModel(location))
       using test = testEngine()
       const { hiddenSize, blockCount } = model.config
-      const { span } = await test.load({ location, start: 0, end: blockCount, quant })
+      const { span } = await test.load({ location, start: 0, end: blockCount, quant, kv: 'f32' })
       const rows = randomRows(ROWS, hiddenSize)
       const whole = test.feed(span, rows, hiddenSize, ROWS)
       const reference = referenceBlocks(model, 0, blockCount, rows)
@@ -78,12 +79,11 @@ describe('a span', () => {
     await using folder = await tempFolder()
     using test = testEngine({ exact: true })
     const wide = { ...shape, hidden: 256, ffn: 512, headDim: 64, heads: 4 }
-    const types = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const
-    for (const [seed, type] of types.entries()) {
+    for (const [seed, type] of (Object.keys(TYPE_FACTS) as TensorType[]).entries()) {
       const location = await writeRandomLlama(folder, { ...wide, type, seed })
       using model = closing(await openModel(location))
       const rows = randomRows(12, 256)
-      const { span } = await test.load({ location, start: 0, end: 3, quant: 'native' })
+      const { span } = await test.load({ location, start: 0, end: 3, quant: 'native', kv: 'f32' })
       const error = worstError(test.feed(span, rows, 256, 12), referenceBlocks(model, 0, 3, rows))
       // Blocks with a minimum are two products that partly cancel: a few bits more.
       expect({ type, good: error < 2e-5, error }).toMatchObject({ type, good: true })

@@ -78,7 +78,7 @@ async function compute(): Promise<string> {
   if (!embedded) throw new Error('Nothing is embedded')
   const location = await resolveModel('stories260k', { cacheDir: cache })
   await using engine = new Compute({
-    libraryDir: unpackNativeSet(embedded.onnxruntime, cache),
+    kernelDir: unpackNativeSet(embedded.kernels, cache),
     threads: 1
   })
   await engine.ready()

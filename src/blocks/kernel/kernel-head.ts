@@ -3,7 +3,7 @@
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
-import type { StopFlag } from '../engine/loaded-span.ts'
+import type { LoadedHead, StopFlag } from '../engine/loaded-span.ts'
 import { FINAL_NORM } from '../families/facts.ts'
 import { graphOf } from '../families/graph-of.ts'
 import { planHead, type HeadPlan } from '../head-plan.ts'
@@ -16,7 +16,7 @@ import { KernelWeights } from './kernel-weights.ts'
 /** Rows of one run: a prompt's last row is all that most ask for, and logits are wide. */
 const HEAD_ROWS = 32
 
-export class KernelHead implements Disposable {
+export class KernelHead implements LoadedHead {
   readonly hiddenSize: number
   readonly vocabSize: number
   readonly weightBytes: number

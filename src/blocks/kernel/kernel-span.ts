@@ -4,11 +4,11 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { NotFinite } from '../../kernels/run.ts'
 import type { Model } from '../../model/types.ts'
-import type { KernelProgram, KernelRows, StopFlag } from '../engine/loaded-span.ts'
+import type { KernelProgram, KernelRows, SpanLoadOptions, StopFlag } from '../engine/loaded-span.ts'
 import { graphOf } from '../families/graph-of.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 import { PAGE_TOKENS, planSpan, type SpanPlan } from '../span-plan.ts'
-import type { KvType, Quant } from '../types.ts'
+import type { Quant } from '../types.ts'
 import { spanParts } from '../weights/span-parts.ts'
 import { WeightStore } from '../weights/weight-store.ts'
 import { MAX_ROWS, type KernelContext } from './kernel-context.ts'
@@ -16,17 +16,9 @@ import { joinStream, kernelParts, type KernelScope } from './kernel-parts.ts'
 import { KernelWeights } from './kernel-weights.ts'
 import { RecordedBlock, ValuePool } from './recorded-block.ts'
 
-export interface KernelSpanOptions extends BlockSpan {
-  readonly quant: Quant
-  readonly kv?: KvType | undefined
-  /** Called between pieces of work: lets other work in, and throws when loading was cancelled. */
-  readonly checkpoint: () => Promise<void>
-}
-
 export class KernelSpan implements KernelProgram {
   readonly plan: SpanPlan
   readonly range: BlockSpan
-  readonly chunkRows: number = MAX_ROWS
   readonly pageTokens: number = PAGE_TOKENS
   readonly #context: KernelContext
   readonly #program: Program
@@ -48,7 +40,8 @@ export class KernelSpan implements KernelProgram {
     this.#store = parts.store
     this.#reserved = parts.reserved
     this.#weights = new KernelWeights(parts.store)
-    this.#program = spanProgram(parts.plan, this.#weights)
+    const floatActivations = parts.context.floatActivations || hasFloatActivations(parts.plan.quant)
+    this.#program = spanProgram(parts.plan, this.#weights, floatActivations)
     parts.context.runner.prepare(this.#program)
   }
 
@@ -60,7 +53,7 @@ export class KernelSpan implements KernelProgram {
     context: KernelContext,
     budget: MemoryBudget,
     model: Model,
-    options: KernelSpanOptions
+    options: SpanLoadOptions
   ): Promise<KernelSpan> {
     const { start, end, checkpoint } = options
     const plan = planSpan(model.config, model.tensors, { ...options, lowering: 'kernels' })
@@ -127,15 +120,15 @@ export class KernelSpan implements KernelProgram {
 }
 
 /** The program of a plan's blocks. */
-function spanProgram(plan: SpanPlan, weights: KernelWeights): Program {
-  const { config, quant, kv } = plan
+function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: boolean): Program {
+  const { config, kv } = plan
   const family = graphOf(config.family)
   const builder = new ProgramBuilder({
     width: config.hiddenSize,
     maxRows: MAX_ROWS,
     kv,
     pagePositions: PAGE_TOKENS,
-    floatActivations: hasFloatActivations(quant)
+    floatActivations
   })
   const pool = new ValuePool(builder)
   for (const { block, groups } of plan.blocks) {
@@ -159,6 +152,6 @@ function spanProgram(plan: SpanPlan, weights: KernelWeights): Program {
 /**
  * Whether rows meet weights as they are; else they are rounded to int8 where weights are integers.
  */
-export function hasFloatActivations(quant: Quant): boolean {
+function hasFloatActivations(quant: Quant): boolean {
   return quant === 'f32' || quant === 'f16'
 }

@@ -1,15 +1,16 @@
 // An engine in the test's own thread, and the sums that tests compare by.
 import { createOnnx } from '../../../src/blocks/create-backend.ts'
 import { Engine, type EnginePiece } from '../../../src/blocks/engine/engine.ts'
-import type { StopFlag } from '../../../src/blocks/engine/loaded-span.ts'
+import type { ComputeBackend, StopFlag } from '../../../src/blocks/engine/loaded-span.ts'
+import { kernelBackend } from '../../../src/blocks/kernel/kernel-backend.ts'
 import { onnxBackend } from '../../../src/blocks/onnx/onnx-backend.ts'
-import type { OrtRuntime } from '../../../src/blocks/ort/runtime.ts'
 import type { SpanInfo, SpanOptions } from '../../../src/blocks/types.ts'
 import type { WeightStoreOptions } from '../../../src/blocks/weights/weight-store.ts'
+import { loadKernels } from '../../../src/kernels/load.ts'
+import { Runner } from '../../../src/kernels/run.ts'
 
 export interface TestEngine extends Disposable {
   engine: Engine
-  runtime: OrtRuntime
   load(options: SpanOptions): Promise<SpanInfo>
   /** One step, all chunks. */
   step(session: number, start: number, hidden: Float32Array, width: number): Float32Array
@@ -19,6 +20,8 @@ export interface TestEngine extends Disposable {
 
 export interface TestEngineOptions {
   memoryBytes?: number
+  /** Graphs of onnxruntime's CPU provider instead of our own kernels. */
+  onnx?: boolean
   /** Whether weights lie in a mapped file. */
   mapped?: boolean
   /** Where weights are kept and what is told of it. */
@@ -43,43 +46,21 @@ export function runPiece(engine: Engine, piece: EnginePiece): Float32Array {
 }
 
 export function testEngine(options: TestEngineOptions = {}): TestEngine {
-  const {
-    memoryBytes = 2 ** 32,
-    mapped = true,
-    chunkRows,
-    exact = false,
-    roundedBlock,
-    threads = 2,
-    store = {}
-  }: TestEngineOptions = options
-  const made = createOnnx({
-    threads,
-    device: 'cpu',
-    deviceId: 0,
-    memoryBytes,
-    libraryDir: undefined,
-    scratchDir: undefined
-  })
-  const backend = {
-    ...made,
-    chunkRows: chunkRows ?? made.chunkRows,
-    storeOptions: { mapped, ...store },
-    ...(exact ? { integerAccuracy: 0 as const } : {}),
-    ...(roundedBlock === undefined ? {} : { roundedBlock })
-  }
-  const engine = new Engine(onnxBackend(backend), memoryBytes)
+  const { memoryBytes = 2 ** 32 }: TestEngineOptions = options
+  const backend = options.onnx ? onnxTestBackend(options) : kernelTestBackend(options)
+  const chunkRows = options.chunkRows ?? backend.chunkRows
+  const engine = new Engine(backend, memoryBytes)
   const step: TestEngine['step'] = (session, start, hidden, width) => {
     const out = new Float32Array(hidden.length)
     const end = start + hidden.length / width
-    for (let at = 0; at < hidden.length; at += backend.chunkRows * width) {
-      const piece = hidden.slice(at, at + backend.chunkRows * width)
+    for (let at = 0; at < hidden.length; at += chunkRows * width) {
+      const piece = hidden.slice(at, at + chunkRows * width)
       out.set(runPiece(engine, { session, start: start + at / width, end, hidden: piece }), at)
     }
     return out
   }
   return {
     engine,
-    runtime: backend.runtime,
     load: (options) => engine.loadSpan(options, async () => {}),
     step,
     feed(span, hidden, width, size) {
@@ -94,8 +75,38 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     },
     [Symbol.dispose]() {
       engine[Symbol.dispose]()
+      backend[Symbol.dispose]()
     }
   }
+}
+
+function kernelTestBackend(options: TestEngineOptions): ComputeBackend {
+  const { mapped = true, exact = false, threads = 2, store = {} } = options
+  const kernels = loadKernels()
+  return kernelBackend({
+    kernels,
+    runner: new Runner(kernels, threads),
+    storeOptions: { mapped, ...store },
+    floatActivations: exact
+  })
+}
+
+function onnxTestBackend(options: TestEngineOptions): ComputeBackend {
+  const { mapped = true, exact = false, threads = 2, store = {}, roundedBlock } = options
+  const made = createOnnx({
+    threads,
+    device: 'onnx-cpu',
+    deviceId: 0,
+    memoryBytes: 2 ** 32,
+    libraryDir: undefined,
+    scratchDir: undefined
+  })
+  return onnxBackend({
+    ...made,
+    storeOptions: { mapped, ...store },
+    ...(exact ? { integerAccuracy: 0 as const } : {}),
+    ...(roundedBlock === undefined ? {} : { roundedBlock })
+  })
 }
 
 export function argmax(values: Float32Array): number {

@@ -28,7 +28,7 @@ function memory(key: 'VmHWM' | 'VmRSS'): number {
 
 const backend = createOnnx({
   threads: 1,
-  device: 'cpu',
+  device: 'onnx-cpu',
   deviceId: 0,
   memoryBytes: 2 ** 34,
   libraryDir: undefined,
@@ -36,7 +36,7 @@ const backend = createOnnx({
   keep: { cacheDir }
 })
 const model = await openModel({ kind: 'gguf', paths: [path], contentId: 'ab'.repeat(32) })
-const range = { start: 0, end: 1, quant: quant as Quant }
+const range = { start: 0, end: 1, quant: quant as Quant, lowering: 'onnx' as const }
 const plan = planSpan(model.config, model.tensors, range)
 Bun.gc(true)
 const before = memory('VmRSS')

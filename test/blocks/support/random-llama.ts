@@ -109,6 +109,11 @@ export function randomBlocks(
   if (type === 'F32')
     return bytes(Float32Array.from({ length: count }, () => scale * gaussian(random)))
   const half = (value: number): Uint8Array => bytes(new Float16Array([value]))
+  if (type === 'BF16') {
+    // The upper halves of floats.
+    const floats = bytes(Float32Array.from({ length: count }, () => scale * gaussian(random)))
+    return floats.filter((_, at) => at % 4 >= 2)
+  }
   if (type === 'F16')
     return bytes(Float16Array.from({ length: count }, () => scale * gaussian(random)))
   const { blockSize, blockBytes } = TYPE_FACTS[type]
@@ -138,6 +143,22 @@ export function randomBlocks(
       case 'Q5_K':
         out.set(half((scale * spread) / (type === 'Q4_K' ? 150 : 300)), at)
         out.set(half((scale * spread) / 20), at + 2)
+        break
+      case 'Q2_K':
+        out.set(half((scale * spread) / 20), at + 80)
+        out.set(half((scale * spread) / 10), at + 82)
+        break
+      case 'Q3_K':
+        out.set(half((scale * spread) / 45), at + 108)
+        break
+      case 'IQ4_NL':
+        out.set(half((scale * spread) / 70), at)
+        break
+      case 'IQ4_XS':
+        out.set(half((scale * spread) / 1300), at)
+        break
+      case 'MXFP4':
+        out[at] = 127 + Math.round(Math.log2((scale * spread) / 3))
         break
       case 'Q6_K':
         out.set(half((scale * spread) / 1400), at + 208)

@@ -18,6 +18,10 @@ import { argmax, joined, meanError, Runner } from './run.ts'
 
 /** Of the largest value: float32 sums in another order, over a few blocks. */
 const FLOAT_TOLERANCE = 2e-5
+/** Root of the mean square over many rows. */
+const MEAN_TOLERANCE = 3e-6
+/** Of the worst of hundreds of rows: some amplify what differs, whoever sums (Mixtral's by ten). */
+const WORST_TOLERANCE = 4e-5
 /**
  * Root of the mean square, int8 weights and activations: these networks double what differs at each
  * matrix.
@@ -163,7 +167,9 @@ export function proveLong(compute: Compute, family: Family): void {
     await using runner = await Runner.load(compute, writeModel(model, folder.path))
     const session = await runner.session()
     const whole = await session.feed(ids, 0)
-    expect(worstError(await runner.head(whole), logits)).toBeLessThan(FLOAT_TOLERANCE)
+    const answered = await runner.head(whole)
+    expect(meanError(answered, logits)).toBeLessThan(MEAN_TOLERANCE)
+    expect(worstError(answered, logits)).toBeLessThan(WORST_TOLERANCE)
     const { hiddenSize } = runner.model.config
     expect(await session.feed(ids.slice(100), 100)).toEqual(whole.slice(100 * hiddenSize))
     expect(await session.feed(ids.slice(299), 299)).toEqual(whole.slice(299 * hiddenSize))
