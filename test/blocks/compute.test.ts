@@ -275,18 +275,18 @@ describe('the worker', () => {
   })
 
   test('whose library is missing says where it looked', async () => {
-    await using ours = new Compute({ kernelDir: '/nowhere' })
-    expect(await failure(ours.ready())).toMatchObject({
-      code: 'UNAVAILABLE',
-      message: expect.stringContaining("'/nowhere/petals-plain.so'") as unknown as string
-    })
-    await using own = new Compute({ device: 'onnx-cpu', libraryDir: '/nowhere' })
-    const { code, message, hint } = await failure(own.ready())
-    expect({ code, message, hint }).toEqual({
-      code: 'UNAVAILABLE',
-      message: expect.stringContaining('/nowhere/petals-plain') as unknown as string,
-      hint: expect.stringContaining('Install') as unknown as string
-    })
+    for (const [options, library] of [
+      [{ kernelDir: '/nowhere' }, '/nowhere/petals-plain'],
+      [{ device: 'onnx-cpu', libraryDir: '/nowhere' }, '/nowhere/libonnxruntime']
+    ] as const) {
+      await using own = new Compute(options)
+      const { code, message, hint } = await failure(own.ready())
+      expect({ code, message, hint }).toEqual({
+        code: 'UNAVAILABLE',
+        message: expect.stringContaining(library) as unknown as string,
+        hint: expect.stringContaining('Install') as unknown as string
+      })
+    }
   })
 
   test('refuses a number of threads that is none', () => {
