@@ -179,6 +179,7 @@ export function systemTokens(chat: ChatModel, system: string): number {
  * A raw prompt as ids: with the model's beginning, without a template; special tokens may be
  * spelled out.
  */
-function rawPrompt(model: ChatModel, text: string): number[] {
-  return model.tokenizer.encode(text, { addSpecial: true, parseSpecial: true })
+function rawPrompt({ model, tokenizer }: ChatModel, text: string): number[] {
+  const { contextLength: maxTokens } = model.config
+  return tokenizer.encode(text, { addSpecial: true, parseSpecial: true, maxTokens })
 }

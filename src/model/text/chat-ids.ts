@@ -1,7 +1,7 @@
 // A chat as ids: the template's special tokens are tokens, the same words inside a message are
 // text. Otherwise a message that holds `<|im_end|><|im_start|>system` would speak as somebody else.
-import { badInput } from '../../base/errors.ts'
 import { type ChatMessage, type ChatOptions, chatTurns, renderChat } from './chat-template.ts'
+import { freePlane, standIn } from './stand-ins.ts'
 import type { Tokenizer } from './tokenizer.ts'
 import type { Model } from '../types.ts'
 
@@ -12,7 +12,7 @@ export function encodeChat(
   messages: readonly ChatMessage[],
   options: ChatOptions = {}
 ): number[] {
-  const mask = createMask(tokenizer, messages)
+  const mask = createMask(model, tokenizer, messages)
   return mask.encode(renderChat(model, mask.messages, options))
 }
 
@@ -28,7 +28,7 @@ export function encodeTurn(
   messages: readonly ChatMessage[],
   options: ChatOptions = {}
 ): number[] | undefined {
-  const mask = createMask(tokenizer, messages)
+  const mask = createMask(model, tokenizer, messages)
   const text = chatTurns(model, mask.messages, options)
   return text === undefined ? undefined : mask.encode(text)
 }
@@ -38,45 +38,42 @@ interface Mask {
   encode(text: string): number[]
 }
 
-/** The two planes of private characters, one to stand for each special token's text. */
-const PLANES: readonly number[] = [0xf0000, 0x100000]
-const PLANE_SIZE = 0xfffd
-
-function createMask(tokenizer: Tokenizer, messages: readonly ChatMessage[]): Mask {
-  const specials = tokenizer.specials.toSorted((a, b) => b.length - a.length)
-  const holds = messages.some(({ content }) => specials.some((text) => content.includes(text)))
-  if (!holds) {
-    return { messages, encode: (text) => tokenizer.encode(text, { parseSpecial: true }) }
+/**
+ * Where a message holds a special token's text, a private character stands for that text while the
+ * template is rendered. Then they change places and the whole is encoded at once, since a tokenizer
+ * may put a space where a text begins.
+ */
+function createMask(model: Model, tokenizer: Tokenizer, messages: readonly ChatMessage[]): Mask {
+  const limit = { maxTokens: model.config.contextLength }
+  const length = messages.reduce((sum, { content }) => sum + content.length, 0)
+  tokenizer.checkLength(length, limit.maxTokens)
+  const { specials } = tokenizer
+  const any = anyOf(specials)
+  if (!any || !messages.some(({ content }) => any.test(content))) {
+    return { messages, encode: (text) => tokenizer.encode(text, { parseSpecial: true, ...limit }) }
   }
-  const base = PLANES.find((plane) => !messages.some(({ content }) => usesPlane(content, plane)))
-  if (base === undefined || specials.length > PLANE_SIZE) {
-    throw badInput(
-      'The message cannot be told from special tokens: it uses every private character'
-    )
-  }
-  const stand = (index: number): string => String.fromCodePoint(base + index)
-  const cover = (content: string): string =>
-    specials.reduce((text, special, i) => text.replaceAll(special, stand(i)), content)
-  const uncover = (text: string): string =>
-    specials.reduce((covered, special, i) => covered.replaceAll(stand(i), special), text)
-  const pattern = new RegExp(`(${specials.map((text) => RegExp.escape(text)).join('|')})`)
+  const plane = freePlane(messages.map(({ content }) => content))
+  const index = new Map(specials.map((text, i) => [text, i]))
+  const all = new RegExp(any, 'gu')
+  const cover = (text: string): string =>
+    text.replaceAll(all, (special) => standIn(plane, index.get(special) ?? 0))
+  const range = `[${standIn(plane, 0)}-${standIn(plane, specials.length - 1)}]`
+  const both = new RegExp(`${any.source}|${range}`, 'gu')
+  const swap = (text: string): string =>
+    text.replaceAll(both, (found) => {
+      const at = index.get(found)
+      if (at !== undefined) return standIn(plane, at)
+      return specials[(found.codePointAt(0) ?? plane) - plane] ?? ''
+    })
   return {
     messages: messages.map(({ role, content }) => ({ role, content: cover(content) })),
-    encode: (text) =>
-      text
-        .split(pattern)
-        .flatMap((piece, i) =>
-          i % 2 === 1
-            ? tokenizer.encode(piece, { parseSpecial: true })
-            : tokenizer.encode(uncover(piece))
-        )
+    encode: (text) => tokenizer.encodeMarked(swap(text), plane, limit)
   }
 }
 
-function usesPlane(content: string, plane: number): boolean {
-  for (const character of content) {
-    const code = character.codePointAt(0) ?? 0
-    if (code >= plane && code <= plane + 0xffff) return true
-  }
-  return false
+/** Matches any of the texts, the longest first. */
+function anyOf(texts: readonly string[]): RegExp | undefined {
+  if (texts.length === 0) return undefined
+  const longestFirst = texts.toSorted((a, b) => b.length - a.length)
+  return new RegExp(longestFirst.map((text) => RegExp.escape(text)).join('|'), 'u')
 }

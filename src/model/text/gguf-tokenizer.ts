@@ -1,151 +1,168 @@
-// Describes a GGUF's tokenizer (byte-level BPE and SentencePiece) as @huggingface/tokenizers reads
-// it. Knows the `tokenizer.ggml.*` keys and how llama.cpp splits text for each `pre` type.
+// Describes a GGUF's tokenizer (byte-level BPE, SentencePiece, BPE over characters) as
+// @huggingface/tokenizers reads it. Knows the `tokenizer.ggml.*` keys; pre-types.ts knows how text
+// is split.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import type { Metadata } from '../formats/gguf-metadata.ts'
-import { sentencePieceJson } from './sentencepiece.ts'
 import type { TokenizerSpec } from '../types.ts'
+import { byteLevelJson, splitBy, splitMerge } from './byte-level.ts'
+import { PRE_TYPES, type PreType } from './pre-types.ts'
+import { sentencePieceJson, spacesToText } from './sentencepiece.ts'
+import { findSpecials, isSpecialText, type SpecialTokens } from './special-tokens.ts'
 import { addedToken, vocabOf } from './vocab.ts'
 
 /** Values of `tokenizer.ggml.token_type`. */
 const NORMAL = 1
+const UNKNOWN = 2
 const CONTROL = 3
 const USER_DEFINED = 4
 
-/** Control tokens that end an answer though the metadata may not name them, as llama.cpp has it. */
-const END_TEXTS: ReadonlySet<string> = new Set([
-  '<|im_end|>',
-  '<|endoftext|>',
-  '<|end_of_text|>',
-  '<|eot_id|>',
-  '<|eom_id|>',
-  '<|end|>',
-  '<end_of_turn>',
-  '<EOT>',
-  '</s>'
-])
-
-const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-const CL100K_TAIL = ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
-const CL100K_HEAD = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-
-interface PreType {
-  /** Applied one after the other; each match is a piece of its own. */
-  readonly patterns: readonly string[]
-  /** A piece that is a token as it stands is not taken apart. */
-  readonly ignoreMerges?: boolean
-  readonly addBos?: boolean
-}
-
-const DIGITS_THEN_GPT2: PreType = { patterns: ['\\p{N}', GPT2] }
-const LLAMA3: PreType = {
-  patterns: [`${CL100K_HEAD}|\\p{N}{1,3}|${CL100K_TAIL}`],
-  ignoreMerges: true,
-  addBos: true
-}
-const QWEN2: PreType = { patterns: [`${CL100K_HEAD}|\\p{N}|${CL100K_TAIL}`] }
-
-const PRE_TYPES: ReadonlyMap<string, PreType> = new Map([
-  ['default', { patterns: ['[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2, '\\p{N}+', '[0-9][0-9][0-9]'] }],
-  ['gpt-2', { patterns: [GPT2] }],
-  ['smollm', DIGITS_THEN_GPT2],
-  ['starcoder', DIGITS_THEN_GPT2],
-  ['refact', DIGITS_THEN_GPT2],
-  ['command-r', DIGITS_THEN_GPT2],
-  ['llama-bpe', LLAMA3],
-  ['llama3', LLAMA3],
-  ['llama-v3', LLAMA3],
-  ['qwen2', QWEN2],
-  ['deepseek-r1-qwen', QWEN2],
-  ['stablelm2', QWEN2]
-])
+/** What llama.cpp takes where a SentencePiece file does not say. */
+const SENTENCEPIECE_IDS: Readonly<Record<string, number>> = { unknown: 0, bos: 1, eos: 2 }
+/** Keys of control tokens that end nothing. */
+const OTHERS: readonly string[] = [
+  'padding',
+  'seperator',
+  'separator',
+  'mask',
+  'fim_pre',
+  'fim_suf',
+  'fim_mid',
+  'prefix',
+  'suffix',
+  'middle'
+]
+/** Every merge makes a token, of which few have several ways to be made. */
+const MAX_MERGES_PER_TOKEN = 16
 
 /** @throws AppError CORRUPT, or UNSUPPORTED for tokenizers that we cannot describe. */
 export function ggufTokenizer(metadata: Metadata, vocabSize: number): TokenizerSpec {
-  const kind = metadata.string('tokenizer.ggml.model')
-  const tokens = metadata.strings('tokenizer.ggml.tokens')
-  if (kind === undefined || tokens === undefined) {
-    throw corrupt('The GGUF has no tokenizer')
-  }
-  if (tokens.length > vocabSize) {
-    throw corrupt(`The tokenizer has ${tokens.length} tokens, the embedding ${vocabSize} rows`)
-  }
+  const { kind, pre } = checkTokenizer(metadata, vocabSize)
+  const tokens = metadata.strings('tokenizer.ggml.tokens') ?? []
   const types = metadata.numbers('tokenizer.ggml.token_type') ?? []
-  const id = (key: string): number | undefined => {
-    const value = metadata.number(`tokenizer.ggml.${key}_token_id`)
-    return value !== undefined && Number.isInteger(value) && tokens[value] !== undefined
-      ? value
-      : undefined
+  const ids = (key: string): number[] => {
+    const fallback = kind === 'llama' ? SENTENCEPIECE_IDS[key] : undefined
+    const found = metadata.numbers(`tokenizer.ggml.${key}_token_id`) ?? [fallback ?? -1]
+    return found.filter((id) => Number.isInteger(id) && tokens[id] !== undefined)
   }
-  const addedTokens = tokens.flatMap((content, index) => {
-    const type = types[index]
-    if ((type !== CONTROL && type !== USER_DEFINED) || content === '') return []
-    return [addedToken(index, content, type === CONTROL)]
+  const [bosId] = ids('bos')
+  const specials = findSpecials(candidates(tokens, types), {
+    bos: bosId,
+    ends: ['eos', 'eot', 'eom', 'fim_pad', 'fim_rep', 'fim_sep'].flatMap(ids),
+    others: OTHERS.flatMap(ids)
   })
-  const common = { version: '1.0', added_tokens: addedTokens, post_processor: null }
-  const eosIds = new Set([id('eos'), id('eot')].filter((each) => each !== undefined))
-  for (const { id: index, content, special } of addedTokens) {
-    if (special && END_TEXTS.has(content)) eosIds.add(index)
-  }
   const spec = (json: object, addBosByDefault: boolean): TokenizerSpec => ({
-    json: { ...common, ...json },
+    json: {
+      version: '1.0',
+      added_tokens: addedTokens(tokens, types, specials),
+      post_processor: null,
+      ...json
+    },
     config: { clean_up_tokenization_spaces: false },
-    bosId: id('bos'),
-    eosIds: [...eosIds],
+    bosId,
+    eosIds: specials.ends,
     addBos:
-      (metadata.flag('tokenizer.ggml.add_bos_token') ?? addBosByDefault) && id('bos') !== undefined
+      (metadata.flag('tokenizer.ggml.add_bos_token') ?? addBosByDefault) && bosId !== undefined
   })
-  if (kind === 'llama') {
+  if (pre === undefined) {
     const scores = metadata.numbers('tokenizer.ggml.scores') ?? []
     const addPrefix = metadata.flag('tokenizer.ggml.add_space_prefix') ?? true
-    const unk = tokens[id('unknown') ?? 0]
-    const isApart = (type = NORMAL): boolean => type !== NORMAL && type !== USER_DEFINED
-    const apart = new Set(tokens.keys().filter((index) => isApart(types[index])))
+    const unk = tokens[ids('unknown')[0] ?? 0]
+    const isText = (id: number): boolean =>
+      [NORMAL, USER_DEFINED].includes(types[id] ?? NORMAL) && !specials.special.has(id)
+    const apart = new Set(tokens.keys().filter((id) => !isText(id)))
     return spec(sentencePieceJson({ tokens, scores, addPrefix, unk, apart }), true)
   }
-  if (kind !== 'gpt2') throw unsupported(`The tokenizer '${kind}' is not known yet`)
-  const name = metadata.string('tokenizer.ggml.pre') ?? 'default'
-  const pre = PRE_TYPES.get(name)
-  if (!pre) {
-    throw unsupported(`The tokenizer's way of splitting text, '${name}', is not known yet`, {
-      hint: `Known are: ${[...PRE_TYPES.keys()].join(', ')}`
-    })
-  }
-  const merges = metadata.strings('tokenizer.ggml.merges')
-  if (!merges) throw corrupt('The tokenizer has no merges')
-  return spec(byteLevelJson(tokens, merges, pre), pre.addBos ?? false)
+  const merges = (metadata.strings('tokenizer.ggml.merges') ?? []).map(splitMerge)
+  const unk = tokens[ids('unknown')[0] ?? -1]
+  const json = pre.isCharacters
+    ? charactersJson(tokens, merges, pre, unk)
+    : byteLevelJson(tokens, merges, pre)
+  return spec(json, pre.addBos ?? false)
 }
 
-function byteLevelJson(tokens: readonly string[], merges: readonly string[], pre: PreType): object {
-  const vocab = vocabOf(tokens)
-  return {
-    normalizer: null,
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        ...pre.patterns.map((pattern) => ({
-          type: 'Split',
-          pattern: { Regex: pattern },
-          behavior: 'Isolated',
-          invert: false
-        })),
-        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false }
-      ]
-    },
-    decoder: { type: 'ByteLevel' },
-    model: {
-      type: 'BPE',
-      vocab,
-      merges: merges.map(splitMerge),
-      unk_token: null,
-      byte_fallback: false,
-      ignore_merges: pre.ignoreMerges ?? false
+/**
+ * That a tokenizer is here and understood, without reading its lists: a server asks before it
+ * fetches weights that no client could use. @throws AppError CORRUPT, UNSUPPORTED
+ */
+export function checkTokenizer(
+  metadata: Metadata,
+  vocabSize: number
+): { kind: string; pre: PreType | undefined } {
+  const kind = metadata.string('tokenizer.ggml.model')
+  const count = metadata.count('tokenizer.ggml.tokens')
+  if (kind === undefined || count === undefined) throw corrupt('The GGUF has no tokenizer')
+  if (count > vocabSize) {
+    throw corrupt(`The tokenizer has ${count} tokens, the embedding ${vocabSize} rows`)
+  }
+  for (const list of ['token_type', 'scores']) {
+    const length = metadata.count(`tokenizer.ggml.${list}`)
+    if (length !== undefined && length !== count) {
+      throw corrupt(`The tokenizer has ${count} tokens, and '${list}' of ${length}`)
     }
   }
+  if (kind === 'llama') return { kind, pre: undefined }
+  if (kind !== 'gpt2' && kind !== 'gemma4') {
+    throw unsupported(`The tokenizer '${kind}' is not known yet`, {
+      hint: 'Known are gpt2, llama and gemma4'
+    })
+  }
+  const merges = metadata.count('tokenizer.ggml.merges')
+  if (merges === undefined) throw corrupt('The tokenizer has no merges')
+  if (merges > count * MAX_MERGES_PER_TOKEN) {
+    throw corrupt(`The tokenizer has ${count} tokens, and ${merges} merges`)
+  }
+  const name = kind === 'gemma4' ? kind : (metadata.string('tokenizer.ggml.pre') ?? 'default')
+  const pre = PRE_TYPES.get(name)
+  if (pre) return { kind, pre }
+  throw unsupported(`The tokenizer's way of splitting text, '${name}', is not known yet`, {
+    hint: `Known are: ${[...PRE_TYPES.keys()].join(', ')}`
+  })
 }
 
-/** The separating space is the first one that is not at the front. */
-function splitMerge(merge: string): [string, string] {
-  const space = merge.indexOf(' ', 1)
-  if (space < 0) throw corrupt(`The tokenizer's merge '${merge}' is no pair`)
-  return [merge.slice(0, space), merge.slice(space + 1)]
+function candidates(
+  tokens: readonly string[],
+  types: readonly number[]
+): { id: number; text: string; isMarked: boolean }[] {
+  return tokens.flatMap((text, id) => {
+    const isMarked = types[id] === CONTROL || types[id] === UNKNOWN
+    return text !== '' && (isMarked || isSpecialText(text)) ? [{ id, text, isMarked }] : []
+  })
+}
+
+/**
+ * What is taken out of a text as it stands: control tokens, and those that the file's author
+ * defined.
+ */
+function addedTokens(
+  tokens: readonly string[],
+  types: readonly number[],
+  { special }: SpecialTokens
+): object[] {
+  return tokens.flatMap((content, id) => {
+    const isSpecial = special.has(id)
+    if (content === '' || (!isSpecial && types[id] !== USER_DEFINED)) return []
+    return [addedToken(id, content, isSpecial)]
+  })
+}
+
+/** As Gemma 4 has it: merges over characters, and bytes for those that are no piece. */
+function charactersJson(
+  tokens: readonly string[],
+  merges: readonly [string, string][],
+  pre: PreType,
+  unk: string | undefined
+): object {
+  return {
+    ...spacesToText(false),
+    pre_tokenizer: { type: 'Sequence', pretokenizers: pre.patterns.map(splitBy) },
+    model: {
+      type: 'BPE',
+      vocab: vocabOf(tokens),
+      merges,
+      unk_token: unk ?? null,
+      byte_fallback: true,
+      fuse_unk: true,
+      ignore_merges: false
+    }
+  }
 }

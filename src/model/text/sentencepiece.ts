@@ -21,23 +21,9 @@ export interface SentencePiece {
 
 /** The members `normalizer`, `pre_tokenizer`, `decoder` and `model` of a tokenizer.json. */
 export function sentencePieceJson(piece: SentencePiece): object {
-  const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 }
-  const toSpace = { type: 'Replace', pattern: { String: ' ' }, content: SPACE }
   return {
-    normalizer: {
-      type: 'Sequence',
-      normalizers: piece.addPrefix ? [{ type: 'Prepend', prepend: SPACE }, toSpace] : [toSpace]
-    },
+    ...spacesToText(piece.addPrefix),
     pre_tokenizer: null,
-    decoder: {
-      type: 'Sequence',
-      decoders: [
-        { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
-        { type: 'ByteFallback' },
-        { type: 'Fuse' },
-        ...(piece.addPrefix ? [strip] : [])
-      ]
-    },
     model: {
       type: 'BPE',
       vocab: vocabOf(piece.tokens),
@@ -45,6 +31,30 @@ export function sentencePieceJson(piece: SentencePiece): object {
       unk_token: piece.unk ?? null,
       byte_fallback: true,
       fuse_unk: true
+    }
+  }
+}
+
+/**
+ * The members `normalizer` and `decoder`: a space is U+2581, in front of the text too where
+ * `addPrefix`.
+ */
+export function spacesToText(addPrefix: boolean): object {
+  const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 }
+  const toSpace = { type: 'Replace', pattern: { String: ' ' }, content: SPACE }
+  return {
+    normalizer: {
+      type: 'Sequence',
+      normalizers: addPrefix ? [{ type: 'Prepend', prepend: SPACE }, toSpace] : [toSpace]
+    },
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(addPrefix ? [strip] : [])
+      ]
     }
   }
 }

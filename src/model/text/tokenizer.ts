@@ -1,15 +1,25 @@
 // Text to ids and back by @huggingface/tokenizers, with a streaming decoder that never splits a
 // character. Knows no models: what it needs is a TokenizerSpec.
-import { Tokenizer as Library } from '@huggingface/tokenizers'
-import { badInput, corrupt } from '../../base/errors.ts'
+import { badInput } from '../../base/errors.ts'
 import type { TokenizerSpec } from '../types.ts'
-import type { AddedTokenJson } from './vocab.ts'
+import {
+  addedTokens,
+  type CutPlace,
+  cutPlace,
+  type Library,
+  longestToken,
+  openLibrary
+} from './library.ts'
+import { piecesOf } from './long-text.ts'
+import { freePlane, withStandIns } from './stand-ins.ts'
 
 export interface EncodeOptions {
   /** Puts BOS first where the model wants it. Default false. */
   addSpecial?: boolean
   /** Reads `<|im_end|>` and the like as the tokens they name, and not as text. Default false. */
   parseSpecial?: boolean
+  /** A text of more is refused, as soon as that is certain. Default: none is. */
+  maxTokens?: number
 }
 
 export interface DecodeOptions {
@@ -34,17 +44,27 @@ export interface Tokenizer {
   readonly spec: TokenizerSpec
   /** Texts of the special tokens: what `parseSpecial` reads as tokens. */
   readonly specials: readonly string[]
+  /** @throws AppError BAD_INPUT for a text of too many tokens */
   encode(text: string, options?: EncodeOptions): number[]
+  /**
+   * A text in which standIn(plane, index) is a special token, and a special token's text is text.
+   * @throws AppError BAD_INPUT for a text of too many tokens
+   */
+  encodeMarked(text: string, plane: number, options?: Pick<EncodeOptions, 'maxTokens'>): number[]
+  /**
+   * Refuses so many characters of text that are certainly more than `maxTokens`, without them.
+   * @throws AppError BAD_INPUT
+   */
+  checkLength(length: number, maxTokens: number): void
   /** @throws AppError BAD_INPUT for what is no id; ids without a text are nothing. */
   decode(ids: readonly number[], options?: DecodeOptions): string
   stream(options?: StreamOptions): DecodeStream
 }
 
-/**
- * A text longer than this is refused: it is over any context, and would hold the thread for long.
- */
-const MAX_TEXT_LENGTH = 2 ** 24
-
+/** A text longer than this is refused: it is over any context. */
+const MAX_TEXT_LENGTH = 2 ** 26
+/** Texts up to this length are encoded at once. */
+const SHORT_LENGTH = 2 ** 15
 /** An incomplete character is at most three bytes, so the last tokens decide what is certain. */
 const MAX_WINDOW = 24
 
@@ -53,24 +73,60 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
   const added = addedTokens(spec.json)
   const whole = openLibrary(spec.json, spec.config)
   // The library always takes added tokens out of a text. Special ones must not come from a user's
-  // text, so a second one without them reads it; made when first needed, it shares the vocabulary.
-  let plain: Library | undefined
-  const withoutSpecials = (): Library => {
-    plain ??= openLibrary(withoutSpecialTokens(spec.json, added), spec.config)
-    return plain
+  // text: another one knows them by private characters alone, made when it is first needed.
+  const apart = new Map<number, Library>()
+  const libraryFor = (plane: number): Library => {
+    const known = apart.get(plane)
+    if (known) return known
+    const made = openLibrary(withStandIns(spec.json, added, plane), spec.config)
+    apart.set(plane, made)
+    return made
+  }
+  let cut: CutPlace | null | undefined
+  let longest: number | undefined
+
+  const tooLong = (most: number): Error =>
+    badInput(`The prompt is too long: over the ${most} tokens that the model takes`, {
+      hint: 'Shorten the text, or use a model with a longer context'
+    })
+  // No token stands for more of a text than the longest.
+  const checkLength = (length: number, most: number): void => {
+    if (length <= most) return
+    longest ??= longestToken(spec.json)
+    if (length > most * longest) throw tooLong(most)
+  }
+
+  const encodeWith = (library: Library, text: string, most = Infinity): number[] => {
+    const encodePiece = (piece: string): number[] =>
+      library.encode(piece, { add_special_tokens: false }).ids
+    checkLength(text.length, most)
+    if (text.length <= SHORT_LENGTH) return encodePiece(text)
+    cut ??= cutPlace(whole, spec.json) ?? null
+    if (!cut) return encodePiece(text)
+    const ids: number[] = []
+    for (const piece of piecesOf(text, cut.at)) {
+      // Where a space is put before each text, that is the space which a later piece begins with.
+      const hasOwn = ids.length > 0 && cut.addsSpace && piece.startsWith(' ')
+      for (const id of encodePiece(hasOwn ? piece.slice(1) : piece)) ids.push(id)
+      if (ids.length > most) throw tooLong(most)
+    }
+    return ids
   }
 
   const encode = (text: string, options: EncodeOptions = {}): number[] => {
+    const { addSpecial, parseSpecial, maxTokens } = options
     if (text.length > MAX_TEXT_LENGTH) {
       throw badInput(
         `The text cannot be read: ${text.length} characters are over ${MAX_TEXT_LENGTH}`
       )
     }
-    const library = options.parseSpecial ? whole : withoutSpecials()
-    const { ids } = library.encode(text.toWellFormed(), { add_special_tokens: false })
+    const known = text.toWellFormed()
+    const library = parseSpecial ? whole : libraryFor(freePlane([known]))
+    const ids = encodeWith(library, known, maxTokens)
     const { bosId } = spec
-    if (options.addSpecial && spec.addBos && bosId !== undefined) return [bosId, ...ids]
-    return ids
+    if (!addSpecial || !spec.addBos || bosId === undefined) return ids
+    // Who has written BOS out has it already.
+    return parseSpecial && ids[0] === bosId ? ids : [bosId, ...ids]
   }
 
   const decode = (ids: readonly number[], options: DecodeOptions = {}): string => {
@@ -89,22 +145,12 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
     spec,
     specials: added.filter((token) => token.special).map((token) => token.content),
     encode,
+    encodeMarked: (text, plane, { maxTokens } = {}) =>
+      encodeWith(libraryFor(plane), text.toWellFormed(), maxTokens),
+    checkLength,
     decode,
     stream: (options = {}) => createStream((ids) => decode(ids, options), options.after ?? [])
   }
-}
-
-/** The description without special tokens, neither among the added ones nor in the vocabulary. */
-function withoutSpecialTokens(json: object, added: readonly AddedTokenJson[]): object {
-  const ordinary = added.filter((token) => !token.special)
-  const { model } = json as { model?: { vocab?: unknown } }
-  const vocab = model?.vocab
-  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab)) {
-    return { ...json, added_tokens: ordinary }
-  }
-  const rest = Object.assign(Object.create(null), vocab) as Record<string, unknown>
-  for (const { content, special } of added) if (special) delete rest[content]
-  return { ...json, added_tokens: ordinary, model: { ...model, vocab: rest } }
 }
 
 /**
@@ -146,26 +192,4 @@ function createStream(
       return give(text, text.length)
     }
   }
-}
-
-function openLibrary(json: object, config: object): Library {
-  try {
-    return new Library(json, config)
-  } catch (error) {
-    throw corrupt('The tokenizer cannot be opened: its description is not understood', {
-      cause: error
-    })
-  }
-}
-
-function addedTokens(json: object): AddedTokenJson[] {
-  const list = (json as { added_tokens?: unknown }).added_tokens
-  if (!Array.isArray(list)) return []
-  return list.filter(
-    (token: unknown): token is AddedTokenJson =>
-      typeof token === 'object' &&
-      token !== null &&
-      typeof (token as AddedTokenJson).content === 'string' &&
-      Number.isInteger((token as AddedTokenJson).id)
-  )
 }

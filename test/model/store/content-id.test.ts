@@ -2,14 +2,14 @@
 import { expect, test } from 'bun:test'
 import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { toHex } from '../../src/base/bytes.ts'
-import { fileState, recallHash, rememberHash } from '../../src/model/store/file-hashes.ts'
-import { identifyModel } from '../../src/model/store/identify.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import type { Model } from '../../src/model/types.ts'
-import { smollm2Location } from '../support/models/smollm2.ts'
-import { storiesLocation } from '../support/models/stories.ts'
-import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
+import { toHex } from '../../../src/base/bytes.ts'
+import { fileState, recallHash, rememberHash } from '../../../src/model/store/file-hashes.ts'
+import { identifyModel } from '../../../src/model/store/identify.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import type { Model } from '../../../src/model/types.ts'
+import { smollm2Location } from '../../support/models/smollm2.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
+import { type TempFolder, tempFolder } from '../../support/temp-folder.ts'
 
 /** A copy of the built-in model, with one byte of its weights changed when asked. */
 async function copyOfStories(folder: TempFolder, change?: number): Promise<Model> {

@@ -2,10 +2,10 @@
 import { expect, test } from 'bun:test'
 import { chmodSync, copyFileSync, openSync, renameSync, truncateSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { mapFile } from '../../src/base/files/map-file.ts'
-import { contentHash, unpackNativeSet } from '../../src/base/files/native-files.ts'
-import { openMappedFile } from '../../src/model/formats/mapped-file.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+import { mapFile } from '../../../src/base/files/map-file.ts'
+import { contentHash, unpackNativeSet } from '../../../src/base/files/native-files.ts'
+import { openMappedFile } from '../../../src/model/formats/mapped-file.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 const SIZE = 3 * 2 ** 20
 const BYTES = new Uint8Array(SIZE).map((_, i) => i % 251)

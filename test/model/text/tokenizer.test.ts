@@ -1,13 +1,13 @@
 // Reference vectors of SmolLM2, and what must hold for every text and every stream of ids.
 import { expect, test } from 'bun:test'
-import { seededRandom } from '../../src/base/random.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { createTokenizer, type Tokenizer } from '../../src/model/text/tokenizer.ts'
-import type { TokenizerSpec } from '../../src/model/types.ts'
-import reference from '../fixtures/smollm2.json'
-import { encodeReference, readPieces } from '../support/models/sentencepiece-reference.ts'
-import { smollm2Location } from '../support/models/smollm2.ts'
-import { storiesLocation } from '../support/models/stories.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { createTokenizer, type Tokenizer } from '../../../src/model/text/tokenizer.ts'
+import type { TokenizerSpec } from '../../../src/model/types.ts'
+import reference from '../../fixtures/smollm2.json'
+import { encodeReference, readPieces } from '../../support/models/sentencepiece-reference.ts'
+import { smollm2Location } from '../../support/models/smollm2.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
 
 async function smollm2(): Promise<Tokenizer> {
   return createTokenizer((await openModel(await smollm2Location())).tokenizer)
@@ -177,7 +177,7 @@ test('createTokenizer() refuses a description that makes no sense', () => {
 })
 
 test('a token may be called like a member of Object', async () => {
-  const { vocabOf } = await import('../../src/model/text/vocab.ts')
+  const { vocabOf } = await import('../../../src/model/text/vocab.ts')
   const vocab = vocabOf(['__proto__', 'constructor', 'a', 'a'])
   expect(Object.entries(vocab)).toEqual([
     ['__proto__', 0],

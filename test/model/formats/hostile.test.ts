@@ -2,14 +2,14 @@
 // the lie.
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
-import { seededRandom } from '../../src/base/random.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import type { ModelLocation } from '../../src/model/types.ts'
-import { ByteWriter, type GgufSpec, writeGguf } from '../support/models/gguf-writer.ts'
-import { outcome, spoil } from '../support/hostile/hostile.ts'
-import { storiesGguf } from '../support/models/stories-gguf.ts'
-import { safetensors, storiesLocation, writeHubFolder } from '../support/models/stories.ts'
-import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import type { ModelLocation } from '../../../src/model/types.ts'
+import { ByteWriter, type GgufSpec, writeGguf } from '../../support/models/gguf-writer.ts'
+import { outcome, spoil } from '../../support/hostile/hostile.ts'
+import { storiesGguf } from '../../support/models/stories-gguf.ts'
+import { safetensors, storiesLocation, writeHubFolder } from '../../support/models/stories.ts'
+import { type TempFolder, tempFolder } from '../../support/temp-folder.ts'
 
 const REFUSED = new Set(['CORRUPT', 'UNSUPPORTED'])
 
@@ -238,8 +238,8 @@ const LYING_SAFETENSORS: Readonly<Record<string, (header: Record<string, unknown
 for (const [lie, change] of Object.entries(LYING_SAFETENSORS)) {
   test(`a safetensors header with ${lie} is refused`, async () => {
     await using folder = await tempFolder()
-    const { openMappedFile } = await import('../../src/model/formats/mapped-file.ts')
-    const { parseSafetensors } = await import('../../src/model/formats/safetensors.ts')
+    const { openMappedFile } = await import('../../../src/model/formats/mapped-file.ts')
+    const { parseSafetensors } = await import('../../../src/model/formats/safetensors.ts')
     const bytes = new Uint8Array(16)
     const tensors = ['a', 'b'].map((name) => ({ name, shape: [4], bytes }))
     const good = await folder.write('good', safetensors(tensors))

@@ -3,9 +3,9 @@
 import { expect, test } from 'bun:test'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AppError } from '../../src/base/errors.ts'
-import { seededRandom } from '../../src/base/random.ts'
-import { ChunkFile } from '../../src/model/store/chunk-file.ts'
+import type { AppError } from '../../../src/base/errors.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { ChunkFile } from '../../../src/model/store/chunk-file.ts'
 import {
   emptyJournal,
   hasRange,
@@ -14,9 +14,9 @@ import {
   parseChunkMap,
   prefixBytes,
   readChunkMap
-} from '../../src/model/store/chunk-map.ts'
-import { AbsentBytes, openMappedFile } from '../../src/model/formats/mapped-file.ts'
-import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
+} from '../../../src/model/store/chunk-map.ts'
+import { AbsentBytes, openMappedFile } from '../../../src/model/formats/mapped-file.ts'
+import { type TempFolder, tempFolder } from '../../support/temp-folder.ts'
 
 const CHUNK = 1024
 const SIZE = 10 * CHUNK + 100

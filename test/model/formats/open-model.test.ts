@@ -2,17 +2,17 @@
 import { expect, test } from 'bun:test'
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { toHex } from '../../src/base/bytes.ts'
-import { dequantise } from '../../src/model/formats/dequantise.ts'
-import { embedTokens } from '../../src/model/embed.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { halfSplitRows } from '../../src/model/formats/row-order.ts'
-import { createTokenizer } from '../../src/model/text/tokenizer.ts'
-import { writeGguf } from '../support/models/gguf-writer.ts'
-import { smollm2Location } from '../support/models/smollm2.ts'
-import { storiesGguf } from '../support/models/stories-gguf.ts'
-import { readReferences, storiesLocation, writeHubFolder } from '../support/models/stories.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+import { toHex } from '../../../src/base/bytes.ts'
+import { dequantise } from '../../../src/model/formats/dequantise.ts'
+import { embedTokens } from '../../../src/model/embed.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { halfSplitRows } from '../../../src/model/formats/row-order.ts'
+import { createTokenizer } from '../../../src/model/text/tokenizer.ts'
+import { writeGguf } from '../../support/models/gguf-writer.ts'
+import { smollm2Location } from '../../support/models/smollm2.ts'
+import { storiesGguf } from '../../support/models/stories-gguf.ts'
+import { readReferences, storiesLocation, writeHubFolder } from '../../support/models/stories.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 test('openModel() reads a llama2.c checkpoint', async () => {
   const model = await openModel(storiesLocation)
@@ -136,7 +136,7 @@ test('halfSplitRows() moves pairs apart within each head', () => {
 
 test('a worker opens the location that the main thread sends', async () => {
   const location = await smollm2Location()
-  const worker = new Worker(new URL('../support/open-worker.ts', import.meta.url).href)
+  const worker = new Worker(new URL('../../support/open-worker.ts', import.meta.url).href)
   const answer = new Promise<unknown>((resolve, reject) => {
     worker.addEventListener('message', (event: MessageEvent) => resolve(event.data), { once: true })
     worker.addEventListener('error', reject, { once: true })
@@ -207,8 +207,8 @@ test('the reference completions are what the tokenizer reads and writes', async 
 })
 
 async function rawTensor(name: string): Promise<Uint8Array> {
-  const { openMappedFile } = await import('../../src/model/formats/mapped-file.ts')
-  const { parseGgufHeader } = await import('../../src/model/formats/gguf-header.ts')
+  const { openMappedFile } = await import('../../../src/model/formats/mapped-file.ts')
+  const { parseGgufHeader } = await import('../../../src/model/formats/gguf-header.ts')
   const file = openMappedFile((await smollm2Location()).paths[0]!)
   const tensor = parseGgufHeader(file).tensors.find((each) => each.name === name)!
   return file.bytes(tensor.offset, tensor.sizeBytes)

@@ -2,28 +2,28 @@
 import { expect, test } from 'bun:test'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { RepoAlias } from '../../src/model/aliases.ts'
-import { checkDisk, usedBytes } from '../../src/model/store/cache-usage.ts'
-import { tryFileLock } from '../../src/base/files/file-lock.ts'
+import type { RepoAlias } from '../../../src/model/aliases.ts'
+import { checkDisk, usedBytes } from '../../../src/model/store/cache-usage.ts'
+import { tryFileLock } from '../../../src/base/files/file-lock.ts'
 import {
   findCachedModels,
   listCachedModels,
   removeCachedModels
-} from '../../src/model/store/model-cache.ts'
-import { blockTensorNames } from '../../src/model/needed-tensors.ts'
-import { resolveModel } from '../../src/model/resolve.ts'
-import { verifyFile } from '../../src/model/store/verify-cache.ts'
-import { hubRepo } from '../support/models/hub-repo.ts'
-import { hubServer, serve } from '../support/models/hub-server.ts'
+} from '../../../src/model/store/model-cache.ts'
+import { blockTensorNames } from '../../../src/model/needed-tensors.ts'
+import { resolveModel } from '../../../src/model/resolve.ts'
+import { verifyFile } from '../../../src/model/store/verify-cache.ts'
+import { hubRepo } from '../../support/models/hub-repo.ts'
+import { hubServer, serve } from '../../support/models/hub-server.ts'
 import {
   failure,
   openRemote,
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/models/remote-model.ts'
-import { tempFolder } from '../support/temp-folder.ts'
-import { testAlias } from '../support/models/test-alias.ts'
+} from '../../support/models/remote-model.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
+import { testAlias } from '../../support/models/test-alias.ts'
 
 const GGUF = await storiesGgufBytes()
 const SHA256 = new Bun.CryptoHasher('sha256').update(GGUF).digest('hex')

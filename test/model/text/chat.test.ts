@@ -1,14 +1,14 @@
 // Chat templates: what a model is fed for a chat, over turns, and when a message tries to be a
 // template.
 import { expect, test } from 'bun:test'
-import { encodeChat, encodeTurn } from '../../src/model/text/chat-ids.ts'
-import { type ChatMessage, chatTurns, renderChat } from '../../src/model/text/chat-template.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { createTokenizer, type Tokenizer } from '../../src/model/text/tokenizer.ts'
-import type { Model } from '../../src/model/types.ts'
-import reference from '../fixtures/smollm2.json'
-import { smollm2Location } from '../support/models/smollm2.ts'
-import { storiesLocation } from '../support/models/stories.ts'
+import { encodeChat, encodeTurn } from '../../../src/model/text/chat-ids.ts'
+import { type ChatMessage, chatTurns, renderChat } from '../../../src/model/text/chat-template.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { createTokenizer, type Tokenizer } from '../../../src/model/text/tokenizer.ts'
+import type { Model } from '../../../src/model/types.ts'
+import reference from '../../fixtures/smollm2.json'
+import { smollm2Location } from '../../support/models/smollm2.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
 
 async function smollm2(): Promise<{ model: Model; tokenizer: Tokenizer }> {
   const model = await openModel(await smollm2Location())

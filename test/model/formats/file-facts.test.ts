@@ -1,13 +1,13 @@
 // What files say of a model in their many ways: read as what it means, or refused by its name.
 import { expect, test } from 'bun:test'
-import { openModel } from '../../src/model/open-model.ts'
-import { yarnFactors } from '../../src/model/families/rope.ts'
-import type { ModelConfig } from '../../src/model/types.ts'
-import { randomModel, writeModel } from '../families/support/random-model.ts'
-import { type MetadataEntry, writeGguf } from '../support/models/gguf-writer.ts'
-import { storiesGguf } from '../support/models/stories-gguf.ts'
-import { storiesLocation } from '../support/models/stories.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { yarnFactors } from '../../../src/model/families/rope.ts'
+import type { ModelConfig } from '../../../src/model/types.ts'
+import { randomModel, writeModel } from '../../families/support/random-model.ts'
+import { type MetadataEntry, writeGguf } from '../../support/models/gguf-writer.ts'
+import { storiesGguf } from '../../support/models/stories-gguf.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 /** The stories model with some metadata in place of, or beside, its own. */
 async function configOf(...entries: readonly MetadataEntry[]): Promise<ModelConfig> {

@@ -1,9 +1,9 @@
 // Every tensor type against values that gguf-py made of the same bytes.
 import { expect, test } from 'bun:test'
-import { dequantise, dequantiseRows } from '../../src/model/formats/dequantise.ts'
-import { TYPE_FACTS } from '../../src/model/formats/tensor-types.ts'
-import type { TensorType } from '../../src/model/types.ts'
-import fixture from '../fixtures/dequantise.json'
+import { dequantise, dequantiseRows } from '../../../src/model/formats/dequantise.ts'
+import { TYPE_FACTS } from '../../../src/model/formats/tensor-types.ts'
+import type { TensorType } from '../../../src/model/types.ts'
+import fixture from '../../fixtures/dequantise.json'
 
 const TYPES = Object.keys(TYPE_FACTS) as TensorType[]
 

@@ -1,8 +1,8 @@
 // A file's manifest and its root, and what a partial file remembers of what peers said.
 import { describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
-import { toHex } from '../../src/base/bytes.ts'
-import { ChunkFile } from '../../src/model/store/chunk-file.ts'
+import { toHex } from '../../../src/base/bytes.ts'
+import { ChunkFile } from '../../../src/model/store/chunk-file.ts'
 import {
   type ChunkMap,
   emptyJournal,
@@ -10,16 +10,16 @@ import {
   parseChunkMap,
   readChunkMap,
   readHeard
-} from '../../src/model/store/chunk-map.ts'
+} from '../../../src/model/store/chunk-map.ts'
 import {
   manifestOf,
   manifestPath,
   manifestRoot,
   modelRoot,
   readManifest
-} from '../../src/model/store/manifest.ts'
-import { failure } from '../support/models/remote-model.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+} from '../../../src/model/store/manifest.ts'
+import { failure } from '../../support/models/remote-model.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 const CHUNK = 1024
 const sha256 = (bytes: Uint8Array): Uint8Array =>
