@@ -13,7 +13,7 @@
 // format characters. bytes(n): uint length, then at most n bytes. list(n, x): uint count, at most
 // n, then that many x. A name in angle brackets is a record below.
 //
-// RECORDS Every record begins with `flags`, a uint below 2^31. After its plain fields comes one
+// RECORDS  Every record begins with `flags`, a uint below 2^31. After its plain fields comes one
 // field for each bit that is set, in the order of bits: uint length, then that many bytes. A
 // boolean is a field of length 0. A receiver skips the fields of bits that it does not know. It
 // also skips what follows the last field of a message, or of a record that has its length before
@@ -26,7 +26,7 @@
 //   mark     length uint | label id          tokens of a prefix, and its name; no flags
 //   tensor   dtype uint | rows uint | columns uint | values bytes         no flags: on the hot path
 //            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one
-//           f32 scale for each 64 values begun, then the values; value = scale * int8, -127 to 127.
+//            f32 scale for each 64 values begun, then the values; value = scale * int8, at most 127.
 //            `values` is exactly rows * rowBytes(dtype, columns) long: that is checked, as are rows
 //            and columns, before anything is allocated. No value is NaN or infinite; a scale is at
 //            most 2.6e36, so that -128 times it is finite too.
@@ -54,7 +54,8 @@
 //    2  step      flags | session id | step uint | kind uint | start uint | count uint |
 //                 deadlineMs uint | route list(64, hop) | <tensor>          C to S
 //                 kind 0 forward, 1 stateless, 2 backward
-//                bit 0 prompts <tensor>, 1 adapter str(128), 2 receipt, 3 answerRows uint, 4 mirror
+//                 bit 0 prompts <tensor>, 1 adapter str(128), 2 receipt, 3 answerRows uint,
+//                 4 mirror
 //    3  result    flags | session id | step uint | start uint | count uint | end uint |
 //                 trace list(64, trace) | <tensor>                          S to C
 //                 bit 0 receipt bytes(256)
@@ -74,7 +75,7 @@
 //   12  give      flags | request uint | left uint | data bytes(65536)      both
 //                 bit 0 refused str(32)
 //
-// STATES A hello with a refusal (the server is full, the peer is no member) ends the link; such a
+// STATES  A hello with a refusal (the server is full, the peer is no member) ends the link; such a
 // hello shows no servers. An end may send right after its own hello, before the other's has come:
 // all versions understand what is in version 1. A peer describes only itself in its infos. `open`
 // is answered by `opened` or by an error with step -1 (0 on the wire). A `step` need not wait for
