@@ -1,6 +1,6 @@
-// bun run check [--only STAGE|PATH]... [--jobs N] [--result FILE] The one gate: format, lint,
-// layers, types, tests. Ends with `N passed, N failed`: passed counts tests, failed counts tests,
-// test files that broke or ran nothing, and stages that found a fault.
+// bun run check [--only STAGE|PATH]... [--jobs N] [--result FILE]
+// The one gate: format, lint, layers, types, tests. Ends with `N passed, N failed`: passed counts
+// tests, failed counts tests, test files that broke or ran nothing, and stages that found a fault.
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'

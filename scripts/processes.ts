@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 
 export interface ProgramOptions {
   cwd?: string
-  /** The whole environment, nothing is inherited. Default: this process's own. */
+  /** The whole environment; nothing is inherited. Default: this process's own. */
   env?: Record<string, string | undefined>
   /** Given on stdin, which is then closed. Default: an empty stdin. */
   input?: string
@@ -125,7 +125,7 @@ export function killPrograms(): void {
   for (const program of running) killGroup(program.pid)
 }
 
-/** A script that is told to stop leaves no program behind. */
+/** A script that is told to stop leaves no program running. */
 export function endOnSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
@@ -154,7 +154,7 @@ export function groupLives(group: number): boolean {
       const [state, , itsGroup] = text.slice(text.lastIndexOf(')') + 2).split(' ')
       if (Number(itsGroup) === group && state !== 'Z' && state !== 'X') return true
     } catch {
-      // It ended while we looked.
+      // It ended while it was looked at.
     }
   }
   return false
@@ -174,6 +174,6 @@ export function killGroup(pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {
-    // Nobody is left in the group.
+    // The group has no process left.
   }
 }

@@ -1,7 +1,7 @@
 // bun scripts/bench/bench-compute.ts [--model smollm2-135m] [--threads 2] [--runs 60]
-// The engine by itself: a step against room in its cache and against tokens held, every
-// quantisation, rows at once. Shows that a step's cost does not grow with capacity. Nothing is
-// asserted.
+// The engine by itself: a step against capacity of its KV memory and against tokens held, every
+// quantisation, several rows at once. Shows that the cost of a step does not grow with capacity.
+// Nothing is asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../../src/base/bytes.ts'
@@ -67,7 +67,9 @@ function step(engine: Engine, session: number, start: number, hidden: Float32Arr
   return systemClock.now() - began
 }
 
-/** Median ms of single-token steps of several sessions in turn, so that noise meets all alike. */
+/**
+ * Median ms of single-token steps of several sessions in turn, so that noise affects all of them.
+ */
 function decodeMedians(engine: Engine, sessions: readonly { id: number; at: number }[]): number[] {
   const times = sessions.map(() => [] as number[])
   for (let run = 0; run < runs; run++) {

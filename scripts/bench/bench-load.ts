@@ -1,8 +1,8 @@
 // bun scripts/bench/bench-load.ts [--model FILE] [--blocks 0:4] [--quant native,int8,f32]
 //   [--runs 3]
-// What loading blocks takes: time and memory of a first start, which converts, and of a second,
-// which maps what the first has kept. Each start is a process of its own; its memory is read from
-// the system while it loads. Linux only. Without --model: random weights in TinyLlama-1.1B's shape.
+// Time and memory of loading blocks: of a first start, which converts, and of a second, which maps
+// what the first has kept. Each start is a process of its own, whose memory is read from the system
+// while it loads. Linux only. Without --model: random weights in the shape of TinyLlama-1.1B.
 import type { BlockSpan } from '../../src/base/block-span.ts'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,8 +1,8 @@
 // bun scripts/bench/bench-prefix.ts [--petals ./petals] [--model smollm2-135m] [--blocks 30]
 //   [--servers 3] [--runs 3]
-// Time to first token of a chat in a process of its own, whose prompt begins as an earlier
-// process's did: with what the servers kept of that, and without (--no-prefix-cache), in turn, at
-// several lengths. The answers must be the same. Nothing else is asserted.
+// Time to first token of a chat in a new process whose prompt begins like that of an earlier
+// process: with what the servers kept of it, and without (--no-prefix-cache), in turn, at several
+// lengths. The answers must be the same. Nothing else is asserted.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endOnSignals } from '../processes.ts'
@@ -32,7 +32,7 @@ interface Asked {
   readonly firstTokenMs: number
 }
 
-/** About `tokens` tokens, another text for each `seed`: each word is one token. */
+/** About `tokens` tokens, different for each `seed`: each word is one token. */
 function prefixOf(tokens: number, seed: number): string {
   const words = Array.from({ length: tokens }, (_, i) => {
     return WORDS[(i * 5 + Math.floor(i / 7) * (seed + 3) + seed) % WORDS.length]

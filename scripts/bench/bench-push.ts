@@ -1,9 +1,9 @@
 // bun scripts/bench/bench-push.ts [--rtt 0,20,50,100] [--servers 2,4] [--runs 3] [--tokens 64]
 //   [--prompt 512] [--model smollm2-135m|random-1.1b] [--threads 1] [--petals ./petals]
-// Servers that push, every two of them a round trip apart, beside llama.cpp's RPC over the same
-// wires, in turn: tokens a second, distance from (ring trip + compute), and a prompt against its
-// slowest server. Medians. Needs sh scripts/llama/build-llama-rpc.sh once, and for round trips over
-// 0 Linux and root. Nothing is asserted.
+// Servers that push, each two of them a round trip apart, beside llama.cpp's RPC over the same
+// wires, in turn: tokens a second, how near to (ring trip + compute), and a prompt against its
+// slowest server. Medians. Needs sh scripts/llama/build-llama-rpc.sh once, and Linux and root for
+// round trips over 0. Nothing is asserted.
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -47,7 +47,8 @@ const model = await openModel(location)
 const { blockCount } = model.config
 
 /**
- * A text of so many tokens in which little repeats; servers have kept no other seed's beginning.
+ * A text of so many tokens with little repetition; no server has kept its beginning for another
+ * seed.
  */
 function textOf(length: number, seed: number): string {
   const random = seededRandom(seed)
@@ -58,15 +59,15 @@ function textOf(length: number, seed: number): string {
   return text
 }
 
-/** Of one round, ms and tokens a second. */
+/** Results of one round, ms and tokens a second. */
 interface Round {
   readonly rate: number
   readonly guessedRate: number
   readonly rpcRate: number
-  /** Of a step: compute of all servers, and what the client does. */
+  /** Of a step: the compute time of all servers, and the client's own time. */
   readonly computeMs: number
   readonly clientMs: number
-  /** Of a median step: between all of them, waiting in queues included. */
+  /** Of a median step: time between servers, including waiting in queues. */
   readonly networkMs: number
   readonly firstTokenMs: number
   readonly openingMs: number

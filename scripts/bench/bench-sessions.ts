@@ -1,9 +1,9 @@
 // bun scripts/bench/bench-sessions.ts [--model smollm2-135m] [--threads 2] [--blocks 0:8]
 //   [--tokens 16]
-// Several sessions on one server: the real server and engine, clients that ask for the next token
-// at once. Total tokens a second, p50 and p99 of a step for each number of sessions; then decode
-// beside a prompt that never ends. CPU times count where a machine has other things to do. Nothing
-// is asserted.
+// Several sessions on one server: the real server and engine, and clients that request the next
+// token at once. Total tokens a second, p50 and p99 of a step for each number of sessions; then
+// decoding beside an endless prompt. On a machine with other load look at the CPU times. Nothing is
+// asserted.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -63,10 +63,10 @@ const server = new BlockServer({
 })
 await server.ready()
 const random = seededRandom(1)
-/** What is sent: making it must not hold up who measures. */
+/** Prepared in advance, so that making it does not slow the client that measures. */
 const pool = Float32Array.from({ length: LONG_ROWS * hiddenSize }, () => random.next() - 0.5)
 
-/** One client with one session, a peer of its own. */
+/** One client with one session, as a peer of its own. */
 class Client implements ServerLink {
   readonly peer: string
   readonly #id: Uint8Array
@@ -169,7 +169,7 @@ async function decode(count: number, tokens: number): Promise<Measured> {
   }
 }
 
-/** A prompt without end, until it is told to stop; rows that it got through. */
+/** An endless prompt, until it is told to stop; returns how many rows it got through. */
 async function prefill(signal: AbortSignal): Promise<number> {
   const client = new Client()
   await client.open()

@@ -1,8 +1,8 @@
 // bun scripts/bench/bench-speculation.ts [--rtt 0,100] [--servers 2] [--runs 5] [--tokens 128]
 //   [--model smollm2-135m] [--threads 1] [--petals ./petals]
-// The same answers with guessed tokens and without, in turn, where every two programs are a round
-// trip apart: a text that repeats and one that does not. Tokens a second, ratio, tokens a trip.
-// Exits with 1 when a text differs.
+// The same answers with guessed tokens and without, in turn, where each two programs are a round
+// trip apart: for a text that repeats itself and for one that does not. Tokens a second, their
+// ratio, tokens a trip. Exits with 1 when a text differs.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { FarSwarm } from '../net/far-swarm.ts'
@@ -29,10 +29,10 @@ const VERSE = `The lighthouse stands on the northern rock, and its lamp turns on
 The keeper climbs two hundred and four steps each evening with a can of oil in his left hand.
 Ships from seven harbours know the light and steer by it until the morning.
 `
-/** How an answer is asked for; a seed is added for each run. */
+/** The options of an answer; a seed is added for each run. */
 const TEXTS = [
   { name: 'repeats', prompt: VERSE + VERSE + VERSE.slice(0, 30), temperature: '0' },
-  // At this temperature hardly two words follow one another twice.
+  // At this temperature two words hardly ever follow each other twice.
   { name: 'does not repeat', prompt: 'Words at random: apple, seven, Tuesday,', temperature: '1.5' }
 ] as const
 

@@ -1,7 +1,7 @@
 // bun scripts/bench/bench-weights.ts [--mb 64] [--rounds 3]
-// How fast weights come from a hub on this machine, from one peer and from two, and what a chat
-// loses while its servers give them. All in one run; ratios count, times are this machine's.
-// Medians of the rounds.
+// How fast weights come from a hub on this machine, from one peer and from two, and how much slower
+// a chat is while its servers give them. All in one run: compare ratios, as times are those of this
+// machine. Medians of the rounds.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,9 +1,9 @@
 // bun scripts/bench/bench.ts [--models smollm2-135m,random-1.1b] [--threads 1,2] [--runs 7]
 //   [--tokens 128] [--prompt 512]
 // One machine alone beside llama.cpp: decode and prefill, same file, same threads, runs in turn,
-// medians, ratios, and how far decode is from the time of reading every weight once. random-1.1b is
-// TinyLlama's shape, written into .cache/bench on first use (0.6 GiB). On Linux, `chrt -r 1` before
-// it keeps other programs out.
+// medians, ratios, and how far decode is from the time of reading every weight once. random-1.1b
+// has TinyLlama's shape and is written into .cache/bench on first use (0.6 GiB). On Linux, `chrt -r
+// 1` in front keeps other programs from running meanwhile.
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
@@ -33,7 +33,7 @@ const promptLength = Number(values.prompt)
 /** Tokens in the cache before decoding. */
 const STARTED = 16
 
-/** Ours as a client alone runs it: embedding, worker, head, argmax. */
+/** Our side as a client alone runs it: embedding, worker, head, argmax. */
 async function startOurs(model: Model, threads: number): Promise<Contender & { notes: string }> {
   const { location, config } = model
   const compute = new Compute({ threads })
@@ -72,7 +72,7 @@ function softmax(logits: Float32Array): Float32Array {
   return values.map((value) => value / sum)
 }
 
-/** Half the sum of what two distributions differ by: 0 is the same, 1 nothing in common. */
+/** Half the sum of the differences of two distributions: 0 is the same, 1 nothing in common. */
 function distance(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / 2
 }
@@ -98,7 +98,7 @@ async function bench(model: Model, path: string, threads: number): Promise<void>
   const contenders = [ours, await startLlamaCpp(path, { threads, contextSize, vocabSize })]
   using bandwidth = await MemoryBandwidth.open(threads)
   const speeds: number[] = []
-  // Any ids do: work does not depend on which.
+  // Any ids will do: the work does not depend on them.
   const prompt = Array.from({ length: promptLength }, (_, i) => 1000 + ((i * 37) % 20_000))
   const [mine, theirs] = await Promise.all(contenders.map((one) => one.next(prompt.slice(0, 64))))
   const times: Times[] = contenders.map(() => ({ prefill: [], decode: [] }))

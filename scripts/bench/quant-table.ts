@@ -1,10 +1,10 @@
 // bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3]
 //   [--only int4]
 // Every way of holding weights: bits a weight, perplexity on a fixed text (Alice's Adventures in
-// Wonderland, test/fixtures/alice.txt), agreement with float weights, speed; then what rounding
-// each of a GGUF's types to fewer bits errs. `native` is of the file itself; the others round the
-// file's weights, which were taken to F32 first, as a folder with float weights would have them.
-// Speeds of one row are only to be compared with another's.
+// Wonderland, test/fixtures/alice.txt), agreement with float weights, speed; then the error of
+// rounding each of a GGUF's types to fewer bits. `native` uses the file itself; the others round
+// the file's weights after converting them to F32, as for a folder with float weights. Compare
+// speeds of one row only with each other.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -51,7 +51,7 @@ const ROWS = 128
 const PROMPT = 256
 
 interface Scheme {
-  /** Of the file's own weights, or of floats. */
+  /** Made from the file's own weights, or from floats. */
   from: 'file' | 'floats'
   quant: Quant
   /** Values that share a scale. */
@@ -80,7 +80,7 @@ interface Quality {
   agreement: number
 }
 
-/** What float weights say at each position: log probabilities and the likeliest token. */
+/** The float weights' result at each position: log probabilities and the likeliest token. */
 interface Reference {
   logs: Float32Array
   tops: Int32Array

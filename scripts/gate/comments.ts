@@ -9,7 +9,7 @@ const LINE = /^(\s*(?:\/\/+|\/\*\*?|\*)) ?(.*)$/
 /** What begins a line of its own: a tag, a list item, something indented, a separator. */
 const OWN_LINE = /^(?:@|[-*] |\d+[.)] | |#|$)/
 /** A command, as the heads of scripts begin. */
-const COMMAND = /^(?:bun|sh|node|unshare|bash) \S*scripts/
+const COMMAND = /^(?:bun run check|(?:bun|sh|node|unshare|bash) \S*scripts)/
 /** A file of this project, as comments name it: with folders or without. */
 const NAMED = /(?<![\w./*<-])((?:[\w-]+\/)*[\w-]+(?:\.test)?\.(?:ts|cjs|mjs|sh|py))(?![\w*-])/g
 

@@ -1,7 +1,7 @@
 // bun scripts/gate/layers.ts
-// What oxlint cannot know: imports go leftwards between rooms, some things live in one room only,
-// and files stay short. Reads the text line by line; the formatter, which runs first, keeps it
-// regular.
+// What oxlint cannot know: imports go leftwards between rooms and in no circle, some packages
+// belong to some rooms only, files and folders stay small, comments are narrow and name files that
+// exist. Reads the text line by line; the formatter, which runs first, keeps it regular.
 import { dirname, join, normalize } from 'node:path'
 import { circleFaults } from './circles.ts'
 import { commentFaults, knownFiles, nameFaults } from './comments.ts'

@@ -1,4 +1,4 @@
-// bun scripts/llama/check-llama-cpp.ts FOLDER   where FOLDER/node_modules has node-llama-cpp (3.21.1)
+// bun scripts/llama/check-llama-cpp.ts FOLDER   with node-llama-cpp 3.21.1 in FOLDER/node_modules
 // Gives the GGUFs that test/families writes from its fixtures to llama.cpp, and holds what it
 // answers to what `transformers` answered: so the names and orders that our tests rest on are
 // llama.cpp's own.

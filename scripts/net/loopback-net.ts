@@ -3,7 +3,7 @@
 // comes by here, where seeded dice delay it or lose it, and where a program can be cut off, in one
 // direction too. Linux: all of 127.0.0.0/8 is there. Knows nothing of what the packets hold.
 //
-//   A 127.1.0.2:5 --to 127.2.0.3:7--> socket of B's second address --from 127.2.0.2:5--> B 127.1.0.3:7
+//   A 127.1.0.2:5 --to 127.2.0.3:7--> B's second address --from 127.2.0.2:5--> B 127.1.0.3:7
 //
 // It works because hyperdht learns addresses from packets, and takes a port for the same on both
 // sides.

@@ -1,5 +1,5 @@
-// A chat that is watched while it answers: when text came, and when it told (--debug) that it went
-// round a server, had a new route, and had brought it up to date. For scripts/prove/chaos.ts.
+// A chat that is watched while it answers: when text came, and when it reported (--debug) that it
+// avoided a server, had a new route, and had replayed to it. For scripts/prove/chaos.ts.
 import type { Program } from '../processes.ts'
 
 export interface Moment {
@@ -7,9 +7,9 @@ export interface Moment {
   readonly line: string
 }
 
-/** What one fault came to, ms. */
+/** The effect of one fault, ms. */
 export interface Gap {
-  /** From the fault to the last time that the client gave a server up over it. */
+  /** From the fault to the last time that the client gave a server up because of it. */
   readonly detectMs: number
   /** From there to the new route: planning, reaching, opening. */
   readonly openMs: number
@@ -56,7 +56,8 @@ export class WatchedAnswer {
   }
 
   /**
-   * Waits for text after the new route that follows a fault at `at`; undefined: it was not felt.
+   * Waits for text after the new route that follows a fault at `at`; undefined when the fault had
+   * no effect.
    */
   async gapAfter(at: number, feltMs: number, ms: number): Promise<Gap | undefined> {
     const news = (part: string): Moment | undefined =>

@@ -1,5 +1,5 @@
-// The swarm of scripts/prove/chaos.ts: servers of the executable behind a proxy, two of each span,
-// and what may happen to one. Knows no answers.
+// The swarm of scripts/prove/chaos.ts: servers of the executable behind a proxy, two for each span,
+// and the faults that are done to them. Knows no answers.
 import { join } from 'node:path'
 import DHT from 'hyperdht'
 import { freshSeed, seededRandom, type Random } from '../../src/base/random.ts'
@@ -68,10 +68,10 @@ export class ChaosSwarm implements AsyncDisposable {
 
   async start(): Promise<void> {
     const host = realHost(BOOTSTRAP)
-    // Not of the seed: servers that an earlier run left behind must not find this one.
+    // Not from the seed: servers left behind by an earlier run must not find this swarm.
     const port = 42_000 + seededRandom(freshSeed()).below(10_000)
     await this.net.admit(host, port)
-    // The executable's own says that it is where it listens; this one must say where it is seen.
+    // The executable announces the address it listens on; this one must announce the proxy's.
     this.#bootstrap = DHT.bootstrapper(port, seenHost(BOOTSTRAP), {
       host,
       bootstrap: [],
@@ -96,7 +96,7 @@ export class ChaosSwarm implements AsyncDisposable {
     return this.servers.find(({ peer, blocks }) => blocks === span && peers.includes(peer))
   }
 
-  /** Hurts a server; the returned function makes it as it was. */
+  /** Does a fault to a server; the returned function undoes it. */
   async hurt(name: FaultName, server: Server): Promise<() => Promise<void>> {
     switch (name) {
       case 'kill':
@@ -169,7 +169,9 @@ export class ChaosSwarm implements AsyncDisposable {
     return program
   }
 
-  /** Takes all the tokens that a server has to promise: sessions that are opened and never used. */
+  /**
+   * Takes all the tokens that a server can promise, with sessions that are opened and never used.
+   */
   async #hog(server: Server): Promise<() => Promise<void>> {
     const [host = '', port] = this.swarm.address.split(':')
     const opened = new Map<string, PromiseWithResolvers<number>>()

@@ -36,13 +36,15 @@ const { values } = parseArgs({
 
 const PROMPT =
   'Once upon a time, in a village by the sea, there lived an old keeper of a lighthouse.'
-/** A fault on a server that is used is noticed within this; a step that is never answered, too. */
+/**
+ * A fault on a server in use is noticed within this time, and so is a step that is never answered.
+ */
 const FELT_MS = 12_000
-/** Room is missed when the answer outgrows what was promised. */
+/** Missing room shows when the answer outgrows what was promised. */
 const ROOM_FELT_MS = 60_000
-/** What was promised, 512 tokens, is far from used up before so many characters. */
+/** With so many characters the promised 512 tokens are far from used up. */
 const ROOM_CHARS = 1_200
-/** An answer that outgrows it by enough. */
+/** An answer that outgrows the promise by enough. */
 const ROOM_TOKENS = 600
 const MEND_MS = 90_000
 /** Between faults, at most: both copies of a span must not be down for the same reason. */
@@ -83,7 +85,9 @@ function begin(chaos: ChaosSwarm, temperature: string, tokens = values.tokens): 
   return new WatchedAnswer(chaos.swarm.chat(values.model, args))
 }
 
-/** One fault, felt and made good. False when the answer was over before. */
+/**
+ * Does one fault and waits until it was felt and repaired. False when the answer was over before.
+ */
 async function suffer(chaos: ChaosSwarm, answer: WatchedAnswer, fault: Fault): Promise<boolean> {
   const { name, third } = fault
   await answer.until(() => chaos.among(answer.route, third) !== undefined, FELT_MS)

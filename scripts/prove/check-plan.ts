@@ -1,9 +1,8 @@
 // bun scripts/prove/check-plan.ts [--petals ./petals] [--model smollm2-135m] [--rounds 5]
 //   [--tokens 96]
-// What `petals plan` foretells against what `petals chat` then measures, on swarms of programs on
-// loopback: tokens a second, plan and chat in turn, so that a busy machine troubles both alike.
-// Nothing is asserted. On a shared machine, `chrt -r 1` before it keeps others from being what is
-// measured.
+// The predictions of `petals plan` against what `petals chat` then measures, on swarms of programs
+// on loopback: tokens a second, plan and chat in turn, so that other load affects both. Nothing is
+// asserted. On a shared machine, `chrt -r 1` in front keeps other programs from being measured.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { resolvePaths } from '../../src/base/paths.ts'
@@ -29,7 +28,7 @@ const { values } = parseArgs({
   }
 })
 
-/** Models without a chat template go on with it, those with one too. */
+/** A prompt that models with a chat template continue, and those without one too. */
 const PROMPT = 'Once upon a time there was a lighthouse keeper who lived by the sea. One day'
 /** How often to try when the model ends early. */
 const SEEDS = 10
@@ -44,7 +43,7 @@ type Kind = 'alone' | 'swarm' | 'joined'
 
 interface Setup {
   readonly name: string
-  /** Which of the plan's outlooks is checked. */
+  /** Which of the plan's predictions is checked. */
   readonly kind: Kind
   /** Spans as shares of the model, from 0 to 1. */
   readonly cuts: readonly number[]
@@ -92,7 +91,7 @@ interface Seen {
   readonly setup: Setup
   readonly foretold: number[]
   readonly measured: number[]
-  /** Of each pair: foretold over measured, less one. */
+  /** For each pair: predicted over measured, less one. */
   readonly errors: number[]
   memory?: { foretold: number; measured: number }
 }
@@ -138,7 +137,7 @@ async function check(setup: Setup): Promise<Seen> {
   return seen
 }
 
-/** Tokens a second of an answer that was long enough to tell. */
+/** Tokens a second of an answer that was long enough to measure. */
 async function chat(swarm: ProgramSwarm, round: number): Promise<number> {
   for (let seed = round; seed < round + SEEDS * rounds; seed += rounds) {
     const { stderr } = await swarm.ask(values.model, [

@@ -1,10 +1,10 @@
 // bun scripts/prove/prove-placement.ts [--petals ./petals] [--signal SIGINT|SIGKILL]
 //   [--limit-s 400]
 // Three servers that choose their blocks themselves, with memory for most of the built-in model's
-// five: when the one that alone has some blocks goes, exactly one other must take its place.
-// Answers are asked for all the time; each that comes must be the same text, and none may fail but
-// for want of a server. All are separate processes on loopback. Prints how long it took, exits with
-// 1 when it did not happen.
+// five. When the only server of some blocks leaves, exactly one other must take its place. Answers
+// are requested all the time; each must be the same text, and none may fail except for want of a
+// server. All are separate processes on loopback. Prints how long it took, exits with 1 when it did
+// not happen.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { sizesOf } from '../../src/blocks/sizes.ts'
@@ -57,7 +57,7 @@ async function ask(swarm: ProgramSwarm, expected: string, ended: () => boolean):
   return asked
 }
 
-/** The one whose blocks are not also another's. */
+/** The server whose blocks no other server has. */
 function lone(servers: readonly Served[]): Served {
   const alone = servers.find(
     (one) => servers.filter(({ blocks }) => blocks === one.blocks).length === 1
@@ -94,7 +94,7 @@ async function main(): Promise<number> {
   // The one that stays never says so.
   for (const one of moved) one.catch(() => {})
   const blocks = await Promise.any(moved)
-  // Time enough for another that would follow.
+  // Enough time for a second server that would follow.
   await Bun.sleep(45_000)
   over = true
   const { same, other, unserved } = await asking

@@ -68,7 +68,7 @@ await asking.catch(() => {})
 process.exitCode = verdict() ? 0 : 1
 await dht.destroy({ force: true })
 
-/** 1,000 sessions and everything else; resolves to how many steps were refused. */
+/** 1,000 sessions and everything else; resolves to the number of refused steps. */
 async function round(): Promise<number> {
   const reader = await attacks.readNothing(dht, target, { answers: 20, random })
   for (const stage of attacks.STAGES) await attacks.fuzz(dht, target, { stage, frames: 48, random })

@@ -10,7 +10,8 @@ const BALANCE_QUALITY = 0.75
 const EPSILON = 1e-3
 
 /**
- * A server's rate in Petals: by the mean number of its blocks that a request uses, on each block.
+ * A server's rate in Petals: divided by the mean number of its blocks that a request uses, on each
+ * block.
  */
 function rateOf(span: PlacedServer): number {
   return span.throughput / ((span.end - span.start + 1) / 2)
@@ -63,7 +64,7 @@ export function petalsShouldMove(
   add(sums, self.first, self.first + self.size, self.rate * EPSILON)
   self.first = target
   add(sums, self.first, self.first + self.size, self.rate)
-  // It ends in practice; the limit is for a simulator that must.
+  // In practice it ends; a simulator needs the limit.
   for (let moved = true, round = 0; moved && round < 100; round++) {
     moved = false
     for (let at = placed.length - 1; at > 0; at--) {

@@ -18,7 +18,7 @@ export interface Server {
   readonly info: ServerInfo
   readonly place: Place
   readonly blockMs: number
-  /** Every `everyMs` it is `times` slower for `forMs`: its owner plays a game. */
+  /** Every `everyMs` it is `times` slower for `forMs`, as when its owner plays a game. */
   readonly slow: { everyMs: number; forMs: number; phaseMs: number; times: number } | undefined
   freeAt: number
 }

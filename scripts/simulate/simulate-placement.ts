@@ -76,7 +76,7 @@ const PETALS_CHECK_MS = 120_000
 const HOUR_MS = 3_600_000
 
 function ours(blockCount: number, factor: number, periodMs: number): Rule {
-  // Thousands decide on one view in the same moment: what does not depend on who asks is asked
+  // Thousands decide on one view at the same moment: what does not depend on who asks is computed
   // once.
   const balanced = new WeakSet<readonly PlacedServer[]>()
   const periods = new WeakMap<readonly PlacedServer[], number>()
@@ -128,7 +128,7 @@ function petals(blockCount: number): Rule {
 }
 
 function run(rule: Rule, servers: number, blockCount: number, hours: number, seed: number): Report {
-  // Churn and decisions draw from two streams, so that both rules meet the same machines.
+  // Churn and decisions use two random streams, so that both rules meet the same machines.
   const churn = seededRandom(seed)
   const random = seededRandom(seed + 1000)
   const machines = new Set<Machine>()
@@ -259,7 +259,7 @@ function oneCheckMs(rule: Rule, servers: number, blockCount: number, seed: numbe
   return times.sort((a, b) => a - b)[2] ?? 0
 }
 
-/** What others say may be old; a server knows where it stands itself. */
+/** The records of others may be old; a server knows its own state. */
 function withSelf(spans: readonly PlacedServer[], self: PlacedServer): readonly PlacedServer[] {
   if (spans.includes(self)) return spans
   return [...spans.filter((one) => one.peer !== self.peer), self]

@@ -34,7 +34,7 @@ type RuleName = 'ours' | 'ours, no replan' | 'Petals'
 
 const SESSIONS = 3
 const REPLAN_MS = 5_000
-/** Strangers measured in one look, as the scout's. */
+/** Unmeasured servers that are tried in one look, as the scout does. */
 const PROBES = 3
 /** A chunk of a prompt costs this share of as many decoded tokens. */
 const PREFILL_SHARE = 0.2

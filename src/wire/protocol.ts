@@ -26,7 +26,7 @@
 //   mark     length uint | label id          tokens of a prefix, and its name; no flags
 //   tensor   dtype uint | rows uint | columns uint | values bytes         no flags: on the hot path
 //            dtype 0 f32, 1 f16, 2 bf16, 3 int8; row after row, little-endian. An int8 row is one
-//            f32 scale for each 64 values begun, then the values; value = scale * int8, at most 127.
+//            f32 scale for each 64 values begun, then the values; value = scale * int8, +-127.
 //            `values` is exactly rows * rowBytes(dtype, columns) long: that is checked, as are rows
 //            and columns, before anything is allocated. No value is NaN or infinite; a scale is at
 //            most 2.6e36, so that -128 times it is finite too.

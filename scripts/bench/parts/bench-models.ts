@@ -11,13 +11,13 @@ export interface BenchModel {
   readonly location: ModelLocation
   /** The file, for llama.cpp. */
   readonly path: string
-  /** What petals is told. */
+  /** The model's name for petals. */
   readonly argument: string
 }
 
 /**
- * Fetches or writes the file when it is not there.
- * @throws Error when it is none that llama.cpp reads
+ * Fetches or writes the file when it is missing.
+ * @throws Error when it is not a file that llama.cpp reads
  */
 export async function benchModel(name: string): Promise<BenchModel> {
   if (name === RANDOM_MODEL) {

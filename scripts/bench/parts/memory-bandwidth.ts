@@ -1,5 +1,6 @@
-// How fast so many threads together read memory that no cache holds: the floor under a decode step,
-// which reads every weight once. Each thread has the C library look for a byte that is not there.
+// How fast a number of threads together read memory that is in no cache: the floor of a decode
+// step, which reads every weight once. Each thread lets the C library search for a byte that is not
+// there.
 import { join } from 'node:path'
 
 export interface ReadOrder {

@@ -1,12 +1,12 @@
-// A worker of memory-bandwidth.ts: fills its memory, then reads all of it whenever it is asked and
-// answers with the seconds that took. Knows no other threads.
+// A worker of memory-bandwidth.ts: fills its memory, then reads all of it on request and answers
+// with the seconds that this took. Knows no other threads.
 import { dlopen } from 'bun:ffi'
 import type { ReadOrder } from './memory-bandwidth.ts'
 
 const PROT_READ_WRITE = 3
 const MAP_PRIVATE = 2
 const MAP_ANONYMOUS = process.platform === 'darwin' ? 0x1000 : 0x20
-/** In large pages where the system has them: what a machine can do at best. */
+/** In large pages where the system has them: the best that a machine can do. */
 const MADV_HUGEPAGE = 14
 const HELD = 1
 
@@ -27,7 +27,7 @@ function fill(order: ReadOrder): void {
   libc.memset(at, HELD, sizeBytes)
 }
 
-/** Compares one half with the other, which is the same: every byte is read and none is written. */
+/** Compares two equal halves: every byte is read and none is written. */
 function read(): number {
   const began = Bun.nanoseconds()
   const order = libc.memcmp(at, at + sizeBytes / 2, sizeBytes / 2)
