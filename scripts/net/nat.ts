@@ -9,7 +9,7 @@
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { find } from '../../src/swarm/directory.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
-import { startBootstrap } from '../../src/swarm/bootstrap.ts'
+import { startBootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { createRequire } from 'node:module'
 import DHT from 'hyperdht'
 import { toAppError } from '../../src/base/errors.ts'

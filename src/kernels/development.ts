@@ -1,5 +1,5 @@
-// Where the kernels' libraries lie in a source tree: compiled by the first process that finds none of
-// these sources, while others wait for it. An executable carries its own and never comes here.
+// Where the kernels' libraries lie in a source tree: compiled by the first process that finds none
+// of these sources, while others wait for it. An executable carries its own and never comes here.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { unavailable } from '../base/errors.ts'
@@ -25,7 +25,9 @@ export function compiledFolder(target: KernelTarget, root: string = ROOT): strin
   return join(root, '.cache', 'kernels', name)
 }
 
-/** The folder with this machine's libraries. @throws AppError UNAVAILABLE when they do not compile */
+/**
+ * The folder with this machine's libraries. @throws AppError UNAVAILABLE when they do not compile
+ */
 export function developmentLibraries(): string {
   const folder = compiledFolder(process)
   if (existsSync(folder)) return folder

@@ -1,7 +1,10 @@
-// What a model is to the rest of the house: facts, tensors by canonical name, a tokenizer's description.
-// Knows no network of peers and no onnxruntime.
+// What a model is to the rest of the house: facts, tensors by canonical name, a tokenizer's
+// description. Knows no network of peers and no onnxruntime.
 
-/** Architectures whose facts we know; each has facts in model/families and a graph in blocks/families. */
+/**
+ * Architectures whose facts we know; each has facts in model/families and a graph in
+ * blocks/families.
+ */
 export type Family =
   | 'llama'
   | 'mistral'
@@ -40,7 +43,10 @@ export interface ModelConfig {
 
   /** How positions enter when not by RoPE: as rows added to embeddings, or as attention's bias. */
   readonly positions?: 'learned' | 'alibi'
-  /** What each RoPE frequency is divided by, (headDim / 2); a tensor `rope_freqs.weight` goes before it. */
+  /**
+   * What each RoPE frequency is divided by, (headDim / 2); a tensor `rope_freqs.weight` goes before
+   * it.
+   */
   readonly ropeFactors?: readonly number[]
   /** What cosines and sines are multiplied by, where frequencies are divided. */
   readonly ropeScale?: number
@@ -65,7 +71,10 @@ export interface ModelConfig {
   readonly expertsPerToken?: number
   /** The weights of the experts picked are shares of all experts and do not add up to one. */
   readonly expertSharesOfAll?: true
-  /** Attention and MLP read the same stream, through one norm or one each; absent: one after the other. */
+  /**
+   * Attention and MLP read the same stream, through one norm or one each; absent: one after the
+   * other.
+   */
   readonly parallelNorms?: 1 | 2
 }
 
@@ -89,8 +98,8 @@ export type TensorType =
   | 'MXFP4'
 
 /**
- * One tensor under its canonical (hub) name, e.g. `model.layers.3.self_attn.q_proj.weight`.
- * Linear weights are (out, in) row-major; q and k rows are in half-split RoPE order whatever the source.
+ * One tensor under its canonical (hub) name, e.g. `model.layers.3.self_attn.q_proj.weight`. Linear
+ * weights are (out, in) row-major; q and k rows are in half-split RoPE order whatever the source.
  */
 export interface TensorInfo {
   readonly name: string
@@ -111,8 +120,8 @@ export interface TensorStore {
    */
   read(name: string): Uint8Array
   /**
-   * Rows [first, first + count) of `read(name)`, without touching the others: an embedding is one row,
-   * and where files cannot be mapped the matrix must not be read for each token.
+   * Rows [first, first + count) of `read(name)`, without touching the others: an embedding is one
+   * row, and where files cannot be mapped the matrix must not be read for each token.
    */
   readRows(name: string, first: number, count: number): Uint8Array
   /** Gives back what mapped files hold of memory; it is read again when it is needed. */
@@ -123,7 +132,10 @@ export interface TensorStore {
 /** What another thread needs to open the same model again; survives structured clone. */
 export interface ModelLocation {
   readonly kind: 'gguf' | 'folder' | 'llama2c'
-  /** GGUF shards in order; a folder, and its weights where they lie elsewhere; or [checkpoint, tokenizer]. */
+  /**
+   * GGUF shards in order; a folder, and its weights where they lie elsewhere; or [checkpoint,
+   * tokenizer].
+   */
   readonly paths: readonly string[]
   /** In hex, once it was found out: what was converted of the model is kept under it. */
   readonly contentId?: string
@@ -137,7 +149,8 @@ export interface WeightFile {
   readonly claimedSha256: string | undefined
   bytes(offset: number, length: number): Uint8Array
   /**
-   * Fills `into` from `offset` on, by reading: also of a file that was written to since it was opened.
+   * Fills `into` from `offset` on, by reading: also of a file that was written to since it was
+   * opened.
    * @throws AppError CORRUPT when it has other bytes in number
    */
   readInto(offset: number, into: Uint8Array): void
@@ -184,8 +197,8 @@ export interface Model {
   /** Bytes of these tensors that are not on this machine yet; 0 for whole files. */
   missingBytes(names: readonly string[]): number
   /**
-   * Fetches what of these tensors is not on this machine yet; nothing to do for whole files. Only then
-   * may they be read, here and in any thread that opens the location afterwards.
+   * Fetches what of these tensors is not on this machine yet; nothing to do for whole files. Only
+   * then may they be read, here and in any thread that opens the location afterwards.
    * @throws AppError NOT_FOUND for an unknown name, or as a download fails
    */
   ensure(names: readonly string[], options?: EnsureOptions): Promise<void>

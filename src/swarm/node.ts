@@ -19,55 +19,22 @@ import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
 import { type LinkHandlers, PeerLink } from '../wire/link.ts'
 import { DTYPES, PROTOCOL_VERSION } from '../wire/protocol.ts'
-import type { ServerInfo, ServerStatus, WireDtype, WireError } from '../wire/types.ts'
+import type { ServerInfo, ServerStatus, WireError } from '../wire/types.ts'
 import { TopicAnnouncer } from './announcer.ts'
 import type { Capability, NamedModel } from './private/capability.ts'
 import { ATTEMPT_MS, Dialer, type ConnectOptions } from './dialer.ts'
-import type { Address } from './address.ts'
 import type { Identity } from './identity.ts'
 import { HandlerSet } from './link-handlers.ts'
 import { LinkTable } from './link-table.ts'
 import { Members } from './private/members.ts'
 import type { Membership } from './private/membership.ts'
-import { joinDht, makeDht } from './own-dht.ts'
+import { joinDht, makeDht } from './dht/own-dht.ts'
+import type { SwarmNodeOptions } from './node-options.ts'
 import { Publisher } from './publisher.ts'
-import type { Rendezvous } from './rendezvous.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
 import { RevocationFeed } from './private/revocation-feed.ts'
 import { isKeyInUse } from './sole-key.ts'
 import { SEAL_BYTES } from './private/seal.ts'
-
-export interface SwarmNodeOptions {
-  /** Where to begin. Default: the public DHT's own nodes. */
-  bootstrap?: readonly Address[]
-  /** Finds out where to begin, in place of `bootstrap`; opened and closed with the node. */
-  rendezvous?: Rendezvous | undefined
-  identity: Identity
-  /** For people, e.g. 'petals/0.1.0 (linux x64)'. Default 'petals'. */
-  agent?: string
-  /** Wire dtypes to say in hello. Default all. */
-  dtypes?: readonly WireDtype[]
-  /** Address to bind. Default every interface; loopback when every bootstrap node is there. */
-  host?: string
-  /** UDP port. Default any. */
-  port?: number
-  /**
-   * Makes it a node of a private swarm: only members are let in, and only they can read what it
-   * says.
-   */
-  membership?: Membership | undefined
-  /** No NAT stands between the peers: no hole need be punched. Default: on loopback. */
-  open?: boolean | undefined
-  /** Public key of a relay for peers that no hole punching reaches. */
-  relayThrough?: Uint8Array | null
-  /** Links taken in, in all. Default 1024. */
-  maxLinks?: number
-  /** Links taken in from one address. Default 256. */
-  maxLinksPerHost?: number
-  clock?: Clock
-  random?: Random
-  log?: Log
-}
 
 const SERVE_MS = 15_000
 /** Who leaves says so, but waits for nobody who is gone. */

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import DHT from 'hyperdht'
 import { seededRandom } from '../../src/base/random.ts'
-import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
+import { startBootstrap, type Bootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import * as attacks from '../support/hostile/attacks.ts'
 import { HonestClient } from '../support/hostile/honest-client.ts'
 import { HostProgram } from '../support/host-program.ts'

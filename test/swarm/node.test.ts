@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { networkInterfaces } from 'node:os'
 import type { AppError } from '../../src/base/errors.ts'
-import { startBootstrap } from '../../src/swarm/bootstrap.ts'
+import { startBootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
 import type { PeerLink } from '../../src/wire/link.ts'

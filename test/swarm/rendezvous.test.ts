@@ -6,7 +6,7 @@ import { systemClock, type Clock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
 import { createLog, silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
+import { startBootstrap, type Bootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { find } from '../../src/swarm/directory.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import {
@@ -17,9 +17,9 @@ import {
   mergeKnown,
   parseKnown,
   type KnownNode
-} from '../../src/swarm/known-nodes.ts'
-import { LanBeacon } from '../../src/swarm/lan.ts'
-import { Rendezvous, type RendezvousOptions } from '../../src/swarm/rendezvous.ts'
+} from '../../src/swarm/dht/known-nodes.ts'
+import { LanBeacon } from '../../src/swarm/dht/lan.ts'
+import { Rendezvous, type RendezvousOptions } from '../../src/swarm/dht/rendezvous.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
 import { AMPLE, BLOCKS, infoOf, MODEL, until } from './world.ts'
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { trySocket } from '../../src/swarm/udp-socket.ts'
+import { trySocket } from '../../src/swarm/dht/udp-socket.ts'
 
 test('a socket can be opened, tells what it takes at once, and Linux counts twice', async () => {
   const [linux, other] = [await trySocket('linux'), await trySocket('darwin')]

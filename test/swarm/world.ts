@@ -2,9 +2,10 @@
 // test.
 import { silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { startBootstrap, type Bootstrap } from '../../src/swarm/bootstrap.ts'
+import { startBootstrap, type Bootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
-import { SwarmNode, type SwarmNodeOptions } from '../../src/swarm/node.ts'
+import { SwarmNode } from '../../src/swarm/node.ts'
+import type { SwarmNodeOptions } from '../../src/swarm/node-options.ts'
 import type { LinkHandlers } from '../../src/wire/link.ts'
 import type { ServerInfo } from '../../src/wire/types.ts'
 

@@ -11,7 +11,7 @@ const HUB_MS = 5_000
 /** Binds a socket as the swarm does. */
 export async function socketFacts(): Promise<NetworkFacts['socket']> {
   try {
-    const { trySocket } = await import('../../swarm/udp-socket.ts')
+    const { trySocket } = await import('../../swarm/dht/udp-socket.ts')
     return await trySocket()
   } catch (error) {
     return refusalOf(error, 'Permit UDP sockets to this program: look at its firewall or sandbox')
@@ -22,7 +22,7 @@ export async function socketFacts(): Promise<NetworkFacts['socket']> {
 export async function dhtFacts(bootstrap: readonly Address[]): Promise<DhtFacts | Refusal> {
   try {
     // Loads the addon: without a folder to unpack it to this alone fails.
-    const { joinDht, makeDht } = await import('../../swarm/own-dht.ts')
+    const { joinDht, makeDht } = await import('../../swarm/dht/own-dht.ts')
     const { createIdentity } = await import('../../swarm/identity.ts')
     const options = { bootstrap, identity: createIdentity(), clock: systemClock, log: silentLog }
     const dht = makeDht(options)

@@ -9,7 +9,7 @@ import { engineTimes, type EngineTimes, type HopTimes } from '../../client/route
 import { tryChains } from '../../client/route/trial.ts'
 import { BlockServer } from '../../server/sessions/block-server.ts'
 import { describeSpan } from '../../server/describe.ts'
-import { startBootstrap } from '../../swarm/bootstrap.ts'
+import { startBootstrap } from '../../swarm/dht/bootstrap.ts'
 import { createIdentity } from '../../swarm/identity.ts'
 import { SwarmNode } from '../../swarm/node.ts'
 import type { ServerInfo } from '../../wire/types.ts'

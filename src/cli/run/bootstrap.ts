@@ -1,6 +1,6 @@
 // `petals bootstrap`: a DHT node of one's own, for swarms that need no public one.
 import { unavailable } from '../../base/errors.ts'
-import { startBootstrap } from '../../swarm/bootstrap.ts'
+import { startBootstrap } from '../../swarm/dht/bootstrap.ts'
 import type { Context } from '../context.ts'
 import { untilAborted } from '../lifetime.ts'
 import { parseWhole, resolveAddresses } from '../options.ts'

@@ -1,5 +1,6 @@
-// Attention. Sixteen positions' keys lie beside each other in lanes, so that scores are chains without
-// sums across lanes; values lie position by position. Both are of one kind of number (f16, f32, int8).
+// Attention. Sixteen positions' keys lie beside each other in lanes, so that scores are chains
+// without sums across lanes; values lie position by position. Both are of one kind of number (f16,
+// f32, int8).
 #include "attention.h"
 #include "functions.h"
 #include "operators.h"

@@ -40,8 +40,8 @@ void pk_chunks(const struct pk_attention* shape, int32_t position, int32_t rows,
                int32_t* end);
 uint64_t pk_attention_scratch(const struct pk_attention* shape);
 
-// What each query sees of one chunk, pk_seen_floats() apart: row by row, head by head. Of queries that see
-// nothing of it the sum is 0.
+// What each query sees of one chunk, pk_seen_floats() apart: row by row, head by head. Of queries
+// that see nothing of it the sum is 0.
 void pk_see_chunk(const struct pk_kv* kv, const struct pk_queries* queries, int32_t chunk,
                   float* seen, void* scratch);
 // Joins a later chunk to what a query has seen before it; the first one by itself is 0 in sum.

@@ -1,4 +1,5 @@
-// What the processor and the system permit; asked of the plain library, before another one is loaded.
+// What the processor and the system permit; asked of the plain library, before another one is
+// loaded.
 #include "cpu.h"
 
 #if defined(__x86_64__)

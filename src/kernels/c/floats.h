@@ -1,5 +1,5 @@
-// Products with floats: acc = fma(weight, x, acc) over k in order, one chain for each element. Float forms,
-// and blocks of integers that meet rows which are not rounded.
+// Products with floats: acc = fma(weight, x, acc) over k in order, one chain for each element.
+// Float forms, and blocks of integers that meet rows which are not rounded.
 #ifndef PK_FLOATS_H
 #define PK_FLOATS_H
 #include "integers.h"

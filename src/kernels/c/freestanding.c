@@ -1,4 +1,5 @@
-// What compilers call by themselves and a C library would have. Hidden, so that nobody else's take over.
+// What compilers call by themselves and a C library would have. Hidden, so that nobody else's take
+// over.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -75,7 +76,8 @@ int _DllMainCRTStartup(void* module, unsigned long reason, void* reserved) {
 int _fltused = 0;
 
 #if defined(__x86_64__)
-// Touches each page of a large frame (rax bytes) from above, so that the system makes them one by one.
+// Touches each page of a large frame (rax bytes) from above, so that the system makes them one by
+// one.
 __asm__(
     ".globl ___chkstk_ms\n"
     "___chkstk_ms:\n"

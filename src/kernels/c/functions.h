@@ -1,5 +1,5 @@
-// exp, tanh, erf and what activations make of them, as arithmetic.ts defines them: no C library has a say.
-// Errors against the exact values: see test/kernels/functions.test.ts.
+// exp, tanh, erf and what activations make of them, as arithmetic.ts defines them: no C library has
+// a say. Errors against the exact values: see test/kernels/functions.test.ts.
 #ifndef PK_FUNCTIONS_H
 #define PK_FUNCTIONS_H
 #include "vector.h"

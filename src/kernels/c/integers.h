@@ -1,12 +1,13 @@
-// Products of rows rounded to int8 with blocks of integers: one row straight from the packed bits, more
-// rows by tiles over panels. Both add the same numbers in the same order.
+// Products of rows rounded to int8 with blocks of integers: one row straight from the packed bits,
+// more rows by tiles over panels. Both add the same numbers in the same order.
 #ifndef PK_INTEGERS_H
 #define PK_INTEGERS_H
 #include "panel.h"
 
 #define PK_PARTS (16 / PK_W)
 
-// One row's block: acc = fma(dot, scale * row's scale, acc), then the minimums times the row's sums.
+// One row's block: acc = fma(dot, scale * row's scale, acc), then the minimums times the row's
+// sums.
 static PK_INLINE vf pk_add_block(const vdot* d, int kind, const struct pk_xblock* x,
                                  const struct pk_wscale* s, vf acc) {
   acc = vf_fma(dot_result(d, kind, x, s), vf_mul(s->scale, vf_set1(x->scale)), acc);
@@ -32,8 +33,8 @@ static PK_INLINE void pk_write_part(float* y, int part, int width, vf value) {
   for (int i = 0; i < PK_W && part * PK_W + i < width; i++) y[part * PK_W + i] = v[i];
 }
 
-// Groups that a row is multiplied with at a time: hardware follows several streams of memory and reads
-// ahead in each, 1.4 times as fast as in one.
+// Groups that a row is multiplied with at a time: hardware follows several streams of memory and
+// reads ahead in each, 1.4 times as fast as in one.
 enum { PK_ROW_GROUPS = 4 };
 
 // One row times some groups; `sums` hold what was summed before.
@@ -58,8 +59,8 @@ enum { PK_ROW_GROUPS = 4 };
   }
 PK_EACH_INTEGER_FORM(PK_DEFINE_ROW)
 
-// `R` rows times one group of a panel, `blocks` of it. A tile's block is R blocks of rows. What has been
-// summed of earlier panels is in y.
+// `R` rows times one group of a panel, `blocks` of it. A tile's block is R blocks of rows. What has
+// been summed of earlier panels is in y.
 static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, const struct pk_xblock* tile,
                               size_t blocks, int began, const float* bias, float* y, int64_t ldy,
                               int width) {

@@ -1,10 +1,11 @@
-// Where the bits of a packed group lie. A group holds 16 rows of weights ("columns" of the product's
-// vectors), and its bytes are planes, one after the other, each of all blocks of 32 in order:
+// Where the bits of a packed group lie. A group holds 16 rows of weights ("columns" of the
+// product's vectors), and its bytes are planes, one after the other, each of all blocks of 32 in
+// order:
 //   bits4, bits2, bits1, bits8   the weights' integers, 4, 2, 1 or 8 bits of each
 //   scales                       small scales, and minimums
 //   deltas                       float16 scales and minimums
-// A quad is 4 consecutive k of a column. In planes of integers each of the 16 columns has 4 bytes of
-// a vector of 64, one byte for each k of a quad. Byte j of column c, in the planes' vector v:
+// A quad is 4 consecutive k of a column. In planes of integers each of the 16 columns has 4 bytes
+// of a vector of 64, one byte for each k of a quad. Byte j of column c, in the planes' vector v:
 //   bits8  quad v                          bits4  quad 2v in the low half, 2v + 1 in the high one
 //   bits2  quads 4v to 4v + 3 from the low bits up       bits1  quads 8v to 8v + 7 likewise
 // Float forms are (k, 16).

@@ -1,5 +1,6 @@
-// Packs rows of a model's file, and unpacks one. Every form's block becomes codes (unsigned integers in
-// order of k) and small bytes; codes go to the planes of bits, the rest to its own planes.
+// Packs rows of a model's file, and unpacks one. Every form's block becomes codes (unsigned
+// integers in order of k) and small bytes; codes go to the planes of bits, the rest to its own
+// planes.
 #include "layout.h"
 
 int32_t pk_holds(int32_t form, int32_t columns) {

@@ -1,14 +1,15 @@
-// The pool: whoever runs a job deals its items from one word, which holds the job's number and the next
-// item, so that a thread that comes late takes nothing of a job that has ended. Nobody waits for threads
-// that took nothing: one that the system has put aside holds up no more than its own items.
+// The pool: whoever runs a job deals its items from one word, which holds the job's number and the
+// next item, so that a thread that comes late takes nothing of a job that has ended. Nobody waits
+// for threads that took nothing: one that the system has put aside holds up no more than its own
+// items.
 #include "pool.h"
 #include "system.h"
 #include <stddef.h>
 
 enum { MAX_POOLS = 64, MAX_THREADS = 256, JOBS = 8 };
 
-// How long a thread looks for work before it sleeps: some 20 to 40 us, longer than most pauses inside of
-// a run, and short enough that other threads of a busy machine do not miss the core.
+// How long a thread looks for work before it sleeps: some 20 to 40 us, longer than most pauses
+// inside of a run, and short enough that other threads of a busy machine do not miss the core.
 #if defined(__x86_64__)
 enum { SPINS = 1000 };
 #else

@@ -1,4 +1,5 @@
-// Matrix products and packing, all of it in one translation unit: included once for each instruction set.
+// Matrix products and packing, all of it in one translation unit: included once for each
+// instruction set.
 #include "vec.h"
 #include "floats.h"
 #include "pack.c"

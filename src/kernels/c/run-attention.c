@@ -1,5 +1,5 @@
-// Attention of a run: rows of all segments, dealt out by rows, by heads of keys, and, where that is too
-// little for the threads, by chunks of positions, whose parts are joined in order afterwards.
+// Attention of a run: rows of all segments, dealt out by rows, by heads of keys, and, where that is
+// too little for the threads, by chunks of positions, whose parts are joined in order afterwards.
 #include "attention.h"
 #include "executor.h"
 #include <stddef.h>

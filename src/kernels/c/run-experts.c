@@ -1,5 +1,6 @@
-// A mixture of experts: a router chooses a few for each row; rows are laid together by expert, so that
-// every matrix is read once for all of its rows, and their results are summed up in each row's own order.
+// A mixture of experts: a router chooses a few for each row; rows are laid together by expert, so
+// that every matrix is read once for all of its rows, and their results are summed up in each row's
+// own order.
 #include "executor.h"
 #include "operators.h"
 #include <stddef.h>

@@ -1,5 +1,5 @@
-// A small computation whose bits are known: a library that was compiled wrongly, or a processor that
-// computes otherwise, is found before it serves anybody. load.ts knows the hash.
+// A small computation whose bits are known: a library that was compiled wrongly, or a processor
+// that computes otherwise, is found before it serves anybody. load.ts knows the hash.
 #include "attention.h"
 #include "operators.h"
 

@@ -1,5 +1,6 @@
-// What the kernels take of an operating system: threads that sleep until a word changes. No C library is
-// linked: of Linux its calls alone, pthread_create and the like are found in the process when it loads us.
+// What the kernels take of an operating system: threads that sleep until a word changes. No C
+// library is linked: of Linux its calls alone, pthread_create and the like are found in the process
+// when it loads us.
 #ifndef PK_SYSTEM_H
 #define PK_SYSTEM_H
 #include <stdint.h>

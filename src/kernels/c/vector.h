@@ -1,5 +1,6 @@
-// Sixteen floats, as wide as arithmetic.ts needs them: one register of AVX-512, two of AVX2, four of NEON.
-// The compiler splits the operators; functions that have no operator are written out for each instruction set.
+// Sixteen floats, as wide as arithmetic.ts needs them: one register of AVX-512, two of AVX2, four
+// of NEON. The compiler splits the operators; functions that have no operator are written out for
+// each instruction set.
 #ifndef PK_VECTOR_H
 #define PK_VECTOR_H
 #include <stddef.h>
@@ -33,8 +34,8 @@ V_INLINE i16x v_set_int(int32_t x) {
   return (i16x){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
 }
 
-// Without the instruction: the product is exact in double, and the sum is rounded to odd there, so that
-// rounding once more to float gives what rounding once would have given.
+// Without the instruction: the product is exact in double, and the sum is rounded to odd there, so
+// that rounding once more to float gives what rounding once would have given.
 V_INLINE float pk_soft_fma(float a, float b, float c) {
   union {
     double value;

@@ -4,11 +4,11 @@
 // drops nodes that are gone, and notices when one that was given is back and has forgotten
 // everything. Called by node.ts, which joins. Knows no peers, no invites and no models.
 import type DHT from 'hyperdht'
-import { sleep, systemClock, type Clock } from '../base/clock.ts'
-import { toAppError, unavailable, type AppError } from '../base/errors.ts'
-import { silentLog, type Log } from '../base/log.ts'
-import { freshSeed, seededRandom, type Random } from '../base/random.ts'
-import { Resource } from '../base/resource.ts'
+import { sleep, systemClock, type Clock } from '../../base/clock.ts'
+import { toAppError, unavailable, type AppError } from '../../base/errors.ts'
+import { silentLog, type Log } from '../../base/log.ts'
+import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
+import { Resource } from '../../base/resource.ts'
 import { distinct, isLocal, nameOf, type Address } from './address.ts'
 import { startBootstrap, type Bootstrap } from './bootstrap.ts'
 import { answering, hasRecord, mergeKnown, pingAll, type KnownNode } from './known-nodes.ts'

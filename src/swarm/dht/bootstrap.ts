@@ -3,9 +3,9 @@
 import { createSocket } from 'node:dgram'
 import { networkInterfaces } from 'node:os'
 import DHT from 'hyperdht'
-import { AppError, badInput, inUse, unavailable } from '../base/errors.ts'
-import { silentLog, type Log } from '../base/log.ts'
-import { Resource } from '../base/resource.ts'
+import { AppError, badInput, inUse, unavailable } from '../../base/errors.ts'
+import { silentLog, type Log } from '../../base/log.ts'
+import { Resource } from '../../base/resource.ts'
 
 export interface BootstrapOptions {
   /** The IPv4 address under which others reach it; 0.0.0.0: this machine's. Default 127.0.0.1. */

@@ -9,11 +9,11 @@
 // nothing.
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { networkInterfaces } from 'node:os'
-import { sleep, type Clock } from '../base/clock.ts'
-import type { Log } from '../base/log.ts'
-import { Resource } from '../base/resource.ts'
+import { sleep, type Clock } from '../../base/clock.ts'
+import type { Log } from '../../base/log.ts'
+import { Resource } from '../../base/resource.ts'
 import type { Address } from './address.ts'
-import { seal, unseal } from './private/seal.ts'
+import { seal, unseal } from '../private/seal.ts'
 
 export interface LanBeaconOptions {
   /** 32 bytes that all who should find each other have. */

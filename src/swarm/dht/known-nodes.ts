@@ -3,7 +3,7 @@
 import DHT from 'hyperdht'
 import { isIPv4 } from 'node:net'
 import { crypto_generichash } from 'sodium-universal'
-import { deadline, sleep, type Clock } from '../base/clock.ts'
+import { deadline, sleep, type Clock } from '../../base/clock.ts'
 import type { Address } from './address.ts'
 
 export interface KnownNode extends Address {

@@ -1,11 +1,11 @@
 // The DHT node of a peer: how it is made for the network that its bootstrap nodes are in, and when
 // it counts as joined. Called by node.ts. Knows no links and no records.
 import DHT from 'hyperdht'
-import { deadline, type Clock } from '../base/clock.ts'
-import { AppError, inUse, toAppError, unavailable } from '../base/errors.ts'
-import type { Log } from '../base/log.ts'
+import { deadline, type Clock } from '../../base/clock.ts'
+import { AppError, inUse, toAppError, unavailable } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
 import { nameOf, type Address } from './address.ts'
-import type { Identity } from './identity.ts'
+import type { Identity } from '../identity.ts'
 
 export interface OwnDhtOptions {
   bootstrap: readonly Address[]
