@@ -75,6 +75,17 @@ export function loadKernels(options: LoadOptions = {}): Kernels {
   throw unavailable('No kernels can be used', { retryable: false })
 }
 
+/**
+ * Instruction sets that this CPU and system permit, up to what PETALS_CPU says; the best comes
+ * last.
+ */
+export function usableVariants(): readonly Variant[] {
+  const plain = openLibrary(developmentLibraries(), 'plain')
+  const usable = variantsOf(process.arch).filter((one) => permits(plain, one))
+  const wanted = wantedVariant()
+  return wanted === undefined ? usable : usable.slice(0, usable.indexOf(wanted) + 1)
+}
+
 function openLibrary(folder: string, variant: Variant): Symbols {
   const path = join(folder, libraryName(variant, process.platform))
   try {

@@ -11,7 +11,7 @@ export const ALIGNMENT = 64
  * Raised whenever the same recipe comes to give other bytes, as when src/kernels packs in another
  * order.
  */
-const RECIPES = 3
+const RECIPES = 4
 
 /** Takes weights, tensor by tensor in a part's own order. */
 export interface WeightSink {

@@ -6,6 +6,7 @@ import { kernelBackend } from '../../../src/blocks/kernel/kernel-backend.ts'
 import { onnxBackend } from '../../../src/blocks/onnx/onnx-backend.ts'
 import type { SpanInfo, SpanOptions } from '../../../src/blocks/types.ts'
 import type { WeightStoreOptions } from '../../../src/blocks/weights/weight-store.ts'
+import type { Variant } from '../../../src/kernels/kernels.ts'
 import { loadKernels } from '../../../src/kernels/load.ts'
 import { Runner } from '../../../src/kernels/run.ts'
 
@@ -33,6 +34,8 @@ export interface TestEngineOptions {
   roundedBlock?: number
   /** Default 2. */
   threads?: number
+  /** The kernels' instruction set. Default: the best, or what PETALS_CPU says. */
+  variant?: Variant
 }
 
 /** A flag that nobody raises. */
@@ -81,8 +84,8 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
 }
 
 function kernelTestBackend(options: TestEngineOptions): ComputeBackend {
-  const { mapped = true, exact = false, threads = 2, store = {} } = options
-  const kernels = loadKernels()
+  const { mapped = true, exact = false, threads = 2, store = {}, variant } = options
+  const kernels = loadKernels({ variant })
   return kernelBackend({
     kernels,
     runner: new Runner(kernels, threads),
