@@ -2,6 +2,7 @@
 // engine's provider and NVIDIA's libraries. Knows names and versions; cli/doctor/install-cuda.ts
 // fetches them. A folder of theirs is laid out as `pip install --target` does it.
 import { join } from 'node:path'
+import { internal } from '../../base/errors.ts'
 
 /** Files of the provider, which must lie beside onnxruntime's library. */
 export const PROVIDERS: readonly string[] = [
@@ -17,12 +18,35 @@ export const CUDA_LIBRARIES: readonly string[] = [
   'libcurand.so.10'
 ]
 
-/** NVIDIA's packages of CUDA 13; nvrtc is what cublas compiles small kernels with. */
-const NVIDIA_PACKAGES: readonly string[] = [
-  'nvidia-cublas==13.10.0.20',
-  'nvidia-cuda-runtime==13.5.37',
-  'nvidia-curand==10.4.5.25',
-  'nvidia-cuda-nvrtc==13.5.37'
+interface Wheel {
+  /** With its version. */
+  readonly name: string
+  /** SHA-256 of the wheel for Linux x64: what any index gives must be these bytes. */
+  readonly sha256: string
+}
+
+/** onnxruntime's with its CUDA provider, and NVIDIA's of CUDA 13; cublas compiles by nvrtc. */
+const WHEELS: readonly Wheel[] = [
+  {
+    name: 'onnxruntime-gpu==1.30.0',
+    sha256: '6acc0f4b3d5ac5f2984432faa59dd8fcce6775f8b43a7140afa0f322c7a703b1'
+  },
+  {
+    name: 'nvidia-cublas==13.10.0.20',
+    sha256: 'dcc6d63884c53d07e267ce7e6feac17b2538cebaafec5db865736c3e28e4dc84'
+  },
+  {
+    name: 'nvidia-cuda-runtime==13.5.37',
+    sha256: 'df2b79a8852f10d1fef8c848489c49eebb5754051bf870202a862831412b179d'
+  },
+  {
+    name: 'nvidia-curand==10.4.5.25',
+    sha256: '22bb226a857e5888fe6b54ae465fc4371296bcff13a35f79e19691bcf454f529'
+  },
+  {
+    name: 'nvidia-cuda-nvrtc==13.5.37',
+    sha256: '86b4d68058807988b7d9af5b44917a0601e9c337f35ccd657bfb3c759ff8d8bc'
+  }
 ]
 
 /** Measured: what pip fetches, and what it takes unpacked. */
@@ -31,8 +55,19 @@ export const CUDA_UNPACKED_BYTES: number = 1_220_000_000
 
 const PLATFORMS = ['manylinux_2_28', 'manylinux_2_27', 'manylinux2014']
 
-/** Arguments of pip that lay everything for the library's `version` into `folder`. */
-export function pipArguments(folder: string, version: string): string[] {
+/**
+ * A requirements file of all wheels with their hashes. @throws AppError INTERNAL for another
+ * version
+ */
+export function pipRequirements(version: string): string {
+  if (!WHEELS.some(({ name }) => name === `onnxruntime-gpu==${version}`)) {
+    throw internal(`The wheel of onnxruntime-gpu ${version} has no pinned hash`)
+  }
+  return WHEELS.map(({ name, sha256 }) => `${name} --hash=sha256:${sha256}\n`).join('')
+}
+
+/** Arguments of pip that lay everything that `requirements` names into `folder`. */
+export function pipArguments(folder: string, requirements: string): string[] {
   return [
     'install',
     '--target',
@@ -47,8 +82,9 @@ export function pipArguments(folder: string, version: string): string[] {
     '--implementation',
     'cp',
     ...PLATFORMS.flatMap((name) => ['--platform', `${name}_x86_64`]),
-    `onnxruntime-gpu==${version}`,
-    ...NVIDIA_PACKAGES
+    '--require-hashes',
+    '--requirement',
+    requirements
   ]
 }
 

@@ -1,7 +1,7 @@
 // `petals doctor --install-cuda`: fetches the engine's CUDA provider and NVIDIA's libraries through
 // pip into the data folder, where blocks/device/cuda.ts looks. A folder appears whole, or not at
 // all.
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
 import { corrupt, inUse, unavailable, unsupported } from '../../base/errors.ts'
@@ -13,6 +13,7 @@ import {
   CUDA_UNPACKED_BYTES,
   cudaFolder,
   pipArguments,
+  pipRequirements,
   PROVIDERS,
   providerPath,
   providerVersions
@@ -90,8 +91,10 @@ async function install(folder: string, options: InstallOptions): Promise<void> {
   log.info(`fetching ${formatBytes(CUDA_DOWNLOAD_BYTES)} through pip into '${root}'`)
   const looking = setInterval(() => void bytesBelow(begun).then(onbytes), LOOK_MS)
   try {
+    const requirements = join(temporary, 'requirements.txt')
+    await writeFile(requirements, pipRequirements(version))
     const cache = ['--cache-dir', join(root, WHEELS), '--disable-pip-version-check', '--quiet']
-    await runPip([...pipArguments(made, version), ...cache], {
+    await runPip([...pipArguments(made, requirements), ...cache], {
       what: "CUDA's libraries",
       temporary,
       timeoutMs: PIP_MS,

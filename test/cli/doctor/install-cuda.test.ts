@@ -45,8 +45,10 @@ test('what pip lays down appears under its version, and nothing else stays', asy
   ])
   const args = JSON.parse(await readFile(join(folder.path, 'args'), 'utf8')) as string[]
   expect(args.slice(0, 2)).toEqual(['install', '--target'])
-  // Every package at one version: two machines get the same files.
-  expect(args.filter((arg) => /^[a-z-]+==\d+(\.\d+)+$/.test(arg)).length).toBe(5)
+  expect(args).toContain('--require-hashes')
+  // Every package at one version and of one hash: two machines get the same files, or none.
+  const pinned = /^[a-z-]+==\d+(\.\d+)+ --hash=sha256:[0-9a-f]{64}$/
+  expect(args.filter((arg) => pinned.test(arg)).length).toBe(5)
 })
 
 test('libraries that are there already are not fetched again', async () => {

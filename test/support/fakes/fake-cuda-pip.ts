@@ -1,6 +1,6 @@
 // Stands in for pip: lays small files where CUDA's wheels would lie, or does what its first
 // argument says.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import {
   CUDA_LIBRARIES,
@@ -9,7 +9,8 @@ import {
 } from '../../../src/blocks/device/cuda-packages.ts'
 
 const [mode = '', log = '', ...args] = process.argv.slice(2)
-writeFileSync(log, JSON.stringify(args))
+const list = args[args.indexOf('--requirement') + 1] ?? ''
+writeFileSync(log, JSON.stringify([...args, ...readFileSync(list, 'utf8').split('\n')]))
 if (mode === 'no-pip') {
   console.error('/usr/bin/python3: No module named pip')
   process.exit(1)

@@ -2,12 +2,12 @@
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { AppError } from '../../src/base/errors.ts'
-import { seededRandom } from '../../src/base/random.ts'
-import { extractMember } from '../../src/model/hub/zip.ts'
-import { spoil } from '../support/hostile/hostile.ts'
-import { tempFolder } from '../support/temp-folder.ts'
-import { writeZip } from '../support/models/zip-writer.ts'
+import { AppError } from '../../../src/base/errors.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { extractMember } from '../../../src/model/hub/zip.ts'
+import { spoil } from '../../support/hostile/hostile.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
+import { writeZip } from '../../support/models/zip-writer.ts'
 
 const BYTES = new TextEncoder().encode('the quick brown fox '.repeat(5000))
 const sizeBytes = BYTES.byteLength

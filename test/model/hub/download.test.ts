@@ -2,12 +2,12 @@
 import { expect, test } from 'bun:test'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { AppError } from '../../src/base/errors.ts'
-import { seededRandom } from '../../src/base/random.ts'
-import { downloadFile, type DownloadOptions } from '../../src/model/hub/download.ts'
-import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
-import { hubServer, serve } from '../support/models/hub-server.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+import { AppError } from '../../../src/base/errors.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { downloadFile, type DownloadOptions } from '../../../src/model/hub/download.ts'
+import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
+import { hubServer, serve } from '../../support/models/hub-server.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 const SIZE = 700_000
 const random = seededRandom(3)

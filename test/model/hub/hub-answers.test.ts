@@ -1,18 +1,18 @@
 // What a hub says before a byte of weights is read: lists, refusals, gates, and aliases with two
 // sources.
 import { expect, test } from 'bun:test'
-import { toHex } from '../../src/base/bytes.ts'
-import { createLog } from '../../src/base/log.ts'
-import type { RepoAlias } from '../../src/model/aliases.ts'
-import { hubRepo } from '../support/models/hub-repo.ts'
+import { toHex } from '../../../src/base/bytes.ts'
+import { createLog } from '../../../src/base/log.ts'
+import type { RepoAlias } from '../../../src/model/aliases.ts'
+import { hubRepo } from '../../support/models/hub-repo.ts'
 import {
   failure,
   openRemote,
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/models/remote-model.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+} from '../../support/models/remote-model.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 const FILES = { 'stories.gguf': await storiesGgufBytes() }
 const FOLDER = await storiesFolderFiles(2)

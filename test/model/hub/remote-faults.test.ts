@@ -2,15 +2,15 @@
 import { expect, test } from 'bun:test'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { toHex } from '../../src/base/bytes.ts'
-import type { Clock } from '../../src/base/clock.ts'
-import { createLog } from '../../src/base/log.ts'
-import { blockTensorNames } from '../../src/model/needed-tensors.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import type { Model } from '../../src/model/types.ts'
-import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
-import { hubRepo } from '../support/models/hub-repo.ts'
-import type { HubReply } from '../support/models/hub-server.ts'
+import { toHex } from '../../../src/base/bytes.ts'
+import type { Clock } from '../../../src/base/clock.ts'
+import { createLog } from '../../../src/base/log.ts'
+import { blockTensorNames } from '../../../src/model/needed-tensors.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import type { Model } from '../../../src/model/types.ts'
+import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
+import { hubRepo } from '../../support/models/hub-repo.ts'
+import type { HubReply } from '../../support/models/hub-server.ts'
 import {
   CHUNK,
   failure,
@@ -18,9 +18,9 @@ import {
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/models/remote-model.ts'
-import { storiesLocation } from '../support/models/stories.ts'
-import { type TempFolder, tempFolder } from '../support/temp-folder.ts'
+} from '../../support/models/remote-model.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
+import { type TempFolder, tempFolder } from '../../support/temp-folder.ts'
 
 const GGUF = await storiesGgufBytes()
 const SHA256 = new Bun.CryptoHasher('sha256').update(GGUF).digest('hex')

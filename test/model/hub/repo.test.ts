@@ -3,12 +3,12 @@
 import { expect, test } from 'bun:test'
 import { existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { toHex } from '../../src/base/bytes.ts'
-import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { tryFileLock } from '../../src/base/files/file-lock.ts'
-import type { Model } from '../../src/model/types.ts'
-import { hubRepo } from '../support/models/hub-repo.ts'
+import { toHex } from '../../../src/base/bytes.ts'
+import { blockTensorNames, clientTensorNames } from '../../../src/model/needed-tensors.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { tryFileLock } from '../../../src/base/files/file-lock.ts'
+import type { Model } from '../../../src/model/types.ts'
+import { hubRepo } from '../../support/models/hub-repo.ts'
 import {
   CHUNK,
   failure,
@@ -16,9 +16,9 @@ import {
   remoteOptions,
   storiesFolderFiles,
   storiesGgufBytes
-} from '../support/models/remote-model.ts'
-import { storiesLocation } from '../support/models/stories.ts'
-import { tempFolder } from '../support/temp-folder.ts'
+} from '../../support/models/remote-model.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
+import { tempFolder } from '../../support/temp-folder.ts'
 
 const GGUF = await storiesGgufBytes()
 const SHA256 = new Bun.CryptoHasher('sha256').update(GGUF).digest('hex')
@@ -69,7 +69,7 @@ for (const [kind, files] of [
     await using hub = await hubRepo({ files })
     const model = await openRemote(hub.repo, remoteOptions(folder, hub))
     await model.ensure(blockTensorNames(model.tensors, 0, 1))
-    const worker = new Worker(new URL('../support/open-worker.ts', import.meta.url).href)
+    const worker = new Worker(new URL('../../support/open-worker.ts', import.meta.url).href)
     const answer = new Promise<unknown>((resolve, reject) => {
       worker.addEventListener('message', (event: MessageEvent) => resolve(event.data), {
         once: true
@@ -175,8 +175,8 @@ test('who needs one region does not wait for who fetches another', async () => {
 
 test('a header that is longer than the first look is fetched to its end', async () => {
   await using folder = await tempFolder()
-  const { writeGguf } = await import('../support/models/gguf-writer.ts')
-  const { storiesGguf } = await import('../support/models/stories-gguf.ts')
+  const { writeGguf } = await import('../../support/models/gguf-writer.ts')
+  const { storiesGguf } = await import('../../support/models/stories-gguf.ts')
   const spec = storiesGguf(stories)
   const value = Array.from({ length: 90_000 }, (_, i) => `a long vocabulary's token ${i}`)
   const metadata = [...spec.metadata, { key: 'test.words', type: 'strings', value } as const]

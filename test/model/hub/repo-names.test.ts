@@ -1,9 +1,9 @@
 // What a name of a hub means, and which files of a repository are taken.
 import { expect, test } from 'bun:test'
-import { ALIASES } from '../../src/model/aliases.ts'
-import type { ListedFile } from '../../src/model/hub/hub-tree.ts'
-import { chooseFiles, weightNames } from '../../src/model/hub/repo-files.ts'
-import { parseRepoName, repoText } from '../../src/model/hub/repo-name.ts'
+import { ALIASES } from '../../../src/model/aliases.ts'
+import type { ListedFile } from '../../../src/model/hub/hub-tree.ts'
+import { chooseFiles, weightNames } from '../../../src/model/hub/repo-files.ts'
+import { parseRepoName, repoText } from '../../../src/model/hub/repo-name.ts'
 
 const list = (...paths: string[]): ListedFile[] =>
   paths.map((path) => ({ path, sizeBytes: 1, hash: 'a'.repeat(64) }))
