@@ -94,6 +94,27 @@ export function proveFixture(compute: Compute, name: string): void {
   })
 }
 
+/**
+ * Declares the test that a fixture's ONNX graphs give what transformers gives, whole and in pieces.
+ */
+export function proveGraphs(compute: Compute, name: string): void {
+  const { ids, hidden, logits, location } = readFixture(name)
+
+  test(`${name}: ONNX graphs give what transformers gives`, async () => {
+    await using runner = await Runner.load(compute, location, { cuts: [1] })
+    const session = await runner.session()
+    const whole = await session.feed(ids, 0)
+    expect(worstError(session.inputs[1]!, hidden[1]!)).toBeLessThan(FLOAT_TOLERANCE)
+    const pieces = await (await runner.session()).feedBy(5, ids)
+    for (const rows of [whole, pieces]) {
+      expect(worstError(await runner.head(rows), logits)).toBeLessThan(FLOAT_TOLERANCE)
+    }
+    await using rounded = await Runner.load(compute, location, { quant: 'int8' })
+    const close = await (await rounded.session()).feedBy(7, ids)
+    expect(meanError(await rounded.head(close), logits)).toBeLessThan(INT8_TOLERANCE)
+  })
+}
+
 /** Declares the test that a fixture's GGUF gives what its folder gives. */
 export function proveGguf(compute: Compute, name: string): void {
   const fixture = readFixture(name)
