@@ -41,7 +41,8 @@ export function sliceRows(tensor: WireTensor, from: number, to: number): WireTen
 
 /**
  * values (rows, columns) in a wire type; f32 keeps the caller's memory, the others have their own.
- * @throws AppError BAD_INPUT for a value that is not finite or too large for the type
+ * @throws AppError BAD_INPUT for a value that is not finite, UNSUPPORTED for one that is too large
+ * for the type
  */
 export function encodeTensor(
   values: Float32Array,
@@ -96,7 +97,8 @@ export function decodeTensor(tensor: WireTensor): Float32Array {
 }
 
 function toF32(values: Float32Array): Uint8Array {
-  if (!isFinite32(new Uint32Array(values.buffer, values.byteOffset, values.length))) throw unfit()
+  if (!isFinite32(new Uint32Array(values.buffer, values.byteOffset, values.length)))
+    throw unfit(values, 'f32')
   return bytesOf(values)
 }
 
@@ -106,7 +108,7 @@ function toF16(values: Float32Array): Uint8Array {
   halves.set(values)
   const bits = new Uint16Array(halves.buffer)
   for (let i = 0; i < bits.length; i++) {
-    if ((bits[i]! & F16_EXPONENT) === F16_EXPONENT) throw unfit('f16')
+    if ((bits[i]! & F16_EXPONENT) === F16_EXPONENT) throw unfit(values, 'f16')
   }
   return bytesOf(bits)
 }
@@ -118,7 +120,7 @@ function toBf16(values: Float32Array): Uint8Array {
     const value = bits[i]!
     // Rounds to the nearest, ties to even; a carry into the exponent is right.
     const half = (value + 0x7fff + ((value >>> 16) & 1)) >>> 16
-    if ((half & BF16_EXPONENT) === BF16_EXPONENT) throw unfit('bf16')
+    if ((half & BF16_EXPONENT) === BF16_EXPONENT) throw unfit(values, 'bf16')
     halves[i] = half
   }
   return bytesOf(halves)
@@ -143,8 +145,8 @@ function toInt8(values: Float32Array, columns: number): Uint8Array {
         if (value > most) most = value
         else if (-value > most) most = -value
       }
-      if (zero !== 0) throw unfit()
-      if (most > 127 * MAX_SCALE) throw unfit('int8')
+      if (zero !== 0) throw unfit(values, 'f32')
+      if (most > 127 * MAX_SCALE) throw unfit(values, 'int8')
       // Below the least normal float a scale is too coarse: such small values count as zero.
       const scale = most < 2e-36 ? 0 : Math.fround(most / 127)
       view.setFloat32(scaleAt, scale, true)
@@ -234,10 +236,13 @@ function isFinite32(bits: Uint32Array): boolean {
   return bad === 0
 }
 
-function unfit(dtype?: WireDtype): Error {
-  if (!dtype) return badInput('The tensor cannot be sent: it holds a value that is not finite')
-  return badInput(`The tensor cannot be sent: it holds a value that is not finite in ${dtype}`, {
-    hint: 'Send f32 instead: its range is that of the activations'
+/** What is not finite is the maker's fault; a value over the range is the choice of the type. */
+function unfit(values: Float32Array, dtype: WireDtype): Error {
+  if (!values.every(Number.isFinite)) {
+    return badInput('The tensor cannot be sent: it holds a value that is not finite')
+  }
+  return unsupported(`The tensor cannot be sent: it holds a value over the range of ${dtype}`, {
+    hint: 'Let activations travel in a type of a wider range: --wire bf16 or --wire f32'
   })
 }
 

@@ -1,5 +1,5 @@
-// Gives one step to the scheduler and sends what comes out: to the client, or on to the next server of its
-// route. Knows no order of steps and no admission.
+// Gives one step to the scheduler and sends what comes out: to the client, or on to the next server
+// of its route. Knows no order of steps and no admission.
 import type { Clock } from '../../base/clock.ts'
 import { AppError, computeError, internal, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -124,7 +124,10 @@ export class StepRunner {
   }
 }
 
-/** @throws AppError COMPUTE: values that cannot travel are the engine's fault, not the client's */
+/**
+ * @throws AppError UNSUPPORTED for a value over the range of the client's type; COMPUTE for one
+ * that is not finite, which is the engine's fault
+ */
 function encodeOutput(
   values: Float32Array,
   rows: number,
@@ -134,6 +137,7 @@ function encodeOutput(
   try {
     return encodeTensor(values, rows, columns, dtype)
   } catch (cause) {
+    if (toAppError(cause).code === 'UNSUPPORTED') throw cause
     throw computeError(`The step's output cannot be sent: ${toAppError(cause).message}`, { cause })
   }
 }
