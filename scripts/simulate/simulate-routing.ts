@@ -34,7 +34,7 @@ type RuleName = 'ours' | 'ours, no replan' | 'Petals'
 
 const SESSIONS = 3
 const REPLAN_MS = 5_000
-/** Unmeasured servers that are tried in one look, as the scout does. */
+/** Unmeasured servers that are tried in one look, as the route optimizer does. */
 const PROBES = 3
 /** A chunk of a prompt costs this share of as many decoded tokens. */
 const PREFILL_SHARE = 0.2
@@ -91,7 +91,7 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
         maxTokens: 0,
         blockCount: world.blockCount
       }
-      // The scout measures a few that might be better, and what it would move to.
+      // The optimizer measures a few that might be better, and what it would move to.
       const known = (peer: string): boolean => book.rttMs(peer) !== undefined
       for (const peer of worthMeasuring(rider, candidates(), known).slice(0, PROBES)) measure(peer)
       const options = {

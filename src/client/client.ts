@@ -6,14 +6,14 @@ import type { AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi } from '../blocks/types.ts'
-import type { Model } from '../model/types.ts'
+import type { Family, Model } from '../model/types.ts'
 import { covered } from '../swarm/coverage.ts'
 import { find } from '../swarm/directory.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import { swarmConnections, type SwarmConnections } from './connections.ts'
 import { LocalModel } from './text/local-model.ts'
-import type { Published } from './session/naming.ts'
+import type { Published } from './session/prefix-naming.ts'
 import { PeerBook } from './route/peers.ts'
 import type { RouteHop } from './route/route.ts'
 import { InferenceSession } from './session/session.ts'
@@ -28,6 +28,8 @@ export interface ClientOptions {
   aliases?: readonly string[]
   /** How activations travel. Default: see chooseDtype. */
   dtype?: WireDtype | undefined
+  /** Of this machine's kernels, ARITHMETIC of src/kernels; servers of the same are preferred. */
+  arithmetic?: string | undefined
   /** Default: 'f32' when the servers found compute in f32, else 'native'. */
   headQuant?: 'native' | 'f32' | undefined
   /**
@@ -62,12 +64,22 @@ const EXACT_COLUMNS = 2048
  */
 const LOOK_MS = 20_000
 
+/** The range of f32 in half its bytes. */
+const WIDE: WireDtype = 'bf16'
+/** Their activations are known to go over 65,504, the largest value of f16. */
+const WIDE_FAMILIES: ReadonlySet<Family> = new Set<Family>(['gemma2', 'gemma3'])
+
 /**
  * f32 where servers compute in f32 or rows are small, so that how spans are cut changes nothing.
  */
-export function chooseDtype(hiddenSize: number, servers: readonly ServerInfo[]): WireDtype {
+export function chooseDtype(
+  hiddenSize: number,
+  servers: readonly ServerInfo[],
+  family?: Family
+): WireDtype {
   const exact = servers.some((info) => info.quant === 'f32')
-  return exact || hiddenSize <= EXACT_COLUMNS ? 'f32' : 'f16'
+  if (exact || hiddenSize <= EXACT_COLUMNS) return 'f32'
+  return family !== undefined && WIDE_FAMILIES.has(family) ? WIDE : 'f16'
 }
 
 export class Client extends Resource {
@@ -118,6 +130,8 @@ export class Client extends Resource {
       contextLength: config.contextLength,
       maxTokens,
       dtype: this.#dtype ?? 'f16',
+      ...this.#widening(),
+      arithmetic: this.#options.arithmetic,
       prefix: this.#prefix && { ...this.#prefix, published, stops: this.#local?.eosIds },
       clock: this.#clock,
       log: this.#options.log ?? silentLog,
@@ -126,6 +140,15 @@ export class Client extends Resource {
     })
     await session.ready()
     return session
+  }
+
+  /**
+   * A value that f16 cannot hold makes sessions of this model travel as bf16, unless f16 was asked
+   * for.
+   */
+  #widening(): { widerDtype?: WireDtype; onwiden?: () => void } {
+    if (this.#options.dtype !== undefined || this.#dtype !== 'f16') return {}
+    return { widerDtype: WIDE, onwiden: () => (this.#dtype = WIDE) }
   }
 
   /** Of a route's servers, as measured, ms. */
@@ -182,7 +205,8 @@ export class Client extends Resource {
   protected override async _open(): Promise<void> {
     const { compute, model, signal } = this.#options
     const servers = await this.servers(signal)
-    this.#dtype = this.#options.dtype ?? chooseDtype(model.config.hiddenSize, servers)
+    this.#dtype =
+      this.#options.dtype ?? chooseDtype(model.config.hiddenSize, servers, model.config.family)
     const exact = servers.some((info) => info.quant === 'f32')
     const headQuant = this.#options.headQuant ?? (exact ? 'f32' : 'native')
     this.#local = new LocalModel({ compute, model, headQuant })

@@ -1,6 +1,7 @@
 // A node's links as the client room uses them: one per server, messages sorted by session.
 // Knows no directory; client.ts finds servers.
 import { toHex } from '../base/bytes.ts'
+import { disconnected } from '../base/errors.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { NamedModel } from '../swarm/private/capability.ts'
 import type { ClientLink, Connections, SessionEvents } from './route/links.ts'
@@ -18,8 +19,9 @@ export function swarmConnections(node: SwarmNode, serves?: NamedModel): SwarmCon
     onopened: (link, message) => of(message.session)?.onopened(link, message),
     onresult: (link, message) => of(message.session)?.onresult(link, message),
     onerror: (link, message) => of(message.session)?.onerror(link, message),
-    onclosed: (link) => {
-      for (const events of sessions.values()) events.ondisconnect(link)
+    onclosed: (link, error) => {
+      const why = error.code === 'TIMEOUT' ? error : disconnected('The server went away')
+      for (const events of sessions.values()) events.ondisconnect(link, why)
     }
   })
   return {

@@ -77,11 +77,11 @@ test(`${SESSIONS} sessions get their rows, whatever bytes ${HOSTILE} servers sen
       maxTokens: 64,
       contextLength: 64,
       dtype: 'f32',
-      scout: false
+      optimizer: false
     })
     await session.ready()
     const out: number[] = []
-    for (let at = 0; at < 5; at++) out.push(...(await session.forward(at, row(at))))
+    for (let at = 0; at < 5; at++) out.push(...(await session.forward(at, row(at))).output)
     answers.push(out.join())
     for (const peer of book.avoided(performance.now())) blamed.add(peer)
     await session.close()

@@ -141,8 +141,8 @@ test('when a host goes, exactly one of two others takes its place, and a session
   const input = inputRows(40)
   const out = new Float32Array(input.length)
   const step = async (row: number): Promise<void> => {
-    const answer = await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN))
-    out.set(answer, row * HIDDEN)
+    const { output } = await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN))
+    out.set(output, row * HIDDEN)
   }
   for (let row = 0; row < 20; row++) await step(row)
   await lone.host.close()

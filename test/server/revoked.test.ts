@@ -46,7 +46,7 @@ async function openSession(world: World, invite: Invite): Promise<InferenceSessi
     contextLength: 64,
     dtype: 'f32',
     recoverMs: 500,
-    scout: false
+    optimizer: false
   })
   await session.ready()
   return session
@@ -82,6 +82,6 @@ test('a revoked member loses the session that it is in, and nobody else does', a
   )
   expect(ended).toBe('DENIED')
   await until(() => host.load.sessions === 1 && compute.sessions.size === 1)
-  expect((await member.forward(4, row)).length).toBe(HIDDEN)
+  expect((await member.forward(4, row)).output.length).toBe(HIDDEN)
   expect(host.load.links).toBe(1)
 }, 60_000)

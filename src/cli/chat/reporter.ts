@@ -31,7 +31,7 @@ export interface ReporterOptions {
 
 export function createReporter(
   options: ReporterOptions,
-  session: Pick<InferenceSession, 'trace' | 'codec' | 'coverMs' | 'route' | 'reroutes'>
+  session: Pick<InferenceSession, 'route' | 'reroutes'>
 ): Reporter {
   let steps: StepShares[] = []
   let latest: StepTimes | undefined
@@ -42,12 +42,14 @@ export function createReporter(
       return cut
     },
     token(stats) {
-      if (options.trace && stats.newTokens === 1) write(promptLine(stats.firstTokenMs, session))
+      const { report } = stats
+      if (!options.trace || !report) return
+      if (stats.newTokens === 1) write(promptLine(stats.firstTokenMs, report))
       // One trip may bring several tokens.
       const times = stats.steps.at(-1)
-      if (!options.trace || times === latest || !times) return
+      if (times === latest || !times) return
       latest = times
-      steps.push(sharesOf(times, session))
+      steps.push(sharesOf(times, report))
     },
     done(stats) {
       cut = cutText(stats.finish, options.contextLength)

@@ -1,7 +1,7 @@
 // The line of --stats and the table of --trace, made of what the client measured.
 import type { GenerationStats, StepTimes } from '../../client/text/generate.ts'
 import type { RouteHop } from '../../client/route/route.ts'
-import type { HopTrace, InferenceSession } from '../../client/session/session.ts'
+import type { ForwardReport, HopTrace } from '../../client/session/forward.ts'
 
 /** tokens, tokens a second, time to first token, route. */
 export function statsLine(
@@ -51,14 +51,14 @@ export interface StepShares extends StepTimes {
   networkMs: number
 }
 
-/** @param session right after the step whose times these are */
+/** @param report of the step whose times these are */
 export function sharesOf(
   times: StepTimes,
-  session: Pick<InferenceSession, 'trace' | 'codec'>
+  report: Pick<ForwardReport, 'trace' | 'encodeMs' | 'decodeMs'>
 ): StepShares {
-  const { encodeMs, decodeMs } = session.codec
-  const computeMs = total(session.trace, 'computeMs')
-  const queueMs = total(session.trace, 'queueMs')
+  const { trace, encodeMs, decodeMs } = report
+  const computeMs = total(trace, 'computeMs')
+  const queueMs = total(trace, 'queueMs')
   const networkMs = times.swarmMs - computeMs - queueMs - encodeMs - decodeMs
   return { ...times, encodeMs, decodeMs, computeMs, queueMs, networkMs }
 }
@@ -70,15 +70,15 @@ function total(trace: readonly HopTrace[], key: 'computeMs' | 'queueMs'): number
 /** The prompt's way: what opening the sessions and computing took, by server, ms. One line. */
 export function promptLine(
   firstTokenMs: number,
-  session: Pick<InferenceSession, 'trace' | 'coverMs'>
+  report: Pick<ForwardReport, 'trace' | 'coverMs'>
 ): string {
   const byPeer = new Map<string, number>()
-  for (const { peer, computeMs } of session.trace) {
+  for (const { peer, computeMs } of report.trace) {
     byPeer.set(peer, (byPeer.get(peer) ?? 0) + computeMs)
   }
   const compute = [...byPeer.values()].map((ms) => ms.toFixed(1)).join(' + ')
   return (
-    `prompt, ms: first token ${firstTokenMs.toFixed(1)}, of it opening ${session.coverMs.toFixed(1)}; ` +
+    `prompt, ms: first token ${firstTokenMs.toFixed(1)}, of it opening ${report.coverMs.toFixed(1)}; ` +
     `compute by server ${compute}\n`
   )
 }

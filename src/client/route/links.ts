@@ -26,10 +26,8 @@ export interface ClientLink {
   closeSession(message: CloseSession): void
   /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
   ping(timeoutMs: number): Promise<number>
-  /**
-   * Ends it for all its sessions: nobody answers there, and the next to connect must reach anew.
-   */
-  destroy?(error: AppError): void
+  /** Watches the server until the returned function is called: a silent one's link ends. */
+  awaited(): () => void
 }
 
 /** What arrives for one session, from whichever server. */
@@ -37,7 +35,8 @@ export interface SessionEvents {
   onopened(link: ClientLink, message: SessionOpened): void
   onresult(link: ClientLink, message: StepResult): void
   onerror(link: ClientLink, message: WireError): void
-  ondisconnect(link: ClientLink): void
+  /** @param why TIMEOUT when it was silent, else DISCONNECTED */
+  ondisconnect(link: ClientLink, why: AppError): void
 }
 
 export interface Connections {

@@ -97,10 +97,6 @@ export class PeerBook {
     if (seen && info.issuedAt > seen.goneAt) seen.avoidUntil = -Infinity
   }
 
-  forgive(peer: string): void {
-    this.#of(peer).avoidUntil = -Infinity
-  }
-
   avoided(now: number): Set<string> {
     const all = new Set<string>()
     for (const [peer, seen] of this.#seen) if (seen.avoidUntil > now) all.add(peer)
@@ -125,6 +121,7 @@ export class PeerBook {
       queueMs: seen?.queueMs ?? 0,
       rttMs: seen?.rttMs ?? this.#recalled.get(peer) ?? this.#unknownRttMs,
       freeTokens: seen && seen.freeAt > info.issuedAt ? seen.freeTokens : info.freeTokens,
+      ...(info.arithmetic === undefined ? {} : { arithmetic: info.arithmetic }),
       ...(info.pings.length > 0
         ? { pings: new Map(info.pings.map(({ peer: other, ms }) => [toHex(other), ms])) }
         : {})

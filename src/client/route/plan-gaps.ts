@@ -1,6 +1,6 @@
 // How blocks that have no server any more get one: the gaps alone if that can be done, else by
 // another cut of the whole chain, and by servers that failed only when nobody else is left. Pure;
-// chain.ts acts on it.
+// route-keeper.ts acts on it.
 import { toAppError } from '../../base/errors.ts'
 import { sameHop } from './replan.ts'
 import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'
@@ -11,6 +11,10 @@ export interface GapOptions {
   tokens: number
   /** Servers to go round, those that are asked again soonest first. */
   failed: readonly string[]
+  /**
+   * Servers of this arithmetic are preferred; null: those that name none. Default: all are alike.
+   */
+  arithmetic?: string | null | undefined
 }
 
 export interface GapPlan {
@@ -25,23 +29,25 @@ export function planGaps(
   candidates: readonly Candidate[],
   options: GapOptions
 ): GapPlan {
-  const { blockCount, tokens, failed } = options
+  const { blockCount, tokens, failed, arithmetic } = options
   const gaps = uncovered(current, 0, blockCount)
   const used = new Set(current.map(({ peer }) => peer))
   const free = candidates.filter(({ peer }) => !used.has(peer))
-  const fill = (avoid: ReadonlySet<string>): GapPlan => {
+  const isAlike = (one: Candidate): boolean =>
+    arithmetic === undefined || (one.arithmetic ?? null) === arithmetic
+  const fill = (avoid: ReadonlySet<string>, from = free): GapPlan => {
     const taken = new Set<string>(avoid)
     const enter: RouteHop[] = []
-    for (const [from, to] of gaps) {
-      const { hops } = planRoute(free, from, to, { avoid: taken, tokens })
+    for (const [start, end] of gaps) {
+      const { hops } = planRoute(from, start, end, { avoid: taken, tokens })
       // A session is open once on a server, over one range.
       for (const hop of hops) taken.add(hop.peer)
       enter.push(...hops)
     }
     return { leave: [], enter }
   }
-  const cutAnew = (avoid: ReadonlySet<string>): GapPlan => {
-    const { hops } = planRoute(candidates, 0, blockCount, { avoid, tokens })
+  const cutAnew = (avoid: ReadonlySet<string>, from = candidates): GapPlan => {
+    const { hops } = planRoute(from, 0, blockCount, { avoid, tokens })
     const isIn = (hop: RouteHop, all: readonly RouteHop[]): boolean =>
       all.some((one) => sameHop(one, hop))
     return {
@@ -51,6 +57,8 @@ export function planGaps(
   }
   const all = new Set(failed)
   const tries = [
+    () => fill(all, free.filter(isAlike)),
+    () => cutAnew(all, candidates.filter(isAlike)),
     () => fill(all),
     () => cutAnew(all),
     () => fill(leastFailed(free, gaps, failed)),

@@ -1,7 +1,7 @@
 // Whether a session should leave its route for a planned one: only when what it saves over the
 // tokens to come pays for the replay, and not soon after the last move. Which servers are worth
-// measuring because one might. Pure; knows no connections: scout.ts acts, and the simulator calls
-// the same.
+// measuring because one might. Pure; knows no connections: route-optimizer.ts acts, and the
+// simulator calls the same.
 import { planRoute, routeMs, type Candidate, type RouteHop } from './route.ts'
 
 /**

@@ -1,5 +1,6 @@
-// Which servers a session goes through: the chain of spans with the shortest expected step.
-// Pure functions over records; knows no connections. chain.ts acts on the plan, replan.ts compares.
+// Which servers a session goes through: the chain of spans with the shortest expected step. Pure
+// functions over records; knows no connections. route-keeper.ts acts on the plan, replan.ts
+// compares.
 //
 // One pass over the blocks keeps, per server, the cheapest way to have computed up to here on it. A
 // server is entered from the few cheapest of those before it: O(blocks * servers).
@@ -21,6 +22,8 @@ export interface Candidate extends BlockSpan {
   readonly freeTokens?: number
   /** Round trips to other servers that it published, by peer, ms. */
   readonly pings?: ReadonlyMap<string, number>
+  /** Name and version of its arithmetic; none when left out. */
+  readonly arithmetic?: string
 }
 
 export interface RouteHop extends BlockSpan {

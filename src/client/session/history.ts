@@ -1,7 +1,11 @@
 // What one span was sent, position by position, as it went over the wire: enough to send it again.
 // Knows no peers; session.ts replays it to whoever takes over the span.
 import { internal } from '../../base/errors.ts'
+import { decodeTensor, encodeTensor } from '../../wire/tensor.ts'
 import type { WireDtype, WireTensor } from '../../wire/types.ts'
+
+/** Rows that are converted at a time. */
+const CONVERT_ROWS = 256
 
 /**
  * A growing table of encoded rows; row i is the input at position i. Its beginning may be missing.
@@ -31,10 +35,6 @@ export class History {
   /** The position behind the last one held. */
   get length(): number {
     return this.#length
-  }
-
-  get sizeBytes(): number {
-    return (this.#length - this.#from) * this.#rowBytes
   }
 
   /**
@@ -73,6 +73,18 @@ export class History {
   truncate(length: number): void {
     if (length < this.#length) this.#length = length
     if (length < this.#from) this.#from = length
+  }
+
+  /** The same rows in another type, as far as they are held. @throws AppError UNSUPPORTED */
+  as(dtype: WireDtype): History {
+    const other = new History(this.columns, dtype)
+    const [from, rows] = [this.#from, this.#length - this.#from]
+    for (let at = 0; at < rows; at += CONVERT_ROWS) {
+      const count = Math.min(CONVERT_ROWS, rows - at)
+      const values = decodeTensor(this.read(from + at, count))
+      other.write(from + at, encodeTensor(values, count, this.columns, dtype))
+    }
+    return other
   }
 
   #grow(least: number, kept: number): void {

@@ -15,9 +15,9 @@
 // secret cannot ask for what it names, whatever the text, and no two servers see the same label. A
 // published prompt is keyed with its maker's public key instead; servers bind such labels to who
 // put them there (protocol.ts), so others can find it and nobody else can make it.
-import type { BlockSpan } from '../../base/block-span.ts'
 import { crypto_generichash } from 'sodium-universal'
-import type { PrefixMark, WireDtype } from '../../wire/types.ts'
+import type { Hop as WireHop, PrefixMark, WireDtype } from '../../wire/types.ts'
+import type { RouteHop } from '../route/route.ts'
 
 export interface PrefixNamesOptions {
   /** 32 bytes: a secret, or the maker's public key for what is published. */
@@ -28,9 +28,7 @@ export interface PrefixNamesOptions {
 }
 
 /** One span's place in a route. */
-export interface Place extends BlockSpan {
-  /** The server's public key. */
-  readonly peer: Uint8Array
+export interface Place extends WireHop {
   /** What came before it; see lineageOf. */
   readonly lineage: string
 }
@@ -62,15 +60,16 @@ export function namedLengths(most: number): number[] {
 }
 
 /** A server's part of a route, as the rows behind it depend on it. */
-export interface Ancestor extends BlockSpan {
-  /** Hex of its key. */
-  readonly peer: string
-  readonly quant: string
+export interface RoundingHop extends RouteHop {
+  /** How it rounds; see roundingOf(). */
+  readonly rounding: string
 }
 
 /** What rows come from: the spans that they went through. */
-export function lineageOf(spans: readonly Ancestor[]): string {
-  return spans.map(({ peer, start, end, quant }) => `${start}:${end} ${quant} ${peer}`).join(', ')
+export function lineageOf(spans: readonly RoundingHop[]): string {
+  return spans
+    .map(({ peer, start, end, rounding }) => `${start}:${end} ${rounding} ${peer}`)
+    .join(', ')
 }
 
 /** Names of a text's beginnings; the text grows and is cut as the session's is. */

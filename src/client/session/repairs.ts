@@ -1,8 +1,8 @@
 // What a session does about a failed server: a policy over failures since the last step that
 // succeeded. Takes no server's word about another one, and no single server's word that nothing can
-// be done. Knows no connections; session.ts acts on it.
-import { remedyFor } from './failure.ts'
-import type { HopFailure } from '../route/hop.ts'
+// be done. Knows no connections; failover.ts acts on it.
+import type { AppError } from '../../base/errors.ts'
+import type { HopFailure } from './hop-failure.ts'
 
 export type Repair =
   /** Leave the server, and open the session elsewhere; at once there too when `avoidMs` is 0. */
@@ -32,6 +32,12 @@ const DOUBTED_MS = 31_000
 const MOST_REFUSERS = 3
 /** Before a server is tried again that failed twice in one step, ms; longer the more often. */
 const REST_MS = 200
+
+/** A server that was gone or silent is asked again after this; it may have restarted. */
+const GONE_MS = 30_000
+/** A server that computed wrongly or failed inside. */
+const FAULTY_MS = 120_000
+const BUSY_MS = 2_000
 
 export class Repairs {
   readonly #strikes = new Map<string, number>()
@@ -89,6 +95,51 @@ export class Repairs {
     }
     if (standing.canCarry(teller)) return { kind: 'carry', after: teller }
     return { kind: 'leave', avoidMs: 0 }
+  }
+}
+
+/** What an error says about the server it came from. */
+type Remedy =
+  /** The server is sound but lost the session: open it there again and replay. */
+  | { readonly kind: 'reopen' }
+  /** Go round this server for `ms`; `gone`: or until it shows that it is back. */
+  | { readonly kind: 'avoid'; readonly ms: number; readonly gone?: true }
+  /** Two servers cannot reach each other: the client carries between them. */
+  | { readonly kind: 'relay' }
+  /** Nobody else would answer otherwise: tell the user. */
+  | { readonly kind: 'fatal' }
+
+function remedyFor(error: AppError): Remedy {
+  switch (error.code) {
+    case 'NOT_FOUND':
+    case 'CLOSED':
+      return { kind: 'reopen' }
+    case 'UNAVAILABLE':
+      return { kind: 'relay' }
+    case 'BUSY':
+    case 'NO_MEMORY':
+      return { kind: 'avoid', ms: Math.max(error.retryAfterMs ?? 0, BUSY_MS) }
+    case 'LIMIT':
+      return error.retryable
+        ? { kind: 'avoid', ms: Math.max(error.retryAfterMs ?? 0, BUSY_MS) }
+        : { kind: 'fatal' }
+    case 'DISCONNECTED':
+    case 'TIMEOUT':
+    case 'NO_ROUTE':
+      return { kind: 'avoid', ms: GONE_MS, gone: true }
+    case 'COMPUTE':
+    case 'INTERNAL':
+    case 'CORRUPT':
+    case 'PROTOCOL':
+      return { kind: 'avoid', ms: FAULTY_MS }
+    case 'BAD_INPUT':
+    case 'UNSUPPORTED':
+    case 'IN_USE':
+    case 'CANCELLED':
+    case 'DENIED':
+      return { kind: 'fatal' }
+    default:
+      throw new TypeError(`No remedy for code '${String(error.code)}'`)
   }
 }
 

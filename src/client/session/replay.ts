@@ -2,14 +2,14 @@
 // holds and what the client kept of what each span was sent.
 // Knows no connections; session.ts carries it out.
 
-/** One hop as the plan sees it. */
-export interface Station {
+/** How far one hop's server and the client's record of its inputs are. */
+export interface HopProgress {
   /** Positions that the server's KV holds. */
   readonly kv: number
   /** The client has what this span was sent at positions [from, length). */
   readonly from: number
   readonly length: number
-  /** The client carries what comes out: a leg ends here. */
+  /** The client carries what comes out: a segment ends here. */
   readonly relay: boolean
 }
 
@@ -27,7 +27,7 @@ export interface ReplayLeg {
  * (its server kept them from an earlier session) gets them from the hops before it, which run the
  * rows again; the first hop's inputs must be there.
  */
-export function planReplay(stations: readonly Station[], to: number): ReplayLeg[] {
+export function planReplay(stations: readonly HopProgress[], to: number): ReplayLeg[] {
   const need = stations.map(({ kv }) => Math.min(kv, to))
   const lacks = (k: number): boolean => {
     const [station, from = to] = [stations[k], need[k]]
@@ -58,7 +58,7 @@ export function planReplay(stations: readonly Station[], to: number): ReplayLeg[
 
 /** Where new rows [start, end) may begin: what the last server holds of them need not be sent. */
 export function beginOf(
-  stations: readonly Station[],
+  stations: readonly HopProgress[],
   rows: { readonly start: number; readonly end: number; readonly answerRows: number }
 ): number {
   const { start, end, answerRows } = rows

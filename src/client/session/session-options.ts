@@ -4,11 +4,10 @@ import type { AppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { ServerInfo, WireDtype } from '../../wire/types.ts'
-import type { LegTimes } from './leg.ts'
 import type { Connections } from '../route/links.ts'
-import type { NamingOptions } from './naming.ts'
+import type { NamingOptions } from './prefix-naming.ts'
 import type { PeerBook } from '../route/peers.ts'
-import type { ScoutOptions } from '../route/scout.ts'
+import type { OptimizerOptions } from '../route/route-optimizer.ts'
 
 export interface SessionOptions {
   connections: Connections
@@ -25,6 +24,12 @@ export interface SessionOptions {
   contextLength: number
   /** How activations travel. Default 'f16'. */
   dtype?: WireDtype
+  /**
+   * What they travel as from the first value on that `dtype` cannot hold. Default: the step fails.
+   */
+  widerDtype?: WireDtype | undefined
+  /** Called when `widerDtype` is used from now on. */
+  onwiden?: () => void
   /** How long a failure may take to be mended, ms. Default 60,000. */
   recoverMs?: number
   /** How long a first route may take to be found, ms. Default 5,000. */
@@ -35,11 +40,20 @@ export interface SessionOptions {
   prefix?:
     | (Pick<NamingOptions, 'secret' | 'published' | 'stops'> & { readonly forget?: boolean })
     | undefined
-  times?: Partial<LegTimes>
+  /**
+   * Longest wait for any answer to a step before the slowest server is given up, ms. Default
+   * 60,000.
+   */
+  silenceMs?: number
+  /**
+   * The arithmetic of this client's own kernels: servers of the same are preferred. Default: that
+   * of the first server of the first route.
+   */
+  arithmetic?: string | undefined
   /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
   look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** How often a better route is looked for, and what it must promise; false: never. */
-  scout?: Pick<ScoutOptions, 'everyMs' | 'replan'> | false
+  optimizer?: Pick<OptimizerOptions, 'everyMs' | 'replan'> | false
   random?: Random
   clock?: Clock
   log?: Log

@@ -6,7 +6,7 @@ import type { ComputeApi, Quant } from '../../blocks/types.ts'
 import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { Model } from '../../model/types.ts'
 import type { Forward } from '../text/generate.ts'
-import type { ForwardOptions } from '../session/session.ts'
+import type { ForwardOptions } from '../session/forward.ts'
 
 export interface DraftBlocksOptions {
   compute: ComputeApi
@@ -34,7 +34,7 @@ export class DraftBlocks extends Resource implements Forward {
     start: number,
     hidden: Float32Array,
     options: ForwardOptions = {}
-  ): Promise<Float32Array> {
+  ): Promise<{ output: Float32Array }> {
     const { compute, model } = this.#options
     const { hiddenSize } = model.config
     const session = this.#session
@@ -47,7 +47,7 @@ export class DraftBlocks extends Resource implements Forward {
       const step = { session, start: start + row, count, hidden: input }
       answer.set((await compute.step(step, options.signal)).hidden, row * hiddenSize)
     }
-    return answer.slice((rows - (options.answerRows ?? rows)) * hiddenSize)
+    return { output: answer.slice((rows - (options.answerRows ?? rows)) * hiddenSize) }
   }
 
   protected override async _open(): Promise<void> {

@@ -151,7 +151,7 @@ export class ModelDrafter extends Resource implements Drafter {
   ): Promise<Float32Array> {
     this.#fed.length = start
     const hidden = this.#local.embed(added, start)
-    const last = await this.#blocks.forward(start, hidden, { answerRows: 1, signal })
+    const { output: last } = await this.#blocks.forward(start, hidden, { answerRows: 1, signal })
     this.#fed.push(...added)
     return last
   }

@@ -7,7 +7,7 @@ import type { Drafter } from '../speculate/draft.ts'
 import type { LocalModel } from './local-model.ts'
 import { NgramDrafter } from '../speculate/ngram.ts'
 import { createSampler, type Sampler, type SamplingOptions } from './sampler.ts'
-import type { ForwardOptions } from '../session/session.ts'
+import type { ForwardOptions, ForwardReport } from '../session/forward.ts'
 import { guess } from '../speculate/speculate-guess.ts'
 import { MOST_DRAFTED } from '../speculate/speculate-policy.ts'
 import { Speculator, verify, type Speculation } from '../speculate/speculate.ts'
@@ -15,12 +15,14 @@ import { Speculator, verify, type Speculation } from '../speculate/speculate.ts'
 /** What runs hidden states through the blocks: an InferenceSession. */
 export interface Forward {
   /** An answer has ended; `length` ids of the text were fed and hold. */
-  rest?(length: number): void
-  /** Of the last forward: rows that servers had kept what came of. Default: none. */
-  readonly reused?: number
+  answerEnded?(length: number): void
   reserve(maxTokens: number): void
   /** hidden (rows, hiddenSize) at `start` -> last answerRows rows */
-  forward(start: number, hidden: Float32Array, options?: ForwardOptions): Promise<Float32Array>
+  forward(
+    start: number,
+    hidden: Float32Array,
+    options?: ForwardOptions
+  ): Promise<{ readonly output: Float32Array; readonly report?: ForwardReport }>
 }
 
 /** The client's own part of a model, of which a LocalModel is one. */
@@ -93,6 +95,8 @@ export interface GenerationStats {
   sources: Record<string, { drafted: number; accepted: number }>
   /** One entry per trip after the prompt's. */
   steps: StepTimes[]
+  /** What the last trip took in the swarm. */
+  report?: ForwardReport
 }
 
 // An answer of unknown length is promised this much; the session asks for more when it gets there.
@@ -145,7 +149,7 @@ export class Generator {
     const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
     const { stats, signal } = run
     const stream = tokenizer.stream({ after: prompt })
-    using _ended = { [Symbol.dispose]: () => this.#swarm.rest?.(this.fed.length) }
+    using _ended = { [Symbol.dispose]: () => this.#swarm.answerEnded?.(this.fed.length) }
     for (const id of made) yield { id, text: stream.push(id) }
     const started = this.#clock.now()
     let firstAt = started
@@ -194,7 +198,7 @@ export class Generator {
     }
     run.onprompt?.(0, ids.length)
     const drawn = await this.#step(run, ids, [], emptyTimes(), onrows)
-    run.stats.reusedTokens += this.#swarm.reused ?? 0
+    run.stats.reusedTokens += run.stats.report?.reused ?? 0
     return drawn
   }
 
@@ -251,15 +255,16 @@ export class Generator {
     const hidden = this.#model.embed(rows, start)
     const t1 = this.#clock.now()
     const answerRows = guesses.length + 1
-    const answer = await this.#swarm.forward(start, hidden, {
+    const { output, report } = await this.#swarm.forward(start, hidden, {
       answerRows,
       ids: rows,
       signal,
       ...(onrows ? { onrows } : {})
     })
     const t2 = this.#clock.now()
+    if (report) run.stats.report = report
     for (const id of rows) this.fed.push(id)
-    const logits = await this.#model.head(answer, signal)
+    const logits = await this.#model.head(output, signal)
     const t3 = this.#clock.now()
     const drawn = verify(logits, guesses, sampler, text, this.#model.eosIds)
     this.fed.length = start + ids.length + Math.min(drawn.length - 1, guesses.length)

@@ -47,3 +47,19 @@ test('of those that failed, who is asked again soonest is asked, and nobody who 
 test('blocks that nobody serves are named', () => {
   expect(() => planGaps(ends, known.slice(0, 1), options)).toThrow('nobody serves blocks 10:30')
 })
+
+test("servers of the session's arithmetic go first, by another cut too, and all before failed ones", () => {
+  const like = (one: Candidate): Candidate => ({ ...one, arithmetic: 'petals-1' })
+  const enter = (candidates: Candidate[], more: object = {}): string[] =>
+    planGaps(ends, candidates, { ...options, arithmetic: 'petals-1', ...more }).enter.map(
+      ({ peer }) => peer
+    )
+  const [b, near] = [like(server('b', 10, 20)), { ...server('near', 10, 20), rttMs: 1 }]
+  const sides = [like(server('a', 0, 10)), like(server('c', 20, 30))]
+  expect(enter([...sides, b, near])).toEqual(['b'])
+  expect(enter([...sides, near])).toEqual(['near'])
+  expect(enter([...sides, b, near], { failed: ['b'] })).toEqual(['near'])
+  expect(enter([...sides, near, like(server('wide', 10, 30))])).toEqual(['wide'])
+  expect(enter([...sides, b, near], { arithmetic: null })).toEqual(['near'])
+  expect(enter([...sides, b, near], { arithmetic: undefined })).toEqual(['near'])
+})

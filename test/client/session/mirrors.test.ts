@@ -54,7 +54,7 @@ test('forward() has its answer before the mirrors of earlier servers have come',
   const input = inputRows(12)
   await session.forward(0, input.slice(0, HIDDEN))
   const held = hold(first)
-  const answer = await session.forward(1, input.slice(HIDDEN))
+  const { output: answer } = await session.forward(1, input.slice(HIDDEN))
   expect(answer).toEqual(reference(input).slice(HIDDEN))
   held.release()
 })
@@ -79,7 +79,7 @@ for (const [name, release] of [
     const before = first.compute.steps.length
     await swarm.add(2, 4)
     swarm.kill(last)
-    const answer = await session.forward(9, input.slice(9 * HIDDEN))
+    const { output: answer } = await session.forward(9, input.slice(9 * HIDDEN))
     input.set(other, 7 * HIDDEN)
     expect(answer).toEqual(reference(input).slice(9 * HIDDEN))
     // Only what the client lacks is computed by the first server again.

@@ -3,12 +3,12 @@
 import { expect, test } from 'bun:test'
 import { toHex } from '../../../src/base/bytes.ts'
 import { seededRandom } from '../../../src/base/random.ts'
-import { Naming } from '../../../src/client/session/naming.ts'
+import { PrefixNaming } from '../../../src/client/session/prefix-naming.ts'
 import {
   lineageOf,
   namedLengths,
   PrefixNames,
-  type Ancestor,
+  type RoundingHop,
   type Place
 } from '../../../src/client/session/prefix.ts'
 import { LIMITS } from '../../../src/wire/protocol.ts'
@@ -84,17 +84,17 @@ test('another id, key, model, dtype, server, range or lineage is another name', 
 })
 
 test('lineageOf() tells servers, blocks and quantisations apart', () => {
-  const spans: Ancestor[] = [
-    { peer: 'aa', start: 0, end: 2, quant: 'int8' },
-    { peer: 'bb', start: 2, end: 4, quant: 'int8' }
+  const spans: RoundingHop[] = [
+    { peer: 'aa', start: 0, end: 2, rounding: 'int8' },
+    { peer: 'bb', start: 2, end: 4, rounding: 'int8' }
   ]
-  const [a, b] = spans as [Ancestor, Ancestor]
+  const [a, b] = spans as [RoundingHop, RoundingHop]
   const others = [
     [],
     [a],
     [b],
     [a, { ...b, peer: 'cc' }],
-    [a, { ...b, quant: 'f32' }],
+    [a, { ...b, rounding: 'f32' }],
     [
       { ...a, end: 3 },
       { ...b, start: 3 }
@@ -104,10 +104,10 @@ test('lineageOf() tells servers, blocks and quantisations apart', () => {
 })
 
 test('a span that was fed by two lineages has no names until its text begins anew', () => {
-  const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32' })
-  const route = (quant: string): Ancestor[] => [
-    { peer: 'aa', start: 0, end: 2, quant },
-    { peer: 'bb', start: 2, end: 4, quant: 'f32' }
+  const naming = new PrefixNaming({ secret: KEY, model: MODEL, dtype: 'f32' })
+  const route = (rounding: string): RoundingHop[] => [
+    { peer: 'aa', start: 0, end: 2, rounding },
+    { peer: 'bb', start: 2, end: 4, rounding: 'f32' }
   ]
   const names = (): number => naming.ask(PLACE).length
   naming.write(0, TEXT)
@@ -122,20 +122,20 @@ test('a span that was fed by two lineages has no names until its text begins ane
 })
 
 test('ask() of the longest text there is keeps within the limit, whatever stops its answers', () => {
-  const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32', stops: new Set([1]) })
+  const naming = new PrefixNaming({ secret: KEY, model: MODEL, dtype: 'f32', stops: new Set([1]) })
   naming.write(
     0,
     Array.from({ length: 1_048_576 }, () => 1)
   )
-  naming.settle([{ peer: 'bb', start: 2, end: 4, quant: 'f32' }], () => true)
+  naming.settle([{ peer: 'bb', start: 2, end: 4, rounding: 'f32' }], () => true)
   const lengths = naming.ask(PLACE).map((mark) => mark.length)
   expect([lengths.length <= LIMITS.marks - 1, lengths.at(-32)]).toEqual([true, 1_048_576 - 31])
 })
 
 test('text whose ids are not told has no names from there on', () => {
-  const naming = new Naming({ secret: KEY, model: MODEL, dtype: 'f32' })
+  const naming = new PrefixNaming({ secret: KEY, model: MODEL, dtype: 'f32' })
   naming.write(0, TEXT.slice(0, 40))
-  naming.settle([{ peer: 'bb', start: 2, end: 4, quant: 'f32' }], () => true)
+  naming.settle([{ peer: 'bb', start: 2, end: 4, rounding: 'f32' }], () => true)
   naming.write(40, undefined)
   naming.write(41, TEXT)
   expect(naming.ask(PLACE).map((mark) => mark.length)).toEqual([16, 32, 38, 39, 40])

@@ -2,9 +2,9 @@
 // runs from what the client has, or from the hop before it.
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../../src/base/random.ts'
-import { beginOf, planReplay, type Station } from '../../../src/client/session/replay.ts'
+import { beginOf, planReplay, type HopProgress } from '../../../src/client/session/replay.ts'
 
-function station(kv: number, from = 0, length = kv, relay = false): Station {
+function station(kv: number, from = 0, length = kv, relay = false): HopProgress {
   return { kv, from, length, relay }
 }
 
@@ -41,7 +41,7 @@ test('planReplay() never asks for rows that nobody has, and leaves no hop behind
   const random = seededRandom(3)
   for (let round = 0; round < 3000; round++) {
     const to = 1 + random.below(6)
-    const stations = Array.from({ length: 1 + random.below(5) }, (_, k): Station => {
+    const stations = Array.from({ length: 1 + random.below(5) }, (_, k): HopProgress => {
       const length = k === 0 ? to : random.below(to + 3)
       const from = k === 0 ? 0 : random.below(length + 1)
       return { kv: random.below(to + 3), from, length, relay: random.below(4) === 0 }
@@ -51,7 +51,7 @@ test('planReplay() never asks for rows that nobody has, and leaves no hop behind
 })
 
 /** What went wrong. */
-function carryOut(stations: readonly Station[], to: number): string[] {
+function carryOut(stations: readonly HopProgress[], to: number): string[] {
   const wrong: string[] = []
   const now = stations.map((one) => ({ ...one }))
   for (const { i, j, from, gather } of planReplay(stations, to)) {

@@ -1,6 +1,7 @@
 // The session over real BlockServers and a plain engine: whatever happens on the way, the rows that
 // come out equal those of one undisturbed pass.
 import { expect, test } from 'bun:test'
+import type { AppError } from '../../../src/base/errors.ts'
 import { seededRandom } from '../../../src/base/random.ts'
 import { chunkRows } from '../../../src/client/session/chunk-rows.ts'
 import type { InferenceSession } from '../../../src/client/session/session.ts'
@@ -41,10 +42,11 @@ async function decode(
 ): Promise<Float32Array> {
   const rows = input.length / HIDDEN
   const out = new Float32Array(input.length)
-  out.set(await session.forward(0, input.slice(0, prompt * HIDDEN)))
+  out.set((await session.forward(0, input.slice(0, prompt * HIDDEN))).output)
   for (let row = prompt; row < rows; row++) {
     await before(row)
-    out.set(await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN)), row * HIDDEN)
+    const { output } = await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN))
+    out.set(output, row * HIDDEN)
   }
   return out
 }
@@ -60,7 +62,7 @@ test('forward() sends a long prompt in chunks and returns only the rows asked fo
   const { swarm, peers } = await threeServers()
   await using session = await startSession(swarm)
   const input = inputRows(300)
-  const answer = await session.forward(0, input, { answerRows: 2 })
+  const { output: answer } = await session.forward(0, input, { answerRows: 2 })
   expect(answer).toEqual(reference(input).slice(-2 * HIDDEN))
   const size = chunkRows(300, peers.length, 128)
   const counts = peers[0]?.compute.steps.map((step) => step.count)
@@ -73,7 +75,7 @@ test('forward() from an earlier position forgets what came after', async () => {
   const input = inputRows(12)
   await session.forward(0, input)
   const other = inputRows(4, 2)
-  const answer = await session.forward(6, other)
+  const { output: answer } = await session.forward(6, other)
   const whole = Float32Array.from([...input.slice(0, 6 * HIDDEN), ...other])
   expect(answer).toEqual(reference(whole).slice(6 * HIDDEN))
 })
@@ -124,8 +126,7 @@ for (const [name, hurt] of [
       await swarm.add(0, 3)
       await swarm.add(3, 6)
       // Short, since one of these faults is known by nothing but silence.
-      const times = { silenceMs: 400, pingEveryMs: 5, pingMs: 20 }
-      await using session = await startSession(swarm, { times })
+      await using session = await startSession(swarm, { silenceMs: 400 })
       const input = inputRows(16)
       const victim = (): FakePeer => {
         const used = session.route[Math.min(place, session.route.length - 1)]
@@ -236,7 +237,7 @@ test('a cancelled step leaves the session usable', async () => {
   expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' })
   await cancelled.catch(() => {})
   if (first) first.compute.onstep = () => {}
-  const answer = await session.forward(4, input.slice(4 * HIDDEN))
+  const { output: answer } = await session.forward(4, input.slice(4 * HIDDEN))
   expect(answer).toEqual(reference(input).slice(4 * HIDDEN))
 })
 
@@ -248,6 +249,76 @@ test('close() frees the session on every server', async () => {
   await new Promise((resolve) => setImmediate(resolve))
   expect(peers.map((peer) => peer.compute.sessions.size)).toEqual([0, 0, 0])
   expect(peers.map((peer) => peer.server.sessions.promisedTokens)).toEqual([0, 0, 0])
+})
+
+test('close() ends a step that is under way', async () => {
+  const { swarm, peers } = await threeServers()
+  const session = await startSession(swarm)
+  await session.forward(0, inputRows(3))
+  const reached = Promise.withResolvers<void>()
+  if (peers[1]) {
+    peers[1].compute.onstep = () => {
+      reached.resolve()
+      return new Promise(() => {})
+    }
+  }
+  const code = session.forward(3, inputRows(1)).catch((error: AppError) => error.code)
+  await reached.promise
+  await session.close()
+  expect(await code).toBe('CLOSED')
+})
+
+test('close() ends a step that waits for servers', async () => {
+  const swarm = new FakeSwarm(BLOCKS, HIDDEN)
+  await swarm.add(0, 2)
+  const looked = Promise.withResolvers<void>()
+  const session = await startSession(swarm, {
+    find: async () => {
+      looked.resolve()
+      return swarm.find()
+    }
+  })
+  const code = session.forward(0, inputRows(1)).catch((error: AppError) => error.code)
+  await looked.promise
+  await session.close()
+  expect(await code).toBe('CLOSED')
+})
+
+for (const [name, hurt] of [
+  ['what goes in', (_: FakePeer, input: Float32Array) => void (input[1] = 70_000)],
+  [
+    'what a server makes',
+    (peer: FakePeer) => void (peer.compute.onstep = ({ hidden }) => void (hidden[0] = 200_000))
+  ]
+] as const) {
+  test(`a session goes over to a wider type when f16 cannot hold ${name}`, async () => {
+    const answers: Float32Array[] = []
+    const widened: string[] = []
+    for (const dtype of ['f16', 'bf16'] as const) {
+      const { swarm, peers } = await threeServers()
+      const input = inputRows(6)
+      await using session = await startSession(swarm, {
+        dtype,
+        widerDtype: 'bf16',
+        onwiden: () => void widened.push(dtype)
+      })
+      if (peers[1]) hurt(peers[1], input)
+      answers.push(await decode(session, input, 3))
+      expect(session.reroutes).toBe(0)
+    }
+    expect([widened, answers[0]]).toEqual([['f16'], answers[1] ?? new Float32Array(0)])
+  })
+}
+
+test('a value that the type that was asked for cannot hold ends the step at once, with advice', async () => {
+  const { swarm } = await threeServers()
+  await using session = await startSession(swarm, { dtype: 'f16' })
+  const wide = inputRows(1).fill(70_000)
+  expect(session.forward(0, wide)).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    retryable: false,
+    hint: expect.stringContaining('--wire bf16')
+  })
 })
 
 test('a server that refuses to open again and again is left alone', async () => {

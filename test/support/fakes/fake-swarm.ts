@@ -1,12 +1,14 @@
 // A swarm in one process: real BlockServers over FakeCompute, joined by links that can be cut,
 // frozen or made to lie, and that deliver in order but never at once.
 import { toHex } from '../../../src/base/bytes.ts'
+import { systemClock } from '../../../src/base/clock.ts'
 import { AppError, disconnected, timedOut } from '../../../src/base/errors.ts'
 import type { ClientLink, Connections, SessionEvents } from '../../../src/client/route/links.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'
 import { InferenceSession, type SessionOptions } from '../../../src/client/session/session.ts'
 import { BlockServer } from '../../../src/server/sessions/block-server.ts'
 import type { ServerLink } from '../../../src/server/links.ts'
+import { Liveness, type LivenessTimes } from '../../../src/wire/liveness.ts'
 import type {
   ServerInfo,
   SessionOpened,
@@ -61,7 +63,7 @@ export async function startSession(
     maxTokens: 1024,
     contextLength: 4096,
     dtype: 'f32',
-    times: { silenceMs: 10_000, pingEveryMs: 5, pingMs: 20 },
+    silenceMs: 10_000,
     ...more
   })
   await session.ready()
@@ -74,6 +76,8 @@ export class FakeSwarm implements Connections {
   readonly peers: FakePeer[] = []
   /** Who connects next. */
   client: Uint8Array = new Uint8Array(32).fill(0xc1)
+  /** How links watch servers that somebody waits for. */
+  liveness: LivenessTimes = { everyMs: 5, leastMs: 20 }
   readonly #listeners = new Map<string, SessionEvents>()
   readonly #links = new Map<string, ClientLink & { owner: ServerLink }>()
 
@@ -150,7 +154,7 @@ export class FakeSwarm implements Connections {
     this.#links.clear()
     this.client = client
     for (const [peer, link] of links) {
-      for (const events of this.#listeners.values()) events.ondisconnect(link)
+      for (const events of this.#listeners.values()) events.ondisconnect(link, goneAway())
       await this.peers.find((one) => one.peer === peer)?.server.disconnected(link.owner)
     }
   }
@@ -166,7 +170,7 @@ export class FakeSwarm implements Connections {
     peer.dead = true
     const link = this.#links.get(peer.peer)
     this.#links.delete(peer.peer)
-    if (link) for (const events of this.#listeners.values()) events.ondisconnect(link)
+    if (link) for (const events of this.#listeners.values()) events.ondisconnect(link, goneAway())
   }
 
   /** Comes back empty, under the same key. */
@@ -200,7 +204,9 @@ export class FakeSwarm implements Connections {
     const back = (session: Uint8Array, act: (events: SessionEvents) => void): void => {
       setImmediate(() => {
         const events = this.#listeners.get(toHex(session))
-        if (events && !target.dead && !target.frozen) act(events)
+        if (!events || target.dead || target.frozen) return
+        heard++
+        act(events)
       })
     }
     const send = ({ kind, message }: Said): void =>
@@ -213,6 +219,23 @@ export class FakeSwarm implements Connections {
       if (target.tamper) target.tamper(said, send)
       else send(said)
     }
+    let heard = 0
+    const liveness = new Liveness({
+      ...this.liveness,
+      clock: systemClock,
+      send: (nonce) =>
+        setTimeout(() => {
+          if (!target.dead && !target.frozen) liveness.pong(nonce)
+        }, 1),
+      sentBytes: () => 0,
+      heardBytes: () => heard,
+      onsilent: (error) => {
+        if (this.#links.get(target.peer) === link) this.#links.delete(target.peer)
+        closed = true
+        for (const events of this.#listeners.values()) events.ondisconnect(link, error)
+      }
+    })
+    let closed = false
     const owner: ServerLink = {
       peer: toHex(this.client),
       opened: (message) => say({ kind: 'opened', message }),
@@ -225,7 +248,7 @@ export class FakeSwarm implements Connections {
       peer: target.peer,
       key: target.key,
       get closed() {
-        return target.dead
+        return target.dead || closed
       },
       get servers() {
         return [target.info]
@@ -249,7 +272,8 @@ export class FakeSwarm implements Connections {
         if (target.dead) throw disconnected('The server went away')
         if (target.frozen) throw timedOut(`No answer in ${timeoutMs} ms`)
         return target.pingMs
-      }
+      },
+      awaited: () => liveness.awaited()
     }
     return link
   }
@@ -286,6 +310,10 @@ export class FakeSwarm implements Connections {
       }
     }
   }
+}
+
+function goneAway(): AppError {
+  return disconnected('The server went away')
 }
 
 export function fakeInfo(

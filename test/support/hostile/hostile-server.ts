@@ -75,13 +75,14 @@ export async function fuzzClient(seed: number): Promise<FuzzOutcome> {
     avoid(peer, until)
   }
   // None of them leaves a ping unanswered; a busy machine may for some time.
-  const times = { silenceMs: 200, pingEveryMs: 5, pingMs: 2_000 }
-  await using session = await startSession(swarm, { times, book, scout: false })
+  swarm.liveness = { everyMs: 5, leastMs: 2_000 }
+  await using session = await startSession(swarm, { silenceMs: 200, book, optimizer: false })
   const input = Float32Array.from({ length: ROWS * HIDDEN }, () => random.next() - 0.5)
   const out = new Float32Array(input.length)
-  out.set(await session.forward(0, input.slice(0, PROMPT * HIDDEN)))
+  out.set((await session.forward(0, input.slice(0, PROMPT * HIDDEN))).output)
   for (let row = PROMPT; row < ROWS; row++) {
-    out.set(await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN)), row * HIDDEN)
+    const { output } = await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN))
+    out.set(output, row * HIDDEN)
   }
   const same = Bun.deepEquals(out, reference(input))
   return { same, blamed, reroutes: session.reroutes, mischiefs }

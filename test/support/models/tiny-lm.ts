@@ -5,7 +5,7 @@ import type { Clock } from '../../../src/base/clock.ts'
 import type { Draft, Drafter } from '../../../src/client/speculate/draft.ts'
 import type { Forward, GeneratorModel } from '../../../src/client/text/generate.ts'
 import { createSampler, type SamplingOptions } from '../../../src/client/text/sampler.ts'
-import type { ForwardOptions } from '../../../src/client/session/session.ts'
+import type { ForwardOptions } from '../../../src/client/session/forward.ts'
 import type { Speculation } from '../../../src/client/speculate/speculate.ts'
 
 export interface TinyOptions {
@@ -109,7 +109,7 @@ export class TinySwarm implements Forward {
     start: number,
     hidden: Float32Array,
     options: ForwardOptions = {}
-  ): Promise<Float32Array> {
+  ): Promise<{ output: Float32Array }> {
     const rows = hidden.length
     const { answerRows = rows } = options
     if (start > this.held.length) throw new Error(`A gap before ${start}`)
@@ -123,7 +123,7 @@ export class TinySwarm implements Forward {
       this.held.push(id)
       answer.push(this.#lm.state(this.held))
     }
-    return Float32Array.from(answer.slice(-answerRows))
+    return { output: Float32Array.from(answer.slice(-answerRows)) }
   }
 }
 

@@ -1,10 +1,9 @@
 // What a session tells each of its servers about the beginnings of its text: names to look for when
-// it is opened there, and names to keep it under when it ends. Called by chain.ts. Knows no links;
-// prefix.ts says how names are made.
-import type { BlockSpan } from '../../base/block-span.ts'
-import type { PrefixMark, WireDtype } from '../../wire/types.ts'
+// it is opened there, and names to keep it under when it ends. Called by route-keeper.ts and
+// opener.ts. Knows no links; prefix.ts says how names are made.
+import type { Hop as WireHop, PrefixMark, WireDtype } from '../../wire/types.ts'
 import { publishedLabel } from '../../wire/published-label.ts'
-import { LEAST, lineageOf, PrefixNames, type Ancestor } from './prefix.ts'
+import { LEAST, lineageOf, PrefixNames, type RoundingHop } from './prefix.ts'
 
 /**
  * A prompt that its maker lets others use: they take from a server what the maker had computed
@@ -30,12 +29,7 @@ export interface NamingOptions {
   stops?: ReadonlySet<number> | undefined
 }
 
-/** A server's part of a route. */
-export interface NamedSpan extends BlockSpan {
-  readonly peer: Uint8Array
-}
-
-export class Naming {
+export class PrefixNaming {
   readonly #own: PrefixNames
   readonly #public: PrefixNames | undefined
   readonly #published: Published | undefined
@@ -70,7 +64,7 @@ export class Naming {
    * makes of those and of new ones has no name.
    * @param fresh whether nothing has gone into a block yet
    */
-  settle(route: readonly Ancestor[], fresh: (block: number) => boolean): void {
+  settle(route: readonly RoundingHop[], fresh: (block: number) => boolean): void {
     for (const [i, { start }] of route.entries()) {
       const lineage = lineageOf(route.slice(0, i))
       const known = this.#lineages.has(start) && !fresh(start)
@@ -85,7 +79,7 @@ export class Naming {
   }
 
   /** Names under which a server may have what this session begins with. */
-  ask(span: NamedSpan): PrefixMark[] {
+  ask(span: WireHop): PrefixMark[] {
     const lineage = this.#lineages.get(span.start)
     if (lineage === undefined) return []
     const place = { ...span, lineage }
@@ -102,7 +96,7 @@ export class Naming {
    * @param at a length that gets a name in any case
    */
   keep(
-    span: NamedSpan,
+    span: WireHop,
     over: number,
     most: number,
     at = 0

@@ -1,27 +1,24 @@
-// Sends rows through consecutive hops and gathers what comes back: the answer of the last hop and
-// the mirrors of those before. Watches that every hop on the way stays alive.
-// Called by session.ts, which decides what to do when a leg fails with a HopFailure.
-import { cancelled, disconnected, protocolError, timedOut, toAppError } from '../../base/errors.ts'
+// Sends rows through consecutive hops of the pipeline and gathers what comes back: the answer of
+// the last hop and the mirrors of those before. Their links watch that the servers live; this
+// watches that they answer. Called by session.ts, which decides what to do about a HopFailure.
+import {
+  type AppError,
+  cancelled,
+  disconnected,
+  protocolError,
+  timedOut
+} from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { fromWire } from '../../wire/peer-error.ts'
 import type { StepResult, WireError, WireTensor } from '../../wire/types.ts'
-import { HopFailure, isSoundTensor, type Hop } from '../route/hop.ts'
+import { sliceRows } from '../../wire/tensor.ts'
+import type { Hop } from '../route/hop.ts'
 import type { ClientLink } from '../route/links.ts'
-import type { Patience } from './patience.ts'
-import type { Pulse } from './pulse.ts'
+import { HopFailure } from './hop-failure.ts'
+import { answerFault } from './check-answer.ts'
+import type { StepTimeout } from './step-timeout.ts'
 
-export interface LegTimes {
-  /** Longest wait without any answer before the slowest hop is given up, ms. */
-  silenceMs: number
-  /** How often hops are pinged while a leg is under way, ms. */
-  pingEveryMs: number
-  /**
-   * A hop that has not answered a ping after this is gone, ms; later when pings take long (Pulse).
-   */
-  pingMs: number
-}
-
-export interface LegOptions {
+export interface SegmentOptions {
   session: Uint8Array
   /** Consecutive hops; the last one answers. */
   hops: readonly Hop[]
@@ -38,17 +35,16 @@ export interface LegOptions {
   window: number
   /** Gives the next step number. */
   nextStep: () => number
-  times: LegTimes
-  /** Of the whole session, both. */
-  pulse: Pulse
-  patience: Patience
+  /** Of the whole session. */
+  timeout: StepTimeout
   clock: Clock
-  signal: AbortSignal | undefined
+  signal: AbortSignal
   /** Called with each hop's answer. */
   onanswer?: (hop: Hop, result: StepResult) => void
-  /** Called with each round trip, ms. */
-  onping?: (hop: Hop, ms: number) => void
 }
+
+/** A timer that is later than this says that the process stood still, ms. */
+const STALL_MS = 500
 
 interface Pending {
   readonly start: number
@@ -60,30 +56,23 @@ interface Pending {
   heardAt: number
 }
 
-export class Leg {
-  readonly #options: LegOptions
+export class Segment {
+  readonly #options: SegmentOptions
   readonly #pending = new Map<number, Pending>()
-  /**
-   * By hop, up to where it has answered: a hop that skips rows would leave a hole in what the next
-   * got.
-   */
+  /** By hop, up to where it has answered: one that skips rows would leave a hole for the next. */
   readonly #reached = new Map<Hop, number>()
   readonly #done = Promise.withResolvers<WireTensor>()
   #sent: number
   #answer: WireTensor | undefined
   #heardAt: number
-  /** By hop, when the pings were sent that are not answered; in our own time, see #ownNow. */
-  readonly #pings = new Map<Hop, number[]>()
-  /** Time in which this process did not run: no server's fault. */
-  #stalledMs = 0
-  #stopWatch: () => void = () => {}
+  #stopTimer: () => void = () => {}
   #settled = false
   /**
    * Answered, while mirrors are still on their way: rows from here on have been taken back since.
    */
   #validTo = Infinity
 
-  constructor(options: LegOptions) {
+  constructor(options: SegmentOptions) {
     this.#options = options
     this.#sent = options.from
     this.#heardAt = options.clock.now()
@@ -91,10 +80,13 @@ export class Leg {
 
   /** Rows (answerRows, hidden) of the last hop. @throws HopFailure, or AppError CANCELLED */
   async run(): Promise<WireTensor> {
-    const { signal } = this.#options
+    const { signal, hops } = this.#options
+    const gone = hops.find((hop) => hop.link.closed)
+    if (gone) throw new HopFailure(gone.link.peer, disconnected('The server went away'))
     const onabort = (): void => this.#fail(cancelled('The step was cancelled'))
-    if (signal?.aborted) onabort()
-    signal?.addEventListener('abort', onabort, { once: true })
+    if (signal.aborted) onabort()
+    signal.addEventListener('abort', onabort, { once: true })
+    const stops = hops.map((hop) => hop.link.awaited())
     try {
       this.#fill()
       this.#watch()
@@ -103,8 +95,9 @@ export class Leg {
       this.#cancelRest()
       throw error
     } finally {
-      this.#stopWatch()
-      signal?.removeEventListener('abort', onabort)
+      this.#stopTimer()
+      for (const stop of stops) stop()
+      signal.removeEventListener('abort', onabort)
     }
   }
 
@@ -127,11 +120,10 @@ export class Leg {
       return
     }
     this.#heardAt = this.#options.clock.now()
-    this.#alive(hop)
     try {
       this.#take(hop, pending, message)
       const ms = this.#heardAt - pending.heardAt
-      this.#options.patience.note(pending.count, hop.end - hop.start, ms)
+      this.#options.timeout.note(pending.count, hop.end - hop.start, ms)
       pending.heardAt = this.#heardAt
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
@@ -143,7 +135,10 @@ export class Leg {
       this.#pending.delete(message.step)
       this.#fill()
     }
-    if (!this.#answer) return
+    if (!this.#answer) {
+      this.#watch()
+      return
+    }
     this.#settled = true
     // What came out at the end went through all of them.
     for (const one of this.#options.hops) one.kv = this.#options.to
@@ -160,7 +155,7 @@ export class Leg {
     const rows = Math.min(count, this.#validTo - start)
     if (rows <= 0 || next?.inputs.length !== start) return
     if (this.#fault(hop, pending, message) === undefined) {
-      next.inputs.write(start, firstRows(message.tensor, rows))
+      next.inputs.write(start, sliceRows(message.tensor, 0, rows))
     }
   }
 
@@ -176,25 +171,15 @@ export class Leg {
     else this.#fail(new HopFailure(behind.link.peer, error, { teller: link.peer }))
   }
 
-  disconnected(link: ClientLink): void {
-    if (!this.#hopOf(link)) return
-    this.#fail(new HopFailure(link.peer, disconnected('The server went away')))
+  disconnected(link: ClientLink, why: AppError): void {
+    if (this.#hopOf(link)) this.#fail(new HopFailure(link.peer, why))
   }
 
   /** What is wrong with an answer. */
-  #fault(hop: Hop, pending: Pending, message: StepResult): string | undefined {
-    const rows = hop === this.#options.hops.at(-1) ? pending.answerRows : pending.count
-    const { tensor } = message
-    if (message.start !== pending.start || message.count !== pending.count) {
-      return 'The server answered for other positions than were asked'
-    }
-    if (message.end !== hop.end || tensor.rows !== rows) {
-      return `The server answered ${tensor.rows} rows up to block ${message.end}`
-    }
-    if (tensor.columns !== hop.inputs.columns || tensor.dtype !== hop.inputs.dtype) {
-      return `The server answered ${tensor.dtype} rows of ${tensor.columns}`
-    }
-    return isSoundTensor(tensor) ? undefined : 'The server answered values that no block makes'
+  #fault(hop: Hop, { start, count, answerRows }: Pending, message: StepResult): string | undefined {
+    const rows = hop === this.#options.hops.at(-1) ? answerRows : count
+    const { columns, dtype } = hop.inputs
+    return answerFault(message, { start, count, end: hop.end, rows, columns, dtype })
   }
 
   #take(hop: Hop, pending: Pending, message: StepResult): void {
@@ -215,7 +200,7 @@ export class Leg {
   }
 
   #fill(): void {
-    const { hops, to, window, chunkRows, next, session, nextStep, times, clock } = this.#options
+    const { hops, to, window, chunkRows, next, session, nextStep, timeout, clock } = this.#options
     const first = hops[0]
     if (!first) return
     while (this.#sent < to && this.#pending.size < window && !this.#settled) {
@@ -238,7 +223,7 @@ export class Leg {
         kind: 'forward',
         start,
         count,
-        deadlineMs: times.silenceMs,
+        deadlineMs: timeout.mostMs,
         route: hops.slice(1).map((hop) => ({
           peer: hop.link.key,
           start: hop.start,
@@ -251,87 +236,43 @@ export class Leg {
     }
   }
 
+  /** Gives the slowest hop up when no answer came for longer than answers take. */
   #watch(): void {
-    const { clock, hops, times, pulse } = this.#options
-    const tickMs = times.pingEveryMs / 2
-    let due = clock.now() + tickMs
-    let tick = 0
-    const look = (): void => {
-      if (this.#settled) return
-      const now = clock.now()
-      pulse.late(now - due)
-      this.#stalledMs += Math.max(0, now - due)
-      const limitMs = this.#limitMs()
-      if (now - this.#heardAt > limitMs) {
-        this.#giveUp(limitMs)
-        return
+    const { clock } = this.#options
+    this.#stopTimer()
+    if (this.#settled) return
+    const limitMs = this.#limitMs()
+    const dueAt = this.#heardAt + limitMs
+    this.#stopTimer = clock.after(dueAt - clock.now(), () => {
+      const lateMs = clock.now() - dueAt
+      if (lateMs < STALL_MS) this.#giveUp(limitMs)
+      else {
+        // This process stood still: an answer may be here and wait to be read.
+        this.#heardAt = clock.now()
+        this.#watch()
       }
-      if (++tick % 2 === 0) for (const hop of hops) this.#ping(hop)
-      for (const hop of hops) this.#judge(hop)
-      due = now + tickMs
-      this.#stopWatch = clock.after(tickMs, look)
-    }
-    this.#stopWatch = clock.after(tickMs, look)
+    })
   }
 
   #limitMs(): number {
-    const { hops, patience, times } = this.#options
+    const { hops, timeout } = this.#options
     const [oldest] = this.#pending.values()
     const hop = hops.find((one) => oldest?.waiting.has(one))
-    return oldest && hop ? patience.limitMs(oldest.count, hop.end - hop.start) : times.silenceMs
+    return oldest && hop ? timeout.limitMs(oldest.count, hop.end - hop.start) : timeout.mostMs
   }
 
   /**
    * The first hop that has not answered is to blame, or the one before it that should have pushed.
    */
   #giveUp(limitMs: number): void {
-    const { hops, patience } = this.#options
-    patience.ranOut()
+    const { hops, timeout } = this.#options
+    timeout.ranOut()
     const [oldest] = this.#pending.values()
     const at = hops.findIndex((hop) => oldest?.waiting.has(hop))
     const [silent, before] = [hops[at], hops[at - 1]]
     const why = timedOut(`The server did not answer within ${Math.round(limitMs)} ms`)
     const details = before ? { teller: before.link.peer, hung: true } : { hung: true }
     if (silent) this.#fail(new HopFailure(silent.link.peer, why, details))
-  }
-
-  /** Stands still while this process does: a pong may have come and wait to be read. */
-  #ownNow(): number {
-    return this.#options.clock.now() - this.#stalledMs
-  }
-
-  #ping(hop: Hop): void {
-    const waiting = this.#pings.get(hop) ?? []
-    this.#pings.set(hop, waiting)
-    waiting.push(this.#ownNow())
-    hop.link.ping(this.#options.pulse.mostMs).then(
-      (ms) => {
-        waiting.shift()
-        this.#options.pulse.note(hop.link.peer, ms)
-        this.#options.onping?.(hop, ms)
-      },
-      (error: unknown) => {
-        const { code } = toAppError(error)
-        // That the pong is late is #judge's to see; our own limit on pings is no fault of the
-        // server.
-        if (code !== 'TIMEOUT' && code !== 'LIMIT') this.disconnected(hop.link)
-      }
-    )
-  }
-
-  #judge(hop: Hop): void {
-    const [askedAt = Infinity] = this.#pings.get(hop) ?? []
-    const limitMs = this.#options.pulse.limitMs(hop.link.peer)
-    if (this.#ownNow() - askedAt <= limitMs) return
-    const why = timedOut(`The server is silent for ${Math.round(limitMs)} ms`)
-    this.#fail(new HopFailure(hop.link.peer, why))
-    // It may have been restarted: who kept to this link would wait 20 s for it to end by itself.
-    hop.link.destroy?.(why)
-  }
-
-  /** What it answered is as good as a pong. */
-  #alive(hop: Hop): void {
-    this.#pings.get(hop)?.fill(this.#ownNow())
   }
 
   #fail(error: Error): void {
@@ -351,9 +292,4 @@ export class Leg {
   #hopOf(link: ClientLink): Hop | undefined {
     return this.#options.hops.find((hop) => hop.link === link)
   }
-}
-
-function firstRows(tensor: WireTensor, rows: number): WireTensor {
-  const rowBytes = tensor.data.byteLength / tensor.rows
-  return { ...tensor, rows, data: tensor.data.subarray(0, rows * rowBytes) }
 }

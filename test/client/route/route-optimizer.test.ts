@@ -51,10 +51,8 @@ async function scene(spans: readonly (readonly [number, number])[]): Promise<Sce
     const out = new Float32Array(input.length)
     for (let row = 0; row < rows; row++) {
       await before(row)
-      out.set(
-        await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN)),
-        row * HIDDEN
-      )
+      const { output } = await session.forward(row, input.slice(row * HIDDEN, (row + 1) * HIDDEN))
+      out.set(output, row * HIDDEN)
       await clock.advance(1000)
     }
     return out
@@ -192,6 +190,16 @@ test('a session does not change over for speed to a server that rounds otherwise
     if (row !== 8) return
     const fast = await addFast(swarm, 2, 4)
     fast.info = { ...fast.info, quant: 'int4' }
+  })
+  expect(session.moves).toBe(0)
+})
+
+test('a session does not change over for speed to a server of another arithmetic', async () => {
+  const { swarm, session, decode } = await scene(THIRDS)
+  await using _ = session
+  for (const peer of swarm.peers) peer.info = { ...peer.info, arithmetic: 'petals-1' }
+  await decode(40, async (row) => {
+    if (row === 8) await addFast(swarm, 2, 4)
   })
   expect(session.moves).toBe(0)
 })

@@ -1,6 +1,6 @@
 // How long a session waits for the answer to a step before it goes elsewhere: a multiple of what
 // steps took its servers so far. A server that answers pings may still never finish a step. Pure
-// bookkeeping of one session; leg.ts notes and asks.
+// bookkeeping of one session; segment.ts notes and asks.
 
 /** A step of more rows is part of a prompt: it takes its time, and may wait for others' prompts. */
 const FEW_ROWS = 16
@@ -9,24 +9,24 @@ const LEAST_MS = 5_000
 /** Of the slowest answer, what counts after the next one. */
 const KEPT = 0.9
 
-export class Patience {
-  readonly #mostMs: number
+export class StepTimeout {
+  /** When nothing is known yet, and at most, ms. */
+  readonly mostMs: number
   /** A step of few rows at one server, ms. */
   #fewMs: number | undefined
   /** One row of many through one block, ms. */
   #rowMs: number | undefined
   #doublings = 0
 
-  /** @param mostMs when nothing is known yet, and at most */
   constructor(mostMs: number) {
-    this.#mostMs = mostMs
+    this.mostMs = mostMs
   }
 
   /** For one server's answer to `rows` rows through `blocks` blocks. */
   limitMs(rows: number, blocks: number): number {
     const expectedMs = this.#expectedMs(rows, blocks)
-    if (expectedMs === undefined) return this.#mostMs
-    return Math.min(this.#mostMs, Math.max(LEAST_MS, TIMES * expectedMs) * 2 ** this.#doublings)
+    if (expectedMs === undefined) return this.mostMs
+    return Math.min(this.mostMs, Math.max(LEAST_MS, TIMES * expectedMs) * 2 ** this.#doublings)
   }
 
   /** A server answered after so long. */

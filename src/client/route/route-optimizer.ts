@@ -8,14 +8,14 @@ import { toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { ServerInfo } from '../../wire/types.ts'
-import { covers, staysAt } from './hop.ts'
+import { covers, roundingOf, staysAt } from './hop.ts'
 import type { ClientLink, Connections } from './links.ts'
 import type { PeerBook } from './peers.ts'
 import { chooseRoute, newHops, worthMeasuring, type ReplanOptions } from './replan.ts'
 import type { Candidate, RouteHop } from './route.ts'
 
 /** What the session is doing now. */
-export interface ScoutedSession {
+export interface SessionNow {
   readonly hops: readonly (RouteHop & { readonly link: ClientLink })[]
   /** Tokens of the session so far. */
   readonly historyTokens: number
@@ -25,13 +25,13 @@ export interface ScoutedSession {
   readonly maxTokens: number
 }
 
-export interface ScoutOptions {
+export interface OptimizerOptions {
   connections: Connections
   book: PeerBook
   /** The directory's servers, looked up again when that was long ago. */
   look: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   blockCount: number
-  session: () => ScoutedSession
+  session: () => SessionNow
   /** Mean time between looks, ms. Default 5000. */
   everyMs?: number
   /** What a move must promise. */
@@ -53,8 +53,9 @@ const PROBES = 3
 const MOST_PROBES = 32
 /** One that could not be reached is left alone. */
 const UNREACHED_MS = 60_000
-export class Scout {
-  readonly #options: ScoutOptions
+
+export class RouteOptimizer {
+  readonly #options: OptimizerOptions
   readonly #closing = new AbortController()
   #stopTimer: () => void = () => {}
   #looking: Promise<void> | undefined
@@ -66,7 +67,7 @@ export class Scout {
   #movedAt = -Infinity
   #hurriedAt = -Infinity
 
-  constructor(options: ScoutOptions) {
+  constructor(options: OptimizerOptions) {
     this.#options = options
   }
 
@@ -179,13 +180,17 @@ export class Scout {
       if (own) infos.set(hop.peer, own)
       else infos.delete(hop.peer)
     }
-    const quants = hops.map((hop) => ({ ...hop, quant: infos.get(hop.peer)?.quant }))
+    const roundings = hops.map((hop) => {
+      const info = infos.get(hop.peer)
+      return { ...hop, rounding: info && roundingOf(info) }
+    })
     const used = new Set(hops.map((hop) => hop.peer))
     return [...infos.values()].flatMap((info) => {
       if (info.draining) return []
-      // Another quantisation rounds differently: no reason of speed is worth other words.
-      const over = quants.filter((one) => one.start < info.end && one.end > info.start)
-      if (staying && over.some(({ quant }) => quant && quant !== info.quant)) return []
+      // Another quantisation or arithmetic rounds differently: speed is not worth other words.
+      const over = roundings.filter((one) => one.start < info.end && one.end > info.start)
+      const own = roundingOf(info)
+      if (staying && over.some(({ rounding }) => rounding && rounding !== own)) return []
       const { freeTokens, ...candidate } = book.candidate(info)
       // A server in use has given this session its room already.
       return used.has(candidate.peer) || freeTokens === undefined

@@ -1,0 +1,130 @@
+// Opens a session on servers: reaches them, asks, waits for their answer, and reaches for spares.
+// Called by route-keeper.ts, which decides on whom. Knows no steps.
+import type { BlockSpan } from '../../base/block-span.ts'
+import { deadline, type Clock } from '../../base/clock.ts'
+import { protocolError, toAppError, type AppError } from '../../base/errors.ts'
+import { fromWire } from '../../wire/peer-error.ts'
+import type { PrefixMark, SessionOpened, WireError } from '../../wire/types.ts'
+import type { ClientLink, Connections } from '../route/links.ts'
+import type { PeerBook } from '../route/peers.ts'
+import type { RouteHop } from '../route/route.ts'
+import { HopFailure } from './hop-failure.ts'
+
+export interface OpenerOptions {
+  session: Uint8Array
+  connections: Connections
+  book: PeerBook
+  /** The model's content id. */
+  model: Uint8Array
+  /** Servers are to keep nothing of it, and no longer what they had. */
+  forget?: boolean | undefined
+  clock: Clock
+}
+
+/** How a session is opened on a server. */
+export interface Opening {
+  readonly maxTokens: number
+  readonly signal: AbortSignal
+  /** Beginnings of the session that the server may hold. */
+  readonly prefix?: (link: ClientLink) => readonly PrefixMark[]
+  /** How long the server may take, ms. Default 12,000. */
+  readonly openMs?: number
+}
+
+export interface Opened {
+  readonly link: ClientLink
+  /** Positions that the server holds already. */
+  readonly held: number
+}
+
+const OPEN_MS = 12_000
+/** On loopback a link takes 15 ms, through a consistent NAT up to 100 ms. */
+const FIRST_TRY_MS = 2_500
+
+export class Opener {
+  readonly #options: OpenerOptions
+  readonly #opening = new Map<string, PromiseWithResolvers<SessionOpened>>()
+  /** Servers that were not reached in time once. */
+  readonly #tried = new Set<string>()
+
+  constructor(options: OpenerOptions) {
+    this.#options = options
+  }
+
+  /** Reaches a server and opens the session there. @throws HopFailure */
+  async enter(planned: RouteHop, opening: Opening): Promise<Opened> {
+    const { connections, clock, session } = this.#options
+    const { signal, openMs: mostMs = OPEN_MS } = opening
+    let link: ClientLink | undefined
+    try {
+      // A server that was killed or never answers is found out soon; one behind a difficult NAT, or
+      // with much to do, gets its time later.
+      const openMs = this.#tried.has(planned.peer) ? mostMs : Math.min(FIRST_TRY_MS, mostMs)
+      this.#tried.add(planned.peer)
+      const reaching = connections.connect(planned.peer, signal, openMs)
+      link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
+      const held = await this.extend(link, planned, { ...opening, openMs })
+      this.#tried.delete(planned.peer)
+      return { link, held }
+    } catch (error) {
+      // It may yet open what nobody waits for any more. The link is others' too: whether its server
+      // lives is the link's to see.
+      if (link && !link.closed) link.closeSession({ session })
+      if (error instanceof HopFailure) throw error
+      throw new HopFailure(planned.peer, toAppError(error), { blocks: planned })
+    }
+  }
+
+  /**
+   * Opens the session over a link, or changes what the server promised.
+   * @returns positions that it holds already
+   * @throws HopFailure
+   */
+  async extend(link: ClientLink, span: BlockSpan, opening: Opening): Promise<number> {
+    const { maxTokens, signal, openMs = OPEN_MS } = opening
+    const prefix = opening.prefix?.(link) ?? []
+    const waiting = Promise.withResolvers<SessionOpened>()
+    this.#opening.set(link.peer, waiting)
+    const stop = link.awaited()
+    try {
+      const { model, session, clock, book, forget } = this.#options
+      const { start, end } = span
+      const sentAt = clock.now()
+      const asked = prefix.length > 0 ? { prefix } : {}
+      const message = { session, model, start, end, maxTokens, ...asked }
+      link.open(forget ? { ...message, forget } : message)
+      const opened = deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
+      const { held = 0 } = await opened
+      book.noteRtt(link.peer, clock.now() - sentAt)
+      if (held === 0 || prefix.some((mark) => mark.length === held)) return held
+      throw protocolError(`The server holds ${held} tokens that it was not asked for`)
+    } catch (error) {
+      const why = toAppError(error)
+      throw new HopFailure(link.peer, why, { hung: why.code === 'TIMEOUT' && !link.closed })
+    } finally {
+      stop()
+      this.#opening.delete(link.peer)
+    }
+  }
+
+  /** Reaches for servers that may be needed soon. */
+  warmUp(peers: readonly string[]): void {
+    const { signal } = new AbortController()
+    for (const peer of peers) {
+      // Whether it can be reached shows when it is needed.
+      this.#options.connections.connect(peer, signal, OPEN_MS).catch(() => {})
+    }
+  }
+
+  onopened(link: ClientLink, message: SessionOpened): void {
+    this.#opening.get(link.peer)?.resolve(message)
+  }
+
+  onerror(link: ClientLink, message: WireError): void {
+    this.#opening.get(link.peer)?.reject(fromWire(message))
+  }
+
+  ondisconnect(link: ClientLink, why: AppError): void {
+    this.#opening.get(link.peer)?.reject(why)
+  }
+}

@@ -1,0 +1,176 @@
+// Runs rows through the chain of a session, one segment of consecutive servers at a time: first
+// what servers lack of earlier rows, then the new ones. Called by session.ts. Knows no routes.
+import type { Clock } from '../../base/clock.ts'
+import type { AppError } from '../../base/errors.ts'
+import type { StepResult, WireError, WireTensor } from '../../wire/types.ts'
+import type { Hop } from '../route/hop.ts'
+import type { ClientLink } from '../route/links.ts'
+import type { PeerBook } from '../route/peers.ts'
+import type { Chain } from './chain.ts'
+import { planChunks } from './chunk-rows.ts'
+import type { ForwardOptions, HopTrace } from './forward.ts'
+import { planReplay } from './replay.ts'
+import { Segment } from './segment.ts'
+import { StepTimeout } from './step-timeout.ts'
+
+export interface PipelineOptions {
+  session: Uint8Array
+  chain: Chain
+  hiddenSize: number
+  blockCount: number
+  /** Longest wait for an answer before the slowest server is given up, ms. */
+  silenceMs: number
+  clock: Clock
+  /** Learns what steps of one row take. */
+  book: PeerBook
+}
+
+/** Rows [from, to) through hops [i, j). */
+interface Send {
+  readonly i: number
+  readonly j: number
+  readonly from: number
+  readonly to: number
+  readonly answerRows: number
+  /** What comes out is kept as the next hop's input. */
+  readonly gather: boolean
+}
+
+/**
+ * Mirrors may be missing: their span must then be computed again. Bounded so that memory is, too.
+ */
+const MOST_TRAILING = 64
+
+export class Pipeline {
+  readonly #options: PipelineOptions
+  readonly #timeout: StepTimeout
+  #running: Segment | undefined
+  /** Segments that have their answer, while servers still send what they sent one another. */
+  #trailing: Segment[] = []
+  #nextStep = 0
+  #trace: HopTrace[] = []
+  #onrows: ForwardOptions['onrows']
+
+  constructor(options: PipelineOptions) {
+    this.#options = options
+    this.#timeout = new StepTimeout(options.silenceMs)
+  }
+
+  /** Number of the last step that was sent; -1 before the first. */
+  get lastStep(): number {
+    return this.#nextStep - 1
+  }
+
+  /** What each hop reported since observe(), in the order of answers. */
+  get trace(): readonly HopTrace[] {
+    return this.#trace
+  }
+
+  /** Begins to record; `onrows` hears of rows that have gone through all blocks. */
+  observe(onrows: ForwardOptions['onrows']): void {
+    this.#trace = []
+    this.#onrows = onrows
+  }
+
+  /** Whether a step waits for its answer. */
+  get running(): boolean {
+    return this.#running !== undefined
+  }
+
+  /** Rows from `length` on are others by now. */
+  truncate(length: number): void {
+    for (const segment of this.#trailing) segment.truncate(length)
+  }
+
+  /** What still comes of earlier steps is not wanted. */
+  forgetTrailing(): void {
+    this.#trailing = []
+  }
+
+  /** Brings every hop's KV up to `start`. @throws HopFailure, or AppError CANCELLED */
+  async replay(start: number, signal: AbortSignal): Promise<void> {
+    const { chain } = this.#options
+    for (const { i, j, from, gather } of planReplay(chain.progress(), start)) {
+      await this.#send({ i, j, from, to: start, answerRows: 1, gather }, signal)
+    }
+  }
+
+  /**
+   * Sends new rows [start, end) from the deepest hop that has them as input.
+   * @returns the last `answerRows` of what comes out
+   * @throws HopFailure, or AppError CANCELLED
+   */
+  async advance(
+    start: number,
+    end: number,
+    answerRows: number,
+    signal: AbortSignal
+  ): Promise<WireTensor> {
+    const { hops } = this.#options.chain
+    for (;;) {
+      const i = Math.max(
+        0,
+        hops.findLastIndex((hop) => hop.inputs.holds(start, end))
+      )
+      let j = i + 1
+      while (j < hops.length && !hops[j - 1]?.relay) j++
+      const gather = j < hops.length
+      const send = { i, j, from: start, to: end, answerRows, gather }
+      const answer = await this.#send(send, signal)
+      if (!gather) return answer
+    }
+  }
+
+  onresult(link: ClientLink, message: StepResult): void {
+    this.#running?.result(link, message)
+    if (this.#trailing.length === 0) return
+    for (const segment of this.#trailing) segment.result(link, message)
+    this.#trailing = this.#trailing.filter((segment) => segment.trails)
+  }
+
+  onerror(link: ClientLink, message: WireError): void {
+    this.#running?.error(link, message)
+  }
+
+  ondisconnect(link: ClientLink, why: AppError): void {
+    this.#running?.disconnected(link, why)
+  }
+
+  async #send({ i, j, gather, ...rows }: Send, signal: AbortSignal): Promise<WireTensor> {
+    const { session, chain, hiddenSize, clock } = this.#options
+    const segment = new Segment({
+      ...rows,
+      ...planChunks(rows.to - rows.from, j - i, hiddenSize),
+      session,
+      hops: chain.hops.slice(i, j),
+      next: gather ? chain.hops[j] : undefined,
+      nextStep: () => this.#nextStep++,
+      timeout: this.#timeout,
+      clock,
+      signal,
+      onanswer: (hop, result) => this.#note(hop, result)
+    })
+    this.#running = segment
+    try {
+      const answer = await segment.run()
+      if (segment.trails) {
+        this.#trailing = [...this.#trailing.slice(1 - MOST_TRAILING), segment]
+      }
+      return answer
+    } finally {
+      this.#running = undefined
+    }
+  }
+
+  #note(hop: Hop, result: StepResult): void {
+    const { book, clock, blockCount } = this.#options
+    if (hop.end === blockCount) this.#onrows?.(result.count)
+    const status = result.trace.at(-1)?.status
+    if (!status) return
+    const blocks = hop.end - hop.start
+    const { peer } = hop.link
+    if (result.count === 1) book.noteStep(peer, blocks, status, clock.wall())
+    const { computeMs, queueMs } = status
+    this.#trace.push({ peer, blocks, computeMs, queueMs })
+  }
+}

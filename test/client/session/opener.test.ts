@@ -1,0 +1,133 @@
+// Opening a session on one server: what is asked, how long is waited, and what is left as it was.
+import { expect, test } from 'bun:test'
+import { disconnected, timedOut, type AppError } from '../../../src/base/errors.ts'
+import type { ClientLink } from '../../../src/client/route/links.ts'
+import { PeerBook } from '../../../src/client/route/peers.ts'
+import { HopFailure } from '../../../src/client/session/hop-failure.ts'
+import { Opener } from '../../../src/client/session/opener.ts'
+import { toWire } from '../../../src/wire/peer-error.ts'
+import type { OpenSession } from '../../../src/wire/types.ts'
+import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
+
+const PEER = 'ab'.repeat(32)
+const SPAN = { peer: PEER, start: 2, end: 4 }
+const IDLE = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
+
+function world(connect?: () => Promise<never>) {
+  const clock = new FakeClock()
+  const state = { opens: [] as OpenSession[], closes: 0, awaits: 0, closed: false }
+  const link: ClientLink = {
+    peer: PEER,
+    key: new Uint8Array(32).fill(0xab),
+    get closed() {
+      return state.closed
+    },
+    open: (message) => void state.opens.push(message),
+    step: () => {},
+    cancel: () => {},
+    keep: () => {},
+    closeSession: () => void state.closes++,
+    ping: async () => 1,
+    awaited: () => {
+      state.awaits++
+      return () => void state.awaits--
+    }
+  }
+  const book = new PeerBook()
+  const opener = new Opener({
+    session: new Uint8Array(16),
+    connections: { connect: connect ?? (async () => link), listen: () => () => {} },
+    book,
+    model: new Uint8Array(32),
+    clock
+  })
+  const { signal } = new AbortController()
+  const enter = (): (() => unknown) => {
+    let outcome: unknown
+    opener.enter(SPAN, { maxTokens: 64, signal }).then(
+      (opened) => (outcome = opened),
+      (error: unknown) => (outcome = error)
+    )
+    return () => outcome
+  }
+  return { clock, state, link, book, opener, enter }
+}
+
+test('enter() opens the session and measures the round trip', async () => {
+  const { clock, state, link, book, opener, enter } = world()
+  const outcome = enter()
+  await settle()
+  expect(state.opens).toMatchObject([{ start: 2, end: 4, maxTokens: 64 }])
+  await clock.advance(30)
+  opener.onopened(link, { session: new Uint8Array(16), status: IDLE })
+  await settle()
+  expect([outcome(), book.rttMs(PEER), state.awaits, state.closes]).toEqual([
+    { link, held: 0 },
+    30,
+    0,
+    0
+  ])
+})
+
+test('a slow opening ends with the session alone: its link is for other sessions, too', async () => {
+  const { clock, state, enter } = world()
+  const outcome = enter()
+  await clock.advance(2400)
+  expect([outcome(), state.awaits]).toEqual([undefined, 1])
+  await clock.advance(200)
+  expect(outcome()).toBeInstanceOf(HopFailure)
+  expect(outcome()).toMatchObject({ error: { code: 'TIMEOUT' }, hung: true })
+  expect([state.closes, state.closed, state.awaits]).toEqual([1, false, 0])
+})
+
+test('a server that took too long once gets more time', async () => {
+  const { clock, link, opener, enter } = world()
+  enter()
+  await clock.advance(3000)
+  const outcome = enter()
+  await clock.advance(8000)
+  expect(outcome()).toBeUndefined()
+  opener.onopened(link, { session: new Uint8Array(16), status: IDLE })
+  await settle()
+  expect(outcome()).toMatchObject({ held: 0 })
+})
+
+test('a link that ends while it is waited for fails the opening at once', async () => {
+  const { state, link, opener, enter } = world()
+  const outcome = enter()
+  await settle()
+  state.closed = true
+  opener.ondisconnect(link, timedOut('The peer is silent for 1400 ms'))
+  await settle()
+  expect(outcome()).toMatchObject({ error: { code: 'TIMEOUT' }, hung: false })
+})
+
+test('a refusal is passed on as it is', async () => {
+  const { link, opener, enter } = world()
+  const outcome = enter()
+  await settle()
+  opener.onerror(link, toWire(disconnected('no'), { session: new Uint8Array(16) }))
+  await settle()
+  expect(outcome()).toMatchObject({ peer: PEER, error: { code: 'DISCONNECTED', message: 'no' } })
+})
+
+test('a server that cannot be reached leaves its blocks without a route, with the reason', async () => {
+  const { enter } = world(async () => Promise.reject(disconnected('Peer abababab went')))
+  const outcome = enter()
+  await settle()
+  const { error } = outcome() as { error: AppError }
+  expect([error.code, error.message, (error.cause as AppError).message]).toEqual([
+    'NO_ROUTE',
+    'No route through the model: no server of blocks 2:4 answers',
+    'Peer abababab went'
+  ])
+})
+
+test('tokens that nobody asked for are a lie', async () => {
+  const { link, opener, enter } = world()
+  const outcome = enter()
+  await settle()
+  opener.onopened(link, { session: new Uint8Array(16), status: IDLE, held: 40 })
+  await settle()
+  expect(outcome()).toMatchObject({ error: { code: 'PROTOCOL' } })
+})
