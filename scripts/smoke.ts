@@ -119,7 +119,7 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
       const { code, stdout, stderr } = await run(chat, PROMPT)
       same('The exit code', code, 0)
       same('stdout', stdout.replace(/\n$/, ''), referenceText())
-      same('stderr', stderr, '')
+      same('stderr', stderr, 'the answer was cut: --max-tokens is reached\n')
     }
   )
   await check(
@@ -153,7 +153,7 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
     same('The exit code', (await served(via, SPANS)).code, 0)
   })
   await check('a model that nobody knows ends with 3 and says what to do', async () => {
-    const { code, stdout, stderr } = await run(['chat', 'no-such-model', ...via], PROMPT)
+    const { code, stdout, stderr } = await run(['chat', 'no-such-model', PROMPT, ...via])
     same('The exit code', code, 3)
     same('stdout', stdout, '')
     matches('stderr', stderr, /no-such-model/)
