@@ -1,4 +1,4 @@
-// What a server says of a span, before its node adds who says it and until when.
+// What a server publishes about its span. The node adds who publishes it and how long it is valid.
 import type { Quant, SpanInfo } from '../blocks/types.ts'
 import type { Model } from '../model/types.ts'
 import type { ServerInfo } from '../wire/types.ts'

@@ -1,5 +1,5 @@
-// Serves a span over a node: loads it, measures it, says so in the swarm, and leaves properly.
-// Called by cli/run/join.ts. Knows no terminal.
+// Serves a span over a node: loads the blocks, measures them, announces them, and leaves the swarm
+// in order. Called by cli/run/join.ts. Knows no terminal.
 import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { deadline, systemClock, type Clock } from '../base/clock.ts'
@@ -34,53 +34,58 @@ import { watchOthers, type Moving } from './placement/watch-others.ts'
 
 export interface HostOptions {
   compute: ComputeApi
-  /** Closed with the host. */
+  /** The host closes it. */
   model: Model
-  /** Blocks [start, end), for good; default: as many as fit, where the swarm is weakest, and wherever
-   * it becomes so. */
+  /**
+   * Blocks [start, end), which then never change. Default: as many as fit, where the swarm is
+   * weakest; the host moves when another place becomes weaker.
+   */
   blocks?: BlockSpan | undefined
   quant: Quant
-  /** Memory for what is kept of sessions that ended, of that for sessions. Default: half of it. */
+  /** Memory for kept prefixes, taken from the memory of sessions, in bytes. Default: half of it. */
   keepBytes?: number | undefined
   /**
-   * Room on the disk for what is not here yet, when it chooses its blocks itself. Default: enough.
+   * Free disk space for weights that must be fetched, in bytes; used when the host chooses its
+   * blocks. Default: no limit.
    */
   diskBytes?: number | undefined
-  /** What the model is called beside its own name: an invite may name it so. */
+  /** Other names of the model. An invite may use any of them. */
   aliases?: readonly string[]
-  /** Serves over it; its owner closes it, after the host. */
+  /** Node to serve over. The caller closes it, after the host. */
   node: SwarmNode
-  /** How long leaving waits for open sessions, ms. Default 0: clients go round. */
+  /**
+   * How long closing waits for open sessions, ms. Default 0: clients fail over to other servers.
+   */
   drainMs?: number
-  /** Mean time between looks at the other servers, ms. Default 60,000. */
+  /** Mean time between two looks at the other servers, ms. Default 60,000. */
   everyMs?: number
-  /** When to move to other blocks, and how patiently. */
+  /** When to move to other blocks, and how long to wait before a move. */
   placement?: PlacementOptions
   random?: Random
   clock?: Clock
   log?: Log
   signal?: AbortSignal | undefined
-  /** Called when it serves other blocks than before. */
+  /** Called whenever the host starts to serve a span. */
   onserving?: (span: SpanInfo, speed: Speed) => void
-  /** Says what is being done, for a progress line. */
+  /** Called with what is being done, for a progress line. */
   onstage?: (stage: string) => void
-  /** Told while weights are fetched. */
+  /** Called while weights are fetched. */
   onfetch?: (progress: FetchedBytes) => void
 }
 
 const NO_SESSIONS = new SessionTable()
 
-/** What a host holds for others. */
+/** Load of a host. */
 export interface HostLoad {
   readonly sessions: number
   readonly promisedTokens: number
   /** Steps that wait or run. */
   readonly queue: number
   readonly links: number
-  /** Of sessions that ended, with the tokens that their memory would hold. */
+  /** Kept prefixes, and the tokens that their memory could hold. */
   readonly keptPrefixes: number
   readonly keptTokens: number
-  /** Sessions that began with one. */
+  /** Sessions that began with a kept prefix. */
   readonly prefixHits: number
 }
 
@@ -90,12 +95,12 @@ export class Host extends Resource {
   readonly #log: Log
   readonly #node: SwarmNode
   readonly #stopHandling: () => void
-  /** Ends the loading of blocks. */
+  /** Aborts the loading of blocks. */
   readonly #stop = new AbortController()
   readonly #failed = Promise.withResolvers<AppError>()
   /** Undefined while blocks are loaded. */
   #serving: Serving | undefined
-  /** In a private swarm. */
+  /** Set in a private swarm. */
   #gate: MemberGate | undefined
   #notice: Notice | undefined
   #lookout: Lookout | undefined
@@ -118,7 +123,7 @@ export class Host extends Resource {
     )
   }
 
-  /** @throws TypeError while it loads blocks */
+  /** @throws TypeError while blocks are loaded */
   get span(): SpanInfo {
     if (!this.#serving) throw new TypeError('The host is not ready')
     return this.#serving.span
@@ -133,7 +138,7 @@ export class Host extends Resource {
     return this.#node.peer
   }
 
-  /** What is held for others now. */
+  /** The current load. */
   get load(): HostLoad {
     const { size = 0, promisedTokens = 0 } = this.#serving?.server.sessions ?? {}
     const links = [...this.#node.links].length
@@ -143,7 +148,7 @@ export class Host extends Resource {
     return { sessions: size, promisedTokens, queue, links, ...kept }
   }
 
-  /** Resolves when a move has left this server with no blocks to serve, with the reason. */
+  /** Resolves with the reason when a move failed and no blocks are left to serve. */
   get failed(): Promise<AppError> {
     return this.#failed.promise
   }
@@ -163,7 +168,7 @@ export class Host extends Resource {
     await node.ready()
     const { blockCount } = model.config
     const sole = node.requireSoleKey()
-    // Heard below.
+    // Handled below.
     sole.catch(() => {})
     const found = blocks ? [] : await find(node, model.contentId, blockCount, { signal })
     const range = blocks ?? joinSpan(found, blockCount, length)
@@ -198,7 +203,7 @@ export class Host extends Resource {
     const { drainMs = 0, model, compute } = this.#options
     this.#notice?.close()
     this.#lookout?.close()
-    // A move that has begun ends, or goes back, before what it works on is closed.
+    // Wait until a move that has begun is finished or undone; it uses what is closed next.
     await this.#moving.catch(() => {})
     const server = this.#serving?.server
     if (this.#notice) {
@@ -214,7 +219,7 @@ export class Host extends Resource {
     model.close()
   }
 
-  /** How many blocks it is to serve. @throws AppError NO_MEMORY, UNAVAILABLE with the numbers */
+  /** How many blocks to serve. @throws AppError NO_MEMORY, UNAVAILABLE with the numbers */
   async #fitting(): Promise<number> {
     const { compute, model, quant, blocks, diskBytes } = this.#options
     const { freeBytes } = await compute.stats()
@@ -282,13 +287,13 @@ export class Host extends Resource {
     }
   }
 
-  /** Counts what it takes of the disk. */
+  /** Fetches the weights of a span and subtracts them from the free disk space. */
   async #fetch(range: BlockSpan, serving: ServingOptions): Promise<void> {
     this.#fetchedBytes += missingBytes(this.#options.model, range)
     await fetchBlocks(range, serving)
   }
 
-  /** Serves other blocks; the old ones again when they cannot be loaded, and then rejects. */
+  /** Serves other blocks. If they cannot be loaded, serves the old ones again and rejects. */
   async #change(range: BlockSpan, notice: Notice, options: ServingOptions): Promise<void> {
     const { compute, onserving = () => {} } = this.#options
     const old = this.#serving

@@ -1,10 +1,13 @@
-// What the server room needs of a connection; wire's PeerLink is one.
+// The part of a connection that the server room uses. PeerLink of the wire room implements it.
 import type { SessionOpened, Step, StepResult, WireError } from '../wire/types.ts'
 
 export interface ServerLink {
-  /** Hex of the other end's public key. */
+  /** Public key of the peer, hex. */
   readonly peer: string
-  /** IP address of the other end. Keys are cheap, addresses less so: limits count by both. */
+  /**
+   * IP address of the peer. Limits count by address as well as by key, because keys are cheap to
+   * make.
+   */
   readonly host?: string
   opened(message: SessionOpened): void
   result(message: StepResult): void
@@ -13,17 +16,17 @@ export interface ServerLink {
   step(message: Step): boolean | void
   drained?(): Promise<void>
   /**
-   * Resolves when what was sent so far has arrived, with the time until which that is known.
-   * @throws AppError why the link ended first
+   * Resolves when everything sent so far has arrived, with the time up to which that is known.
+   * @throws AppError with the reason if the link ends first
    */
   proven?(): Promise<number>
 }
 
-/** Reaches another server to push a step to it; rejects when that cannot be done in time. */
+/** Connects to another server, to push a step to it. Rejects if that fails or takes too long. */
 export type Reach = (peer: Uint8Array, signal: AbortSignal) => Promise<ServerLink>
 
 /**
- * By what a peer's share of a server is counted beside its key: its address where that is known.
+ * What a peer's share is counted by besides its key: its address, or its key if that is unknown.
  */
 export function originOf({ host, peer }: Pick<ServerLink, 'host' | 'peer'>): string {
   return host || peer

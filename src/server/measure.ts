@@ -1,4 +1,4 @@
-// How fast this machine runs a span: a short decode and a short prompt on the real engine.
+// Measures how fast this machine runs a span: a short decode and a short prompt on the real engine.
 import { systemClock, type Clock } from '../base/clock.ts'
 import type { ComputeApi, SpanInfo } from '../blocks/types.ts'
 

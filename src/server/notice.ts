@@ -1,5 +1,5 @@
-// What a host says of itself in the swarm: its blocks, how fast they are, what it has free, where
-// it goes. Kept current here, published by the node. Called by host.ts.
+// What a host announces in the swarm: its blocks, their speed, its free room, where it moves. Kept
+// up to date here and published by the node. Called by host.ts.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { Clock } from '../base/clock.ts'
 import { buildInfo } from '../base/version.ts'
@@ -12,20 +12,20 @@ import type { Serving } from './serving.ts'
 export interface NoticeOptions {
   model: Model
   quant: Quant
-  /** It never moves. */
+  /** The server never moves. */
   fixed: boolean
   /** This server's public key, 32 bytes. */
   self: Uint8Array
-  /** First, and whenever it serves other blocks: resolves when others can find it. */
+  /** Called first, and whenever other blocks are served. Resolves when others can find them. */
   serve: (info: ServerInfo) => Promise<void>
-  /** New numbers. */
+  /** Called when only numbers have changed. */
   update: (info: ServerInfo) => void
   freeTokens: () => number
   clock: Clock
 }
 
 const REFRESH_MS = 10_000
-/** What loading is said to take. */
+/** How long loading is announced to take, ms. */
 const LOAD_MS = 60_000
 
 export class Notice {
@@ -33,7 +33,7 @@ export class Notice {
   readonly #options: NoticeOptions
   #stopRefresh: () => void = () => {}
 
-  /** @param others by whose speed its own is guessed until it is measured */
+  /** @param others their speed is used as an estimate until this server has measured its own */
   constructor(range: BlockSpan, others: readonly ServerInfo[], options: NoticeOptions) {
     this.#options = options
     const speeds = others.map((info) => info.throughput).sort((a, b) => a - b)
@@ -47,12 +47,12 @@ export class Notice {
     }
   }
 
-  /** Says that nothing is served yet, so that others who join meanwhile go elsewhere. */
+  /** Announces blocks that are being loaded, so that servers that join meanwhile choose others. */
   loading(): Promise<void> {
     return this.#options.serve(this.info)
   }
 
-  /** These blocks are served from now on. */
+  /** Announces blocks that are served from now on. */
   async serving(serving: Serving): Promise<void> {
     const { pings } = this.info
     this.info = { ...this.#describe(serving), pings, freeTokens: this.#options.freeTokens() }
@@ -64,7 +64,7 @@ export class Notice {
     this.#change({ ...this.info, pings })
   }
 
-  /** It drains and goes elsewhere; undefined: it stays. */
+  /** Announces that the server drains and where it moves to; undefined: it stays. */
   going(next: NextSpan | undefined): void {
     const { next: _, ...info } = this.info
     this.#change(next ? { ...info, draining: true, next } : { ...info, draining: false })

@@ -1,5 +1,5 @@
-// What a host serves at a time: blocks in the engine, how fast they run, and their sessions. Made
-// anew when a host moves to other blocks. Called by host.ts. Knows no directory.
+// What a host serves at a time: blocks in the engine, their measured speed, and their sessions.
+// Created anew when a host moves to other blocks. Called by host.ts. Knows no directory.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
@@ -26,12 +26,12 @@ export interface ServingOptions {
   /** This server's public key, 32 bytes. */
   self: Uint8Array
   reach: Reach
-  /** Memory for what is kept of sessions that ended. Default: see prefix-keeper.ts. */
+  /** Memory for kept prefixes, in bytes. Default: see prefix-keeper.ts. */
   keepBytes?: number | undefined
   clock: Clock
   log: Log
   signal?: AbortSignal | undefined
-  /** Says what is being done. */
+  /** Called with what is being done. */
   onstage: (stage: string) => void
   onfetch?: EnsureOptions['onprogress']
 }
@@ -41,7 +41,10 @@ export function missingBytes(model: Model, { start, end }: BlockSpan): number {
   return model.missingBytes(blockTensorNames(model.tensors, start, end))
 }
 
-/** Fetches what is not on this machine yet of these blocks. @throws AppError as a download fails */
+/**
+ * Fetches the weights of these blocks that are not on this machine yet. @throws AppError of the
+ * download
+ */
 export async function fetchBlocks(
   { start, end }: BlockSpan,
   options: Pick<ServingOptions, 'model' | 'signal' | 'onstage' | 'onfetch'>
@@ -52,7 +55,7 @@ export async function fetchBlocks(
   await model.ensure(names, { signal, onprogress: onfetch })
 }
 
-/** Loads blocks whose weights are here. @throws AppError NO_MEMORY, or why the engine could not */
+/** Loads blocks whose weights are here. @throws AppError NO_MEMORY, or the engine's error */
 export async function openServing(range: BlockSpan, options: ServingOptions): Promise<Serving> {
   const { compute, model, quant, keepBytes, signal, clock, log, onstage } = options
   const { start, end } = range

@@ -1,5 +1,5 @@
-// How many blocks of a model fit this machine: weights as the engine will hold them, keys and
-// values, working memory, and room on the disk. What `join` decides by is what `plan` shows. Pure.
+// How many blocks of a model fit this machine: weights in the form the engine holds them, KV,
+// working memory and disk space. `join` and `plan` use the same numbers. Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError } from '../../base/errors.ts'
 import { formatBytes } from '../../base/bytes.ts'
@@ -8,30 +8,30 @@ import type { Quant } from '../../blocks/types.ts'
 import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { Model } from '../../model/types.ts'
 
-/** KV that a server should have room for before it takes another block, in tokens. */
+/** A server takes another block only if this many tokens of KV still fit, for all its blocks. */
 const KV_TOKENS = 4096
-/** What a chat asks for at first: a server without room for one serves nobody. */
+/** Tokens that a chat asks for when it opens. A server with room for less serves nobody. */
 const LEAST_KV_TOKENS = 512
 /**
- * Share of what is left for sessions that may be promised: caches grow in steps, beyond their
- * promise.
+ * Share of the remaining memory that sessions may be promised. Caches grow in steps, so they take
+ * more than was promised.
  */
 const KV_SHARE = 0.9
-/** From small to large, for advice. */
+/** From small to large, to suggest one that fits. */
 const SMALLER: readonly Quant[] = ['int4', 'int8']
 
-/** What there is. */
+/** What the machine has. */
 export interface Room {
-  /** For weights, sessions and work. */
+  /** Bytes for weights, sessions and working memory. */
   readonly memoryBytes: number
-  /** For tensors that are not here yet. Default: enough. */
+  /** Bytes for tensors that must be fetched. Default: no limit. */
   readonly diskBytes?: number | undefined
 }
 
-/** What blocks [start, end) take. */
+/** What blocks [start, end) need. */
 export interface SpanNeed {
   readonly weightBytes: number
-  /** Of the tokens that were asked for. */
+  /** Keys and values of the tokens that were asked for, in bytes. */
   readonly kvBytes: number
   readonly workingBytes: number
   readonly totalBytes: number
@@ -46,18 +46,18 @@ export function spanNeed(sizes: ModelSizes, range: BlockSpan, kvTokens: number):
   return { weightBytes, kvBytes, workingBytes: working, totalBytes }
 }
 
-/** Tokens that sessions can be promised in what memory is left beside the weights. */
+/** Tokens that sessions can be promised in the memory left beside the weights. */
 export function sessionTokens(sizes: ModelSizes, blocks: number, freeBytes: number): number {
   const behind = (tokens: number): number => {
     const forSessions = Math.max(0, freeBytes - workingBytes(sizes, tokens)) * KV_SHARE
     return Math.floor(forSessions / (blocks * sizes.kvBytesPerToken))
   }
   const tokens = behind(KV_TOKENS)
-  // Where there is room for short sessions alone, a prompt needs less to work with.
+  // If only short sessions fit, prompts are short too and need less working memory.
   return tokens >= LEAST_KV_TOKENS ? tokens : Math.min(behind(LEAST_KV_TOKENS), LEAST_KV_TOKENS)
 }
 
-/** What would keep one block more from being served. */
+/** Why no further block fits. */
 export type Bound = 'model' | 'memory' | 'disk'
 
 export interface Fit {
@@ -66,14 +66,14 @@ export interface Fit {
 }
 
 /**
- * How many blocks fit, wherever in the model they lie: where a server goes is decided later.
- * @param missingBytes of each block, on its way to the disk; see missingOf
+ * How many blocks fit, wherever in the model they lie. Their place is chosen later.
+ * @param missingBytes of each block: bytes to be fetched; see missingOf
  */
 export function fit(sizes: ModelSizes, room: Room, missingBytes: readonly number[] = []): Fit {
   const { blockCount } = sizes.config
   const { memoryBytes, diskBytes = Infinity } = room
   for (let blocks = blockCount; blocks > 0; blocks--) {
-    // One block may have little room for sessions: better than none.
+    // A single block may be served with little room for sessions; that is better than none.
     const kvTokens = blocks === 1 ? LEAST_KV_TOKENS : KV_TOKENS
     const need = spanNeed(sizes, heaviest(sizes, blocks), kvTokens)
     if (need.totalBytes > memoryBytes) continue
@@ -100,7 +100,7 @@ export function missingOf(model: Model): number[] {
 
 /**
  * How many blocks fit.
- * @throws AppError NO_MEMORY or UNAVAILABLE with the numbers when not even one does
+ * @throws AppError NO_MEMORY or UNAVAILABLE with the numbers if not even one does
  */
 export function blocksThatFit(model: Model, quant: Quant, room: Room): number {
   const sizes = sizesOf(model.config, model.tensors, quant)
@@ -119,7 +119,7 @@ export function blocksThatFit(model: Model, quant: Quant, room: Room): number {
   throw tooLarge('Not one block fits', { model, quant, need, memoryBytes: room.memoryBytes })
 }
 
-/** @throws AppError NO_MEMORY with the numbers when blocks [start, end) do not fit */
+/** @throws AppError NO_MEMORY with the numbers if blocks [start, end) do not fit */
 export function checkFits(model: Model, quant: Quant, range: BlockSpan, memoryBytes: number): void {
   const sizes = sizesOf(model.config, model.tensors, quant)
   const need = spanNeed(sizes, range, LEAST_KV_TOKENS)
@@ -144,7 +144,7 @@ function tooLarge(
   )
 }
 
-/** What would fit. */
+/** Says what would fit instead. */
 function advice(
   model: Model,
   quant: Quant,
@@ -168,7 +168,7 @@ function blocksIn({ start, end }: BlockSpan): number {
   return end - start
 }
 
-/** The `count` neighbours that take the most memory. */
+/** The `count` consecutive blocks that need the most memory. */
 function heaviest(sizes: ModelSizes, count: number): BlockSpan {
   const { blockCount } = sizes.config
   let best = { start: 0, end: count }
@@ -182,7 +182,7 @@ function heaviest(sizes: ModelSizes, count: number): BlockSpan {
   return best
 }
 
-/** Of any `count` neighbours. */
+/** The most bytes that any `count` consecutive blocks lack. */
 function mostMissing(missingBytes: readonly number[], count: number): number {
   let most = 0
   for (let start = 0; start + count <= missingBytes.length; start++) {

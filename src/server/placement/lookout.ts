@@ -1,5 +1,5 @@
-// A server's view of the others: looks the swarm up now and then, measures round trips to the
-// servers that it would push to, and hands both on. Called by host.ts. Decides nothing.
+// Watches the other servers: looks up the swarm regularly, measures round trips to the servers that
+// it would push to, and reports both. Called by host.ts. Decides nothing.
 import { toHex } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -10,38 +10,38 @@ import { nextCheckMs } from './rebalance.ts'
 import { likelySuccessors } from './successors.ts'
 
 export interface LookoutOptions {
-  /** The other servers of the model. */
+  /** Finds the other servers of the model. */
   find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
-  /** Of these servers those that answer, as they describe themselves now. */
+  /** Asks these servers directly. Returns those that answer, with their current description. */
   ask: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** One round trip to a server, ms; rejects when it does not answer. */
   ping: (peer: Uint8Array, signal: AbortSignal) => Promise<number>
-  /** Block after the last that is served. */
+  /** End of this server's span: the block its successors start with. */
   end: () => number
-  /** Told the round trips when they are new or clearly others than before, nearest first. */
+  /** Called with the round trips, nearest first, when they are new or have clearly changed. */
   onpings: (pings: ServerInfo['pings']) => void
-  /** Told after each look but the first; the next one waits for it. */
+  /** Called after each look but the first. The next look waits for it. */
   onlook?: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<unknown>
-  /** Mean time to the next look after these servers were seen, ms; the first looks come sooner. */
+  /** Mean time to the next look, given these servers, ms. The first looks come sooner. */
   periodMs: (servers: readonly ServerInfo[]) => number
   clock: Clock
   random: Random
   log: Log
 }
 
-/** Who has just come is looked for soon: servers are often started together. */
+/** The first looks come soon, because servers are often started together. */
 const FIRST_MS = 5_000
 const SLOWER = 3
 /**
- * When a server may have gone; but looks are not made more often than this, whoever comes and goes.
+ * Time to the next look when a server may have gone, and the shortest time between two looks, ms.
  */
 const SOON_MS = 2_000
 const LEAST_MS = 10_000
-/** Of those that may have gone, in one look. */
+/** Most servers asked in one look whether they are still there. */
 const MOST_ASKED = 16
-/** Weight of a new reading. */
+/** Weight of a new measurement in the moving average. */
 const ALPHA = 0.3
-/** A change by less is not worth a record. */
+/** A smaller relative change is not published. */
 const CHANGE = 0.25
 const LEAST_CHANGE_MS = 1
 
@@ -54,7 +54,7 @@ export class Lookout {
   #seen: readonly ServerInfo[] = []
   #lookedAt = -Infinity
   #waiting = false
-  /** Servers that did not answer or whose link ended, whatever their records say. */
+  /** Servers that did not answer or whose link ended, even if their records are still there. */
   readonly #doubted = new Set<string>()
   #stopTimer: () => void = () => {}
 
@@ -67,7 +67,7 @@ export class Lookout {
     this.#lookIn(Math.min(periodMs(this.#seen), FIRST_MS * SLOWER ** this.#looks))
   }
 
-  /** A server's link ended, or it said that it leaves: its record may not know yet. */
+  /** A server's link ended or the server said that it leaves. Its record may be out of date. */
   gone(peer: string): void {
     if (!this.#seen.some((info) => toHex(info.peer) === peer)) return
     this.#doubted.add(peer)
@@ -75,7 +75,7 @@ export class Lookout {
     if (this.#waiting) this.#lookIn(Math.max(SOON_MS, LEAST_MS - sinceMs))
   }
 
-  /** The other servers, without those that are gone though their records are there. */
+  /** The other servers, without those that have left but whose records remain. */
   async view(signal: AbortSignal): Promise<readonly ServerInfo[]> {
     const { find, ask } = this.#options
     const found = await find(signal)
@@ -132,7 +132,7 @@ export class Lookout {
         this.#known.set(peer, old + ALPHA * (ms - old))
         return [{ peer: info.peer, ms: this.#known.get(peer) ?? ms }]
       } catch {
-        // Who does not answer is no successor now.
+        // A server that does not answer is no successor at present.
         this.#known.delete(peer)
         this.#doubted.add(peer)
         return []

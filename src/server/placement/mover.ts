@@ -1,7 +1,7 @@
-// Moves a server to other blocks when the swarm is better for it: decides by rebalance.ts, fetches,
-// says where it goes, waits until it is heard and its sessions have gone, makes sure once more that
-// nobody needs it where it is, and changes. Called by host.ts with what it acts on.
-// Knows no DHT, no engine and no link.
+// Moves a server to other blocks when that helps the swarm. rebalance.ts decides; then the mover
+// fetches weights, announces the move, waits until the announcement has spread and the sessions are
+// gone, checks again that nobody needs the server where it is, and changes blocks. Called by
+// host.ts, which passes the actions. Knows no DHT, no engine and no link.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { sleep, type Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -19,20 +19,20 @@ import {
 } from './rebalance.ts'
 
 export interface MoverOptions {
-  /** What this server says of itself now. */
+  /** This server's current description. */
   info: () => ServerInfo
   sessions: () => number
-  /** The other servers by their records. */
+  /** The other servers, by their records. */
   find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
-  /** Of these servers those that answer, as they describe themselves now. */
+  /** Asks these servers directly. Returns those that answer, with their current description. */
   ask: (servers: readonly ServerInfo[], signal: AbortSignal) => Promise<readonly ServerInfo[]>
-  /** Whether there is room for what it lacks of these blocks. */
+  /** Whether there is disk space for the missing weights of these blocks. */
   fits: (range: BlockSpan) => boolean | Promise<boolean>
   /** Fetches weights while the old blocks are still served. */
   fetch: (range: BlockSpan, signal: AbortSignal) => Promise<void>
-  /** Says that this server drains and where it goes; undefined: that it stays. */
+  /** Announces that this server drains and where it moves to; undefined: it stays. */
   say: (next: NextSpan | undefined) => void
-  /** Serves these blocks instead. Rejects when it could not, and then serves the old ones. */
+  /** Serves these blocks instead. If that fails it serves the old ones again and rejects. */
   change: (range: BlockSpan, signal: AbortSignal) => Promise<void>
   placement?: PlacementOptions
   clock: Clock
@@ -40,27 +40,27 @@ export interface MoverOptions {
 }
 
 export interface PlacementOptions extends MoveOptions, DrainOptions {
-  /** Time between looks while it drains, ms. Default 2500. */
+  /** Time between checks while it drains, ms. Default 2500. */
   stepMs?: number
-  /** What loading other blocks is expected to take, ms. Default 60,000. */
+  /** Expected time for loading other blocks, ms. Default 60,000. */
   loadMs?: number
 }
 
 const STEP_MS = 2_500
 const LOAD_MS = 60_000
 const HEARD_MS = 15_000
-/** What could not be loaded once is not tried again soon. */
+/** After a failed move, no other is tried for this long, ms. */
 const FAILED_MS = 1_800_000
-/** Checks that others get to say that they move. */
+/** Checks for which a server that should move first is waited for. */
 const PATIENCE = 2
-/** Asked for whether they still serve the blocks that would be left. */
+/** Most servers asked whether they still serve the blocks that would be left. */
 const MOST_ASKED = 24
 
 export class Mover {
   readonly #options: MoverOptions
-  /** Since a move failed. */
+  /** No move before this time; set when a move failed. */
   #restUntil = -Infinity
-  /** Checks in a row at which others should have moved and had not said so, by peer. */
+  /** By peer: consecutive checks at which it should have moved and did not say so. */
   #expected = new Map<string, number>()
 
   constructor(options: MoverOptions) {
@@ -69,7 +69,7 @@ export class Mover {
 
   /**
    * Moves if it should.
-   * @param servers the others, as they were found just now
+   * @param servers the other servers, as just found
    * @returns whether it moved
    */
   async check(servers: readonly ServerInfo[], signal: AbortSignal): Promise<boolean> {
@@ -100,7 +100,7 @@ export class Mover {
     }
   }
 
-  /** Who should move at every check and never says so will not, for whatever reason. */
+  /** A server that should move at every check and never does is not waited for any more. */
   #expect(movers: readonly string[], unmoved: ReadonlySet<string>): void {
     const counted = movers.map((peer) => [peer, (this.#expected.get(peer) ?? 0) + 1] as const)
     const given = [...unmoved].map((peer) => [peer, PATIENCE] as const)
@@ -119,7 +119,7 @@ export class Mover {
         const state = { sessions: sessions(), sinceMs: clock.now() - began, urgent }
         const step = drainStep({ ...state, ...this.#verdict(range, await find(signal)) }, placement)
         if (step === 'wait') continue
-        // Records may speak of servers that are gone: these are asked themselves.
+        // Records may name servers that are gone, so these are asked directly.
         left = step === 'leave' && !this.#verdict(range, await this.#asked(signal)).opensGap
         break
       }
@@ -147,7 +147,7 @@ export class Mover {
     }
   }
 
-  /** Those who would be left with this server's blocks, and answer. */
+  /** The servers that hold this server's blocks too and answer. */
   async #asked(signal: AbortSignal): Promise<readonly ServerInfo[]> {
     const { info, find, ask } = this.#options
     const { start, end } = info()

@@ -1,5 +1,5 @@
-// Which blocks a joining server takes: the range that most raises the swarm's weakest blocks.
-// Pure functions over the directory's records; know no connections.
+// Which blocks a joining server takes: the range that raises the swarm's weakest blocks most. Pure
+// functions over the directory's records.
 import type { BlockSpan } from '../../base/block-span.ts'
 
 export interface ServedSpan extends BlockSpan {
@@ -8,8 +8,8 @@ export interface ServedSpan extends BlockSpan {
 }
 
 /**
- * Tokens a second that each block can be had at: the sum over servers of their throughput shared
- * evenly over their blocks.
+ * Tokens a second at each block: the sum over all servers of their throughput divided by their
+ * number of blocks. Shape (blockCount).
  */
 export function coverage(spans: readonly ServedSpan[], blockCount: number): Float64Array {
   const rates = new Float64Array(blockCount)
@@ -23,8 +23,8 @@ export function coverage(spans: readonly ServedSpan[], blockCount: number): Floa
 }
 
 /**
- * The range of `length` blocks whose weakest block is weakest, ties by the next weakest and then by
- * the lowest start. A gap is a rate of 0, so gaps are filled first.
+ * The range of `length` blocks that is weakest: with the lowest rate at its weakest block, then at
+ * the next weakest, then with the lowest start. A gap is a rate of 0, so gaps are filled first.
  */
 export function chooseSpan(
   spans: readonly ServedSpan[],
@@ -37,9 +37,9 @@ export function chooseSpan(
 }
 
 /**
- * Where the window of `size` blocks begins whose rates, sorted, are the smallest in dictionary
- * order. From the weakest block up, only the windows that hold most of each rate stay in the
- * running; one is left after a few blocks, so that this costs about a sort.
+ * Start of the window of `size` blocks whose sorted rates come first in lexicographic order. Goes
+ * through the rates from the lowest up and keeps only the windows that contain most of each rate.
+ * After a few blocks one window is left, so this costs about as much as a sort.
  */
 export function weakestStart(rates: Float64Array, size: number): number {
   const order = Array.from(rates.keys()).sort((a, b) => (rates[a] ?? 0) - (rates[b] ?? 0) || a - b)

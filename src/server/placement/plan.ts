@@ -1,6 +1,6 @@
-// What this machine could serve of a model before it serves anything: what fits at each
-// quantisation, where a joining server would go, and which few blocks tell how fast all would be.
-// Pure.
+// What this machine could serve of a model, without serving it: how many blocks fit at each
+// quantisation, where a joining server would be placed, and which few blocks to measure for an
+// estimate of all. Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { sizesOf, spanBytes, type ModelSizes } from '../../blocks/sizes.ts'
 import type { Quant } from '../../blocks/types.ts'
@@ -12,22 +12,22 @@ import { intended, placedOf } from './rebalance.ts'
 
 export const PLAN_QUANTS: readonly Quant[] = ['native', 'f32', 'int8', 'int4']
 
-/** What fits at one quantisation. */
+/** How much fits at one quantisation. */
 export interface QuantFit extends Fit {
   readonly quant: Quant
   readonly sizes: ModelSizes
-  /** The mean block's weights. */
+  /** Weights of an average block, bytes. */
   readonly blockBytes: number
-  /** Of all blocks that fit, or of one when none does. */
+  /** Weights of all blocks that fit, or of one if none does, bytes. */
   readonly weightBytes: number
   readonly workingBytes: number
   /** Tokens that sessions could hold beside these blocks. */
   readonly sessionTokens: number
-  /** Whether all blocks, and the head of a client on this machine, fit together. */
+  /** Whether the whole model, with a client's head, fits this machine. */
   readonly alone: boolean
 }
 
-/** Tokens of KV that make the table's need. */
+/** Tokens of KV that the table's memory column includes. */
 const KV_TOKENS = 4096
 
 export function quantFit(model: Model, quant: Quant, room: Room): QuantFit {
@@ -50,10 +50,7 @@ export function quantFit(model: Model, quant: Quant, room: Room): QuantFit {
   }
 }
 
-/**
- * Where a server of so many blocks would go in the swarm as it will be when all who move have
- * moved.
- */
+/** Where a server of this many blocks would be placed, once all announced moves are done. */
 export function joinSpan(
   servers: readonly ServerInfo[],
   blockCount: number,
@@ -62,16 +59,14 @@ export function joinSpan(
   return chooseSpan(intended(servers.map(placedOf)), blockCount, length)
 }
 
-/**
- * Weights of less than this may lie in a processor's cache, and a few blocks would look too fast.
- */
+/** Fewer bytes of weights may stay in the processor's cache, which makes blocks look too fast. */
 const SAMPLE_BYTES = 128 * 2 ** 20
-/** One block alone does not tell a step's cost from a block's. */
+/** With one block alone, the cost of a step cannot be told from the cost of a block. */
 const LEAST_SAMPLE = 2
 
 /**
- * The blocks to measure: of those that would be served, or any that are here when none of those is,
- * as many as outgrow caches.
+ * The blocks to measure: enough of those that would be served to exceed the caches, or of any that
+ * are on this machine if none of those is.
  * @param missingBytes of each block
  */
 export function sampleRange(
@@ -90,7 +85,7 @@ export function sampleRange(
   return { start: span.start, end: span.start + least }
 }
 
-/** From the range's first block, as few as reach SAMPLE_BYTES. */
+/** From the range's first block on, as few as reach SAMPLE_BYTES. */
 function enough(sizes: ModelSizes, { start, end: most }: BlockSpan): BlockSpan {
   let end = Math.min(most, start + LEAST_SAMPLE)
   while (end < most && spanBytes(sizes, { start, end }) < SAMPLE_BYTES) end++

@@ -1,34 +1,32 @@
-// Whether a running server should serve other blocks: pure functions over the directory's records.
-// Know no connections, no sessions and no clock; what drains, loads and announces calls them.
-//
-// What decides, in order: planMove says that a server should move and where to; while it drains,
-// drainStep, opensGap and stillWorth say whether it waits, leaves or stays after all.
-//
-// planMove plays the moves that everyone should make, best first, and answers this server's own
-// among them. All servers play the same game over the same records, so that few move where one is
-// needed.
+// Whether a running server should serve other blocks. Pure functions over the directory's records;
+// they know no connections, no sessions and no clock. mover.ts calls them in this order: planMove
+// says whether a server should move and where to; while it drains, drainStep, opensGap and
+// stillWorth say whether it waits, leaves or stays after all.
+// planMove simulates the moves that all servers should make, best first, and returns this server's
+// own move if it is among them. All servers run the same simulation over the same records, so that
+// one moves where one is needed, and not all at once.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import { coverage, weakestStart, type ServedSpan } from './placement.ts'
 
 export interface PlacedServer extends ServedSpan {
-  /** Hex of its public key: breaks ties the same way everywhere. */
+  /** Public key, hex. Ties are broken by it, the same way on every server. */
   readonly peer: string
-  /** It does not move. */
+  /** The server never moves. */
   readonly fixed?: boolean
-  /** It said that it leaves its blocks. */
+  /** It announced that it leaves its blocks. */
   readonly draining?: boolean
-  /** Where it said it will be; while it loads, start equals end. */
+  /** Where it announced that it will be; while it loads, start equals end. */
   readonly next?: BlockSpan
 }
 
-/** Checks in a period while there is a gap. */
+/** Checks per period while there is a gap. */
 const GAP_CHECKS = 5
-/** A move that takes longer to be made is not counted on. */
+/** A move that is announced to take longer is not relied on. */
 const FORESEEN_MS = 600_000
 
-/** A record as placement sees it. */
+/** A record in the form that placement uses. */
 export function placedOf(info: ServerInfo): PlacedServer {
   const { start, end, throughput, draining, next } = info
   const peer = toHex(info.peer)
@@ -40,11 +38,14 @@ export function placedOf(info: ServerInfo): PlacedServer {
 }
 
 export interface MoveOptions {
-  /** How many times the bottleneck must grow by the moves foreseen. Default 1.2. */
+  /** Least factor by which the planned moves must raise the bottleneck. Default 1.2. */
   factor?: number
-  /** Most moves of all servers looked ahead. Default a twentieth of the servers, at least 16. */
+  /**
+   * Most moves, of all servers, that are simulated. Default a twentieth of the servers, at least
+   * 16.
+   */
   foresee?: number
-  /** Peers that are not counted on to move. */
+  /** Peers that are not relied on to move. */
   unmoved?: ReadonlySet<string>
 }
 
@@ -52,14 +53,14 @@ export type Move =
   | {
       readonly kind: 'stay'
       readonly why: 'balanced' | 'gap' | 'others' | 'little'
-      /** Who should move instead. */
+      /** The peers that should move instead. */
       readonly movers?: readonly string[]
     }
   | {
       readonly kind: 'move'
       readonly start: number
       readonly end: number
-      /** Bottleneck as it is and when all moves foreseen are made, tokens a second. */
+      /** The bottleneck now and after all simulated moves, tokens a second. */
       readonly fromRate: number
       readonly toRate: number
     }
@@ -77,7 +78,7 @@ export function planMove(
   const placed = intended(servers)
   const rates = coverage(placed, blockCount)
   const fromRate = least(rates)
-  // What all servers could give if every block had the same: nothing can be better.
+  // The rate if all blocks were served equally: the upper bound.
   const bestRate = rates.reduce((sum, rate) => sum + rate, 0) / blockCount
   if (bestRate < fromRate * factor) return { kind: 'stay', why: 'balanced' }
   if (opensGap(peer, servers, blockCount)) return { kind: 'stay', why: 'gap' }
@@ -104,7 +105,7 @@ export function planMove(
   return { kind: 'move', ...own, fromRate, toRate }
 }
 
-/** The servers where they will be when all moves under way are made. */
+/** The servers as they will be placed when all announced moves are done. */
 export function intended(servers: readonly PlacedServer[]): PlacedServer[] {
   return servers
     .filter((one) => one.next || !one.draining)
@@ -112,8 +113,8 @@ export function intended(servers: readonly PlacedServer[]): PlacedServer[] {
 }
 
 /**
- * Whether a block would have nobody when `peer` leaves. Of several that drain at once, the one with
- * the lower key goes first and the others wait for it: no two leave one block to each other.
+ * Whether a block would have no server if `peer` left. If several servers drain at once, the one
+ * with the lowest key goes first and the others wait: no two rely on each other for a block.
  */
 export function opensGap(
   peer: string,
@@ -131,9 +132,9 @@ export function opensGap(
 }
 
 /**
- * Whether a move that was decided is still worth making, by the plans heard since. Of several that
- * are not made yet, the one with the lower key counts as made and the others as given up: of two
- * servers that would fill one gap, one yields.
+ * Whether a planned move is still worth making, given the moves announced since. Among moves that
+ * are announced and not made yet, the one with the lower key counts as made and the others as
+ * cancelled: of two servers that would fill one gap, one yields.
  */
 export function stillWorth(
   peer: string,
@@ -159,24 +160,33 @@ export function stillWorth(
 
 export interface DrainState {
   readonly sessions: number
-  /** Since the server said that it drains, ms. */
+  /** Time since the server announced that it drains, ms. */
   readonly sinceMs: number
-  /** What opensGap says now. */
+  /** The current result of opensGap. */
   readonly opensGap: boolean
-  /** What stillWorth says now. */
+  /** The current result of stillWorth. */
   readonly worth: boolean
-  /** It goes where nobody is: as long as that is so, no session anywhere can go on. */
+  /** It moves to blocks that have no server. Until it arrives, no session can run anywhere. */
   readonly urgent: boolean
 }
 
 export interface DrainOptions {
-  /** How long records take to reach everyone: nobody leaves unheard. Default 15,000. */
+  /**
+   * How long a record takes to reach everybody, ms. A server leaves only after that. Default
+   * 15,000.
+   */
   heardMs?: number
-  /** After this sessions are no longer waited for: their clients go round. Default 120,000. */
+  /**
+   * After this time sessions are no longer waited for, ms; their clients fail over. Default
+   * 120,000.
+   */
   drainMs?: number
 }
 
-/** What a server that decided to move does now: it leaves only when heard, idle and not needed. */
+/**
+ * What a draining server does now: it leaves only when its record has spread, it is idle and it is
+ * not needed.
+ */
 export function drainStep(
   state: DrainState,
   options: DrainOptions = {}
@@ -188,7 +198,7 @@ export function drainStep(
   return idle ? 'leave' : 'wait'
 }
 
-/** Mean time between checks: shorter while a block has nobody and nobody is on the way. */
+/** Mean time between checks, ms. Shorter while a block has no server and none is on its way. */
 export function checkPeriodMs(
   servers: readonly PlacedServer[],
   blockCount: number,
@@ -199,17 +209,16 @@ export function checkPeriodMs(
 }
 
 /**
- * Time to the next check: between half and one and a half periods, so that servers do not check as
- * one.
+ * Time to the next check, ms: half to one and a half periods, so that servers do not check in step.
  */
 export function nextCheckMs(periodMs: number, random: { next(): number }): number {
   return periodMs * (0.5 + random.next())
 }
 
 /**
- * The move that leaves the blocks it touches strongest. Only servers whose old blocks stay above
- * the weakest block can help it; the best of them is the same for everyone who has the same
- * records.
+ * The move after which the blocks it affects are strongest. Only a server whose old blocks stay
+ * above the weakest block can raise the bottleneck. Everybody with the same records gets the same
+ * result.
  */
 function bestMove(
   servers: readonly PlacedServer[],
@@ -245,12 +254,12 @@ function shift(rates: Float64Array, span: ServedSpan, sign: 1 | -1): void {
   const rate = (sign * span.throughput) / Math.max(1, span.end - span.start)
   for (let block = Math.max(0, span.start); block < Math.min(span.end, rates.length); block++) {
     const sum = (rates[block] ?? 0) + rate
-    // What is left of a difference of equal sums is no rate.
+    // A tiny remainder of subtracting equal sums is rounding error, not a rate.
     rates[block] = sum > Math.abs(rate) * 1e-9 ? sum : 0
   }
 }
 
-/** No gap, and the bottleneck is at least `rate`. */
+/** Whether there is no gap and the bottleneck is at least `rate`. */
 function reached(rates: Float64Array, rate: number): boolean {
   const low = least(rates)
   return low > 0 && low >= rate

@@ -1,4 +1,4 @@
-// Which servers a server measures its distance to: those that it would push steps on to. Pure.
+// Which servers a server measures round trips to: those that it would push steps to. Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Random } from '../../base/random.ts'
 
@@ -7,15 +7,15 @@ export interface Neighbour extends BlockSpan {
   readonly draining: boolean
 }
 
-/** Nine tenths of a record's room would do for 16; more than a few near ones help no route. */
+/** Sixteen would take nine tenths of a record. More than a few near ones improve no route. */
 export const MOST_SUCCESSORS = 8
-/** Places for those that were never measured, so that a near newcomer is found. */
+/** Places for servers that were never measured, so that a near one that is new is found. */
 const NEWCOMERS = 3
 
 /**
- * Servers that could go on where blocks [start, end) end: the nearest known ones, and some at
+ * Servers that could continue where blocks [start, end) end: the nearest known ones and some at
  * random.
- * @param known round trips so far by peer, ms
+ * @param known measured round trips by peer, ms
  */
 export function likelySuccessors(
   servers: readonly Neighbour[],

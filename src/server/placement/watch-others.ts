@@ -1,5 +1,5 @@
-// Joins a host's lookout and, when it may move, its mover to the swarm: how others are found, asked
-// and pinged, and what is said of it all. Called by host.ts, which does the moving.
+// Connects a host's lookout, and its mover if it may move, to the swarm: how other servers are
+// found, asked and pinged, and what is announced. Called by host.ts, which does the moving.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
@@ -13,17 +13,17 @@ import { Mover, type PlacementOptions } from './mover.ts'
 import type { Notice } from '../notice.ts'
 import { checkPeriodMs, placedOf } from './rebalance.ts'
 
-/** What a host acts with once it is in the swarm. */
+/** What watchOthers needs of a host that has joined the swarm. */
 export interface WatchOptions {
   node: SwarmNode
-  /** The model, as invites may name it. */
+  /** The model, by the names that an invite may use. */
   named: NamedModel
   notice: Notice
-  /** Of the model. */
+  /** Content id of the model. */
   contentId: Uint8Array
-  /** What moving takes; undefined for a host that stays where it is. */
+  /** The actions of a move; undefined for a host that stays where it is. */
   moving?: Moving | undefined
-  /** Mean time between looks, ms. Default 60,000. */
+  /** Mean time between two looks, ms. Default 60,000. */
   everyMs?: number | undefined
   random?: Random | undefined
   clock: Clock
@@ -34,17 +34,17 @@ export interface Moving {
   sessions: () => number
   fits: (range: BlockSpan) => boolean
   fetch: (range: BlockSpan, signal: AbortSignal) => Promise<void>
-  /** Refuses new sessions, or takes them again. */
+  /** Refuses new sessions, or accepts them again. */
   drain: (draining: boolean) => void
   change: (range: BlockSpan) => Promise<void>
-  /** Told of each check, which may become a move. */
+  /** Called with each check, which may turn into a move. */
   onmoving: (moving: Promise<unknown>) => void
   placement?: PlacementOptions | undefined
 }
 
-/** A record lives as long. */
+/** As long as a record is valid. */
 const EVERY_MS = 60_000
-/** To reach another server, and for its pong. */
+/** Time to connect to another server and get its pong, ms. */
 const REACH_MS = 2_500
 
 export function watchOthers(options: WatchOptions): Lookout {

@@ -1,20 +1,21 @@
-// Who may open a session, and which idle sessions make room for it: pure policies of a server.
-// Know no engine and no connections; session-keeper.ts acts on them.
+// Who may open a session, and which idle sessions are closed to make room: pure policies of a
+// server. Know no engine and no connections; session-keeper.ts carries them out.
 
 export interface AdmissionState {
-  /** Tokens that open sessions may still grow to, all together. */
+  /** Tokens that all open sessions together are promised. */
   readonly promisedTokens: number
   readonly capacityTokens: number
   readonly sessionsOfPeer: number
-  /** Of all peers at the same address. Default 0. */
+  /** Sessions of all peers at the same address. Default 0. */
   readonly sessionsOfHost?: number
   readonly sessions: number
   readonly draining: boolean
-  /**
-   * Of the promised tokens, those of the peer that asks, and of others at its address. Default 0.
-   */
+  /** Tokens promised to the peer that asks and to others at its address. Default 0. */
   readonly promisedToPeer?: number
-  /** When so many tokens, a session, or one of this peer's will be free, ms. Default: guesses. */
+  /**
+   * When this many tokens, a session, or one of this peer's sessions will be free, ms. Default:
+   * estimates.
+   */
   readonly freeIn?: {
     tokens(count: number): number
     session(): number
@@ -25,7 +26,7 @@ export interface AdmissionState {
 
 export interface AdmissionLimits {
   readonly sessionsPerPeer: number
-  /** Of all peers at one address. Default: half of all. */
+  /** Most sessions of all peers at one address. Default: half of all. */
   readonly sessionsPerHost?: number
   readonly sessions: number
 }
@@ -39,21 +40,19 @@ export type Admission =
       readonly retryAfterMs: number
     }
 
-/** Who holds more than this share of a server's tokens leaves the last of them to others. */
+/** A peer that holds more than this share of a server's tokens cannot have the reserve. */
 const PEER_SHARE = 1 / 2
 const RESERVE_SHARE = 1 / 8
-/**
- * A server with fewer tokens serves whoever comes: its last ones would not do for another session.
- */
+/** A server with fewer tokens has no reserve: it would be too small for a session. */
 const SMALL_TOKENS = 4096
 
-/** Tokens that a peer with much does not get, however many are free. */
+/** The reserve: tokens that a peer that has much already does not get. */
 function reserveTokens(capacityTokens: number): number {
   const most = Math.floor(capacityTokens * RESERVE_SHARE)
   return Math.max(0, Math.min(most, capacityTokens - SMALL_TOKENS))
 }
 
-/** Whether a session of `tokens` more tokens may be promised. */
+/** Whether a session may be promised `tokens` more tokens. */
 export function admit(tokens: number, state: AdmissionState, limits: AdmissionLimits): Admission {
   if (state.draining) return refuse('BUSY', 'the server is leaving', 60_000)
   if (state.sessionsOfPeer >= limits.sessionsPerPeer) {
@@ -95,19 +94,19 @@ function refuse(
 
 /** An open session as the policy sees it. */
 export interface IdleSession {
-  /** Address of its owner, or its key where that is unknown. */
+  /** Address of its owner, or its key if that is unknown. */
   readonly origin: string
   readonly peer: string
-  /** Since its last step. */
+  /** Time since its last step. */
   readonly idleMs: number
 }
 
-/** A session without a step for this long may be closed when somebody else waits, ms. */
+/** After this time without a step, a session may be closed when another peer waits for room, ms. */
 export const GIVE_UP_MS = 60_000
 
 /**
- * The session to close for one that is refused: of the address with most sessions, of that the peer
- * with most, the one that is idle longest. Undefined: all are in use.
+ * The session to close for one that would be refused: of the address with most sessions, there of
+ * the peer with most, the one that is idle longest. Undefined if all are in use.
  */
 export function leastUsed<S extends IdleSession>(sessions: readonly S[]): S | undefined {
   const idle = sessions.filter(({ idleMs }) => idleMs >= GIVE_UP_MS)

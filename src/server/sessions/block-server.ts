@@ -1,10 +1,9 @@
-// Serves one span: turns messages of peers into sessions, steps and answers.
-// Called by host.ts, which wires connections to `handlers`. Knows no terminal and no DHT: a
-// connection is a ServerLink, another server is reached through `reach`.
-//
+// Serves one span: turns the messages of peers into sessions, steps and answers. Called by host.ts,
+// which connects its handlers to links. Knows no terminal and no DHT: a connection is a ServerLink,
+// and another server is reached through `reach`.
 // way of a step: step() -> check.ts -> run-step.ts -> ComputeApi.step (the scheduler) -> client or
-// push.ts way of a session: open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession ->
-// drop()
+// push.ts
+// way of a session: open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession -> drop()
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { toAppError, type AppError } from '../../base/errors.ts'
 import { silentLog, type Log } from '../../base/log.ts'
@@ -40,13 +39,15 @@ export interface BlockServerOptions {
   /** KV tokens that all sessions together may hold. */
   capacityTokens: number
   reach: Reach
-  /** Default: 16 sessions a peer, 128 an address, 256 in all. */
+  /** Default: 16 sessions per peer, 128 per address, 256 in all. */
   limits?: AdmissionLimits
-  /** Waiting steps of one peer over which it is told BUSY. Default 128. */
+  /** A peer with more waiting steps is answered BUSY. Default 128. */
   queuePerPeer?: number
-  /** A session unused this long is dropped; its client replays. Default 30 min. */
+  /**
+   * A session without a step for this long is closed, ms; its client can replay it. Default 30 min.
+   */
   idleMs?: number
-  /** What is kept of sessions that ended. Default: see prefix-keeper.ts; of 0 tokens: nothing. */
+  /** Limits of kept prefixes. Default: see prefix-keeper.ts; 0 tokens: none are kept. */
   keep?: Partial<KeepLimits> | undefined
   clock?: Clock
   log?: Log
@@ -108,7 +109,7 @@ export class BlockServer extends Resource {
     return this.#keeper.table
   }
 
-  /** What is held of sessions that ended. */
+  /** Counts of kept prefixes and of sessions that used them. */
   get kept(): { prefixes: number; tokens: number; hits: number; hitTokens: number } {
     const { kept, hits, hitTokens } = this.#prefixes
     return { ...kept, hits, hitTokens }
@@ -131,7 +132,7 @@ export class BlockServer extends Resource {
     return { queue: this.#steps.size, freeTokens: this.freeTokens, computeMs, queueMs }
   }
 
-  /** Opens a session, or changes what an open one of the same owner was promised. */
+  /** Opens a session, or changes what its owner's open session is promised. */
   async open(link: ServerLink, message: OpenSession): Promise<void> {
     try {
       const held = await this.#keeper.open(link, message)
@@ -143,8 +144,8 @@ export class BlockServer extends Resource {
   }
 
   /**
-   * Takes a step in: queued, or answered with a coded error. Resolves when its bytes are let go;
-   * never rejects.
+   * Accepts a step: queues it, or answers with an error. Resolves when the step's bytes are no
+   * longer needed; never rejects.
    */
   step(link: ServerLink, step: Step): void | Promise<void> {
     try {
@@ -169,7 +170,7 @@ export class BlockServer extends Resource {
     this.#pusher.forget(served.id, message.step)
   }
 
-  /** Names beginnings of a session, under which it may be kept when it ends. */
+  /** Names prefixes of a session, under which they may be kept when it ends. */
   keep(link: ServerLink, message: KeepPrefix): void {
     const served = this.sessions.get(message.session)
     if (!served || served.owner !== link || served.forget) return
@@ -186,9 +187,7 @@ export class BlockServer extends Resource {
     await Promise.all(this.sessions.ownedBy(link).map((served) => this.#keeper.drop(served)))
   }
 
-  /**
-   * An answer of the next server to a pushed step: errors go to the client that owns the session.
-   */
+  /** The next server refused a pushed step: the error goes to the client that owns the session. */
   pushRefused(session: Uint8Array, step: number, error: AppError): void {
     const served = this.sessions.get(session)
     if (served) this.#refuse(served.owner, session, step, error)
@@ -200,11 +199,11 @@ export class BlockServer extends Resource {
     await this.#keeper.drained(signal)
   }
 
-  /** Tells the clients of all open sessions that they must go elsewhere, and drops these. */
+  /** Tells the clients of all open sessions to fail over, and closes these sessions. */
   async dismiss(why: AppError): Promise<void> {
     this.draining = true
     const all = this.sessions.all()
-    // Of a step under way the client waits for an answer; of others it heeds none.
+    // The client waits for the answer of a running step; it ignores errors of other steps.
     for (const served of all) this.#refuse(served.owner, served.id, served.lastStep, why)
     await Promise.all(all.map((served) => this.#keeper.drop(served)))
   }

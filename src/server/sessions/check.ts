@@ -1,4 +1,4 @@
-// What a request must be before anything is done for it: pure checks against limits.
+// Checks requests against limits before anything is done for them. Pure.
 import { AppError, badInput, overLimit, unsupported } from '../../base/errors.ts'
 import type { SpanInfo } from '../../blocks/types.ts'
 import type { OpenSession, Step } from '../../wire/types.ts'

@@ -1,6 +1,6 @@
-// What comes in over a host's links: each message goes to the block server of the moment, past the
-// gate of a private swarm; while there is none, its sender is told so. Called by the links. Knows
-// no engine.
+// Dispatches what arrives over a host's links: each message passes the gate of a private swarm and
+// goes to the current block server; if there is none, the sender is told. Called by the links.
+// Knows no engine.
 import { AppError, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { LinkHandlers } from '../../wire/link.ts'
@@ -13,9 +13,9 @@ import type { MemberGate } from './member-gate.ts'
 export interface DoorOptions {
   /** Undefined while blocks are loaded. */
   server: () => BlockServer | undefined
-  /** In a private swarm. */
+  /** Set in a private swarm. */
   gate: () => MemberGate | undefined
-  /** Told when a peer's link ends, and when a peer says that it serves nothing any more. */
+  /** Called when a peer's link ends, and when a peer says that it serves nothing any more. */
   ongone: (peer: string) => void
   log: Log
 }
@@ -23,7 +23,7 @@ export interface DoorOptions {
 /** Loading takes about a minute. */
 const AWAY_MS = 60_000
 
-/** Why nothing can be asked of a server that loads. */
+/** The error for requests to a server that is loading. */
 export function notServing(): AppError {
   return new AppError('BUSY', 'The server serves no blocks now: it loads others', {
     retryAfterMs: AWAY_MS
@@ -36,7 +36,7 @@ export function openDoor(options: DoorOptions): LinkHandlers {
   const refuse = (link: ServerLink, session: Uint8Array, step: number, error: AppError): void => {
     link.error(toWire(error, { session, step, status: status() }))
   }
-  /** Whether the gate lets it pass; else the peer is told why not. */
+  /** Whether the gate admits the message; if not, the peer is told why. */
   const permits = (
     ask: () => void,
     to: { link: ServerLink; session: Uint8Array; step: number }
@@ -49,7 +49,7 @@ export function openDoor(options: DoorOptions): LinkHandlers {
       return false
     }
   }
-  /** What goes wrong behind a frame has nobody who waits for it. */
+  /** Nobody waits for the work on a frame, so its errors are handled here. */
   const guard = (work: Promise<void> | undefined): void => {
     work?.catch((error: unknown) => log.warn(toAppError(error).message))
   }
@@ -62,7 +62,8 @@ export function openDoor(options: DoorOptions): LinkHandlers {
       else refuse(link, session, -1, notServing())
     },
     onstep: (link, message) => {
-      // Its owner would take an error for the end of the step: a stranger to it gets no answer.
+      // The owner would take an error for the answer to the step, so a stranger to the session gets
+      // no answer.
       const guarded = gate()
       if (guarded && !guarded.mayBring(link, message)) return
       const { session, step } = message
@@ -76,7 +77,7 @@ export function openDoor(options: DoorOptions): LinkHandlers {
     onkeep: (link, message) => server()?.keep(link, message),
     onclosesession: (link, message) => guard(server()?.closeSession(link, message)),
     onerror: (_link, message) => {
-      // An answer of the next server to a step that was pushed on.
+      // An answer of the next server to a step that was pushed to it.
       if (message.step < 0 || message.session.byteLength !== 16) return
       server()?.pushRefused(message.session, message.step, fromWire(message))
     },

@@ -1,6 +1,6 @@
-// What a server of a private swarm asks before it opens a session or runs a step: whether the
-// peer's invite permits it, and whether its holders have not used up what they share. In an open
-// swarm nobody is asked anything. Called by host.ts before block-server.ts. Knows no terminal.
+// Checks in a private swarm before a session is opened or a step runs: whether the peer's invite
+// allows it, and whether the quota it shares is used up. An open swarm has no gate. Called by
+// door.ts. Knows no terminal.
 import { AppError, denied } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { whyNot, type Capability, type NamedModel } from '../../swarm/private/capability.ts'
@@ -8,7 +8,7 @@ import type { OpenSession, Step } from '../../wire/types.ts'
 import type { SessionTable } from './sessions.ts'
 
 export interface MemberGateOptions {
-  /** What a link's peer may do; undefined: nothing. */
+  /** What the peer of a link may do; undefined: nothing. */
   memberOf: (link: object) => Capability | undefined
   model: NamedModel
   sessions: SessionTable
@@ -20,7 +20,7 @@ const SESSIONS_RETRY_MS = 5_000
 
 export class MemberGate {
   readonly #options: MemberGateOptions
-  /** Tokens computed today by the id of the block that limits them. */
+  /** Tokens computed today, by the id of the invite block that sets the quota. */
   readonly #tokens = new Map<string, number>()
   #day = 0
 
@@ -28,7 +28,9 @@ export class MemberGate {
     this.#options = options
   }
 
-  /** @throws AppError DENIED, or BUSY when the holders of the invite have their sessions */
+  /**
+   * @throws AppError DENIED, or BUSY if the holders of the invite have all the sessions it allows
+   */
   open(link: object, message: OpenSession): void {
     const { sessions } = this.#options
     const member = this.#require(link, 'chat')
@@ -45,7 +47,8 @@ export class MemberGate {
   }
 
   /**
-   * Whether the peer may bring a step of this session: its owner, or another server that pushes.
+   * Whether the peer may send a step of this session: its owner may, and so may a server that
+   * pushes.
    */
   mayBring(link: object, step: Step): boolean {
     const { memberOf, model, sessions } = this.#options
@@ -54,7 +57,7 @@ export class MemberGate {
     return member !== undefined && whyNot(member, { act: 'serve', model }) === undefined
   }
 
-  /** Counts the step for the session's owner, whoever brings it. @throws AppError DENIED */
+  /** Counts the step for the session's owner, whoever sent it. @throws AppError DENIED */
   step(step: Step): void {
     const served = this.#options.sessions.get(step.session)
     if (!served || step.step <= served.lastStep) return

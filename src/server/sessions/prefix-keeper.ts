@@ -1,7 +1,7 @@
-// Keeps what ended sessions leave in the engine, and gives it to sessions that begin the same. What
-// is kept lives in the room that live sessions leave: it is freed when they are promised it, and
-// when the engine, whose caches grow beyond promises, runs out of memory all the same
-// (last-resort.ts). Called by session-keeper.ts. Knows no connections and no steps.
+// Keeps the KV of ended sessions in the engine and hands it to sessions that begin the same way.
+// Kept prefixes use memory that live sessions leave free. They are freed when live sessions are
+// promised that memory, and when the engine runs out of memory all the same, since caches grow
+// beyond promises (last-resort.ts). Called by session-keeper.ts. Knows no connections and no steps.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -18,9 +18,9 @@ import type { ServedSession } from './sessions.ts'
 export interface PrefixKeeperOptions {
   compute: ComputeApi
   span: SpanInfo
-  /** KV tokens that live sessions and kept prefixes together may hold. */
+  /** KV tokens that live sessions and kept prefixes may hold together. */
   capacityTokens: number
-  /** Default: see defaultKeepLimits; of 0 tokens: nothing is kept. */
+  /** Default: see defaultKeepLimits; 0 tokens: nothing is kept. */
   limits?: Partial<KeepLimits> | undefined
   /** Tokens promised to live sessions. */
   promised: () => number
@@ -35,12 +35,13 @@ export interface Beginning {
   /** Positions that it holds. */
   readonly length: number
   readonly marks: readonly NamedPrefix[]
-  /** Longest length that it ever had. */
+  /** The greatest length that it ever had. */
   readonly peak: number
 }
 
 /**
- * Half of the room, so that what everybody asks for is not all that lives; an hour, as chats pause.
+ * Half of the memory, so that live sessions find some that is free at once. One hour, because chats
+ * pause.
  */
 export function defaultKeepLimits(capacityTokens: number): KeepLimits {
   return {
@@ -52,7 +53,7 @@ export function defaultKeepLimits(capacityTokens: number): KeepLimits {
 }
 
 export class PrefixKeeper {
-  /** Sessions that got what was kept, and tokens that they need not send. */
+  /** Sessions that began with a kept prefix, and the tokens that they did not have to send. */
   hits = 0
   hitTokens = 0
   readonly #options: PrefixKeeperOptions
@@ -74,7 +75,7 @@ export class PrefixKeeper {
     return { prefixes: this.#store.size, tokens: this.#store.tokens }
   }
 
-  /** A session with nothing in it. @throws AppError NO_MEMORY */
+  /** Opens an empty session in the engine. @throws AppError NO_MEMORY */
   async openEmpty(range: BlockSpan): Promise<number> {
     const { compute, span } = this.#options
     return withRoom(
@@ -83,7 +84,7 @@ export class PrefixKeeper {
     )
   }
 
-  /** What is kept for a session, taken out or copied; undefined: it begins with nothing. */
+  /** The kept prefix for a session, moved or copied; undefined: it begins empty. */
   async begin(message: OpenSession): Promise<Beginning | undefined> {
     const { prefix = [], maxTokens, forget } = message
     const hit = this.#store.find(prefix, message, maxTokens)
@@ -101,7 +102,7 @@ export class PrefixKeeper {
     await this.#store.shrink(this.#roomTokens)
   }
 
-  /** A session that ended: kept when its client named it, else freed. */
+  /** Keeps an ended session if its client named prefixes of it; otherwise frees it. */
   async end(served: ServedSession): Promise<void> {
     const { compute: session, marks, forget, start, end } = served
     if (session === undefined) return
@@ -124,7 +125,7 @@ export class PrefixKeeper {
     await this.#store.put(kept, this.#roomTokens)
   }
 
-  /** Frees what is worth least; false when nothing is kept. */
+  /** Frees the prefix that is worth least; false if none is kept. */
   async freeOne(): Promise<boolean> {
     return this.#store.freeOne()
   }
@@ -154,10 +155,11 @@ export class PrefixKeeper {
   async #copy(hit: Hit): Promise<Beginning | undefined> {
     const { kept, length, shared } = hit
     kept.usedAt = this.#options.clock.now()
-    // Its own names are its owner's: whoever only knows what is published learns nothing of them.
+    // The kept session's own names belong to its owner: a peer that knows only the shared name must
+    // not learn them.
     const marks = shared ? [] : kept.marks.filter((mark) => mark.length <= length)
     try {
-      // Room first: the engine does things in the order they are asked for.
+      // Free memory first: the engine works in the order of requests.
       const freed = this.#store.shrink(this.#roomTokens, kept)
       const session = await this.#options.compute.forkSession(kept.session, length)
       await freed

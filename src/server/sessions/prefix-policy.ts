@@ -1,13 +1,13 @@
-// Which kept prefixes go when room is needed, and whether a session that asks for one gets it or a
-// copy: pure policies of a server. Know no engine; prefix-store.ts acts on them.
+// Which kept prefixes are freed when memory is needed, and whether a session gets a kept prefix
+// itself or a copy: pure policies of a server. Know no engine; prefix-store.ts carries them out.
 
 /** A kept prefix as the policy sees it. */
 export interface Kept {
-  /** Hex key of the peer whose session it was. */
+  /** Key of the peer whose session it was, hex. */
   readonly owner: string
-  /** Its address, or the key where that is unknown. Default: the key. */
+  /** Address of that peer, or its key if that is unknown. Default: the key. */
   readonly origin?: string
-  /** Tokens that its memory would hold: caches grow in steps. */
+  /** Tokens that its memory could hold: more than its length, because caches grow in steps. */
   readonly tokens: number
   /** Monotonic ms. */
   readonly usedAt: number
@@ -17,19 +17,22 @@ export interface KeepLimits {
   /** Tokens that all kept prefixes together may hold. */
   readonly tokens: number
   readonly entries: number
-  /** Of one peer: a key is cheap to make, so this only keeps one process from filling a server. */
+  /**
+   * Most prefixes of one peer. Keys are cheap to make, so this only keeps one process from filling
+   * a server.
+   */
   readonly entriesPerOwner: number
-  /** One that nobody has asked for this long goes, ms. */
+  /** A prefix that nobody used for this long is freed, ms. */
   readonly ttlMs: number
 }
 
-/** A shorter prefix costs less to compute again than its place is worth to others. */
+/** Computing a shorter prefix again costs less than its place is worth to others. */
 export const LEAST_PREFIX = 16
 
 /**
- * What must go so that the rest keeps within `limits` and within `roomTokens`, which live sessions
- * left: what is too old; then, of the address that has most and of its peer that has most, by age
- * and size.
+ * What must be freed so that the rest stays within `limits` and within `roomTokens`, which live
+ * sessions leave: first what is too old; then, of the address that has most and there of the peer
+ * that has most, by age and size.
  */
 export function evict<K extends Kept>(
   entries: readonly K[],
@@ -68,7 +71,10 @@ function ownerOf({ owner }: Kept): string {
   return owner
 }
 
-/** Entries of whoever has most, or at least half of that: nearly equal ones differ by age. */
+/**
+ * Entries of those that have most, or at least half as much: between nearly equal ones, age
+ * decides.
+ */
 function ofMost<K>(
   entries: readonly K[],
   of: (entry: K) => string,
@@ -90,22 +96,25 @@ function sums<K>(
 }
 
 /**
- * Least worth first. Old ones go before young ones; of about the same age (within a factor of two)
- * the largest, since that makes the same room at the cost of fewer.
+ * Sorts the least valuable first. Old ones go before young ones. If the ages are within a factor of
+ * two the larger one goes, because then fewer must go.
  */
 function worth(a: Kept, b: Kept, now: number): number {
   const age = (one: Kept): number => Math.floor(Math.log2(Math.max(1, now - one.usedAt)))
   return age(b) - age(a) || b.tokens - a.tokens || a.usedAt - b.usedAt
 }
 
-/** Of what is kept beyond the tokens asked for, this part of them is lost without regret. */
+/**
+ * A kept session is cut and handed out itself if it loses at most this share of the tokens asked
+ * for.
+ */
 const LOSS = 1 / 8
 
 /**
- * Whether to hand out what is kept or a copy of its beginning. A conversation that goes on takes
- * its own; a new one that only begins like it gets a copy (memory copies a token some 200 times as
- * fast as a prompt makes it), so that both can go on, and a short one does not sit in a long one's
- * memory. What is published stays for others.
+ * Whether to hand out a kept session or a copy of its beginning. A conversation that continues gets
+ * its own session. One that only begins the same way gets a copy, so that both can continue and a
+ * short session does not occupy the memory of a long one. Copying a token is some 200 times as fast
+ * as computing it. A shared prefix stays for others.
  */
 export function handOut(
   held: { readonly length: number; readonly published: boolean },

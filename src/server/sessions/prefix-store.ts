@@ -1,6 +1,6 @@
-// Sessions that ended but whose keys and values are kept in the engine, by the labels that their
-// client gave their beginnings. What they hold counts as free: it goes as soon as live sessions
-// need the room. Called by session-keeper.ts. Knows no peers beyond the names of owners.
+// Ended sessions whose KV is kept in the engine, by the labels that their clients gave their
+// prefixes. Their memory counts as free: they go as soon as live sessions need it. Called by
+// prefix-keeper.ts. Knows owners only by name.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -9,22 +9,22 @@ import { evict, type Kept, type KeepLimits } from './prefix-policy.ts'
 import type { NamedPrefix } from './session-marks.ts'
 
 export interface KeptPrefix extends Kept, BlockSpan {
-  /** Monotonic ms: when its session ended, or somebody last asked for it. */
+  /** Monotonic ms: when its session ended, or when it was last used. */
   usedAt: number
   /** Number of the engine's session. */
   readonly session: number
-  /** Positions that are good. */
+  /** Positions that are valid. */
   readonly length: number
   readonly marks: readonly NamedPrefix[]
-  /** Longest length that the session ever had. */
+  /** The greatest length that the session ever had. */
   readonly peak: number
 }
 
-/** A kept prefix that a session asked for, and how much of it. */
+/** A kept prefix that matches a request, and how many of its tokens match. */
 export interface Hit {
   readonly kept: KeptPrefix
   readonly length: number
-  /** Under a name that is everybody's. */
+  /** Matched by a name that is shared with everybody. */
   readonly shared: boolean
 }
 
@@ -49,12 +49,15 @@ export class PrefixStore {
     return this.#entries.size
   }
 
-  /** Tokens that its memory would hold. */
+  /** Tokens that its memory could hold. */
   get tokens(): number {
     return this.#tokens
   }
 
-  /** The longest of `marks` that is kept for these blocks; of several, what loses least by it. */
+  /**
+   * The longest of `marks` that is kept for these blocks; of several, the one that loses least when
+   * it is cut.
+   */
   find(marks: readonly PrefixMark[], range: BlockSpan, mostTokens: number): Hit | undefined {
     let best: Hit | undefined
     for (const { length, label } of marks) {
@@ -70,7 +73,7 @@ export class PrefixStore {
     return best
   }
 
-  /** Takes it out: the caller has its session now. */
+  /** Removes it: the caller owns its session now. */
   take(kept: KeptPrefix): void {
     if (!this.#entries.delete(kept)) return
     this.#tokens -= kept.tokens
@@ -81,16 +84,13 @@ export class PrefixStore {
     }
   }
 
-  /** Keeps a session, or frees it when there is no room for it. */
+  /** Keeps a session, or frees it if there is no room. */
   async put(kept: KeptPrefix, roomTokens: number): Promise<void> {
     this.#add(kept)
     await this.shrink(roomTokens)
   }
 
-  /**
-   * Frees what is too old and what no longer fits beside live sessions; `spare` stays whatever
-   * comes.
-   */
+  /** Frees what is too old and what no longer fits beside live sessions, but never `spare`. */
   async shrink(roomTokens: number, spare?: KeptPrefix): Promise<void> {
     const { limits, clock } = this.#options
     const entries = [...this.#entries].filter((one) => one !== spare)
@@ -98,7 +98,7 @@ export class PrefixStore {
     await this.#free(evict(entries, { limits, roomTokens: room, now: clock.now() }))
   }
 
-  /** Frees what is worth least; false when nothing is kept. */
+  /** Frees the prefix that is worth least; false if none is kept. */
   async freeOne(): Promise<boolean> {
     const { limits, clock } = this.#options
     const entries = [...this.#entries]
@@ -107,7 +107,7 @@ export class PrefixStore {
     return least !== undefined
   }
 
-  /** Frees all that begins as any of `marks` says, but what is everybody's. */
+  /** Frees everything that begins with any of `marks`, except what is shared with everybody. */
   async forget(marks: readonly PrefixMark[]): Promise<void> {
     const names = new Set(marks.map(({ label }) => toHex(label)))
     const gone = [...this.#entries].filter((kept) =>

@@ -1,7 +1,8 @@
-// Sends steps on to the next server of their route. Steps to one peer wait in a queue while it is
-// reached and while its link is full; they keep their order, and what a link that died had not
-// proven to have delivered is sent again over the next one. What waits is bounded: a peer that
-// reads slowly must not fill this server's memory. Called by run-step.ts. Knows no engine.
+// Sends steps to the next server of their route. Steps to one peer wait in a queue while the peer
+// is being connected and while its link is full. Order is kept. When a link dies, what it has not
+// proven to have delivered is sent again over the next link, first. The queues are bounded, so that
+// a peer that reads slowly cannot fill this server's memory. Called by run-step.ts. Knows no
+// engine.
 import { toHex } from '../../base/bytes.ts'
 import { deadline, type Clock } from '../../base/clock.ts'
 import { AppError, timedOut, toAppError, unavailable } from '../../base/errors.ts'
@@ -11,24 +12,25 @@ import type { Reach, ServerLink } from '../links.ts'
 
 export interface PusherOptions {
   clock: Clock
-  /** How long reaching a server may take, ms. Default 5000; the step's own deadline also counts. */
+  /** Longest time to connect to a server, ms. Default 5000; the step's own deadline also counts. */
   reachMs?: number
 }
 
 /**
- * Bytes that may wait for one peer: two of the largest steps. A client carries what is over that.
+ * Bytes that may wait for one peer: two of the largest steps. Beyond that the client carries the
+ * step itself.
  */
 const QUEUE_BYTES = 2 * LIMITS.tensorBytes
-/** Bytes kept of one peer to be sent again: a window of the largest steps. */
+/** Bytes kept per peer to be sent again: two of the largest steps. */
 const KEPT_BYTES = 2 * LIMITS.tensorBytes
-/** For all peers together, what waits and what is kept. */
+/** Bytes that wait and bytes that are kept, of all peers together. */
 const ALL_BYTES = 128 * 1024 * 1024
 
 interface Push {
   readonly hop: Hop
   readonly step: Step
   readonly onfailure: (error: AppError) => void
-  /** Monotonic ms at which its deadline began to run. */
+  /** Monotonic ms when its deadline started. */
   readonly since: number
   /** Whether it was sent before, over a link that died. */
   readonly again: boolean
@@ -50,9 +52,9 @@ export class Pusher {
   readonly #clock: Clock
   readonly #reachMs: number
   readonly #closing = new AbortController()
-  /** By hex of the peer's key. */
+  /** By the peer's key in hex. */
   readonly #queues = new Map<string, PeerQueue>()
-  /** By link, what was sent and is not known to have arrived. */
+  /** By link: what was sent and is not known to have arrived. */
   readonly #kept = new Map<ServerLink, Kept[]>()
 
   constructor(reach: Reach, options: PusherOptions) {
@@ -61,7 +63,7 @@ export class Pusher {
     this.#reachMs = options.reachMs ?? 5000
   }
 
-  /** Pushes; `onfailure` is called once when the step cannot be delivered. */
+  /** Pushes a step. `onfailure` is called once if it cannot be delivered. */
   push(hop: Hop, step: Step, onfailure: (error: AppError) => void): void {
     const push = { hop, step, onfailure, since: this.#clock.now(), again: false }
     const queue = this.#queueOf(hop)
@@ -74,7 +76,7 @@ export class Pusher {
     void this.#drain(hop)
   }
 
-  /** Steps of a session up to a number are not wanted any more. */
+  /** Drops the waiting steps of a session up to a number. */
   forget(session: Uint8Array, upTo: number = Infinity): void {
     const stays = ({ step }: Push): boolean =>
       step.step > upTo || Buffer.compare(step.session, session) !== 0
@@ -107,7 +109,7 @@ export class Pusher {
     return bytes
   }
 
-  /** Sends what waits for a peer, one after the other. */
+  /** Sends what waits for a peer, one step after the other. */
   async #drain(hop: Hop): Promise<void> {
     const queue = this.#queueOf(hop)
     if (queue.sending) return
@@ -124,7 +126,7 @@ export class Pusher {
     this.#queues.delete(toHex(hop.peer))
   }
 
-  /** Resolves when the link takes more. */
+  /** Sends the first waiting step. Resolves when the link accepts more. */
   async #sendNext(hop: Hop, queue: PeerQueue): Promise<void> {
     const { signal } = this.#closing
     const [next] = queue.waiting
@@ -135,8 +137,8 @@ export class Pusher {
       signal,
       what: 'Reaching the next server'
     })
-    // Others may be first by now: those of a link that died, or those behind one that was
-    // forgotten.
+    // The queue may have changed meanwhile: steps of a dead link are put first, steps of a closed
+    // session are dropped.
     const push = queue.waiting.shift()
     if (!push) return
     const deadlineMs = this.#leftMs(push)
@@ -150,7 +152,7 @@ export class Pusher {
     try {
       await link.drained()
     } catch {
-      // Before anything else goes to this peer.
+      // Nothing else may go to this peer before it.
       this.#sendAgain(link)
     }
   }
@@ -159,7 +161,7 @@ export class Pusher {
     return step.deadlineMs - (this.#clock.now() - since)
   }
 
-  /** Keeps a step until the link is known to have delivered it. */
+  /** Keeps a step until the link has proven to have delivered it. */
   #keep(link: ServerLink, push: Push): void {
     if (!link.proven) return
     const known = this.#kept.get(link)
@@ -169,7 +171,7 @@ export class Pusher {
     if (!known) void this.#watch(link)
   }
 
-  /** Waits until all is delivered; the link itself finds out when its peer is gone. */
+  /** Waits until everything is delivered. The link itself notices when its peer is gone. */
   async #watch(link: ServerLink): Promise<void> {
     try {
       while (this.#kept.get(link)?.length) {
@@ -184,7 +186,7 @@ export class Pusher {
     }
   }
 
-  /** A link died: what it may not have delivered goes before what waits. */
+  /** A link died: puts what it may not have delivered before what waits. */
   #sendAgain(link: ServerLink): void {
     const pushes = (this.#kept.get(link) ?? []).map(({ push }) => push)
     this.#kept.delete(link)

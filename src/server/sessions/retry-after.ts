@@ -1,31 +1,34 @@
-// When what a server lacks now will be there again, from how long its sessions lived and how long
-// the open ones have: a pure estimate for `retryAfterMs`. Knows no sessions beyond their numbers.
+// Estimates when a full server will have room again, from how long ended sessions lived and how
+// long the open ones have lived: `retryAfterMs` of an answer. Pure.
 
-/** A session that is open now. */
+/** An open session. */
 export interface HeldSession {
-  /** What it frees when it ends. */
+  /** Tokens that are freed when it ends. */
   readonly tokens: number
   readonly ageMs: number
-  /** Since its last step. */
+  /** Time since its last step. */
   readonly idleMs: number
 }
 
 export interface Lives {
-  /** How long sessions lived that ended lately, ms. */
+  /** How long recently ended sessions lived, ms. */
   readonly ended: readonly number[]
-  /** A session unused this long is dropped. */
+  /** A session without a step for this long is closed, ms. */
   readonly idleLimitMs: number
 }
 
-/** Fewer ended sessions than this say nothing of how much longer one lives. */
+/** From fewer ended sessions no lifetime is estimated. */
 const LEAST_ENDED = 3
-/** Bounds of what a client is told: asking more often is no use, nor is giving up for longer. */
+/**
+ * Bounds of what a client is told: asking more often does not help, and longer waits are useless to
+ * it.
+ */
 const LEAST_MS = 250
 const MOST_MS = 600_000
 
 /**
- * How long `held` sessions are expected to take until those that ended free `tokens` together, ms.
- * Infinity of tokens, or more than all hold: the longest there is.
+ * Expected time until those of `held` that end free `tokens` together, ms. The longest possible if
+ * they hold less than that, or for Infinity.
  */
 export function freeInMs(tokens: number, held: readonly HeldSession[], lives: Lives): number {
   const ends = held
@@ -39,17 +42,17 @@ export function freeInMs(tokens: number, held: readonly HeldSession[], lives: Li
   return MOST_MS
 }
 
-/** How much longer a session is expected to live, ms. */
+/** Expected remaining life of a session, ms. */
 function restMs({ ageMs, idleMs }: HeldSession, { ended, idleLimitMs }: Lives): number {
   const longer = ended.filter((life) => life > ageMs)
   const mean = longer.reduce((sum, life) => sum + life - ageMs, 0) / longer.length
-  // Of what has lived for so long that nothing like it ended, as much again is the best guess.
+  // If too few ended sessions lived as long as this one, expect it to live as long again.
   const rest = longer.length < LEAST_ENDED ? ageMs : mean
   return Math.min(rest, Math.max(0, idleLimitMs - idleMs))
 }
 
 /**
- * When half of a peer's waiting steps will be done at the pace of late, ms; undefined: no pace is
+ * When half of a peer's waiting steps will be done at the recent pace, ms; undefined if no pace is
  * known.
  */
 export function roomInMs(waiting: number, msPerStep: number | undefined): number | undefined {

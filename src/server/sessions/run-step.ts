@@ -1,5 +1,5 @@
-// Gives one step to the scheduler and sends what comes out: to the client, or on to the next server
-// of its route. Knows no order of steps and no admission.
+// Hands one step to the scheduler and sends the result: to the client, or to the next server of its
+// route. Knows no order of steps and no admission.
 import type { Clock } from '../../base/clock.ts'
 import { AppError, computeError, internal, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -22,7 +22,7 @@ export interface StepRunnerOptions {
   clock: Clock
   log: Log
   status: (computeMs: number, queueMs: number) => ServerStatus
-  /** Tells the session's owner why a step has no answer. */
+  /** Tells the session's owner why a step has no result. */
   refuse: (link: ServerLink, step: Step, error: AppError) => void
 }
 
@@ -33,7 +33,7 @@ export class StepRunner {
     this.#options = options
   }
 
-  /** Resolves when the step's bytes are let go; never rejects. */
+  /** Resolves when the step's bytes are no longer needed; never rejects. */
   async run(served: ServedSession, step: Step): Promise<void> {
     const { steps, clock, log, status, refuse } = this.#options
     const since = clock.now()
@@ -44,7 +44,7 @@ export class StepRunner {
       served.usedAt = clock.now()
       this.#deliver(served, step, { hidden, since, status: status(computeMs, queueMs) })
     } catch (error) {
-      // Nobody waits for the answer of a step that was cancelled before it ran.
+      // Nobody waits for a step that was cancelled before it ran.
       if (entry.signal.aborted && !entry.begun) return
       const failure = toAppError(error)
       if (failure.code === 'INTERNAL') log.error(`a step failed: ${failure.message}`)
@@ -61,7 +61,7 @@ export class StepRunner {
   ): ReturnType<StepRunnerOptions['compute']['step']> {
     const { compute, freeOne } = this.#options
     const { served, signal } = entry
-    // A client need not wait for `opened` before its first step.
+    // A client may send its first step before it has `opened`.
     if (served.compute === undefined) await served.opening
     const session = served.compute
     if (served.closed || session === undefined) throw gone(served)
@@ -79,7 +79,10 @@ export class StepRunner {
     )
   }
 
-  /** The step's rows, when they are about to run. @throws AppError when they should not */
+  /**
+   * Decodes the step's rows when they are about to run: (count, hiddenSize). @throws AppError if
+   * they should not run
+   */
   #begin(entry: StepUnderWay, step: Step, since: number): Float32Array {
     const { served } = entry
     if (served.closed) throw gone(served)

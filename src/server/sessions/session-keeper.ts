@@ -1,5 +1,6 @@
-// Opens sessions and lets them go: admission, the engine's side, what idles too long, draining.
-// Knows no steps; block-server.ts turns messages into calls, prefix-keeper.ts keeps what ended.
+// Opens and closes sessions: admission, their sessions in the engine, closing what is idle,
+// draining. Knows no steps; block-server.ts turns messages into calls, prefix-keeper.ts keeps what
+// has ended.
 import { toHex } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError, toAppError } from '../../base/errors.ts'
@@ -25,17 +26,17 @@ export interface SessionKeeperOptions {
   capacityTokens: number
   limits: AdmissionLimits
   prefixes: PrefixKeeper
-  /** A session unused this long is dropped. */
+  /** A session without a step for this long is closed, ms. */
   idleMs: number
   clock: Clock
   log: Log
-  /** Steps of sessions, which end with them. */
+  /** Steps under way, which are cancelled when their session ends. */
   steps: StepsUnderWay
-  /** Told when a session leaves. */
+  /** Called when a session is dropped. */
   ondrop: (served: ServedSession) => void
 }
 
-/** Ended sessions that are remembered, to tell how long one lives. */
+/** Ended sessions that are remembered, to estimate how long one lives. */
 const MAX_LIVES = 64
 
 export class SessionKeeper {
@@ -45,7 +46,7 @@ export class SessionKeeper {
   readonly #clock: Clock
   #stopSweeping: () => void = () => {}
   #idle: (() => void)[] = []
-  /** How long sessions lived that ended last, ms. */
+  /** How long the most recently ended sessions lived, ms. */
   readonly #lives: number[] = []
 
   constructor(options: SessionKeeperOptions) {
@@ -53,7 +54,7 @@ export class SessionKeeper {
     this.#clock = options.clock
   }
 
-  /** Tokens that a new session may be promised: none while the table is full and nobody is idle. */
+  /** Tokens that a new session may be promised; 0 if the table is full and no session is idle. */
   get freeTokens(): number {
     const { capacityTokens, limits } = this.#options
     const isFull = this.table.size >= limits.sessions && !leastUsed(this.#uses())
@@ -61,7 +62,7 @@ export class SessionKeeper {
   }
 
   /**
-   * Opens a session, or changes what an open one of the same owner was promised.
+   * Opens a session, or changes what its owner's open session is promised.
    * @returns tokens that it holds already
    * @throws AppError
    */
@@ -81,7 +82,7 @@ export class SessionKeeper {
     this.#options.steps.cancel(served)
     this.#options.ondrop(served)
     this.#remove(served)
-    // Who leaves keeps nothing.
+    // A draining server keeps no prefixes.
     if (!this.draining) return this.#options.prefixes.end(served)
     if (served.compute !== undefined) await this.#options.compute.closeSession(served.compute)
   }
@@ -96,7 +97,7 @@ export class SessionKeeper {
     }
   }
 
-  /** Drops what nobody has used for long, now and from now on. */
+  /** Closes sessions that have been unused for too long, now and regularly. */
   sweep(): void {
     const { idleMs, log, prefixes, steps } = this.#options
     this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), () => this.sweep(), true)
@@ -146,7 +147,8 @@ export class SessionKeeper {
       usedAt: this.#clock.now(),
       closed: false
     }
-    // In the table before the engine answers, so that a flood is counted while it opens.
+    // Added before the engine answers, so that sessions that are being opened count against a
+    // flood.
     this.table.add(served)
     served.opening = this.#openInEngine(served, message)
     await served.opening
@@ -172,7 +174,7 @@ export class SessionKeeper {
     }
   }
 
-  /** Closes sessions that nobody uses for one that would be refused. @throws AppError */
+  /** Closes idle sessions to make room for one that would be refused. @throws AppError */
   #admit(tokens: number, link: ServerLink, known: boolean): void {
     let verdict = this.#verdict(tokens, link, known)
     while (verdict.kind === 'refuse' && verdict.code !== 'LIMIT' && !this.draining) {
@@ -182,7 +184,7 @@ export class SessionKeeper {
       const { served, idleMs } = unused
       const idle = `${Math.round(idleMs / 1000)} s without a step`
       log.info(`session of ${served.owner.peer.slice(0, 8)} closed for another: ${idle}`)
-      // Out of the table at once; what it held is freed or kept meanwhile.
+      // Removed from the table at once; its memory is freed or kept later.
       this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
       verdict = this.#verdict(tokens, link, known)
     }
@@ -214,7 +216,7 @@ export class SessionKeeper {
     return admit(tokens, state, this.#options.limits)
   }
 
-  /** How the sessions of others are used. */
+  /** How other peers' sessions are used. */
   #uses(
     but?: ServerLink
   ): { served: ServedSession; origin: string; peer: string; idleMs: number }[] {
@@ -230,7 +232,10 @@ export class SessionKeeper {
       }))
   }
 
-  /** When ending sessions are expected to have freed `count` of what each frees. */
+  /**
+   * When ending sessions are expected to have freed `count` in total; `frees` says how much each
+   * does.
+   */
   #freeIn(count: number, frees: (served: ServedSession) => number): number {
     const now = this.#clock.now()
     const held = this.table.all().map((served) => ({
@@ -240,7 +245,7 @@ export class SessionKeeper {
     }))
     return freeInMs(count, held, {
       ended: this.#lives,
-      // After that it is closed for whoever asks.
+      // After that it may be closed for another peer.
       idleLimitMs: Math.min(this.#options.idleMs, GIVE_UP_MS)
     })
   }

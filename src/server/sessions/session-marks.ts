@@ -1,5 +1,5 @@
-// What a session's beginnings are called, as its client says while it runs, and which of those
-// names still hold: a step that starts before a mark's end makes the mark untrue. Knows no engine;
+// The names that a client gives to prefixes of a running session, and which of them are still
+// valid: a step that starts before the end of a named prefix changes its content. Knows no engine;
 // session-keeper.ts keeps the session under these names when it ends.
 import { toHex } from '../../base/bytes.ts'
 import { LIMITS } from '../../wire/protocol.ts'
@@ -10,19 +10,19 @@ export interface NamedPrefix {
   readonly length: number
   /** Hex. */
   readonly label: string
-  /** For everybody who knows who made it. */
+  /** Usable by everybody who knows its maker. */
   readonly shared: boolean
 }
 
-/** Steps that are remembered: a client names its prefixes before it sends so many more. */
+/** How many recent steps are remembered: a client names a prefix before it sends that many more. */
 const STEPS = 16
 
 export class SessionMarks {
-  /** Longest length the session ever had: its caches are as large. */
+  /** The greatest length the session ever had: its caches are as large. */
   peak = 0
   #marks: NamedPrefix[] = []
   #steps: { readonly step: number; readonly start: number }[] = []
-  /** Steps up to this one are no longer known. */
+  /** Steps up to this one are forgotten. */
   #unknown = -1
 
   get all(): readonly NamedPrefix[] {
@@ -30,9 +30,9 @@ export class SessionMarks {
   }
 
   /**
-   * The session began with what was kept under these names. Steps need not wait for that: what they
-   * have cut already has no name.
-   * @param peak longest length that what was kept ever had
+   * The session began with a kept prefix of these names. Steps may come before that is known; names
+   * of what they have already cut are dropped.
+   * @param peak greatest length that the kept session ever had
    */
   begin(marks: readonly NamedPrefix[], peak: number): void {
     this.peak = Math.max(this.peak, peak)
@@ -40,7 +40,10 @@ export class SessionMarks {
     this.#marks = marks.filter((mark) => mark.length <= least)
   }
 
-  /** A step was taken in: whether it will run or fail, what it starts before may no longer hold. */
+  /**
+   * A step was accepted. Whether it succeeds or not, names of prefixes that end after its start may
+   * be invalid.
+   */
   onstep(step: number, start: number, count: number): void {
     this.peak = Math.max(this.peak, start + count)
     this.#steps.push({ step, start })
@@ -51,9 +54,9 @@ export class SessionMarks {
   }
 
   /**
-   * Takes names for what the session held after the client's step. Steps on their way may have come
-   * in by another link since; names of what they cut are dropped.
-   * @param length that the session has now
+   * Stores names for what the session held after one of the client's steps. Later steps may have
+   * arrived over another link meanwhile; names of what they cut are dropped.
+   * @param length current length of the session
    */
   name(message: KeepPrefix, maker: Uint8Array, length: number): void {
     if (message.step < this.#unknown) return

@@ -1,5 +1,5 @@
-// The sessions a server holds: whose they are, how long, what they were promised.
-// Knows no engine beyond a session number, and no bytes of the wire.
+// The sessions that a server holds: owner, length, promised tokens. Knows the engine's sessions
+// only by number, and no bytes of the wire.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { originOf, type ServerLink } from '../links.ts'
@@ -9,21 +9,21 @@ export interface ServedSession extends BlockSpan {
   readonly id: Uint8Array
   /** Hex of `id`. */
   readonly key: string
-  /** Answers and errors go here, whoever brought the step. */
+  /** Answers and errors go here, whoever sent the step. */
   readonly owner: ServerLink
   /** Number of the engine's session; undefined until it is open. */
   compute: number | undefined
-  /** Settles when the engine has opened it, or has not. */
+  /** Settles when the engine has opened it or failed to. */
   opening: Promise<void> | undefined
   /** Longest length promised to the client, in tokens. */
   maxTokens: number
   /** Positions that the KV holds. */
   length: number
-  /** What its beginnings are called, for when it ends. */
+  /** Names of its prefixes, for when it ends. */
   readonly marks: SessionMarks
-  /** Nothing of it is to be kept. */
+  /** Nothing of it may be kept. */
   readonly forget: boolean
-  /** Highest step number seen; a lower one is a duplicate. */
+  /** Highest step number so far; a lower one is a duplicate. */
   lastStep: number
   /** Monotonic ms. */
   readonly openedAt: number
@@ -71,7 +71,7 @@ export class SessionTable {
     return count
   }
 
-  /** Sessions of all peers at one address. */
+  /** Number of sessions of all peers at one address. */
   countFrom(origin: string): number {
     let count = 0
     for (const { owner } of this.#byKey.values()) if (originOf(owner) === origin) count++
@@ -91,7 +91,7 @@ export class SessionTable {
     return [...this.#byKey.values()].filter((session) => session.owner === owner)
   }
 
-  /** Sessions unused since `before`, longest idle first. */
+  /** Sessions unused since `before`, the longest idle first. */
   idleSince(before: number): ServedSession[] {
     return [...this.#byKey.values()]
       .filter((session) => session.usedAt < before)

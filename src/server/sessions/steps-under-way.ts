@@ -1,5 +1,5 @@
-// Steps that were taken in and not answered yet: how many a peer may have waiting, and who cancels
-// them. Which of them runs next is the scheduler's decision; run-step.ts hands them to it.
+// Steps that were accepted and not answered yet: limits how many a peer may have waiting, and
+// cancels them. Which step runs next is the scheduler's decision; run-step.ts hands them to it.
 import { AppError } from '../../base/errors.ts'
 import { roomInMs } from './retry-after.ts'
 import type { ServedSession } from './sessions.ts'
@@ -9,26 +9,26 @@ export interface StepUnderWay {
   readonly served: ServedSession
   readonly step: number
   readonly signal: AbortSignal
-  /** Its rows have been taken into a run. */
+  /** Its rows are part of a run already. */
   begun: boolean
 }
 
 export interface StepsUnderWayOptions {
   /** Monotonic ms. */
   now: () => number
-  /** Waiting steps of one peer over which it is told BUSY. Default 128. */
+  /** A peer with more waiting steps is answered BUSY. Default 128. */
   perPeer?: number | undefined
 }
 
-/** What a peer is told that has too many waiting, until steps have shown how long they take. */
+/** Wait that a refused peer is told before any step has shown how long steps take, ms. */
 const BUSY_MS = 500
-/** Weight of the newest in the average. */
+/** Weight of the newest time in the moving average. */
 const NEWEST = 0.1
 
 export class StepsUnderWay {
   readonly #options: StepsUnderWayOptions
   readonly #steps = new Map<StepUnderWay, AbortController>()
-  /** Time between two answers while there was always one to come, ms. */
+  /** Time between two answers while steps were always waiting, ms. */
   #msPerStep: number | undefined
   #answeredAt: number | undefined
 
@@ -41,7 +41,7 @@ export class StepsUnderWay {
     return this.#steps.size
   }
 
-  /** @throws AppError BUSY when this peer has too many waiting */
+  /** @throws AppError BUSY if this peer has too many waiting */
   checkRoom(peer: string): void {
     const { perPeer = 128 } = this.#options
     let waiting = 0
@@ -61,7 +61,7 @@ export class StepsUnderWay {
     return entry
   }
 
-  /** It was answered, refused or cancelled. */
+  /** The step was answered, refused or cancelled. */
   remove(entry: StepUnderWay): void {
     this.#steps.delete(entry)
     if (!entry.begun) return
