@@ -1,5 +1,7 @@
 // One line of progress on stderr, on a terminal only; rewritten in place and removed at the end.
 
+import { terminalText } from './terminal-text.ts'
+
 export interface Progress {
   /** Shows `text`, at most ten times a second. */
   update(text: string): void
@@ -25,7 +27,8 @@ export function createProgress(
       if (!stream.isTTY || now() - last < 100) return
       last = now()
       shown = true
-      stream.write(`\r\x1b[2K${text.slice(0, (stream.columns ?? 80) - 1)}`)
+      // Some terminals say that they are 0 wide.
+      stream.write(`\r\x1b[2K${fitWidth(terminalText(text), (stream.columns || 80) - 1)}`)
     },
     done() {
       if (shown) stream.write('\r\x1b[2K')
@@ -35,3 +38,18 @@ export function createProgress(
 }
 
 export const noProgress: Progress = { update() {}, done() {} }
+
+/** As much of `text` as fits into so many columns of a terminal. */
+export function fitWidth(text: string, columns: number): string {
+  if (Bun.stringWidth(text) <= columns) return text
+  let fitting = ''
+  let width = 0
+  for (const { segment } of graphemes.segment(text)) {
+    width += Bun.stringWidth(segment)
+    if (width > columns) break
+    fitting += segment
+  }
+  return fitting
+}
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })

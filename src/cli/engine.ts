@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { formatBytes, toHex } from '../base/bytes.ts'
 import { embedded } from '../base/embedded.ts'
 import { unpackNativeSet } from '../base/files/native-files.ts'
-import { createProgress } from '../base/progress.ts'
+import { stderrProgress } from './terminal/stderr.ts'
 import { Compute } from '../blocks/compute.ts'
 import type { Device } from '../blocks/types.ts'
 import { identifyModel } from '../model/store/identify.ts'
@@ -54,7 +54,7 @@ export async function openNamedModel(
 ): Promise<Model> {
   const { paths, signal, log } = context
   const diskBytes = parseBytes('disk', options.disk)
-  const progress = createProgress()
+  const progress = stderrProgress()
   let model: Model | undefined
   try {
     const onprogress = transferLine(progress, name)

@@ -4,9 +4,11 @@ import { badInput } from '../../base/errors.ts'
 import { resolveSampling, samplingRange, type SamplingOptions } from '../../client/text/sampler.ts'
 import { typedName } from '../command.ts'
 import type { EngineOptions } from '../engine.ts'
-import { parseNumber, parseWhole } from '../options.ts'
+import type { WireDtype } from '../../wire/types.ts'
+import { parseChoice, parseNumber, parseWhole } from '../options.ts'
 import type { ManifestFlags, PeerFlags } from '../peer-weights.ts'
 import type { SwarmFlags } from '../swarm/swarm-access.ts'
+import { draftName } from './draft.ts'
 import { checkPrefixFlags, type PrefixFlags } from './prefix-flags.ts'
 
 export interface ChatFlags
@@ -51,9 +53,22 @@ const OF_THE_BEGINNING = [
   'sharedBy'
 ] as const satisfies readonly (keyof ChatFlags)[]
 
+/** How activations travel. @throws AppError BAD_INPUT */
+export function wireOf(flags: ChatFlags): WireDtype | undefined {
+  return parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
+}
+
+/** How exact the last matrix is. @throws AppError BAD_INPUT */
+export function headOf(flags: ChatFlags): 'native' | 'f32' | undefined {
+  return parseChoice('head', flags.head, ['native', 'f32'])
+}
+
 /** @throws AppError BAD_INPUT where flags contradict each other, or the words */
 export function checkChatFlags(flags: ChatFlags, words: string | undefined): void {
   checkPrefixFlags(flags)
+  draftName(flags)
+  wireOf(flags)
+  headOf(flags)
   if (flags.session === '') {
     throw badInput("--session cannot be ''", { hint: 'Name a file to keep the conversation in' })
   }
@@ -78,9 +93,9 @@ export function checkChatFlags(flags: ChatFlags, words: string | undefined): voi
   }
 }
 
-type NumberKey = Exclude<keyof SamplingOptions, 'repetitionWindow'>
+export type NumberKey = Exclude<keyof SamplingOptions, 'repetitionWindow'>
 
-const NUMBERS: readonly NumberKey[] = [
+export const NUMBERS: readonly NumberKey[] = [
   'temperature',
   'topP',
   'topK',

@@ -3,7 +3,7 @@
 // it to pay.
 import { badInput, toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
-import { createProgress } from '../../base/progress.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
 import { AutoDrafter, mayPay, type OwnedDrafter } from '../../client/speculate/auto-draft.ts'
 import { ModelDrafter, sharesVocabulary } from '../../client/speculate/draft-model.ts'
@@ -71,7 +71,7 @@ export async function openDrafters(
         })
       : await openNamed(name, options)
   stack.use(draft)
-  const progress = createProgress()
+  const progress = stderrProgress()
   try {
     progress.update(`loading ${name ?? 'nothing'} to guess with`)
     await draft.ready()

@@ -2,7 +2,9 @@
 // on.
 // Only on a terminal. Knows nothing of why it waits but its words.
 import type { AppError } from '../../base/errors.ts'
-import type { ProgressStream } from '../../base/progress.ts'
+import { fitWidth, type ProgressStream } from '../../base/progress.ts'
+import { terminalText } from '../../base/terminal-text.ts'
+import { stderrTerminal } from '../terminal/stderr.ts'
 
 // What is being written may stand in the same terminal, in the middle of a line: a line below is
 // made without leaving the column (index, up), the place is saved, and taken again at the end.
@@ -14,7 +16,7 @@ const BACK = '\x1b8'
  * Shows why and for how long yet; undefined takes the line away. As SessionOptions.onwait wants it.
  */
 export function waitLine(
-  stream: ProgressStream = process.stderr
+  stream: ProgressStream = stderrTerminal()
 ): (why: AppError | undefined, leftMs: number) => void {
   let shown = ''
   return (why, leftMs) => {
@@ -24,7 +26,7 @@ export function waitLine(
       shown = ''
       return
     }
-    const text = waitText(why, leftMs).slice(0, (stream.columns ?? 80) - 1)
+    const text = fitWidth(terminalText(waitText(why, leftMs)), (stream.columns || 80) - 1)
     if (text === shown) return
     stream.write(`${shown === '' ? BELOW : ''}${ERASE}${text}`)
     shown = text

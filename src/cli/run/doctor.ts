@@ -7,7 +7,7 @@ import { embedded } from '../../base/embedded.ts'
 import { cancelled, toAppError } from '../../base/errors.ts'
 import { folderError } from '../../base/files/file-error.ts'
 import { unpackNativeSet } from '../../base/files/native-files.ts'
-import { createProgress } from '../../base/progress.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
 import { buildInfo } from '../../base/version.ts'
 import { ortPackageDir } from '../../blocks/ort/library.ts'
 import type { Device } from '../../blocks/types.ts'
@@ -38,7 +38,7 @@ const MOST_IDENTITIES = 1000
 /** Returns the exit code: 0 when the CPU, and --device, can be used. */
 export async function runDoctor(flags: DoctorFlags, context: Context): Promise<number> {
   const device = parseChoice<Device>('device', flags.device, DEVICES)
-  const progress = createProgress()
+  const progress = stderrProgress()
   let facts: DoctorFacts
   try {
     if (flags.installCuda === true) {

@@ -3,7 +3,7 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { deadline } from '../../base/clock.ts'
 import { badInput, toAppError } from '../../base/errors.ts'
-import { createProgress } from '../../base/progress.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
 import type { Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import { Host } from '../../server/host.ts'
@@ -77,7 +77,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   checkBlocks(blocks, model)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const compute = stack.use(await startCompute(flags, context))
-  const progress = createProgress()
+  const progress = stderrProgress()
   const host = new Host({
     compute,
     model,

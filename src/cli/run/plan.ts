@@ -4,7 +4,8 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
-import { createProgress, type Progress } from '../../base/progress.ts'
+import type { Progress } from '../../base/progress.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
 import type { ComputeApi, Quant } from '../../blocks/types.ts'
 import { chooseDtype } from '../../client/client.ts'
 import { forecast } from '../../client/route/forecast.ts'
@@ -55,7 +56,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   if (node) joinSoon(node)
   const weights = node && openWeights(stack, node, flags, context)
   const model = await openNamedModel(name, context, { need: 'facts', disk: flags.disk, weights })
-  const progress = createProgress()
+  const progress = stderrProgress()
   stack.defer(() => {
     progress.done()
     model.close()

@@ -1,7 +1,7 @@
 // `petals pull MODEL`: fetches a model, or some of its blocks, before it is needed.
 import { formatBytes } from '../../base/bytes.ts'
 import { badInput } from '../../base/errors.ts'
-import { createProgress } from '../../base/progress.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
 import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
 import type { Context } from '../context.ts'
@@ -27,7 +27,7 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
     weights,
     roots: manifestRoots(flags)
   })
-  const progress = createProgress()
+  const progress = stderrProgress()
   try {
     const { tensors, config } = model
     if (blocks && blocks.end > config.blockCount) {

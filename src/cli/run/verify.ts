@@ -2,7 +2,7 @@
 // away.
 import { resolve } from 'node:path'
 import { formatBytes, toHex } from '../../base/bytes.ts'
-import { createProgress } from '../../base/progress.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
 import {
   type ConvertedModel,
   convertedOf,
@@ -43,7 +43,7 @@ export async function runVerify(name: string, context: Context): Promise<number>
   const totalBytes =
     files.reduce((sum, file) => sum + file.heldBytes, 0) +
     converted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-  const progress = createProgress()
+  const progress = stderrProgress()
   const show = transferLine(progress, `checking ${name}`)
   let doneBytes = 0
   const onbytes = (bytes: number): void => {

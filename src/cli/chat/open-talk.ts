@@ -1,0 +1,99 @@
+// Everything that a chat with one model needs, opened in order: the model, the engine, the servers,
+// the session, and what was said before.
+import { badInput } from '../../base/errors.ts'
+import type { Progress } from '../../base/progress.ts'
+import { Client } from '../../client/client.ts'
+import type { InferenceSession } from '../../client/session/session.ts'
+import { Chat } from '../../client/text/chat.ts'
+import { Generator } from '../../client/text/generate.ts'
+import type { Model } from '../../model/types.ts'
+import type { SwarmNode } from '../../swarm/node.ts'
+import type { Membership } from '../../swarm/private/membership.ts'
+import type { Context } from '../context.ts'
+import { openNamedModel, startCompute } from '../engine.ts'
+import { manifestRoots, openWeights } from '../peer-weights.ts'
+import { namedModel } from '../swarm/swarm-access.ts'
+import { headOf, wireOf, type ChatFlags } from './chat-flags.ts'
+import { openDrafters } from './draft.ts'
+import { loadServers } from './known-servers.ts'
+import { prefixSecret, publishedSystem } from './prefix-flags.ts'
+import { rememberModel } from './remember.ts'
+import { loadChat, type SavedChat } from './saved-chat.ts'
+import { waitLine } from './wait-line.ts'
+
+export interface OpenTalkOptions {
+  /** As it was typed. */
+  name: string
+  flags: ChatFlags
+  context: Context
+  node: SwarmNode
+  membership: Membership | undefined
+  progress: Progress
+  /** Said before, with another model. Default: what --session keeps. */
+  past?: SavedChat | undefined
+}
+
+export interface OpenedTalk {
+  readonly model: Model
+  readonly client: Client
+  readonly session: InferenceSession
+  readonly generator: Generator
+  readonly chat: Chat
+  /** What --session kept. */
+  readonly saved: SavedChat | undefined
+}
+
+/** @throws AppError; `stack` closes what was opened */
+export async function openTalk(
+  stack: AsyncDisposableStack,
+  options: OpenTalkOptions
+): Promise<OpenedTalk> {
+  const { name, flags, context, node, membership, progress, past } = options
+  const { log, signal } = context
+  const { session: path, system } = flags
+  progress.update(`opening ${name}`)
+  const weights = openWeights(stack, node, flags, context)
+  const model = await openNamedModel(name, context, {
+    need: 'client',
+    disk: flags.disk,
+    weights,
+    roots: manifestRoots(flags)
+  })
+  const saved = past ?? (path === undefined ? undefined : await loadChat(path, model.contentId))
+  if (flags.continue === true && !saved?.unfinished) {
+    throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })
+  }
+  const named = namedModel(model, name)
+  membership?.require('chat', named)
+  progress.update('looking for servers')
+  const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
+  stack.use(compute)
+  const client = stack.use(
+    new Client({
+      node,
+      compute,
+      model,
+      aliases: named.names,
+      dtype: wireOf(flags),
+      headQuant: headOf(flags),
+      prefix: await prefixSecret(flags, context),
+      log,
+      signal,
+      onreroute: (peer, why) =>
+        log.debug(`server ${peer.slice(0, 8)} is gone round: ${why.message}`),
+      onwait: waitLine()
+    })
+  )
+  if (flags.prefixCache !== false) client.book.recall(await loadServers(context, model.contentId))
+  await client.ready()
+  await rememberModel(context, name)
+  const published = publishedSystem(flags, client.local, node.key)
+  const session = stack.use(await client.openSession(undefined, published))
+  if (published?.make) log.info(`shared: give others --shared-by ${node.peer}`)
+  const drafters = await openDrafters(stack, { flags, model, compute, context, weights })
+  const generator = new Generator(client.local, session, { drafters })
+  const chat = new Chat(client.local, generator, { system })
+  if (saved) chat.resume(saved.messages, saved.unfinished)
+  if (system !== undefined && !past) chat.setSystem(system)
+  return { model, client, session, generator, chat, saved }
+}

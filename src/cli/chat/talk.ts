@@ -1,0 +1,133 @@
+// A chat as a conversation uses it: answers that are reported and kept, and what its commands do.
+import { stat } from 'node:fs/promises'
+import { badInput } from '../../base/errors.ts'
+import type { Context } from '../context.ts'
+import type { ChatFlags } from './chat-flags.ts'
+import { ChatKeeper } from './chat-keeper.ts'
+import type { Answering, Talk } from './converse.ts'
+import { saveServers } from './known-servers.ts'
+import type { OpenedTalk } from './open-talk.ts'
+import { createReporter, stream, type Answer, type Reporter, type Write } from './reporter.ts'
+import { loadChat, saveChat } from './saved-chat.ts'
+import type { Settings } from './settings.ts'
+
+export interface TalkOptions {
+  opened: OpenedTalk
+  /** The model as it was typed. */
+  name: string
+  flags: ChatFlags
+  settings: Settings
+  context: Context
+  /** Where reports go. */
+  report: (text: string) => void
+  /** The answer stands on the terminal that reports go to. */
+  isShared: boolean
+  /** Of a private swarm: others cannot read along. */
+  isPrivate: boolean
+}
+
+/** A chat, and how its answers are told. */
+export interface ToldTalk {
+  readonly talk: Talk
+  readonly reporter: Reporter
+  ask(question: string, signal: AbortSignal): Answer
+  goOn(signal: AbortSignal): Answer
+  /** Writes an answer as it comes, reports it and keeps it. */
+  tell(answer: Answer, write: Write): Promise<void>
+}
+
+export function createTalk(options: TalkOptions): ToldTalk {
+  const { opened, name, flags, settings, context, isPrivate } = options
+  const { model, client, session, generator, chat } = opened
+  const { session: path } = flags
+  const raw = flags.raw === true
+  const { contextLength, blockCount } = model.config
+  const reporter = createReporter(
+    {
+      stats: flags.stats === true,
+      trace: flags.trace === true,
+      contextLength,
+      isShared: options.isShared,
+      write: options.report
+    },
+    session
+  )
+  const keeper =
+    path === undefined ? undefined : new ChatKeeper(() => saveChat(path, model.contentId, chat))
+  const tell = async (answer: Answer, write: Write): Promise<void> => {
+    keeper?.note()
+    try {
+      await stream(answer, generator, reporter, (text) => {
+        keeper?.note()
+        return write(text)
+      })
+    } finally {
+      await keeper?.flush()
+      if (flags.prefixCache !== false) {
+        await saveServers(context, model.contentId, client.roundTrips(session.route))
+      }
+    }
+  }
+  const ask = (question: string, signal: AbortSignal, more = {}): Answer =>
+    chat.ask(question, { ...settings.request, raw, signal, ...more })
+  const goOn = (signal: AbortSignal, more = {}): Answer =>
+    chat.goOn({ speculate: settings.request.speculate, signal, ...more })
+  const talk: Talk = {
+    model: name,
+    async about() {
+      const known = session.route.length > 0 ? [] : await client.servers(context.signal)
+      const hops = session.route.map(
+        ({ peer, start, end }) => `${start}:${end} ${peer.slice(0, 8)}`
+      )
+      const used = generator.fed.length
+      return [
+        `${name}: ${blockCount} blocks, ${route(hops, known.length)}`,
+        isPrivate
+          ? 'a private swarm: its members can work out what you type'
+          : 'servers can work out what you type: nothing private here',
+        ...(used > 0 ? [`${used} of ${contextLength} tokens of the context are used`] : [])
+      ]
+    },
+    ask: (question, { write, signal, onprompt }: Answering) =>
+      tell(ask(question, signal, { onprompt }), write),
+    unfinished: () => chat.unfinished?.question,
+    goOn: ({ write, signal, onprompt }) => tell(goOn(signal, { onprompt }), write),
+    messages: () => chat.messages,
+    reset: () => chat.reset(),
+    undo: () => chat.undo(),
+    setSystem: (text) => chat.setSystem(text),
+    set: (key, value) => settings.set(key, value),
+    settings: () => settings.lines(),
+    async save(to) {
+      await requireOurs(to, model.contentId)
+      await saveChat(to, model.contentId, chat)
+    },
+    async load(from) {
+      const found = await stat(from).catch(() => undefined)
+      if (!found) throw badInput(`There is no conversation in '${from}': no such file`)
+      const { messages, unfinished } = await loadChat(from, model.contentId)
+      chat.reset()
+      chat.resume(messages, unfinished)
+    },
+    async keep() {
+      await keeper?.flush()
+    }
+  }
+  return { talk, reporter, ask, goOn, tell }
+}
+
+/** Servers on the way, once there is one. */
+function route(hops: readonly string[], known: number): string {
+  if (hops.length > 0) return `computed by ${hops.join(', ')}`
+  return known === 1 ? '1 server is known' : `${known} servers are known`
+}
+
+/** A file of something else is not written over. @throws AppError BAD_INPUT */
+async function requireOurs(path: string, model: Uint8Array): Promise<void> {
+  await loadChat(path, model).catch((cause: unknown) => {
+    throw badInput(`'${path}' is not written over: it is no conversation with this model`, {
+      hint: 'Name a new file',
+      cause
+    })
+  })
+}

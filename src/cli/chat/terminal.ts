@@ -1,0 +1,80 @@
+// The terminal that a conversation is held on: what is typed comes from stdin, answers go to stdout,
+// and everything else to stderr, or to the terminal itself where that is none.
+import { openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Context } from '../context.ts'
+import { History } from '../terminal/history.ts'
+import type { LineSource } from '../terminal/line-source.ts'
+import { PlainLines } from '../terminal/plain-lines.ts'
+import { hasCursor, styleFor } from '../terminal/style.ts'
+import { TerminalLines, type TerminalOutput } from '../terminal/terminal-lines.ts'
+import type { ConverseOptions, TextOutput } from './converse.ts'
+import { completeSlash } from './slash.ts'
+
+export interface Terminal extends AsyncDisposable {
+  /** What converse() needs of it. */
+  readonly parts: Omit<ConverseOptions, 'talk'>
+  /** Keeps lines to be said behind an answer. */
+  note(text: string): void
+}
+
+export async function openTerminal(context: Context): Promise<Terminal> {
+  const { env, paths, log, signal } = context
+  const { stdin, stdout } = process
+  const output = screenOutput()
+  const canMove = hasCursor(output.isTTY, env)
+  const history = new History(join(paths.data, 'chat-history'), log)
+  await history.load()
+  const notes: string[] = []
+  const onexit = (): void => lines.close()
+  const lines: LineSource = canMove
+    ? new TerminalLines({
+        input: stdin,
+        output,
+        history: () => history.entries,
+        complete: completeSlash,
+        onresize(listener) {
+          process.on('SIGWINCH', listener)
+          return () => process.off('SIGWINCH', listener)
+        },
+        suspend: () => process.kill(process.pid, 'SIGTSTP')
+      })
+    : new PlainLines({ input: stdin, write: (text) => output.write(text) })
+  // Also when a second signal ends the process at once.
+  process.on('exit', onexit)
+  const screen: TextOutput = {
+    write: (text) => output.write(text),
+    hasCursor: canMove,
+    columns: () => output.columns || 80
+  }
+  const answers: TextOutput = {
+    write: (text) => stdout.write(text),
+    hasCursor: hasCursor(stdout.isTTY, env),
+    columns: () => stdout.columns || 80
+  }
+  const parts = {
+    lines,
+    screen,
+    answers,
+    style: styleFor(output.isTTY, env),
+    signal,
+    notes: () => notes.splice(0),
+    onquestion: (question: string) => history.add(question)
+  }
+  return {
+    parts,
+    note: (text) => void notes.push(...text.split('\n').filter((line) => line !== '')),
+    async [Symbol.asyncDispose]() {
+      process.off('exit', onexit)
+      lines.close()
+    }
+  }
+}
+
+function screenOutput(): TerminalOutput & { isTTY: boolean } {
+  const { stderr, stdout } = process
+  if (stderr.isTTY) return stderr
+  if (stdout.isTTY) return stdout
+  const terminal = openSync('/dev/tty', 'w')
+  return { isTTY: true, write: (text) => writeSync(terminal, text) }
+}
