@@ -4,12 +4,12 @@ import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
 import type { ChatFlags } from './chat-flags.ts'
 import { ChatKeeper } from './chat-keeper.ts'
-import type { Answering, Talk } from './converse.ts'
+import type { Answering, Talk } from '../conversation/converse.ts'
 import { saveServers } from './known-servers.ts'
 import type { OpenedTalk } from './open-talk.ts'
 import { createReporter, stream, type Answer, type Reporter, type Write } from './reporter.ts'
 import { loadChat, saveChat } from './saved-chat.ts'
-import type { Settings } from './settings.ts'
+import type { Settings } from '../conversation/settings.ts'
 
 export interface TalkOptions {
   opened: OpenedTalk

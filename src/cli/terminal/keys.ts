@@ -120,12 +120,12 @@ export class KeyReader {
     }
     const first = rest[0] ?? ''
     if (first === '\x1b') return this.#sequence(rest.slice(1))
-    const control = CONTROLS[first]
-    if (control !== undefined || first < ' ') {
+    const [text = ''] = /^\P{Cc}+/u.exec(rest) ?? []
+    if (text === '') {
       this.#rest = rest.slice(1)
+      const control = CONTROLS[first]
       return control && { kind: 'key', name: control }
     }
-    const [text = ''] = /^[^\x00-\x1f\x7f]+/.exec(rest) ?? []
     this.#rest = rest.slice(text.length)
     return { kind: 'text', text }
   }

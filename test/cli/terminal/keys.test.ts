@@ -36,7 +36,7 @@ test('a paste is one text, whatever it holds, and however it is cut', () => {
 
 test('what means nothing is dropped as a whole, also when it is cut', () => {
   const reader = new KeyReader()
-  const keys = ['a\x1b[', '99;5', 'u', 'b\x1b[<0;1;1', 'Mc\x00\x1bxd'].flatMap((one) =>
+  const keys = ['a\x1b[', '99;5', 'u', 'b\x1b[<0;1;1', 'Mc\x00\x9b\x1bxd'].flatMap((one) =>
     reader.push(one)
   )
   expect(names(keys)).toEqual(['text:a', 'text:b', 'text:c', 'text:d'])

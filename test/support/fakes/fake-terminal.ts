@@ -1,5 +1,9 @@
 // A terminal of some size that keeps what is shown on it, for tests of what draws there.
 
+const [ESC, BEL] = ['\x1b', '\x07']
+/** A control sequence, a text for the clipboard, or one character. */
+const TOKEN = new RegExp(`${ESC}\\[([?\\d;]*)([A-Za-z])|${ESC}\\]52;[^${BEL}]*${BEL}|[^]`, 'gu')
+
 /** The sequences that a line editor needs, and the breaking of long rows. */
 export class FakeTerminal {
   columns: number
@@ -53,8 +57,7 @@ export class FakeTerminal {
 
   write(text: string): void {
     this.written += text
-    const token = /\x1b\[([?\d;]*)([A-Za-z])|\x1b\]52;[^\x07]*\x07|[^]/gu
-    for (const [all, argument = '', letter] of text.matchAll(token)) {
+    for (const [all, argument = '', letter] of text.matchAll(TOKEN)) {
       if (letter !== undefined) this.#control(letter, argument)
       else if (!all.startsWith('\x1b')) this.#put(all)
     }

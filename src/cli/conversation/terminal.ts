@@ -1,5 +1,5 @@
-// The terminal that a conversation is held on: what is typed comes from stdin, answers go to stdout,
-// and everything else to stderr, or to the terminal itself where that is none.
+// The terminal that a conversation is held on: what is typed comes from stdin, answers go to
+// stdout, and everything else to stderr, or to the terminal itself where that is none.
 import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Context } from '../context.ts'

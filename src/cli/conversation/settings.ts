@@ -4,7 +4,7 @@ import { resolveSampling, samplingRange } from '../../client/text/sampler.ts'
 import { typedName } from '../command.ts'
 import { nearest } from '../nearest.ts'
 import { parseNumber, parseWhole } from '../options.ts'
-import { NUMBERS, type Request } from './chat-flags.ts'
+import { NUMBERS, type Request } from '../chat/chat-flags.ts'
 
 export class Settings {
   #request: Request

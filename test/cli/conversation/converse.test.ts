@@ -9,7 +9,7 @@ import {
   type ConverseOptions,
   type Leaving,
   type Talk
-} from '../../../src/cli/chat/converse.ts'
+} from '../../../src/cli/conversation/converse.ts'
 import { PlainLines } from '../../../src/cli/terminal/plain-lines.ts'
 import { styleFor } from '../../../src/cli/terminal/style.ts'
 import type { ChatMessage } from '../../../src/model/text/chat-template.ts'

@@ -1,6 +1,6 @@
 // A conversation on a terminal: lines in, answers out, commands behind a slash. The answer alone
 // goes to `answers`; everything else is told on `screen`. Knows no swarm and no keys.
-import { AppError, badInput, cancelled, toAppError } from '../../base/errors.ts'
+import { type AppError, badInput, cancelled, toAppError } from '../../base/errors.ts'
 import { terminalText } from '../../base/terminal-text.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'
