@@ -71,8 +71,9 @@ export function slashHelp(): string {
   const lines = rows.map(([word, help]) => `  ${word.padEnd(width)}  ${help}`)
   return [
     ...lines,
-    '  """ begins and ends a question of several lines; so does a \\ at a line\'s end, or Alt-Enter',
-    '  Ctrl-C clears the line, stops an answer, and leaves when pressed twice; Ctrl-D leaves',
+    '  """ before and behind a question of several lines; or \\ at a line\'s end, Alt-Enter',
+    '  Ctrl-C clears the line, stops an answer, and leaves when pressed twice',
+    '  Ctrl-D leaves',
     ''
   ].join('\n')
 }
