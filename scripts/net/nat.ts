@@ -1,9 +1,11 @@
 // bun scripts/net/nat.ts        (root on Linux, with iproute2 and iptables)
-// Two peers behind routers of their own, a bootstrap node on the open side: can they find and reach
-// each other? Real kernels' NAT in network namespaces; everything is taken down again.
+// Peers behind routers of their own, a bootstrap node on the open side: can they find and reach
+// each other, a client also two servers at once? Real kernels' NAT in network namespaces;
+// everything is taken down again.
 //
 //   server 10.1.0.2 - router 5.9.0.2 -+- 5.9.0.1 bootstrap
 //   client 10.2.0.2 - router 5.9.0.3 -+
+//   server 10.3.0.2 - router 5.9.0.4 -+
 //
 // 'consistent': a router keeps one port for a peer. 'random': another port for every destination.
 import { createIdentity } from '../../src/swarm/identity.ts'
@@ -18,16 +20,21 @@ import type { ServerInfo } from '../../src/wire/types.ts'
 const PORT = 49_737
 const BOOTSTRAP = '5.9.0.1'
 const MODEL = new Uint8Array(32).fill(9)
-const NAMES = ['pnet', 'pra', 'prb', 'pa', 'pb'] as const
+const NAMES = ['pnet', 'pra', 'prb', 'prc', 'pa', 'pb', 'pc'] as const
 type Nat = 'consistent' | 'random'
-/** The server's router, the client's, and whether there is a relay. */
-const CASES: readonly (readonly [Nat, Nat, 'relay' | 'direct'])[] = [
-  ['consistent', 'consistent', 'direct'],
-  ['random', 'consistent', 'direct'],
-  ['consistent', 'random', 'direct'],
-  ['random', 'random', 'direct'],
-  ['random', 'random', 'relay']
+type Way = 'relay' | 'direct'
+/** The servers' routers, the client's, whether there is a relay, and how many servers. */
+const CASES: readonly (readonly [Nat, Nat, Way, number])[] = [
+  ['consistent', 'consistent', 'direct', 1],
+  ['random', 'consistent', 'direct', 1],
+  ['consistent', 'random', 'direct', 1],
+  ['random', 'consistent', 'direct', 2],
+  ['consistent', 'random', 'direct', 2],
+  ['random', 'random', 'direct', 1],
+  ['random', 'random', 'relay', 1]
 ]
+/** As a client opens the servers of a route: all at once, with no more time than that. */
+const CONNECT_MS = 12_000
 const RELAY = createIdentity(new Uint8Array(32).fill(4))
 
 const INFO: ServerInfo = {
@@ -91,6 +98,7 @@ function setUp(ofServer: Nat, ofClient: Nat): void {
     for each in lo br0; do ip -n pnet link set $each up; done
     ${routerLines('pra', 'pa', 1, ofServer)}
     ${routerLines('prb', 'pb', 2, ofClient)}
+    ${routerLines('prc', 'pc', 3, ofServer)}
   `)
 }
 
@@ -99,8 +107,9 @@ interface Child {
   line(): Promise<string>
 }
 
-function start(namespace: string, role: string, way: string): Child {
-  const command = ['ip', 'netns', 'exec', namespace, process.execPath, import.meta.path, role, way]
+function start(namespace: string, role: string, way: Way, count: number): Child {
+  const program = [process.execPath, import.meta.path, role, way, String(count)]
+  const command = ['ip', 'netns', 'exec', namespace, ...program]
   const child = Bun.spawn(command, { stdin: 'ignore', stdout: 'pipe', stderr: 'inherit' })
   const lines = readLines(child.stdout)
   return {
@@ -118,7 +127,7 @@ async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<st
   }
 }
 
-async function runCase(ofServer: Nat, ofClient: Nat, way: 'relay' | 'direct'): Promise<string> {
+async function runCase([ofServer, ofClient, way, count]: (typeof CASES)[number]): Promise<string> {
   setUp(ofServer, ofClient)
   const children: Child[] = []
   try {
@@ -126,10 +135,12 @@ async function runCase(ofServer: Nat, ofClient: Nat, way: 'relay' | 'direct'): P
       ['pnet', 'bootstrap'],
       ['pnet', 'relay'],
       ['pa', 'server'],
+      ['pc', 'server'],
       ['pb', 'client']
     ] as const) {
       if (role === 'relay' && way === 'direct') continue
-      const child = start(namespace, role, way)
+      if (namespace === 'pc' && count < 2) continue
+      const child = start(namespace, role, way, count)
       children.push(child)
       const line = await child.line()
       if (role === 'client' || line !== 'ready') return line
@@ -141,7 +152,7 @@ async function runCase(ofServer: Nat, ofClient: Nat, way: 'relay' | 'direct'): P
   }
 }
 
-async function runRole(role: string, way: string): Promise<void> {
+async function runRole(role: string, way: string, count: number): Promise<void> {
   const relayThrough = way === 'relay' ? RELAY.publicKey : null
   const bootstrap = [{ host: BOOTSTRAP, port: PORT }]
   if (role === 'bootstrap') {
@@ -154,7 +165,7 @@ async function runRole(role: string, way: string): Promise<void> {
     await node.ready()
     await node.serve(INFO)
   } else {
-    return runClient(bootstrap, relayThrough)
+    return runClient(bootstrap, relayThrough, count)
   }
   console.log('ready')
 }
@@ -182,32 +193,34 @@ interface RelayDht {
 
 async function runClient(
   bootstrap: { host: string; port: number }[],
-  relayThrough: Uint8Array | null
+  relayThrough: Uint8Array | null,
+  count: number
 ): Promise<void> {
-  const identity = createIdentity()
-  const node = new SwarmNode({ bootstrap, identity, relayThrough })
+  const node = new SwarmNode({ bootstrap, identity: createIdentity(), relayThrough })
   await node.ready()
   const began = performance.now()
-  const found = await find(node, MODEL, 4, { enough: ({ length }) => length === 1 })
+  const found = await find(node, MODEL, 4, { enough: ({ length }) => length === count })
   const foundMs = performance.now() - began
-  const server = found[0]
-  if (!server) return console.log('the server was not found')
-  try {
-    const link = await node.connect(server.peer, { timeoutMs: 30_000 })
-    const connectedMs = performance.now() - began - foundMs
-    const pingMs = await link.ping(5000)
-    const times = [foundMs, connectedMs, pingMs].map((ms) => ms.toFixed(1))
-    console.log(`found in ${times[0]} ms, linked in ${times[1]} ms, ping ${times[2]} ms`)
-  } catch (error) {
-    console.log(`found in ${foundMs.toFixed(1)} ms, not linked: ${toAppError(error).message}`)
-  }
+  if (found.length < count) return console.log(`${found.length} of ${count} servers were found`)
+  const links = found.map(async ({ peer }) => {
+    try {
+      const link = await node.connect(peer, { timeoutMs: CONNECT_MS })
+      const connectedMs = performance.now() - began - foundMs
+      const pingMs = await link.ping(5000)
+      return `linked in ${connectedMs.toFixed(1)} ms, ping ${pingMs.toFixed(1)} ms`
+    } catch (error) {
+      return `not linked: ${toAppError(error).message}`
+    }
+  })
+  console.log(`found in ${foundMs.toFixed(1)} ms, ${(await Promise.all(links)).join('; ')}`)
 }
 
 if (process.argv[2]) {
-  await runRole(process.argv[2], process.argv[3] ?? 'direct')
+  await runRole(process.argv[2], process.argv[3] ?? 'direct', Number(process.argv[4] ?? 1))
 } else {
-  for (const [ofServer, ofClient, way] of CASES) {
-    const outcome = await runCase(ofServer, ofClient, way)
-    console.log(`server ${ofServer}, client ${ofClient}, ${way}: ${outcome}`)
+  for (const one of CASES) {
+    const [ofServer, ofClient, way, count] = one
+    const who = count === 1 ? 'server' : `${count} servers`
+    console.log(`${who} ${ofServer}, client ${ofClient}, ${way}: ${await runCase(one)}`)
   }
 }

@@ -6,13 +6,19 @@ import { deadline } from '../base/clock.ts'
 import { cancelled, toAppError, type AppError } from '../base/errors.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import type { SwarmNode } from './node.ts'
+import { measureRtts, reachLimitMs } from './dht/reach-time.ts'
 import { judgeInfo, usableInfos } from './record.ts'
 import { cellsOf, topicOf } from './topics.ts'
 
 export interface DirectoryEntry {
   readonly info: ServerInfo
-  /** Undefined: not asked yet. */
-  readonly alive: boolean | undefined
+  /**
+   * 'alive': it answered and serves; 'silent': it does not answer yet, although its record is
+   * fresh; 'gone': it says that it serves no more.
+   */
+  readonly state: 'alive' | 'silent' | 'gone'
+  /** Why a silent one was not reached. */
+  readonly why?: AppError
   readonly rttMs: number | undefined
 }
 
@@ -28,7 +34,7 @@ export interface FindOptions {
 
 export interface ProbeOptions {
   signal?: AbortSignal | undefined
-  /** For reaching it and for the ping together, ms. Default 2000. */
+  /** For reaching it and for the ping together, ms. Default: as round trips to the DHT say. */
   timeoutMs?: number | undefined
 }
 
@@ -97,7 +103,7 @@ export async function probe(
   info: ServerInfo,
   options: ProbeOptions = {}
 ): Promise<DirectoryEntry> {
-  const { signal, timeoutMs = 2000 } = options
+  const { signal, timeoutMs = await reachLimit(node) } = options
   const began = node.clock.now()
   try {
     const link = await node.connect(info.peer, { signal, timeoutMs })
@@ -106,14 +112,20 @@ export async function probe(
     const wanted = { peer, model, blockCount, now: node.clock.wall() }
     for (const server of link.servers) {
       const verdict = judgeInfo(server, wanted)
-      if (verdict.kind === 'usable') return { info: verdict.info, alive: true, rttMs }
+      if (verdict.kind === 'usable') return { info: verdict.info, state: 'alive', rttMs }
     }
-    return { info, alive: false, rttMs }
+    return { info, state: 'gone', rttMs }
   } catch (error) {
     if (signal?.aborted) throw cancelled('Asking servers was cancelled')
-    node.log.debug(`${toHex(info.peer).slice(0, 8)} does not answer: ${toAppError(error).message}`)
-    return { info, alive: false, rttMs: undefined }
+    const why = toAppError(error)
+    node.log.debug(`${toHex(info.peer).slice(0, 8)} does not answer: ${why.message}`)
+    return { info, state: 'silent', why, rttMs: undefined }
   }
+}
+
+/** How long reaching a server of this network may take, measured now, ms. */
+export async function reachLimit(node: SwarmNode): Promise<number> {
+  return reachLimitMs(await measureRtts(node.dht, node.clock))
 }
 
 /** Every server of a model that can be found, each asked whether it lives. */
@@ -123,11 +135,12 @@ export async function status(
   blockCount: number,
   options: FindOptions & { probeMs?: number } = {}
 ): Promise<DirectoryEntry[]> {
-  const { signal, probeMs } = options
+  const { signal } = options
+  const timeoutMs = options.probeMs ?? (await reachLimit(node))
   const probing: Promise<DirectoryEntry>[] = []
   const gate = limiter(MAX_PROBES)
   for await (const info of findServers(node, model, blockCount, options)) {
-    const entry = gate(() => probe(node, info, { signal, timeoutMs: probeMs }))
+    const entry = gate(() => probe(node, info, { signal, timeoutMs }))
     // Read below, all together; until then a failure is nobody's.
     entry.catch(() => {})
     probing.push(entry)

@@ -106,6 +106,8 @@ declare module 'hyperdht' {
       anyPort?: boolean
       ephemeral?: boolean
       firewalled?: boolean
+      /** Between two punches through random NATs, ms. */
+      randomPunchInterval?: number
     }
 
     /** Requests that end together. */
@@ -139,6 +141,8 @@ declare module 'hyperdht' {
     interface ConnectOptions {
       keyPair?: KeyPair
       relayThrough?: Uint8Array | null
+      /** Asked before NATs are punched, with what the two are (FIREWALL); false gives it up. */
+      holepunch?: (remote: number, own: number) => boolean
     }
 
     interface Connection {

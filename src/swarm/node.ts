@@ -33,7 +33,7 @@ import type { SwarmNodeOptions } from './node-options.ts'
 import { Publisher } from './publisher.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
 import { RevocationFeed } from './private/revocation-feed.ts'
-import { isKeyInUse } from './sole-key.ts'
+import { isKeyInUse } from './dht/sole-key.ts'
 import { SEAL_BYTES } from './private/seal.ts'
 
 const SERVE_MS = 15_000

@@ -42,8 +42,11 @@ interface Announcing {
   announce(topic: Uint8Array, keyPair: Identity, relays: []): { finished(): Promise<void> }
 }
 
-function lastAlive(entries: readonly DirectoryEntry[], peer: string): boolean | undefined {
-  return entries.find(({ info }) => toHex(info.peer) === peer)?.alive
+function stateOf(
+  entries: readonly DirectoryEntry[],
+  peer: string
+): DirectoryEntry['state'] | undefined {
+  return entries.find(({ info }) => toHex(info.peer) === peer)?.state
 }
 
 describe('find()', () => {
@@ -177,7 +180,7 @@ describe('find()', () => {
     await until(async () => (await all(client)).length === 1)
     await until(async () => {
       const [entry] = await status(client, MODEL, BLOCKS)
-      return entry?.alive === true
+      return entry?.state === 'alive'
     })
     // While the node is there to hear it: the world ends after it.
     await Promise.all([server.close(), client.close()])
@@ -202,14 +205,14 @@ describe('status()', () => {
     const peer = new TextDecoder().decode(value).trim()
     const client = await world.node()
     const before = await status(client, MODEL, BLOCKS)
-    expect([lastAlive(before, lives.peer), lastAlive(before, peer)]).toEqual([true, true])
+    expect([stateOf(before, lives.peer), stateOf(before, peer)]).toEqual(['alive', 'alive'])
     child.kill('SIGKILL')
     await child.exited
     const began = performance.now()
     const [known, fresh] = [client, await world.node()]
     for (const asker of [known, fresh]) {
       const after = await status(asker, MODEL, BLOCKS)
-      expect([lastAlive(after, lives.peer), lastAlive(after, peer)]).toEqual([true, false])
+      expect([stateOf(after, lives.peer), stateOf(after, peer)]).toEqual(['alive', 'silent'])
     }
     expect(performance.now() - began).toBeLessThan(30_000)
   }, 60_000)
@@ -226,8 +229,8 @@ describe('probe()', () => {
     server.update(infoOf(0, 10, { freeTokens: 5, draining: true }))
     await until(async () => (await probe(client, found)).info.freeTokens === 5)
     const entry = await probe(client, found)
-    expect([entry.alive, entry.info.draining, entry.rttMs]).toEqual([
-      true,
+    expect([entry.state, entry.info.draining, entry.rttMs]).toEqual([
+      'alive',
       true,
       expect.any(Number)
     ])
@@ -242,7 +245,7 @@ describe('probe()', () => {
     const [found] = await all(client)
     if (!found) throw new Error('Nothing was found')
     idleMs = 3_600_000
-    expect((await probe(client, found)).alive).toBe(true)
+    expect((await probe(client, found)).state).toBe('alive')
   })
 
   test('finds a server dead that lives but serves no more', async () => {
@@ -252,7 +255,7 @@ describe('probe()', () => {
     const [found] = await all(client)
     if (!found) throw new Error('Nothing was found')
     await server.leave()
-    expect((await probe(client, found)).alive).toBe(false)
+    expect((await probe(client, found)).state).toBe('gone')
   })
 })
 

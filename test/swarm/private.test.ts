@@ -124,7 +124,7 @@ describe('a private swarm', () => {
     expect(client.memberOf(link)?.may).toEqual(['chat', 'serve'])
     const [seen] = [...server.links]
     expect(seen && server.memberOf(seen)).toMatchObject({ may: ['chat'], label: 'alice' })
-    expect(info && (await probe(client, info, AMPLE)).alive).toBe(true)
+    expect(info && (await probe(client, info, AMPLE)).state).toBe('alive')
   })
 
   test('tells a stranger who knows topic and key nothing, neither by links nor by records', async () => {

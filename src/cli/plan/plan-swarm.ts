@@ -45,6 +45,8 @@ export interface SwarmOptions {
 /** A live look at a model's swarm; the caller closes it. */
 export class SwarmView implements Disposable {
   readonly servers: readonly ServerInfo[]
+  /** Whose records are there, and who do not answer yet. */
+  readonly silent: readonly ServerInfo[]
   readonly #options: SwarmOptions
   readonly #connections: SwarmConnections
   readonly #book = new PeerBook()
@@ -56,7 +58,8 @@ export class SwarmView implements Disposable {
   ) {
     this.#options = options
     this.#connections = parts.connections
-    const alive = parts.entries.filter((entry) => entry.alive && !entry.info.draining)
+    const alive = parts.entries.filter(({ state, info }) => state === 'alive' && !info.draining)
+    this.silent = parts.entries.flatMap(({ state, info }) => (state === 'silent' ? info : []))
     for (const { info, rttMs } of alive) {
       if (rttMs !== undefined) this.#book.noteRtt(toHex(info.peer), rttMs)
     }

@@ -182,7 +182,7 @@ async function swarmOutlooks(
     hops: readonly RouteHop[] | undefined,
     served: readonly BlockSpan[]
   ): Promise<Outlook> => {
-    if (!hops) return { name, kind: 'none', why: whyNone(served, blockCount) }
+    if (!hops) return { name, kind: 'none', why: whyNone(served, view.silent, blockCount) }
     if (!client) return { name, kind: 'none', why: 'the head is neither here nor measured' }
     const foretold = await view.forecast(hops, client.times, serving, own.between)
     const claimed = hops.some((hop) => view.isClaimed(hop))
@@ -194,10 +194,18 @@ async function swarmOutlooks(
   return [asItIs, await outlook('joined', joined, [...view.servers, span])]
 }
 
-function whyNone(served: readonly BlockSpan[], blockCount: number): string {
-  if (served.length === 0) return 'no servers'
-  const gaps = uncovered(served, 0, blockCount).map(([from, to]) => `${from}:${to}`)
-  return `nobody serves blocks ${gaps.join(', ')}`
+function whyNone(
+  served: readonly BlockSpan[],
+  silent: readonly BlockSpan[],
+  blockCount: number
+): string {
+  if (served.length + silent.length === 0) return 'no servers'
+  const gaps = uncovered([...served, ...silent], 0, blockCount)
+  const missing = gaps.length > 0 ? gaps : uncovered(served, 0, blockCount)
+  const blocks = missing.map(([from, to]) => `${from}:${to}`).join(', ')
+  return gaps.length > 0
+    ? `nobody serves blocks ${blocks}`
+    : `the servers of blocks ${blocks} do not answer yet`
 }
 
 /** A swarm that cannot be reached is no reason not to plan without one. */

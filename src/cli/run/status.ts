@@ -4,6 +4,7 @@ import { toHex } from '../../base/bytes.ts'
 import { silentLog } from '../../base/log.ts'
 import type { Model } from '../../model/types.ts'
 import { gapsOf } from '../../swarm/coverage.ts'
+import { isNatFailure } from '../../swarm/dialer.ts'
 import { status, type DirectoryEntry } from '../../swarm/directory.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
@@ -34,44 +35,67 @@ export async function runStatus(
   const { blockCount } = model.config
   await node.ready()
   const entries = await status(node, model.contentId, blockCount, { signal: context.signal })
-  const alive = entries
-    .filter((entry) => entry.alive)
-    .sort((a, b) => a.info.start - b.info.start || a.info.end - b.info.end)
-  const serving = alive.map((entry) => entry.info).filter((info) => !info.next?.left)
-  const gaps = gapsOf(serving, blockCount)
+  const seen = seenOf(entries, blockCount)
   const text =
     flags.json === true
-      ? `${JSON.stringify(report(model, alive, gaps), undefined, 2)}\n`
-      : table(model.config.name, blockCount, alive, gaps)
+      ? `${JSON.stringify(report(model, seen), undefined, 2)}\n`
+      : table(name, blockCount, seen)
   model.close()
   const left = await print(text)
-  return left !== EXIT.ok || flags.json === true || gaps.length === 0 ? left : EXIT.noRoute
+  if (left !== EXIT.ok || flags.json === true) return left
+  if (seen.gaps.length > 0) return EXIT.noRoute
+  return seen.unanswered.length > 0 ? EXIT.unavailable : EXIT.ok
 }
 
-function report(
-  model: Model,
-  alive: readonly DirectoryEntry[],
-  gaps: readonly BlockSpan[]
-): object {
+/** What was found of a model's servers. */
+export interface Seen {
+  readonly alive: readonly DirectoryEntry[]
+  /** Their records are fresh, but they do not answer yet. */
+  readonly silent: readonly DirectoryEntry[]
+  /** Blocks that nobody serves. */
+  readonly gaps: readonly BlockSpan[]
+  /** Blocks whose servers are all silent. */
+  readonly unanswered: readonly BlockSpan[]
+}
+
+export function seenOf(entries: readonly DirectoryEntry[], blockCount: number): Seen {
+  const inOrder = (state: DirectoryEntry['state']): DirectoryEntry[] =>
+    entries
+      .filter((entry) => entry.state === state)
+      .sort((a, b) => a.info.start - b.info.start || a.info.end - b.info.end)
+  const serving = (those: readonly DirectoryEntry[]): ServerInfo[] =>
+    those.map(({ info }) => info).filter((info) => !info.next?.left)
+  const [alive, silent] = [inOrder('alive'), inOrder('silent')]
+  const gaps = gapsOf([...serving(alive), ...serving(silent)], blockCount)
+  return { alive, silent, gaps, unanswered: gapsOf([...serving(alive), ...gaps], blockCount) }
+}
+
+function report(model: Model, { alive, silent, gaps, unanswered }: Seen): object {
   return {
     model: model.config.name,
     contentId: toHex(model.contentId),
     blocks: model.config.blockCount,
-    servers: alive.map(({ info, rttMs }) => ({
-      peer: toHex(info.peer),
-      start: info.start,
-      end: info.end,
-      quant: info.quant,
-      tokensPerSecond: round(info.throughput / (info.end - info.start)),
-      prefillTokensPerSecond: round(info.prefillThroughput / (info.end - info.start)),
-      freeTokens: info.freeTokens,
-      rttMs: rttMs === undefined ? null : round(rttMs),
-      draining: info.draining,
-      moves: info.fixed !== true,
-      next: info.next ?? null,
-      version: info.version
-    })),
-    gaps: gaps.map(({ start, end }) => ({ start, end }))
+    servers: alive.map(serverReport),
+    silent: silent.map((entry) => ({ ...serverReport(entry), why: entry.why?.message ?? null })),
+    gaps: gaps.map(({ start, end }) => ({ start, end })),
+    unanswered: unanswered.map(({ start, end }) => ({ start, end }))
+  }
+}
+
+function serverReport({ info, rttMs }: DirectoryEntry): object {
+  return {
+    peer: toHex(info.peer),
+    start: info.start,
+    end: info.end,
+    quant: info.quant,
+    tokensPerSecond: round(info.throughput / (info.end - info.start)),
+    prefillTokensPerSecond: round(info.prefillThroughput / (info.end - info.start)),
+    freeTokens: info.freeTokens,
+    rttMs: rttMs === undefined ? null : round(rttMs),
+    draining: info.draining,
+    moves: info.fixed !== true,
+    next: info.next ?? null,
+    version: info.version
   }
 }
 
@@ -86,30 +110,52 @@ function plansOf({ draining, next }: ServerInfo): string {
   return next.left ? `loading ${to}` : `moving to ${to}`
 }
 
-function table(
-  name: string,
-  blockCount: number,
-  alive: readonly DirectoryEntry[],
-  gaps: readonly BlockSpan[]
-): string {
+export function table(name: string, blockCount: number, seen: Seen): string {
+  const { alive, silent } = seen
   const rows = [
     ['blocks', 'server', 'quant', 'tokens/s', 'free tokens', 'rtt ms', ''],
-    ...alive.map(({ info, rttMs }) => [
-      `${info.start}:${info.end}`,
-      toHex(info.peer).slice(0, 8),
-      info.quant,
-      round(info.throughput / (info.end - info.start)).toFixed(1),
-      String(info.freeTokens),
-      rttMs === undefined ? '-' : rttMs.toFixed(1),
-      plansOf(info)
-    ])
+    ...alive.map((entry) => row(entry, plansOf(entry.info))),
+    ...silent.map((entry) => row(entry, silence(entry)))
   ]
-  const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? []
-  const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '))
-  const missing = gaps.map((gap) => `${gap.start}:${gap.end}`).join(', ')
-  const verdict =
-    gaps.length === 0
-      ? 'Every block is served.'
-      : `Nobody serves blocks ${missing}: petals join MODEL --blocks ${missing.split(', ')[0]}`
-  return `${name}, ${blockCount} blocks, ${alive.length} servers\n${lines.map((line) => `${line.trimEnd()}\n`).join('')}${verdict}\n`
+  const widths = rows[0]?.map((_, i) => Math.max(...rows.map((each) => each[i]?.length ?? 0))) ?? []
+  const lines = rows.map((each) => each.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '))
+  const servers = `${alive.length} server${alive.length === 1 ? '' : 's'}`
+  const others =
+    silent.length === 0
+      ? ''
+      : `, ${silent.length} that ${silent.length === 1 ? 'does' : 'do'} not answer yet`
+  const text = lines.map((line) => `${line.trimEnd()}\n`).join('')
+  return `${name}, ${blockCount} blocks, ${servers}${others}\n${text}${verdict(seen)}\n`
+}
+
+function row({ info, rttMs }: DirectoryEntry, note: string): string[] {
+  return [
+    `${info.start}:${info.end}`,
+    toHex(info.peer).slice(0, 8),
+    info.quant,
+    round(info.throughput / (info.end - info.start)).toFixed(1),
+    String(info.freeTokens),
+    rttMs === undefined ? '-' : rttMs.toFixed(1),
+    note
+  ]
+}
+
+/** Why a server was not reached, in a few words. */
+function silence({ why }: DirectoryEntry): string {
+  return why && isNatFailure(why) ? 'not reached: NAT' : 'does not answer yet'
+}
+
+function verdict({ gaps, unanswered }: Seen): string {
+  const blocks = (spans: readonly BlockSpan[]): string =>
+    spans.map(({ start, end }) => `${start}:${end}`).join(', ')
+  const [gap] = gaps
+  if (gap) {
+    const join = `petals join MODEL --blocks ${gap.start}:${gap.end}`
+    return `Nobody serves blocks ${blocks(gaps)}: ${join}`
+  }
+  if (unanswered.length === 0) return 'Every block is served.'
+  return (
+    `The servers of blocks ${blocks(unanswered)} do not answer yet: they may be far away, behind a ` +
+    'NAT, or gone for a minute or less. Ask again, or --debug tells what was tried.'
+  )
 }

@@ -5,7 +5,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
 import type { NamedModel } from '../../swarm/private/capability.ts'
-import { find, probe } from '../../swarm/directory.ts'
+import { find, probe, reachLimit } from '../../swarm/directory.ts'
 import type { SwarmNode } from '../../swarm/node.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import { Lookout } from './lookout.ts'
@@ -44,8 +44,8 @@ export interface Moving {
 
 /** As long as a record is valid. */
 const EVERY_MS = 60_000
-/** Time to connect to another server and get its pong, ms. */
-const REACH_MS = 2_500
+/** Time for the pong of a server that a link was made to, ms. */
+const PONG_MS = 2_500
 
 export function watchOthers(options: WatchOptions): Lookout {
   const { node, named, notice, contentId, moving, everyMs = EVERY_MS, clock, log } = options
@@ -54,16 +54,19 @@ export function watchOthers(options: WatchOptions): Lookout {
     servers: readonly ServerInfo[],
     signal: AbortSignal
   ): Promise<readonly ServerInfo[]> => {
-    const asked = await Promise.all(servers.map((info) => probe(node, info, { signal })))
-    return asked.flatMap(({ info, alive }) => (alive ? info : []))
+    if (servers.length === 0) return []
+    const timeoutMs = await reachLimit(node)
+    const asked = await Promise.all(servers.map((info) => probe(node, info, { signal, timeoutMs })))
+    return asked.flatMap(({ info, state }) => (state === 'alive' ? info : []))
   }
   const mover = moving && makeMover(moving)
   const lookout = new Lookout({
     find: (signal) => find(node, contentId, blockCount, { signal }),
     ask,
     ping: async (peer, signal) => {
-      const link = await node.connect(peer, { signal, timeoutMs: REACH_MS, serves: named })
-      return link.ping(REACH_MS)
+      const timeoutMs = await reachLimit(node)
+      const link = await node.connect(peer, { signal, timeoutMs, serves: named })
+      return link.ping(PONG_MS)
     },
     end: () => notice.info.end,
     onpings: (pings) => notice.pings(pings),

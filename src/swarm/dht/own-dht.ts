@@ -5,6 +5,7 @@ import { deadline, type Clock } from '../../base/clock.ts'
 import { AppError, inUse, toAppError, unavailable } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import { nameOf, type Address } from './address.ts'
+import { PUNCH_EVERY_MS } from '../dialer.ts'
 import type { Identity } from '../identity.ts'
 
 export interface OwnDhtOptions {
@@ -35,6 +36,8 @@ export function makeDht(options: OwnDhtOptions): DHT {
     ...(bootstrap.length > 0 ? { bootstrap } : {}),
     ...(options.nodes ? { nodes: options.nodes } : {}),
     keyPair: identity,
+    // One at a time; the dialer has others wait for their turn.
+    randomPunchInterval: PUNCH_EVERY_MS,
     port: port === 0 ? [0, 0] : [port, port + 1],
     anyPort: port === 0,
     ...(host === undefined ? {} : { host }),

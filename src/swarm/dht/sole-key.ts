@@ -1,8 +1,8 @@
 // Whether another process lives under a key: its identity was copied, and both would take each
 // other's links. Called by node.ts before it serves. Knows no links.
 import type DHT from 'hyperdht'
-import { deadline, type Clock } from '../base/clock.ts'
-import { createIdentity } from './identity.ts'
+import { deadline, type Clock } from '../../base/clock.ts'
+import { createIdentity } from '../identity.ts'
 
 /** As long as a connection to a server far away may take. One that was killed answers nobody. */
 const REACH_MS = 6_000
