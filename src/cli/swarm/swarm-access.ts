@@ -13,6 +13,8 @@ import { formatKnown, parseKnown } from '../../swarm/dht/known-nodes.ts'
 import { OPEN_LAN_KEY } from '../../swarm/dht/lan.ts'
 import { Rendezvous } from '../../swarm/dht/rendezvous.ts'
 import { Membership } from '../../swarm/private/membership.ts'
+import { readOpenFile } from '../chat/input.ts'
+import { stdinFacts } from '../chat/stdin.ts'
 import type { Context } from '../context.ts'
 import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
 import { readPrivate, writePrivate } from './private-file.ts'
@@ -145,6 +147,9 @@ async function readInviteFile(path: string, context: Context): Promise<Invite> {
 }
 
 async function readStdin(): Promise<string> {
+  // Moves the file's offset, by which others see that nothing of it is left: the invite must not
+  // become a part of the prompt.
+  if (stdinFacts().kind === 'file') return readOpenFile(0).trim()
   let text = ''
   for await (const chunk of process.stdin) {
     text += String(chunk)
