@@ -114,7 +114,7 @@ export class Dialer {
     const { reached } = attempt
     return new Promise((resolve, reject) => {
       const what = `Connecting to peer ${attempt.id.slice(0, 8)}`
-      let stop = clock.after(timeoutMs, ontime)
+      const stop = clock.after(timeoutMs, ontime)
       const done = (): void => {
         stop()
         signal?.removeEventListener('abort', onabort)
