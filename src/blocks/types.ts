@@ -68,6 +68,8 @@ export interface SpanInfo extends BlockSpan {
   readonly maxTokens: number
   /** What the engine made of `quant`, per source type, e.g. 'Q4_1 exact, 4 bits + minimum'. */
   readonly notes: readonly string[]
+  /** Name and version of its arithmetic ('petals-1'); absent when a library computes it. */
+  readonly arithmetic?: string
 }
 
 export interface StepInput {

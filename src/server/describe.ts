@@ -6,7 +6,7 @@ import type { Speed } from './measure.ts'
 
 export interface Described {
   model: Model
-  span: Pick<SpanInfo, 'start' | 'end' | 'hiddenSize' | 'maxTokens'>
+  span: Pick<SpanInfo, 'start' | 'end' | 'hiddenSize' | 'maxTokens' | 'arithmetic'>
   quant: Quant
   speed: Speed
   freeTokens: number
@@ -32,6 +32,7 @@ export function describeSpan(of: Described): ServerInfo {
     freeTokens,
     version,
     draining: false,
-    pings: []
+    pings: [],
+    ...(span.arithmetic === undefined ? {} : { arithmetic: span.arithmetic })
   }
 }

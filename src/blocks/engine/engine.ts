@@ -61,7 +61,7 @@ export class Engine implements Disposable {
       const span = await this.#backend.loadSpan(model, loading, this.#budget)
       const id = this.#next++
       this.#spans.set(id, span)
-      return infoOf(id, span)
+      return infoOf(id, span, this.#backend.arithmetic)
     } finally {
       model.close()
     }
@@ -238,7 +238,11 @@ export class Engine implements Disposable {
   }
 }
 
-function infoOf(id: number, { plan, range, pageTokens }: LoadedSpan): SpanInfo {
+function infoOf(
+  id: number,
+  { plan, range, pageTokens }: LoadedSpan,
+  arithmetic: string | undefined
+): SpanInfo {
   return {
     span: id,
     start: range.start,
@@ -248,7 +252,8 @@ function infoOf(id: number, { plan, range, pageTokens }: LoadedSpan): SpanInfo {
     kvBytesPerToken: plan.kvBytesPerToken,
     kvPageTokens: pageTokens,
     maxTokens: plan.config.contextLength,
-    notes: plan.notes
+    notes: plan.notes,
+    ...(arithmetic === undefined ? {} : { arithmetic })
   }
 }
 

@@ -74,6 +74,8 @@ export interface SpanLoadOptions extends BlockSpan {
 export interface ComputeBackend extends Disposable {
   /** What computes, in words. */
   readonly buildInfo: string
+  /** Name and version of what defines the bits of its rows. Absent: a library's own rounding. */
+  readonly arithmetic?: string
   /** Rows that are worth running at once; longer steps are cut. */
   readonly chunkRows: number
   /** @throws AppError NO_MEMORY, CORRUPT, CANCELLED */

@@ -10,6 +10,7 @@ export function kernelBackend(context: KernelContext): ComputeBackend {
   const { kernels, runner } = context
   return {
     buildInfo: `${ARITHMETIC}, ${kernels.variant}`,
+    arithmetic: ARITHMETIC,
     chunkRows: MAX_ROWS,
     async loadSpan(model, options, budget) {
       return new PagedSpan(await KernelSpan.load(context, budget, model, options), budget)
