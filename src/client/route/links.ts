@@ -40,7 +40,10 @@ export interface SessionEvents {
 }
 
 export interface Connections {
-  /** Reaches a server within `timeoutMs`, or returns the link that is open. */
+  /**
+   * Reaches a server within `timeoutMs`, or returns the link that is open. It may take longer only
+   * while the way to the server is being made, as through NATs.
+   */
   connect(peer: string, signal: AbortSignal, timeoutMs: number): Promise<ClientLink>
   /** Delivers a session's messages until the returned function is called. */
   listen(session: Uint8Array, events: SessionEvents): () => void

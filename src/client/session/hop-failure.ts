@@ -34,11 +34,12 @@ function isGone(error: AppError): boolean {
   return error.code === 'TIMEOUT' || error.code === 'DISCONNECTED'
 }
 
-/** A record whose server cannot be reached is no server; the cause says whether NAT or gone. */
-function unreachable(blocks: BlockSpan, cause: AppError): AppError {
-  const { start, end } = blocks
-  return noRoute(`No route through the model: no server of blocks ${start}:${end} answers`, {
-    hint: cause.hint ?? `Start a server for them: petals join MODEL --blocks ${start}:${end}`,
-    cause
-  })
+/** Says whether a server is gone, or is there and a NAT or the network stands between. */
+function unreachable({ start, end }: BlockSpan, cause: AppError): AppError {
+  const what = `no server of blocks ${start}:${end} can be reached (${cause.message})`
+  const another = `start another: petals join MODEL --blocks ${start}:${end}`
+  const silent = `It said lately that it is there: the network may be slow or block UDP; or ${another}`
+  const gone = another.charAt(0).toUpperCase() + another.slice(1)
+  const hint = cause.hint ?? (cause.code === 'TIMEOUT' ? silent : gone)
+  return noRoute(`No route through the model: ${what}`, { hint, cause })
 }

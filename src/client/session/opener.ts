@@ -53,7 +53,7 @@ export class Opener {
 
   /** Reaches a server and opens the session there. @throws HopFailure */
   async enter(planned: RouteHop, opening: Opening): Promise<Opened> {
-    const { connections, clock, session } = this.#options
+    const { connections, session } = this.#options
     const { signal, openMs: mostMs = OPEN_MS } = opening
     let link: ClientLink | undefined
     try {
@@ -61,8 +61,7 @@ export class Opener {
       // with much to do, gets its time later.
       const openMs = this.#tried.has(planned.peer) ? mostMs : Math.min(FIRST_TRY_MS, mostMs)
       this.#tried.add(planned.peer)
-      const reaching = connections.connect(planned.peer, signal, openMs)
-      link = await deadline(reaching, openMs, { clock, signal, what: 'Connecting' })
+      link = await connections.connect(planned.peer, signal, openMs)
       const held = await this.extend(link, planned, { ...opening, openMs })
       this.#tried.delete(planned.peer)
       return { link, held }

@@ -1,6 +1,6 @@
 // Opening a session on one server: what is asked, how long is waited, and what is left as it was.
 import { expect, test } from 'bun:test'
-import { disconnected, timedOut, type AppError } from '../../../src/base/errors.ts'
+import { disconnected, timedOut } from '../../../src/base/errors.ts'
 import type { ClientLink } from '../../../src/client/route/links.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'
 import { HopFailure } from '../../../src/client/session/hop-failure.ts'
@@ -13,7 +13,7 @@ const PEER = 'ab'.repeat(32)
 const SPAN = { peer: PEER, start: 2, end: 4 }
 const IDLE = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
 
-function world(connect?: () => Promise<never>) {
+function world(connect?: (timeoutMs: number) => Promise<ClientLink>) {
   const clock = new FakeClock()
   const state = { opens: [] as OpenSession[], closes: 0, awaits: 0, closed: false }
   const link: ClientLink = {
@@ -36,7 +36,10 @@ function world(connect?: () => Promise<never>) {
   const book = new PeerBook()
   const opener = new Opener({
     session: new Uint8Array(16),
-    connections: { connect: connect ?? (async () => link), listen: () => () => {} },
+    connections: {
+      connect: async (_peer, _signal, timeoutMs) => (connect ? connect(timeoutMs) : link),
+      listen: () => () => {}
+    },
     book,
     model: new Uint8Array(32),
     clock
@@ -111,16 +114,39 @@ test('a refusal is passed on as it is', async () => {
   expect(outcome()).toMatchObject({ peer: PEER, error: { code: 'DISCONNECTED', message: 'no' } })
 })
 
-test('a server that cannot be reached leaves its blocks without a route, with the reason', async () => {
-  const { enter } = world(async () => Promise.reject(disconnected('Peer abababab went')))
+for (const [why, cause, hint] of [
+  ['is gone', disconnected('Peer abab is gone'), 'Start another: petals join MODEL --blocks 2:4'],
+  ['does not answer', timedOut('2500 ms have passed'), 'the network may be slow or block UDP'],
+  ['is behind a NAT', disconnected('no way', { hint: 'forward a port' }), 'forward a port']
+] as const) {
+  test(`a server that ${why} leaves its blocks without a route, and the error says so`, async () => {
+    const { enter } = world(async () => Promise.reject(cause))
+    const outcome = enter()
+    await settle()
+    expect(outcome()).toMatchObject({
+      error: {
+        code: 'NO_ROUTE',
+        message: `No route through the model: no server of blocks 2:4 can be reached (${cause.message})`,
+        hint: expect.stringContaining(hint),
+        cause
+      }
+    })
+  })
+}
+
+test('while a way through NATs is made the limit for reaching a server is not ours', async () => {
+  const limits: number[] = []
+  const reaching = Promise.withResolvers<ClientLink>()
+  const { clock, state, link, enter } = world((timeoutMs) => {
+    limits.push(timeoutMs)
+    return reaching.promise
+  })
   const outcome = enter()
+  await clock.advance(25_000)
+  expect([limits, outcome()]).toEqual([[2_500], undefined])
+  reaching.resolve(link)
   await settle()
-  const { error } = outcome() as { error: AppError }
-  expect([error.code, error.message, (error.cause as AppError).message]).toEqual([
-    'NO_ROUTE',
-    'No route through the model: no server of blocks 2:4 answers',
-    'Peer abababab went'
-  ])
+  expect(state.opens.length).toBe(1)
 })
 
 test('tokens that nobody asked for are a lie', async () => {

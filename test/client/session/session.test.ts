@@ -2,6 +2,7 @@
 // come out equal those of one undisturbed pass.
 import { expect, test } from 'bun:test'
 import type { AppError } from '../../../src/base/errors.ts'
+import { createLog } from '../../../src/base/log.ts'
 import { seededRandom } from '../../../src/base/random.ts'
 import { chunkRows } from '../../../src/client/session/chunk-rows.ts'
 import type { InferenceSession } from '../../../src/client/session/session.ts'
@@ -309,6 +310,34 @@ for (const [name, hurt] of [
     expect([widened, answers[0]]).toEqual([['f16'], answers[1] ?? new Float32Array(0)])
   })
 }
+
+test('a failover stays with servers of the same arithmetic, and the log says when it cannot', async () => {
+  const { swarm, peers } = await threeServers()
+  for (const peer of peers) peer.info = { ...peer.info, arithmetic: 'petals-1' }
+  // Better by what it says of itself.
+  const fast = await swarm.add(2, 4)
+  fast.info = { ...fast.info, throughput: 9000 }
+  const alike = await swarm.add(2, 4)
+  alike.info = { ...alike.info, arithmetic: 'petals-1', throughput: 50 }
+  const lines: string[] = []
+  const log = createLog('debug', (line) => void lines.push(line))
+  await using session = await startSession(swarm, { log, arithmetic: 'petals-1' })
+  const input = inputRows(9)
+  const crossings = (): string[] => lines.filter((line) => line.includes('another arithmetic'))
+  const used: string[] = []
+  const out = await decode(session, input, 3, (row) => {
+    used.push(session.route[1]?.peer ?? '')
+    if (row === 5 && peers[1]) swarm.kill(peers[1])
+    if (row === 7) {
+      expect(crossings()).toEqual([])
+      swarm.kill(alike)
+    }
+  })
+  used.push(session.route[1]?.peer ?? '')
+  expect(out).toEqual(reference(input))
+  expect([...new Set(used)]).toEqual([peers[1]?.peer ?? '', alike.peer, fast.peer])
+  expect(crossings()).toEqual([expect.stringContaining(fast.peer.slice(0, 8))])
+})
 
 test('a value that the type that was asked for cannot hold ends the step at once, with advice', async () => {
   const { swarm } = await threeServers()
