@@ -13,7 +13,7 @@ import { bytesOf } from '../../src/base/bytes.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { blockCounts, encodeBlocks } from '../../src/blocks/quantise/encode.ts'
 import { planForm, type BlockForm, type FloatForm } from '../../src/blocks/quantise/form.ts'
-import { matricesOf, matrixBytes, planSpan, sumBytes } from '../../src/blocks/span-plan.ts'
+import { matricesOf, matrixBytes, planSpan } from '../../src/blocks/span-plan.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { dequantise } from '../../src/model/formats/dequantise.ts'
 import { embedTokens } from '../../src/model/embed.ts'
@@ -164,7 +164,7 @@ function speedOf(
 function bitsOf(model: Model, { quant, block }: Scheme): number {
   const range = { start: 0, end: model.config.blockCount, quant, roundedBlock: block }
   const matrices = planSpan(model.config, model.tensors, range).blocks.flatMap(matricesOf)
-  const bytes = matrices.reduce((sum, each) => sum + matrixBytes(each) - sumBytes(each), 0)
+  const bytes = matrices.reduce((sum, each) => sum + matrixBytes(each), 0)
   return (8 * bytes) / matrices.reduce((sum, { rows, columns }) => sum + rows * columns, 0)
 }
 

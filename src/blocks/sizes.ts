@@ -59,10 +59,7 @@ export function sizesOf(
 /** Weights of blocks [start, end) as a span holds them. */
 export function spanBytes(sizes: ModelSizes, { start, end }: BlockSpan): number {
   const blocks = sizes.blockBytes.slice(start, end)
-  return blocks.reduce(
-    (sum, bytes) => sum + bytes,
-    tableBytes(sizes.config, { start, end }, sizes.lowering)
-  )
+  return blocks.reduce((sum, bytes) => sum + bytes, tableBytes(sizes.config, { start, end }))
 }
 
 /**

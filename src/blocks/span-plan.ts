@@ -12,7 +12,6 @@ import {
   type LinearPart,
   type RopeNames
 } from './families/facts.ts'
-import { longestRun } from './graph/attention.ts'
 import {
   matrixTensors,
   planForm,
@@ -81,7 +80,7 @@ export function planSpan(
     blocks.push(planBlock(config, tensors, block, { ...options, lowering }))
   }
   const matrices = blocks.flatMap(matricesOf)
-  const tables = tableBytes(config, { start, end }, lowering)
+  const tables = tableBytes(config, { start, end })
   return {
     config,
     quant,
@@ -116,8 +115,8 @@ export function blockBytes(block: BlockPlan): number {
 }
 
 /** Tables of positions that blocks [start, end) share. */
-export function tableBytes(config: ModelConfig, range: BlockSpan, lowering: Lowering): number {
-  const specs = ropeTables(config, range, lowering).flatMap(({ cos, sin }) => [cos, sin])
+export function tableBytes(config: ModelConfig, range: BlockSpan): number {
+  const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
   return specs.reduce((sum, spec) => sum + specBytes(spec), 0)
 }
 
@@ -192,24 +191,11 @@ export function biasName(weight: string): string {
   return weight.replace(/weight$/, 'bias')
 }
 
-/** What a matrix takes once onnxruntime has repacked it; our own kernels take it as it is. */
+/** What a matrix and its bias take. */
 export function matrixBytes(matrix: LinearPart): number {
-  return fileBytes(matrix) + sumBytes(matrix)
-}
-
-/** What a matrix takes as it is written. */
-function fileBytes(matrix: LinearPart): number {
   const specs = matrixTensors(matrix.name, matrix.form, matrix.rows, matrix.columns)
   const bias = matrix.bias ? matrix.rows * 4 : 0
   return specs.reduce((sum, spec) => sum + specBytes(spec), bias)
-}
-
-/**
- * A float for each block of integers, its sum, that the engine keeps beside them: of 4 bits by 32,
- * 105 MiB became 131.
- */
-export function sumBytes({ form, rows, columns }: LinearPart): number {
-  return form.kind === 'blocks' ? 4 * rows * Math.ceil(columns / form.block) : 0
 }
 
 /**
@@ -217,7 +203,7 @@ export function sumBytes({ form, rows, columns }: LinearPart): number {
  * bits a weight'.
  */
 function noteOf(matrix: LinearPart): string {
-  const bits = 8 * fileBytes({ ...matrix, bias: false })
+  const bits = 8 * matrixBytes({ ...matrix, bias: false })
   return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`
 }
 
@@ -231,10 +217,10 @@ export interface RopeTable {
 }
 
 /** The tables that blocks [start, end) need. */
-export function ropeTables(config: ModelConfig, range: BlockSpan, lowering: Lowering): RopeTable[] {
+export function ropeTables(config: ModelConfig, range: BlockSpan): RopeTable[] {
   const { positions, headDim, ropeTheta, ropeLocalTheta } = config
   if (positions !== undefined) return []
-  const dims = [lowering === 'onnx' ? longestRun(config) : config.contextLength, headDim / 2]
+  const dims = [config.contextLength, headDim / 2]
   const table = (names: RopeNames, theta: number): RopeTable => ({
     cos: { name: names.cos, type: 'f32', dims },
     sin: { name: names.sin, type: 'f32', dims },

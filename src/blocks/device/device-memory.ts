@@ -3,7 +3,7 @@
 import type { CacheMemory } from '../onnx/backend.ts'
 import { GraphBuilder } from '../graph/builder.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
-import { OrtBinding, OrtPrepacked, OrtSession, type SessionSettings } from '../ort/session.ts'
+import { OrtBinding, OrtSession, type SessionSettings } from '../ort/session.ts'
 import { OrtAllocator, type OrtTensor } from '../ort/value.ts'
 
 export interface DeviceFacts {
@@ -42,12 +42,7 @@ function growInto(
   builder.constant('pads', 'i64', [8], new Uint8Array(pads.buffer))
   builder.nodes('Pad', ['from', 'pads'], { outputs: ['to'] })
   builder.output('to', 'f32', to.dims)
-  using prepacked = new OrtPrepacked(runtime)
-  using session = new OrtSession(
-    runtime,
-    { model: builder.build(), weights: new Map(), prepacked },
-    settings
-  )
+  using session = new OrtSession(runtime, { model: builder.build(), weights: new Map() }, settings)
   using binding = new OrtBinding(session)
   binding.input('from', from)
   binding.output('to', to)

@@ -4,7 +4,7 @@ import { seededRandom } from '../../base/random.ts'
 import { unavailable } from '../../base/errors.ts'
 import { float, GraphBuilder, MICROSOFT } from '../graph/builder.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
-import { OrtBinding, OrtPrepacked, OrtSession, type SessionSettings } from '../ort/session.ts'
+import { OrtBinding, OrtSession, type SessionSettings } from '../ort/session.ts'
 import { OrtTensor } from '../ort/value.ts'
 
 const HEADS = 4
@@ -70,8 +70,7 @@ function attend(runtime: OrtRuntime, settings: SessionSettings, rows: number): F
     builder.output(outputs[i] ?? '', 'f32', dims)
     return { dims, data: new Float32Array(dims.reduce((product, size) => product * size, 1)) }
   })
-  using prepacked = new OrtPrepacked(runtime)
-  const parts = { model: builder.build(), weights: new Map(), prepacked }
+  const parts = { model: builder.build(), weights: new Map() }
   using session = new OrtSession(runtime, parts, settings)
   using binding = new OrtBinding(session)
   using held = new DisposableStack()

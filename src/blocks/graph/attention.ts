@@ -4,7 +4,7 @@ import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, ropeNames } from '../families/facts.ts'
 import type { AttentionOptions } from '../families/parts.ts'
 import { alibiBias } from './alibi.ts'
-import { float, MICROSOFT, type Attributes, type GraphBuilder, type Value } from './builder.ts'
+import { float, MICROSOFT, type Attributes, type Value } from './builder.ts'
 import { headNorm } from './norms.ts'
 import { constantIntegers, type BlockScope } from './parts.ts'
 
@@ -31,20 +31,6 @@ export function ropeIsFused(config: ModelConfig): boolean {
   return config.positions !== undefined || config.headDim % 16 === 0
 }
 
-/**
- * Attention runs with one row more than was asked, a copy of the last: the operator's way for a
- * single row sums in another order than its way for several (at SmolLM2 all later rows then differ,
- * and int8 rounding makes 4e-6 into other words). So a row comes out the same to the bit however
- * rows were cut into steps, which replay and speculation rest on. The extra row's key and value lie
- * behind the session's end, where the next step writes.
- */
-export const EXTRA_ROWS = 1
-
-/** Positions that caches and tables must have room for. */
-export function longestRun(config: ModelConfig): number {
-  return config.contextLength + EXTRA_ROWS
-}
-
 /** Causal attention over the block's caches; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
   const { builder, config, block } = scope
@@ -53,7 +39,7 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
   const turns = positions === undefined
   if (turns) {
     for (const name of Object.values(tables)) {
-      builder.weight(name, 'f32', [longestRun(config), headDim / 2])
+      builder.weight(name, 'f32', [config.contextLength, headDim / 2])
     }
   }
   const isInside = turns && ropeIsFused(config)
@@ -61,12 +47,10 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
     headNorms: options.headNorms,
     tables: turns && !isInside ? tables : undefined
   })
-  const rows = parts.map((part) => withLastTwice(builder, part))
-  const output = attended(scope, rows, {
+  return attended(scope, parts, {
     tables: isInside ? [tables.cos, tables.sin] : ['', ''],
     alibiScale: options.alibiScale ?? 1
   })
-  return trimmed(builder, output)
 }
 
 /**
@@ -118,25 +102,6 @@ function attended(
   )
   for (const { present } of [key, value]) builder.output(present, 'f32', dims)
   return output
-}
-
-/** The last row once more behind x (1, count, width). */
-function withLastTwice(builder: GraphBuilder, x: Value): Value {
-  if (x === '') return x
-  const last = builder.node('Gather', [x, constantIntegers(builder, 'row.last', [-1])], {
-    attributes: { axis: 1 }
-  })
-  return builder.node('Concat', [x, last], { attributes: { axis: 1 } })
-}
-
-/** Without the extra row. */
-function trimmed(builder: GraphBuilder, x: Value): Value {
-  const bounds = [
-    constantIntegers(builder, 'rows.first', [0]),
-    constantIntegers(builder, 'row.last', [-1]),
-    constantIntegers(builder, 'rows.axis', [1])
-  ]
-  return builder.node('Slice', [x, ...bounds])
 }
 
 function attentionAttributes(scope: BlockScope, doesTurn: boolean): Attributes {

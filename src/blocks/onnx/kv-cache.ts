@@ -4,7 +4,7 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import type { CacheMemory } from './backend.ts'
-import { cacheNames, EXTRA_ROWS, longestRun } from '../graph/attention.ts'
+import { cacheNames } from '../graph/attention.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
 import type { OrtBinding } from '../ort/session.ts'
@@ -57,11 +57,10 @@ export class KvCache implements Disposable {
    * @throws AppError NO_MEMORY with what there was left untouched
    */
   ensure(length: number, kept: number): void {
-    const rows = length + EXTRA_ROWS
-    if (rows <= this.#capacity) return
+    if (length <= this.#capacity) return
     const { budget, config, range } = this.#options
     const { start, end } = range
-    const capacity = capacityFor(rows, this.#capacity, longestRun(config))
+    const capacity = capacityFor(length, this.#capacity, config.contextLength)
     const tensorBytes = config.kvHeadCount * capacity * config.headDim * 4
     const size = tensorBytes * 2 * (end - start)
     const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`

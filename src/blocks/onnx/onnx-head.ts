@@ -6,7 +6,7 @@ import { requireNumbers } from '../finite.ts'
 import { HIDDEN, headGraph, RESULT } from '../graph/span-graph.ts'
 import { planHead } from '../head-plan.ts'
 import type { MemoryBudget } from '../memory-budget.ts'
-import { OrtBinding, OrtPrepacked, OrtSession } from '../ort/session.ts'
+import { OrtBinding, OrtSession } from '../ort/session.ts'
 import { OrtTensor } from '../ort/value.ts'
 import { OrtWeights } from '../ort/weights.ts'
 import { headPart } from '../weights/span-parts.ts'
@@ -54,14 +54,12 @@ export class OnnxHead implements LoadedHead {
       })
       owned.push(store)
       for (const _ of store.load(headPart(model, vectors, plans)));
-      const prepacked = new OrtPrepacked(backend.runtime)
-      owned.push(prepacked)
       const weights = new OrtWeights(backend.runtime, store)
       owned.push(weights)
       const graph = headGraph(config, plans, quant === 'f32' ? 0 : 4)
       const session = new OrtSession(
         backend.runtime,
-        { model: graph.model, weights: weights.pick(graph.weightNames), prepacked },
+        { model: graph.model, weights: weights.pick(graph.weightNames) },
         backend.settings
       )
       owned.push(session)

@@ -1,13 +1,7 @@
 // One session of an ONNX graph: its caches, its binding, and its rows a run at a time.
 // Knows one graph; the engine decides which session runs when.
 import type { BlockSpan } from '../../base/block-span.ts'
-import {
-  EXTRA_ROWS,
-  ropeIsFused,
-  ROPE_START,
-  SEQUENCE_LENGTHS,
-  TOTAL_LENGTH
-} from '../graph/attention.ts'
+import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from '../graph/attention.ts'
 import { HIDDEN, RESULT } from '../graph/span-graph.ts'
 import type { SpanSession } from '../engine/loaded-span.ts'
 import { requireNumbers } from '../finite.ts'
@@ -87,8 +81,8 @@ export class OnnxSession implements SpanSession {
     using output = OrtTensor.view(runtime, result, 'f32', dims)
     this.#binding.input(HIDDEN, input)
     this.#binding.output(RESULT, output)
-    this.#total[0] = this.#length + count + EXTRA_ROWS
-    this.#lengths[0] = this.#length + count + EXTRA_ROWS - 1
+    this.#total[0] = this.#length + count
+    this.#lengths[0] = this.#length + count - 1
     this.#start[0] = BigInt(this.#length)
     if (this.#graph.memory.copiesInputs) this.#bindScalars()
     this.#graph.session.run(this.#binding)

@@ -4,7 +4,7 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import type { Backend, CacheMemory } from './backend.ts'
 import { spanGraph } from '../graph/span-graph.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
-import { OrtPrepacked, OrtSession } from '../ort/session.ts'
+import { OrtSession } from '../ort/session.ts'
 import { OrtWeights } from '../ort/weights.ts'
 import { graphBytes } from '../sizes.ts'
 import type { SpanPlan } from '../span-plan.ts'
@@ -38,14 +38,12 @@ interface Entry {
 
 export class SpanGraphs implements Disposable {
   readonly #options: SpanGraphsOptions
-  readonly #prepacked: OrtPrepacked
   readonly #weights: OrtWeights
   /** By range, that used last at the end. */
   readonly #entries = new Map<string, Entry>()
 
   constructor(options: SpanGraphsOptions) {
     this.#options = options
-    this.#prepacked = new OrtPrepacked(options.backend.runtime)
     this.#weights = new OrtWeights(options.backend.runtime, options.store)
   }
 
@@ -85,11 +83,7 @@ export class SpanGraphs implements Disposable {
     try {
       const { model, weightNames } = spanGraph(plan, range, accuracy)
       const weights = this.#weights.pick(weightNames)
-      const session = new OrtSession(
-        backend.runtime,
-        { model, weights, prepacked: this.#prepacked },
-        backend.settings
-      )
+      const session = new OrtSession(backend.runtime, { model, weights }, backend.settings)
       store.trim()
       return { graph: { session, memory: backend.cacheMemory(session) }, reserved }
     } catch (error) {
@@ -101,7 +95,6 @@ export class SpanGraphs implements Disposable {
   [Symbol.dispose](): void {
     for (const entry of this.#entries.values()) disposeEntry(entry)
     this.#entries.clear()
-    this.#prepacked[Symbol.dispose]()
     this.#weights[Symbol.dispose]()
   }
 }

@@ -20,27 +20,11 @@ export interface SessionSettings {
   config?: Readonly<Record<string, string>>
 }
 
-/** What several sessions over the same weights share once the kernels have repacked them. */
-export class OrtPrepacked implements Disposable {
-  readonly handle: Pointer
-  readonly #runtime: OrtRuntime
-
-  constructor(runtime: OrtRuntime) {
-    this.#runtime = runtime
-    this.handle = runtime.make('CreatePrepackedWeightsContainer')
-  }
-
-  [Symbol.dispose](): void {
-    this.#runtime.release('ReleasePrepackedWeightsContainer', this.handle)
-  }
-}
-
 export interface SessionParts {
   /** An ONNX model, serialised. */
   model: Uint8Array
   /** Initialisers by name; they must outlive the session. */
   weights: ReadonlyMap<string, OrtTensor>
-  prepacked: OrtPrepacked
 }
 
 /** Pointers of strings and values side by side, as the C API takes arrays. */
@@ -67,12 +51,11 @@ export class OrtSession implements Disposable {
       configure(runtime, options, settings)
       addWeights(runtime, options, parts.weights, settings.provider !== undefined)
       this.handle = runtime.make(
-        'CreateSessionFromArrayWithPrepackedWeightsContainer',
+        'CreateSessionFromArray',
         runtime.env,
         parts.model,
         parts.model.byteLength,
-        options,
-        parts.prepacked.handle
+        options
       )
     } finally {
       runtime.release('ReleaseSessionOptions', options)

@@ -48,9 +48,7 @@ export type OrtFunctionName =
   | 'BindInput'
   | 'BindOutput'
   | 'AddInitializer'
-  | 'CreatePrepackedWeightsContainer'
-  | 'ReleasePrepackedWeightsContainer'
-  | 'CreateSessionFromArrayWithPrepackedWeightsContainer'
+  | 'CreateSessionFromArray'
   | 'SessionOptionsAppendExecutionProvider_CUDA_V2'
   | 'CreateCUDAProviderOptions'
   | 'UpdateCUDAProviderOptions'
@@ -63,6 +61,7 @@ export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
   GetErrorMessage: { index: 2, args: ['ptr'], returns: 'cstring' },
   CreateEnv: call(3, 'i32', 'ptr', 'ptr'),
   DisableTelemetryEvents: call(6, 'ptr'),
+  CreateSessionFromArray: call(8, 'ptr', 'ptr', 'usize', 'ptr', 'ptr'),
   CreateSessionOptions: call(10, 'ptr'),
   EnableProfiling: call(14, 'ptr', 'ptr'),
   DisableMemPattern: call(17, 'ptr'),
@@ -95,17 +94,6 @@ export const ORT_TABLE: Readonly<Record<OrtFunctionName, OrtFunction>> = {
   BindInput: call(136, 'ptr', 'ptr', 'ptr'),
   BindOutput: call(137, 'ptr', 'ptr', 'ptr'),
   AddInitializer: call(150, 'ptr', 'ptr', 'ptr'),
-  CreatePrepackedWeightsContainer: call(166, 'ptr'),
-  ReleasePrepackedWeightsContainer: release(167),
-  CreateSessionFromArrayWithPrepackedWeightsContainer: call(
-    169,
-    'ptr',
-    'ptr',
-    'usize',
-    'ptr',
-    'ptr',
-    'ptr'
-  ),
   SessionOptionsAppendExecutionProvider_CUDA_V2: call(204, 'ptr', 'ptr'),
   CreateCUDAProviderOptions: call(205, 'ptr'),
   UpdateCUDAProviderOptions: call(206, 'ptr', 'ptr', 'ptr', 'usize'),

@@ -27,7 +27,7 @@ export function spanParts(
 ): WeightPart[] {
   const { config } = model
   const filler = new WeightFiller(model.tensors, packer)
-  const tables = ropeTables(config, range, plan.lowering).map((table): WeightPart => {
+  const tables = ropeTables(config, range).map((table): WeightPart => {
     const { cos, sin, theta, isScaled } = table
     return {
       name: 'the table of positions',

@@ -1,6 +1,6 @@
 // The weights of a span as they are computed with: mapped read-only from files, which are kept
 // where the model's content is known and the disk has room. Elsewhere they lie in memory; for
-// onnxruntime, which copies what its kernels repack, in files without a name. Knows parts and
+// onnxruntime, which copies them to its device, in files without a name. Knows parts and
 // bytes, no models.
 import { ptr, toArrayBuffer, type Pointer } from 'bun:ffi'
 import { closeSync, readSync } from 'node:fs'
@@ -38,8 +38,8 @@ export interface WeightStoreOptions {
 export interface StoreOwner {
   readonly location: ModelLocation
   /**
-   * Takes memory beyond what weights need once onnxruntime has repacked them, when the disk has no
-   * room. Without it weights are used as they lie, and no files without a name are made.
+   * Takes memory for what lies beside the device's copy when the disk has no room. Without it
+   * weights are used as they lie, and no files without a name are made.
    * @throws AppError NO_MEMORY
    */
   reserve?(sizeBytes: number): Reservation
@@ -204,9 +204,7 @@ export class WeightStore implements Disposable {
     this.#options.onwarn?.(text)
   }
 
-  /**
-   * Gives back what only repacking has needed; pages that are still in use come back by themselves.
-   */
+  /** Gives back what only the copy to a device has needed. */
   trim(): void {
     for (const { at, sizeBytes } of this.#mappings) dropPages(at, sizeBytes)
     trimHeap()
