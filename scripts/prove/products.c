@@ -1,6 +1,6 @@
 // Prints a hash of packed weights and of products for every form: the same whatever it was compiled
-// for. scripts/prove/neon.sh compiles and runs it. Inputs come from a generator, so that no file is
-// needed.
+// for. scripts/prove/prove-neon.sh compiles and runs it. Inputs come from a generator, so that no
+// file is needed.
 #include "../../src/kernels/c/products.c"
 #include <stdio.h>
 #include <stdlib.h>

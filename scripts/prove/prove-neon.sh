@@ -1,30 +1,48 @@
 #!/bin/sh
-# sh scripts/prove/prove-neon.sh: matrix products of every form have the same bits in plain C, AVX2 and
-# AVX-512, and on arm64 in plain C and NEON under qemu. Needs zig (setup.sh) or `python3 -m ziglang`, and on
-# Debian: apt-get install qemu-user-static libc6-arm64-cross
+# sh scripts/prove/prove-neon.sh: matrix products of every form, and whole blocks on a pool of threads,
+# have the same bits in plain C, AVX2 and AVX-512, and on arm64 in plain C and NEON under qemu. Takes
+# 2 minutes of a CPU. Needs zig (setup.sh) or `python3 -m ziglang`, and on Debian:
+# apt-get install qemu-user-static libc6-arm64-cross
 set -eu
 cd "$(dirname "$0")/../.."
 zig=.cache/tools/zig/ziglang/zig
 [ -x "$zig" ] || zig=$(command -v zig || true)
 [ -n "$zig" ] || zig="python3 -m ziglang"
+command -v qemu-aarch64-static >/dev/null || {
+  echo 'prove-neon: qemu-aarch64-static is needed: apt-get install qemu-user-static libc6-arm64-cross' >&2
+  exit 2
+}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 faults=0
+c=src/kernels/c
+kernels="$c/attention.c $c/executor.c $c/operators.c $c/pool.c $c/products.c $c/run-attention.c
+  $c/run-experts.c $c/self-check.c $c/system.c"
 
-# NAME TARGET CPU RUNNER...: compiles and runs; the first result is what the others are held against.
-prove() {
-  name=$1 target=$2 cpu=$3
-  shift 3
-  $zig cc -target "$target" "-mcpu=$cpu" -O3 -ffp-contract=off scripts/prove/products.c -o "$work/$name"
+# PROGRAM NAME TARGET CPU RUNNER...: compiles and runs; the first result is what the others are held
+# against.
+prove_one() {
+  program=$1 name=$2 target=$3 cpu=$4
+  shift 4
+  # products.c has the products inside.
+  [ "$program" = products ] && sources= || sources=$kernels
+  # shellcheck disable=SC2086
+  $zig cc -target "$target" "-mcpu=$cpu" -O3 -ffp-contract=off -Wno-psabi $sources \
+    "scripts/prove/$program.c" -o "$work/$name"
   "$@" "$work/$name" >"$work/$name.txt" || faults=1
-  [ -e "$work/first" ] || cp "$work/$name.txt" "$work/first"
-  if cmp -s "$work/first" "$work/$name.txt"; then
-    echo "$name: $(sha256sum <"$work/$name.txt" | cut -c 1-16)"
+  [ -e "$work/first-$program" ] || cp "$work/$name.txt" "$work/first-$program"
+  if cmp -s "$work/first-$program" "$work/$name.txt"; then
+    echo "$program $name: $(sha256sum <"$work/$name.txt" | cut -c 1-16)"
   else
-    echo "$name differs:"
-    diff "$work/first" "$work/$name.txt" || true
+    echo "$program $name differs:"
+    diff "$work/first-$program" "$work/$name.txt" || true
     faults=1
   fi
+}
+
+prove() {
+  prove_one products "$@"
+  prove_one blocks "$@"
 }
 
 prove plain x86_64-linux-gnu x86_64 env
