@@ -1,5 +1,5 @@
-// The main thread's handle on the compute worker: calls become messages, answers settle promises.
-// Steps and rows for heads go through the scheduler, which gives the worker one run at a time.
+// The main thread's side of the compute worker: calls become messages, answers settle promises.
+// Steps and rows for heads pass through the scheduler, which gives the worker one run at a time.
 // Knows no graphs and no weights.
 import { availableParallelism } from 'node:os'
 import type { BlockSpan } from '../base/block-span.ts'
@@ -28,7 +28,7 @@ import type {
   StepOutput
 } from './types.ts'
 
-/** Part of the free memory that weights and caches may take when nobody says. */
+/** Share of free memory that weights and caches may take by default. */
 const MEMORY_SHARE = 0.8
 
 interface Pending {
@@ -49,9 +49,9 @@ export class Compute extends Resource implements ComputeApi {
   readonly #workerUrl: string
   readonly #pending = new Map<number, Pending>()
   readonly #scheduler: Scheduler
-  /** Which sessions' steps may share a run: those over the same blocks. */
+  /** By session: steps of sessions with the same group, i.e. the same blocks, may share a run. */
   readonly #groups = new Map<number, string>()
-  /** One shared word: not 0 when the run under way should end. */
+  /** One word of shared memory: not 0 when the current run should end. */
   readonly #stop = new Int32Array(new SharedArrayBuffer(4))
   #chunkRows = 1
   #worker: Worker | undefined
@@ -76,7 +76,7 @@ export class Compute extends Resource implements ComputeApi {
     })
   }
 
-  /** What the library says of itself; empty before `ready`. */
+  /** The library's description of itself; empty before `ready`. */
   get buildInfo(): string {
     return this.#buildInfo
   }
@@ -163,14 +163,14 @@ export class Compute extends Resource implements ComputeApi {
   protected async _close(): Promise<void> {
     this.#scheduler.close(closed('The compute worker was closed'))
     if (this.#worker !== undefined && this.#failure === undefined) {
-      // Its answer says that the engine is empty; only an idle worker may be terminated.
+      // The answer means that the engine is empty. Only an idle worker may be terminated.
       await this.#post('stop', undefined).catch(() => {})
     }
     this.#worker?.terminate()
     await this.#ended
   }
 
-  /** A call that a signal stops at the worker's next checkpoint. */
+  /** Loads, until `signal` aborts: then it stops at the worker's next checkpoint. */
   async #load(kind: 'loadSpan', args: SpanOptions, signal?: AbortSignal): Promise<SpanInfo> {
     if (signal?.aborted) throw cancelled('Loading was cancelled')
     if (!this.#isUsable()) await this.ready()
@@ -197,8 +197,8 @@ export class Compute extends Resource implements ComputeApi {
   }
 
   /**
-   * Whether a message can go at once. Nobody waits for what is open already: calls reach the worker
-   * in the order they were made in.
+   * Whether a message can be sent at once. When the worker is open nobody waits, so that calls
+   * reach it in the order in which they were made.
    * @throws AppError CLOSED
    */
   #isUsable(): boolean {
@@ -262,7 +262,7 @@ function defaultWorkerUrl(): string {
   return new URL('./worker.ts', import.meta.url).href
 }
 
-/** A buffer with nothing else in it, so that giving it away takes nothing from anybody. */
+/** A buffer with nothing else in it, so that transferring it takes nothing else along. */
 function own(values: Float32Array): Float32Array {
   const whole = values.byteOffset === 0 && values.byteLength === values.buffer.byteLength
   return whole ? values : values.slice()

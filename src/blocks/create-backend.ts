@@ -1,5 +1,5 @@
-// Makes what a worker computes with from its options: our own kernels on CPUs, ONNX graphs on
-// devices. Knows which device needs what.
+// Creates a worker's backend from its options: our own kernels on CPUs, ONNX graphs on devices.
+// Knows which device needs what.
 import { Runner } from '../kernels/run.ts'
 import { loadKernels } from '../kernels/load.ts'
 import { deviceMemory } from './device/device-memory.ts'
@@ -14,10 +14,13 @@ import { onnxBackend } from './onnx/onnx-backend.ts'
 import { OrtRuntime } from './ort/runtime.ts'
 import type { WeightStoreOptions } from './weights/weight-store.ts'
 
-/** Rows that run at once: 128 are as fast as more, need a quarter of the memory, and end sooner. */
+/**
+ * Rows of one run: 128 are as fast as more, need a quarter of the memory, and a stop takes effect
+ * sooner.
+ */
 const CHUNK_ROWS = 128
 
-/** `onwarn` is told of what went wrong with the disk. @throws AppError UNAVAILABLE, UNSUPPORTED */
+/** `onwarn` is called with problems of the disk. @throws AppError UNAVAILABLE, UNSUPPORTED */
 export function createBackend(
   options: WorkerOptions,
   onwarn: (text: string) => void = () => {}
@@ -32,7 +35,7 @@ export function createBackend(
   })
 }
 
-/** What ONNX graphs run on: a device, or the library's CPU kernels. */
+/** The backend of ONNX graphs: a device, or the library's own CPU kernels. */
 export function createOnnx(
   options: WorkerOptions,
   onwarn: (text: string) => void = () => {}

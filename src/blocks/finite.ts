@@ -1,5 +1,5 @@
-// Whether numbers came out: one sum finds every NaN and infinity, as neither ever leaves a sum
-// again.
+// Checks that values are finite. One sum finds every NaN and infinity, since neither ever leaves a
+// sum again.
 import { computeError } from '../base/errors.ts'
 
 export function hasOnlyNumbers(values: Float32Array): boolean {

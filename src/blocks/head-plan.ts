@@ -1,5 +1,5 @@
-// What the end of a model will hold: final norm and output matrix, decided before a byte is read.
-// Knows no engine and no sampling.
+// Plans the end of a model, before any weights are read: final norm and output matrix. Knows no
+// engine and no sampling.
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { FINAL_NORM } from './families/facts.ts'
 import { graphOf } from './families/graph-of.ts'
@@ -11,12 +11,12 @@ const EMBEDDING = 'model.embed_tokens.weight'
 
 export interface HeadPlan {
   readonly plans: readonly MatrixPlan[]
-  /** The final norm's tensors. */
+  /** Tensors of the final norm. */
   readonly vectors: readonly VectorPlan[]
   readonly weightBytes: number
 }
 
-/** What a head will hold, decided before a byte is read. */
+/** Plans a head, before any weights are read. */
 export function planHead(
   config: ModelConfig,
   tensors: TensorStore,

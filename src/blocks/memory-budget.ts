@@ -1,8 +1,9 @@
-// Bytes that weights and caches may take together: reserved before memory is, given back with it.
+// A limit in bytes for weights and caches together: memory is reserved before it is allocated, and
+// given back when it is freed.
 import { formatBytes } from '../base/bytes.ts'
 import { noMemory } from '../base/errors.ts'
 
-/** A part of the budget; dispose gives it back. */
+/** A reserved part of the budget; dispose gives it back. */
 export interface Reservation extends Disposable {
   readonly sizeBytes: number
 }
@@ -23,7 +24,9 @@ export class MemoryBudget {
     return Math.max(0, this.limitBytes - this.#usedBytes)
   }
 
-  /** Takes `sizeBytes` for `what`, e.g. 'Weights of blocks 0 to 10'. @throws AppError NO_MEMORY */
+  /**
+   * Reserves `sizeBytes` for `what`, e.g. 'Weights of blocks 0 to 10'. @throws AppError NO_MEMORY
+   */
   reserve(sizeBytes: number, what: string, hint?: string): Reservation {
     if (sizeBytes > this.limitBytes - this.#usedBytes) {
       throw noMemory(

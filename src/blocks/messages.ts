@@ -1,12 +1,12 @@
-// What the main thread and the compute worker say to each other, and how errors cross between them.
-// Knows no engine; buffers are transferred, never copied.
+// Messages between the main thread and the compute worker, and how errors cross between them. Knows
+// no engine; buffers are transferred, never copied.
 import type { BlockSpan } from '../base/block-span.ts'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
 import type { ComputeDevice, ComputeStats, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
 
-/** What a worker is started with; every default is decided by then. */
+/** What a worker is started with; all defaults are filled in. */
 export interface WorkerOptions {
   threads: number
   device: ComputeDevice
@@ -21,17 +21,17 @@ export interface WorkerOptions {
 }
 
 export interface StartOptions extends WorkerOptions {
-  /** One shared word: not 0 when the run under way should end. */
+  /** One word of shared memory: not 0 when the current run should end. */
   stop: Int32Array
 }
 
 export interface StartReply {
   buildInfo: string
-  /** Rows that are worth running at once. */
+  /** Most rows of one run. */
   chunkRows: number
 }
 
-/** A piece's rows, or why there are none. */
+/** A piece's rows, or its error. */
 export type PieceReply = Float32Array | ErrorRecord
 
 /** Arguments and answer of each call. */
@@ -48,9 +48,9 @@ export interface Calls {
   unloadHead: { args: { head: number }; answer: undefined }
   head: { args: { head: number; hidden: Float32Array }; answer: Float32Array }
   stats: { args: undefined; answer: ComputeStats }
-  /** Stops the loading with this id. */
+  /** Cancels the loading with this id. */
   cancel: { args: { id: number }; answer: undefined }
-  /** Cuts a session whose step was stopped. */
+  /** Cuts a session whose step was cancelled. */
   cut: { args: { session: number; length: number }; answer: undefined }
   stop: { args: undefined; answer: undefined }
 }
@@ -84,7 +84,7 @@ export function recordedError(record: ErrorRecord): AppError {
   return new AppError(code, message, hint === undefined ? { retryable } : { retryable, hint })
 }
 
-/** Buffers of a message's arguments or answer that the sender gives away. */
+/** Buffers of a message that are transferred to the other thread. */
 export function transfersOf(value: unknown): ArrayBuffer[] {
   if (value instanceof Float32Array) return [value.buffer as ArrayBuffer]
   if (Array.isArray(value)) return value.flatMap(transfersOf)

@@ -1,5 +1,5 @@
-// How much memory blocks, head and work will take, from the model's facts alone: the very plans
-// that the engine loads by, added up. Loads nothing and knows no engine.
+// How much memory blocks, head and working memory take, from the model's facts alone: the sum of
+// the same plans that the engine loads by. Loads nothing and knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelConfig, TensorStore } from '../model/types.ts'
 import { planHead } from './head-plan.ts'
@@ -22,17 +22,17 @@ export interface ModelSizes {
   readonly blockBytes: readonly number[]
   /** Keys and values of one token in one block, bytes. */
   readonly kvBytesPerToken: number
-  /** A matrix on its way into the engine is in memory once more. */
+  /** While a matrix is loaded it is in memory twice. */
   readonly largestMatrixBytes: number
-  /** The client's last matrix, as it takes it beside servers of this quantisation. */
+  /** A client's head, as it loads it beside servers of this quantisation. */
   readonly headBytes: number
 }
 
-/** Rows that the engine computes at once. */
+/** Most rows of one run. */
 const CHUNK_ROWS = 128
 /**
- * Buffers, graphs and what the collector has not collected yet: between 30 and 100 MiB were seen
- * over weights and KV with SmolLM2 at all quantisations.
+ * Buffers, graphs and garbage that is not collected yet: between 30 and 100 MiB were measured
+ * beyond weights and KV, with SmolLM2 at all quantisations.
  */
 const ENGINE_BYTES = 64 * 2 ** 20
 
@@ -63,7 +63,8 @@ export function spanBytes(sizes: ModelSizes, { start, end }: BlockSpan): number 
 }
 
 /**
- * What is needed beside weights and KV: loading a matrix, or a chunk of a prompt behind `tokens`.
+ * Memory beside weights and KV: for loading a matrix, or for a chunk of a prompt after `tokens`
+ * tokens.
  */
 export function workingBytes(sizes: ModelSizes, tokens: number): number {
   const { config, largestMatrixBytes } = sizes
@@ -75,7 +76,8 @@ export function workingBytes(sizes: ModelSizes, tokens: number): number {
 }
 
 /**
- * What a graph over some blocks takes beside the weights: 10 MiB were seen for SmolLM2's 30 blocks.
+ * Memory of a graph over some blocks beside the weights: 10 MiB were measured for SmolLM2's 30
+ * blocks.
  */
 export function graphBytes(blocks: number): number {
   return 6 * 2 ** 20 + blocks * 128 * 2 ** 10

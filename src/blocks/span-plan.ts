@@ -1,5 +1,5 @@
-// What a span will hold, decided from the model's facts before a byte is read: forms, names and
-// sizes. Knows no engine.
+// Plans what a span will hold, from the model's facts, before any weights are read: forms, names
+// and sizes. Knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
 import { kvBlockBytes } from '../kernels/program.ts'
 import type { ModelConfig, TensorStore, TensorType } from '../model/types.ts'
@@ -23,12 +23,12 @@ import {
 import { packedFloats, planPacked } from './quantise/packed-form.ts'
 import type { KvType, Lowering, Quant } from './types.ts'
 
-/** What blocks become where nobody says. */
+/** The lowering that is used by default. */
 export const DEFAULT_LOWERING: Lowering = 'kernels'
-/** Positions of a page of keys and values. */
+/** Positions of one page of keys and values. */
 export const PAGE_TOKENS = 32
 
-/** A matrix and the tensors of the model that are its rows, from above to below. */
+/** A matrix and the tensors of the model that are its rows, from top to bottom. */
 export interface MatrixPlan extends LinearPart {
   readonly sources: readonly { readonly tensor: string; readonly rows: number }[]
 }
@@ -41,7 +41,7 @@ export interface VectorPlan {
 
 export interface BlockPlan {
   readonly block: number
-  /** By group name: one matrix, or several where source types do not mix. */
+  /** By group name: one matrix, or several if the source types cannot share one. */
   readonly groups: ReadonlyMap<string, readonly MatrixPlan[]>
   readonly vectors: readonly VectorPlan[]
 }
@@ -64,7 +64,7 @@ export interface SpanPlanOptions extends BlockSpan {
   readonly lowering?: Lowering | undefined
   /** Default: 'f32' with floats throughout, else 'f16'. ONNX graphs have 'f32'. */
   readonly kv?: KvType | undefined
-  /** Values that share a scale where ONNX's floats are rounded, for measuring. */
+  /** Values per scale where ONNX's floats are rounded; for measuring. */
   readonly roundedBlock?: number | undefined
 }
 
@@ -114,7 +114,7 @@ export function blockBytes(block: BlockPlan): number {
   return matricesOf(block).reduce((sum, matrix) => sum + matrixBytes(matrix), vectors)
 }
 
-/** Tables of positions that blocks [start, end) share. */
+/** Bytes of the rotation tables that blocks [start, end) share. */
 export function tableBytes(config: ModelConfig, range: BlockSpan): number {
   const specs = ropeTables(config, range).flatMap(({ cos, sin }) => [cos, sin])
   return specs.reduce((sum, spec) => sum + specBytes(spec), 0)
@@ -155,7 +155,7 @@ interface GroupFacts extends FormOptions {
   readonly whole?: true | undefined
 }
 
-/** Joins neighbours of one form into one matrix. */
+/** Merges neighbours of the same form into one matrix. */
 export function planGroup(tensors: TensorStore, name: string, facts: GroupFacts): MatrixPlan[] {
   const plans = planned(tensors, name, facts)
   if (!facts.whole || facts.lowering === 'onnx' || plans.length === 1) return plans
@@ -199,7 +199,7 @@ export function matrixBytes(matrix: LinearPart): number {
 }
 
 /**
- * What became of a matrix's type and what that takes, e.g. 'Q4_1 exact, 4 bits + block minimum: 6.0
+ * What a matrix's type became and what that takes, e.g. 'Q4_1 exact, 4 bits + block minimum: 6.0
  * bits a weight'.
  */
 function noteOf(matrix: LinearPart): string {
@@ -207,7 +207,7 @@ function noteOf(matrix: LinearPart): string {
   return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`
 }
 
-/** One pair of tables of rotary positions, (positions, headDim / 2) each. */
+/** One pair of rotation tables, (positions, headDim / 2) each. */
 export interface RopeTable {
   readonly cos: TensorSpec
   readonly sin: TensorSpec

@@ -1,34 +1,34 @@
-// What the compute room offers to the main thread: spans, sessions, steps and the client's head.
-// Knows no peers; the worker behind it is started by compute.ts.
+// The compute room's interface for the main thread: spans, sessions, steps and the client's head.
+// Knows no peers; compute.ts starts the worker behind it.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
 
 /**
- * How weights are held: 'native' keeps the file's own types where the engine can hold them exactly.
+ * How weights are held. 'native' keeps the file's own types where the engine can hold them exactly.
  */
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
 /** How keys and values are held. */
 export type KvType = 'f16' | 'f32' | 'int8'
-/** What blocks become: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
+/** What blocks are turned into: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
 export type Lowering = 'kernels' | 'onnx'
 export type Device = 'cpu' | 'cuda' | 'webgpu'
 /**
- * 'onnx-cpu' is onnxruntime's CPU provider: it proves ONNX graphs in tests and is offered to
- * nobody.
+ * 'onnx-cpu' is onnxruntime's CPU provider: it checks ONNX graphs in tests and is offered to no
+ * user.
  */
 export type ComputeDevice = Device | 'onnx-cpu'
 
 export interface KeepOptions {
   /** `Paths.cache`. */
   cacheDir: string
-  /** Most that models and converted weights in it may take together. Default: what the disk has. */
+  /** Most bytes of models and converted weights in it together. Default: what the disk has. */
   diskBytes?: number | undefined
 }
 
 export interface ComputeOptions {
   /** Threads of the engine. Default: max(1, cores - 1). */
   threads?: number
-  /** Default 'cpu'. 'cuda' and 'webgpu' never fall back in silence. */
+  /** Default 'cpu'. 'cuda' and 'webgpu' never fall back silently. */
   device?: ComputeDevice
   /** Which accelerator, default 0. */
   deviceId?: number
@@ -40,11 +40,11 @@ export interface ComputeOptions {
   libraryDir?: string
   /** Folder with the kernels' libraries. Default: compiled from their sources, in a source tree. */
   kernelDir?: string
-  /** Folder for weights in files without a name. Default: the system's for temporary files. */
+  /** Folder for unnamed weight files. Default: the system's folder for temporary files. */
   scratchDir?: string
-  /** Where converted weights are kept, of models whose content id is known. Default: nowhere. */
+  /** Where converted weights are kept, for models whose content id is known. Default: nowhere. */
   keep?: KeepOptions
-  /** Told, in a sentence, what went wrong with the disk and was got round. */
+  /** Called with a sentence about a problem of the disk that was worked around. */
   onwarn?: (text: string) => void
   /** Folder of CUDA's libraries by version. Default: `cuda` beside onnxruntime's library. */
   cudaDir?: string
@@ -66,7 +66,7 @@ export interface SpanInfo extends BlockSpan {
   readonly kvPageTokens: number
   /** Longest session in tokens. */
   readonly maxTokens: number
-  /** What the engine made of `quant`, per source type, e.g. 'Q4_1 exact, 4 bits + minimum'. */
+  /** What each source type became under `quant`, e.g. 'Q4_1 exact, 4 bits + minimum'. */
   readonly notes: readonly string[]
   /** Name and version of its arithmetic ('petals-1'); absent when a library computes it. */
   readonly arithmetic?: string
@@ -75,19 +75,16 @@ export interface SpanInfo extends BlockSpan {
 export interface StepInput {
   session: number
   /**
-   * Position of the first row; the session's KV is cut to it first. Must not be over its length.
+   * Position of the first row, at most the session's length. The session's KV is cut to it first.
    */
   start: number
   count: number
   /**
-   * (count, hiddenSize), given away: the caller loses it. A function makes the rows when they are
-   * about to run, so that waiting steps hold no floats; what it throws is what the step fails with.
+   * (count, hiddenSize), transferred: the caller loses it. A function makes the rows when they are
+   * about to run, so that waiting steps hold no floats; the step fails with what it throws.
    */
   hidden: Float32Array | (() => Float32Array)
-  /**
-   * Owners are served in turn: the peer whose session it is. Default: one owner for all who do not
-   * say.
-   */
+  /** Owners take turns: the peer whose session it is. Default: one owner for all that name none. */
   owner?: string
 }
 
@@ -96,7 +93,7 @@ export interface StepOutput {
   hidden: Float32Array
   /** Engine time, ms. */
   computeMs: number
-  /** Time between posting and the answer that was not engine time, ms. */
+  /** Time from posting to the answer that was not engine time, ms. */
   queueMs: number
 }
 
@@ -107,26 +104,26 @@ export interface ComputeStats {
   freeBytes: number
 }
 
-/** The main thread's handle on the one compute worker. All methods reject with AppError. */
+/** The main thread's side of the compute worker. All methods reject with AppError. */
 export interface ComputeApi {
   loadSpan(options: SpanOptions, signal?: AbortSignal): Promise<SpanInfo>
   unloadSpan(span: number): Promise<void>
   /**
-   * Opens an empty session; KV memory grows in steps as tokens arrive.
-   * `range` uses only blocks [start, end) of the span (spans of a route may overlap): the graph for
-   * it is made on first use over the same weights. Default: the whole span.
+   * Opens an empty session. KV memory grows in steps as tokens arrive. `range` uses only blocks
+   * [start, end) of the span (spans of a route may overlap); an ONNX graph for it is built on first
+   * use over the same weights. Default: the whole span.
    */
   openSession(span: number, range?: BlockSpan): Promise<number>
   closeSession(session: number): Promise<void>
   /**
-   * A new session with the same first `length` tokens over the same blocks; both then go their
-   * ways.
+   * A new session with the same first `length` tokens over the same blocks, independent from then
+   * on.
    */
   forkSession(session: number, length: number): Promise<number>
-  /** Runs one step; an abort terminates it in the engine, the session's length is then `start`. */
+  /** Runs one step. An abort ends it in the engine; the session's length is then `start`. */
   step(input: StepInput, signal?: AbortSignal): Promise<StepOutput>
   /**
-   * Final norm and LM head. 'native' holds Q8_0 and the like exactly as int8 weights; 'f32' has
+   * Loads final norm and output matrix. 'native' keeps the file's types as `Quant` does; 'f32' has
    * float activations.
    */
   loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number>

@@ -1,5 +1,5 @@
-// The compute worker: a thread that owns the engine and does what messages ask, one after another.
-// compute.ts starts it and speaks for it; which rows run when is the scheduler's decision, in the
+// The compute worker: a thread that owns the engine and executes messages one after another.
+// compute.ts starts it and talks to it; which rows run when is the scheduler's decision, on the
 // main thread.
 import { setPriority } from 'node:os'
 import { cancelled, closed } from '../base/errors.ts'
@@ -17,7 +17,7 @@ import {
 } from './messages.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
 
-/** Niceness: on a busy machine the network comes first. */
+/** Niceness: on a busy machine the network has priority. */
 const PRIORITY = 10
 
 declare const self: {
@@ -25,7 +25,7 @@ declare const self: {
   postMessage(message: Reply, transfer?: ArrayBuffer[]): void
 }
 
-/** Loadings under way that were asked to stop. */
+/** Ids of loadings that were cancelled. */
 const stopping = new Set<number>()
 let backend: ComputeBackend | undefined
 let engine: Engine | undefined
@@ -87,10 +87,11 @@ function handle(request: Request): Answer | Promise<Answer> {
 
 function start(options: Calls['start']['args']): StartReply {
   try {
-    // Only this thread: the number of a thread on Linux, and ignored where that means the process.
+    // On Linux this affects only this thread. Elsewhere it would affect the whole process, so it is
+    // not done.
     if (process.platform === 'linux') setPriority(PRIORITY)
   } catch {
-    // Not being allowed to step back is no reason to stop.
+    // Lowering the priority may be forbidden; that is no reason to stop.
   }
   stopFlag = { word: options.stop }
   backend = createBackend(options, (warning) => self.postMessage({ warning }))
@@ -114,7 +115,7 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-/** Lets messages in between two matrices of a loading. */
+/** Lets messages be handled between two matrices of a loading. */
 function checkpoint(id: number): () => Promise<void> {
   return async () => {
     await nextTurn()

@@ -1,10 +1,10 @@
-// What the NVIDIA driver says of itself and of its GPUs, through libcuda's own C API.
-// A broken driver may take the process down: examine.ts runs in one that may die.
+// What the NVIDIA driver reports about itself and its GPUs, through libcuda's C API. A broken
+// driver may crash the process, so examine.ts calls this in a process of its own.
 import { dlopen, ptr } from 'bun:ffi'
 import { unavailable, type AppError } from '../../base/errors.ts'
 import { DRIVER, type DevicePart } from './cuda.ts'
 
-/** The calls that are made; each answers with a CUresult, 0 when all went well. */
+/** The functions that are called. Each returns a CUresult, 0 for success. */
 export interface CudaDriver {
   cuInit(flags: number): number
   cuDriverGetVersion(out: Int32Array): number
@@ -24,7 +24,7 @@ export interface CudaDevice {
 }
 
 export interface DriverFacts {
-  /** The newest CUDA that it can run, e.g. '13.0'. */
+  /** The newest CUDA version that the driver supports, e.g. '13.0'. */
   readonly version?: string
   readonly devices: readonly CudaDevice[]
   /** The first call that failed. */
@@ -34,14 +34,14 @@ export interface DriverFacts {
 const CAPABILITY_MAJOR = 75
 const CAPABILITY_MINOR = 76
 const NAME_BYTES = 256
-/** More GPUs than any machine has. */
+/** An upper bound for GPUs of one machine. */
 const MOST_DEVICES = 64
-/** The engine's provider is built for this CUDA. */
+/** CUDA's major version that the engine's provider is built for. */
 const NEEDED_MAJOR = 13
 /** CUDA 13 has kernels from Turing on. */
 const LEAST_CAPABILITY = 7.5
 
-/** Asks until a call fails; nothing is thrown. */
+/** Calls the driver until a call fails; never throws. */
 export function driverFacts(open: () => CudaDriver = openDriver): DriverFacts {
   const devices: CudaDevice[] = []
   let version: string | undefined
@@ -57,7 +57,7 @@ export function driverFacts(open: () => CudaDriver = openDriver): DriverFacts {
     return failed(DRIVER, -1)
   }
   const number = new Int32Array(1)
-  // A driver too old to start still says how old it is.
+  // A driver too old to be initialised still reports its version.
   if (driver.cuDriverGetVersion(number) === 0) version = versionText(number[0] ?? 0)
   const started = driver.cuInit(0)
   if (started !== 0) return failed('cuInit', started)
@@ -101,7 +101,7 @@ function describe(
   }
 }
 
-/** What must be right of a driver that opens, and of its GPUs. */
+/** Requirements on a driver that can be opened, and on its GPUs. */
 export function driverParts(facts: DriverFacts, show: (bytes: number) => string): DevicePart[] {
   const { version, devices, failure } = facts
   const parts: DevicePart[] = []
@@ -116,7 +116,7 @@ export function driverParts(facts: DriverFacts, show: (bytes: number) => string)
       `GPU ${device.index} is older than CUDA ${NEEDED_MAJOR} knows`,
       'Use --device webgpu'
     )
-    // Another GPU of the machine will do.
+    // Another GPU of the machine is good enough.
     if (able || isAble(device)) parts.push({ name, found })
     else parts.push({ name, found: `${found}: older than ${LEAST_CAPABILITY}`, fault })
   }

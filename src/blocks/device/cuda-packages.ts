@@ -1,16 +1,16 @@
-// What CUDA needs beside a driver, and the packages of a Python index that hold it, pinned: the
-// engine's provider and NVIDIA's libraries. Knows names and versions; cli/doctor/install-cuda.ts
-// fetches them. A folder of theirs is laid out as `pip install --target` does it.
+// What CUDA needs besides a driver, and the packages of the Python index that contain it, with
+// pinned versions: the engine's provider and NVIDIA's libraries. Knows names and versions;
+// cli/doctor/install-cuda.ts fetches them. The folder has the layout of `pip install --target`.
 import { join } from 'node:path'
 import { internal } from '../../base/errors.ts'
 
-/** Files of the provider, which must lie beside onnxruntime's library. */
+/** The provider's files, which must lie beside onnxruntime's library. */
 export const PROVIDERS: readonly string[] = [
   'libonnxruntime_providers_shared.so',
   'libonnxruntime_providers_cuda.so'
 ]
 
-/** In the order in which they need each other. */
+/** In loading order: each needs those before it. */
 export const CUDA_LIBRARIES: readonly string[] = [
   'libcudart.so.13',
   'libcublasLt.so.13',
@@ -21,11 +21,14 @@ export const CUDA_LIBRARIES: readonly string[] = [
 interface Wheel {
   /** With its version. */
   readonly name: string
-  /** SHA-256 of the wheel for Linux x64: what any index gives must be these bytes. */
+  /** SHA-256 of the wheel for Linux x64. Whatever index it comes from, it must have this hash. */
   readonly sha256: string
 }
 
-/** onnxruntime's with its CUDA provider, and NVIDIA's of CUDA 13; cublas compiles by nvrtc. */
+/**
+ * onnxruntime with its CUDA provider, and NVIDIA's CUDA 13 libraries; cublas needs nvrtc to
+ * compile.
+ */
 const WHEELS: readonly Wheel[] = [
   {
     name: 'onnxruntime-gpu==1.30.0',
@@ -49,14 +52,14 @@ const WHEELS: readonly Wheel[] = [
   }
 ]
 
-/** Measured: what pip fetches, and what it takes unpacked. */
+/** Measured: bytes that pip downloads, and bytes on disk. */
 export const CUDA_DOWNLOAD_BYTES: number = 829_000_000
 export const CUDA_UNPACKED_BYTES: number = 1_220_000_000
 
 const PLATFORMS = ['manylinux_2_28', 'manylinux_2_27', 'manylinux2014']
 
 /**
- * A requirements file of all wheels with their hashes. @throws AppError INTERNAL for another
+ * A requirements file with all wheels and their hashes. @throws AppError INTERNAL for another
  * version
  */
 export function pipRequirements(version: string): string {
@@ -66,7 +69,7 @@ export function pipRequirements(version: string): string {
   return WHEELS.map(({ name, sha256 }) => `${name} --hash=sha256:${sha256}\n`).join('')
 }
 
-/** Arguments of pip that lay everything that `requirements` names into `folder`. */
+/** pip arguments that install everything in `requirements` into `folder`. */
 export function pipArguments(folder: string, requirements: string): string[] {
   return [
     'install',
@@ -76,7 +79,7 @@ export function pipArguments(folder: string, requirements: string): string[] {
     '--only-binary=:all:',
     '--no-input',
     '--no-compile',
-    // The wheels' code never runs, so whatever Python pip itself has does not matter.
+    // The wheels' Python code never runs, so the version of pip's own Python does not matter.
     '--python-version',
     '3.12',
     '--implementation',
@@ -88,7 +91,7 @@ export function pipArguments(folder: string, requirements: string): string[] {
   ]
 }
 
-/** Where the libraries for onnxruntime's `version` lie within the folder of all. */
+/** Folder of the libraries for onnxruntime's `version`, below the folder of all versions. */
 export function cudaFolder(root: string, version: string): string {
   return join(root, version)
 }
@@ -97,7 +100,7 @@ export function providerPath(folder: string, name: string): string {
   return join(folder, 'onnxruntime', 'capi', name)
 }
 
-/** Versions of the provider that names of a folder tell of. */
+/** Versions of the provider, by the names found in a folder. */
 export function providerVersions(names: readonly string[]): string[] {
   return names.flatMap((name) => /^onnxruntime_gpu-(.+)\.dist-info$/.exec(name)?.[1] ?? [])
 }

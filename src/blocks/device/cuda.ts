@@ -1,9 +1,8 @@
-// Whether CUDA can be used, found out piece by piece before the engine tries: the engine's own
+// Finds out piece by piece whether CUDA can be used, before the engine tries: the engine's own
 // message is "Failed to load shared library" whatever is missing. Knows files and libraries, no
-// graphs.
-// cuda-packages.ts says what lies in the folder, cuda-driver.ts asks the driver for its devices.
-// Called by provider.ts, which stops at the first fault, and by examine.ts, which lists all of
-// them.
+// graphs. cuda-packages.ts says what the folder contains, cuda-driver.ts asks the driver for
+// devices. Called by provider.ts, which stops at the first fault, and by examine.ts, which lists
+// all of them.
 import { existsSync, readdirSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { unavailable, unsupported, type AppError } from '../../base/errors.ts'
@@ -11,18 +10,20 @@ import { folderError } from '../../base/files/file-error.ts'
 import { openGlobally } from '../ort/libc.ts'
 import { CUDA_LIBRARIES, PROVIDERS, providerPath, providerVersions } from './cuda-packages.ts'
 
-/** What is looked at, so that tests can say what there is. */
+/** Access to the system, replaced in tests. */
 export interface CudaProbe {
   platform: string
   arch: string
   exists(path: string): boolean
-  /** Names in a folder, none when it is not there. */
+  /** Names in a folder; none if it does not exist. */
   list(folder: string): string[]
-  /** Opens a library for later ones to link against; why not, or undefined. */
+  /**
+   * Opens a library so that later ones can link against it. Returns why that failed, or undefined.
+   */
   open(path: string): string | undefined
-  /** Where a link leads; undefined for what is none. */
+  /** Target of a link; undefined if it is none. */
   target(path: string): string | undefined
-  /** Makes a link, in the place of one that is there. */
+  /** Creates a link and replaces an existing one. */
   link(target: string, path: string): void
 }
 
@@ -36,7 +37,7 @@ const systemProbe: CudaProbe = {
   open: openGlobally,
   target: linkTarget,
   link(target, path) {
-    // Another process may do the same now: a rename replaces at once.
+    // Another process may do the same at this moment: a rename replaces atomically.
     const aside = `${path}.${process.pid}.tmp`
     symlinkSync(target, aside)
     renameSync(aside, path)
@@ -44,39 +45,39 @@ const systemProbe: CudaProbe = {
 }
 
 export interface CudaPlace {
-  /** Where onnxruntime's library lies. */
+  /** Folder of onnxruntime's library. */
   libraryDir: string
-  /** Where CUDA's libraries and the provider lie; see cuda-packages.ts. */
+  /** Folder of CUDA's libraries and the provider; see cuda-packages.ts. */
   folder: string
-  /** The library's version, which the provider must have too. */
+  /** The library's version; the provider must have the same. */
   version: string
 }
 
 export interface LibraryFact {
   readonly name: string
-  /** In its folder, or a bare name for the system to find. */
+  /** Path in its folder, or a bare name that the system resolves. */
   readonly path: string
-  /** Why it cannot be opened; undefined: it is open. */
+  /** Why it cannot be opened; undefined if it is open. */
   readonly reason?: string | undefined
 }
 
-/** What is here of CUDA, as plain data. */
+/** The state of CUDA on this machine, as plain data. */
 export interface CudaFacts {
   readonly platform: string
   readonly arch: string
   readonly folder: string
   readonly version: string
   readonly driver?: LibraryFact
-  /** Provider files that are not there. */
+  /** Files of the provider that are missing. */
   readonly missing: readonly string[]
-  /** Versions that the folder says it has of the provider. */
+  /** Versions of the provider that the folder has, by its metadata. */
   readonly versions: readonly string[]
-  /** In the order in which they need each other. */
+  /** In loading order. */
   readonly libraries: readonly LibraryFact[]
 }
 
 /**
- * Looks at everything; the provider itself is never opened here: outside of the engine it crashes.
+ * Looks at everything except the provider itself, which crashes if it is opened outside the engine.
  */
 export function cudaFacts(place: CudaPlace, probe: CudaProbe = systemProbe): CudaFacts {
   const { folder, version } = place
@@ -93,7 +94,7 @@ export function cudaFacts(place: CudaPlace, probe: CudaProbe = systemProbe): Cud
   return { ...about, driver, missing, versions: providerVersions(probe.list(folder)), libraries }
 }
 
-/** One thing that must be right, and what is wrong with it. */
+/** One requirement, and what is wrong with it. */
 export interface DevicePart {
   readonly name: string
   /** What was found, in words. */
@@ -102,8 +103,8 @@ export interface DevicePart {
 }
 
 /**
- * Everything that must be right, in the order to mend it in: the driver first, since without one
- * 0.8 GB of libraries help nobody.
+ * All requirements in the order in which to fix them: the driver first, since without one the 0.8
+ * GB of libraries are no use.
  */
 export function cudaParts(facts: CudaFacts): DevicePart[] {
   const { platform, arch, driver, libraries } = facts
@@ -121,7 +122,7 @@ export function cudaParts(facts: CudaFacts): DevicePart[] {
 }
 
 /**
- * Opens what the provider needs and lays it beside the library.
+ * Opens what the provider needs and links it beside onnxruntime's library.
  * @throws AppError UNAVAILABLE, UNSUPPORTED, DENIED with the next step to take as hint
  */
 export function prepareCuda(place: CudaPlace, probe: CudaProbe = systemProbe): void {
@@ -130,7 +131,7 @@ export function prepareCuda(place: CudaPlace, probe: CudaProbe = systemProbe): v
   for (const name of PROVIDERS) {
     const beside = join(place.libraryDir, name)
     const path = providerPath(place.folder, name)
-    // A file that somebody has put there by hand stays.
+    // A file that somebody put there by hand stays.
     if (probe.target(beside) === path || (probe.exists(beside) && !probe.target(beside))) continue
     try {
       probe.link(path, beside)
@@ -164,7 +165,7 @@ function providerPart({ folder, missing, versions, version }: CudaFacts): Device
   })
   const [first] = missing
   if (first !== undefined) return broken(`not in '${folder}'`, `'${first}' is not there`)
-  // A provider of another version loads and fails with a message about something else.
+  // A provider of another version loads, then fails with a misleading message.
   if (versions.includes(version)) return { name, found: `${version} in '${folder}'` }
   const what = versions.length === 0 ? 'of an unknown version' : versions.join(', ')
   return broken(
@@ -184,11 +185,11 @@ const INSTALL_HINT = 'Run petals doctor --install-cuda'
 
 function openOne(name: string, path: string, probe: CudaProbe): LibraryFact {
   const reason = probe.open(path)
-  // The system begins with the name, which every message has already.
+  // The system's message begins with the name, which our message has already.
   return { name, path, reason: reason?.replace(`${path}: `, '') }
 }
 
-/** Its wheel's place, or its bare name for the system to find. */
+/** Its path in the wheel's folder, or its bare name, which the system resolves. */
 function findLibrary(folder: string, library: string, probe: CudaProbe): string {
   const wheels = join(folder, 'nvidia')
   for (const name of probe.list(wheels)) {
@@ -206,7 +207,7 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-/** The engine's refusal in words: it names CUDA's failures by number only. */
+/** The engine's refusal in words; the engine names CUDA's failures by number only. */
 export function cudaRefusal(cause: AppError): AppError {
   const known: readonly [RegExp, string, string][] = [
     [/CUDA failure 35\b/, 'the driver is too old', 'Install an NVIDIA driver of 580 or newer'],

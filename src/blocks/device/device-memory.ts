@@ -1,5 +1,5 @@
-// Caches in a device's memory. They grow by a graph of one operator, so that nothing crosses the
-// bus.
+// Caches in a device's memory. They grow by a graph of one operator, so that no data leaves the
+// device.
 import type { CacheMemory } from '../onnx/backend.ts'
 import { GraphBuilder } from '../graph/builder.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
@@ -13,7 +13,7 @@ export interface DeviceFacts {
   settings: SessionSettings
 }
 
-/** `session` is any that runs on the device. */
+/** `session` may be any session that runs on the device. */
 export function deviceMemory(
   runtime: OrtRuntime,
   session: OrtSession,
@@ -28,7 +28,10 @@ export function deviceMemory(
   }
 }
 
-/** All of `from`, with zeros behind, into `to`. Growing is rare: its graph is made each time. */
+/**
+ * Copies all of `from` into `to` and fills the rest with zeros. Growing is rare, so its graph is
+ * built each time.
+ */
 function growInto(
   runtime: OrtRuntime,
   settings: SessionSettings,

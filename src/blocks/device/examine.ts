@@ -1,6 +1,6 @@
-// Whether a device can compute here, and on what that rests, as plain data for a person to read. A
-// broken driver or library may take the process down, so cli/doctor/doctor-device.ts runs this in
-// one of its own and hears each fact as soon as it is known.
+// Finds out whether a device can compute here, as plain data to be shown to a person. A broken
+// driver or library may crash the process, so cli/doctor/doctor-device.ts runs this in a process of
+// its own and receives each fact as soon as it is known.
 import { toAppError } from '../../base/errors.ts'
 import { createOnnx } from '../create-backend.ts'
 import { errorRecord, type ErrorRecord } from '../messages.ts'
@@ -18,7 +18,7 @@ export interface DeviceFacts {
   readonly cuda?: CudaFacts
   readonly driver?: DriverFacts
   readonly vulkan?: VulkanFacts
-  /** Whether it computed rightly, and how many rows at once. */
+  /** Whether it computed correctly, and for how many rows at once. */
   readonly engine?: { readonly rows: number } | { readonly fault: ErrorRecord }
 }
 
@@ -29,7 +29,7 @@ export interface ExamineOptions {
   cudaDir?: string | undefined
 }
 
-/** Tells `emit` each fact, in an order in which what may crash comes last. */
+/** Calls `emit` with each fact; what may crash comes last. */
 export function examineDevice(
   device: Device,
   options: ExamineOptions,
@@ -64,7 +64,8 @@ function rowsOf(device: Device, options: ExamineOptions): number {
     cudaDir,
     scratchDir: undefined
   })
-  // A backend of a device has done this; the CPU has only itself to be compared with, but must run.
+  // A device's backend has been checked already. The CPU has nothing to be compared with, but must
+  // run.
   if (device === 'cpu') return trustedRows(backend.runtime, device, backend.settings)
   return backend.chunkRows
 }

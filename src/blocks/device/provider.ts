@@ -23,13 +23,15 @@ export interface ProviderOptions {
   cudaDir?: string | undefined
 }
 
-/** A function that adds the device to options. @throws AppError UNAVAILABLE, UNSUPPORTED */
+/**
+ * A function that adds the device to a session's options. @throws AppError UNAVAILABLE, UNSUPPORTED
+ */
 export function deviceProvider(
   runtime: OrtRuntime,
   device: Accelerator,
   { deviceId, cudaDir }: ProviderOptions
 ): (options: Pointer) => void {
-  // What creates sessions also logs, and the log is the environment's.
+  // Create the environment first: creating sessions writes to its log.
   void runtime.env
   if (device === 'webgpu') return webgpuProvider(runtime, deviceId)
   prepareCuda(cudaPlace(runtime, cudaDir))
@@ -88,7 +90,7 @@ function reasonOf(message: string): string {
   return /Failed to get a WebGPU [^\n]*/.exec(message)?.[0] ?? message.trim()
 }
 
-/** An array of C strings; the strings stay reachable through it. */
+/** An array of C strings and what must be kept reachable while it is used. */
 function strings(texts: readonly string[]): { pointers: BigUint64Array; keep: Uint8Array[] } {
   const keep = texts.map(cstring)
   return { pointers: BigUint64Array.from(keep, (text) => BigInt(ptr(text))), keep }

@@ -1,5 +1,5 @@
-// A device must compute what the CPU computes before it is trusted with a model: one small
-// attention, the operator with the most code per device. Knows no models.
+// Compares a device with the CPU before a model is trusted to it: one small attention, the operator
+// with the most device-specific code. Knows no models.
 import { seededRandom } from '../../base/random.ts'
 import { unavailable } from '../../base/errors.ts'
 import { float, GraphBuilder, MICROSOFT } from '../graph/builder.ts'
@@ -11,18 +11,19 @@ const HEADS = 4
 const WIDTH = 32
 const PAST = 40
 const CAPACITY = 256
-/** Over the largest value; float16 inside of a device's kernel would still pass. */
+/** Relative to the largest value. float16 inside a device's kernel still passes. */
 const TOLERANCE = 1e-2
 /**
- * Rows at once and rows to check them by. From 32 rows on a kernel runs that wants wide subgroups:
- * on SwiftShader, whose are 4 wide, it gives nonsense, while the kernel for fewer rows is right.
+ * Rows at once, and rows to check them with. From 32 rows on a kernel is used that needs wide
+ * subgroups: on SwiftShader, whose subgroups are 4 wide, its results are wrong, while the kernel
+ * for fewer rows is right.
  */
 const CHUNKS = [
   { chunkRows: 512, rows: 48 },
   { chunkRows: 16, rows: 17 }
 ] as const
 
-/** The most rows that the device computes rightly at once. @throws AppError UNAVAILABLE */
+/** The most rows that the device computes correctly at once. @throws AppError UNAVAILABLE */
 export function trustedRows(
   runtime: OrtRuntime,
   device: string,

@@ -1,6 +1,5 @@
-// What WebGPU needs of a Linux system before the engine tries: Vulkan's loader, a driver, a GPU.
-// The engine would only say that there is no adapter, and its own complaints go to stderr past our
-// log.
+// Checks what WebGPU needs on Linux before the engine tries: Vulkan's loader, a driver, a GPU. The
+// engine would only say that there is no adapter, and prints its complaints to stderr past our log.
 import { dlopen, ptr } from 'bun:ffi'
 import { unavailable, type AppError } from '../../base/errors.ts'
 import { openGlobally } from '../ort/libc.ts'
@@ -8,7 +7,7 @@ import type { DevicePart } from './cuda.ts'
 
 export const VULKAN = 'libvulkan.so.1'
 
-/** The calls that are made; those that can fail answer with a VkResult, 0 when all went well. */
+/** The functions that are called. Those that can fail return a VkResult, 0 for success. */
 export interface Vulkan {
   vkCreateInstance(info: Uint8Array, out: BigUint64Array): number
   vkEnumeratePhysicalDevices(
@@ -21,27 +20,27 @@ export interface Vulkan {
 }
 
 export interface VulkanFacts {
-  /** Why the loader cannot be opened; undefined: it is open. */
+  /** Why the loader cannot be opened; undefined if it is open. */
   readonly reason?: string | undefined
-  /** Names of GPUs, or of what stands in for one. */
+  /** Names of GPUs, or of software that emulates one. */
   readonly devices: readonly string[]
   /** The first call that failed. */
   readonly failure?: { readonly call: string; readonly code: number }
 }
 
-// VkInstanceCreateInfo, with nothing but its type: no layers and no extensions are asked for.
+// VkInstanceCreateInfo with only its type set: no layers and no extensions.
 const CREATE_INFO_BYTES = 64
 const CREATE_INFO_TYPE = 1
-// VkPhysicalDeviceProperties has 824 bytes; its name stands behind five numbers.
+// VkPhysicalDeviceProperties has 824 bytes; the name follows five numbers.
 const PROPERTIES_BYTES = 1024
 const NAME_AT = 20
 const NAME_BYTES = 256
-/** More GPUs than any machine has. */
+/** An upper bound for GPUs of one machine. */
 const MOST_DEVICES = 64
-/** There are more devices than were asked for. */
+/** VK_INCOMPLETE: there are more devices than fit the array. */
 const INCOMPLETE = 5
 
-/** Looks for GPUs; nothing is thrown. Undefined where WebGPU does not go through Vulkan. */
+/** Looks for GPUs; never throws. Undefined where WebGPU does not use Vulkan. */
 export function vulkanFacts(
   platform: string = process.platform,
   open: (path: string) => string | undefined = openGlobally,
@@ -84,7 +83,7 @@ function nameOf(vulkan: Vulkan, device: bigint): string {
 const DRIVER_HINT = "Install your GPU's Vulkan driver, or use --device cpu"
 const INCOMPATIBLE_DRIVER = -9
 
-/** What must be right of it, in the order to mend it in. */
+/** The requirements, in the order in which to fix them. */
 export function vulkanParts({ reason, devices, failure }: VulkanFacts): DevicePart[] {
   if (reason !== undefined) {
     const found = `cannot be opened (${reason})`

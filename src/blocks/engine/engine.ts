@@ -1,5 +1,5 @@
-// Everything of the compute room that runs in the worker: spans, sessions and heads by number.
-// Knows no messages and no order: worker.ts turns calls of the scheduler into calls of this.
+// What runs in the compute worker: spans, sessions and heads by number. Knows no messages and no
+// order; worker.ts turns the scheduler's messages into calls.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { badInput, notFound, overLimit, toAppError, type AppError } from '../../base/errors.ts'
 import { openModel } from '../../model/open-model.ts'
@@ -15,9 +15,9 @@ import type {
   StopFlag
 } from './loaded-span.ts'
 
-/** Sessions beyond this are a mistake or an attack: each holds an object even when empty. */
+/** More sessions are a mistake or an attack: each holds an object even when it is empty. */
 const MAX_SESSIONS = 4096
-/** Rows of logits in one answer: 1024 of 49,152 values are 192 MiB. */
+/** Most rows of logits in one answer: 1024 rows of 49,152 values are 192 MiB. */
 const MAX_HEAD_ROWS = 1024
 
 /** Rows of one session in a run. */
@@ -25,13 +25,13 @@ export interface EnginePiece {
   readonly session: number
   /** Position of the first row. */
   readonly start: number
-  /** Memory is taken for positions before this one. */
+  /** Memory is allocated for positions before this one. */
   readonly end: number
   /** (rows, hiddenSize) */
   readonly hidden: Float32Array
 }
 
-/** A piece's rows (rows, hiddenSize), or why there are none. */
+/** A piece's rows (rows, hiddenSize), or its error. */
 export type EngineOutcome = Float32Array | AppError
 
 interface OpenSession {
@@ -67,7 +67,7 @@ export class Engine implements Disposable {
     }
   }
 
-  /** Closes the span's sessions with it. */
+  /** Also closes the span's sessions. */
   unloadSpan(id: number): void {
     const span = this.#span(id)
     for (const [session, open] of this.#sessions) {
@@ -83,7 +83,7 @@ export class Engine implements Disposable {
     return this.#add(span, () => span.openSession(range ?? span.range))
   }
 
-  /** @throws AppError BAD_INPUT over the session's length, NO_MEMORY */
+  /** @throws AppError BAD_INPUT if `length` exceeds the session's length, NO_MEMORY */
   forkSession(id: number, length: number): number {
     const { span, session } = this.#session(id)
     if (!isCount(length) || length > session.length) {
@@ -103,8 +103,8 @@ export class Engine implements Disposable {
   }
 
   /**
-   * Runs pieces of different sessions over the same blocks at once; what goes wrong with one is its
-   * own.
+   * Runs pieces of different sessions over the same blocks in one run. An error of one piece does
+   * not affect the others.
    */
   run(pieces: readonly EnginePiece[], stop: StopFlag): EngineOutcome[] {
     const outcomes: (EngineOutcome | undefined)[] = []
@@ -143,7 +143,7 @@ export class Engine implements Disposable {
     head[Symbol.dispose]()
   }
 
-  /** Logits (rows, vocabSize) of rows (rows, hiddenSize). */
+  /** Rows (rows, hiddenSize) to logits (rows, vocabSize). */
   head(id: number, hidden: Float32Array, stop: StopFlag): Float32Array {
     const head = this.#head(id)
     const count = hidden.length / head.hiddenSize
@@ -174,7 +174,7 @@ export class Engine implements Disposable {
   }
 
   /**
-   * Checks a piece and takes memory for its step.
+   * Checks a piece and allocates memory for its step.
    * @throws AppError BAD_INPUT, LIMIT, NO_MEMORY, NOT_FOUND
    */
   #prepare(piece: EnginePiece): { span: LoadedSpan; part: RunPart } {

@@ -1,5 +1,5 @@
-// What the engine computes with: weights behind one interface, whoever computes them. Two kinds
-// exist: programs of our own kernels over pages of KV (CPU), and ONNX graphs (CUDA, WebGPU).
+// The interface of what computes: spans, sessions and heads. It has two implementations: programs
+// of our own kernels over pages of KV (CPU), and ONNX graphs (CUDA, WebGPU).
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { AppError } from '../../base/errors.ts'
 import type { Model } from '../../model/types.ts'
@@ -10,11 +10,11 @@ import type { KvType, Quant } from '../types.ts'
 /** KV memory of one session over some blocks of a loaded span. */
 export interface SpanSession extends Disposable {
   readonly range: BlockSpan
-  /** Positions whose keys and values are held. */
+  /** Positions whose keys and values it holds. */
   readonly length: number
-  /** Cuts to `start` and takes memory for positions [start, end). @throws AppError NO_MEMORY */
+  /** Cuts to `start` and allocates memory for positions [start, end). @throws AppError NO_MEMORY */
   ensure(start: number, end: number): void
-  /** Forgets positions from `length` on. */
+  /** Drops positions from `length` on. */
   cut(length: number): void
   /** A session with the same first `length` positions. @throws AppError NO_MEMORY */
   fork(length: number): SpanSession
@@ -22,34 +22,34 @@ export interface SpanSession extends Disposable {
 
 /** Rows of one session in a run. */
 export interface RunPart<S extends SpanSession = SpanSession> {
-  /** It ends where the rows begin, and has memory for them. */
+  /** Its length is the position of the first row, and it has memory for all rows. */
   readonly session: S
   /** (rows, hiddenSize) */
   readonly hidden: Float32Array
-  /** (rows, hiddenSize), written; not the memory of `hidden`. */
+  /** (rows, hiddenSize), the output; not the memory of `hidden`. */
   readonly result: Float32Array
 }
 
-/** Another thread's wish that a run ends early; looked at between operators. */
+/** Another thread's request to end a run early; checked between operators. */
 export interface StopFlag {
   /** One word of shared memory: not 0 when the run should end. */
   readonly word: Int32Array
 }
 
-/** Weights of consecutive blocks with the sessions over them. */
+/** Weights of consecutive blocks, and the sessions that use them. */
 export interface LoadedSpan extends Disposable {
   readonly plan: SpanPlan
   readonly range: BlockSpan
   /** Positions by which a session's memory grows. */
   readonly pageTokens: number
-  /** KV memory that all sessions hold together, bytes. */
+  /** KV memory of all sessions, bytes. */
   readonly kvBytes: number
   /** @throws AppError NO_MEMORY */
   openSession(range: BlockSpan): SpanSession
   /**
-   * Runs parts of different sessions over the same range at once. Each session is longer by its
-   * rows afterwards; of those that failed the error is returned at their index, and they are as
-   * long as before.
+   * Runs parts of different sessions over the same range in one run. Afterwards each session has
+   * grown by its rows. Where a part failed, its error is at its index and its session has the
+   * length it had before.
    */
   run(parts: readonly RunPart[], stop: StopFlag): (AppError | undefined)[]
 }
@@ -66,17 +66,17 @@ export interface LoadedHead extends Disposable {
 export interface SpanLoadOptions extends BlockSpan {
   readonly quant: Quant
   readonly kv?: KvType | undefined
-  /** Called between matrices: lets other work in, and throws when loading was cancelled. */
+  /** Called between matrices: lets other work run, and throws if loading was cancelled. */
   readonly checkpoint: () => Promise<void>
 }
 
-/** What a worker's spans and heads are made by. */
+/** Creates a worker's spans and heads. */
 export interface ComputeBackend extends Disposable {
   /** What computes, in words. */
   readonly buildInfo: string
   /** Name and version of what defines the bits of its rows. Absent: a library's own rounding. */
   readonly arithmetic?: string
-  /** Rows that are worth running at once; longer steps are cut. */
+  /** Most rows of one run; longer steps are cut into several. */
   readonly chunkRows: number
   /** @throws AppError NO_MEMORY, CORRUPT, CANCELLED */
   loadSpan(model: Model, options: SpanLoadOptions, budget: MemoryBudget): Promise<LoadedSpan>
@@ -85,7 +85,7 @@ export interface ComputeBackend extends Disposable {
 }
 
 /**
- * Weights and op list of a span of our own kernels, without sessions: paged-span.ts makes a
+ * Weights and operations of a span of our own kernels, without sessions: paged-span.ts makes a
  * LoadedSpan of it. A page holds keys and values of `pageTokens` positions for all blocks of a
  * session's range.
  */
@@ -94,24 +94,24 @@ export interface KernelProgram extends Disposable {
   readonly range: BlockSpan
   readonly pageTokens: number
   pageBytes(range: BlockSpan): number
-  /** Copies the first `tokens` positions of a page into another. Addresses of native memory. */
+  /** Copies the first `tokens` positions of a page into another, by addresses of native memory. */
   copyPage(range: BlockSpan, from: bigint, to: bigint, tokens: number): void
   /** @throws AppError COMPUTE, CANCELLED */
   run(range: BlockSpan, rows: KernelRows, stop: StopFlag): void
 }
 
-/** Rows of a run, those of one session behind those of another. */
+/** The rows of a run, ordered by session. */
 export interface KernelRows {
   /** (rows, hiddenSize) */
   readonly hidden: Float32Array
-  /** (rows, hiddenSize), written; not the memory of `hidden`. */
+  /** (rows, hiddenSize), the output; not the memory of `hidden`. */
   readonly result: Float32Array
   readonly segments: readonly KernelSegment[]
 }
 
 /** Rows of one session. */
 export interface KernelSegment {
-  /** Addresses of the session's pages; enough for position start + rows - 1. */
+  /** Addresses of the session's pages, enough for position start + rows - 1. */
   readonly pages: BigUint64Array
   /** Position of the first row. */
   readonly start: number

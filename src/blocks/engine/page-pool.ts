@@ -1,5 +1,5 @@
-// Pages of KV memory, shared by the sessions that hold the same positions: taken from the budget
-// and from the system, given back when no session holds them. Knows no sessions.
+// Pages of KV memory, shared by the sessions that hold the same positions. A page is reserved in
+// the budget and allocated when it is taken, and freed when no session holds it. Knows no sessions.
 import { giveMemory, takeMemory } from '../../base/native-memory.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 
@@ -7,7 +7,7 @@ export interface Page {
   readonly address: bigint
   readonly sizeBytes: number
   readonly reserved: Reservation
-  /** Sessions that hold it. */
+  /** Number of sessions that hold it. */
   holders: number
 }
 
@@ -40,7 +40,7 @@ export class PagePool {
     }
   }
 
-  /** One session less holds it. */
+  /** Counts one holder less; frees the page if none is left. */
   release(page: Page): void {
     page.holders--
     if (page.holders > 0) return

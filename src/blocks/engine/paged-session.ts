@@ -1,5 +1,5 @@
-// A session's keys and values as a list of pages. Forks share pages; whoever writes into a shared
-// one copies it first. Knows no rows.
+// A session's keys and values as a list of pages. Forks share pages; a shared page is copied before
+// it is written to. Knows no rows.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { KernelProgram, SpanSession } from './loaded-span.ts'
 import type { Page, PagePool } from './page-pool.ts'
@@ -42,7 +42,7 @@ export class PagedSession implements SpanSession {
     }
   }
 
-  /** Rows have been written behind its end. */
+  /** Rows were written after the last position. */
   advance(rows: number): void {
     this.#length += rows
   }
@@ -63,7 +63,8 @@ export class PagedSession implements SpanSession {
   }
 
   /**
-   * The page is written next: one that others hold is copied, with its first `tokens` positions.
+   * The page is about to be written to: if other sessions hold it, copies its first `tokens`
+   * positions to a new page.
    */
   #own(index: number, tokens: number): void {
     const shared = this.#pages[index]

@@ -1,5 +1,5 @@
-// A span of our own kernels: rows of any number of sessions run at once, each on its own pages.
-// Knows no weights and no operators: a KernelProgram has them.
+// A span of our own kernels: rows of any number of sessions in one run, each session on its own
+// pages. Knows no weights and no operators: a KernelProgram has them.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { computeError, toAppError, type AppError } from '../../base/errors.ts'
 import { hasOnlyNumbers } from '../finite.ts'

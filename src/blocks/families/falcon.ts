@@ -1,5 +1,5 @@
-// Falcon's block: attention and MLP read the same stream, through one norm or one each, and are
-// added; in the RW models one follows the other.
+// Falcon's block: attention and MLP read the same stream, through one norm or through one each, and
+// both are added. In the RW models one follows the other.
 import type { ModelConfig } from '../../model/types.ts'
 import type { FamilyGraph } from './family.ts'
 import type { BlockParts } from './parts.ts'

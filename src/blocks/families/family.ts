@@ -1,19 +1,19 @@
-// What a family of models has to say so that its blocks can be lowered and filled.
+// What a model family declares so that its blocks can be lowered and loaded.
 import type { ModelConfig } from '../../model/types.ts'
 import type { BlockParts, NormKind, Stream } from './parts.ts'
 
-/** Matrices with the same input, laid under each other so that one product serves all. */
+/** Matrices with the same input, stacked so that one product serves all. */
 export interface MatrixGroup {
   readonly name: string
   readonly parts: readonly { readonly part: string; readonly rows: number }[]
   readonly columns: number
-  /** Small and decisive: held in floats whatever the quantisation. */
+  /** Small and sensitive: kept as floats under every quantisation. */
   readonly exact?: true
   /** Must be one matrix, whatever types its parts have. */
   readonly whole?: true
 }
 
-/** A tensor of a block that is taken as it is, in floats. */
+/** A tensor of a block that is kept as floats, unchanged. */
 export interface VectorPart {
   /** Canonical name inside the block, e.g. `input_layernorm.weight`. */
   readonly name: string
@@ -21,10 +21,10 @@ export interface VectorPart {
 }
 
 export interface FamilyGraph {
-  /** Of every norm of the stream and of the model's last. */
+  /** The kind of the model's norms of the stream, including the final one. */
   readonly norm: NormKind
   matrices(config: ModelConfig): readonly MatrixGroup[]
   vectors(config: ModelConfig): readonly VectorPart[]
-  /** One block: what its parts are made of comes from the lowering. */
+  /** Describes one block; the lowering supplies the parts. */
   block<V>(parts: BlockParts<V>, stream: Stream<V>): Stream<V>
 }

@@ -1,5 +1,5 @@
-// Gemma 2's block: each branch is normed before and after; GeGLU. Soft caps and windows are
-// attention's.
+// Gemma 2's block: each branch is normed before and after; GeGLU. Soft caps and windows belong to
+// attention.
 import type { FamilyGraph } from './family.ts'
 import type { AttentionOptions, BlockParts, Stream } from './parts.ts'
 import { attentionMatrices, gatedMatrices, norms } from './shared.ts'
@@ -18,7 +18,7 @@ export const gemma2: FamilyGraph = {
   block: (parts, stream) => sandwich(parts, stream)
 }
 
-/** The block, with what Gemma 3's attention does besides. */
+/** The block; Gemma 3 passes further options of attention. */
 export function sandwich<V>(
   { norm, branchNorm, linear, attention, geglu }: BlockParts<V>,
   stream: Stream<V>,

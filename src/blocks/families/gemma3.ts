@@ -1,4 +1,4 @@
-// Gemma 3's block: Gemma 2's with a norm of each query's and key's head.
+// Gemma 3's block: Gemma 2's, with norms of each query's and key's head.
 import type { FamilyGraph } from './family.ts'
 import { gemma2, sandwich } from './gemma2.ts'
 import { HEAD_NORMS, headNorms } from './shared.ts'

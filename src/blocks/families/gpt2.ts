@@ -1,4 +1,4 @@
-// GPT-2's block: layer norms, plain attention, an MLP with GELU by tanh. Positions came with the
+// GPT-2's block: layer norms, plain attention, an MLP with GELU by tanh. Positions are part of the
 // embedding.
 import type { FamilyGraph } from './family.ts'
 import { layerNorms, matrix } from './shared.ts'

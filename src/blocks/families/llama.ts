@@ -1,4 +1,4 @@
-// The Llama family's block: which matrices it has and how the parts follow each other.
+// The Llama family's block: its matrices and the order of its parts.
 import type { FamilyGraph } from './family.ts'
 import { attentionMatrices, gatedMatrices, norms } from './shared.ts'
 

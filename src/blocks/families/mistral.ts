@@ -1,4 +1,4 @@
-// Mistral's block: Llama's, whose attention sees a window where the config has one.
+// Mistral's block: Llama's, with a window for attention if the config has one.
 import type { FamilyGraph } from './family.ts'
 import { llama } from './llama.ts'
 

@@ -1,12 +1,17 @@
-// What the blocks of all families are put together from. A family says which parts follow each
-// other; a lowering says what each part becomes: a node of an ONNX graph, or an operation of a
-// kernel program.
+// The parts of which every family's block consists. A family says in which order they follow; a
+// lowering turns each into a node of an ONNX graph or an operation of a kernel program.
 import type { ModelConfig } from '../../model/types.ts'
 
-/** How a family norms: RMS has a weight; a layer norm subtracts the mean and has a bias too. */
+/**
+ * RMS: divided by the root mean square, then times a weight. Layer: the mean is subtracted first,
+ * and there is a bias too.
+ */
 export type NormKind = 'rms' | 'layer'
 
-/** The residual stream between blocks: a sum that the next norm takes in one operation. */
+/**
+ * The residual stream between blocks: a sum of two, which the next norm adds up in the same
+ * operation.
+ */
 export interface Stream<V> {
   readonly residual: V
   readonly branch?: V
@@ -14,23 +19,23 @@ export interface Stream<V> {
 
 export interface Normed<V> {
   readonly normed: V
-  /** The stream, summed. */
+  /** The stream, summed up. */
   readonly residual: V
 }
 
 export interface AttentionOptions {
-  /** The norms of each query's and key's head before it is turned. Default: none. */
+  /** Norms of each query's and key's head before rotation. Default: none. */
   readonly headNorms?: { readonly query: string; readonly key: string }
-  /** What ALiBi's slopes are multiplied by. Default 1. */
+  /** Factor of ALiBi's slopes. Default 1. */
   readonly alibiScale?: number
 }
 
-/** The parts of one block; V is whatever stands for rows in a lowering. */
+/** The parts of one block. V stands for rows in a lowering. */
 export interface BlockParts<V> {
   readonly config: ModelConfig
-  /** Norm of the stream, of the kind that the family has, and the stream itself, summed. */
+  /** Norm of the stream, of the family's kind, and the stream summed up. */
   readonly norm: (stream: Stream<V>, part: string) => Normed<V>
-  /** Norm of a branch before it joins the stream. */
+  /** Norm of a branch before it is added to the stream. */
   readonly branchNorm: (branch: V, part: string) => V
   /** x (count, columns) times a matrix group's matrix: (count, rows). */
   readonly linear: (x: V, name: string) => V
@@ -40,9 +45,9 @@ export interface BlockParts<V> {
   readonly swiglu: (gateUp: V) => V
   /** The same with GELU, approximated by tanh. */
   readonly geglu: (gateUp: V) => V
-  /** GELU as it is defined, or approximated by tanh. */
+  /** Exact GELU, or its approximation by tanh. */
   readonly gelu: (x: V, kind: 'erf' | 'tanh') => V
-  /** x through its rows' experts: `router`, `experts.N.gateUp` and `experts.N.down`. */
+  /** x through the experts of each row: `router`, `experts.N.gateUp` and `experts.N.down`. */
   readonly experts: (x: V) => V
   readonly add: (a: V, b: V) => V
 }

@@ -1,4 +1,4 @@
-// Qwen 2's block: Llama's; the biases of queries, keys and values come with their matrix.
+// Qwen 2's block: Llama's. The biases of queries, keys and values are part of their linear layer.
 import type { FamilyGraph } from './family.ts'
 import { llama } from './llama.ts'
 

@@ -1,4 +1,4 @@
-// Qwen 3's block: Llama's with a norm of each query's and key's head before it is turned.
+// Qwen 3's block: Llama's, with norms of each query's and key's head before rotation.
 import type { FamilyGraph } from './family.ts'
 import type { BlockParts, Stream } from './parts.ts'
 import { attentionMatrices, gatedMatrices, HEAD_NORMS, headNorms, norms } from './shared.ts'
@@ -18,7 +18,7 @@ export const qwen3: FamilyGraph = {
   }
 }
 
-/** The block up to its MLP, which Qwen3-MoE has too. */
+/** The block up to its MLP; shared with Qwen3-MoE. */
 export function normedAttention<V>(
   { norm, linear, attention }: BlockParts<V>,
   stream: Stream<V>

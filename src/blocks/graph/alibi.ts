@@ -1,4 +1,4 @@
-// ALiBi: attention's scores lose with distance, each head by a slope of its own.
+// ALiBi: attention scores are lowered with distance, with a slope for each head.
 import { alibiSlopes } from '../families/facts.ts'
 import type { GraphBuilder, Value } from './builder.ts'
 
@@ -7,9 +7,9 @@ const FLOAT = 1
 const INT64 = 7
 
 /**
- * What is added to scores, (1, heads, count, total): slope times the key's position less the
- * query's own, so that a row's scores are the same to the bit wherever its step began and ended.
- * `total` counts all tokens, the rows (1, count, ...) of this run being the last of them.
+ * The bias of scores, (1, heads, count, total): slope times (key position - query position). So a
+ * row's scores are the same to the bit wherever its step began and ended. `total` counts all
+ * tokens; the rows (1, count, ...) of this run are the last of them.
  */
 export function alibiBias(
   builder: GraphBuilder,

@@ -1,5 +1,5 @@
 // Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and
-// ALiBi. Knows the names under which caches and tables are handed over.
+// ALiBi. Knows the names of caches and tables among the graph's inputs.
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, ropeNames } from '../families/facts.ts'
 import type { AttentionOptions } from '../families/parts.ts'
@@ -8,7 +8,7 @@ import { float, MICROSOFT, type Attributes, type Value } from './builder.ts'
 import { headNorm } from './norms.ts'
 import { constantIntegers, type BlockScope } from './parts.ts'
 
-/** Names of what attention shares over all blocks of a graph. */
+/** Names of the inputs that all blocks of a graph share. */
 export const SEQUENCE_LENGTHS = 'lengths'
 export const TOTAL_LENGTH = 'total'
 export const ROPE_START = 'start'
@@ -24,8 +24,8 @@ export function cacheNames(block: number, kind: 'key' | 'value'): CacheNames {
 }
 
 /**
- * Whether no operator of ours turns queries and keys: attention's turns only heads of whole
- * sixteens.
+ * Whether attention itself rotates queries and keys: it can only for heads of multiples of 16.
+ * Otherwise nodes of our own do.
  */
 export function ropeIsFused(config: ModelConfig): boolean {
   return config.positions !== undefined || config.headDim % 16 === 0
@@ -54,8 +54,8 @@ export function attention(scope: BlockScope, qkv: Value, options: AttentionOptio
 }
 
 /**
- * What attention takes of all rows: qkv as it is, or queries, keys and values after what changes
- * them.
+ * The input of attention for all rows: qkv unchanged, or queries, keys and values separately if
+ * they must be changed first.
  */
 function prepared(
   scope: BlockScope,
@@ -117,13 +117,13 @@ function attentionAttributes(scope: BlockScope, doesTurn: boolean): Attributes {
   }
 }
 
-/** Optional inputs that are not given are left out at the end, and empty before. */
+/** Optional inputs that are not given: left out at the end, empty elsewhere. */
 function withoutEnd(inputs: Value[]): Value[] {
   while (inputs.at(-1) === '') inputs.pop()
   return inputs
 }
 
-/** Queries, keys and values apart. */
+/** Splits queries, keys and values. */
 function splitQkv(scope: BlockScope, qkv: Value): [Value, Value, Value] {
   const { builder, config } = scope
   const { headCount, kvHeadCount, headDim } = config
@@ -136,7 +136,7 @@ function splitQkv(scope: BlockScope, qkv: Value): [Value, Value, Value] {
   return parts
 }
 
-/** Turned by their positions, for heads that the operator itself does not turn. */
+/** Rotates by position, for heads that the operator itself does not rotate. */
 function turned(
   { builder }: BlockScope,
   x: Value,

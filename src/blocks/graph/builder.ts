@@ -1,5 +1,5 @@
-// Builds one ONNX graph node by node: names, attributes, weights that are handed over separately.
-// Knows ONNX's shape, no operators and no models; parts.ts has the operators.
+// Builds one ONNX graph node by node: names, attributes, weights that are passed separately. Knows
+// ONNX's structure, no operators and no models; parts.ts has the operators.
 import { ELEMENTS, tensorBytes, type ElementType } from '../ort/value.ts'
 import {
   encodeModel,
@@ -27,7 +27,7 @@ export const MICROSOFT = 'com.microsoft'
 export interface NodeOptions {
   domain?: string
   attributes?: Attributes
-  /** Outputs, default 1; a name, or '' for one that is not wanted. */
+  /** Number of outputs, default 1, or their names; '' for one that is not needed. */
   outputs?: readonly Value[]
 }
 
@@ -35,7 +35,10 @@ const OPSET = 21
 const IR_VERSION = 10
 const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 }
 const EXTERNAL = 1
-/** The library wants a path that exists, and never opens it: the values come by AddInitializer. */
+/**
+ * The library requires a path that exists but never opens it: the values are passed by
+ * AddInitializer.
+ */
 const PLACEHOLDER = '.'
 
 export class GraphBuilder {
@@ -51,7 +54,7 @@ export class GraphBuilder {
     this.#name = name
   }
 
-  /** A dimension is a number, or a name for one that is known when it runs. */
+  /** A dimension is a number, or a name for one that is known only when it runs. */
   input(name: string, type: ElementType, dims: readonly (number | string)[]): Value {
     this.#inputs.push(valueInfo(name, type, dims))
     return name
@@ -61,7 +64,7 @@ export class GraphBuilder {
     this.#outputs.push(valueInfo(name, type, dims))
   }
 
-  /** A weight whose values the session gets by name (AddInitializer), never through the file. */
+  /** A weight whose values the session gets by name (AddInitializer), not from the model file. */
   weight(name: string, type: ElementType, dims: readonly number[]): Value {
     if (!this.#initializers.has(name)) {
       this.#initializers.set(name, {
@@ -106,7 +109,7 @@ export class GraphBuilder {
     return outputs
   }
 
-  /** What `make` adds, once however often it is asked for. */
+  /** The result of `make`, which is called once per key. */
   shared(key: string, make: () => Value): Value {
     const known = this.#shared.get(key)
     if (known !== undefined) return known
@@ -115,12 +118,12 @@ export class GraphBuilder {
     return value
   }
 
-  /** A name that no other value has. */
+  /** A name that is not used yet. */
   fresh(stem: string): Value {
     return `${stem}_${this.#fresh++}`
   }
 
-  /** Names of the weights that a session must be given. */
+  /** Names of the weights that the session needs. */
   get weightNames(): readonly string[] {
     return [...this.#initializers.values()].flatMap((tensor) =>
       tensor.dataLocation === EXTERNAL ? [tensor.name] : []

@@ -1,9 +1,9 @@
-// A mixture of experts: a router picks a few MLPs for each row; rows are sorted by expert, each
-// expert's matrices see only its own (often none), and the results go back into order. Composed of
-// small operators around MatMulNBits, as onnxruntime's fused QMoE (1.30) widens 4 bits to floats at
-// every run on a CPU: 18 times slower for one row, 4 or more for 64
-// (scripts/bench/bench-experts.py, two threads). Not branches of `If`, whose repacked weights
-// several graphs cannot share.
+// Mixture of experts: a router picks a few MLPs for each row; rows are sorted by expert, each
+// expert's matrices see only its own rows (often none), and the results are put back in order.
+// Composed of small operators around MatMulNBits, because on a CPU onnxruntime's fused QMoE (1.30)
+// expands 4 bits to floats in every run: 18 times slower for one row, 4 times or more for 64
+// (scripts/bench/bench-experts.py, two threads). Not branches of `If`, because several graphs
+// cannot share their repacked weights.
 import type { GraphBuilder, Value } from './builder.ts'
 import { swiglu } from './mlp.ts'
 import { constantIntegers, linear, type BlockScope } from './parts.ts'
@@ -11,7 +11,7 @@ import { constantIntegers, linear, type BlockScope } from './parts.ts'
 const INT64 = 7
 
 /**
- * x (1, count, hidden) through its rows' experts: `router`, `experts.N.gateUp` and
+ * x (1, count, hidden) through the experts of each row: `router`, `experts.N.gateUp`,
  * `experts.N.down`.
  */
 export function experts(scope: BlockScope, x: Value): Value {
@@ -36,7 +36,7 @@ export function experts(scope: BlockScope, x: Value): Value {
   return builder.node('Reshape', [summed, integers(1, -1, hiddenSize)])
 }
 
-/** For each row its experts and their shares, (1, count, expertsPerToken) each. */
+/** The experts of each row and their weights, (1, count, expertsPerToken) each. */
 function route(scope: BlockScope, x: Value): { chosen: Value; shares: Value } {
   const { builder, config } = scope
   const { expertsPerToken = 0, expertSharesOfAll } = config
@@ -53,15 +53,17 @@ function softmax(builder: GraphBuilder, x: Value): Value {
 }
 
 interface Sorted {
-  /** Rows in order of their experts, (count * expertsPerToken). */
+  /** Row numbers ordered by expert, (count * expertsPerToken). */
   readonly rows: Value
-  /** Where each row's experts' results are found among those sorted, (count * expertsPerToken). */
+  /**
+   * Where the results of each row's experts are among the sorted ones, (count * expertsPerToken).
+   */
   readonly order: Value
-  /** Rows of each expert, (expertCount). */
+  /** Number of rows of each expert, (expertCount). */
   readonly counts: Value
 }
 
-/** Sorts the choices by expert, so that each expert's rows lie together. */
+/** Sorts the choices by expert, so that each expert's rows are consecutive. */
 function sort(
   builder: GraphBuilder,
   chosen: Value,

@@ -1,4 +1,4 @@
-// What lies between the matrices of an MLP.
+// The operations between the matrices of an MLP.
 import { float, MICROSOFT, type Value } from './builder.ts'
 import type { BlockScope } from './parts.ts'
 
@@ -14,7 +14,7 @@ export function geglu(scope: BlockScope, gateUp: Value): Value {
   return scope.builder.node('Mul', [gelu(scope, gate, 'tanh'), up])
 }
 
-/** GELU as it is defined, or approximated by tanh. */
+/** Exact GELU, or its approximation by tanh. */
 export function gelu(scope: BlockScope, x: Value, kind: 'erf' | 'tanh'): Value {
   return scope.builder.node(kind === 'erf' ? 'Gelu' : 'FastGelu', [x], { domain: MICROSOFT })
 }

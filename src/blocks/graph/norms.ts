@@ -1,5 +1,4 @@
-// Norms: by root mean square or with the mean subtracted, of the stream, of a branch, or of single
-// heads.
+// Norms of the stream, of a branch, or of single heads: RMS or layer norms.
 import { float, MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
 import { tensorName } from '../families/facts.ts'
 import type { Normed, NormKind, Stream } from '../families/parts.ts'
@@ -7,11 +6,11 @@ import { constantIntegers, type BlockScope } from './parts.ts'
 
 export interface NormWeights {
   readonly gamma: Value
-  /** Undefined: a norm by root mean square. */
+  /** Undefined for an RMS norm. */
   readonly beta?: Value
 }
 
-/** Norm of the stream, and the stream itself, summed. */
+/** Norm of the stream, and the stream summed up. */
 export function norm(
   scope: BlockScope,
   stream: Stream<Value>,
@@ -20,7 +19,7 @@ export function norm(
   return normWith(scope.builder, stream, blockNorm(scope, of.part, of.kind), scope.config.rmsEps)
 }
 
-/** RMS norm of each head of x (1, count, heads * headDim) by itself. */
+/** RMS norm of each head of x (1, count, heads * headDim). */
 export function headNorm(scope: BlockScope, x: Value, part: string): Value {
   const { builder, config, block } = scope
   const { headDim, rmsEps } = config
@@ -39,7 +38,7 @@ function blockNorm(scope: BlockScope, part: string, kind: NormKind): NormWeights
   return kind === 'rms' ? { gamma } : { gamma, beta: weight('bias') }
 }
 
-/** A norm whose weights are already there; sums and norms in one operator. */
+/** A norm with given weights; the sum and the norm are one operator. */
 export function normWith(
   builder: GraphBuilder,
   stream: Stream<Value>,

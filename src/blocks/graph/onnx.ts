@@ -1,5 +1,5 @@
-// The messages of an ONNX model file that a graph of ours needs, and how to serialise them.
-// Field numbers are those of onnx.proto3; knows no operators.
+// The messages of an ONNX model file that our graphs use, and their serialisation. Field numbers
+// are those of onnx.proto3; knows no operators.
 import protobuf from 'protobufjs'
 
 interface FieldSpec {

@@ -1,17 +1,17 @@
-// What the parts of a block's graph are built in, and its linear layers. norms.ts, attention.ts,
-// mlp.ts and experts.ts have the other parts; onnx-parts.ts hands them to families, which say in
-// which order.
+// The context in which a block's parts are built, and linear layers. norms.ts, attention.ts, mlp.ts
+// and experts.ts have the other parts; onnx-parts.ts offers them to families, which say in which
+// order.
 import type { ModelConfig } from '../../model/types.ts'
 import type { LinearPart } from '../families/facts.ts'
 import { MICROSOFT, type GraphBuilder, type Value } from './builder.ts'
 
-/** What the parts of one block are built in. */
+/** The context of one block. */
 export interface BlockScope {
   readonly builder: GraphBuilder
   readonly config: ModelConfig
   /** Which block of the model. */
   readonly block: number
-  /** 0 float activations, 4 int8 activations. */
+  /** 0: float activations; 4: int8 activations. */
   readonly accuracy: number
   readonly linear: (name: string) => readonly LinearPart[]
 }
@@ -21,7 +21,7 @@ export function linear(scope: BlockScope, x: Value, name: string): Value {
   return linearWith(scope.builder, scope.linear(name), x, scope.accuracy)
 }
 
-/** The same for layers that lie outside of a block; several parts are laid side by side. */
+/** The same for layers outside a block; several parts are concatenated. */
 export function linearWith(
   builder: GraphBuilder,
   parts: readonly LinearPart[],
@@ -70,7 +70,7 @@ function unbiasedProduct(
   return builder.node('Add', [scaled, builder.node('MatMul', [sums, offsets])])
 }
 
-/** Sums of x over each block of columns: what a block's offset is multiplied with. */
+/** Sums of x over each block of columns, which blocks' offsets are multiplied with. */
 function blockSums(builder: GraphBuilder, x: Value, count: number, block: number): Value {
   const shape = constantIntegers(builder, `shape.${count}.${block}`, [0, 0, count, block])
   const axis = constantIntegers(builder, 'axis.last', [-1])

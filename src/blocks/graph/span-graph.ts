@@ -1,5 +1,5 @@
-// The graph of consecutive blocks: residual stream in, residual stream out, caches in place.
-// Knows plans and parts; onnx-span.ts makes sessions of it.
+// The graph of consecutive blocks: residual stream in, residual stream out, caches updated in
+// place. Knows plans and parts; onnx-span.ts creates sessions of it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/graph-of.ts'
@@ -20,7 +20,7 @@ export interface Graph {
   readonly weightNames: readonly string[]
 }
 
-/** Blocks [start, end) of a plan. `accuracy`: 0 float activations, 4 int8 activations. */
+/** Blocks [start, end) of a plan. `accuracy` 0: float activations; 4: int8 activations. */
 export function spanGraph(plan: SpanPlan, range: BlockSpan, accuracy: number): Graph {
   const { config } = plan
   const builder = new GraphBuilder('span')
@@ -30,8 +30,8 @@ export function spanGraph(plan: SpanPlan, range: BlockSpan, accuracy: number): G
   builder.input(TOTAL_LENGTH, 'i32', [1])
   if (!ropeIsFused(config)) builder.input(ROPE_START, 'i64', [1])
   const family = graphOf(config.family)
-  // A branch of zeros before the first block: its norm is then the operator that all others have,
-  // and spans behind one another give the same bits as one span.
+  // The first block gets a branch of zeros: so its norm uses the same operator as all others, and
+  // consecutive spans give the same bits as one span.
   let stream: Stream<Value> = { residual: HIDDEN, branch: builder.node('Sub', [HIDDEN, HIDDEN]) }
   for (const { block, groups } of plan.blocks) {
     if (block < range.start || block >= range.end) continue
@@ -65,7 +65,7 @@ export function headGraph(
   return { model: builder.build(), weightNames: builder.weightNames }
 }
 
-/** RESULT is cap * tanh(logits / cap). */
+/** RESULT = cap * tanh(logits / cap). */
 function softCapped(builder: GraphBuilder, logits: Value, cap: number): void {
   const bytes = new Uint8Array(Float32Array.of(cap).buffer)
   const value = builder.constant('head.cap', 'f32', [], bytes)

@@ -1,4 +1,4 @@
-// Spans and heads by our own kernels, for the engine.
+// The engine's backend for our own kernels.
 import { ARITHMETIC } from '../../kernels/arithmetic.ts'
 import type { ComputeBackend } from '../engine/loaded-span.ts'
 import { PagedSpan } from '../engine/paged-span.ts'

@@ -8,9 +8,11 @@ export interface KernelContext {
   /** Runs one program at a time, on all threads. */
   readonly runner: Runner
   readonly storeOptions: WeightStoreOptions
-  /** Integer weights meet rows that are not rounded, too: slow, for proofs. Default false. */
+  /** Rows are not rounded to int8 for integer weights either: slow, for proofs. Default false. */
   readonly floatActivations?: boolean
 }
 
-/** Rows of one run: 128 are as fast as more, need less memory, and end sooner. */
+/**
+ * Most rows of one run: 128 are as fast as more, need less memory, and a stop takes effect sooner.
+ */
 export const MAX_ROWS = 128

@@ -1,5 +1,5 @@
-// The end of a model by our own kernels: final norm, output matrix and soft cap, from hidden rows
-// to logits. Knows no sampling.
+// The end of a model by our own kernels: final norm, output matrix and soft cap turn hidden states
+// into logits. Knows no sampling.
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
@@ -13,7 +13,7 @@ import { WeightStore } from '../weights/weight-store.ts'
 import type { KernelContext } from './kernel-context.ts'
 import { KernelWeights } from './kernel-weights.ts'
 
-/** Rows of one run: a prompt's last row is all that most ask for, and logits are wide. */
+/** Most rows of one run: logits are wide, and mostly only a prompt's last row is asked for. */
 const HEAD_ROWS = 32
 
 export class KernelHead implements LoadedHead {
@@ -84,7 +84,7 @@ export class KernelHead implements LoadedHead {
         end: 1,
         rows: to - from,
         hidden: rows,
-        // No operation changes them.
+        // No operation changes the rows.
         result: rows,
         out: logits.subarray(from * vocabSize, to * vocabSize),
         abort: stop.word

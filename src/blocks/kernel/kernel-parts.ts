@@ -1,23 +1,21 @@
 // The parts of a block as operations of a program for our own kernels. Knows no memory: addresses
-// of weights and tables are handed over.
+// of weights and tables are given.
 import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, tensorName } from '../families/facts.ts'
 import type { AttentionOptions, BlockParts, NormKind, Stream } from '../families/parts.ts'
 import type { RecordedBlock, Rows } from './recorded-block.ts'
 
-/** What the parts of one block are written into, and where its weights lie. */
+/** Where the operations of one block are recorded, and where its weights are. */
 export interface KernelScope {
   readonly config: ModelConfig
   readonly block: number
   readonly recorded: RecordedBlock
-  /** A group's matrices, side by side. */
+  /** Matrices of a group; their outputs are concatenated. */
   readonly matrices: (name: string) => readonly PackedMatrix[]
   /** A vector by its canonical name. */
   readonly vector: (tensor: string) => Address
-  /**
-   * Tables that the block's queries and keys are turned by; none where positions enter otherwise.
-   */
+  /** Tables for rotating queries and keys; undefined for models without RoPE. */
   readonly rope: RopeAddresses | undefined
   /** ALiBi's slopes times a factor, one for each head. */
   readonly slopes: (factor: number) => Address
@@ -61,7 +59,7 @@ export function kernelParts(scope: KernelScope, kind: NormKind): BlockParts<Rows
     gelu: (x, of) => activate(of === 'erf' ? 'gelu-erf' : 'gelu-tanh', 1)(x),
     experts: (x) => experts(scope, x),
     add(a, b) {
-      // The first takes the sum: no family reads it again.
+      // The sum replaces the first operand: no family reads it again.
       if (a === hidden) throw new TypeError('The stream is summed by norms')
       recorded.step([a, b], (builder, place) => builder.add(place(a), place(b)))
       return a
@@ -69,7 +67,7 @@ export function kernelParts(scope: KernelScope, kind: NormKind): BlockParts<Rows
   }
 }
 
-/** Ends a block: what is still a branch joins the stream. */
+/** Ends a block: adds what is still a branch to the stream. */
 export function joinStream({ recorded }: KernelScope, { branch }: Stream<Rows>): void {
   if (branch === undefined) return
   const { hidden } = recorded

@@ -1,5 +1,5 @@
-// A span of our own kernels: its packed weights, mapped, and the program that its blocks were
-// lowered to. Knows no sessions and no memory of keys and values: paged-span.ts hands pages over.
+// A span of our own kernels: its packed weights, mapped, and the program that its blocks are
+// lowered to. Knows no sessions and no KV memory: paged-span.ts passes pages.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { NotFinite } from '../../kernels/run.ts'
@@ -24,7 +24,7 @@ export class KernelSpan implements KernelProgram {
   readonly #program: Program
   readonly #store: WeightStore
   readonly #reserved: Reservation
-  /** What the program has addresses of. */
+  /** The program has addresses into these. */
   readonly #weights: KernelWeights
 
   private constructor(parts: {
@@ -45,10 +45,7 @@ export class KernelSpan implements KernelProgram {
     parts.context.runner.prepare(this.#program)
   }
 
-  /**
-   * Maps what is kept of the weights, or packs and keeps them.
-   * @throws AppError NO_MEMORY, CORRUPT, CANCELLED
-   */
+  /** Maps weights that were kept, or packs and keeps them. */
   static async load(
     context: KernelContext,
     budget: MemoryBudget,
@@ -88,7 +85,7 @@ export class KernelSpan implements KernelProgram {
     this.#context.kernels.copyPage(this.#program.address, copy)
   }
 
-  /** Rows whose values are no numbers are for the caller to find. @throws AppError CANCELLED */
+  /** The caller checks rows for values that are not finite. @throws AppError CANCELLED */
   run({ start, end }: BlockSpan, rows: KernelRows, stop: StopFlag): void {
     const first = this.range.start
     const { hidden, result, segments } = rows
@@ -108,7 +105,7 @@ export class KernelSpan implements KernelProgram {
         abort: stop.word
       })
     } catch (error) {
-      // One session's bad rows are no fault of those that ran beside it.
+      // Bad rows of one session must not fail those of the others.
       if (!(error instanceof NotFinite)) throw error
     }
   }
@@ -119,7 +116,7 @@ export class KernelSpan implements KernelProgram {
   }
 }
 
-/** The program of a plan's blocks. */
+/** The program of all blocks of a plan. */
 function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: boolean): Program {
   const { config, kv } = plan
   const family = graphOf(config.family)
@@ -150,7 +147,7 @@ function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: b
 }
 
 /**
- * Whether rows meet weights as they are; else they are rounded to int8 where weights are integers.
+ * Whether activations stay floats; otherwise they are rounded to int8 where weights are integers.
  */
 function hasFloatActivations(quant: Quant): boolean {
   return quant === 'f32' || quant === 'f16'

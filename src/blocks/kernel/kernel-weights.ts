@@ -1,4 +1,4 @@
-// Where a span's or head's weights lie, as programs take them. Knows a store and plans, no
+// Addresses of a span's or head's weights, as programs need them. Knows a store and plans, no
 // operators.
 import { ptr } from 'bun:ffi'
 import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program.ts'
@@ -10,7 +10,7 @@ import type { WeightStore } from '../weights/weight-store.ts'
 
 export class KernelWeights {
   readonly #store: WeightStore
-  /** Constants of ours, by what they are; the programs have their addresses. */
+  /** Constants that we made, by name; programs have their addresses. */
   readonly #constants = new Map<string, Float32Array>()
 
   constructor(store: WeightStore) {
@@ -34,7 +34,7 @@ export class KernelWeights {
     }
   }
 
-  /** The tables of a block; undefined where positions enter otherwise. */
+  /** Rotation tables of a block; undefined for models without RoPE. */
   rope(config: ModelConfig, block: number): RopeAddresses | undefined {
     if (config.positions !== undefined) return undefined
     const { cos, sin } = ropeNames(config, block)

@@ -1,15 +1,16 @@
-// One block as a list of operations on rows, which is written into a program once all of it is
-// known: rows that nobody reads any more lend their memory to those that come later.
+// Records one block as a list of operations on rows and writes it into a program when it is
+// complete: then it is known when rows are read for the last time, and later rows reuse their
+// memory.
 import type { ProgramBuilder, Value } from '../../kernels/program.ts'
 
 /** Rows of one block, before they have a place in a program. */
 export interface Rows {
   readonly width: number
-  /** The program's hidden rows, which are always there. */
+  /** The program's hidden rows, whose place is fixed. */
   readonly isHidden?: true
 }
 
-/** Places in a program that are free, by their width; all blocks of a program share them. */
+/** Free places of a program, by width; all its blocks share them. */
 export class ValuePool {
   readonly #builder: ProgramBuilder
   readonly #free = new Map<number, Value[]>()
@@ -44,12 +45,12 @@ export class RecordedBlock {
     this.hidden = { width, isHidden: true }
   }
 
-  /** Notes an operation on these rows. */
+  /** Records an operation on these rows. */
   step(uses: readonly Rows[], write: Step['write']): void {
     this.#steps.push({ uses, write })
   }
 
-  /** Writes all operations as the program's next block. */
+  /** Writes all operations to the program as its next block. */
   write(builder: ProgramBuilder, pool: ValuePool): void {
     const ends = new Map<Rows, number>()
     for (const [index, { uses }] of this.#steps.entries()) {

@@ -1,5 +1,5 @@
-// Caches in plain memory, from the library's own allocator: freed at once, unlike what a collector
-// frees.
+// Caches in main memory, from the library's own allocator, so that they are freed at once and not
+// by the garbage collector.
 import type { CacheMemory } from './backend.ts'
 import type { OrtRuntime } from '../ort/runtime.ts'
 import { OrtAllocator, type OrtTensor } from '../ort/value.ts'

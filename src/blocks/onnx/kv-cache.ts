@@ -1,5 +1,5 @@
-// Keys and values of one session: a tensor each per block, bound as past and present of attention
-// so that nothing is copied in a step, grown in steps. Knows names and bindings, no rows.
+// Keys and values of one session: a tensor each per block, bound as both past and present of
+// attention, so that a step copies nothing. Grows in steps. Knows names and bindings, no rows.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import type { ModelConfig } from '../../model/types.ts'
@@ -10,11 +10,11 @@ import type { OrtRuntime } from '../ort/runtime.ts'
 import type { OrtBinding } from '../ort/session.ts'
 import { OrtTensor } from '../ort/value.ts'
 
-/** Tokens of the first step of growth, and of every step once caches are large. */
+/** Tokens of the first allocation, and of every further one once caches are large. */
 export const FIRST_STEP = 256
 const LARGEST_STEP = 4096
 
-/** Tokens of room for `length`: doubling while small, so that copying costs little a token. */
+/** Tokens to allocate for `length`: doubles while small, so that copying costs little per token. */
 export function capacityFor(length: number, current: number, longest: number): number {
   let capacity = Math.max(current, FIRST_STEP)
   while (capacity < length) capacity += Math.min(capacity, LARGEST_STEP)
@@ -26,15 +26,15 @@ export interface KvCacheOptions {
   memory: CacheMemory
   budget: MemoryBudget
   config: ModelConfig
-  /** Blocks whose caches are held. */
+  /** Blocks whose caches it holds. */
   range: BlockSpan
-  /** What the caches are bound in, as past and present at once. */
+  /** Where the caches are bound, as past and present at once. */
   binding: OrtBinding
 }
 
 export class KvCache implements Disposable {
   readonly #options: KvCacheOptions
-  /** Of each block its keys and its values, (1, kvHeads, capacity, headDim). */
+  /** Keys and values of each block, (1, kvHeads, capacity, headDim). */
   readonly #tensors: OrtTensor[] = []
   #reserved: Reservation | undefined
   #capacity = 0
@@ -43,7 +43,7 @@ export class KvCache implements Disposable {
     this.#options = options
   }
 
-  /** Tokens there is memory for. */
+  /** Tokens that fit the allocated memory. */
   get capacity(): number {
     return this.#capacity
   }
@@ -53,8 +53,8 @@ export class KvCache implements Disposable {
   }
 
   /**
-   * Makes room for `length` tokens, of which the first `kept` stay, and binds new tensors.
-   * @throws AppError NO_MEMORY with what there was left untouched
+   * Makes room for `length` tokens, keeps the first `kept`, and binds the new tensors.
+   * @throws AppError NO_MEMORY; then nothing has changed
    */
   ensure(length: number, kept: number): void {
     if (length <= this.#capacity) return
@@ -65,7 +65,7 @@ export class KvCache implements Disposable {
     const size = tensorBytes * 2 * (end - start)
     const what = `A session of ${length} tokens (${formatBytes(size)} of keys and values)`
     const hint = 'Close other sessions, shorten this one, or give the server more memory'
-    // The old caches are freed one by one as they are copied, so only the difference is new.
+    // Old caches are freed one by one as they are copied, so only the difference is reserved.
     const more = budget.reserve(size - this.sizeBytes, what, hint)
     try {
       this.#grow(capacity, kept)
@@ -85,7 +85,7 @@ export class KvCache implements Disposable {
   }
 
   /**
-   * Takes the first `length` tokens of another one over the same blocks.
+   * Copies the first `length` tokens of another cache over the same blocks.
    * @throws AppError NO_MEMORY
    */
   copy(from: KvCache, length: number): void {
@@ -110,7 +110,7 @@ export class KvCache implements Disposable {
     }
   }
 
-  /** Keys of the first block, its values, keys of the second block, and so on. */
+  /** In order: keys of the first block, its values, keys of the second block, and so on. */
   #bind(at: number, tensor: OrtTensor): void {
     const { binding, range } = this.#options
     const kind = at % 2 === 0 ? 'key' : 'value'

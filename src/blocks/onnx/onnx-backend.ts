@@ -1,4 +1,4 @@
-// Spans and heads as ONNX graphs, for the engine.
+// The engine's backend for ONNX graphs.
 import type { ComputeBackend } from '../engine/loaded-span.ts'
 import type { Backend } from './backend.ts'
 import { OnnxHead } from './onnx-head.ts'

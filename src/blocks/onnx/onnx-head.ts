@@ -71,7 +71,7 @@ export class OnnxHead implements LoadedHead {
     }
   }
 
-  /** Cut into the rows that the device computes at once. @throws AppError COMPUTE, CANCELLED */
+  /** Cuts into as many rows as the device computes at once. @throws AppError COMPUTE, CANCELLED */
   run(hidden: Float32Array, logits: Float32Array, stop: StopFlag): void {
     const count = hidden.length / this.hiddenSize
     for (let row = 0; row < count; row += this.#backend.chunkRows) {

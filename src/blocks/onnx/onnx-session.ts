@@ -1,5 +1,5 @@
-// One session of an ONNX graph: its caches, its binding, and its rows a run at a time.
-// Knows one graph; the engine decides which session runs when.
+// One session of an ONNX graph: its caches, its bindings, and runs over its rows. Knows one graph;
+// the engine decides which session runs when.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { ropeIsFused, ROPE_START, SEQUENCE_LENGTHS, TOTAL_LENGTH } from '../graph/attention.ts'
 import { HIDDEN, RESULT } from '../graph/span-graph.ts'
@@ -13,12 +13,12 @@ import { KvCache } from './kv-cache.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import type { LoadedGraph } from './span-graphs.ts'
 
-/** What a session needs of its span: an OnnxSpan. */
+/** What a session needs of its span; OnnxSpan implements it. */
 export interface SessionHost {
   readonly plan: SpanPlan
   graph(range: BlockSpan): LoadedGraph
   release(graph: LoadedGraph): void
-  /** A session counts among those whose memory is held, or no longer. */
+  /** Adds a session to, or removes it from, those whose memory is counted. */
   count(session: OnnxSession, isOpen: boolean): void
 }
 
@@ -30,7 +30,9 @@ export class OnnxSession implements SpanSession {
   readonly #budget: MemoryBudget
   readonly #graph: LoadedGraph
   readonly #binding: OrtBinding
-  /** Scalars the graph reads: all tokens less one, all tokens, and the first new position. */
+  /**
+   * Scalars that the graph reads: number of tokens less one, number of tokens, first new position.
+   */
   readonly #lengths: Int32Array
   readonly #total: Int32Array
   readonly #start: BigInt64Array
@@ -69,8 +71,8 @@ export class OnnxSession implements SpanSession {
   }
 
   /**
-   * Runs rows of `hidden` after the tokens held and writes as many of `result`.
-   * @throws AppError COMPUTE, with the length as it was before
+   * Runs all rows of `hidden` after the tokens it holds, into `result`.
+   * @throws AppError COMPUTE; the length is then as before
    */
   run(hidden: Float32Array, result: Float32Array): void {
     const { hiddenSize } = this.#span.plan.config

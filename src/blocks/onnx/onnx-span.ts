@@ -1,4 +1,4 @@
-// A span as ONNX graphs over its weights: one for the whole span, further ones for parts of it on
+// A span as ONNX graphs over its weights: one for the whole span, others for parts of it, built on
 // first use. Sessions run one after another. Knows no worker; engine.ts owns spans and sessions.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { cancelled, toAppError, type AppError } from '../../base/errors.ts'
@@ -38,7 +38,7 @@ export class OnnxSpan implements LoadedSpan {
   }
 
   /**
-   * Reads, packs and makes the graph of the whole span.
+   * Reads and packs the weights and builds the graph of the whole span.
    * @throws AppError NO_MEMORY, CORRUPT, CANCELLED
    */
   static async load(
@@ -70,7 +70,7 @@ export class OnnxSpan implements LoadedSpan {
         for (const _ of store.load(part)) await checkpoint()
         await checkpoint()
       }
-      // Made now, so that a first session does not wait for it.
+      // Built now, so that the first session does not wait for it.
       span.graph(span.range)
       return span
     } catch (error) {
@@ -100,19 +100,19 @@ export class OnnxSpan implements LoadedSpan {
   }
 
   /**
-   * The graph of blocks [start, end) for a session, made on first use over the same weights;
+   * The graph of blocks [start, end) for a session, built on first use over the same weights.
    * release() it.
    */
   graph(range: BlockSpan): LoadedGraph {
     return this.#state.graphs.take(range)
   }
 
-  /** Nobody takes the graph any more that graph() gave. */
+  /** The caller no longer uses a graph that it got from graph(). */
   release(graph: LoadedGraph): void {
     this.#state.graphs.giveBack(graph)
   }
 
-  /** A session counts among those whose memory is held, or no longer. */
+  /** Adds a session to, or removes it from, those whose memory is counted. */
   count(session: OnnxSession, isOpen: boolean): void {
     if (isOpen) this.#sessions.add(session)
     else this.#sessions.delete(session)
@@ -126,7 +126,7 @@ export class OnnxSpan implements LoadedSpan {
   }
 }
 
-/** Float weights are multiplied with float activations, integers with int8 ones. */
+/** Float weights need float activations; integer weights get int8 ones. */
 function accuracyOf(quant: Quant, backend: Backend): number {
   return quant === 'f32' || quant === 'f16' ? 0 : (backend.integerAccuracy ?? 4)
 }

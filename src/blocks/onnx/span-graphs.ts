@@ -1,5 +1,5 @@
-// The graphs over one span's weights, for parts of the span: made on first use, counted against the
-// memory budget, and let go when no session needs them. Knows no sessions.
+// The graphs over one span's weights, for parts of the span: built on first use, counted against
+// the memory budget, and dropped when no session needs them. Knows no sessions.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Backend, CacheMemory } from './backend.ts'
 import { spanGraph } from '../graph/span-graph.ts'
@@ -10,7 +10,7 @@ import { graphBytes } from '../sizes.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import type { WeightStore } from '../weights/weight-store.ts'
 
-/** A session of the engine and where its caches live. */
+/** A session of onnxruntime and the memory of its caches. */
 export interface LoadedGraph {
   readonly session: OrtSession
   readonly memory: CacheMemory
@@ -21,12 +21,13 @@ export interface SpanGraphsOptions {
   budget: MemoryBudget
   plan: SpanPlan
   store: WeightStore
-  /** 0 float activations, 4 int8 activations. */
+  /** 0: float activations; 4: int8 activations. */
   accuracy: number
 }
 
 /**
- * Graphs of parts that no session uses; one is soon wanted again, hundreds are memory for nothing.
+ * Graphs that are kept although no session uses them: one is soon needed again, hundreds would
+ * waste memory.
  */
 const MAX_UNUSED = 4
 
@@ -39,7 +40,7 @@ interface Entry {
 export class SpanGraphs implements Disposable {
   readonly #options: SpanGraphsOptions
   readonly #weights: OrtWeights
-  /** By range, that used last at the end. */
+  /** By range, the most recently used last. */
   readonly #entries = new Map<string, Entry>()
 
   constructor(options: SpanGraphsOptions) {
@@ -47,7 +48,7 @@ export class SpanGraphs implements Disposable {
     this.#weights = new OrtWeights(options.backend.runtime, options.store)
   }
 
-  /** The graph of blocks [start, end); giveBack() it. @throws AppError NO_MEMORY */
+  /** The graph of blocks [start, end). giveBack() it. @throws AppError NO_MEMORY */
   take(range: BlockSpan): LoadedGraph {
     const entry = this.#entries.get(keyOf(range)) ?? this.#make(range)
     entry.users++
@@ -59,7 +60,7 @@ export class SpanGraphs implements Disposable {
     if (found === undefined) return
     const [key, entry] = found
     entry.users--
-    // Unused ones lie in the order in which they were last wanted.
+    // Unused graphs stay in the order of their last use.
     this.#entries.delete(key)
     this.#entries.set(key, entry)
     const unused = [...this.#entries].filter(([, { users }]) => users === 0)
@@ -77,7 +78,7 @@ export class SpanGraphs implements Disposable {
 
   #load(range: BlockSpan): { graph: LoadedGraph; reserved: Reservation } {
     const { backend, plan, store, accuracy, budget } = this.#options
-    // The first is part of what a span needs to work at all.
+    // The first graph is part of what every span needs.
     const size = this.#entries.size === 0 ? 0 : graphBytes(range.end - range.start)
     const reserved = budget.reserve(size, `A graph of blocks ${range.start} to ${range.end}`)
     try {

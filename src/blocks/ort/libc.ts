@@ -45,7 +45,7 @@ export function cstring(text: string): Uint8Array {
   return Buffer.from(`${text}\0`, 'utf8')
 }
 
-/** Sets a variable that C code will see: `process.env` does not reach it under Bun. */
+/** Sets an environment variable that C code sees: under Bun, `process.env` does not reach it. */
 export function setNativeEnvironment(name: string, value: string): void {
   const [key, text] = [cstring(name), cstring(value)]
   if (process.platform !== 'win32') {
@@ -77,7 +77,10 @@ export function unmap(at: Pointer, sizeBytes: number): void {
   libc().munmap(at, sizeBytes)
 }
 
-/** Opens a library for every later one to link against. Returns why not, or undefined. */
+/**
+ * Opens a library so that every later one can link against it. Returns why that failed, or
+ * undefined.
+ */
 export function openGlobally(path: string): string | undefined {
   const name = cstring(path)
   if (libc().dlopen(ptr(name), RTLD_LAZY_GLOBAL) !== null) return undefined

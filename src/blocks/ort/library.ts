@@ -1,5 +1,5 @@
-// Where onnxruntime's library file lies and which files of it a compiled executable must carry.
-// Knows the package's layout, not what is inside the library.
+// Where onnxruntime's library is and which of its files an executable must carry. Knows the
+// package's layout, not what the library contains.
 import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -7,10 +7,10 @@ import { unsupported } from '../../base/errors.ts'
 
 export type OrtPlatform = 'linux' | 'darwin' | 'win32'
 
-/** What a target needs besides the library itself; the Node binding is never used. */
+/** What a target needs besides the library itself. The Node binding is not used. */
 const LIBRARY_FILES: Readonly<Record<OrtPlatform, RegExp>> = {
   linux: /^libonnxruntime(_providers_\w+)?\.so(\.\d+)?$/,
-  // The package holds the same file under two names; the library's own is enough.
+  // The package has the same file under two names; the library's own name is enough.
   darwin: /^libonnxruntime_providers_\w+\.dylib$/,
   win32: /^(onnxruntime(_providers_\w+)?|DirectML|dxcompiler|dxil)\.dll$/
 }
@@ -21,7 +21,7 @@ const LIBRARY_NAME: Readonly<Record<OrtPlatform, string>> = {
   win32: 'onnxruntime.dll'
 }
 
-/** The folder of onnxruntime-node that holds the libraries of a target, in a source tree. */
+/** The folder of onnxruntime-node with the libraries of a target, in a source tree. */
 export function ortPackageDir(
   platform: string = process.platform,
   arch: string = process.arch
@@ -42,7 +42,7 @@ export function ortLibraryFiles(
   const name = ortLibraryName(platform)
   let files: string[]
   try {
-    // Links are no part of the package: --device cuda lays its provider there.
+    // Links are not part of the package: --device cuda puts links to its provider there.
     files = readdirSync(ortPackageDir(platform, arch), { withFileTypes: true })
       .filter((entry) => !entry.isSymbolicLink())
       .map((entry) => entry.name)

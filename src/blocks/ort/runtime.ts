@@ -8,7 +8,7 @@ import { cstring, setNativeEnvironment } from './libc.ts'
 import { ortLibraryName, ortPackageDir } from './library.ts'
 import { ORT_TABLE, type OrtFunctionName } from './table.ts'
 
-/** The C API's version that the table was written after; a library must offer at least this. */
+/** The version of the C API that the table follows. A library must offer at least this one. */
 const API_VERSION = 23
 const MAJOR = '1'
 const LOG_WARNING = 2
@@ -17,9 +17,9 @@ const LOG_FATAL = 4
 export type CArg = Pointer | ArrayBufferView | number | bigint | null
 type CFunctionLike = (...args: CArg[]) => unknown
 
-/** The library and its environment. One a thread is enough; all share the process's one mapping. */
+/** The library and its environment. Each thread has one; the process maps the library once. */
 export class OrtRuntime implements Disposable {
-  /** What the library says of itself, e.g. 'ORT Build Info: git-branch=...'. */
+  /** The library's description of itself, e.g. 'ORT Build Info: git-branch=...'. */
   readonly buildInfo: string
   readonly directory: string
   /** The library's version, e.g. '1.30.0'. */
@@ -47,26 +47,26 @@ export class OrtRuntime implements Disposable {
 
   get env(): Pointer {
     if (this.#env === undefined) {
-      // Warnings of the library go to stderr past our log, so only what is fatal may speak.
+      // The library writes warnings to stderr past our log, so only fatal errors are let through.
       this.#env = this.make('CreateEnv', LOG_FATAL, cstring('petals'))
       this.run('DisableTelemetryEvents', this.#env)
     }
     return this.#env
   }
 
-  /** What says that a tensor lies in this process's memory. */
+  /** Memory info for tensors in this process's memory. */
   get cpuMemory(): Pointer {
     this.#cpuMemory ??= this.make('CreateCpuMemoryInfo', 0, 0)
     return this.#cpuMemory
   }
 
-  /** Calls a function that answers with a status. @throws AppError COMPUTE */
+  /** Calls a function that returns a status. @throws AppError COMPUTE */
   run(name: OrtFunctionName, ...args: CArg[]): void {
     const status = this.#call(name, args) as Pointer | null
     if (status !== null) throw this.#failure(name, status)
   }
 
-  /** Calls a function whose last argument is where it leaves a pointer. @throws AppError COMPUTE */
+  /** Calls a function whose last argument receives a pointer. @throws AppError COMPUTE */
   make(name: OrtFunctionName, ...args: CArg[]): Pointer {
     const out = new BigUint64Array(1)
     this.run(name, ...args, out)
@@ -98,7 +98,7 @@ export class OrtRuntime implements Disposable {
   }
 }
 
-/** A path as the library wants it: UTF-16 on Windows, UTF-8 elsewhere. */
+/** A path in the library's encoding: UTF-16 on Windows, UTF-8 elsewhere. */
 export function pathString(path: string): Uint8Array {
   return process.platform === 'win32' ? Buffer.from(`${path}\0`, 'utf16le') : cstring(path)
 }

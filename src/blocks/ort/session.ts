@@ -1,4 +1,4 @@
-// Sessions of onnxruntime: options, a graph with its weights, bindings and runs that can be
+// Sessions of onnxruntime: options, a graph with its weights, bindings, and runs that can be
 // stopped. Knows names and tensors, no models.
 import { ptr, type Pointer } from 'bun:ffi'
 import { cstring } from './libc.ts'
@@ -6,13 +6,13 @@ import { ORT_LOG_LEVEL, pathString, type OrtRuntime } from './runtime.ts'
 import type { OrtTensor } from './value.ts'
 
 export interface SessionSettings {
-  /** Threads of the operators, the calling one included. */
+  /** Threads of the operators, including the calling thread. */
   threads: number
   /** How long idle threads spin before they sleep, µs. Default 100. */
   spinUs?: number
-  /** 0 none, 1 basic, 2 extended, 99 all. Default 1: graphs come fused already. */
+  /** 0 none, 1 basic, 2 extended, 99 all. Default 1: our graphs are fused already. */
   optimisation?: number
-  /** Where to write a node by node profile when the session is released. */
+  /** Where to write a profile per node when the session is released. */
   profilePrefix?: string
   /** Adds an execution provider, which then holds copies of all weights in its own memory. */
   provider?: (options: Pointer) => void
@@ -23,15 +23,15 @@ export interface SessionSettings {
 export interface SessionParts {
   /** An ONNX model, serialised. */
   model: Uint8Array
-  /** Initialisers by name; they must outlive the session. */
+  /** Initialisers by name. They must outlive the session. */
   weights: ReadonlyMap<string, OrtTensor>
 }
 
-/** Pointers of strings and values side by side, as the C API takes arrays. */
+/** Arrays of pointers to names and values, as the C API takes them. */
 interface NamedValues {
   names: BigUint64Array
   values: BigUint64Array
-  /** What the pointers point to. */
+  /** Keeps reachable what the pointers point to. */
   keep: unknown
 }
 
@@ -44,7 +44,7 @@ export class OrtSession implements Disposable {
   /** @throws AppError COMPUTE */
   constructor(runtime: OrtRuntime, parts: SessionParts, settings: SessionSettings) {
     this.runtime = runtime
-    // The library keeps pointers to the values, not copies.
+    // The library keeps pointers to the values, no copies.
     this.#parts = parts
     const options = runtime.make('CreateSessionOptions')
     try {
@@ -67,7 +67,7 @@ export class OrtSession implements Disposable {
     this.runtime.run('RunWithBinding', this.handle, null, binding.handle)
   }
 
-  /** How many weights it holds on to, for tests. */
+  /** Number of weights that it keeps reachable, for tests. */
   get weightCount(): number {
     return this.#parts.weights.size
   }
@@ -80,7 +80,8 @@ export class OrtSession implements Disposable {
 }
 
 /**
- * Inputs and outputs of a session's runs, bound to tensors; one per state that a session serves.
+ * Inputs and outputs of a session's runs, bound to tensors; one for each state that a session
+ * serves.
  */
 export class OrtBinding implements Disposable {
   readonly handle: Pointer
@@ -109,7 +110,7 @@ export class OrtBinding implements Disposable {
   }
 }
 
-/** Shares weights with the engine, or has it copy them to a device. */
+/** Shares weights with the library, or has it copy them to a device. */
 function addWeights(
   runtime: OrtRuntime,
   options: Pointer,
@@ -152,7 +153,8 @@ function configure(runtime: OrtRuntime, options: Pointer, settings: SessionSetti
   }
   if (settings.provider === undefined) return
   settings.provider(options)
-  // A node that the device cannot run must be an error, not a hundred times slower.
+  // A node that the device cannot run must be an error; on the CPU it would be a hundred times
+  // slower.
   runtime.run(
     'AddSessionConfigEntry',
     options,

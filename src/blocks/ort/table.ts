@@ -1,11 +1,11 @@
-// The functions of onnxruntime's C API that are used: index in the table, argument types.
-// The table is append-only, so an index stays right in every later version.
+// The functions of onnxruntime's C API that we use: index in the table, argument types. The table
+// only grows, so an index is valid in every later version.
 import type { FFITypeOrString } from 'bun:ffi'
 
 export interface OrtFunction {
   readonly index: number
   readonly args: readonly FFITypeOrString[]
-  /** Default 'ptr': an OrtStatus, null when all went well. */
+  /** Default 'ptr': an OrtStatus, null for success. */
   readonly returns?: FFITypeOrString
 }
 

@@ -1,5 +1,5 @@
-// Tensors for onnxruntime: over memory of ours, or from one of its allocators (CPU or device).
-// Every handle is released by `Symbol.dispose`; memory handed over stays reachable until then.
+// Tensors of onnxruntime: over our own memory, or from one of its allocators (CPU or device). Every
+// handle is released by `Symbol.dispose`; memory that was passed in stays reachable until then.
 import { ptr, toArrayBuffer, type Pointer } from 'bun:ffi'
 import { cstring } from './libc.ts'
 import type { OrtRuntime } from './runtime.ts'
@@ -7,7 +7,7 @@ import type { OrtRuntime } from './runtime.ts'
 export type ElementType = 'f32' | 'f16' | 'u8' | 'i8' | 'i32' | 'i64'
 
 interface ElementFacts {
-  /** ONNX's and the C API's number for it. */
+  /** Its number in ONNX and in the C API. */
   readonly id: number
   readonly bytes: number
 }
@@ -26,7 +26,7 @@ export function tensorBytes(type: ElementType, dims: readonly number[]): number 
   return dims.reduce((product, size) => product * size, ELEMENTS[type].bytes)
 }
 
-/** Memory that a thread's own code or the library's allocator owns. */
+/** Memory that our code or the library's allocator owns. */
 export interface NativeMemory {
   readonly pointer: Pointer
   readonly sizeBytes: number
@@ -34,10 +34,10 @@ export interface NativeMemory {
   readonly keep?: unknown
 }
 
-/** An allocator of the library: the CPU's, or a device's by way of a session that runs there. */
+/** An allocator of the library: the CPU's, or a device's, through a session that runs there. */
 export class OrtAllocator implements Disposable {
   readonly handle: Pointer
-  /** Undefined for memory that this process cannot read, such as a GPU's. */
+  /** Undefined for memory that this process cannot read, e.g. a GPU's. */
   readonly readable: boolean
   readonly #runtime: OrtRuntime
   readonly #info: Pointer | undefined
@@ -132,13 +132,14 @@ export class OrtTensor implements Disposable {
     type: ElementType,
     dims: readonly number[]
   ): OrtTensor {
-    // Reading `buffer` first moves a small typed array out of the collector's own storage for good.
+    // Read `buffer` first: that moves a small typed array out of the collector's own storage for
+    // good.
     const { buffer } = view
     const memory = { pointer: ptr(view), sizeBytes: view.byteLength, keep: [view, buffer] }
     return OrtTensor.over(runtime, memory, type, dims)
   }
 
-  /** A tensor in memory of the library's; freed at once by dispose. */
+  /** A tensor in the library's memory; dispose frees it at once. */
   static allocate(
     runtime: OrtRuntime,
     allocator: OrtAllocator,
@@ -160,7 +161,7 @@ export class OrtTensor implements Disposable {
     )
   }
 
-  /** The memory itself; never use it after dispose. */
+  /** The memory itself. Never use it after dispose. */
   bytes(): Uint8Array {
     if (this.#disposed) throw new TypeError('A disposed tensor has no memory')
     if (!this.#readable) throw new TypeError('A device tensor cannot be read from here')
@@ -168,7 +169,7 @@ export class OrtTensor implements Disposable {
     return new Uint8Array(toArrayBuffer(data, 0, this.sizeBytes))
   }
 
-  /** Whether something of ours backs it, for tests. */
+  /** Whether memory of ours backs it, for tests. */
   get keepsMemory(): boolean {
     return this.#keep !== undefined
   }

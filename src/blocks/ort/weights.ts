@@ -1,10 +1,9 @@
-// A store's weights as onnxruntime takes them: a tensor over each one's memory, made when it is
-// asked for.
+// A store's weights as tensors of onnxruntime, created on demand over the store's memory.
 import type { WeightStore } from '../weights/weight-store.ts'
 import type { OrtRuntime } from './runtime.ts'
 import { OrtTensor } from './value.ts'
 
-/** Dispose it before its store, and after every session that has its tensors. */
+/** Dispose it before its store, and after every session that uses its tensors. */
 export class OrtWeights implements Disposable {
   readonly #runtime: OrtRuntime
   readonly #store: WeightStore

@@ -1,5 +1,5 @@
-// Fills a matrix form from a tensor's bytes: floats as they are, integers regrouped, or floats
-// rounded. Knows no graph; file-blocks.ts reads the GGUF block types, round.ts rounds.
+// Fills a matrix form from a tensor's bytes: floats unchanged, integers regrouped, or floats
+// rounded. Knows no graph; file-blocks.ts reads GGUF's block types, round.ts rounds.
 import { dequantise } from '../../model/formats/dequantise.ts'
 import { rowBytes } from '../../model/formats/tensor-types.ts'
 import type { BlockArrays, MatrixSource } from './arrays.ts'
@@ -7,29 +7,29 @@ import { readFileBlocks } from './file-blocks.ts'
 import type { BlockForm, MatrixForm } from './form.ts'
 import { roundBlocks } from './round.ts'
 
-/** Rows that are dequantised at a time: bounds the floats in memory. */
+/** Rows that are dequantised at a time; limits the memory for floats. */
 const ROWS_AT_A_TIME = 64
 
-/** A band of columns, and which of its `height` rows the source has. */
+/** A band of columns, and which of its `height` rows come from the source. */
 export interface Band {
-  /** Columns [from, to); both at ends of the source's blocks. */
+  /** Columns [from, to); both are multiples of the source's block size. */
   from: number
   to: number
-  /** The source's first row among `height`. */
+  /** Row of the band at which the source begins. */
   first: number
   height: number
   /** Rounds each value to float16. */
   half: boolean
 }
 
-/** Floats that both ways of encoding need as scratch, which is used again. */
+/** Floats of scratch memory that both encoders need and that is reused. */
 export function scratchFloats(columns: number): number {
   return ROWS_AT_A_TIME * columns
 }
 
 /**
- * Floats of a band as (to - from, height) in `out`: a plain product takes them so on every device.
- * `scratch` has scratchFloats(to - from) or more.
+ * Writes a band as floats (to - from, height) to `out`: the layout that a plain product takes on
+ * every device. `scratch` has at least scratchFloats(to - from) values.
  */
 export function encodeFloats(
   source: MatrixSource,
@@ -59,8 +59,8 @@ export function encodeFloats(
 }
 
 /**
- * Integers and scales of all rows, from row `first` of `out`. `scratch` has scratchFloats(columns)
- * or more; it is used where floats are rounded.
+ * Writes integers and scales of all rows, from row `first` of `out` on. `scratch` has at least
+ * scratchFloats(columns) values; it is used where floats are rounded.
  */
 export function encodeBlocks(
   source: MatrixSource,
@@ -83,7 +83,7 @@ export function encodeBlocks(
   }
 }
 
-/** Values of a form that a matrix needs, in elements. */
+/** Elements that a matrix needs for each array of a form. */
 export function blockCounts(
   form: BlockForm,
   rows: number,

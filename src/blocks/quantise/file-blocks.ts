@@ -1,5 +1,5 @@
-// GGUF's block types regrouped into MatMulNBits' integers, scales and offsets, without rounding:
-// weight = scale * (code - zero) + offset, zero being 8 at 4 bits and 128 at 8.
+// Regroups GGUF's block types into the integers, scales and offsets of MatMulNBits, without
+// rounding: weight = scale * (code - zero) + offset, where zero is 8 for 4 bits and 128 for 8 bits.
 // Every scale is a float16 times at most a small integer, so a float32 holds it exactly.
 import { computeF16 } from '../../model/formats/dequantise-f16.ts'
 import { TYPE_FACTS } from '../../model/formats/tensor-types.ts'
@@ -55,7 +55,7 @@ const readQ4_1: ReadBlock = (bytes, at, out, to) => {
   regroup4(bytes, at + 4, out.values, to * 16)
 }
 
-/** The fifth bits of a block, one a value. */
+/** The fifth bits of a block, one for each value. */
 const highBits = (bytes: Uint8Array, at: number): number =>
   bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
 
@@ -84,7 +84,7 @@ const readQ8_0: ReadBlock = (bytes, at, out, to) => {
   for (let i = 0; i < 32; i++) out.values[to * 32 + i] = bytes[at + 2 + i]! ^ 0x80
 }
 
-/** Scale and minimum of sub-block `j` from the 12 bytes that K types pack eight pairs into. */
+/** Scale and minimum of sub-block `j`, from the 12 bytes into which K types pack eight pairs. */
 function scaleAndMinimum(bytes: Uint8Array, at: number, j: number): [number, number] {
   if (j < 4) return [bytes[at + j]! & 63, bytes[at + j + 4]! & 63]
   const mixed = bytes[at + j + 4]!

@@ -1,6 +1,6 @@
-// In which form a linear layer's weights are held: decided from the source type and `quant` before
-// anything is read. Here are the forms of onnxruntime, which encode.ts fills; packed-form.ts has
-// our own kernels'.
+// The form in which onnxruntime holds a linear layer's weights, decided from the source type and
+// `quant` before anything is read. encode.ts fills them; packed-form.ts has the forms of our own
+// kernels.
 import { ELEMENTS, type ElementType } from '../ort/value.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { Quant } from '../types.ts'
@@ -18,9 +18,12 @@ export interface BlockForm {
   readonly bits: 4 | 8
   /** Values in a block. */
   readonly block: number
-  /** A float that each block adds to all its values, kept apart: the operator cannot hold it. */
+  /**
+   * A float for each block that is added to all its values, stored apart because the operator
+   * cannot hold it.
+   */
   readonly offsets: boolean
-  /** From which the integers come: the file's own, or rounded floats. */
+  /** Where the integers come from: the file's own, or rounded floats. */
   readonly from: 'file' | 'floats'
   readonly note: string
 }
@@ -28,9 +31,10 @@ export interface BlockForm {
 export type MatrixForm = FloatForm | BlockForm | PackedForm
 
 /**
- * Values in a block when floats are rounded. SmolLM2's perplexity, 21.16 with floats, is 24.1, 26.7
+ * Values per block where floats are rounded. SmolLM2's perplexity, 21.16 with floats, is 24.1, 26.7
  * and 29.3 with int4 by 32, 64 and 128, and 21.28, 21.32 and 21.56 with int8
- * (scripts/bench/quant-table.ts); larger blocks take up to 29 % less time, but devices want 32 too.
+ * (scripts/bench/quant-table.ts). Larger blocks take up to 29 % less time, but devices support only
+ * 32.
  */
 const ROUNDED_BLOCK = 32
 
@@ -44,7 +48,7 @@ function blocks(
   return { kind: 'blocks', bits, block, offsets, from, note }
 }
 
-/** Source types that the engine holds without changing a weight. */
+/** Source types whose weights the engine holds unchanged. */
 const NATIVE: Readonly<Record<TensorType, FloatForm | BlockForm>> = {
   F32: float('F32 exact, float weights'),
   F16: float('F16 exact, held as floats'),
@@ -65,7 +69,7 @@ const NATIVE: Readonly<Record<TensorType, FloatForm | BlockForm>> = {
 }
 
 /**
- * The form for a tensor of `type` under `quant`; `rounded` values share a scale where floats are
+ * The form for a tensor of `type` under `quant`; `rounded` is the block size where floats are
  * rounded.
  */
 export function planForm(
@@ -89,14 +93,17 @@ export function planForm(
   }
 }
 
-/** Rounds what has more bits, and leaves alone what has not: rounding again would only lose. */
+/**
+ * Rounds types with more bits and leaves the others unchanged: rounding again would only lose
+ * precision.
+ */
 function atMost(bits: 4 | 8, type: TensorType, block: number): FloatForm | BlockForm {
   const native = NATIVE[type]
   if (native.kind === 'blocks' && native.bits <= bits) return native
   return blocks({ bits, block, from: 'floats' }, `${type} rounded to ${bits} bits`)
 }
 
-/** Whether two forms can lie in one matrix, one's rows under the other's. */
+/** Whether rows of two forms can be stacked in one matrix. */
 export function sameForm(a: MatrixForm, b: MatrixForm): boolean {
   if (a.kind === 'packed') return b.kind === 'packed' && a.type === b.type
   if (a.kind === 'float' || b.kind !== 'blocks') return a.kind === b.kind
@@ -110,7 +117,7 @@ export interface TensorSpec {
   readonly dims: readonly number[]
 }
 
-/** The tensors that hold a matrix of (rows, columns) in a form. */
+/** The tensors that hold a matrix of shape (rows, columns) in a form. */
 export function matrixTensors(
   name: string,
   form: MatrixForm,
@@ -126,9 +133,9 @@ export function matrixTensors(
     { name: `${name}.values`, type: 'u8', dims: [rows, count, (form.block * form.bits) / 8] },
     { name: `${name}.scales`, type: 'f32', dims: [rows * count] }
   ]
-  // As columns of integers behind the values, in two levels of 4 bits, they cost no product of
-  // their own, but int8 sums meet them: SmolLM2's agreement fell from 98.2 % to 96.8 %, and no time
-  // was won.
+  // As columns of integers behind the values, in two levels of 4 bits, they would need no product
+  // of their own, but int8 sums would meet them: SmolLM2's agreement fell from 98.2 % to 96.8 %,
+  // and it was not faster.
   if (form.offsets) tensors.push({ name: `${name}.offsets`, type: 'f32', dims: [count, rows] })
   return tensors
 }

@@ -1,5 +1,5 @@
-// In which form our own kernels hold a linear layer's weights: the file's own bits in another
-// order, or floats rounded to integers. Knows sizes; src/kernels packs and multiplies.
+// The form in which our own kernels hold a linear layer's weights: the file's own bits reordered,
+// or floats rounded to integers. Knows sizes; src/kernels packs and multiplies.
 import { TYPE_FACTS } from '../../model/formats/tensor-types.ts'
 import type { TensorType } from '../../model/types.ts'
 import type { Quant } from '../types.ts'
@@ -7,19 +7,19 @@ import type { Quant } from '../types.ts'
 /** I8 and I4 are floats that we rounded. */
 export type PackedType = TensorType | 'I8' | 'I4'
 
-/** Rows of 16 lie side by side, each block of a file's type as large as it was. */
+/** Groups of 16 rows are interleaved; each block of a file's type keeps its size. */
 export interface PackedForm {
   readonly kind: 'packed'
   readonly type: PackedType
   readonly note: string
 }
 
-/** Rows that lie side by side. */
+/** Rows of an interleaved group. */
 const GROUP = 16
-/** A group begins at a cache line. */
+/** A group starts at a cache line. */
 const ALIGNMENT = 64
 
-/** Numbers of `enum pk_form`: GGUF's, and ours from 100 on. */
+/** Number of a type in `enum pk_form`: GGUF's, and our own from 100 on. */
 export function packedNumber(type: PackedType): number {
   if (type === 'I4') return 100
   return type === 'I8' ? 101 : TYPE_FACTS[type].ggufId
@@ -38,12 +38,12 @@ export function packedBytes(type: PackedType, rows: number, columns: number): nu
   return Math.ceil(rows / GROUP) * Math.ceil(group / ALIGNMENT) * ALIGNMENT
 }
 
-/** Types whose values are floats, which pk_pack takes as they are whatever it makes of them. */
+/** Types whose values are floats; pk_pack takes them unchanged, whatever it makes of them. */
 export function isFloatType(type: PackedType): type is 'F32' | 'F16' | 'BF16' {
   return type === 'F32' || type === 'F16' || type === 'BF16'
 }
 
-/** Types that int4 rounds: those that take more than 5 bits a weight. */
+/** Types that int4 rounds: those with more than 5 bits per weight. */
 const OVER_FOUR_BITS: ReadonlySet<TensorType> = new Set([
   'F32',
   'F16',
@@ -75,7 +75,7 @@ export function planPacked(type: TensorType, quant: Quant): PackedForm {
   }
 }
 
-/** Floats whatever the type, for what is small and decides much. */
+/** Floats whatever the type, for small and sensitive matrices. */
 export function packedFloats(type: TensorType): PackedForm {
   return packed('F32', type === 'F32' ? 'F32 exact' : `${type} exact, held as floats`)
 }

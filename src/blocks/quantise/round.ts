@@ -1,19 +1,19 @@
-// Rounds float rows to blocks of 4 or 8 bit integers with a scale each, symmetric around zero.
+// Rounds float rows to blocks of 4 or 8 bit integers, each with a scale, symmetric around zero.
 // Knows no source types.
 import type { BlockArrays } from './arrays.ts'
 import type { BlockForm } from './form.ts'
 
 /**
- * Scales that are tried on both sides of the one that lets the largest value through as it is, in
- * tenths.
+ * How many scales, in tenths, are tried on either side of the one that represents the largest value
+ * exactly.
  */
 const TRIED = 4
 
 /**
- * Rounds `floats` (rows, columns) into `out` from row `first` on. Short last blocks are filled with
- * zeros. 4 bits use the sign of the largest value for the one code that has no opposite, as ggml
- * does, and of several scales the one with the least error: SmolLM2's perplexity is 24.1 with it,
- * 25.4 without, and 25.7 with errors weighted by the values' squares.
+ * Rounds `floats` (rows, columns) into `out` from row `first` on. Short last blocks are padded with
+ * zeros. With 4 bits, the one code without an opposite gets the sign of the largest value, as in
+ * ggml, and of several scales the one with the least error is used: SmolLM2's perplexity is 24.1
+ * with it, 25.4 without, and 25.7 with errors weighted by the values' squares.
  */
 export function roundBlocks(
   floats: Float32Array,
@@ -31,7 +31,7 @@ export function roundBlocks(
   for (let row = 0; row < rows; row++) {
     for (let b = 0; b < count; b++) {
       const from = row * columns + b * block
-      // No view of the block: a million of them are 80 MiB before the collector comes.
+      // No view of the block: a million of them take 80 MiB before they are collected.
       const end = from + Math.min(block, columns - b * block)
       let peak = 0
       let sum = 0
@@ -48,14 +48,14 @@ export function roundBlocks(
         codes[i - from] = code < 0 ? 0 : code > top ? top : code
       }
       const at = (first + row) * count + b
-      // A NaN leaves no trace in the integers.
+      // A NaN would leave no trace in the integers, so the scale carries it.
       out.scales[at] = Number.isFinite(sum) ? scale : Number.NaN
       storeCodes(codes, bits, out.values, (at * block * bits) / 8)
     }
   }
 }
 
-/** Of codes from -8 to 7 for values [from, end). */
+/** For values [from, end) and codes from -8 to 7. */
 function bestScale(values: Float32Array, from: number, end: number, peak: number): number {
   if (peak === 0) return 0
   let best = peak / -8
@@ -70,8 +70,8 @@ function bestScale(values: Float32Array, from: number, end: number, peak: number
       product += values[i]! * code
       square += code * code
     }
-    // With these codes, product / square is the scale of least error, and takes this much of it
-    // away.
+    // With these codes, product / square is the scale of least error, and lowers the error by this
+    // much.
     const gain = (product * product) / square
     if (gain > most) {
       most = gain
@@ -81,7 +81,7 @@ function bestScale(values: Float32Array, from: number, end: number, peak: number
   return best
 }
 
-/** Writes one block's codes: a byte each, or two to a byte with the first in the low half. */
+/** Writes one block's codes: a byte each, or two per byte with the first in the low half. */
 export function storeCodes(codes: Uint8Array, bits: number, values: Uint8Array, at: number): void {
   if (bits === 8) {
     values.set(codes, at)

@@ -1,5 +1,5 @@
-// When sessions with short steps come back after an answer: learnt, so that a run can wait for
-// them. Knows no steps; schedule.ts says how long waiting is worth it.
+// Learns how soon sessions with short steps come back after an answer, so that a run can wait for
+// them. Knows no steps; schedule.ts decides how long waiting is worth it.
 import type { AbsentSession } from './schedule.ts'
 
 interface Habit {
@@ -7,25 +7,25 @@ interface Habit {
   gapMs: number
 }
 
-/** A session that has not come back in this time is not about to, ms. */
+/** A session that has not come back within this time is not expected soon, ms. */
 const RECENT_MS = 1000
-/** A session's gap before it is known: not worth waiting for. */
+/** Assumed gap of an unknown session, ms: not worth waiting for. */
 const FIRST_GAP_MS = 50
-/** Weight of the newest gap in the average. */
+/** Weight of the newest gap in the moving average. */
 const NEWEST = 0.5
 /** Most sessions that are remembered. */
 const MAX_HABITS = 256
 
 export class Habits {
-  /** The one answered last is at the end. */
+  /** The most recently answered last. */
   readonly #bySession = new Map<string, Habit>()
 
-  /** Whether several sessions are active, so that steps may come together. */
+  /** Whether several sessions are active, so that their steps may be run together. */
   get several(): boolean {
     return this.#bySession.size > 1
   }
 
-  /** A session's next step has come. */
+  /** A session's next step has arrived. */
   came(session: string, now: number): void {
     const habit = this.#bySession.get(session)
     if (habit === undefined) return
@@ -45,7 +45,7 @@ export class Habits {
     this.#bySession.delete(session)
   }
 
-  /** Sessions that have nothing waiting and were answered a moment ago. */
+  /** Sessions without a waiting step that were answered a moment ago. */
   absent(now: number, isWaiting: (session: string) => boolean): AbsentSession[] {
     return [...this.#bySession].flatMap(([session, habit]) =>
       habit.answeredAt > now - RECENT_MS && !isWaiting(session) ? [habit] : []

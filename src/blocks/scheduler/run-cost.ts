@@ -1,30 +1,26 @@
-// What a run costs on this machine, learnt from the runs that were made: reading all weights once,
-// computing each row of a short step, and each row of a long step's piece. Pure sums; knows no
-// engine.
+// What a run costs on this machine, learnt from past runs: reading all weights once, each row of a
+// short step, and each row of a piece of a long step. Pure arithmetic; knows no engine.
 
-/**
- * Reading the weights costs as much as this many rows, until runs have shown it: see
- * bench-compute.ts.
- */
+/** Cost of reading the weights, in rows, until runs have shown it: see bench-compute.ts. */
 const TYPICAL_RATIO = 4
-/** Beyond these a fit is noise. */
+/** Bounds of the ratio; beyond them a fit is noise. */
 const LEAST_RATIO = 1
 const MOST_RATIO = 64
-/** What an older run still weighs at each new one: the last forty count. */
+/** Factor by which an older run's weight shrinks with each new one: about the last forty count. */
 const DECAY = 0.975
-/** Rows must have varied by this much before a line is laid through them. */
+/** Variance that rows must have before a line is fitted. */
 const LEAST_VARIANCE = 1
-/** Weight of the newest piece in the average. */
+/** Weight of the newest piece in the moving average. */
 const NEWEST_PIECE = 0.3
 
 export interface RunCostEstimate {
-  /** Of a run of short steps whatever its rows, ms; 0 before there was one. */
+  /** Fixed cost of a run of short steps, ms; 0 before the first one. */
   readonly baseMs: number
-  /** Of each of their rows, ms. */
+  /** Cost of each of their rows, ms. */
   readonly rowMs: number
   /**
-   * Of each row of a piece beside them, ms: it reads all that its session holds, however few its
-   * rows.
+   * Cost of each row of a piece beside them, ms. It includes reading the KV of its session, however
+   * few rows it has.
    */
   readonly pieceRowMs: number
 }
@@ -37,7 +33,7 @@ export class RunCost {
   #rowsMs = 0
   #pieceRowMs: number | undefined
 
-  /** A run of short steps alone. */
+  /** A run of only short steps has ended. */
   observe(rows: number, ms: number): void {
     this.#weight = this.#weight * DECAY + 1
     this.#rows = this.#rows * DECAY + rows
@@ -46,7 +42,7 @@ export class RunCost {
     this.#rowsMs = this.#rowsMs * DECAY + rows * ms
   }
 
-  /** A run of short steps with a piece of `pieceRows` beside them. */
+  /** A run of short steps with a piece of `pieceRows` rows has ended. */
   observePiece(shortRows: number, pieceRows: number, ms: number): void {
     const { baseMs, rowMs } = this.estimate
     const each = Math.max(0, ms - baseMs - rowMs * shortRows) / pieceRows
@@ -63,7 +59,7 @@ export class RunCost {
     return { baseMs: rowMs * ratio, rowMs, pieceRowMs: this.#pieceRowMs ?? rowMs }
   }
 
-  /** How many rows cost as much as the weights. */
+  /** How many rows cost as much as reading the weights. */
   #fitted(rows: number, ms: number, variance: number): number {
     const slope = (this.#rowsMs / this.#weight - rows * ms) / variance
     if (slope <= 0) return MOST_RATIO

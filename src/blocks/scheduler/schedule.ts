@@ -1,23 +1,24 @@
-// The policies of the scheduler: which waiting steps make the next run, with how many rows of each,
-// and how long a run waits for more of them. Pure functions over records; scheduler.ts acts on
-// them.
+// The policies of the scheduler: which waiting steps form the next run, with how many rows each,
+// and how long a run waits for more steps. Pure functions over records; scheduler.ts carries them
+// out.
 import type { RunCostEstimate } from './run-cost.ts'
 
-/** A step that waits for its next run, as the policies see it. */
+/** A waiting step, as the policies see it. */
 export interface WaitingStep {
-  /** Owners are served in turn: the peer whose session it is. */
+  /** The peer whose session it is. Owners take turns. */
   readonly owner: string
   /** Steps of one session keep their order. */
   readonly session: string
-  /** Steps of the same group may share a run; undefined: it runs alone. */
+  /** Steps of the same group may share a run. Undefined: it runs alone. */
   readonly group: string | undefined
   /** Rows that are still to be computed. */
   readonly rows: number
   /**
-   * A token, or a token and guesses: it runs whole. The last rows of a prompt are still a prompt's.
+   * A token, or a token and guesses: it runs whole. The last rows of a prompt do not count as
+   * short.
    */
   readonly short: boolean
-  /** Monotonic ms at which it came. */
+  /** Monotonic ms when it arrived. */
   readonly since: number
 }
 
@@ -29,10 +30,10 @@ export interface Share {
 }
 
 export interface ScheduleState {
-  /** When each owner was last in a run, monotonic ms. */
+  /** When each owner last had a step in a run, monotonic ms. */
   readonly lastServed: ReadonlyMap<string, number>
   /**
-   * Whether short steps of other sessions are about to come, for which a long step's piece is kept
+   * Whether short steps of other sessions are expected soon; then a piece of a long step is kept
    * small.
    */
   readonly busy: boolean
@@ -41,9 +42,9 @@ export interface ScheduleState {
 }
 
 export interface ScheduleLimits {
-  /** Sessions in one run. */
+  /** Most sessions in one run. */
   readonly sessions: number
-  /** Rows in one run. */
+  /** Most rows in one run. */
   readonly rows: number
   /**
    * A long step that has waited this long is no longer overtaken by short ones, ms. Default 250.
@@ -53,23 +54,23 @@ export interface ScheduleLimits {
 
 /** A step of at most this many rows is short. */
 export const SHORT_ROWS = 16
-/** Most rows of a long step's piece that runs alone while short steps may come at any moment. */
+/** Most rows of a piece that runs alone while short steps may arrive at any moment. */
 const BUSY_ROWS = 16
-/** A long step may make the run that it shares longer by this factor of its time. */
+/** A piece may lengthen the run it shares by this factor of the run's time. */
 const LENGTHENED = 1
-/** A piece has at least this many rows, or a prompt would never end. */
+/** Least rows of a piece, so that a prompt makes progress. */
 const LEAST_PIECE = 4
-/** Rows of a piece before the cost of a row is known. */
+/** Rows of a piece while the cost of a row is unknown. */
 const FIRST_PIECE = 8
 
-/** Sorts before another when the first number that differs is smaller. */
+/** Compared number by number; the smaller comes first. */
 type Rank = readonly [late: number, inRun: number, lastServed: number, since: number]
 
 /**
- * The next run. Short steps go before long ones (unless these have waited long enough), then those
- * of the owner with the fewest steps in the run, then of the owner served longest ago, then the
- * oldest. The first one picked decides the group. Short steps run whole, side by side; one long
- * step adds a piece.
+ * The next run. Short steps go before long ones, unless these have waited long enough; then steps
+ * of the owner with the fewest steps in the run, then of the owner that was served longest ago,
+ * then the oldest. The first step picked determines the group. Short steps run whole, side by side;
+ * one long step adds a piece.
  */
 export function pickRun(
   waiting: readonly WaitingStep[],
@@ -152,7 +153,7 @@ function isBefore(a: Rank, b: Rank): boolean {
   return false
 }
 
-/** Rows of a long step beside `shortRows` of others. */
+/** Rows of a long step's piece beside `shortRows` rows of others. */
 function pieceRows(shortRows: number, state: ScheduleState, limits: ScheduleLimits): number {
   const { busy, cost } = state
   const most = limits.rows
@@ -166,18 +167,20 @@ function fittingRows(shortRows: number, cost: RunCostEstimate): number {
   return Math.max(LEAST_PIECE, Math.floor((runMs * LENGTHENED) / cost.pieceRowMs))
 }
 
-/** A session that was answered and has nothing waiting now. */
+/** A session that was answered and has no waiting step now. */
 export interface AbsentSession {
   readonly answeredAt: number
-  /** How long after an answer its next step came, on average, ms. */
+  /** Mean time from an answer to its next step, ms. */
   readonly gapMs: number
 }
 
-/** Part of a run's fixed cost that may be spent waiting so that two runs become one. */
+/** Share of a run's fixed cost that may be spent waiting in order to merge two runs. */
 const WORTH = 0.5
-/** The same before a run of long steps alone: whoever comes meanwhile waits for the whole piece. */
+/**
+ * The same before a run of only long steps: whoever arrives during it waits for the whole piece.
+ */
 const WORTH_ALONE = 1
-/** Time of an answer on its way out and of a step on its way in. */
+/** Time for an answer to leave and a step to arrive within this process, ms. */
 const MESSAGES_MS = 0.5
 
 export interface GatherOptions {
@@ -188,8 +191,8 @@ export interface GatherOptions {
 }
 
 /**
- * How long the next run should wait for steps that are about to come, ms. 0 when none is, or when
- * waiting would cost more than a run of its own.
+ * How long the next run should wait for steps that are expected, ms. 0 if none is, or if waiting
+ * would cost more than another run.
  */
 export function gatherMs(absent: readonly AbsentSession[], options: GatherOptions): number {
   const { now, cost, onlyLong } = options
@@ -197,7 +200,7 @@ export function gatherMs(absent: readonly AbsentSession[], options: GatherOption
   let wait = 0
   for (const { answeredAt, gapMs } of absent) {
     if (gapMs > longest) continue
-    // After twice its usual time it is not coming, unless waiting is cheap.
+    // After twice its usual time it is not expected any more, unless waiting is cheap.
     const usual = onlyLong ? longest : Math.min(longest, 2 * gapMs + MESSAGES_MS)
     wait = Math.max(wait, answeredAt + usual - now)
   }

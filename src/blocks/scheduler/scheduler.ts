@@ -1,6 +1,6 @@
-// The one scheduler of a process: all steps, and rows for heads, wait here for their runs in the
-// engine. The loop is `schedule, run, deliver`; who goes next is decided by schedule.ts. Knows no
-// peers beyond owners' names, and no engine beyond `run`.
+// The process's one scheduler: all steps, and rows for heads, wait here for their runs in the
+// engine. The loop is `schedule, run, deliver`; schedule.ts decides what is next. Knows peers only
+// as names of owners, and of the engine only `run`.
 import type { Clock } from '../../base/clock.ts'
 import { cancelled, toAppError, type AppError } from '../../base/errors.ts'
 import { Habits } from './habits.ts'
@@ -8,28 +8,28 @@ import { RunCost } from './run-cost.ts'
 import { gatherMs, pickRun } from './schedule.ts'
 import { StepJob, type RunPiece, type ScheduledStep, type StepAnswer } from './step-job.ts'
 
-/** What became of a piece: its rows (rows, width), or why there are none. */
+/** Result of a piece: its rows (rows, width), or its error. */
 export type PieceOutcome = Float32Array | AppError
 
 export interface SchedulerOptions {
   clock: Clock
-  /** Sessions in one run. Default 32. */
+  /** Most sessions in one run. Default 32. */
   sessions?: number
-  /** Rows in one run. */
+  /** Most rows in one run. */
   rows: () => number
-  /** Runs pieces of different sessions at once. */
+  /** Runs pieces of different sessions in one run. */
   run: (pieces: readonly RunPiece[]) => Promise<readonly PieceOutcome[]>
   /** Computes logits of rows. */
   runHead: (piece: RunPiece) => Promise<PieceOutcome>
-  /** Ends the run under way early, if that is possible. */
+  /** Ends the current run early, if that is possible. */
   stop: () => void
-  /** Forgets positions that a cancelled or failed step has added to its session. */
+  /** Cuts positions that a cancelled or failed step has added to its session. */
   cut: (session: number, length: number) => void
-  /** Calls back once the messages that have come were read. Default: setImmediate. */
+  /** Calls back once the messages that have arrived are read. Default: setImmediate. */
   soon?: (work: () => void) => void
 }
 
-/** Owners whose last turn is remembered. */
+/** Most owners whose last turn is remembered. */
 const MAX_OWNERS = 4096
 
 interface Picked {
@@ -47,7 +47,7 @@ export class Scheduler {
   #waiting: StepJob[] = []
   #running: readonly Picked[] = []
   #looping = false
-  /** Lets a gathering run look again at who has come. */
+  /** Makes a run that waits for steps look again at what has arrived. */
   #wake: () => void = () => {}
 
   constructor(options: SchedulerOptions) {
@@ -82,13 +82,13 @@ export class Scheduler {
     }
   }
 
-  /** A session is gone: its steps end with `error`. */
+  /** A session is closed: its steps end with `error`. */
   drop(session: number, error: AppError): void {
     this.#habits.forget(`session ${session}`)
     this.#end((job) => job.group !== undefined && job.step.session === session, error)
   }
 
-  /** A head is gone. */
+  /** A head is closed: its rows end with `error`. */
   dropHead(head: number, error: AppError): void {
     this.#end((job) => job.group === undefined && job.step.session === head, error)
   }
@@ -102,7 +102,7 @@ export class Scheduler {
   async #loop(): Promise<void> {
     if (this.#looping) return
     this.#looping = true
-    // Where several sessions are active, messages beside this one may bring their steps.
+    // If several sessions are active, messages that arrived with this one may bring their steps.
     if (this.#habits.several) await this.#messages()
     while (this.#waiting.length > 0) {
       await this.#gather()
@@ -118,7 +118,7 @@ export class Scheduler {
     this.#looping = false
   }
 
-  /** Waits for sessions that are about to come back, as long as that is worth it. */
+  /** Waits for sessions that are expected back, as long as that is worth it. */
   async #gather(): Promise<void> {
     const { clock } = this.#options
     for (;;) {
@@ -134,7 +134,7 @@ export class Scheduler {
     }
   }
 
-  /** Takes the pieces of the next run; a step that cannot give its rows ends here. */
+  /** Takes the pieces of the next run. A step whose rows cannot be made ends here. */
   #schedule(): Picked[] {
     const { clock, sessions = 32, rows } = this.#options
     const now = clock.now()
@@ -199,7 +199,7 @@ export class Scheduler {
     job.fail(cancelled('The step was cancelled'))
     this.#waiting = this.#waiting.filter((one) => one !== job)
     const isRunning = this.#running.some((one) => one.job === job)
-    // A run that others share goes on without it.
+    // A run that others share continues without it.
     if (isRunning && this.#running.every((one) => one.job.settled)) this.#options.stop()
     if (!isRunning && job.begun) this.#undo(job)
   }
@@ -226,7 +226,7 @@ export class Scheduler {
     else if (short > 0) this.#cost.observePiece(short, piece, ms)
   }
 
-  /** Remembers an owner's turn; the oldest turns are forgotten first. */
+  /** Stores an owner's turn; the oldest turns are dropped first. */
   #served(owner: string, now: number): void {
     this.#lastServed.delete(owner)
     this.#lastServed.set(owner, now)

@@ -1,27 +1,27 @@
-// One step, or rows for a head, on its way through the scheduler: computed piece by piece.
-// Knows no engine and no policy.
+// One step, or rows for a head, on its way through the scheduler, computed piece by piece. Knows no
+// engine and no policy.
 import { badInput, type AppError } from '../../base/errors.ts'
 import { SHORT_ROWS, type WaitingStep } from './schedule.ts'
 
 /**
- * What a step has to say; `hidden` may be made when its first rows run, so that waiting costs no
- * floats.
+ * A step to be scheduled. `hidden` may be made when the first rows run, so that waiting steps hold
+ * no floats.
  */
 export interface ScheduledStep {
-  /** Owners are served in turn. Default: one owner for all that do not say. */
+  /** Owners take turns. Default: one owner for all that name none. */
   readonly owner?: string | undefined
   readonly session: number
   /** Position of the first row. */
   readonly start: number
   readonly count: number
-  /** (count, width), given away; a function may throw what the step then fails with. */
+  /** (count, width), transferred. If it is a function, the step fails with what that throws. */
   readonly hidden: Float32Array | (() => Float32Array)
 }
 
 export interface StepAnswer {
   /** (count, width) */
   readonly hidden: Float32Array
-  /** Time of the runs that the step had part in, ms. */
+  /** Time of all runs that contained rows of the step, ms. */
   readonly computeMs: number
 }
 
@@ -29,9 +29,9 @@ export interface StepAnswer {
 export interface RunPiece {
   readonly session: number
   readonly start: number
-  /** Where the whole step ends: memory is taken up to there with its first piece. */
+  /** End of the whole step: the first piece allocates memory up to there. */
   readonly end: number
-  /** (rows, width), in memory of its own. */
+  /** (rows, width), in a buffer of its own. */
   readonly hidden: Float32Array
 }
 
@@ -43,7 +43,7 @@ export class StepJob implements WaitingStep {
   readonly short: boolean
   readonly step: ScheduledStep
   readonly answer: Promise<StepAnswer>
-  /** No more rows of it are to run. */
+  /** Whether no more of its rows will run. */
   settled = false
   readonly #resolve: (answer: StepAnswer) => void
   readonly #reject: (error: AppError) => void
@@ -88,7 +88,7 @@ export class StepJob implements WaitingStep {
     return { session, start: start + this.#done, end: start + count, hidden: piece }
   }
 
-  /** Its next rows have run; the answer goes out after the last. */
+  /** Its next rows have run. The answer is sent after the last. */
   ran(output: Float32Array, rows: number, computeMs: number): void {
     this.#computeMs += computeMs
     if (rows === this.step.count) return this.#finish(output)

@@ -1,5 +1,6 @@
-// Makes a part's weights from the model's tensors: reads them, brings them into form, a few rows at a time.
-// Beside what comes out, one tensor of the source is in memory at most, and the scales of one matrix.
+// Creates a part's weights from the model's tensors: reads them and brings them into their form, a
+// few rows at a time. Besides the result, at most one tensor of the source and the scales of one
+// matrix are in memory.
 import { bytesOf } from '../../base/bytes.ts'
 import { cosine, power, sine } from '../../base/double-math.ts'
 import { corrupt } from '../../base/errors.ts'
@@ -17,14 +18,17 @@ import { NotFiniteRow, packMatrix, type Packer } from './pack-matrix.ts'
 import type { WeightSink } from './weight-part.ts'
 
 const ROPE_FACTORS = 'rope_freqs.weight'
-/** Integers and angles that are made at a time. */
+/** Integers and rotation angles that are computed at a time. */
 const VALUES_AT_A_TIME = 2 ** 20
-/** Floats that are turned at a time, 16 MiB: a band is as wide as they allow, and as a file's longest blocks. */
+/**
+ * Floats that are transposed at a time, 16 MiB. It sets the width of a band, rounded to the file's
+ * longest blocks.
+ */
 const FLOATS_AT_A_TIME = 2 ** 22
 const LONGEST_BLOCK = 256
 const NOTHING = new Float32Array(0)
 
-/** Memory that only ever grows, so that no matrix leaves any behind for the collector to find. */
+/** Memory that only ever grows and is reused, so that no matrix leaves garbage. */
 class Scratch {
   #memory = new ArrayBuffer(0)
 
@@ -48,7 +52,7 @@ export class WeightFiller {
   readonly #offsets = new Scratch()
   readonly #turned = new Scratch()
 
-  /** `packer` where matrices are planned for our own kernels. */
+  /** `packer` for matrices that are planned for our own kernels. */
   constructor(tensors: TensorStore, packer?: Packer) {
     this.#tensors = tensors
     this.#packer = packer
@@ -86,7 +90,7 @@ export class WeightFiller {
     sink.write(bytesOf(floats))
   }
 
-  /** Cosines and sines of every position. @throws AppError CORRUPT */
+  /** Cosines and sines of all positions. @throws AppError CORRUPT */
   *rope(config: ModelConfig, table: RopeTable, sink: WeightSink): Generator<void> {
     const { headDim } = config
     const half = headDim / 2
@@ -115,7 +119,7 @@ export class WeightFiller {
     }
   }
 
-  /** Biases of a matrix's sources under each other; zeros for those without. */
+  /** The biases of a matrix's sources, stacked; zeros for sources without. */
   #bias(plan: MatrixPlan, sink: WeightSink): void {
     const out = new Float32Array(plan.rows)
     let row = 0
@@ -131,7 +135,7 @@ export class WeightFiller {
     sink.write(bytesOf(numbersOf(`${plan.name}.bias`, out)))
   }
 
-  /** The file's own, or those that the config tells of. */
+  /** The file's own factors, or those of the config. */
   #ropeFactors(config: ModelConfig): ArrayLike<number> | undefined {
     if (!this.#tensors.has(ROPE_FACTORS)) return config.ropeFactors
     const source = this.#source(ROPE_FACTORS, 1, config.headDim / 2)
@@ -158,11 +162,11 @@ export class WeightFiller {
     }
   }
 
-  /** A band of columns at a time, as the sink wants columns after each other. */
+  /** A band of columns at a time, in the order in which the sink takes columns. */
   *#floatMatrix(plan: MatrixPlan, sink: WeightSink, half: boolean): Generator<void> {
     const { rows: height, columns } = plan
     const width = Math.max(1, Math.floor(FLOATS_AT_A_TIME / height / LONGEST_BLOCK)) * LONGEST_BLOCK
-    // At once as large as others will need it: growing would leave what was behind.
+    // Allocated at its final size at once: growing it would leave the old memory as garbage.
     const band = this.#values.floats(Math.max(FLOATS_AT_A_TIME, width * height))
     const scratch = this.#floats.floats(scratchFloats(Math.min(width, columns)))
     for (let from = 0; from < columns; from += width) {
@@ -181,7 +185,7 @@ export class WeightFiller {
     }
   }
 
-  /** Writes the integers; gives back the scales and offsets of all rows. */
+  /** Writes the integers; returns scales and offsets of all rows. */
   *#blockMatrix(
     plan: MatrixPlan,
     form: BlockForm,
@@ -220,7 +224,7 @@ export class WeightFiller {
     return { scales, offsets }
   }
 
-  /** Which of a matrix's tensors is to blame. */
+  /** Which of a matrix's tensors has a bad value. */
   #spoilt(plan: MatrixPlan): string | undefined {
     return plan.sources.find(({ tensor, rows }) => {
       const { type, bytes, columns } = this.#source(tensor, rows, plan.columns)

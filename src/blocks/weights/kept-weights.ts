@@ -1,5 +1,5 @@
-// One model's converted weights on the disk: found there and checked, or written there when there
-// is room. Knows folders and files; weight-store.ts maps what it gives.
+// One model's converted weights on disk: found and checked, or written if there is room. Knows
+// folders and files; weight-store.ts maps them.
 import { closeSync, fstatSync, openSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
@@ -16,7 +16,7 @@ import type { KeepOptions } from '../types.ts'
 import { DiskTrouble, writeKept, type WeightFile } from './weight-file.ts'
 import { layoutOf, partKey, type PartLayout, type WeightPart } from './weight-part.ts'
 
-/** Bytes of a file between two pauses: some ms from a fast disk. */
+/** Bytes of a file that are read between two pauses: some ms on a fast disk. */
 const READ_AT_ONCE = 2 ** 24
 
 export class KeptWeights {
@@ -34,16 +34,15 @@ export class KeptWeights {
   }
 
   /**
-   * The part's file, when there is a good one. One that is not what it should be is removed, and
-   * `onbad` is told. Every byte is read, with pauses: what the disk brings here the engine needs
-   * next anyway.
+   * The part's file, if there is a good one. A bad one is removed, and `onbad` is called. Every
+   * byte is read, with pauses: what is read now from the disk is what the engine needs next anyway.
    */
   *find(part: WeightPart, onbad: (why: string) => void): Generator<void, WeightFile | undefined> {
     const { key, name, table } = partKey(this.#contentId, part)
     const path = convertedPath(this.#folder, name)
     const descriptor = openOrUndefined(path)
     if (descriptor === undefined) return undefined
-    // Neither when the loading is stopped meanwhile.
+    // Stays undefined if the loading is cancelled meanwhile.
     let found: 'good' | 'bad' | undefined
     try {
       const head = readHead(descriptor, fstatSync(descriptor).size)
@@ -67,7 +66,7 @@ export class KeptWeights {
     }
   }
 
-  /** Makes the part's file. @throws DiskTrouble, and what filling throws */
+  /** Writes the part's file. @throws DiskTrouble, and what filling throws */
   *make(part: WeightPart, layout: PartLayout): Generator<void, WeightFile> {
     this.#open()
     this.#requireRoom(layout.sizeBytes)
@@ -124,7 +123,7 @@ function openOrUndefined(path: string): number | undefined {
   }
 }
 
-/** A folder that cannot be written keeps it; it is not used all the same. */
+/** In a folder without write permission the file stays; it is not used all the same. */
 function removeOrLeave(path: string): void {
   try {
     rmSync(path, { force: true })
@@ -133,7 +132,7 @@ function removeOrLeave(path: string): void {
   }
 }
 
-/** What files in folders below `folder` take on the disk, holes not counted. */
+/** Bytes that files below `folder` take on disk, without holes. */
 function bytesUnder(folder: string): number {
   const list = (path: string): string[] => {
     try {

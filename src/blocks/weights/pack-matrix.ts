@@ -1,6 +1,6 @@
-// Packs a matrix for our own kernels from the model's tensors, some groups of rows at a time: the
-// file's own bits in another order, or floats rounded to integers. Knows plans and bytes;
-// src/kernels knows the layout.
+// Packs a matrix for our own kernels from the model's tensors, several groups of rows at a time:
+// the file's own bits reordered, or floats rounded to integers. Knows plans and bytes; src/kernels
+// knows the layout.
 import { bytesOf } from '../../base/bytes.ts'
 import type { Kernels } from '../../kernels/kernels.ts'
 import { dequantise } from '../../model/formats/dequantise.ts'
@@ -10,22 +10,22 @@ import type { MatrixSource } from '../quantise/arrays.ts'
 import { isFloatType, packedBytes, packedNumber, type PackedForm } from '../quantise/packed-form.ts'
 import type { MatrixPlan } from '../span-plan.ts'
 
-/** Rows that lie side by side, and are packed in one go. */
+/** Rows of an interleaved group, which are packed together. */
 const GROUP = 16
-/** Values between two pauses. */
+/** Values packed between two pauses. */
 const VALUES_AT_A_TIME = 2 ** 20
 
 export type Packer = Pick<Kernels, 'pack'>
 
 export interface PackOptions {
   readonly packer: Packer
-  /** A tensor of the model, its shape checked. */
+  /** A tensor of the model; its shape is checked. */
   readonly read: (tensor: string, rows: number, columns: number) => MatrixSource
-  /** A tensor is done with. */
+  /** The tensor is no longer needed. */
   readonly release: () => void
 }
 
-/** A source's rows have a value that is no number. */
+/** A row of the source has a value that is not finite. */
 export class NotFiniteRow extends Error {
   readonly tensor: string
   constructor(tensor: string) {
@@ -35,7 +35,7 @@ export class NotFiniteRow extends Error {
 }
 
 /**
- * The bytes of a packed matrix, piece by piece; each is used again for the next.
+ * The bytes of a packed matrix, piece by piece; each piece reuses the memory of the one before.
  * @throws NotFiniteRow
  */
 export function* packMatrix(
@@ -47,7 +47,7 @@ export function* packMatrix(
   const groups = Math.max(1, Math.floor(VALUES_AT_A_TIME / columns / GROUP))
   const most = Math.min(groups * GROUP, Math.ceil(rows / GROUP) * GROUP)
   const packed = new Uint8Array(packedBytes(form.type, most, columns))
-  // Sources lie under each other; where one ends inside a group, the next goes on in it.
+  // Sources are stacked: if one ends inside a group, the next one continues it.
   let done = 0
   for (const { tensor, rows: count } of plan.sources) {
     const source = options.read(tensor, count, columns)
@@ -89,7 +89,7 @@ function packRows(
   if (status !== -1) throw new TypeError(`${source.type} rows cannot be packed as ${form.type}`)
 }
 
-/** What pk_pack takes: the form's own blocks, or floats. */
+/** The input of pk_pack: the form's own blocks, or floats. */
 function asTaken(
   type: TensorType,
   bytes: Uint8Array,

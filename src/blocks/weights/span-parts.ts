@@ -1,5 +1,5 @@
-// What a span and a head are put together from: the parts that are made and kept by themselves,
-// each with its tensors and its recipe. Knows plans; fill-weights.ts makes the bytes.
+// The parts that a span and a head consist of. Each part is made and kept separately, with its
+// tensors and its recipe. Knows plans; fill-weights.ts makes the bytes.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Model } from '../../model/types.ts'
 import { WeightFiller } from './fill-weights.ts'
@@ -16,8 +16,8 @@ import type { Packer } from './pack-matrix.ts'
 import type { WeightPart, WeightSink } from './weight-part.ts'
 
 /**
- * The parts of blocks [start, end): tables that they share, and each block. `packer` for our own
- * kernels.
+ * The parts of blocks [start, end): the tables that they share, and each block. `packer` for our
+ * own kernels.
  */
 export function spanParts(
   model: Model,
@@ -88,7 +88,7 @@ function matrixSpecs({ name, form, rows, columns, bias }: MatrixPlan): TensorSpe
   return bias ? [...specs, { name: `${name}.bias`, type: 'f32', dims: [rows] }] : specs
 }
 
-/** Without what is only for people. */
+/** Without what is only for people to read. */
 function recipeOf({ form, sources, bias }: MatrixPlan): object {
   return { form: bareForm(form), sources, bias }
 }

@@ -1,5 +1,5 @@
-// Where a part's weights are written: a file that is kept, one without a name, or plain memory.
-// Knows bytes and disks; weight-store.ts chooses among them and gives the engine what came out.
+// Where a part's weights are written: a file that is kept, an unnamed file, or memory. Knows bytes
+// and disks; weight-store.ts chooses among them and passes the result to the engine.
 import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { convertedPath, unfinishedPath } from '../../model/store/converted-cache.ts'
@@ -7,16 +7,16 @@ import { dataOffset, Digest, encodeHead, writeExactly } from '../../model/store/
 import type { TensorSpec } from '../quantise/form.ts'
 import type { partKey, PartLayout, WeightSink } from './weight-part.ts'
 
-/** The disk does not take it; elsewhere there may be room. */
+/** The disk cannot take it; another place may. */
 export class DiskTrouble extends Error {}
 
-/** A file with weights from byte `offset` on; whoever takes it closes it. */
+/** A file with weights from byte `offset` on. Whoever takes it closes it. */
 export interface WeightFile {
   readonly descriptor: number
   readonly offset: number
 }
 
-/** Checks that a part's tensors come in order and whole. */
+/** Checks that a part's tensors are written in order and completely. */
 export class LayoutCheck {
   readonly #layout: PartLayout
   #index = -1
@@ -26,7 +26,7 @@ export class LayoutCheck {
     this.#layout = layout
   }
 
-  /** Where the tensor lies. */
+  /** Returns where the tensor starts. */
   begin(spec: TensorSpec): number {
     this.#finish()
     const next = this.#layout.tensors[++this.#index]
@@ -61,8 +61,8 @@ export class LayoutCheck {
 }
 
 /**
- * Writes a part into a file: all of it, gaps included, as a full disk must not be found out by a
- * fault.
+ * Writes a part into a file, gaps included: if the disk is full, that must show now and not as a
+ * fault when the file is used.
  */
 export class FileSink implements WeightSink {
   readonly #file: number
@@ -105,7 +105,7 @@ export class FileSink implements WeightSink {
   }
 }
 
-/** Makes a file without a name: it is gone with its last mapping, however the process ends. */
+/** Creates an unnamed file. It disappears with its last mapping, however the process ends. */
 export function* writeUnlinked(
   folder: string,
   layout: PartLayout,
@@ -135,8 +135,8 @@ function openUnlinked(folder: string): number {
 }
 
 /**
- * Makes a file that is kept: whole under its name or not at all, also when the machine stops
- * meanwhile.
+ * Creates a file that is kept. It appears under its name complete or not at all, even if the
+ * machine crashes.
  */
 export function* writeKept(
   folder: string,

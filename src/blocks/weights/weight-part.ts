@@ -1,23 +1,21 @@
-// Weights that are made together and kept together, as one file: a block, a table of positions, the
-// head. Knows what they are called, how large they are and what they depend on; fill-weights.ts
-// makes them.
+// Weights that are made and kept together, as one file: a block, a table of positions, the head.
+// Knows their names, their sizes and what they depend on; fill-weights.ts makes them.
 import { bytesOf, toHex } from '../../base/bytes.ts'
 import type { TensorSpec } from '../quantise/form.ts'
 import { specBytes } from '../quantise/form.ts'
 
-/** Kernels read whole cache lines; a page would only waste space in small models. */
+/** Kernels read whole cache lines; aligning to pages would only waste space in small models. */
 export const ALIGNMENT = 64
 /**
- * Raised whenever the same recipe comes to give other bytes, as when src/kernels packs in another
- * order.
+ * Increased whenever the same recipe gives other bytes, e.g. when src/kernels changes its layout.
  */
 const RECIPES = 4
 
-/** Takes weights, tensor by tensor in a part's own order. */
+/** Receives weights, tensor by tensor in the part's order. */
 export interface WeightSink {
-  /** Begins the next tensor; the last one must have had all its bytes. */
+  /** Starts the next tensor. The last one must be complete. */
   begin(spec: TensorSpec): void
-  /** The bytes that follow; they may be used again afterwards. */
+  /** The next bytes. They may be overwritten after the call. */
   write(bytes: Uint8Array): void
 }
 
@@ -26,12 +24,12 @@ export interface WeightPart {
   readonly name: string
   readonly specs: readonly TensorSpec[]
   /**
-   * All that decides on the bytes beside the model's content: plain data, the same in every
+   * Everything besides the model's content that determines the bytes: plain data, the same in every
    * process.
    */
   readonly recipe: unknown
   /**
-   * Makes them, and pauses now and then. May be begun anew, but not twice at once.
+   * Makes the weights, with pauses. May be restarted, but not run twice at once.
    * @throws AppError CORRUPT
    */
   make(sink: WeightSink): Iterable<void>
@@ -39,7 +37,7 @@ export interface WeightPart {
 
 export interface PlacedSpec {
   readonly spec: TensorSpec
-  /** From the first tensor on. */
+  /** Relative to the first tensor. */
   readonly offset: number
   readonly sizeBytes: number
 }
@@ -61,7 +59,9 @@ export function layoutOf(specs: readonly TensorSpec[]): PartLayout {
   return { tensors, sizeBytes }
 }
 
-/** A part of a model's content under what it is kept as, and the table that its file must have. */
+/**
+ * The key under which a part of a model's content is kept, and the table that its file must have.
+ */
 export function partKey(
   contentId: string,
   part: Pick<WeightPart, 'specs' | 'recipe'>

@@ -24,17 +24,17 @@ import {
 import { specBytes, type TensorSpec } from '../quantise/form.ts'
 
 export interface WeightStoreOptions {
-  /** Folder for files without a name. Default: the system's for temporary files. */
+  /** Folder for unnamed files. Default: the system's folder for temporary files. */
   folder?: string
-  /** Default true where the system can. */
+  /** Default true if the system supports it. */
   mapped?: boolean
   /** Where converted weights are kept. Default: nowhere. */
   keep?: KeepOptions
-  /** Told, in a sentence, what went wrong and was got round. */
+  /** Called with a sentence about a problem that was worked around. */
   onwarn?: (text: string) => void
 }
 
-/** Whose weights they are. */
+/** The user of the weights. */
 export interface StoreOwner {
   readonly location: ModelLocation
   /**
@@ -45,10 +45,10 @@ export interface StoreOwner {
   reserve?(sizeBytes: number): Reservation
 }
 
-/** A tensor's values, read-only, as long as its store lives. */
+/** A tensor's values, read-only, valid as long as the store. */
 export interface StoredTensor {
   readonly spec: TensorSpec
-  /** At a multiple of 64 bytes. */
+  /** A multiple of 64 bytes. */
   readonly address: Pointer
   readonly sizeBytes: number
 }
@@ -68,7 +68,7 @@ export class WeightStore implements Disposable {
   readonly #options: WeightStoreOptions
   readonly #owner: StoreOwner | undefined
   #kept: KeptWeights | undefined
-  /** False when its folder took no file: then all further parts lie in memory. */
+  /** False once its folder has refused a file: all further parts are in memory. */
   #canWrite: boolean
   #sizeBytes = 0
   readonly #mappings: Mapping[] = []
@@ -90,7 +90,7 @@ export class WeightStore implements Disposable {
   }
 
   /**
-   * Finds or makes a part's tensors, and pauses now and then.
+   * Finds or makes a part's tensors, with pauses.
    * @throws AppError NO_MEMORY, CORRUPT
    */
   *load(part: WeightPart): Generator<void> {
@@ -148,7 +148,7 @@ export class WeightStore implements Disposable {
     check.end()
   }
 
-  /** Memory of a tensor. */
+  /** Allocates a tensor's memory. */
   #allocate(spec: TensorSpec): Uint8Array {
     const size = specBytes(spec)
     // A small typed array without a buffer of its own would move when it gets one.
@@ -160,7 +160,7 @@ export class WeightStore implements Disposable {
     return memory.subarray(address - start, address - start + size)
   }
 
-  /** Makes tensors of a file, and closes it. */
+  /** Creates tensors over a file, and closes it. */
   #take(file: WeightFile, layout: PartLayout): void {
     try {
       if (layout.sizeBytes === 0) return
@@ -191,7 +191,7 @@ export class WeightStore implements Disposable {
     }
   }
 
-  /** Whether what is used is a copy. */
+  /** Whether the engine uses a copy of the weights. */
   get #isCopied(): boolean {
     return this.#owner?.reserve !== undefined || this.#owner === undefined
   }
