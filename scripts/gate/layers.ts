@@ -18,10 +18,11 @@ const RANKS: Readonly<Record<string, number>> = {
   weights: 3,
   server: 4,
   client: 4,
-  tune: 5,
-  api: 6,
-  index: 7,
-  cli: 7
+  library: 5,
+  tune: 6,
+  api: 7,
+  index: 8,
+  cli: 8
 }
 
 /** Packages that only some rooms know. A name ending in '/' stands for a scope. */

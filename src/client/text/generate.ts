@@ -6,6 +6,7 @@ import { badInput, cancelled } from '../../base/errors.ts'
 import type { Drafter } from '../speculate/draft.ts'
 import type { LocalModel } from './local-model.ts'
 import { NgramDrafter } from '../speculate/ngram.ts'
+import type { LogitsProcessor } from './logits.ts'
 import { createSampler, type Sampler, type SamplingOptions } from './sampler.ts'
 import type { ForwardOptions, ForwardReport } from '../session/forward.ts'
 import { guess } from '../speculate/speculate-guess.ts'
@@ -50,6 +51,8 @@ export interface GenerateOptions extends SamplingOptions {
   made?: readonly number[]
   /** Told how much of the prompt has been computed, in tokens. */
   onprompt?: ((done: number, total: number) => void) | undefined
+  /** What changes logits before an id is drawn, in order; made for this answer alone. */
+  processors?: readonly LogitsProcessor[]
   signal?: AbortSignal | undefined
 }
 
@@ -101,6 +104,8 @@ export interface GenerationStats {
 
 // An answer of unknown length is promised this much; the session asks for more when it gets there.
 const PROMISE_TOKENS = 512
+// Rows of logits at once: 32 of a vocabulary of 128,000 are 16 MiB.
+const LOGIT_ROWS = 32
 
 /** What one call of generate() carries through its trips. */
 interface Run {
@@ -175,10 +180,44 @@ export class Generator {
     return stats
   }
 
+  /**
+   * Logits behind the last `rows` of `ids`, (vocabSize) each: the last row is what the next id is
+   * drawn from. Feeds only what the session does not hold yet and what those rows need.
+   * @param rows default 1
+   * @throws AppError BAD_INPUT when there are none, or more than the context
+   */
+  async logits(
+    ids: readonly number[],
+    options: { rows?: number; signal?: AbortSignal | undefined } = {}
+  ): Promise<Float32Array[]> {
+    const { config, embed, head } = this.#model
+    const { signal } = options
+    checkPrompt(ids, config.contextLength + 1)
+    const rows = Math.min(options.rows ?? 1, ids.length)
+    const start = Math.min(commonPrefix(this.fed, ids), ids.length - rows)
+    this.fed.length = start
+    this.#swarm.reserve(ids.length)
+    const fresh = ids.slice(start)
+    const hidden = embed.call(this.#model, fresh, start)
+    const forward = { answerRows: rows, ids: fresh, signal }
+    const { output } = await this.#swarm.forward(start, hidden, forward)
+    for (const id of fresh) this.fed.push(id)
+    const width = output.length / rows
+    const all: Float32Array[] = []
+    for (let from = 0; from < rows; from += LOGIT_ROWS) {
+      const count = Math.min(LOGIT_ROWS, rows - from)
+      const part = output.slice(from * width, (from + count) * width)
+      const logits = await head.call(this.#model, part, signal)
+      const vocabSize = logits.length / count
+      for (let i = 0; i < count; i++) all.push(logits.slice(i * vocabSize, (i + 1) * vocabSize))
+    }
+    return all
+  }
+
   #begin(prompt: readonly number[], maxTokens: number, options: GenerateOptions): Run {
     const stats = emptyStats()
     const { speculate = true, made = [], onprompt, signal } = options
-    const sampler = createSampler(options, made.length)
+    const sampler = createSampler(options, made.length, options.processors)
     this.stats = stats
     stats.promptTokens = prompt.length
     stats.reusedTokens = Math.min(commonPrefix(this.fed, prompt), prompt.length - 1)

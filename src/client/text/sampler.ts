@@ -3,6 +3,7 @@
 // machine: exp and log are our own.
 import { exp, log } from '../../base/double-math.ts'
 import { badInput, computeError } from '../../base/errors.ts'
+import type { LogitsProcessor } from './logits.ts'
 import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
 
 export interface SamplingOptions {
@@ -145,13 +146,22 @@ export interface Sampler {
  * the
  *   state there is, and an answer can be gone on with elsewhere
  */
-export function createSampler(options: SamplingOptions = {}, drawn = 0): Sampler {
+export function createSampler(
+  options: SamplingOptions = {},
+  drawn = 0,
+  processors: readonly LogitsProcessor[] = []
+): Sampler {
   const sampling = resolveSampling(options)
   const random = seededRandom(sampling.seed)
   for (let i = 0; i < drawn; i++) random.next()
   return {
     sampling,
-    next: (logits, recent) => draw(distribution(logits, sampling, recent), random)
+    next(logits, recent) {
+      const changed = processors.reduce((now, one) => one.process(now, recent), logits)
+      const id = draw(distribution(changed, sampling, recent), random)
+      for (const one of processors) one.drew?.(id, logits)
+      return id
+    }
   }
 }
 

@@ -1,0 +1,184 @@
+// The HTTP surface: routes, keys, origins, limits. Endpoints are files of their own. Knows no
+// swarm: models come from a ModelSource.
+import { Hono, type Context } from 'hono'
+import { timingSafeEqual } from 'node:crypto'
+import { systemClock, type Clock } from '../../base/clock.ts'
+import { silentLog, type Log } from '../../base/log.ts'
+import type { TextModel } from '../../library/text/text-model.ts'
+import { chatCompletions, type EndpointContext } from './chat-completions.ts'
+import { completions } from './completions.ts'
+import { errorAnswer, RequestError } from './errors.ts'
+import { asObject, Fields } from './fields.ts'
+import { detokenize, tokenize } from './tokens.ts'
+
+export interface ModelEntry {
+  readonly id: string
+  /** Wall clock, seconds. */
+  readonly created: number
+}
+
+/** Where models come from; they are opened on first use. */
+export interface ModelSource {
+  list(): readonly ModelEntry[]
+  /** @throws AppError NOT_FOUND for a model that is not offered */
+  open(id: string): Promise<TextModel>
+}
+
+export interface AppOptions {
+  models: ModelSource
+  /** Demanded of every request but /health. Default: none. */
+  apiKey?: string | undefined
+  /** Origins of other sites' pages that may use it; '*' for all. Default: none. */
+  cors?: readonly string[]
+  /** Names under which the server is reached: a page that points its own name here is refused. */
+  hosts?: readonly string[]
+  /** Largest body, bytes. Default 32 MiB. */
+  maxBodyBytes?: number
+  clock?: Clock
+  log?: Log
+}
+
+const MAX_BODY_BYTES = 32 * 2 ** 20
+
+type Endpoint = (fields: Fields, context: EndpointContext) => Promise<Response> | Response
+
+export function createApp(options: AppOptions): Hono {
+  const { models, clock = systemClock, log = silentLog } = options
+  const { maxBodyBytes = MAX_BODY_BYTES } = options
+  const app = new Hono()
+  app.onError((error) => {
+    const { status, body } = errorAnswer(error)
+    if (status >= 500) log.warn(`a request failed: ${body.error.message}`)
+    return Response.json(body, { status })
+  })
+  app.notFound((c) => {
+    throw new RequestError(`There is no ${c.req.method} ${c.req.path}`, {
+      status: 404,
+      code: 'unknown_url'
+    })
+  })
+  app.use('*', async (c, next) => {
+    const allowed = checkOrigin(c, options)
+    if (c.req.method === 'OPTIONS') return preflight(c, allowed)
+    if (c.req.path !== '/health') checkKey(c, options.apiKey)
+    await next()
+    if (allowed !== undefined) c.res.headers.set('access-control-allow-origin', allowed)
+  })
+  const endpoint = (run: Endpoint) => async (c: Context) => {
+    const fields = new Fields(asObject(await readBody(c, maxBodyBytes), 'body'))
+    const model = await models.open(fields.string('model') ?? soleModel(models))
+    const abort = new AbortController()
+    const { signal } = c.req.raw
+    if (signal.aborted) abort.abort()
+    signal.addEventListener('abort', () => abort.abort(), { once: true })
+    return run(fields, {
+      model,
+      created: Math.floor(clock.wall() / 1000),
+      abort,
+      newId: (prefix) => `${prefix}-${crypto.randomUUID().replaceAll('-', '')}`
+    })
+  }
+  app.get('/health', () => Response.json({ status: 'ok' }))
+  app.get('/v1/models', () =>
+    Response.json({ object: 'list', data: models.list().map(modelObject) })
+  )
+  // Ids may hold slashes: owner/name.
+  app.get('/v1/models/:id{.+}', (c) => {
+    const id = c.req.param('id')
+    const entry = models.list().find((one) => one.id === id)
+    if (entry === undefined) {
+      throw new RequestError(`The model '${id}' is not here`, {
+        status: 404,
+        code: 'model_not_found',
+        param: 'model'
+      })
+    }
+    return Response.json(modelObject(entry))
+  })
+  app.post('/v1/chat/completions', endpoint(chatCompletions))
+  app.post('/v1/completions', endpoint(completions))
+  app.post('/tokenize', endpoint(tokenize))
+  app.post('/detokenize', endpoint(detokenize))
+  return app
+}
+
+function modelObject({ id, created }: ModelEntry): object {
+  return { id, object: 'model', created, owned_by: 'petals' }
+}
+
+/** @throws RequestError when several are here and none was named */
+function soleModel(models: ModelSource): string {
+  const [only, ...others] = models.list()
+  if (only !== undefined && others.length === 0) return only.id
+  throw new RequestError("'model' is missing", { param: 'model' })
+}
+
+/** @throws RequestError 413 for too large a body, 400 for what is no JSON */
+async function readBody(c: Context, maxBytes: number): Promise<unknown> {
+  const claimed = Number(c.req.header('content-length') ?? 0)
+  if (claimed > maxBytes) throw tooLarge(maxBytes)
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of c.req.raw.body ?? []) {
+    size += chunk.byteLength
+    if (size > maxBytes) throw tooLarge(maxBytes)
+    chunks.push(chunk)
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
+  } catch {
+    throw new RequestError('The body is not JSON', { code: 'invalid_json' })
+  }
+}
+
+function tooLarge(maxBytes: number): RequestError {
+  return new RequestError(`The body is over ${maxBytes} bytes`, {
+    status: 413,
+    code: 'body_too_large'
+  })
+}
+
+/** In constant time. @throws RequestError 401 */
+function checkKey(c: Context, apiKey: string | undefined): void {
+  if (apiKey === undefined) return
+  const bearer = /^Bearer +(.+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
+  const given = bearer ?? c.req.header('x-api-key') ?? ''
+  const hash = (text: string): Buffer => new Bun.CryptoHasher('sha256').update(text).digest()
+  if (timingSafeEqual(hash(given), hash(apiKey))) return
+  throw new RequestError('The API key is missing or wrong', {
+    status: 401,
+    code: 'invalid_api_key'
+  })
+}
+
+/**
+ * The origin that the answer is for, if a page asks. @throws RequestError for a page of another
+ * site, and for a name that is not this server's
+ */
+function checkOrigin(c: Context, options: AppOptions): string | undefined {
+  const { cors = [], hosts } = options
+  const host = c.req.header('host') ?? ''
+  const name = host.replace(/:\d+$/, '').toLowerCase()
+  if (hosts !== undefined && !hosts.includes(name)) {
+    throw new RequestError(`This server is not '${name}'`, { status: 403, code: 'wrong_host' })
+  }
+  const origin = c.req.header('origin')
+  if (origin === undefined) return undefined
+  if (origin === `http://${host}` || origin === `https://${host}`) return origin
+  if (cors.includes('*') || cors.includes(origin)) return origin
+  throw new RequestError(`Pages of '${origin}' may not use this server`, {
+    status: 403,
+    code: 'origin_not_allowed'
+  })
+}
+
+function preflight(c: Context, origin: string | undefined): Response {
+  const headers = {
+    'access-control-allow-origin': origin ?? '',
+    'access-control-allow-methods': 'GET, POST, OPTIONS',
+    'access-control-allow-headers': c.req.header('access-control-request-headers') ?? '*',
+    'access-control-allow-private-network': 'true',
+    'access-control-max-age': '600'
+  }
+  return new Response(null, { status: 204, headers })
+}

@@ -1,0 +1,108 @@
+// One answer as it becomes: pieces of text that are certain, then why it ended and what it took.
+// Knows no HTTP and no messages: a prompt is ids.
+import { systemClock, type Clock } from '../../base/clock.ts'
+import { toAppError } from '../../base/errors.ts'
+import type { GenerateOptions } from '../../client/text/generate.ts'
+import { recordLogProbs, type DrawnLogProb } from '../../client/text/logits.ts'
+import { StopMatcher } from './stop-matcher.ts'
+import type { TextModel } from './text-model.ts'
+
+export interface AnswerOptions extends GenerateOptions {
+  /** Texts that end the answer, which does not have them. */
+  readonly stop?: readonly string[]
+  /** Most probable ids to tell beside each drawn one. Default: no probabilities at all. */
+  readonly logProbs?: number | undefined
+  readonly clock?: Clock
+}
+
+export interface AnswerPiece {
+  readonly text: string
+  /** Of the ids that the text came from, where they were asked for. */
+  readonly logProbs: readonly DrawnLogProb[]
+}
+
+/** Counts and times of an answer, named as llama-server's `timings` are. */
+export interface AnswerTimes {
+  readonly cache_n: number
+  readonly prompt_n: number
+  readonly prompt_ms: number
+  readonly prompt_per_second: number
+  readonly predicted_n: number
+  readonly predicted_ms: number
+  readonly predicted_per_second: number
+}
+
+export interface AnswerEnd {
+  /** 'stop': the model ended, or a stop text came; 'length': a limit was reached. */
+  readonly finish: 'stop' | 'length'
+  readonly promptTokens: number
+  readonly cachedTokens: number
+  readonly newTokens: number
+  readonly times: AnswerTimes
+}
+
+/** @throws AppError what the model throws; the session it ran on is then given up */
+export async function* answer(
+  model: TextModel,
+  prompt: readonly number[],
+  options: AnswerOptions = {}
+): AsyncGenerator<AnswerPiece, AnswerEnd> {
+  const { stop = [], logProbs, clock = systemClock, ...rest } = options
+  const began = clock.now()
+  await using borrowed = await model.borrow(prompt)
+  const { generator } = borrowed
+  const matcher = new StopMatcher(stop)
+  let drawn: DrawnLogProb[] = []
+  const recorder =
+    logProbs === undefined ? [] : [recordLogProbs(logProbs, (one) => drawn.push(one))]
+  const processors = [...(rest.processors ?? []), ...recorder]
+  const tokens = generator.generate(prompt, { ...rest, processors })
+  let finish: AnswerEnd['finish'] = 'stop'
+  let promptMs = 0
+  const piece = (text: string): AnswerPiece => {
+    const logs = drawn
+    drawn = []
+    return { text, logProbs: logs }
+  }
+  try {
+    for (;;) {
+      const step = await tokens.next()
+      promptMs ||= clock.now() - began
+      if (step.done) {
+        finish = step.value.finish === 'stop' ? 'stop' : 'length'
+        const text = matcher.end()
+        if (text !== '') yield piece(text)
+        break
+      }
+      const cut = matcher.push(step.value.text)
+      if (cut.text !== '') yield piece(cut.text)
+      if (cut.stop !== undefined) break
+    }
+  } catch (error) {
+    if (toAppError(error).code !== 'CANCELLED') borrowed.spoil()
+    throw error
+  } finally {
+    await tokens.return(generator.stats)
+  }
+  const { promptTokens, reusedTokens, newTokens } = generator.stats
+  const predictedMs = clock.now() - began - promptMs
+  return {
+    finish,
+    promptTokens,
+    cachedTokens: reusedTokens,
+    newTokens,
+    times: {
+      cache_n: reusedTokens,
+      prompt_n: promptTokens - reusedTokens,
+      prompt_ms: promptMs,
+      prompt_per_second: perSecond(promptTokens - reusedTokens, promptMs),
+      predicted_n: newTokens,
+      predicted_ms: predictedMs,
+      predicted_per_second: perSecond(newTokens, predictedMs)
+    }
+  }
+}
+
+function perSecond(count: number, ms: number): number {
+  return ms > 0 ? (1000 * count) / ms : 0
+}
