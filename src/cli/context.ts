@@ -14,6 +14,8 @@ export interface Context {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Fires at the first Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal
+  /** The text on stdin, of which more than `mostBytes` is of no use. */
+  readonly readStdin?: (mostBytes: number) => Promise<string>
 }
 
 /**
@@ -32,8 +34,23 @@ export async function createContext(flags: Flags, signal: AbortSignal): Promise<
       textOf(flags['bootstrap']) ?? (env['PETALS_BOOTSTRAP'] || undefined)
     ),
     env,
-    signal
+    signal,
+    readStdin
   }
+}
+
+async function readStdin(mostBytes: number): Promise<string> {
+  const { readOpenFile } = await import('./chat/input.ts')
+  const { stdinFacts } = await import('./chat/stdin.ts')
+  // Moves the file's offset, by which others see that nothing of it is left: what was read here
+  // must not become a part of the prompt.
+  if (stdinFacts().kind === 'file') return readOpenFile(0)
+  let text = ''
+  for await (const chunk of process.stdin) {
+    text += String(chunk)
+    if (text.length > mostBytes) break
+  }
+  return text
 }
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const

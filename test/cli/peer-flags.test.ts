@@ -1,7 +1,7 @@
 // What the words behind --upload-limit and --manifest may be, and what a transfer says of peers.
 import { expect, test } from 'bun:test'
 import { manifestRoots, uploadLimit } from '../../src/cli/peer-weights.ts'
-import { transferText } from '../../src/cli/transfer-line.ts'
+import { transferText } from '../../src/library/open/transfer-line.ts'
 
 const codeOf = (call: () => unknown): string => {
   try {

@@ -7,12 +7,12 @@ import type { EngineOptions } from '../engine.ts'
 import type { WireDtype } from '../../wire/types.ts'
 import { parseChoice, parseNumber, parseWhole } from '../options.ts'
 import type { ManifestFlags, PeerFlags } from '../peer-weights.ts'
-import type { SwarmFlags } from '../swarm/swarm-access.ts'
+import type { SwarmOptions } from '../../library/open/membership.ts'
 import { draftName } from './draft.ts'
 import { checkPrefixFlags, type PrefixFlags } from './prefix-flags.ts'
 
 export interface ChatFlags
-  extends Omit<EngineOptions, 'memory'>, SwarmFlags, PeerFlags, ManifestFlags, PrefixFlags {
+  extends Omit<EngineOptions, 'memory'>, SwarmOptions, PeerFlags, ManifestFlags, PrefixFlags {
   maxTokens?: string | undefined
   temperature?: string | undefined
   topP?: string | undefined

@@ -15,7 +15,7 @@ import { findModel } from '../../model/resolve.ts'
 import type { Model } from '../../model/types.ts'
 import type { Context } from '../context.ts'
 import { openNamedModel, type OpenOptions } from '../engine.ts'
-import { hubOptions } from '../hub-env.ts'
+import { hubOptions } from '../../library/open/hub-env.ts'
 
 export interface DraftFlags {
   draft?: string | undefined

@@ -9,7 +9,7 @@ import type { Published } from '../../client/session/prefix-naming.ts'
 import type { Identity } from '../../swarm/identity.ts'
 import { claimIdentity } from '../claim-identity.ts'
 import type { Context } from '../context.ts'
-import { readPrivate, writePrivate } from '../swarm/private-file.ts'
+import { readPrivate, writePrivate } from '../../library/open/private-file.ts'
 
 export interface PrefixFlags {
   system?: string | undefined

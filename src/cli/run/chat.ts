@@ -16,8 +16,8 @@ import type { ChatTarget } from '../chat/target.ts'
 import { openTerminal } from '../conversation/terminal.ts'
 import type { Context } from '../context.ts'
 import { errorText, EXIT } from '../exit.ts'
-import { joinSoon, openNode } from '../open-node.ts'
-import { openMembership } from '../swarm/swarm-access.ts'
+import { joinSoon, openNode } from '../../library/open/node.ts'
+import { openMembership } from '../../library/open/membership.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 
 /** Returns the exit code. */

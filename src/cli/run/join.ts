@@ -15,7 +15,7 @@ import { claimIdentity } from '../claim-identity.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
-import { joinSoon, openNode } from '../open-node.ts'
+import { joinSoon, openNode } from '../../library/open/node.ts'
 import { parseBlocks, parseBytes, parseChoice, parseWhole } from '../options.ts'
 import {
   manifestRoots,
@@ -26,11 +26,11 @@ import {
   type UploadFlags
 } from '../peer-weights.ts'
 import { rememberModel } from '../chat/remember.ts'
-import { namedModel, openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
-import { transferLine } from '../transfer-line.ts'
+import { namedModel, openMembership, type SwarmOptions } from '../../library/open/membership.ts'
+import { transferLine } from '../../library/open/transfer-line.ts'
 
 export interface JoinFlags
-  extends EngineOptions, SwarmFlags, PeerFlags, ManifestFlags, UploadFlags {
+  extends EngineOptions, SwarmOptions, PeerFlags, ManifestFlags, UploadFlags {
   blocks?: string | undefined
   quant?: string | undefined
   port?: string | undefined

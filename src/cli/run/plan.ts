@@ -24,7 +24,7 @@ import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
-import { joinSoon, openNode } from '../open-node.ts'
+import { joinSoon, openNode } from '../../library/open/node.ts'
 import { parseChoice } from '../options.ts'
 import { print } from '../output.ts'
 import { openWeights, type PeerFlags } from '../peer-weights.ts'
@@ -32,12 +32,12 @@ import { startClient, type OwnTimes, type OwnWork } from '../plan/plan-client.ts
 import { measureServing, type ServingTimes } from '../plan/plan-measure.ts'
 import { HERE, hereHop, SwarmView } from '../plan/plan-swarm.ts'
 import { planJson, planText, type Outlook, type Plan } from '../plan/plan-text.ts'
-import { namedModel, openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
-import { transferLine } from '../transfer-line.ts'
+import { namedModel, openMembership, type SwarmOptions } from '../../library/open/membership.ts'
+import { transferLine } from '../../library/open/transfer-line.ts'
 
 const CLIENT_ROUNDS = 32
 
-export interface PlanFlags extends EngineOptions, SwarmFlags, PeerFlags {
+export interface PlanFlags extends EngineOptions, SwarmOptions, PeerFlags {
   quant?: string | undefined
   disk?: string | undefined
   /** Without looking at the swarm. */

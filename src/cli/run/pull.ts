@@ -6,13 +6,13 @@ import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
 import type { Context } from '../context.ts'
 import { openNamedModel } from '../engine.ts'
-import { openNode } from '../open-node.ts'
+import { openNode } from '../../library/open/node.ts'
 import { parseBlocks } from '../options.ts'
 import { manifestRoots, openWeights, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
-import { openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
-import { transferLine } from '../transfer-line.ts'
+import { openMembership, type SwarmOptions } from '../../library/open/membership.ts'
+import { transferLine } from '../../library/open/transfer-line.ts'
 
-export interface PullFlags extends SwarmFlags, PeerFlags, ManifestFlags {
+export interface PullFlags extends SwarmOptions, PeerFlags, ManifestFlags {
   blocks?: string | undefined
   disk?: string | undefined
 }

@@ -8,14 +8,14 @@ import { isNatFailure } from '../../swarm/dialer.ts'
 import { status, type DirectoryEntry } from '../../swarm/directory.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
-import { joinSoon, openNode } from '../open-node.ts'
+import { joinSoon, openNode } from '../../library/open/node.ts'
 import { openNamedModel } from '../engine.ts'
 import { EXIT } from '../exit.ts'
 import { print } from '../output.ts'
 import { openWeights, type PeerFlags } from '../peer-weights.ts'
-import { openMembership, type SwarmFlags } from '../swarm/swarm-access.ts'
+import { openMembership, type SwarmOptions } from '../../library/open/membership.ts'
 
-export interface StatusFlags extends SwarmFlags, PeerFlags {
+export interface StatusFlags extends SwarmOptions, PeerFlags {
   json?: boolean | undefined
 }
 

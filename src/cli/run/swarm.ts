@@ -8,7 +8,7 @@ import type { Act, Caveats } from '../../swarm/private/invite-codec.ts'
 import { inviteText, narrowInvite, type Invite } from '../../swarm/private/invite.ts'
 import { publishRevocations } from '../../swarm/private/revocation-feed.ts'
 import type { Context } from '../context.ts'
-import { openNode } from '../open-node.ts'
+import { openNode } from '../../library/open/node.ts'
 import { membersReport, membersTable, showText } from '../swarm/swarm-text.ts'
 import { parseExpiry, parseList, parseWhole } from '../options.ts'
 import { print } from '../output.ts'
@@ -20,9 +20,9 @@ import {
   revocationsOf,
   revokeIn,
   writeOwnSwarm
-} from '../swarm/own-swarms.ts'
-import { writePrivate } from '../swarm/private-file.ts'
-import { findInvite, openMembership } from '../swarm/swarm-access.ts'
+} from '../../library/open/own-swarms.ts'
+import { writePrivate } from '../../library/open/private-file.ts'
+import { findInvite, openMembership } from '../../library/open/membership.ts'
 
 export interface SwarmCommandFlags {
   bootstrap?: string | undefined

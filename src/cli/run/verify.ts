@@ -21,7 +21,7 @@ import type { WeightFile } from '../../model/types.ts'
 import { verifyFile } from '../../model/store/verify-cache.ts'
 import type { Context } from '../context.ts'
 import { EXIT } from '../exit.ts'
-import { transferLine } from '../transfer-line.ts'
+import { transferLine } from '../../library/open/transfer-line.ts'
 
 /** Returns the exit code: 0, or 4 when something was damaged. */
 export async function runVerify(name: string, context: Context): Promise<number> {

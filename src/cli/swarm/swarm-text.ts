@@ -1,7 +1,7 @@
 // How invites and members are told to people and programs; no secret is among it.
 import { whyBarred, type Capability } from '../../swarm/private/capability.ts'
 import type { Caveats } from '../../swarm/private/invite-codec.ts'
-import type { OwnSwarm } from './own-swarms.ts'
+import type { OwnSwarm } from '../../library/open/own-swarms.ts'
 
 export type MemberState = 'valid' | 'expired' | 'revoked'
 

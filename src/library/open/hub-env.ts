@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import type { HubOptions } from '../model/hub/hub.ts'
+import type { HubOptions } from '../../model/hub/hub.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 

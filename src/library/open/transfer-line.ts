@@ -1,7 +1,7 @@
 // One line about a transfer: a bar, how much of how much, how fast, how long still.
-import { formatBytes } from '../base/bytes.ts'
-import { type Clock, systemClock } from '../base/clock.ts'
-import type { Progress } from '../base/progress.ts'
+import { formatBytes } from '../../base/bytes.ts'
+import { type Clock, systemClock } from '../../base/clock.ts'
+import type { Progress } from '../../base/progress.ts'
 
 const BAR = 20
 /** Speeds of less than this say nothing. */

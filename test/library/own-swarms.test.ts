@@ -2,8 +2,8 @@
 import { describe, expect, test } from 'bun:test'
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { AppError } from '../../../src/base/errors.ts'
-import { parseExpiry } from '../../../src/cli/options.ts'
+import type { AppError } from '../../src/base/errors.ts'
+import { parseExpiry } from '../../src/cli/options.ts'
 import {
   createOwnSwarm,
   findOwnSwarm,
@@ -14,10 +14,10 @@ import {
   revocationsOf,
   revokeIn,
   writeOwnSwarm
-} from '../../../src/cli/swarm/own-swarms.ts'
-import { readPrivate, writePrivate } from '../../../src/cli/swarm/private-file.ts'
-import { readRevocations } from '../../../src/swarm/private/revocations.ts'
-import { tempFolder } from '../../support/temp-folder.ts'
+} from '../../src/library/open/own-swarms.ts'
+import { readPrivate, writePrivate } from '../../src/library/open/private-file.ts'
+import { readRevocations } from '../../src/swarm/private/revocations.ts'
+import { tempFolder } from '../support/temp-folder.ts'
 
 const NOW = 1_900_000_000_000
 

@@ -1,15 +1,14 @@
-// The swarm node of this process, as the flags of a command say: what it fetches, asks and serves
-// over.
-import type { Log } from '../base/log.ts'
-import { createIdentity, type Identity } from '../swarm/identity.ts'
-import { SwarmNode } from '../swarm/node.ts'
-import type { Membership } from '../swarm/private/membership.ts'
-import type { Context } from './context.ts'
-import { openRendezvous, type MeetingFlags } from './swarm/swarm-access.ts'
+// The swarm node of this process: what it fetches, asks and serves over.
+import type { Log } from '../../base/log.ts'
+import { createIdentity, type Identity } from '../../swarm/identity.ts'
+import { SwarmNode } from '../../swarm/node.ts'
+import type { Membership } from '../../swarm/private/membership.ts'
+import type { Surroundings } from '../surroundings.ts'
+import { openRendezvous, type MeetingOptions } from './membership.ts'
 
 export interface NodeOptions {
-  flags: MeetingFlags
-  context: Context
+  flags: MeetingOptions
+  context: Surroundings
   membership: Membership | undefined
   /** Default: a new one, under which nobody knows it again. */
   identity?: Identity | undefined

@@ -1,7 +1,7 @@
 // The environment of the hub's own tools, and the line that a download shows.
 import { expect, test } from 'bun:test'
-import { hubOptions } from '../../src/cli/hub-env.ts'
-import { transferLine, transferText } from '../../src/cli/transfer-line.ts'
+import { hubOptions } from '../../src/library/open/hub-env.ts'
+import { transferLine, transferText } from '../../src/library/open/transfer-line.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 

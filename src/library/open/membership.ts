@@ -13,13 +13,11 @@ import { formatKnown, parseKnown } from '../../swarm/dht/known-nodes.ts'
 import { OPEN_LAN_KEY } from '../../swarm/dht/lan.ts'
 import { Rendezvous } from '../../swarm/dht/rendezvous.ts'
 import { Membership } from '../../swarm/private/membership.ts'
-import { readOpenFile } from '../chat/input.ts'
-import { stdinFacts } from '../chat/stdin.ts'
-import type { Context } from '../context.ts'
+import type { Surroundings } from '../surroundings.ts'
 import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
 import { readPrivate, writePrivate } from './private-file.ts'
 
-export interface SwarmFlags {
+export interface SwarmOptions {
   bootstrap?: string | undefined
   swarm?: string | undefined
   lan?: boolean | undefined
@@ -30,8 +28,8 @@ const MAX_LIST_BYTES = 64 * 1024
 
 /** What --swarm or PETALS_SWARM names; undefined: the open swarm. @throws AppError */
 export async function openMembership(
-  flags: SwarmFlags,
-  context: Context
+  flags: SwarmOptions,
+  context: Surroundings
 ): Promise<Membership | undefined> {
   if (flags.swarm === '') {
     // A variable that is not set must not lead into the open swarm.
@@ -56,7 +54,7 @@ export async function openMembership(
   return membership
 }
 
-export interface MeetingFlags extends SwarmFlags {
+export interface MeetingOptions extends SwarmOptions {
   host?: string | undefined
 }
 
@@ -65,10 +63,10 @@ export interface MeetingFlags extends SwarmFlags {
  * @param serving whether this process stays and serves
  */
 export async function openRendezvous(
-  flags: MeetingFlags,
+  flags: MeetingOptions,
   membership: Membership | undefined,
   serving: boolean,
-  context: Context
+  context: Surroundings
 ): Promise<Rendezvous> {
   const { bootstrap, log } = context
   const lan = flags.lan === true
@@ -92,7 +90,7 @@ export async function openRendezvous(
 function knownNodesPath(
   lan: boolean,
   membership: Membership | undefined,
-  context: Context
+  context: Surroundings
 ): string | undefined {
   const { bootstrap } = context
   if (!lan && !membership && bootstrap.length === 0) return undefined
@@ -110,11 +108,13 @@ function knownNodesPath(
  */
 export async function findInvite(
   given: string,
-  context: Context
+  context: Surroundings
 ): Promise<{ invite: Invite; revocations?: Uint8Array }> {
   const text = given.trim()
   if (looksLikeInvite(text)) return { invite: parseInvite(text) }
-  if (text === '-' || text === '@-') return { invite: parseInvite(await readStdin()) }
+  if ((text === '-' || text === '@-') && context.readStdin) {
+    return { invite: parseInvite((await context.readStdin(MAX_INVITE_BYTES)).trim()) }
+  }
   if (text.startsWith('@')) return { invite: await readInviteFile(text.slice(1), context) }
   const own = await findOwnSwarm(context.paths, text)
   if (own) {
@@ -133,29 +133,17 @@ export function namedModel(model: Model, word: string): NamedModel {
   return { id: toHex(model.contentId), names: [model.config.name, word, base] }
 }
 
-function folderOf(swarmId: string, context: Context): string {
+function folderOf(swarmId: string, context: Surroundings): string {
   return join(context.paths.data, 'known-swarms', swarmId.slice(0, 32))
 }
 
-async function readInviteFile(path: string, context: Context): Promise<Invite> {
+async function readInviteFile(path: string, context: Surroundings): Promise<Invite> {
   const bytes = await readPrivate(path, { maxBytes: MAX_INVITE_BYTES, strict: false })
   if (!bytes) throw notFound(`There is no invite in '${path}': no such file`)
   // Unattended machines get their secrets in files of others' making.
   const { mode } = await stat(path)
   if (isOpenMode(mode)) context.log.warn(`others on this machine may read the invite in '${path}'`)
   return parseInvite(bytes.toString('utf8').trim())
-}
-
-async function readStdin(): Promise<string> {
-  // Moves the file's offset, by which others see that nothing of it is left: the invite must not
-  // become a part of the prompt.
-  if (stdinFacts().kind === 'file') return readOpenFile(0).trim()
-  let text = ''
-  for await (const chunk of process.stdin) {
-    text += String(chunk)
-    if (text.length > MAX_INVITE_BYTES) break
-  }
-  return text.trim()
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -1,0 +1,75 @@
+// Finds or fetches a model by its name and opens it, as far as it is needed.
+import { formatBytes, toHex } from '../../base/bytes.ts'
+import { noProgress, type Progress } from '../../base/progress.ts'
+import { clientTensorNames } from '../../model/needed-tensors.ts'
+import { openModel } from '../../model/open-model.ts'
+import { findModel } from '../../model/resolve.ts'
+import { identifyModel } from '../../model/store/identify.ts'
+import type { Model } from '../../model/types.ts'
+import type { WeightExchange } from '../../weights/weight-exchange.ts'
+import type { Surroundings } from '../surroundings.ts'
+import { hubOptions } from './hub-env.ts'
+import { transferLine } from './transfer-line.ts'
+
+/**
+ * What is needed of a model at once: 'facts' is config, tokenizer and content id, 'client' also
+ * embedding, norm and head. A server fetches its blocks when it knows which.
+ */
+export type Need = 'facts' | 'client'
+
+export interface OpenModelOptions {
+  need: Need
+  /** Most that all models in the cache may take. Default: what is free. */
+  diskBytes?: number | undefined
+  /** Peers to fetch from. Default: nobody but the model's own source. */
+  weights?: WeightExchange | undefined
+  /** Roots of manifests that alone are believed of peers. */
+  roots?: readonly string[] | undefined
+  /** Told what others may call a model, and whether that is known from peers alone. */
+  onword?: (word: string, isHeard: boolean) => void
+  /** Shows transfers. Default: nothing. */
+  progress?: Progress
+}
+
+/** @throws AppError as the model cannot be found, fetched or read */
+export async function openNamedModel(
+  name: string,
+  context: Surroundings,
+  options: OpenModelOptions
+): Promise<Model> {
+  const { paths, signal, log } = context
+  const { diskBytes, progress = noProgress } = options
+  let model: Model | undefined
+  try {
+    const onprogress = transferLine(progress, name)
+    progress.update(`${name}: looking`)
+    const { location, fetcher, word, isHeard, confirm } = await findModel(name, {
+      cacheDir: paths.cache,
+      hub: await hubOptions(context.env),
+      log,
+      signal,
+      diskBytes,
+      onprogress,
+      peers: options.weights?.peers,
+      roots: options.roots
+    })
+    model = await openModel(location, fetcher)
+    await identifyModel(model, {
+      cacheDir: paths.cache,
+      signal,
+      onprogress: ({ doneBytes, totalBytes }) =>
+        progress.update(`hashing: ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`)
+    })
+    await confirm?.(toHex(model.contentId))
+    if (word !== undefined) options.onword?.(word, isHeard ?? false)
+    if (options.need === 'client') {
+      await model.ensure(clientTensorNames(model.tensors), { signal, onprogress })
+    }
+    return model
+  } catch (error) {
+    model?.close()
+    throw error
+  } finally {
+    progress.done()
+  }
+}
