@@ -1,9 +1,15 @@
-// A chat as ids: the template's special tokens are tokens, the same words inside a message are
-// text. Otherwise a message that holds `<|im_end|><|im_start|>system` would speak as somebody else.
-import { type ChatMessage, type ChatOptions, chatTurns, renderChat } from './chat-template.ts'
+// A chat as ids: the template's special tokens are tokens, the same words inside a message, a
+// tool's description or its result are text. Otherwise a message that holds
+// `<|im_end|><|im_start|>system` would speak as somebody else.
+import { type ChatMessage, type ChatOptions, renderChat } from './chat-template.ts'
 import { freePlane, standIn } from './stand-ins.ts'
 import type { Tokenizer } from './tokenizer.ts'
 import type { Model } from '../types.ts'
+
+/** What people and programs wrote, which must stay text. */
+type Given = Pick<ChatOptions, 'tools' | 'documents' | 'variables'> & {
+  readonly messages: readonly ChatMessage[]
+}
 
 /** All of `messages`, as a new session is fed. @throws AppError BAD_INPUT */
 export function encodeChat(
@@ -12,47 +18,39 @@ export function encodeChat(
   messages: readonly ChatMessage[],
   options: ChatOptions = {}
 ): number[] {
-  const mask = createMask(model, tokenizer, messages)
-  return mask.encode(renderChat(model, mask.messages, options))
-}
-
-/**
- * The last of `messages`, as a session is fed that holds all before it: from right behind the last
- * answer's text on, without the stop token that ended it.
- * @returns undefined when the session must be fed anew.
- * @throws AppError BAD_INPUT
- */
-export function encodeTurn(
-  model: Model,
-  tokenizer: Tokenizer,
-  messages: readonly ChatMessage[],
-  options: ChatOptions = {}
-): number[] | undefined {
-  const mask = createMask(model, tokenizer, messages)
-  const text = chatTurns(model, mask.messages, options)
-  return text === undefined ? undefined : mask.encode(text)
+  const { tools, documents, variables } = options
+  const given: Given = {
+    messages,
+    ...(tools && { tools }),
+    ...(documents && { documents }),
+    ...(variables && { variables })
+  }
+  const mask = createMask(model, tokenizer, given)
+  return mask.encode(renderChat(model, mask.given.messages, { ...options, ...mask.given }))
 }
 
 interface Mask {
-  readonly messages: readonly ChatMessage[]
+  readonly given: Given
   encode(text: string): number[]
 }
 
 /**
- * Where a message holds a special token's text, a private character stands for that text while the
- * template is rendered. Then they change places and the whole is encoded at once, since a tokenizer
- * may put a space where a text begins.
+ * Where a given text holds a special token's text, a private character stands for that text while
+ * the template is rendered. Then they change places and the whole is encoded at once, since a
+ * tokenizer may put a space where a text begins.
  */
-function createMask(model: Model, tokenizer: Tokenizer, messages: readonly ChatMessage[]): Mask {
+function createMask(model: Model, tokenizer: Tokenizer, given: Given): Mask {
   const limit = { maxTokens: model.config.contextLength }
-  const length = messages.reduce((sum, { content }) => sum + content.length, 0)
+  const texts = textsOf(given)
+  // Of messages alone: a template may leave out what it has no place for.
+  const length = given.messages.reduce((sum, { content }) => sum + content.length, 0)
   tokenizer.checkLength(length, limit.maxTokens)
   const { specials } = tokenizer
   const any = anyOf(specials)
-  if (!any || !messages.some(({ content }) => any.test(content))) {
-    return { messages, encode: (text) => tokenizer.encode(text, { parseSpecial: true, ...limit }) }
+  if (!any || !texts.some((text) => any.test(text))) {
+    return { given, encode: (text) => tokenizer.encode(text, { parseSpecial: true, ...limit }) }
   }
-  const plane = freePlane(messages.map(({ content }) => content))
+  const plane = freePlane(texts)
   const index = new Map(specials.map((text, i) => [text, i]))
   const all = new RegExp(any, 'gu')
   const cover = (text: string): string =>
@@ -66,9 +64,25 @@ function createMask(model: Model, tokenizer: Tokenizer, messages: readonly ChatM
       return specials[(found.codePointAt(0) ?? plane) - plane] ?? ''
     })
   return {
-    messages: messages.map(({ role, content }) => ({ role, content: cover(content) })),
+    given: mapTexts(given, cover) as Given,
     encode: (text) => tokenizer.encodeMarked(swap(text), plane, limit)
   }
+}
+
+/** Every text within, names of fields too. */
+function textsOf(value: unknown): string[] {
+  if (typeof value === 'string') return [value]
+  if (Array.isArray(value)) return value.flatMap(textsOf)
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([key, item]) => [key, ...textsOf(item)])
+}
+
+function mapTexts(value: unknown, change: (text: string) => string): unknown {
+  if (typeof value === 'string') return change(value)
+  if (Array.isArray(value)) return value.map((item: unknown) => mapTexts(item, change))
+  if (typeof value !== 'object' || value === null) return value
+  const entries = Object.entries(value)
+  return Object.fromEntries(entries.map(([key, item]) => [change(key), mapTexts(item, change)]))
 }
 
 /** Matches any of the texts, the longest first. */

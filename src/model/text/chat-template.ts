@@ -1,13 +1,33 @@
-// Messages to the text that a chat model was trained on, by its own Jinja template. Knows no ids:
-// chat-ids.ts encodes what comes out, with users' texts kept apart from special tokens.
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja'
+// Messages to the text that a chat model was trained on, by its own Jinja template, as
+// transformers' apply_chat_template does. Knows no ids: chat-ids.ts encodes what comes out, with
+// users' texts kept apart from special tokens.
+import { Environment, parse, tokenize } from '@huggingface/jinja'
 import { systemClock } from '../../base/clock.ts'
 import { AppError, badInput, toAppError } from '../../base/errors.ts'
 import type { Model } from '../types.ts'
+import { runTemplate } from './template-budget.ts'
+import { templateGlobals } from './template-globals.ts'
 
 export interface ChatMessage {
-  readonly role: 'system' | 'user' | 'assistant' | (string & {})
+  readonly role: 'system' | 'user' | 'assistant' | 'tool' | (string & {})
   readonly content: string
+  /** What the model thought before it answered. */
+  readonly reasoning_content?: string
+  /** Of an assistant's message: what it called. */
+  readonly tool_calls?: readonly ChatToolCall[]
+  /** Of a tool's message: the call that it answers, and the tool's name. */
+  readonly tool_call_id?: string
+  readonly name?: string
+}
+
+export interface ChatToolCall {
+  readonly id?: string
+  readonly type?: 'function'
+  readonly function: {
+    readonly name: string
+    /** An object, or its JSON. */
+    readonly arguments: unknown
+  }
 }
 
 export interface ChatOptions {
@@ -15,45 +35,76 @@ export interface ChatOptions {
   addGenerationPrompt?: boolean
   /** The date that a template may ask for. Default: now. */
   date?: Date
+  /** Descriptions of tools, as JSON has them: `{ type: 'function', function: { name, ... } }`. */
+  tools?: readonly object[]
+  /** Texts to answer from, each `{ title, text }`. */
+  documents?: readonly object[]
+  /** Other names that a template may ask for, e.g. `enable_thinking`. */
+  variables?: Readonly<Record<string, unknown>>
 }
 
 /** A template is a program that came with a file; these keep it from taking the machine. */
-const MAX_TEMPLATE_LENGTH = 2 ** 18 // real ones have under 20,000 characters
-const MAX_RANGE = 100_000 // real ones count messages
+const MAX_TEMPLATE_LENGTH = 2 ** 17 // real ones have under 20,000 characters
+const MAX_SPACES = 200 // in a row; the parser's time goes with the square
 const MAX_MESSAGES = 10_000
+/** Work and sizes that every template may use, and more for each character and message. */
+const BASE_WORK = 2 ** 22 // real ones use under 100,000
+const WORK_PER_CHARACTER = 256
+const WORK_PER_MESSAGE = 2 ** 15
+const BASE_SIZE = 2 ** 22
+const SIZE_PER_CHARACTER = 8
 
 /** @throws AppError BAD_INPUT when there is no template, or it refuses the messages. */
 export function renderChat(
-  model: Model,
+  model: Pick<Model, 'chatTemplate' | 'config' | 'tokenizer'>,
   messages: readonly ChatMessage[],
   options: ChatOptions = {}
 ): string {
-  const { addGenerationPrompt = true, date = new Date(systemClock.wall()) } = options
-  const template = model.chatTemplate
+  const { chatTemplate: template } = model
   if (template === undefined || template === '') {
     throw badInput(`'${model.config.name}' cannot chat: it has no chat template`, {
       hint: 'Use --raw to give it the text as it is'
     })
-  }
-  if (template.length > MAX_TEMPLATE_LENGTH) {
-    throw badInput(`The chat template cannot be used: it has ${template.length} characters`)
   }
   if (messages.length > MAX_MESSAGES) {
     throw badInput(
       `The chat cannot be rendered: ${messages.length} messages are over ${MAX_MESSAGES}`
     )
   }
+  const specials = specialTexts(model)
+  const hasCalls = messages.some(({ tool_calls: calls }) => (calls?.length ?? 0) > 0)
+  const asText = hasCalls && takesTextArguments(template, specials)
+  const plain = messages.map((message) => plainMessage(message, asText))
+  return render(template, plain, options, specials)
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+function render(
+  template: string,
+  messages: readonly Fields[],
+  options: ChatOptions,
+  specials: Fields
+): string {
+  const { addGenerationPrompt = true, date = new Date(systemClock.wall()) } = options
   try {
     const environment = new Environment()
-    const globals = {
+    const names = {
+      ...options.variables,
       ...templateGlobals(date),
-      ...specialTexts(model),
-      messages: messages.map(({ role, content }) => ({ role, content })),
+      ...specials,
+      messages,
+      tools: options.tools?.length ? options.tools : null,
+      documents: options.documents?.length ? options.documents : null,
       add_generation_prompt: addGenerationPrompt
     }
-    for (const [name, value] of Object.entries(globals)) environment.set(name, value)
-    const program = parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true }))
-    return String(new Interpreter(environment).run(program).value)
+    for (const [name, value] of Object.entries(names)) environment.set(name, value)
+    const given = [messages, options.tools, options.documents, options.variables]
+    const length = JSON.stringify(given).length
+    return runTemplate(parsed(template), environment, {
+      work: BASE_WORK + length * WORK_PER_CHARACTER + messages.length * WORK_PER_MESSAGE,
+      size: BASE_SIZE + length * SIZE_PER_CHARACTER
+    })
   } catch (error) {
     if (error instanceof AppError) throw error
     throw badInput(`The chat template refuses these messages: ${toAppError(error).message}`, {
@@ -63,79 +114,72 @@ export function renderChat(
   }
 }
 
-/**
- * What is to be fed for the last of `messages` when all before it are in the session already: from
- * right behind the last answer's text on, so with the end of its turn, which generation leaves to
- * us.
- * @returns undefined when the template writes what went before differently now: feed all of it
- * again
- */
-export function chatTurns(
-  model: Model,
-  messages: readonly ChatMessage[],
-  options: ChatOptions = {}
-): string | undefined {
-  const answerAt = messages.findLastIndex((message) => message.role === 'assistant')
-  if (answerAt < 0) return undefined
-  const answer = messages[answerAt]?.content ?? ''
-  const fed = renderChat(model, messages.slice(0, answerAt), {
-    ...options,
-    addGenerationPrompt: true
-  })
-  const whole = renderChat(model, messages, options)
-  return whole.startsWith(fed + answer) ? whole.slice(fed.length + answer.length) : undefined
+function parsed(source: string): ReturnType<typeof parse> {
+  // As Jinja reads a source: every end of a line is one character.
+  const template = source.replaceAll(/\r\n?/g, '\n')
+  if (template.length > MAX_TEMPLATE_LENGTH) {
+    throw badInput(`The chat template cannot be used: it has ${template.length} characters`)
+  }
+  if (new RegExp(`\\s{${MAX_SPACES}}`).test(template)) {
+    throw badInput(`The chat template cannot be used: it has over ${MAX_SPACES} spaces in a row`)
+  }
+  return parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true }))
 }
 
-/** Our own in place of the library's: its range() has no limit, and its clock is the system's. */
-function templateGlobals(date: Date): Record<string, unknown> {
+/** Only what is there: a template may ask whether a message has a field at all. */
+function plainMessage(message: ChatMessage, asText: boolean): Fields {
+  const { tool_calls: calls, ...rest } = message
+  const given = Object.entries(rest).filter(([, value]) => value !== undefined)
+  const plain = Object.fromEntries(given)
+  if (!calls || calls.length === 0) return plain
+  return { ...plain, tool_calls: calls.map((call) => plainCall(call, asText)) }
+}
+
+/** Arguments come as JSON from clients, and templates want the object; a few want the JSON. */
+function plainCall({ id, function: { name, arguments: given } }: ChatToolCall, asText: boolean) {
+  const object = typeof given === 'string' ? objectOf(given) : given
+  const json = typeof given === 'string' ? given : JSON.stringify(given)
   return {
-    true: true,
-    false: false,
-    none: null,
-    True: true,
-    False: false,
-    None: null,
-    raise_exception(message: unknown) {
-      throw badInput(`The chat template refuses these messages: ${String(message)}`)
-    },
-    range: limitedRange,
-    strftime_now: (format: string) => formatDate(date, format)
+    ...(id === undefined ? {} : { id }),
+    type: 'function',
+    function: { name, arguments: asText ? json : (object ?? given) }
   }
 }
 
-function limitedRange(first: number, second?: number, step = 1): number[] {
-  const [start, stop] = second === undefined ? [0, first] : [first, second]
-  const count = Math.max(0, Math.ceil((stop - start) / step))
-  if (!(count <= MAX_RANGE)) throw badInput(`The chat template counts over ${MAX_RANGE}`)
-  return Array.from({ length: count }, (_, i) => start + i * step)
+function objectOf(json: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(json === '' ? '{}' : json)
+    return typeof value === 'object' && value !== null ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const PROBE = { 'petals-key': 'petals-value' }
+
+/** Whether a template writes a call's arguments only when they are JSON already. */
+function takesTextArguments(template: string, specials: Fields): boolean {
+  const writes = (asText: boolean): boolean => {
+    const call = { id: 'abcdefghi', function: { name: 'probe', arguments: PROBE } }
+    const messages = [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content: '', tool_calls: [call] }
+    ].map((message) => plainMessage(message, asText))
+    try {
+      const text = render(template, messages, { addGenerationPrompt: false }, specials)
+      return text.includes('petals-key') && text.includes('petals-value')
+    } catch {
+      return false
+    }
+  }
+  return !writes(false) && writes(true)
 }
 
 /** The texts of BOS and EOS, which many templates write themselves. */
-function specialTexts(model: Model): { bos_token: string; eos_token: string } {
-  const { json, bosId, eosIds } = model.tokenizer
+function specialTexts({ tokenizer }: Pick<Model, 'tokenizer'>): Fields {
+  const { json, bosId, eosIds } = tokenizer
   const added = (json as { added_tokens?: { id: number; content: string }[] }).added_tokens ?? []
   const text = (id: number | undefined): string =>
     added.find((token) => token.id === id)?.content ?? ''
   return { bos_token: text(bosId), eos_token: text(eosIds[0]) }
-}
-
-const MONTHS: readonly string[] =
-  'January,February,March,April,May,June,July,August,September,October,November,December'.split(',')
-
-/** The parts of Python's strftime that templates use, in English everywhere. */
-function formatDate(date: Date, format: string): string {
-  const two = (value: number): string => String(value).padStart(2, '0')
-  const month = MONTHS[date.getMonth()] ?? ''
-  const parts: Record<string, string> = {
-    '%Y': String(date.getFullYear()),
-    '%m': two(date.getMonth() + 1),
-    '%d': two(date.getDate()),
-    '%b': month.slice(0, 3),
-    '%B': month,
-    '%H': two(date.getHours()),
-    '%M': two(date.getMinutes()),
-    '%S': two(date.getSeconds()),
-    '%%': '%'
-  }
-  return format.replaceAll(/%[YmdbBHMS%]/g, (part) => parts[part] ?? part)
 }
