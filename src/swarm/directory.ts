@@ -1,14 +1,12 @@
 // Who serves a model: looks the cells' topics up, reads the records of those who announce there,
 // and asks the servers themselves whether they live. The rules for records are in record.ts.
-import type DHT from 'hyperdht'
 import { toHex } from '../base/bytes.ts'
-import { deadline } from '../base/clock.ts'
 import { cancelled, toAppError, type AppError } from '../base/errors.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import type { SwarmNode } from './node.ts'
 import { measureRtts, reachLimitMs } from './dht/reach-time.ts'
-import { judgeInfo, usableInfos } from './record.ts'
-import { cellsOf, topicOf } from './topics.ts'
+import { judgeInfo } from './record.ts'
+import { limiter, Search } from './search.ts'
 
 export interface DirectoryEntry {
   readonly info: ServerInfo
@@ -38,18 +36,10 @@ export interface ProbeOptions {
   timeoutMs?: number | undefined
 }
 
-/** Records read at a time: more would only fill the DHT's own window of requests. */
-const MAX_READS = 16
-/**
- * Servers looked at in one search: more than a route needs, less than a flood of fake ones brings.
- */
-const MAX_PEERS = 512
 const MAX_PROBES = 32
-/** Known servers asked for at once: a route or two. */
-const MAX_KNOWN = 16
-/** A node that is gone holds a search up for 6 s; on the public DHT most end within this. */
-const NEWEST_MS = 1_000
-const MINUTES_WARNING = 'their clocks or this machine’s may be minutes off'
+/** Of servers whose records have all expired, so many are asked whether they live. */
+const MAX_EXPIRED_PROBES = 4
+const EXPIRED_PROBE_MS = 1_500
 
 /** Servers of a model as their records arrive, each peer once, self left out. Ends by `options`. */
 export async function* findServers(
@@ -75,13 +65,35 @@ export async function* findServers(
     }
     // Heard of meanwhile: that nobody is found says less.
     if (node.membership?.barred) throw node.membership.barred
-    if (found.length === 0 && search.expired > 0) {
-      node.log.warn(`${search.expired} servers were found, all expired: ${MINUTES_WARNING}`)
+    if (found.length === 0 && search.expired.length > 0) {
+      await tellOfExpired(node, search.expired, signal)
     }
   } finally {
     signal?.removeEventListener('abort', onabort)
     stop()
     search.end()
+  }
+}
+
+/**
+ * The records of servers that died expire too. Only a server that answers although its record has
+ * expired says that a clock is wrong.
+ */
+async function tellOfExpired(
+  node: SwarmNode,
+  expired: readonly Uint8Array[],
+  signal: AbortSignal | undefined
+): Promise<void> {
+  const asked = expired.slice(0, MAX_EXPIRED_PROBES)
+  const options = { signal, timeoutMs: EXPIRED_PROBE_MS }
+  const answers = await Promise.allSettled(asked.map((peer) => node.connect(peer, options)))
+  const alive = answers.filter((one) => one.status === 'fulfilled').length
+  if (alive > 0) {
+    node.log.warn(
+      'Servers answer whose records have expired: their clocks or this machine’s are minutes off'
+    )
+  } else {
+    node.log.debug(`${expired.length} servers' records have expired: they are gone`)
   }
 }
 
@@ -146,129 +158,4 @@ export async function status(
     probing.push(entry)
   }
   return Promise.all(probing)
-}
-
-/** One look at the DHT: lookups of all cells and reads of records, side by side. */
-class Search {
-  /** Servers whose records were too old. */
-  expired = 0
-  readonly #node: SwarmNode
-  readonly #model: Uint8Array
-  readonly #blockCount: number
-  readonly #session: DHT.Session
-  readonly #seen = new Set<string>()
-  readonly #found: ServerInfo[] = []
-  readonly #gate = limiter(MAX_READS)
-  #wake: PromiseWithResolvers<void> = Promise.withResolvers()
-  #open = 0
-  #ended = false
-  #error: AppError | undefined
-
-  constructor(node: SwarmNode, model: Uint8Array, blockCount: number) {
-    this.#node = node
-    this.#model = model
-    this.#blockCount = blockCount
-    this.#session = node.dht.session()
-    this.#seen.add(node.peer)
-  }
-
-  start(known: readonly string[]): void {
-    for (const peer of known.slice(0, MAX_KNOWN)) this.#readOnce(Buffer.from(peer, 'hex'))
-    for (const cell of cellsOf(0, this.#blockCount, this.#blockCount)) {
-      this.#run(() => this.#lookUp(topicOf(this.#model, cell, this.#node.swarmSecret)))
-    }
-  }
-
-  /** The next server, or undefined at the end. */
-  async next(): Promise<ServerInfo | undefined> {
-    while (true) {
-      if (this.#error) throw this.#error
-      const info = this.#found.shift()
-      if (info || this.#ended || this.#open === 0) return info
-      this.#wake = Promise.withResolvers()
-      await this.#wake.promise
-    }
-  }
-
-  /** Ends everything under way. */
-  end(error?: AppError): void {
-    if (this.#ended) return
-    this.#ended = true
-    this.#error = error
-    this.#session.destroy()
-    this.#wake.resolve()
-  }
-
-  /** Runs a part of the search; one that fails (a node that does not answer) ends alone. */
-  #run(part: () => Promise<void>): void {
-    this.#open++
-    part()
-      .catch((error: unknown) => {
-        if (!this.#ended) this.#node.log.debug(`a look-up failed: ${toAppError(error).message}`)
-      })
-      .finally(() => {
-        this.#open--
-        this.#wake.resolve()
-      })
-  }
-
-  async #lookUp(topic: Uint8Array): Promise<void> {
-    const query = this.#node.dht.lookup(Buffer.from(topic), { session: this.#session })
-    for await (const { peers } of query) {
-      for (const { publicKey } of peers) this.#readOnce(publicKey)
-      if (this.#ended) return
-    }
-  }
-
-  #readOnce(publicKey: Uint8Array): void {
-    const peer = toHex(publicKey)
-    if (this.#ended || this.#seen.has(peer) || this.#seen.size > MAX_PEERS) return
-    this.#seen.add(peer)
-    this.#run(() => this.#gate(() => this.#read(publicKey)))
-  }
-
-  /** The newest record there is, or the first found when nodes that are gone hold the search up. */
-  async #newest(key: Uint8Array): Promise<DHT.MutableRecord | null> {
-    const { dht, clock } = this.#node
-    const session = this.#session
-    const newest = dht.mutableGet(key, { session })
-    return deadline(newest, NEWEST_MS, { clock }).catch((error: unknown) => {
-      if (toAppError(error).code !== 'TIMEOUT' || this.#ended) throw error
-      return Promise.any([newest, dht.mutableGet(key, { session, latest: false })])
-    })
-  }
-
-  async #read(peer: Uint8Array): Promise<void> {
-    if (this.#ended) return
-    const { clock, log, membership } = this.#node
-    const record = await this.#newest(Buffer.from(peer))
-    if (!record || this.#ended) return
-    const value = membership ? membership.openRecord(record.value) : record.value
-    if (!value) return log.debug(`a record of ${toHex(peer).slice(0, 8)} is no member's`)
-    const wanted = { peer, model: this.#model, blockCount: this.#blockCount, now: clock.wall() }
-    const usable = usableInfos(value, wanted, (why) => {
-      if (why === 'expired') this.expired++
-      log.debug(`a record of ${toHex(peer).slice(0, 8)} is not used: ${why}`)
-    })
-    this.#found.push(...usable)
-    this.#wake.resolve()
-  }
-}
-
-/** Runs at most `limit` tasks at a time, the others in turn. */
-function limiter(limit: number): <T>(task: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = []
-  let running = 0
-  return async (task) => {
-    if (running < limit) running++
-    else await new Promise<void>((resolve) => waiting.push(resolve))
-    try {
-      return await task()
-    } finally {
-      const next = waiting.shift()
-      // The place is handed on, so that nobody new can take it in between.
-      if (next) next()
-      else running--
-    }
-  }
 }

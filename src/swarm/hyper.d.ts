@@ -127,6 +127,8 @@ declare module 'hyperdht' {
     }
 
     interface Lookup extends AsyncIterable<{
+      /** The node that answers. */
+      readonly from: { readonly host: string; readonly port: number }
       readonly peers: readonly { readonly publicKey: Uint8Array }[]
     }> {
       destroy(): void

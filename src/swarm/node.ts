@@ -54,11 +54,11 @@ export class SwarmNode extends Resource {
   readonly peer: string
   readonly clock: Clock
   readonly log: Log
+  readonly random: Random
   readonly membership: Membership | undefined
   /** Resolves when this process is no member of its private swarm any more, with the reason. */
   readonly barred: Promise<AppError>
   readonly #options: SwarmNodeOptions
-  readonly #random: Random
   readonly #links: LinkTable
   readonly #hosts = new Map<string, number>()
   readonly #handlers: HandlerSet
@@ -82,7 +82,7 @@ export class SwarmNode extends Resource {
     this.clock = options.clock ?? systemClock
     this.log = options.log ?? silentLog
     this.membership = options.membership
-    this.#random = options.random ?? seededRandom(freshSeed())
+    this.random = options.random ?? seededRandom(freshSeed())
     this.#links = new LinkTable(this.peer, this.clock)
     this.#handlers = new HandlerSet(this.log)
     this.#handlers.add(this.#own())
@@ -271,7 +271,7 @@ export class SwarmNode extends Resource {
     const { membership } = this
     return new Publisher({
       clock: this.clock,
-      random: this.#random,
+      random: this.random,
       log: this.log,
       maxBytes: MAX_RECORD_BYTES - (membership ? SEAL_BYTES : 0),
       put: async (record, seq) => {
@@ -391,7 +391,7 @@ export class SwarmNode extends Resource {
       dht,
       keys: membership.invite,
       clock: this.clock,
-      random: this.#random,
+      random: this.random,
       log: this.log,
       onlist: (bytes) => this.#members?.learn(bytes),
       seq: () => membership.revocations?.seq ?? 0

@@ -4,6 +4,7 @@ import DHT from 'hyperdht'
 import { toHex } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
+import { createLog } from '../../src/base/log.ts'
 import { startBootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { covered, gapsOf } from '../../src/swarm/coverage.ts'
 import { find, findServers, probe, status, type DirectoryEntry } from '../../src/swarm/directory.ts'
@@ -152,6 +153,46 @@ describe('find()', () => {
     const honest = createIdentity()
     await lie(world, honest, record(honest.publicKey, {}))
     expect(spans(await all(await world.node()))).toEqual(['0:30', '0:9'])
+  }, 60_000)
+
+  test('finds servers among 300 keys that are announced for nothing', async () => {
+    await using world = await World.start()
+    const blockCount = 4
+    const topic = Buffer.from(topicOf(MODEL, { start: 0, end: blockCount }))
+    const flood = new DHT({ bootstrap: world.address, host: '127.0.0.1', firewalled: false })
+    await flood.fullyBootstrapped()
+    for (let i = 0; i < 300; i += 30) {
+      const lies = Array.from({ length: 30 }, () =>
+        (flood as unknown as Announcing).announce(topic, createIdentity(), []).finished()
+      )
+      await Promise.all(lies)
+    }
+    const server = await world.node()
+    await server.serve(infoOf(0, blockCount, { blockCount }))
+    const client = await world.node()
+    const found = await find(client, MODEL, blockCount, {
+      ...AMPLE,
+      enough: (all) => all.length > 0
+    })
+    expect(found.map(({ peer }) => toHex(peer))).toEqual([server.peer])
+    await flood.destroy()
+  }, 60_000)
+
+  test('takes records of the dead for no clock that is wrong', async () => {
+    await using world = await World.start()
+    const told: string[] = []
+    const log = createLog('warn', (line) => void told.push(line))
+    const client = await world.node({ log })
+    const dead = createIdentity()
+    const issuedAt = Date.now() - 600_000
+    const old = { peer: dead.publicKey, issuedAt, expiresAt: issuedAt + 60_000 }
+    await lie(world, dead, encodeRecord([infoOf(0, 30, old)]))
+    expect([await all(client), told]).toEqual([[], []])
+    const late = { ...systemClock, wall: () => systemClock.wall() - 600_000 }
+    await world.server(0, 30, { clock: late })
+    expect(await all(client)).toEqual([])
+    expect(told).toHaveLength(1)
+    expect(told[0]).toContain('clocks')
   }, 60_000)
 
   test('stops when it is told to', async () => {
