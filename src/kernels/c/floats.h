@@ -22,18 +22,25 @@ static PK_INLINE vf pk_bf16_at(const uint8_t* at, size_t k, int part) {
   return vf_bits(vi_sl(vi_u16(at + k * 32 + part * 2 * PK_W), 16));
 }
 
+// k that a row takes from one group before it goes to the next: groups are streams of memory, as
+// above, and their chains run beside each other.
+enum { PK_ROW_K = 16 };
+
 #define PK_DEFINE_FLOAT(name)                                                                      \
-  static void name##_row(const uint8_t* w, const float* x, size_t columns, const float* bias,      \
-                         float* y, int width) {                                                    \
-    vf acc[PK_PARTS];                                                                              \
-    for (int part = 0; part < PK_PARTS; part++) acc[part] = vf_zero();                             \
-    for (size_t k = 0; k < columns; k++) {                                                         \
-      PK_UNROLL for (int part = 0; part < PK_PARTS; part++)                                        \
-        acc[part] = vf_fma(name##_at(w, k, part), vf_set1(x[k]), acc[part]);                       \
-    }                                                                                              \
-    for (int part = 0; part < PK_PARTS; part++) {                                                  \
-      if (bias) acc[part] = vf_add(acc[part], pk_read_part(bias, part, width));                    \
-      pk_write_part(y, part, width, acc[part]);                                                    \
+  static void name##_row(const uint8_t* w, size_t groupBytes, int groups, const float* x,          \
+                         size_t columns, vf (*sums)[PK_PARTS]) {                                   \
+    for (size_t begin = 0; begin < columns; begin += PK_ROW_K) {                                   \
+      size_t end = begin + PK_ROW_K < columns ? begin + PK_ROW_K : columns;                        \
+      for (int g = 0; g < groups; g++) {                                                           \
+        const uint8_t* at = w + (size_t)g * groupBytes;                                            \
+        vf acc[PK_PARTS];                                                                          \
+        PK_UNROLL for (int part = 0; part < PK_PARTS; part++) acc[part] = sums[g][part];           \
+        for (size_t k = begin; k < end; k++) {                                                     \
+          PK_UNROLL for (int part = 0; part < PK_PARTS; part++)                                    \
+            acc[part] = vf_fma(name##_at(at, k, part), vf_set1(x[k]), acc[part]);                  \
+        }                                                                                          \
+        PK_UNROLL for (int part = 0; part < PK_PARTS; part++) sums[g][part] = acc[part];           \
+      }                                                                                            \
     }                                                                                              \
   }                                                                                                \
   static void name##_panel(const uint8_t* w, size_t k, size_t count, float (*panel)[PK_GROUP]) {   \
@@ -132,14 +139,17 @@ static const pk_float_function pk_float_tiles[] = {pk_float_tile_4, pk_float_til
 static void pk_floats_one(const struct pk_product* job, const float* x, int32_t group0, int32_t group1) {
   const struct pk_matrix* m = job->matrix;
   size_t columns = (size_t)m->columns;
-  for (int32_t g = group0; g < group1; g++) {
-    const uint8_t* w = (const uint8_t*)m->data + (size_t)g * job->groupBytes;
-    const float* bias = m->bias ? m->bias + g * PK_GROUP : 0;
-    float* y = job->y + g * PK_GROUP;
-    int width = pk_product_width(job, g);
-    if (m->form == PK_F32) pk_f32_row(w, x, columns, bias, y, width);
-    else if (m->form == PK_F16) pk_f16_row(w, x, columns, bias, y, width);
-    else pk_bf16_row(w, x, columns, bias, y, width);
+  for (int32_t first = group0; first < group1; first += PK_ROW_GROUPS) {
+    vf sums[PK_ROW_GROUPS][PK_PARTS];
+    int groups = group1 - first < PK_ROW_GROUPS ? group1 - first : PK_ROW_GROUPS;
+    const uint8_t* w = (const uint8_t*)m->data + (size_t)first * job->groupBytes;
+    for (int g = 0; g < groups; g++) {
+      for (int part = 0; part < PK_PARTS; part++) sums[g][part] = vf_zero();
+    }
+    if (m->form == PK_F32) pk_f32_row(w, job->groupBytes, groups, x, columns, sums);
+    else if (m->form == PK_F16) pk_f16_row(w, job->groupBytes, groups, x, columns, sums);
+    else pk_bf16_row(w, job->groupBytes, groups, x, columns, sums);
+    pk_write_sums(job, first, groups, sums);
   }
 }
 

@@ -198,6 +198,20 @@ static PK_INLINE int pk_product_width(const struct pk_product* job, int32_t grou
   return left < PK_GROUP ? left : PK_GROUP;
 }
 
+// Sums of one row and some groups, plus bias, into y.
+static void pk_write_sums(const struct pk_product* job, int32_t first, int groups, vf (*sums)[PK_PARTS]) {
+  for (int g = 0; g < groups; g++) {
+    const float* bias = job->matrix->bias ? job->matrix->bias + (first + g) * PK_GROUP : 0;
+    float* y = job->y + (first + g) * PK_GROUP;
+    int width = pk_product_width(job, first + g);
+    for (int part = 0; part < PK_PARTS; part++) {
+      vf sum = sums[g][part];
+      if (bias) sum = vf_add(sum, pk_read_part(bias, part, width));
+      pk_write_part(y, part, width, sum);
+    }
+  }
+}
+
 static void pk_integers_one(const struct pk_product* job, const struct pk_xblock* x, int32_t group0, int32_t group1) {
   pk_row_function row = pk_row_of(job->matrix->form);
   for (int32_t first = group0; first < group1; first += PK_ROW_GROUPS) {
@@ -209,16 +223,7 @@ static void pk_integers_one(const struct pk_product* job, const struct pk_xblock
       for (int part = 0; part < PK_PARTS; part++) sums[g][part] = vf_zero();
     }
     row(planes, groups, x, job->blocks, sums);
-    for (int g = 0; g < groups; g++) {
-      const float* bias = job->matrix->bias ? job->matrix->bias + (first + g) * PK_GROUP : 0;
-      float* y = job->y + (first + g) * PK_GROUP;
-      int width = pk_product_width(job, first + g);
-      for (int part = 0; part < PK_PARTS; part++) {
-        vf sum = sums[g][part];
-        if (bias) sum = vf_add(sum, pk_read_part(bias, part, width));
-        pk_write_part(y, part, width, sum);
-      }
-    }
+    pk_write_sums(job, first, groups, sums);
   }
 }
 
