@@ -87,11 +87,11 @@ static void pk_factors(const struct pk_pblock* b, float* out) {
 
 // R rows times one group, `count` of k. A tile holds x as (k, R).
 static PK_INLINE void pk_float_tile(int R, const float (*panel)[PK_GROUP], const float* tile, size_t count,
-                                    int began, const float* bias, float* y, int64_t ldy, int width) {
+                                    int began, const float* bias, float* y, int64_t ldy) {
   vf acc[PK_FROWS][PK_PARTS];
   PK_UNROLL for (int r = 0; r < R; r++) {
     PK_UNROLL for (int part = 0; part < PK_PARTS; part++)
-      acc[r][part] = began ? pk_read_part(y + r * ldy, part, width) : vf_zero();
+      acc[r][part] = began ? vf_load(y + r * ldy + part * PK_W) : vf_zero();
   }
   for (size_t k = 0; k < count; k++, tile += R) {
     vf w[PK_PARTS];
@@ -104,18 +104,18 @@ static PK_INLINE void pk_float_tile(int R, const float (*panel)[PK_GROUP], const
   PK_UNROLL for (int r = 0; r < R; r++) {
     PK_UNROLL for (int part = 0; part < PK_PARTS; part++) {
       vf sum = acc[r][part];
-      if (bias) sum = vf_add(sum, pk_read_part(bias, part, width));
-      pk_write_part(y + r * ldy, part, width, sum);
+      if (bias) sum = vf_add(sum, vf_load(bias + part * PK_W));
+      vf_store(y + r * ldy + part * PK_W, sum);
     }
   }
 }
 
 typedef void (*pk_float_function)(const float (*)[PK_GROUP], const float*, size_t, int, const float*, float*,
-                                  int64_t, int);
+                                  int64_t);
 #define PK_DEFINE_FLOAT_TILE(R)                                                                    \
   static void pk_float_tile_##R(const float (*panel)[PK_GROUP], const float* tile, size_t count,   \
-                                int began, const float* bias, float* y, int64_t ldy, int width) {  \
-    pk_float_tile(R, panel, tile, count, began, bias, y, ldy, width);                              \
+                                int began, const float* bias, float* y, int64_t ldy) {             \
+    pk_float_tile(R, panel, tile, count, began, bias, y, ldy);                                     \
   }
 PK_DEFINE_FLOAT_TILE(1)
 PK_DEFINE_FLOAT_TILE(2)
@@ -194,11 +194,11 @@ static void pk_floats_many(const struct pk_product* job, const float* x, int64_t
           for (size_t i = 0; i < count; i++) scratch->tile[i * (size_t)R + (size_t)r] = from[i];
         }
         for (int32_t g = 0; g < groups; g++) {
-          int32_t column = (first + g) * PK_GROUP;
-          const float* bias = job->matrix->bias && count == left ? job->matrix->bias + column : 0;
+          struct pk_target to;
+          pk_open_target(job, &to, first + g, row, R, k > 0, count == left);
           pk_float_tiles[size]((const float(*)[PK_GROUP])scratch->panel[g], scratch->tile, count, k > 0,
-                               bias, job->y + row * job->ldy + column, job->ldy,
-                               pk_product_width(job, first + g));
+                               to.bias, to.y, to.ldy);
+          pk_close_target(job, &to, first + g, row, R);
         }
       }
     }

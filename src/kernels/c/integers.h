@@ -16,25 +16,8 @@ static PK_INLINE vf pk_add_block(const vdot* d, int kind, const struct pk_xblock
   return vf_fma(s->min1, vf_set1(x->sumHigh), vf_fma(s->min0, vf_set1(x->sumLow), acc));
 }
 
-// 16 columns of `y`, of which `width` are there.
-static PK_INLINE vf pk_read_part(const float* y, int part, int width) {
-  if (width == PK_GROUP) return vf_load(y + part * PK_W);
-  float v[PK_W];
-  for (int i = 0; i < PK_W; i++) v[i] = part * PK_W + i < width ? y[part * PK_W + i] : 0;
-  return vf_load(v);
-}
-static PK_INLINE void pk_write_part(float* y, int part, int width, vf value) {
-  if (width == PK_GROUP) {
-    vf_store(y + part * PK_W, value);
-    return;
-  }
-  float v[PK_W];
-  vf_store(v, value);
-  for (int i = 0; i < PK_W && part * PK_W + i < width; i++) y[part * PK_W + i] = v[i];
-}
-
-// Groups that a row is multiplied with at a time: hardware follows several streams of memory and
-// reads ahead in each, 1.4 times as fast as in one.
+// Groups that a row is multiplied with at a time: hardware follows several streams of memory and reads
+// ahead in each, 1.4 times as fast as in one.
 enum { PK_ROW_GROUPS = 4 };
 
 // One row times some groups; `sums` hold what was summed before.
@@ -62,12 +45,11 @@ PK_EACH_INTEGER_FORM(PK_DEFINE_ROW)
 // `R` rows times one group of a panel, `blocks` of it. A tile's block is R blocks of rows. What has
 // been summed of earlier panels is in y.
 static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, const struct pk_xblock* tile,
-                              size_t blocks, int began, const float* bias, float* y, int64_t ldy,
-                              int width) {
+                              size_t blocks, int began, const float* bias, float* y, int64_t ldy) {
   for (int part = 0; part < PK_PARTS; part++) {
     vf acc[PK_ROWS];
     PK_UNROLL for (int r = 0; r < R; r++)
-      acc[r] = began ? pk_read_part(y + r * ldy, part, width) : vf_zero();
+      acc[r] = began ? vf_load(y + r * ldy + part * PK_W) : vf_zero();
     const struct pk_xblock* x = tile;
     for (size_t block = 0; block < blocks; block++, x += R) {
       struct pk_wscale s;
@@ -81,18 +63,18 @@ static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, co
       PK_UNROLL for (int r = 0; r < R; r++) acc[r] = pk_add_block(&d[r], kind, x + r, &s, acc[r]);
     }
     PK_UNROLL for (int r = 0; r < R; r++) {
-      if (bias) acc[r] = vf_add(acc[r], pk_read_part(bias, part, width));
-      pk_write_part(y + r * ldy, part, width, acc[r]);
+      if (bias) acc[r] = vf_add(acc[r], vf_load(bias + part * PK_W));
+      vf_store(y + r * ldy + part * PK_W, acc[r]);
     }
   }
 }
 
 typedef void (*pk_tile_function)(const struct pk_pblock*, const struct pk_xblock*, size_t, int, const float*,
-                                 float*, int64_t, int);
+                                 float*, int64_t);
 #define PK_DEFINE_TILE(name, kind, R)                                                               \
   static void name##_##R(const struct pk_pblock* panel, const struct pk_xblock* tile, size_t blocks, \
-                         int began, const float* bias, float* y, int64_t ldy, int width) {          \
-    pk_tile(kind, R, panel, tile, blocks, began, bias, y, ldy, width);                              \
+                         int began, const float* bias, float* y, int64_t ldy) {                     \
+    pk_tile(kind, R, panel, tile, blocks, began, bias, y, ldy);                                     \
   }
 // Rows of tiles, from large to small: any number of rows is made of these.
 #if PK_ROWS == 8
@@ -115,7 +97,7 @@ PK_DEFINE_TILES(pk_tiles_4, PK_KIND(4, 0, 0, 0))
 PK_DEFINE_TILES(pk_tiles_4m, PK_KIND(4, 31, 0, 1))
 PK_DEFINE_TILES(pk_tiles_5, PK_KIND(5, 0, 0, 0))
 PK_DEFINE_TILES(pk_tiles_5m, PK_KIND(5, 31, 0, 1))
-PK_DEFINE_TILES(pk_tiles_8, PK_KIND(8, 0, 0, 0))
+PK_DEFINE_TILES(pk_tiles_8, PK_KIND_8)
 PK_DEFINE_TILES(pk_tiles_2m, PK_KIND_Q2_K)
 PK_DEFINE_TILES(pk_tiles_3, PK_KIND_Q3_K)
 PK_DEFINE_TILES(pk_tiles_6, PK_KIND_Q6_K)
@@ -198,17 +180,55 @@ static PK_INLINE int pk_product_width(const struct pk_product* job, int32_t grou
   return left < PK_GROUP ? left : PK_GROUP;
 }
 
+// Where R rows of a group's sums go: into y, or into memory of its own where the group has fewer than 16
+// columns. The bias comes with the last panel.
+struct pk_target {
+  float* y;
+  int64_t ldy;
+  const float* bias;
+  float own[PK_MAX_ROWS][PK_GROUP], ownBias[PK_GROUP];
+};
+
+static void pk_open_target(const struct pk_product* job, struct pk_target* to, int32_t group, int32_t row, int R,
+                           int began, int last) {
+  int width = pk_product_width(job, group);
+  float* y = job->y + row * job->ldy + group * PK_GROUP;
+  const float* bias = last && job->matrix->bias ? job->matrix->bias + group * PK_GROUP : 0;
+  to->y = y;
+  to->ldy = job->ldy;
+  to->bias = bias;
+  if (width == PK_GROUP) return;
+  to->y = to->own[0];
+  to->ldy = PK_GROUP;
+  for (int r = 0; r < R; r++) {
+    for (int i = 0; i < PK_GROUP; i++) to->own[r][i] = began && i < width ? y[r * job->ldy + i] : 0;
+  }
+  if (!bias) return;
+  for (int i = 0; i < PK_GROUP; i++) to->ownBias[i] = i < width ? bias[i] : 0;
+  to->bias = to->ownBias;
+}
+
+static void pk_close_target(const struct pk_product* job, const struct pk_target* to, int32_t group, int32_t row,
+                            int R) {
+  int width = pk_product_width(job, group);
+  if (width == PK_GROUP) return;
+  float* y = job->y + row * job->ldy + group * PK_GROUP;
+  for (int r = 0; r < R; r++) {
+    for (int i = 0; i < width; i++) y[r * job->ldy + i] = to->own[r][i];
+  }
+}
+
 // Sums of one row and some groups, plus bias, into y.
 static void pk_write_sums(const struct pk_product* job, int32_t first, int groups, vf (*sums)[PK_PARTS]) {
   for (int g = 0; g < groups; g++) {
-    const float* bias = job->matrix->bias ? job->matrix->bias + (first + g) * PK_GROUP : 0;
-    float* y = job->y + (first + g) * PK_GROUP;
-    int width = pk_product_width(job, first + g);
+    struct pk_target to;
+    pk_open_target(job, &to, first + g, 0, 1, 0, 1);
     for (int part = 0; part < PK_PARTS; part++) {
       vf sum = sums[g][part];
-      if (bias) sum = vf_add(sum, pk_read_part(bias, part, width));
-      pk_write_part(y, part, width, sum);
+      if (to.bias) sum = vf_add(sum, vf_load(to.bias + part * PK_W));
+      vf_store(to.y + part * PK_W, sum);
     }
+    pk_close_target(job, &to, first + g, 0, 1);
   }
 }
 
@@ -246,10 +266,10 @@ static void pk_integers_many(const struct pk_product* job, const struct pk_xbloc
         int R = PK_TILE_ROWS[size];
         pk_copy_tile(x + (size_t)row * job->blocks + block, job->blocks, R, count, kind, scratch->tile);
         for (int32_t g = 0; g < groups; g++) {
-          int32_t column = (first + g) * PK_GROUP;
-          const float* bias = job->matrix->bias && count == left ? job->matrix->bias + column : 0;
-          tiles[size](scratch->panel[g], scratch->tile, count, block > 0, bias,
-                      job->y + row * job->ldy + column, job->ldy, pk_product_width(job, first + g));
+          struct pk_target to;
+          pk_open_target(job, &to, first + g, row, R, block > 0, count == left);
+          tiles[size](scratch->panel[g], scratch->tile, count, block > 0, to.bias, to.y, to.ldy);
+          pk_close_target(job, &to, first + g, row, R);
         }
       }
     }

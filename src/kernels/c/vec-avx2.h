@@ -3,11 +3,12 @@
 #define PK_W 8
 #define PK_ROWS 4
 #define PK_FROWS 6
-#define PK_SIGNED8 0
 #ifdef __AVXVNNI__
+#define PK_SIGNED8 0
 #define PK_BITS_MATTER 0
 #define PK_FACTORS_ARE_FLOATS 1
 #else
+#define PK_SIGNED8 1
 #define PK_BITS_MATTER 1
 #define PK_FACTORS_ARE_FLOATS 0
 #endif
@@ -19,7 +20,7 @@ typedef __m256 vc;
 typedef __m256i vq;
 #else
 typedef __m256i vc;  // the factor twice, as int16
-typedef struct { __m256i low, high; } vq;
+typedef struct { __m256i w, size; } vq;  // of 8 bits with a sign, and without it
 #endif
 typedef struct { vi s, t; } vdot;
 PK_DEFINE_WSCALE
@@ -97,14 +98,8 @@ static PK_INLINE vc vc_from(vi a) {
 static PK_INLINE vc vc_load(const void* p) { return vi_load(p); }
 static PK_INLINE void vc_store(void* p, vc a) { vi_store(p, a); }
 
-// maddubs adds two products in int16, so 8 bits of weight go as two times 4.
 static PK_INLINE vq vq_from(int kind, vi a) {
-  vq q = {a, a};
-  if (PK_BITS(kind) > 6) {
-    q.low = vi_and(a, vi_bytes1(15));
-    q.high = vi_and(vi_sr(a, 4), vi_bytes1(15));
-  }
-  return q;
+  return (vq){a, PK_BITS(kind) > 6 ? _mm256_abs_epi8(a) : a};
 }
 static PK_INLINE void dot_start(vdot* d, int kind, const struct pk_xblock* x) {
   (void)kind;
@@ -118,12 +113,13 @@ static PK_INLINE void dot_quad(vdot* d, int kind, vq w, const int8_t* x, int qua
   vi four = _mm256_set1_epi32((int32_t)pk_u32(x + 4 * quad));
   int bits = PK_BITS(kind), two = PK_TWO(kind);
   if (bits > 6) {
-    d->s = _mm256_add_epi16(d->s, _mm256_maddubs_epi16(w.low, four));
-    d->t = _mm256_add_epi16(d->t, _mm256_maddubs_epi16(w.high, four));
+    // maddubs wants one side without sign: |w| * (x with w's sign), at most 2 * 128 * 127.
+    vi pairs = _mm256_maddubs_epi16(w.size, _mm256_sign_epi8(four, w.w));
+    d->s = _mm256_add_epi32(d->s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     return;
   }
   int every = bits == 6 ? 2 : bits == 5 || two ? 4 : 8;
-  vi products = _mm256_maddubs_epi16(w.low, four);
+  vi products = _mm256_maddubs_epi16(w.w, four);
   d->s = quad % every == 0 ? products : _mm256_add_epi16(d->s, products);
   if (every < 8 && quad % every == every - 1) {
     vi factor = !two ? _mm256_set1_epi16(1) : quad < 4 ? s->c0 : s->c1;
@@ -135,12 +131,8 @@ static PK_INLINE vf dot_result(const vdot* d, int kind, const struct pk_xblock* 
                                const struct pk_wscale* s) {
   int bits = PK_BITS(kind), two = PK_TWO(kind);
   vi sum;
-  if (bits > 6) {
-    sum = _mm256_add_epi32(_mm256_madd_epi16(d->s, _mm256_set1_epi16(1)),
-                           _mm256_madd_epi16(d->t, _mm256_set1_epi16(16)));
-  } else {
-    sum = bits < 5 && !two ? _mm256_madd_epi16(d->s, _mm256_set1_epi16(1)) : d->t;
-  }
+  if (bits > 6) sum = d->s;
+  else sum = bits < 5 && !two ? _mm256_madd_epi16(d->s, _mm256_set1_epi16(1)) : d->t;
   if (PK_HAS_OFFSET(kind)) {
     vi minus = two ? _mm256_madd_epi16(_mm256_blend_epi16(s->c0, s->c1, 0xaa),
                                        _mm256_set1_epi32((int32_t)pk_u32(x->minusPair)))
