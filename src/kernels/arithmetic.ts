@@ -28,6 +28,8 @@
 //   MXFP4          twice FP4's value               2 ** (exponent - 128)
 //   Q4_K, Q5_K     4 or 5 bits                     scale * 6 bits           -(minimum * 6 bits)
 //   IQ4_XS         IQ4's table of 4 bits           scale * (6 bits - 32)
+// Floats become I8 by w = float16 of max / 127, and I4 by a search: ranges divided by 14 to 16, each
+// fitted by least squares, and the least squared error of all (c/round.h).
 // Forms with two factors in a block have D = c0 * D0 + c1 * D1, of the first and the last 16, and
 // where there is a minimum y = fma(n0, d * S0, y), then y = fma(n1, d * S1, y):
 //   Q2_K           2 bits, c: 4 bits               scale                    -(minimum * 4 bits)

@@ -109,7 +109,7 @@ describe('packed weights', () => {
     const source = randomSource('F32', ROWS, COLUMNS)
     const values = dequantise('F32', source.bytes)
     for (const [form, most] of [
-      [I4, 0.08],
+      [I4, 0.12],
       [I8, 0.005]
     ] as const) {
       const packed = all.map((products) => pack(products, source, form))

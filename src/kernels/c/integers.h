@@ -16,8 +16,8 @@ static PK_INLINE vf pk_add_block(const vdot* d, int kind, const struct pk_xblock
   return vf_fma(s->min1, vf_set1(x->sumHigh), vf_fma(s->min0, vf_set1(x->sumLow), acc));
 }
 
-// Groups that a row is multiplied with at a time: hardware follows several streams of memory and reads
-// ahead in each, 1.4 times as fast as in one.
+// Groups that a row is multiplied with at a time: hardware follows several streams of memory and
+// reads ahead in each, 1.4 times as fast as in one.
 enum { PK_ROW_GROUPS = 4 };
 
 // One row times some groups; `sums` hold what was summed before.
@@ -180,8 +180,8 @@ static PK_INLINE int pk_product_width(const struct pk_product* job, int32_t grou
   return left < PK_GROUP ? left : PK_GROUP;
 }
 
-// Where R rows of a group's sums go: into y, or into memory of its own where the group has fewer than 16
-// columns. The bias comes with the last panel.
+// Where R rows of a group's sums go: into y, or into memory of its own where the group has fewer
+// than 16 columns. The bias comes with the last panel.
 struct pk_target {
   float* y;
   int64_t ldy;
