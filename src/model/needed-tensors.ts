@@ -1,19 +1,18 @@
-// Which tensors a part of the swarm needs: what a server must have for its blocks, and a client for
-// its ends.
+// Which tensors a peer needs: a server for its blocks, a client for embedding and head.
 import type { TensorStore } from './types.ts'
 
 const BLOCK = /^model\.layers\.(\d+)\./
-/** Small, and read by every server: RoPE's factors. */
+/** Small, and needed by every server: RoPE's factors. */
 const SHARED: ReadonlySet<string> = new Set(['rope_freqs.weight'])
 
-/** Canonical names of what blocks [start, end) are made of. */
+/** Canonical names of the tensors of blocks [start, end). */
 export function blockTensorNames(tensors: TensorStore, start: number, end: number): string[] {
   return namesOf(tensors, (block, name) =>
     block === undefined ? SHARED.has(name) : block >= start && block < end
   )
 }
 
-/** Canonical names of the embedding, the last norm and the head, with what belongs to them. */
+/** Canonical names of the embedding, the final norm and the head, with their biases. */
 export function clientTensorNames(tensors: TensorStore): string[] {
   return namesOf(tensors, (block, name) => block === undefined && !SHARED.has(name))
 }

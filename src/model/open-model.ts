@@ -1,5 +1,5 @@
-// Opens a model from where it lies, on the main thread and in the compute worker alike.
-// Knows the kinds of sources; each has a file of its own.
+// Opens a model from its location, on the main thread and in the compute worker alike. Each kind of
+// source has its own file.
 import type { RangeFetcher } from './create-model.ts'
 import { openFolder } from './formats/folder.ts'
 import { openGguf } from './formats/gguf.ts'
@@ -7,7 +7,7 @@ import { openLlama2c } from './formats/llama2c.ts'
 import type { Model, ModelLocation } from './types.ts'
 
 /**
- * `fetcher` is for the thread that fetches, which is the main one: what it brings, others find.
+ * `fetcher` is for the main thread, which fetches; other threads find what it has fetched.
  * @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED
  */
 export async function openModel(location: ModelLocation, fetcher?: RangeFetcher): Promise<Model> {

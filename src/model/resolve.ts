@@ -1,6 +1,6 @@
-// What the user calls a model, to files on this disk: an alias or a hub's repository is fetched as
-// far as it must be to open it, a path is looked at. Knows no formats beyond how their files are
-// called; open-model.ts opens what is found.
+// Turns the user's name for a model into files on this disk: fetches an alias or a hub's repository
+// as far as is needed to open it, or looks at a path. Knows formats only by file names;
+// open-model.ts opens what is found.
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type AppError, badInput, notFound, toAppError, unavailable } from '../base/errors.ts'
@@ -23,11 +23,11 @@ export interface ResolveOptions extends RepoOptions {
 
 const SHARD = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
 const MAX_SHARDS = 1024
-/** A path that leads nowhere, and no repository. */
+/** Looks like the path of a file that does not exist, not like a repository. */
 const FILE_NAME = /\.(gguf|bin|safetensors|json)$/i
 
 /**
- * Finds or fetches what `name` stands for: an alias, a hub's `owner/name[@revision][:file]`, a
+ * Finds or fetches the model called `name`: an alias, a hub's `owner/name[@revision][:file]`, a
  * content id, a GGUF file (any of its shards), a llama2.c checkpoint, or a folder.
  * @throws AppError NOT_FOUND, BAD_INPUT, DENIED, CORRUPT, UNAVAILABLE, CANCELLED
  */
@@ -35,7 +35,7 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
   return (await findModel(name, options)).location
 }
 
-/** As resolveModel, with what fetches the tensors that are not here. */
+/** As resolveModel, together with the fetcher of tensors that are not here yet. */
 export async function findModel(name: string, options: ResolveOptions): Promise<FoundModel> {
   const aliases = options.aliases ?? ALIASES
   const alias = findAlias(name, aliases)
@@ -64,7 +64,8 @@ export async function findModel(name: string, options: ResolveOptions): Promise<
 }
 
 /**
- * The first source that gives itself; one that only is silent is not left for what was never used.
+ * The first source that allows access. A source that only does not answer is not skipped in favour
+ * of one that was never used.
  */
 async function fromRepos(alias: RepoAlias, options: ResolveOptions): Promise<FoundModel> {
   const { log = silentLog } = options
@@ -139,7 +140,7 @@ async function resolveFile(
   })
 }
 
-/** All shards of a model of which one is named. */
+/** All shards of a model, given one of them. */
 async function shardsOf(path: string): Promise<ModelLocation> {
   const shard = SHARD.exec(basename(path))
   const count = Number(shard?.[3] ?? 1)
@@ -157,7 +158,10 @@ async function shardsOf(path: string): Promise<ModelLocation> {
   return { kind: 'gguf', paths }
 }
 
-/** The tokenizer of a llama2.c checkpoint: beside it, or the built-in one where the size fits. */
+/**
+ * The tokenizer of a llama2.c checkpoint: the file beside it, or the built-in one if the size
+ * matches.
+ */
 async function vocabularyOf(
   path: string,
   aliases: readonly Alias[],

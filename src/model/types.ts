@@ -1,10 +1,7 @@
-// What a model is to the rest of the house: facts, tensors by canonical name, a tokenizer's
-// description. Knows no network of peers and no onnxruntime.
+// The model room's interface: facts, tensors by canonical name, the description of a tokenizer.
+// Knows no peers and no onnxruntime.
 
-/**
- * Architectures whose facts we know; each has facts in model/families and a graph in
- * blocks/families.
- */
+/** Supported architectures; each has facts in model/families and a block in blocks/families. */
 export type Family =
   | 'llama'
   | 'mistral'
@@ -18,62 +15,61 @@ export type Family =
   | 'bloom'
   | 'falcon'
 
-/** Frozen facts of a model; every count is an integer over 0. */
+/** A model's facts, frozen. Every count is an integer over 0. */
 export interface ModelConfig {
   readonly family: Family
-  /** Human name, e.g. 'SmolLM2 135M Instruct'. */
+  /** Name for people, e.g. 'SmolLM2 135M Instruct'. */
   readonly name: string
   readonly hiddenSize: number
   readonly blockCount: number
   readonly headCount: number
   readonly kvHeadCount: number
   readonly headDim: number
-  /** Width inside the MLP; of one expert where there are several. */
+  /** Width inside the MLP, or inside one expert. */
   readonly ffnSize: number
   readonly vocabSize: number
   /** Longest session, in tokens. */
   readonly contextLength: number
   readonly ropeTheta: number
-  /** Epsilon of every norm, those that subtract the mean included. */
+  /** Epsilon of every norm, also of layer norms. */
   readonly rmsEps: number
-  /** The head is the embedding matrix. */
+  /** Whether the head is the embedding matrix. */
   readonly tiedEmbedding: boolean
 
-  // What only some models have; absent means that it is not so.
+  // Facts that only some models have; absent means that they do not apply.
 
-  /** How positions enter when not by RoPE: as rows added to embeddings, or as attention's bias. */
+  /** How positions enter if not by RoPE: added to embeddings, or as a bias of attention. */
   readonly positions?: 'learned' | 'alibi'
   /**
-   * What each RoPE frequency is divided by, (headDim / 2); a tensor `rope_freqs.weight` goes before
-   * it.
+   * Divisor of each RoPE frequency, (headDim / 2). A tensor `rope_freqs.weight` takes precedence.
    */
   readonly ropeFactors?: readonly number[]
-  /** What cosines and sines are multiplied by, where frequencies are divided. */
+  /** Factor of cosines and sines when frequencies are divided. */
   readonly ropeScale?: number
-  /** RoPE base of the blocks that see a window only; their frequencies are not divided. */
+  /** RoPE base of the blocks with a window; their frequencies are not divided. */
   readonly ropeLocalTheta?: number
-  /** Tokens that a query sees, its own included, in blocks with a window. */
+  /** Tokens that a query sees in blocks with a window, including its own. */
   readonly window?: number
-  /** Each nth block of a model with a window sees everything; absent: none does. */
+  /** In a model with a window, every nth block sees all tokens; absent: none does. */
   readonly fullEvery?: number
-  /** What a query's product with a key is multiplied by; absent: headDim ** -0.5. */
+  /** Factor of query-key products; absent: headDim ** -0.5. */
   readonly attentionScale?: number
   /** Scores become cap * tanh(score / cap). */
   readonly attentionSoftCap?: number
   /** The same for logits. */
   readonly headSoftCap?: number
-  /** What embeddings are multiplied by. */
+  /** Factor of embeddings. */
   readonly embeddingScale?: number
-  /** The file's norm weights are less by one than what is multiplied. */
+  /** The file stores norm weights minus one. */
   readonly normPlusOne?: true
-  /** MLPs of a block, of which a router picks `expertsPerToken` for each token. */
+  /** Number of experts in a block; a router picks `expertsPerToken` of them for each token. */
   readonly expertCount?: number
   readonly expertsPerToken?: number
-  /** The weights of the experts picked are shares of all experts and do not add up to one. */
+  /** The picked experts' weights are fractions of all experts' weights and do not add up to one. */
   readonly expertSharesOfAll?: true
   /**
-   * Attention and MLP read the same stream, through one norm or one each; absent: one after the
-   * other.
+   * Attention and MLP read the same stream, through one norm or through one each; absent: in
+   * sequence.
    */
   readonly parallelNorms?: 1 | 2
 }
@@ -115,16 +111,16 @@ export interface TensorStore {
   info(name: string): TensorInfo
   has(name: string): boolean
   /**
-   * Raw bytes in `info(name).type`, read-only, memory-mapped where the source's order allows.
+   * Raw bytes of type `info(name).type`, read-only, mapped if the order of rows allows.
    * @throws AppError NOT_FOUND or CORRUPT
    */
   read(name: string): Uint8Array
   /**
-   * Rows [first, first + count) of `read(name)`, without touching the others: an embedding is one
+   * Rows [first, first + count) of `read(name)`, without reading the others: an embedding is one
    * row, and where files cannot be mapped the matrix must not be read for each token.
    */
   readRows(name: string, first: number, count: number): Uint8Array
-  /** Gives back what mapped files hold of memory; it is read again when it is needed. */
+  /** Frees the memory of mapped files; it is read again when needed. */
   release(): void
   close(): void
 }
@@ -133,34 +129,33 @@ export interface TensorStore {
 export interface ModelLocation {
   readonly kind: 'gguf' | 'folder' | 'llama2c'
   /**
-   * GGUF shards in order; a folder, and its weights where they lie elsewhere; or [checkpoint,
+   * GGUF shards in order; or a folder, with its weights if they are elsewhere; or [checkpoint,
    * tokenizer].
    */
   readonly paths: readonly string[]
-  /** In hex, once it was found out: what was converted of the model is kept under it. */
+  /** In hex, if known: converted weights are kept under it. */
   readonly contentId?: string
 }
 
-/** A file with weights, or some chunks of it. */
+/** A file with weights, complete or with some chunks. */
 export interface WeightFile {
   readonly path: string
   readonly sizeBytes: number
-  /** The whole file's SHA-256 as its source claims it, while only some chunks are here. */
+  /** SHA-256 of the whole file as its source claims it, while only some chunks are here. */
   readonly claimedSha256: string | undefined
   bytes(offset: number, length: number): Uint8Array
   /**
-   * Fills `into` from `offset` on, by reading: also of a file that was written to since it was
-   * opened.
-   * @throws AppError CORRUPT when it has other bytes in number
+   * Fills `into` from `offset` on by reading; works for a file that was written to since.
+   * @throws AppError CORRUPT if the file is shorter
    */
   readInto(offset: number, into: Uint8Array): void
-  /** Gives back the memory of what was read; it is read again when it is needed. */
+  /** Frees the memory of what was read; it is read again when needed. */
   release(): void
 }
 
 export interface EnsureOptions {
   signal?: AbortSignal | undefined
-  /** `peerBytes` of those that are done came from peers. */
+  /** `peerBytes` of the finished bytes came from peers. */
   onprogress?: ((progress: FetchedBytes) => void) | undefined
 }
 
@@ -170,7 +165,7 @@ export interface FetchedBytes {
   peerBytes: number
 }
 
-/** The tokenizer's own facts; `createTokenizer` turns them into something that encodes. */
+/** A tokenizer's facts; `createTokenizer` makes a tokenizer of them. */
 export interface TokenizerSpec {
   /** `tokenizer.json` as @huggingface/tokenizers reads it. */
   readonly json: object
@@ -188,18 +183,18 @@ export interface Model {
   readonly location: ModelLocation
   readonly tensors: TensorStore
   readonly tokenizer: TokenizerSpec
-  /** Jinja source, or undefined when the model is no chat model. */
+  /** Jinja source, or undefined if it is no chat model. */
   readonly chatTemplate: string | undefined
-  /** What holds the tensors. */
+  /** The files with the tensors. */
   readonly files: readonly WeightFile[]
   /** 32 bytes: see content-id.ts. */
   readonly contentId: Uint8Array
-  /** Bytes of these tensors that are not on this machine yet; 0 for whole files. */
+  /** Bytes of these tensors that are not on this machine yet; 0 for complete files. */
   missingBytes(names: readonly string[]): number
   /**
-   * Fetches what of these tensors is not on this machine yet; nothing to do for whole files. Only
-   * then may they be read, here and in any thread that opens the location afterwards.
-   * @throws AppError NOT_FOUND for an unknown name, or as a download fails
+   * Fetches what is missing of these tensors; does nothing for complete files. Only then may they
+   * be read, here and in any thread that opens the location later.
+   * @throws AppError NOT_FOUND for an unknown name, or the download's error
    */
   ensure(names: readonly string[], options?: EnsureOptions): Promise<void>
   close(): void

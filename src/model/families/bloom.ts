@@ -1,5 +1,5 @@
-// BLOOM: ALiBi, layer norms (one over the embeddings), biases everywhere, queries, keys and values
-// of each head together.
+// BLOOM: ALiBi, layer norms (also of the embeddings), biases everywhere; the queries, keys and
+// values of each head lie together.
 import type { ModelConfig } from '../types.ts'
 import {
   EMBEDDING,
@@ -13,7 +13,7 @@ import {
 } from './facts.ts'
 import { commonFromGguf } from './gguf-config.ts'
 
-/** BLOOM's limit is only what it was trained on. */
+/** The length it was trained on; its files name no limit. */
 const CONTEXT = 2048
 
 const BLOCK: readonly Part[] = withBias(

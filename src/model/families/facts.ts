@@ -1,37 +1,39 @@
-// What is said of a family of models: its tensors by canonical name, their shapes and names in
-// files, and the parts that most families share. Knows no files; hub-config.ts and gguf-config.ts
-// read configs.
+// What describes a model family: its tensors by canonical name, their shapes and names in files,
+// and the parts that most families share. Knows no files; hub-config.ts and gguf-config.ts read
+// configs.
 import type { Family, ModelConfig } from '../types.ts'
 import type { GgufFacts } from './gguf-facts.ts'
 import type { HubFacts } from './hub-facts.ts'
 
-/** In which order a file holds rows that we want otherwise. */
+/** An order of rows in a file that differs from the canonical one. */
 export type RowOrder =
-  /** Heads whose rows are pairs for RoPE; we want first halves, then second halves. */
+  /** Rows of a head in pairs for RoPE. Canonical: all first halves, then all second halves. */
   | { readonly kind: 'interleaved'; readonly heads: number }
-  /** Groups that each have some rows of every part; we want each part's rows together. */
+  /** Groups that each have some rows of every part. Canonical: each part's rows together. */
   | { readonly kind: 'grouped'; readonly groups: number; readonly rows: readonly number[] }
-  /** (in, out) where we want (out, in); does not change a bias. */
+  /** (in, out). Canonical: (out, in). Does not affect a bias. */
   | { readonly kind: 'transposed' }
 
-/** A weight, and perhaps a bias of as many values as it has rows. */
+/** A weight, and possibly a bias with one value for each row. */
 export interface Part {
   /**
    * Canonical name without `.weight`; inside a block without `model.layers.N.`; `*` is an expert's
-   * number. It is the hub's, unless the family says otherwise by `hubName`.
+   * number. It is the hub's name, unless `hubName` says otherwise.
    */
   readonly name: string
   /** GGUF name without `.weight`; inside a block without `blk.N.`. */
   readonly gguf: string
   /** Outermost first; of one expert. */
   shape(config: ModelConfig): readonly number[]
-  /** Whether there is a bias, which the graph adds; without this one is refused, not ignored. */
+  /**
+   * Whether there is a bias, which the graph adds. Without this, a bias is refused and not ignored.
+   */
   readonly bias?: 'may' | 'must'
-  /** The model may do without it. */
+  /** Whether the model may lack it. */
   isOptional?(config: ModelConfig): boolean
-  /** The family's GGUF holds the rows in another order. */
+  /** Order of the rows in the family's GGUFs, if not canonical. */
   ggufOrder?(config: ModelConfig): RowOrder
-  /** The family's safetensors do. */
+  /** Order of the rows in the family's safetensors, if not canonical. */
   hubOrder?(config: ModelConfig): RowOrder | undefined
 }
 
@@ -41,13 +43,11 @@ export interface FamilyFacts {
   readonly architectures: readonly string[]
   /** `model_type` of a hub's config.json. */
   readonly modelTypes: readonly string[]
-  /** Tells families apart whose GGUFs name one architecture. */
+  /** Tells families apart whose GGUFs name the same architecture. */
   isInGguf?(gguf: GgufFacts): boolean
   readonly outer: readonly Part[]
   block(config: ModelConfig): readonly Part[]
-  /**
-   * Canonical name of a tensor of the hub, undefined for one that is left out. Default: the same.
-   */
+  /** Canonical name of a hub's tensor; undefined if it is to be ignored. Default: the same name. */
   hubName?(name: string): string | undefined
   /** @throws AppError CORRUPT, UNSUPPORTED */
   fromHub(hub: HubFacts): ModelConfig
@@ -71,7 +71,7 @@ export const HEAD: Part = {
   shape: vocabulary,
   isOptional: (c) => c.tiedEmbedding
 }
-/** What Llama 3.1's GGUFs say of RoPE scaling. */
+/** RoPE scaling of Llama 3.1 in GGUFs. */
 export const ROPE_FACTORS: Part = {
   name: 'rope_freqs',
   gguf: 'rope_freqs',
@@ -129,12 +129,14 @@ export const EXPERTS: readonly Part[] = [
   }
 ]
 
-/** The parts with a bias that may be or must be there. */
+/** The parts, with a bias that may or must be there. */
 export function withBias(bias: 'may' | 'must', ...parts: readonly Part[]): Part[] {
   return parts.map((part) => ({ ...part, bias }))
 }
 
-/** Llama's architecture in GGUFs turns pairs of neighbours, so its files hold q and k that way. */
+/**
+ * GGUFs of the llama architecture rotate neighbouring rows, so their q and k rows are interleaved.
+ */
 export const LLAMA_ATTENTION: readonly Part[] = [
   { ...QUERY, ggufOrder: (c) => ({ kind: 'interleaved', heads: c.headCount }) },
   { ...KEY, ggufOrder: (c) => ({ kind: 'interleaved', heads: c.kvHeadCount }) },
@@ -142,7 +144,10 @@ export const LLAMA_ATTENTION: readonly Part[] = [
   ATTENTION_OUT
 ]
 
-/** `model.layers.3.mlp.experts.7.up_proj` to `mlp.experts.*.up_proj`. */
+/**
+ * Whether it is a part of an expert: `model.layers.3.mlp.experts.7.up_proj` is
+ * `mlp.experts.*.up_proj`.
+ */
 export function isExpert(part: Part): boolean {
   return part.name.includes('*')
 }

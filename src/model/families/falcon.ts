@@ -1,5 +1,5 @@
-// Falcon: attention and MLP side by side, few key heads (7B: one; 40B, 180B and 11B: eight or so),
-// no biases; the RW models one after the other with ALiBi and biases.
+// Falcon: attention and MLP in parallel, few key heads (7B: one; 40B, 180B and 11B: about eight),
+// no biases. The RW models: one after the other, with ALiBi and biases.
 import type { ModelConfig } from '../types.ts'
 import {
   EMBEDDING,
@@ -35,7 +35,7 @@ const MATRICES: readonly Part[] = [
   { name: 'mlp.dense_4h_to_h', gguf: 'ffn_down', shape: (c) => [c.hiddenSize, c.ffnSize] }
 ]
 
-/** One norm for both, one each, or one after the other. */
+/** One norm for both parallel branches, one for each, or two in sequence. */
 function norms(config: ModelConfig): readonly Part[] {
   switch (config.parallelNorms) {
     case 1:

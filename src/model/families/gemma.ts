@@ -1,5 +1,5 @@
-// What Gemma 2 and 3 have in common: norms before and after, a scaled embedding, windows in most
-// blocks.
+// What Gemma 2 and 3 share: norms before and after each branch, a scaled embedding, a window in
+// most blocks.
 import type { Family, ModelConfig } from '../types.ts'
 import {
   ATTENTION_OUT,
@@ -35,7 +35,7 @@ export const GEMMA_BLOCK: readonly Part[] = [
 
 type Gemma = 'gemma2' | 'gemma3'
 
-/** The hub's norm weights are less by one; llama.cpp's converter has added it. */
+/** In the hub's files norm weights are stored minus one; llama.cpp's converter adds it. */
 export function gemmaFromHub(hub: HubFacts, family: Gemma): ModelConfig {
   hub.checkActivation('gelu_pytorch_tanh', 'gelu_pytorch_tanh')
   const config = commonFromHub(hub, family)
@@ -45,14 +45,14 @@ export function gemmaFromHub(hub: HubFacts, family: Gemma): ModelConfig {
     ...scales(config, scale),
     ...softCaps(hub.optional('attn_logit_softcapping'), hub.optional('final_logit_softcapping')),
     normPlusOne: true,
-    // Absent means tied, other than with Llama.
+    // Absent means tied, unlike in Llama.
     tiedEmbedding: hub.json['tie_word_embeddings'] !== false
   }
 }
 
 /**
- * A GGUF does not say what queries are scaled by: the largest model of each kind, told by its
- * blocks, takes the width of a head's share of the stream, the others that of a head.
+ * A GGUF does not tell the scale of queries. The largest model of each kind, recognised by its
+ * number of blocks, uses hiddenSize / heads; the others use the head's width.
  */
 export function gemmaFromGguf(gguf: GgufFacts, family: Gemma): ModelConfig {
   const config = commonFromGguf(gguf, family as Family)
@@ -66,7 +66,7 @@ export function gemmaFromGguf(gguf: GgufFacts, family: Gemma): ModelConfig {
   }
 }
 
-/** Of Gemma 2 27B and Gemma 3 27B. */
+/** Number of blocks of Gemma 2 27B and Gemma 3 27B. */
 const LARGEST_BLOCKS: Readonly<Record<Gemma, number>> = { gemma2: 46, gemma3: 62 }
 
 function scales(

@@ -1,10 +1,10 @@
-// Gemma 2: soft caps of scores and logits, every other block with a window.
+// Gemma 2: soft caps of scores and logits, a window in every other block.
 import type { FamilyFacts } from './facts.ts'
 import { GEMMA_BLOCK, GEMMA_OUTER, gemmaFromGguf, gemmaFromHub } from './gemma.ts'
 import { alternatingWindow } from './hub-config.ts'
 import { HubFacts } from './hub-facts.ts'
 
-/** What a config.json may leave out. */
+/** Values that a config.json may omit. */
 const DEFAULTS = {
   num_attention_heads: 8,
   num_key_value_heads: 4,

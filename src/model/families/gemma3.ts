@@ -1,5 +1,5 @@
-// Gemma 3: norms of queries and keys, five blocks with a window and a RoPE base of their own to one
-// without. Of the models that see pictures the text part is taken.
+// Gemma 3: norms of queries and keys; five blocks with a window and their own RoPE base, then one
+// without. Of multimodal models only the text part is used.
 import type { JsonObject } from '../formats/json-file.ts'
 import { KEY_NORM, QUERY_NORM, type FamilyFacts, type Part } from './facts.ts'
 import type { GgufFacts } from './gguf-facts.ts'
@@ -11,7 +11,7 @@ const EVERY = 6
 const LOCAL_THETA = 10_000
 const BLOCK: readonly Part[] = [...GEMMA_BLOCK, QUERY_NORM, KEY_NORM]
 
-/** What a config.json may leave out. */
+/** Values that a config.json may omit. */
 const DEFAULTS = {
   num_attention_heads: 8,
   num_key_value_heads: 4,
@@ -36,7 +36,7 @@ export const GEMMA3: FamilyFacts = {
   },
   fromHub({ json, name }) {
     const text = objectOf(json['text_config'] ?? json)
-    // Newer configs have RoPE by the kind of block.
+    // Newer configs have RoPE parameters for each kind of block.
     const rope = objectOf(text['rope_parameters'])
     const kinds =
       rope['full_attention'] === undefined ? {} : { rope_parameters: rope['full_attention'] }
@@ -58,10 +58,7 @@ export const GEMMA3: FamilyFacts = {
   }
 }
 
-/**
- * Newer files tell the blocks that see a window only, by every how many there is another or one by
- * one.
- */
+/** Newer files say which blocks have a window: as a period, or one by one. */
 function checkPattern(gguf: GgufFacts): void {
   const key = 'attention.sliding_window_pattern'
   gguf.ignore(key)

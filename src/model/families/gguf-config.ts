@@ -1,11 +1,11 @@
-// Reads a GGUF's metadata as most architectures write it; each family adds what is its own.
-// Knows which tensors there are, not what is in them.
+// Reads a GGUF's metadata as most architectures write it; each family adds its own facts. Knows
+// which tensors there are, not their content.
 import { corrupt } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../types.ts'
 import type { GgufFacts } from './gguf-facts.ts'
 import { ropeFromGguf } from './rope.ts'
 
-/** What all architectures have in common; `epsilon` is the key of the norms' epsilon. */
+/** Facts that all architectures have; `epsilon` is the key of the norms' epsilon. */
 export function commonFromGguf(
   gguf: GgufFacts,
   family: Family,

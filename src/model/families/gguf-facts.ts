@@ -1,13 +1,13 @@
-// Typed reads of a GGUF's metadata for one architecture. Knows which tensors there are, not what is
-// in them.
+// Typed access to a GGUF's metadata for one architecture. Knows which tensors there are, not their
+// content.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import type { GgufTensor } from '../formats/gguf-header.ts'
 import type { Metadata } from '../formats/gguf-metadata.ts'
 
-/** Typed reads of one architecture's keys, and the words to refuse a file. */
+/** Typed access to one architecture's keys, and errors that refuse a file. */
 export class GgufFacts {
   readonly architecture: string
-  /** The model's name, shown to people. */
+  /** The model's name for people. */
   readonly name: string
   readonly metadata: Metadata
   readonly tensors: readonly GgufTensor[]
@@ -25,18 +25,18 @@ export class GgufFacts {
     this.tensors = facts.tensors
   }
 
-  /** `key` without the architecture before it. */
+  /** Value of `key`, which is written without the architecture in front. */
   optional(key: string): number | undefined {
     this.#used.add(key)
     return this.metadata.number(`${this.architecture}.${key}`)
   }
 
-  /** Says that these change nothing about this model. */
+  /** Marks keys as read that do not affect this model. */
   ignore(...keys: readonly string[]): void {
     for (const key of keys) this.#used.add(key)
   }
 
-  /** Keys of the architecture, without it, that nobody has asked for. */
+  /** Keys of the architecture, without its prefix, that were not read. */
   unused(): string[] {
     const prefix = `${this.architecture}.`
     const own = this.metadata.keys().filter((key) => key.startsWith(prefix))

@@ -1,4 +1,4 @@
-// GPT-2: learned positions, layer norms, biases everywhere, matrices that the hub holds transposed.
+// GPT-2: learned positions, layer norms, biases everywhere; the hub's matrices are transposed.
 import type { ModelConfig } from '../types.ts'
 import { EMBEDDING, FINAL_NORM, HEAD, withBias, type FamilyFacts, type Part } from './facts.ts'
 import { commonFromGguf } from './gguf-config.ts'
@@ -49,7 +49,7 @@ export const GPT2: FamilyFacts = {
   block: () => BLOCK,
   hubName(name) {
     const own = name.replace(/^transformer\./, '')
-    // The causal mask, saved with old checkpoints.
+    // The causal mask, which old checkpoints contain.
     if (/^h\.\d+\.attn\.(masked_)?bias$/.test(own)) return undefined
     return own
       .replace(/^h\./, 'model.layers.')

@@ -1,11 +1,11 @@
-// Reads config.json as most families of the hub write it; each family adds what is its own.
-// Knows no tensors.
+// Reads config.json as most families of the hub write it; each family adds its own facts. Knows no
+// tensors.
 import { corrupt } from '../../base/errors.ts'
 import type { Family, ModelConfig } from '../types.ts'
 import type { HubFacts } from './hub-facts.ts'
 import { ropeFromHub } from './rope.ts'
 
-/** What families of Llama's kind have in common. */
+/** Facts that Llama and similar families share. */
 export function commonFromHub(hub: HubFacts, family: Family): ModelConfig {
   const hiddenSize = hub.required('hidden_size')
   const headCount = hub.required('num_attention_heads')
@@ -33,12 +33,12 @@ export function windowFromHub(hub: HubFacts): { window?: number } {
   return window === undefined ? {} : { window }
 }
 
-/** What a block may be called in `layer_types`. */
+/** The kinds of blocks in `layer_types`. */
 export type LayerType = 'full_attention' | 'sliding_attention'
 
 /**
- * Which blocks have `sliding_window`, as `layer_types` says or else `otherwise`.
- * @throws AppError UNSUPPORTED for a pattern other than a full block after so many with a window
+ * Which blocks have `sliding_window`: as `layer_types` says, or else as `otherwise` says.
+ * @throws AppError UNSUPPORTED unless every nth block is full and the others have the window
  */
 export function alternatingWindow(
   hub: HubFacts,
@@ -68,9 +68,7 @@ export function alternatingWindow(
 
 const MAX_BLOCKS = 2 ** 12
 
-/**
- * Qwen's way: a window only where `use_sliding_window` says so, from block `max_window_layers` on.
- */
+/** As in Qwen: a window only if `use_sliding_window` is set, from block `max_window_layers` on. */
 export function qwenWindow(
   hub: HubFacts,
   blockCount: number

@@ -1,21 +1,21 @@
-// Typed reads of a hub folder's config.json. Knows no families.
+// Typed access to a hub folder's config.json. Knows no families.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import { type JsonObject, numberOf } from '../formats/json-file.ts'
 
-/** Typed reads of a config.json, and the words to refuse one. */
+/** Typed access to a config.json, and errors that refuse one. */
 export class HubFacts {
   readonly json: JsonObject
-  /** The model's name, shown to people. */
+  /** The model's name for people. */
   readonly name: string
 
-  /** @throws AppError UNSUPPORTED for weights in a format of their own */
+  /** @throws AppError UNSUPPORTED for quantised weights in their own format */
   constructor(json: JsonObject, name: string) {
     this.json = json
     this.name = name
     if (json['quantization_config']) throw this.refuse('a quantised folder')
   }
 
-  /** The first of `keys` that is there. */
+  /** The first of `keys` that is present. */
   optional(...keys: readonly string[]): number | undefined {
     for (const key of keys) {
       const value = numberOf(this.json, key)
@@ -36,7 +36,7 @@ export class HubFacts {
     throw corrupt(`'${key}' of config.json is no flag`)
   }
 
-  /** @throws AppError UNSUPPORTED unless the activation, or its default, is one of `known`. */
+  /** @throws AppError UNSUPPORTED unless the activation, or else its default, is one of `known`. */
   checkActivation(otherwise: string, ...known: readonly string[]): void {
     const { json } = this
     const name = json['hidden_activation'] ?? json['hidden_act'] ?? json['activation_function']

@@ -1,4 +1,4 @@
-// Llama 1 to 3 and models of their shape.
+// Llama 1 to 3 and models of the same architecture.
 import { commonFromGguf, hasWindow } from './gguf-config.ts'
 import {
   EMBEDDING,
@@ -15,7 +15,7 @@ import {
 } from './facts.ts'
 import { commonFromHub } from './hub-config.ts'
 
-/** `attention_bias` and `mlp_bias` are rare, and told by the biases that are there. */
+/** `attention_bias` and `mlp_bias` are rare; the biases that are there tell. */
 const BLOCK: readonly Part[] = [
   INPUT_NORM,
   ...withBias('may', ...LLAMA_ATTENTION),

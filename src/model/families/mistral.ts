@@ -1,5 +1,4 @@
-// Mistral: Llama's block with a sliding window. Its GGUFs say 'llama', and most leave the window
-// out.
+// Mistral: Llama's block with a sliding window. Its GGUFs say 'llama', and most omit the window.
 import { GATED_MLP, LLAMA_ATTENTION, INPUT_NORM, POST_ATTENTION_NORM } from './facts.ts'
 import { EMBEDDING, FINAL_NORM, HEAD, type FamilyFacts, type Part } from './facts.ts'
 import { commonFromGguf, hasWindow, windowFromGguf } from './gguf-config.ts'

@@ -1,5 +1,5 @@
-// Mixtral: Mistral's block with experts. Its GGUFs say 'llama' and have experts; old ones a tensor
-// for each.
+// Mixtral: Mistral's block with experts. Its GGUFs say 'llama' and have experts; old ones have a
+// tensor for each.
 import {
   EMBEDDING,
   EXPERTS,

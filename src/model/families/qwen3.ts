@@ -1,4 +1,4 @@
-// Qwen 3: Llama's block with a norm of each query's and key's head.
+// Qwen 3: Llama's block with norms of each query's and key's head.
 import {
   ATTENTION_OUT,
   EMBEDDING,
@@ -20,7 +20,8 @@ import { commonFromGguf } from './gguf-config.ts'
 import { commonFromHub, qwenWindow } from './hub-config.ts'
 
 /**
- * What comes before the MLP; Qwen3-MoE has it too. `attention_bias` is told by the biases there.
+ * The parts before the MLP, which Qwen3-MoE has too. The biases that are there tell about
+ * `attention_bias`.
  */
 export const QWEN3_ATTENTION: readonly Part[] = [
   INPUT_NORM,

@@ -1,6 +1,6 @@
-// RoPE's base and how its frequencies are stretched for long contexts, as factors of each: linear,
-// Llama 3's, YaRN and LongRoPE, as the hub's configs and GGUFs write them. Numbers only; the tables
-// are made by blocks/weights/fill-weights.ts.
+// RoPE's base, and how its frequencies are scaled for long contexts, as a factor for each
+// frequency: linear, Llama 3's, YaRN and LongRoPE, in the notations of hub configs and GGUFs. Pure
+// numbers; blocks/weights/fill-weights.ts makes the tables.
 import { log, power } from '../../base/double-math.ts'
 import { corrupt } from '../../base/errors.ts'
 import { type JsonObject, numberOf } from '../formats/json-file.ts'
@@ -10,16 +10,16 @@ import type { HubFacts } from './hub-facts.ts'
 
 type RopeConfig = Pick<ModelConfig, 'ropeTheta' | 'ropeFactors' | 'ropeScale'>
 
-/** Before checkConfig has seen the config, a hostile size must not become an array. */
+/** checkConfig has not run yet: a hostile size must not become an array. */
 const MAX_HEAD_DIM = 2 ** 12
 
-/** What a hub's config says: `rope_theta` with `rope_scaling`, or both in `rope_parameters`. */
+/** From a hub's config: `rope_theta` with `rope_scaling`, or both in `rope_parameters`. */
 export function ropeFromHub(
   hub: HubFacts,
   headDim: number
 ): RopeConfig & { contextLength?: number } {
   const rope = objectOf(hub.json['rope_parameters'] ?? hub.json['rope_scaling'])
-  // As float32, like a GGUF holds them, so that one model has one content id in both.
+  // Rounded to float32, as in a GGUF, so that a model has the same content id in both.
   const ropeTheta = Math.fround(
     numberOf(rope, 'rope_theta') ?? hub.optional('rope_theta') ?? 10_000
   )
@@ -80,8 +80,8 @@ export function ropeFromHub(
       const factor = more('factor') ?? hub.required('max_position_embeddings') / context
       const long = factor <= 1 ? 1 : Math.sqrt(1 + log(factor) / log(context))
       const ropeFactors = listOf(rope['short_factor'], headDim)
-      // The long factors are another model: a session would have to be turned anew where it grows
-      // into them.
+      // The long factors would be another model: a session that grows into them would have to be
+      // rotated anew.
       return {
         ropeTheta,
         ropeFactors,
@@ -97,8 +97,7 @@ export function ropeFromHub(
 const PARTIAL_KEYS = ['partial_rotary_factor', 'rotary_pct'] as const
 
 /**
- * What a GGUF says. As llama.cpp has it, a factor without a type is linear. Llama 3's factors are a
- * tensor.
+ * From a GGUF. As in llama.cpp, a factor without a type is linear. Llama 3's factors are a tensor.
  */
 export function ropeFromGguf(gguf: GgufFacts, headDim: number): RopeConfig {
   const ropeTheta = gguf.optional('rope.freq_base') ?? 10_000
@@ -108,7 +107,7 @@ export function ropeFromGguf(gguf: GgufFacts, headDim: number): RopeConfig {
   if (!(factor >= 0 && factor < Infinity)) {
     throw corrupt(`The GGUF cannot be opened: its RoPE is scaled by ${factor}`)
   }
-  // Written by converters whether or not they are used.
+  // Converters write it whether or not it is used.
   const own = gguf.optional('rope.scaling.attn_factor') ?? 0
   gguf.ignore('rope.scaling.finetuned', 'rope.scaling.original_context_length')
   switch (kind) {
@@ -152,7 +151,7 @@ function listOf(value: unknown, headDim: number): readonly number[] {
   return Object.freeze(value.map((each: number) => Math.fround(each)))
 }
 
-/** Every frequency divided by `factor`: positions are squeezed together. */
+/** Divides every frequency by `factor`: positions move closer together. */
 export function linearFactors(headDim: number, factor: number): readonly number[] {
   return Object.freeze(Array.from({ length: headDim / 2 }, () => Math.fround(factor)))
 }
@@ -161,11 +160,11 @@ export interface Llama3Scaling {
   factor: number
   lowFactor: number
   highFactor: number
-  /** Tokens that the model was first trained for. */
+  /** Tokens of the original training context. */
   context: number
 }
 
-/** Slow frequencies divided by `factor`, fast ones kept, those between blended. */
+/** Divides slow frequencies by `factor`, keeps fast ones, and blends those between. */
 export function llama3Factors(
   headDim: number,
   theta: number,
@@ -182,21 +181,24 @@ export function llama3Factors(
   return Object.freeze(factors)
 }
 
-/** Turns within the first context at which a frequency is kept, and at which it is divided. */
+/**
+ * Rotations within the original context from which a frequency is kept, and below which it is
+ * divided.
+ */
 const FAST_TURNS = 32
 const SLOW_TURNS = 1
 
 export interface YarnScaling {
   factor: number
-  /** Tokens that the model was first trained for. */
+  /** Tokens of the original training context. */
   context: number
   fast: number
   slow: number
-  /** Whether the ramp begins and ends at whole frequencies. */
+  /** Whether the ramp starts and ends at whole frequency numbers. */
   isWhole: boolean
 }
 
-/** Fast frequencies kept, slow ones divided by `factor`, a ramp over those between. */
+/** Keeps fast frequencies, divides slow ones by `factor`, with a ramp between. */
 export function yarnFactors(
   headDim: number,
   theta: number,
@@ -214,7 +216,7 @@ export function yarnFactors(
   return Object.freeze(factors)
 }
 
-/** What YaRN multiplies cosines and sines by. */
+/** YaRN's factor of cosines and sines. */
 function yarnScale(factor: number, multiplier = 1): number {
   return factor <= 1 ? 1 : 0.1 * multiplier * log(factor) + 1
 }

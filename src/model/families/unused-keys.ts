@@ -1,19 +1,19 @@
-// What a file says that nobody here reads: what changes results is refused by its name and not
-// passed over. gguf.ts and folder.ts call it once a family has read what it knows.
+// Refuses keys of a file that nobody read although they change results. gguf.ts and folder.ts call
+// it once a family has read its facts.
 import type { Family } from '../types.ts'
 import type { GgufFacts } from './gguf-facts.ts'
 import type { HubFacts } from './hub-facts.ts'
 
-/** Keys of a GGUF's architecture that change nothing here, whatever they say. */
+/** Keys of a GGUF's architecture that never change results here. */
 const HARMLESS: ReadonlySet<string> = new Set([
   'vocab_size', // the embedding says it
   'tensor_data_layout', // which converter made it
   'pooling_type', // of embeddings of whole texts
   'feature_length'
 ])
-/** Of the parts of a model that see pictures, which is not run. */
+/** Prefixes of keys about a model's image and audio parts, which are not run. */
 const HARMLESS_GROUPS: readonly string[] = ['mm.', 'vision.', 'audio.', 'clip.']
-/** Values at which a key says what holds without it; nothing, 0 and false do so of every key. */
+/** Values at which a key has no effect. Nothing, 0 and false have none for every key. */
 const NEUTRAL: Readonly<Record<string, unknown>> = {
   'attention.causal': true,
   'attention.max_alibi_bias': 8,
@@ -35,10 +35,10 @@ export function checkGgufKeys(gguf: GgufFacts, contextLength: number, ffnSize: n
     const value = gguf.metadata.value(`${gguf.architecture}.${key}`)
     if (HARMLESS.has(key) || HARMLESS_GROUPS.some((group) => key.startsWith(group))) continue
     if (value === 0 || value === false || value === '' || value === NEUTRAL[key]) continue
-    // A window over the whole context is none.
+    // A window as long as the context is none.
     if (key === 'attention.sliding_window' && Number(value) >= contextLength) continue
     if (key === 'expert_feed_forward_length' && value === ffnSize) continue
-    // Of experts that are not there.
+    // Without experts, it has no effect.
     if (key === 'expert_used_count' && !gguf.metadata.number(`${gguf.architecture}.expert_count`))
       continue
     throw gguf.refuse(`'${gguf.architecture}.${key}' (${textOf(value)})`)
@@ -46,8 +46,8 @@ export function checkGgufKeys(gguf: GgufFacts, contextLength: number, ffnSize: n
 }
 
 /**
- * Of a config.json, whose other keys are of training and of tools: what changes results, and is
- * neutral at.
+ * Keys of a config.json that change results, with the values at which they have no effect. All
+ * other keys are about training and tools.
  */
 const HUB_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   attention_chunk_size: [],
@@ -80,7 +80,7 @@ const HUB_NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   use_qk_norm: []
 }
 
-/** What only some families read. */
+/** Keys that only some families read. */
 const READ_BY: Readonly<Record<string, readonly Family[]>> = {
   attn_logit_softcapping: ['gemma2', 'gemma3'],
   final_logit_softcapping: ['gemma2', 'gemma3']

@@ -1,14 +1,13 @@
-// Rows of any tensor type as float32: what each type's bytes mean, by the layouts of ggml.
-// Every product fits a float32's 24 bits, so one rounding per value gives ggml's own results.
-// Knows no tensors by name.
+// Rows of any tensor type as float32, by ggml's layouts. Every product fits a float32's 24 bits, so
+// with one rounding per value the results equal ggml's. Knows no tensors by name.
 import { computeF16 } from './dequantise-f16.ts'
 import { rowBytes, TYPE_FACTS } from './tensor-types.ts'
 import type { TensorType } from '../types.ts'
 
-/** Reads `count` blocks of `bytes` from byte `at` into `out` from value `to`. */
+/** Reads `count` blocks of `bytes` from byte `at` on, into `out` from value `to` on. */
 type Unpack = (bytes: Uint8Array, at: number, count: number, out: Float32Array, to: number) => void
 
-/** Made on first use: importing does nothing. */
+/** Created on first use, because importing a module must do nothing. */
 let halves: Float32Array | undefined
 
 /**
@@ -78,7 +77,7 @@ const unpackBf16: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
-/** Nibbles of 16 bytes: low ones are values 0 to 15, high ones 16 to 31. */
+/** Nibbles of 16 bytes: the low ones are values 0 to 15, the high ones 16 to 31. */
 const unpackQ4 =
   (blockBytes: number, hasMinimum: boolean): Unpack =>
   (bytes, at, count, out, to) => {
@@ -120,7 +119,9 @@ const unpackQ8: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
-/** The 6-bit scale (low) and minimum (shifted by 8) of one of a K block's eight groups. */
+/**
+ * The 6-bit scale (in the low byte) and minimum (shifted by 8) of one of a K block's eight groups.
+ */
 function scaleAndMinimum(bytes: Uint8Array, at: number, group: number): number {
   if (group < 4) return (bytes[at + group]! & 63) | ((bytes[at + group + 4]! & 63) << 8)
   const low = bytes[at + group + 4]!
@@ -162,7 +163,7 @@ const unpackQ6K: Unpack = (bytes, at, count, out, to) => {
       const lows = at + part * 64
       const highs = at + 128 + part * 32
       const scales = at + 192 + part * 8
-      // Four runs of 32 values, of which each half has a scale of its own.
+      // Four runs of 32 values; each half of a run has its own scale.
       for (let i = 0; i < 32; i++) {
         const group = scales + (i >> 4)
         const first = bytes[lows + i]!
@@ -182,8 +183,8 @@ const unpackQ6K: Unpack = (bytes, at, count, out, to) => {
 }
 
 /**
- * Two bits a value, 32 values to a byte's four places; each 16 values have a scale and a minimum of
- * 4 bits.
+ * Two bits per value; a byte holds one value each of four groups of 32. Every 16 values have a
+ * scale and a minimum of 4 bits.
  */
 const unpackQ2K: Unpack = (bytes, at, count, out, to) => {
   for (let block = 0; block < count; block++, at += 84) {
@@ -202,7 +203,7 @@ const unpackQ2K: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
-/** As Q2_K, with third bits of their own and signed scales of 6 bits. */
+/** As Q2_K, with a separate third bit, and signed scales of 6 bits. */
 const unpackQ3K: Unpack = (bytes, at, count, out, to) => {
   for (let block = 0; block < count; block++, at += 110) {
     const scale = half(bytes, at + 108)
@@ -223,14 +224,14 @@ const unpackQ3K: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
-/** What the codes of the IQ4 types stand for. */
+/** The values of the IQ4 types' codes. */
 const IQ4_VALUES = new Int8Array([
   -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
 ])
-/** Twice what the codes of MXFP4 stand for. */
+/** Twice the values of MXFP4's codes. */
 const MXFP4_VALUES = Int8Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
-/** 16 bytes of codes: low halves are values 0 to 15, high ones 16 to 31. */
+/** 16 bytes of codes: low halves are values 0 to 15, high halves 16 to 31. */
 function lookUp(
   table: Int8Array,
   from: { bytes: Uint8Array; at: number; scale: number },
@@ -263,7 +264,7 @@ const unpackIq4Xs: Unpack = (bytes, at, count, out, to) => {
   }
 }
 
-/** A power of two for each 32 values; codes are counted in halves. */
+/** A power of two for each 32 values; the table's values are doubled, so it is halved. */
 const unpackMxfp4: Unpack = (bytes, at, count, out, to) => {
   for (let block = 0; block < count; block++, at += 17, to += 32) {
     lookUp(MXFP4_VALUES, { bytes, at: at + 1, scale: 2 ** (bytes[at]! - 128) }, out, to)

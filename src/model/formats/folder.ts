@@ -1,5 +1,5 @@
-// Opens a folder as the hub lays one out: config.json, *.safetensors, and the tokenizer's files.
-// safetensors.ts parses the weights; folder-tokenizer.ts the rest.
+// Opens a folder in the hub's layout: config.json, *.safetensors and the tokenizer's files.
+// safetensors.ts parses the weights; folder-tokenizer.ts reads the tokenizer.
 import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { corrupt, notFound, unsupported } from '../../base/errors.ts'
@@ -16,7 +16,7 @@ import { parseSafetensors, type SafeTensor } from './safetensors.ts'
 import { createTensorStore, type TensorEntry } from './tensor-store.ts'
 import type { Model, ModelConfig, ModelLocation } from '../types.ts'
 
-/** Buffers that old checkpoints saved and every reader computes for itself. */
+/** Buffers in old checkpoints, which every reader computes itself. */
 const IGNORED = /\.rotary_emb\.inv_freq$/
 
 /** @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED */
@@ -58,7 +58,7 @@ export function openFolder(location: ModelLocation, fetcher?: RangeFetcher): Mod
 }
 
 /**
- * The files that the index names, or all there are. Names are plain: nothing outside the folder.
+ * The files that the index names, or all there are. Only plain names: nothing outside the folder.
  */
 function weightFiles(folder: string): string[] {
   const map = (): unknown => readJsonObject(join(folder, INDEX))['weight_map']

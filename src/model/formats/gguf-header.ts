@@ -1,16 +1,16 @@
 // Parses the header of one GGUF file (versions 2 and 3, little endian) into metadata and tensor
-// places. Our own in place of @huggingface/gguf: that one pads its buffer with zeros past the end
-// of the file, so a truncated header parses as empty strings; it makes arrays before it knows that
-// the bytes are there; and it is asynchronous and decodes 100,000 token strings that the compute
-// worker never reads. A file of which only the beginning is here is told by AbsentBytes how much
-// more the header needs.
+// places. Not @huggingface/gguf, because it pads its buffer with zeros past the end of the file, so
+// that a truncated header parses as empty strings; it allocates arrays before it knows that the
+// bytes are there; and it is asynchronous and decodes 100,000 token strings that the compute worker
+// never reads. If only the beginning of a file is here, AbsentBytes says how much more the header
+// needs.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import { AbsentBytes, type MappedFile } from './mapped-file.ts'
 import { sizeOf, typeOfGgufId } from './tensor-types.ts'
 import type { TensorType } from '../types.ts'
 
 /**
- * Limits on what a file may claim; every count is checked against the bytes left before it is used.
+ * Limits on what a file may claim. Every count is checked against the bytes left before it is used.
  */
 const MAX_HEADER_BYTES = 2 ** 28 // the largest vocabularies (256k tokens, merges) need 16 MiB
 const MAX_KEYS = 65_536 // real files have under 100
@@ -20,13 +20,13 @@ const MAX_DIMENSIONS = 4 // as ggml
 const MAX_DIMENSION = 2 ** 40 // keeps products of two exact
 const MAX_ALIGNMENT = 65_536 // real files have 32
 
-/** Read at a time, and not mapped: lists are read again when somebody asks for them. */
+/** Bytes read at a time. Not mapped; lists are read again on demand. */
 const PART_BYTES = 2 ** 19
 
 const MAGIC = 0x46554747
 const STRING = 8
 const ARRAY = 9
-/** Bytes of the fixed-size metadata types by id; strings and arrays have their own length. */
+/** Bytes of the fixed-size metadata types, by id; strings and arrays have a length of their own. */
 const SCALAR_BYTES: readonly (number | undefined)[] = [
   1,
   1,
@@ -43,13 +43,13 @@ const SCALAR_BYTES: readonly (number | undefined)[] = [
   8
 ]
 
-/** An array of metadata, left in the file until somebody reads it. */
+/** An array of metadata. Its content is read on demand. */
 export interface GgufArray {
   readonly kind: 'array'
   readonly count: number
-  /** @throws AppError CORRUPT when it holds no strings. */
+  /** @throws AppError CORRUPT if it holds no strings. */
   strings(): string[]
-  /** @throws AppError CORRUPT when it holds no numbers. */
+  /** @throws AppError CORRUPT if it holds no numbers. */
   numbers(): number[]
 }
 
@@ -58,9 +58,9 @@ export type GgufValue = string | number | boolean | GgufArray
 export interface GgufTensor {
   readonly name: string
   readonly type: TensorType
-  /** Outermost first: the file's order reversed. */
+  /** Outermost first, the reverse of the file's order. */
   readonly shape: readonly number[]
-  /** From the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number
   readonly sizeBytes: number
 }
@@ -112,7 +112,7 @@ interface Claim {
   offset: number
 }
 
-/** Turns offsets into places and refuses what lies outside the file or over another tensor. */
+/** Turns offsets into places. Refuses tensors outside the file or over another tensor. */
 function placeTensors(
   file: MappedFile,
   claims: readonly Claim[],
@@ -147,13 +147,13 @@ function placeTensors(
   return tensors
 }
 
-/** Reads forward through the header and never past the file's end. */
+/** Reads the header forwards and never past the file's end. */
 class Reader {
   readonly #file: MappedFile
   readonly #path: string
-  /** Where the header must end, whether or not the bytes up to there are here. */
+  /** Where the header must end, whether or not those bytes are here yet. */
   readonly #end: number
-  /** The part that is being read, from byte #start on. */
+  /** The part that is being read; it starts at byte #start. */
   #bytes: Uint8Array = new Uint8Array(0)
   #view = new DataView(this.#bytes.buffer)
   #start = 0
@@ -182,7 +182,7 @@ class Reader {
     return Number(value)
   }
 
-  /** A count of things that take `least` bytes each. */
+  /** A count of items that take at least `least` bytes each. */
   count(least: number, what: string): number {
     const count = this.u64()
     const left = this.#end - this.position
@@ -281,7 +281,7 @@ class Reader {
     return size
   }
 
-  /** Steps over `length` bytes; returns where they are in the part that is being read. */
+  /** Skips `length` bytes; returns where they are in the current part. */
   #take(length: number): number {
     const at = this.position
     this.#skip(length)
@@ -303,6 +303,6 @@ class Reader {
   }
 }
 
-/** A piece that is U+FEFF alone is a piece. */
+/** A token that is only U+FEFF must be kept. */
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 const decodeUtf8 = (bytes: Uint8Array): string => decoder.decode(bytes)

@@ -1,10 +1,9 @@
-// Typed reads of a GGUF header's metadata: absent is undefined, another type is a corrupt file.
-// Writers differ in what they mean the same by: one number may be a list of equal ones, a flag may
-// be 0 or 1.
+// Typed access to a GGUF header's metadata: undefined if absent, an error if the type is wrong.
+// Writers differ: instead of a number there may be a list of equal ones, and a flag may be 0 or 1.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import type { GgufHeader, GgufValue } from './gguf-header.ts'
 
-/** Of lists that stand for one number; models have up to 126 blocks. */
+/** Longest list that stands for one number; models have up to 126 blocks. */
 const MAX_EQUALS = 4096
 
 export class Metadata {
@@ -22,7 +21,7 @@ export class Metadata {
     return this.#header.metadata.get(key)
   }
 
-  /** @throws AppError CORRUPT, or UNSUPPORTED for a list of several numbers */
+  /** @throws AppError CORRUPT, or UNSUPPORTED for a list of different numbers */
   number(key: string): number | undefined {
     const value = this.value(key)
     if (value === undefined || typeof value === 'number') return value
@@ -49,7 +48,7 @@ export class Metadata {
     throw corrupt(`The GGUF cannot be opened: '${key}' is no flag`)
   }
 
-  /** How many things a list has; undefined when there is none. */
+  /** Length of a list; undefined if there is none. */
   count(key: string): number | undefined {
     const value = this.value(key)
     if (value === undefined) return undefined
@@ -64,7 +63,7 @@ export class Metadata {
     throw corrupt(`The GGUF cannot be opened: '${key}' is no list`)
   }
 
-  /** The numbers of a list, or the one that stands alone. */
+  /** The numbers of a list, or of a single number. */
   numbers(key: string): number[] | undefined {
     const value = this.value(key)
     if (value === undefined) return undefined

@@ -1,5 +1,5 @@
-// Opens GGUF files, one or several shards: config from metadata, canonical names, half-split q and
-// k rows. gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
+// Opens GGUF files, one or several shards: config from metadata, canonical names, order of q and k
+// rows. gguf-header.ts parses the bytes; gguf-tokenizer.ts describes the tokenizer.
 import { basename } from 'node:path'
 import { corrupt, unsupported } from '../../base/errors.ts'
 import { cleanName, createModel, type RangeFetcher } from '../create-model.ts'
@@ -43,7 +43,7 @@ export function openGguf(location: ModelLocation, fetcher?: RangeFetcher): Model
       tensors: headers.flatMap((header) => header.tensors)
     })
     const facts = familyOfArchitecture(gguf)
-    // Checked before entries are made by its counts.
+    // Checked before its counts are used.
     const config = checkConfig(facts.fromGguf(gguf))
     checkGgufKeys(gguf, config.contextLength, config.ffnSize)
     const entries = headers.flatMap((header, i) =>
@@ -92,7 +92,7 @@ function checkShards(headers: readonly GgufHeader[], files: readonly MappedFile[
   }
 }
 
-/** One entry, or one for each expert of a tensor that holds them all. */
+/** One entry, or one for each expert if the tensor holds them all. */
 function entriesOf(
   tensor: GgufTensor,
   file: MappedFile,

@@ -1,8 +1,8 @@
-// JSON files of a hub folder, with a limit on what is read and typed reads of what comes out.
+// Reads JSON files of a hub folder, up to a size limit, with typed access.
 import { readFileSync, statSync } from 'node:fs'
 import { corrupt, notFound, toAppError } from '../../base/errors.ts'
 
-/** Configs have some KiB; a tokenizer of 256k tokens has 33 MB. */
+/** Configs have some KiB; the tokenizer of a 256k vocabulary has 33 MB. */
 const MAX_JSON_BYTES = 2 ** 26
 
 export type JsonObject = Readonly<Record<string, unknown>>
@@ -32,12 +32,12 @@ export function readJsonObject(path: string): JsonObject {
   return value as JsonObject
 }
 
-/** As readJsonObject, and {} when there is no such file. */
+/** As readJsonObject, but {} if there is no such file. */
 export function readJsonObjectIfThere(path: string): JsonObject {
   return statSync(path, { throwIfNoEntry: false }) ? readJsonObject(path) : {}
 }
 
-/** A number, undefined when absent or null. @throws AppError CORRUPT */
+/** A number; undefined if absent or null. @throws AppError CORRUPT */
 export function numberOf(object: JsonObject, key: string): number | undefined {
   const value = object[key] ?? undefined
   if (value === undefined || typeof value === 'number') return value

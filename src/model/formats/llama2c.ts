@@ -1,5 +1,5 @@
-// Opens llama2.c v0 checkpoints: seven int32 counts, then float32 tensors in a fixed order.
-// The files carry no names and no magic number, so the size must fit the counts to the byte.
+// Opens llama2.c v0 checkpoints: seven int32 counts, then float32 tensors in a fixed order. The
+// files contain no names and no magic number, so the size must match the counts to the byte.
 import { basename } from 'node:path'
 import { corrupt } from '../../base/errors.ts'
 import { createModel } from '../create-model.ts'

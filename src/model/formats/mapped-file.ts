@@ -1,6 +1,6 @@
-// A file as read-only bytes: small pieces are read, large ones are mapped where that is possible,
-// all through one descriptor, and never when the file is not what it was when it was opened. Of a
-// file that is fetched by the chunk, only what its journal has can be read. Knows no formats.
+// A file as read-only bytes: small pieces are read, large ones mapped where possible, all through
+// one descriptor. Fails if the file is no longer what was opened. Of a file that is fetched in
+// chunks, only chunks in its journal can be read. Knows no formats.
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { AppError, closed, corrupt, notFound } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
@@ -11,33 +11,31 @@ import { hasRange, prefixBytes, readChunkMap } from '../store/chunk-map.ts'
 export interface MappedFile {
   readonly path: string
   readonly sizeBytes: number
-  /** Whole milliseconds since 1970 at which the file last changed. */
+  /** Time of the last change, whole milliseconds since 1970. */
   readonly modifiedMs: number
-  /** How many bytes from the start on are here: all, unless the file is fetched by the chunk. */
+  /** Bytes from the start that are here: all, unless the file is fetched in chunks. */
   readonly presentBytes: number
-  /** The whole file's SHA-256 as its source claims it, while only some chunks are here. */
+  /** SHA-256 of the whole file as its source claims it, while only some chunks are here. */
   readonly claimedSha256: string | undefined
   has(offset: number, length: number): boolean
   /**
    * The bytes [offset, offset + length).
-   * @throws AppError CORRUPT when the file has none there, AbsentBytes when they were not fetched
+   * @throws AppError CORRUPT if the file is shorter; AbsentBytes if they were not fetched yet
    */
   bytes(offset: number, length: number): Uint8Array
-  /** Fills `into`; unlike a view, of a file that was written to since. @throws AppError CORRUPT */
-  readInto(offset: number, into: Uint8Array): void
   /**
-   * Gives back the memory of what was read; a view stays valid, and is read from the file again.
+   * Fills `into` by reading. Unlike a view, it works for a file that was written to since. @throws
+   * AppError CORRUPT
    */
+  readInto(offset: number, into: Uint8Array): void
+  /** Frees the memory of what was read. Views stay valid and are read from the file again. */
   release(): void
-  /** Looks again at what is here; only a file that was not whole can have changed. */
+  /** Looks again at what is here; only a file that was incomplete can have changed. */
   refresh(): void
   close(): void
 }
 
-/**
- * Bytes that a file will have when they are fetched; whoever fetches decides on how many are
- * needed.
- */
+/** Bytes that the file will have once they are fetched. The caller decides how many to fetch. */
 export class AbsentBytes extends AppError {
   /** From the start of the file. */
   readonly neededBytes: number
@@ -49,8 +47,9 @@ export class AbsentBytes extends AppError {
 }
 
 /**
- * Less than this is read: the rows of a prompt would be many mappings, of which a process has
- * 65,530, and what is read late and often must not end the process when somebody cuts the file.
+ * Shorter pieces are read. The rows of a prompt would otherwise take many mappings, of which a
+ * process has at most 65,530; and if somebody truncates the file, touching a mapping kills the
+ * process.
  */
 const MIN_MAPPING_BYTES = 2 ** 20
 
@@ -58,14 +57,14 @@ const MIN_MAPPING_BYTES = 2 ** 20
 export function openMappedFile(path: string): MappedFile {
   let { file, ...opened } = openFile(path)
   let open = true
-  /** Mapped since the last release. */
+  /** Views since the last release. */
   const pieces: WeakRef<ArrayBufferLike>[] = []
   let chunks = readChunkMap(path, opened.sizeBytes)
   const changed = (): Error =>
     corrupt(`'${path}' was changed while it was in use`, {
       hint: 'Start again, and put another file in its place by renaming it'
     })
-  /** Chunks that come change the time; nothing may change a whole file. */
+  /** Chunks that arrive change the time of a file; a whole file must not change. */
   const check = (): void => {
     const { size, mtimeMs } = fstatSync(file)
     const isSame = chunks !== undefined || mtimeMs === opened.exactMs
@@ -104,7 +103,7 @@ export function openMappedFile(path: string): MappedFile {
     has,
     refresh() {
       if (chunks === undefined || !open) return
-      // Somebody may have put the whole in place of the chunks meanwhile.
+      // The complete file may have replaced the chunks meanwhile.
       const now = openFile(path)
       closeSync(file)
       file = now.file

@@ -1,12 +1,12 @@
-// Brings the rows of a tensor from a file's order into the house's. Rows move whole, so any element
-// type works; only a transposition needs values of whole bytes. A bias is a matrix with rows of one
-// value.
+// Brings the rows of a tensor from a file's order into the canonical one. Rows move as a whole, so
+// any element type works; only a transposition needs values of whole bytes. A bias is a matrix with
+// rows of one value.
 import { corrupt } from '../../base/errors.ts'
 import type { RowOrder } from '../families/facts.ts'
 
 /**
- * `bytes` hold `rows` rows once they are in order.
- * @throws AppError CORRUPT when they do not divide.
+ * `bytes` have `rows` rows.
+ * @throws AppError CORRUPT if they cannot be divided that way.
  */
 export function orderRows(
   bytes: Uint8Array,
@@ -25,9 +25,7 @@ export function orderRows(
   }
 }
 
-/**
- * Copies rows so that each head's pairs (2i, 2i+1) become (i, i + half): [half, 2] -> [2, half].
- */
+/** Reorders each head's pairs (2i, 2i+1) to (i, i + half): [half, 2] -> [2, half]. */
 export function halfSplitRows(bytes: Uint8Array, rows: number, heads: number): Uint8Array {
   const rowSize = bytes.byteLength / rows
   const headRows = rows / heads
@@ -47,7 +45,7 @@ export function halfSplitRows(bytes: Uint8Array, rows: number, heads: number): U
   return out
 }
 
-/** [group, part] -> [part, group]: all of the first part's rows, then all of the second's. */
+/** [group, part] -> [part, group]: all rows of the first part, then all of the second. */
 function gatheredRows(
   bytes: Uint8Array,
   rows: number,
@@ -79,7 +77,7 @@ function transposed(bytes: Uint8Array, rows: number, columns: number): Uint8Arra
     throw corrupt(`A tensor cannot be transposed: its values have ${width} bytes`)
   }
   const Values = width === 2 ? Uint16Array : Uint32Array
-  // Values may lie at any byte of a file.
+  // Copied, because the bytes may be unaligned.
   const from = new Values(bytes.slice().buffer)
   const out = new Values(rows * columns)
   for (let row = 0; row < rows; row++) {

@@ -1,5 +1,5 @@
-// Parses the header of one safetensors file: names, types, shapes and places of its tensors.
-// Knows no models; folder.ts decides which tensors are wanted.
+// Parses the header of one safetensors file: names, types, shapes and places of its tensors. Knows
+// no models; folder.ts decides which tensors are used.
 import { corrupt, toAppError } from '../../base/errors.ts'
 import { AbsentBytes, type MappedFile } from './mapped-file.ts'
 import { countOf } from './tensor-types.ts'
@@ -9,7 +9,7 @@ const MAX_HEADER_BYTES = 2 ** 25 // 100,000 tensors need 15 MiB; the format allo
 const MAX_DIMENSIONS = 8 // real ones have up to 5
 const MAX_DIMENSION = 2 ** 40
 
-/** Bytes a value, of every type that the format names in whole bytes. */
+/** Bytes per value of each of the format's types with whole bytes. */
 const TYPE_BYTES: Readonly<Record<string, number>> = {
   F64: 8,
   F32: 4,
@@ -30,10 +30,10 @@ const TYPE_BYTES: Readonly<Record<string, number>> = {
 
 export interface SafeTensor {
   readonly name: string
-  /** As the file names it, e.g. 'BF16'. */
+  /** The file's name for it, e.g. 'BF16'. */
   readonly type: string
   readonly shape: readonly number[]
-  /** From the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number
   readonly sizeBytes: number
 }

@@ -1,31 +1,31 @@
-// Tensors by canonical name over mapped files, their rows in the house's order whatever the file's.
-// Knows no file formats: gguf.ts, safetensors.ts and llama2c.ts say where the bytes lie.
+// Tensors by canonical name over mapped files, with rows in canonical order. Knows no file formats:
+// gguf.ts, safetensors.ts and llama2c.ts say where the bytes are.
 import { corrupt, internal, notFound } from '../../base/errors.ts'
 import type { RowOrder } from '../families/facts.ts'
 import type { MappedFile } from './mapped-file.ts'
 import { orderRows } from './row-order.ts'
 import type { TensorInfo, TensorStore } from '../types.ts'
 
-/** Where a tensor lies, and whether its rows are to be reordered. */
+/** Where a tensor is, and how its rows must be reordered. */
 export interface TensorEntry {
   readonly info: TensorInfo
   readonly file: MappedFile
   readonly offset: number
-  /** How the file has the rows; undefined for as `info` says. */
+  /** Order of the rows in the file; undefined if canonical. */
   readonly order?: RowOrder | undefined
 }
 
-/** A store that knows where each tensor lies. */
+/** A store that knows where each tensor is. */
 export interface PlacedTensors extends TensorStore {
-  /** Files with tensors, whole or fetched by the chunk. */
+  /** Files with tensors, complete or fetched in chunks. */
   readonly files: readonly MappedFile[]
   /** @throws AppError NOT_FOUND */
   place(name: string): TensorEntry
 }
 
 /**
- * A store over `entries`; closes `files` with itself.
- * @throws AppError CORRUPT on a name given twice.
+ * A store over `entries`. It closes `files` when it is closed.
+ * @throws AppError CORRUPT if a name occurs twice.
  */
 export function createTensorStore(
   entries: Iterable<TensorEntry>,

@@ -1,5 +1,5 @@
-// The element types of tensors: how many values and bytes a block has, and their ids in GGUF and
-// safetensors. Knows sizes only; dequantise.ts knows what the bytes mean.
+// The element types of tensors: values and bytes of a block, and ids in GGUF and safetensors. Knows
+// sizes only; dequantise.ts knows what the bytes mean.
 import { corrupt } from '../../base/errors.ts'
 import type { TensorType } from '../types.ts'
 
@@ -8,7 +8,7 @@ export interface TypeFacts {
   readonly blockSize: number
   /** Bytes of a block. */
   readonly blockBytes: number
-  /** The id in a GGUF header. */
+  /** Id in a GGUF header. */
   readonly ggufId: number
 }
 
@@ -40,7 +40,7 @@ export function typeOfGgufId(id: number): TensorType | undefined {
   return TYPE_BY_GGUF_ID.get(id)
 }
 
-/** Values of a shape. @throws AppError CORRUPT when no safe integer. */
+/** Number of values of a shape. @throws AppError CORRUPT if it is no safe integer. */
 export function countOf(shape: readonly number[], name: string): number {
   let count = 1
   for (const dimension of shape) count *= dimension
@@ -50,7 +50,10 @@ export function countOf(shape: readonly number[], name: string): number {
   return count
 }
 
-/** Bytes of one row of `columns` values. @throws AppError CORRUPT when blocks do not divide it. */
+/**
+ * Bytes of one row of `columns` values. @throws AppError CORRUPT if it is not a whole number of
+ * blocks.
+ */
 export function rowBytes(type: TensorType, columns: number, name = 'row'): number {
   const { blockSize, blockBytes } = TYPE_FACTS[type]
   if (columns % blockSize !== 0) {

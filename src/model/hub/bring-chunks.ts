@@ -1,8 +1,8 @@
-// Chunks of one file from where they can be had: peers, the hub, and either in place of the other.
-// What is believed: a hub by its word until the file is whole. While the hub answers it gives a
-// random sample of what is wanted, and peers who contradict it are left out; where the others
-// contradict each other the hub is asked. While it is silent, a chunk is taken when all peers that
-// vouch for it agree. fetch-ranges.ts holds the locks; chunk-transfer.ts asks the hub,
+// Fetches chunks of one file from peers and from the hub, each as a fallback of the other. Trust:
+// the hub is believed until the file is complete and checked. While it answers, it supplies a
+// random sample of what is wanted, and peers that contradict the sample are ignored; where the rest
+// disagree, the hub is asked. While it is silent, a chunk is accepted if all peers that vouch for
+// it agree. fetch-ranges.ts holds the locks; chunk-transfer.ts asks the hub,
 // weights/weight-peers.ts the peers.
 import { systemClock } from '../../base/clock.ts'
 import { toAppError, unavailable } from '../../base/errors.ts'
@@ -16,17 +16,17 @@ import { bare } from './http.ts'
 import type { Brought, FileHolders } from './model-peers.ts'
 
 /**
- * Chunks that the hub gives before peers are believed: 4 MiB find one wrong chunk in 16 two times
- * in three.
+ * Most chunks that the hub supplies before peers are believed: 4 MiB find one wrong chunk in 16 two
+ * times in three.
  */
 const MOST_SAMPLES = 16
 const LEAST_SAMPLES = 2
 const CHUNKS_A_SAMPLE = 32
-/** Hashes that peers are held to; more of them find no more liars. */
+/** Most hashes that peers are compared with; more would find no more liars. */
 const MOST_KNOWN = 64
-/** Below this a hub that answers is the better source. */
+/** If peers are slower than this, bytes a second, a hub that answers is the better source. */
 const LEAST_SPEED = 2 ** 18
-/** A hub that may not be there is not waited for while peers are. */
+/** Wait for a hub that may be silent, ms, when peers are there. */
 const SILENCE_MS = 4000
 
 export function isSilence(code: string): boolean {
@@ -37,7 +37,7 @@ export function bytesOf(map: ChunkMap, runs: readonly ByteRange[]): number {
   return runs.reduce((sum, run) => sum + runBytes(map, run), 0)
 }
 
-/** @throws AppError as the hub fails, when nobody else has what is missing */
+/** @throws AppError of the hub if nobody else has what is missing */
 export async function bringChunks(
   remote: RemoteFile,
   file: ChunkFile,
@@ -83,7 +83,7 @@ class Bringer {
     await room?.(bytesOf(this.#file.map, this.#missing()))
     if (!peers) return await this.#fromHub(false)
     if (hubFirst && !this.#hub.isSilent) {
-      // Little, at the start: peers are not looked for while a hub answers.
+      // For a small amount at the start, peers are not searched for while the hub answers.
       if (await this.#try(() => this.#fromHub(true))) return
     }
     const { path, sizeBytes, sha256 } = this.#remote
@@ -103,7 +103,7 @@ class Bringer {
 
   #failure: unknown
 
-  /** False when the hub did not answer, which is remembered. @throws what else went wrong */
+  /** False if the hub did not answer, which is remembered. @throws any other failure */
   async #try(ask: () => Promise<void>): Promise<boolean> {
     if (this.#hub.isNone) return false
     try {
@@ -132,7 +132,10 @@ class Bringer {
     return this.#file.missing(this.#ranges)
   }
 
-  /** The hub's own bytes of some of what is wanted: they are kept, and peers are held to them. */
+  /**
+   * Fetches some of the wanted chunks from the hub. They are kept, and peers are compared with
+   * them.
+   */
   async #sample(): Promise<void> {
     const wanted = indexesOf(this.#missing())
     const share = Math.ceil(wanted.length / CHUNKS_A_SAMPLE)
@@ -201,7 +204,7 @@ class Bringer {
     log.warn(`The hub does not answer: weights are taken on the word of ${peers}`)
   }
 
-  /** What the hub gave of this file: a random part of it, where there is much. */
+  /** Hashes of chunks that the hub supplied; a random part of them if there are many. */
   #known(): Map<number, Uint8Array> {
     const { map } = this.#file
     const all = Array.from({ length: map.count }, (_, i) => i).filter((i) =>

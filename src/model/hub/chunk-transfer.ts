@@ -1,6 +1,6 @@
-// One transfer of chunks of a hub's file: several connections at once, each resumed by the chunk
-// and retried. fetch-ranges.ts says which chunks and holds the locks; hub-file.ts knows where the
-// bytes lie.
+// One transfer of chunks of a hub's file: several connections at once, each retried and resumed at
+// the chunk where it stopped. fetch-ranges.ts says which chunks and holds the locks; hub-file.ts
+// knows where the bytes are.
 import { type Clock, sleep, systemClock } from '../../base/clock.ts'
 import { AppError, cancelled, corrupt, unavailable } from '../../base/errors.ts'
 import type { ChunkFile } from '../store/chunk-file.ts'
@@ -17,32 +17,30 @@ import {
 } from './http.ts'
 
 export interface TransferOptions extends HttpOptions {
-  /** Requests at once. Default 6. */
+  /** Concurrent requests. Default 6. */
   connections?: number
   /** Bytes of one request. Default 16 MiB. */
   partBytes?: number
-  /** Told of each chunk's bytes as they are written, and from whom when not from the hub. */
+  /** Called with the bytes of each chunk as they are written, and from whom if not from the hub. */
   onbytes?: (bytes: number, from?: 'peers') => void
 }
 
 const CONNECTIONS = 6
 const PART_BYTES = 2 ** 24
-/** What a crash may lose: fetched, and not yet in the journal. */
+/** Bytes that a crash may lose: fetched, but not in the journal yet. */
 const COMMIT_BYTES = 2 ** 26
 const COMMIT_MS = 5000
-/** A server that hands out a few bytes a connection must not keep us for ever. */
+/** A server that sends only a few bytes per connection must not keep us busy for ever. */
 const MAX_TRIES = 200
 
-/** The server answers with the whole file whatever is asked for. */
+/** The server ignores ranges and sends the whole file. */
 export class RangesIgnored extends AppError {
   constructor(url: string) {
     super('UNSUPPORTED', `'${bare(url)}' knows no ranges`)
   }
 }
 
-/**
- * Makes what is written last every now and then: often costs time, seldom loses more in a crash.
- */
+/** Decides when to commit what was written: often costs time, seldom loses more in a crash. */
 export class CommitPace {
   readonly #file: ChunkFile
   readonly #clock: Clock
@@ -65,7 +63,7 @@ export class CommitPace {
   }
 }
 
-/** One go at a file; what fails for one connection stops them all. */
+/** One attempt at a file. A failure of one connection stops all of them. */
 export class Transfer {
   readonly #remote: HubFile
   readonly #file: ChunkFile
@@ -74,7 +72,7 @@ export class Transfer {
   readonly #signal: AbortSignal
   #located: Promise<Located> | undefined
   readonly #pace: CommitPace
-  /** Until when nobody is to ask, by the clock. */
+  /** No requests before this time, by the clock. */
   #quietUntil = 0
 
   constructor(remote: HubFile, file: ChunkFile, options: TransferOptions) {
@@ -103,7 +101,7 @@ export class Transfer {
     if (failure) throw failure.error
   }
 
-  /** One stream over the whole file, of which every chunk that is not here is kept. */
+  /** One stream of the whole file, from which every missing chunk is kept. */
   async bringAll(): Promise<void> {
     const progress = { start: 0, end: this.#file.map.count }
     await this.#persist(progress, async () => {
@@ -117,7 +115,7 @@ export class Transfer {
     })
   }
 
-  /** Tries until `part.start` has come to its end; gives up when tries bring nothing. */
+  /** Tries until `part.start` has reached its end; gives up after tries without progress. */
   async #persist(part: { start: number; end: number }, once: () => Promise<void>): Promise<void> {
     const { clock = systemClock, backoffsMs = BACKOFFS_MS } = this.#options
     let failures = 0
@@ -158,7 +156,7 @@ export class Transfer {
     })
   }
 
-  /** Sends a request to where the file lies now; the connection ends with `use`. */
+  /** Sends a request to the file's current location; the connection ends with `use`. */
   async #exchange(
     headers: Readonly<Record<string, string>>,
     use: (response: Response) => Promise<void>
@@ -227,7 +225,7 @@ export class Transfer {
     await this.#pace.wrote(bytes.byteLength)
   }
 
-  /** Waits out what the server asked one of the connections to wait. */
+  /** Waits as long as the server asked one of the connections to wait. */
   async #quiet(): Promise<void> {
     const { clock = systemClock } = this.#options
     const wait = this.#quietUntil - clock.now()
@@ -250,7 +248,7 @@ function split(runs: readonly ByteRange[], chunks: number): { start: number; end
   return parts
 }
 
-/** A server may give less than was asked for, and nothing else. */
+/** A server may send less than was requested, but nothing else. */
 function checkRange(response: Response, asked: ByteRange, sizeBytes: number, url: string): void {
   const found = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '')
   const fits =

@@ -1,6 +1,6 @@
-// One file over HTTP to one path: resumed where it broke off, retried, verified by its SHA-256,
-// then renamed. Knows no hubs and no models. What lies at `path` is always whole; `path.partial` is
-// what came so far.
+// Downloads one file over HTTP: resumed where it stopped, retried, verified by its hash, then
+// renamed. Knows no hubs and no models. A file at `path` is always complete; `path.partial` is what
+// has arrived so far.
 import {
   type FileHandle,
   mkdir,
@@ -33,22 +33,19 @@ export interface DownloadProgress {
 
 export interface DownloadOptions extends HttpOptions {
   url: string
-  /** Where the verified file goes. */
+  /** Path of the verified file. */
   path: string
-  /** Lower-case hex: a SHA-256, or the 40 digits of a git blob. */
+  /** Lower-case hex: a SHA-256, or the 40 digits of a git blob id. */
   hash: string
   sizeBytes: number
   headers?: Readonly<Record<string, string>>
   onprogress?: ((progress: DownloadProgress) => void) | undefined
 }
 
-/** A server that hands out a few bytes a connection must not keep us for ever. */
+/** A server that sends only a few bytes per connection must not keep us busy for ever. */
 const MAX_TRIES = 200
 
-/**
- * @throws AppError DENIED, NOT_FOUND, CORRUPT (other bytes than promised), BUSY, UNAVAILABLE,
- * CANCELLED
- */
+/** @throws AppError DENIED, NOT_FOUND, CORRUPT (wrong bytes), BUSY, UNAVAILABLE, CANCELLED */
 export async function downloadFile(options: DownloadOptions): Promise<void> {
   const { path, sizeBytes, hash, signal } = options
   const { clock = systemClock, backoffsMs = BACKOFFS_MS, freeBytes = systemFreeBytes } = options
@@ -66,7 +63,7 @@ export async function downloadFile(options: DownloadOptions): Promise<void> {
       if (before !== sizeBytes) await fetchRest(options, partial, before)
       if ((await hashLike(hash, partial, signal)) === hash) break
       await forget(partial)
-      // What was resumed may have been begun from other bytes: once more, from the start.
+      // The resumed part may be of another version: try once more from the start.
       if (!resumed || restarted) {
         throw corrupt(`'${options.url}' gave other bytes: their hash is not ${hash}`)
       }
@@ -124,7 +121,7 @@ async function fetchRest(options: DownloadOptions, partial: string, have: number
   }
 }
 
-/** Writes the body from `at` on; returns where it ended. */
+/** Writes the body from `at` on; returns the new end. */
 async function receive(
   response: Response,
   file: FileHandle,
@@ -143,7 +140,7 @@ async function receive(
   return at
 }
 
-/** Where the body begins: behind what we have, or at 0 when the server gives the whole. */
+/** Where the body starts: after what we have, or at 0 if the server sends the whole file. */
 function startOf(response: Response, have: number, sizeBytes: number, url: string): number {
   if (response.status === 200) {
     const length = response.headers.get('content-length')
@@ -159,7 +156,7 @@ function startOf(response: Response, have: number, sizeBytes: number, url: strin
   return have
 }
 
-/** Only a strong tag can promise that a rest fits what came before. */
+/** Only a strong ETag guarantees that the rest belongs to what we have. */
 async function saveEtag(partial: string, etag: string | null): Promise<void> {
   const isStrong = etag !== null && etag.startsWith('"') && etag.length <= 512
   if (isStrong) await writeFile(`${partial}.etag`, etag)

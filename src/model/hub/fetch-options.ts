@@ -1,5 +1,4 @@
-// A hub's file on its way here, and how it is fetched: what fetch-ranges.ts and bring-chunks.ts
-// share.
+// A remote file of a hub, and the options for fetching it, for fetch-ranges.ts and bring-chunks.ts.
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { TransferOptions } from './chunk-transfer.ts'
@@ -7,40 +6,43 @@ import type { HubFile } from './hub-file.ts'
 import type { ModelPeers } from './model-peers.ts'
 
 export interface RemoteFile extends HubFile {
-  /** Where its chunks go. */
+  /** Path of its local copy. */
   path: string
 }
 
 export interface FetchRangesOptions extends TransferOptions {
-  /** Bytes of a chunk of a new file. Default: CHUNK_BYTES. */
+  /** Chunk size of a new file, bytes. Default: CHUNK_BYTES. */
   chunkBytes?: number
-  /** What is fetched under one lock. Default 256 MiB. */
+  /** Bytes that one lock covers. Default 256 MiB. */
   regionBytes?: number
   log?: Log
-  /** Where the manifest of a file that became whole is kept. Default: nowhere. */
+  /** Where the manifest of a complete file is kept. Default: nowhere. */
   cacheDir?: string
-  /** Who else has chunks. Default: the hub is asked alone. */
+  /** Peers that may have chunks. Default: only the hub is asked. */
   peers?: ModelPeers | undefined
-  /** Under which peers are found. Default: by the file's hash. */
+  /** Word under which peers are found. Default: the file's hash. */
   word?: string
-  /** Manifests' roots that alone are believed of peers. Default: see bring-chunks.ts. */
+  /**
+   * Roots of manifests; only peers that have one of them are believed. Default: see
+   * bring-chunks.ts.
+   */
   roots?: readonly string[] | undefined
-  /** Whether the hub answers, as known before. */
+  /** Whether the hub answers, as far as is known. */
   reach?: HubState
-  /** Asks peers only when the hub is silent: for what is little. */
+  /** Asks peers only if the hub is silent; for small amounts. */
   hubFirst?: boolean
-  /** Whether the user knows that peers' word was taken: shared, so that it is said once. */
+  /** Whether the user was told that peers were believed; shared, so that it is said once. */
   told?: { isTold: boolean }
-  /** Chooses what the hub is asked to hold peers to. */
+  /** Chooses the sample that the hub is asked for. */
   random?: Random
-  /** Throws when so many bytes have no room. */
+  /** Throws if there is no disk space for this many bytes. */
   room?: (neededBytes: number) => Promise<void>
 }
 
-/** Whether a hub is there; shared by all that is fetched of a model. */
+/** Whether there is a hub that answers; shared by all files of a model. */
 export interface HubState {
   /** It did not answer: peers are asked first from now on. */
   isSilent: boolean
-  /** There is none: the model is known by its id alone. */
+  /** There is no hub: the model is known only by its content id. */
   readonly isNone: boolean
 }

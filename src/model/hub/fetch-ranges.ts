@@ -1,8 +1,8 @@
-// Ranges of one file of a hub into its sparse copy here, and the check of the whole once every
-// chunk is there. Several processes may want ranges of one file at once: each region of it has a
-// lock, so that nothing is fetched twice and a client need not wait for all that a server beside it
-// fetches. remote-files.ts asks for ranges; chunk-transfer.ts brings chunks; chunk-file.ts keeps
-// them.
+// Fetches ranges of one file of a hub into its sparse local copy, and checks the whole once every
+// chunk is here. Several processes may want ranges of one file at once: each region of it has a
+// lock, so that nothing is fetched twice and a client need not wait for everything that a server on
+// the same machine fetches. remote-files.ts asks for ranges; chunk-transfer.ts fetches chunks;
+// chunk-file.ts stores them.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
@@ -26,8 +26,9 @@ import { writeManifest } from '../store/manifest.ts'
 const REGION_BYTES = 2 ** 28
 
 /**
- * Brings `ranges` of a file, or all of it from a server without ranges.
- * @throws AppError DENIED, NOT_FOUND, CORRUPT, BUSY, UNAVAILABLE, CANCELLED; what came is kept
+ * Fetches `ranges` of a file, or all of it if the server does not support ranges.
+ * @throws AppError DENIED, NOT_FOUND, CORRUPT, BUSY, UNAVAILABLE, CANCELLED; what has arrived is
+ * kept
  */
 export async function fetchRanges(
   remote: RemoteFile,
@@ -65,7 +66,7 @@ export async function fetchRanges(
 }
 
 /**
- * Checks a file of which every chunk is here; false when peers gave wrong ones, which are gone now.
+ * Checks a file of which every chunk is here. False if peers gave wrong chunks, which are removed.
  */
 async function complete(remote: RemoteFile, options: FetchRangesOptions): Promise<boolean> {
   const { path, sizeBytes } = remote
@@ -86,7 +87,7 @@ async function complete(remote: RemoteFile, options: FetchRangesOptions): Promis
       } catch (error) {
         if (!(error instanceof HearsayWrong)) throw error
         options.peers?.distrust(remote.sha256)
-        // It may have been made of what was wrong.
+        // They may have been made from wrong bytes.
         if (cacheDir) removeConverted(convertedOf(listConverted(cacheDir), [path]))
         if (!options.peers || options.reach?.isNone) throw error
         log.warn(`${error.message}: it is fetched from the hub`)
@@ -97,7 +98,7 @@ async function complete(remote: RemoteFile, options: FetchRangesOptions): Promis
   )
 }
 
-/** Bytes of chunks that `ranges` touch and that are not here. */
+/** Bytes of missing chunks that `ranges` touch. */
 export async function missingBytesOf(
   remote: RemoteFile,
   ranges: readonly ByteRange[],

@@ -1,6 +1,6 @@
-// A model that no hub tells of: found by its name or content id on the word of peers, and held to
-// it. repo.ts calls it when the hub is silent. What peers say is checked before it names any path
-// here.
+// A model that is known only from peers: found by its name or content id, and checked against what
+// they claimed. repo.ts calls it if the hub is silent. Peers' claims are checked before they become
+// a path.
 import { randomUUID } from 'node:crypto'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -13,29 +13,30 @@ import { type RepoName, repoText } from './repo-name.ts'
 import { recordPath, type RepoRecord, writeRecord } from './repo-record.ts'
 
 /**
- * A repository of no hub: OWNER/CONTENT-ID, where a model that was named by its id alone is kept.
+ * Owner of repositories that are on no hub: OWNER/CONTENT-ID is where a model named only by its id
+ * is kept.
  */
 const OWNER = 'content-id'
 const ID = /^[0-9a-f]{64}$/
 const WEIGHTS = /^[\w.-]{1,200}\.(?:gguf|safetensors)$/
-/** Of JSON and templates; a tokenizer of 256k tokens has 33 MB. */
+/** Size limit of JSON files and templates; the tokenizer of a 256k vocabulary has 33 MB. */
 export const MAX_SMALL_BYTES: number = 2 ** 26
 const MAX_WEIGHT_FILES = 1024
-/** As hub-tree.ts. */
+/** As in hub-tree.ts. */
 const MAX_SIZE = 2 ** 40
 
-/** The name that a model has by its content id, or undefined when `word` is none. */
+/** The repository name for a content id, or undefined if `word` is none. */
 export function contentIdName(word: string): RepoName | undefined {
   return ID.test(word) ? { repo: `${OWNER}/${word}`, revision: 'main', pick: undefined } : undefined
 }
 
-/** Hex of the content id in a name of contentIdName(); undefined in others. */
+/** The content id, hex, in a name made by contentIdName(); undefined for other names. */
 export function contentIdIn(name: RepoName): string | undefined {
   const [owner, id = ''] = name.repo.split('/')
   return owner === OWNER && ID.test(id) ? id : undefined
 }
 
-/** What peers call a model of a hub, or of none. */
+/** The word under which peers know a model, whether it is on a hub or not. */
 export function wordOf(name: RepoName): string {
   return contentIdIn(name) ?? repoText(name)
 }
@@ -51,7 +52,7 @@ export interface HeardModel {
   readonly heard: NamedWeights
 }
 
-/** What peers say of a name; undefined when nobody knows it. @throws AppError CORRUPT */
+/** What peers say about a name; undefined if nobody knows it. @throws AppError CORRUPT */
 export async function hearOf(
   name: RepoName,
   peers: ModelPeers,
@@ -85,7 +86,7 @@ function recordOf(name: RepoName, heard: NamedWeights): RepoRecord {
   throw corrupt(`'${wordOf(name)}' cannot be used: what peers say of it is no model`)
 }
 
-/** A whole small file from whichever peer has it; its hash was checked. False: nobody has it. */
+/** Fetches a small file from any peer that has it, and checks its hash. False if nobody has it. */
 export async function fetchFromPeers(
   file: ListedFile,
   path: string,
@@ -103,8 +104,8 @@ export async function fetchFromPeers(
 }
 
 /**
- * Holds what was found to what it must be: the id in its name, or the one that peers claimed. Then
- * it is remembered as what the name stands for.
+ * Compares the content id that was computed with the one in the name or the one that peers claimed.
+ * Then remembers it for this name.
  * @throws AppError CORRUPT
  */
 export async function confirmHeard(

@@ -1,5 +1,5 @@
-// What every request to a hub shares: how long an answer may take, and what a refusal means to a
-// person. Knows no files and no models.
+// What all requests to a hub share: time limits, and what refusals mean to a user. Knows no files
+// and no models.
 import { formatBytes } from '../../base/bytes.ts'
 import { type Clock, deadline, systemClock } from '../../base/clock.ts'
 import {
@@ -18,27 +18,27 @@ export interface HttpOptions {
   fetch?: Fetch
   clock?: Clock
   signal?: AbortSignal | undefined
-  /** Waits before tries that bring nothing; the last is followed by giving up. */
+  /** Waits between tries that make no progress, ms; after the last one it gives up. */
   backoffsMs?: readonly number[]
-  /** Longest wait for the head of an answer. Default 10,000 ms. */
+  /** Longest wait for the response headers. Default 10,000 ms. */
   answerTimeoutMs?: number
-  /** Longest silence within a body. Default 30,000 ms. */
+  /** Longest pause within a body. Default 30,000 ms. */
   idleTimeoutMs?: number
-  /** Gives up at once when nothing answers at all: there is another source. Default false. */
+  /** Gives up at once if nothing answers, because there is another source. Default false. */
   impatient?: boolean
-  /** Free space of a folder's disk in bytes. Default: the system's word. */
+  /** Free disk space of a folder in bytes. Default: asks the system. */
   freeBytes?: (folder: string) => Promise<number>
 }
 
 export const BACKOFFS_MS: readonly number[] = [500, 1000, 2000, 4000, 8000]
-/** A server that asks for more patience than this is told of to the user. */
+/** If a server asks to wait longer than this, the user is told instead. */
 const MAX_RETRY_AFTER_MS = 60_000
-/** Room that is left to others on the disk. */
+/** Disk space that is left to others. */
 export const SPARE_BYTES: number = 64 * 2 ** 20
-/** Trying again cannot help against these. */
+/** Errors for which trying again is no use. */
 const DISK_ERRORS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'EIO'])
 
-/** Sends one request; `abort` ends its body too. @throws AppError UNAVAILABLE, CANCELLED */
+/** Sends one request; `abort` also ends its body. @throws AppError UNAVAILABLE, CANCELLED */
 export async function request(
   url: string,
   init: RequestInit,
@@ -86,7 +86,7 @@ export function checkStatus(response: Response, url: string, clock: Clock = syst
   const { status } = response
   if (status === 200 || status === 206) return
   const what = bare(url)
-  // What the public hub says beside a status; a repository that is not there is a 401 to strangers.
+  // The public hub's error code. Without a token, a repository that does not exist is a 401.
   const reason = response.headers.get('x-error-code')
   if ((status === 401 && reason === 'RepoNotFound') || reason === 'RevisionNotFound') {
     throw notFound(`'${what}' is not there, or is private`, {
@@ -113,7 +113,7 @@ export function checkStatus(response: Response, url: string, clock: Clock = syst
   })
 }
 
-/** Turns what a transfer failed with into what can be decided on. */
+/** Turns a failure of a transfer into an AppError whose code can be acted on. */
 export function brokenOff(thrown: unknown, url: string, signal?: AbortSignal): AppError {
   if (signal?.aborted) return cancelled(`Downloading '${bare(url)}' was cancelled`)
   const error = toAppError(thrown)
@@ -133,7 +133,7 @@ export function checkRoom(what: string, neededBytes: number, freeBytes: number):
   )
 }
 
-/** Seconds or a date, in ms from now. */
+/** A header with seconds or a date, in ms from now. */
 function retryAfter(header: string | null, clock: Clock): number | undefined {
   if (header === null) return undefined
   const ms = /^\d{1,9}$/.test(header.trim())
@@ -142,9 +142,7 @@ function retryAfter(header: string | null, clock: Clock): number | undefined {
   return Number.isFinite(ms) ? Math.max(0, ms) : undefined
 }
 
-/**
- * Without its query: where a store's links are signed, what is behind the question mark is a key.
- */
+/** The URL without its query: in signed links to a store, the query is a key. */
 export function bare(url: string): string {
   const query = url.indexOf('?')
   return query < 0 ? url : url.slice(0, query)

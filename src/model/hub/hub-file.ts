@@ -1,14 +1,14 @@
-// Where a hub's file really lies: redirects are followed by hand, as only the hub's own answer
-// tells the file's hash and size (x-linked-etag, x-linked-size), and its token goes to no other
-// host. One answer serves many ranges: hubs count requests, their stores do not.
+// Finds where a hub's file really is. Redirects are followed by hand, because only the hub's own
+// response tells the file's hash and size (x-linked-etag, x-linked-size), and the token must go to
+// no other host. One lookup serves many ranges: hubs count requests, their stores do not.
 import { systemClock } from '../../base/clock.ts'
 import { corrupt, unavailable } from '../../base/errors.ts'
 import { bare, brokenOff, checkStatus, type HttpOptions, request } from './http.ts'
 
 export interface HubFile {
-  /** Of the hub: `{endpoint}/{repo}/resolve/{revision}/{file}`. */
+  /** At the hub: `{endpoint}/{repo}/resolve/{revision}/{file}`. */
   url: string
-  /** With the token, for the hub alone. */
+  /** Including the token, for the hub only. */
   headers: Readonly<Record<string, string>>
   sizeBytes: number
   /** Lower-case hex. */
@@ -18,13 +18,13 @@ export interface HubFile {
 export interface Located {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
-  /** A link to a store, which may run out; the hub gives a new one. */
+  /** A link to a store, which may expire; the hub gives a new one. */
   readonly isElsewhere: boolean
 }
 
 const MAX_REDIRECTS = 5
 
-/** @throws AppError DENIED, NOT_FOUND, BUSY, UNAVAILABLE, CORRUPT (another file than was listed) */
+/** @throws AppError DENIED, NOT_FOUND, BUSY, UNAVAILABLE, CORRUPT (not the file that was listed) */
 export async function locateFile(file: HubFile, options: HttpOptions): Promise<Located> {
   const { clock = systemClock, signal } = options
   let url = file.url

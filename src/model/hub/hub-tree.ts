@@ -1,6 +1,5 @@
-// The files of a hub's repository with their sizes and hashes:
-// `/api/models/{repo}/tree/{revision}`. Knows no models: repo-files.ts chooses which files are
-// wanted.
+// Lists the files of a hub's repository with their sizes and hashes:
+// `/api/models/{repo}/tree/{revision}`. Knows no models: repo-files.ts chooses the files.
 import { sleep, systemClock } from '../../base/clock.ts'
 import { corrupt, notFound, type AppError } from '../../base/errors.ts'
 import { hubHeaders, type HubOptions, hubEndpoint } from './hub.ts'
@@ -14,18 +13,18 @@ import {
   request
 } from './http.ts'
 
-/** Limits on what a hub may list; the largest repositories have some thousand files. */
+/** Limits on what a hub may list; the largest repositories have several thousand files. */
 const MAX_PAGES = 64
 const MAX_PAGE_BYTES = 2 ** 24
 const MAX_FILES = 65_536
 const MAX_PATH = 1024
-/** Hubs take files of up to 500 GB; a journal of 1 TiB has 128 MiB. */
+/** Hubs accept files of up to 500 GB; the journal of 1 TiB has 128 MiB. */
 const MAX_SIZE = 2 ** 40
 
 export interface ListedFile {
   readonly path: string
   readonly sizeBytes: number
-  /** Lower-case hex: the SHA-256 of a large file, the 40 digits of a git blob of a small one. */
+  /** Lower-case hex: the SHA-256 of a large file, the 40 digits of a git blob id of a small one. */
   readonly hash: string
 }
 
@@ -114,7 +113,7 @@ function isSize(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MAX_SIZE
 }
 
-/** A path that stays within its repository on any system. */
+/** Whether a path stays within its repository on any system. */
 function isPlain(path: string): boolean {
   const parts = path.split('/')
   return (
@@ -125,7 +124,7 @@ function isPlain(path: string): boolean {
   )
 }
 
-/** `<url>; rel="next"`; another host does not get our token. */
+/** `<url>; rel="next"`. Another host must not get our token. */
 function nextPage(link: string | null, from: string): string | undefined {
   const next = /<([^<>]+)>\s*;\s*rel="next"/.exec(link ?? '')?.[1]
   if (next === undefined) return undefined

@@ -1,4 +1,4 @@
-// Where a hub of the Hugging Face layout has a file, and where its own tools may have put it
+// Where a hub with the Hugging Face layout has a file, and where its own tools may have put it
 // already. Knows no transport; download.ts fetches.
 import { join } from 'node:path'
 import { badInput } from '../../base/errors.ts'
@@ -8,7 +8,7 @@ export interface HubOptions {
   endpoint?: string
   /** HF_TOKEN, for gated models. */
   token?: string
-  /** HF_HOME: where the hub's own tools keep their cache. Default: it is not looked at. */
+  /** HF_HOME: where the hub's own tools keep their cache. Default: not looked at. */
   home?: string
 }
 
@@ -31,7 +31,7 @@ export function hubUrl(
   return `${hubEndpoint(options)}/${path}`
 }
 
-/** Without a slash at its end. @throws AppError BAD_INPUT */
+/** Without a slash at the end. @throws AppError BAD_INPUT */
 export function hubEndpoint(options: HubOptions = {}): string {
   const endpoint = options.endpoint ?? PUBLIC_HUB
   if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint)) {
@@ -40,7 +40,7 @@ export function hubEndpoint(options: HubOptions = {}): string {
   return endpoint.replace(/\/+$/, '')
 }
 
-/** The token goes to the hub alone: fetch drops it when a redirect leads to another host. */
+/** The token goes to the hub only: fetch drops it if a redirect leads to another host. */
 export function hubHeaders(options: HubOptions = {}): Record<string, string> {
   return {
     'user-agent': 'petals',
@@ -48,7 +48,7 @@ export function hubHeaders(options: HubOptions = {}): Record<string, string> {
   }
 }
 
-/** The path at which the hub's own tools keep a large file of this hash. */
+/** Path at which the hub's own tools keep a large file with this hash. */
 export function hubCachePath(home: string, repo: string, sha256: string): string {
   return join(home, 'hub', `models--${repo.replace('/', '--')}`, 'blobs', sha256)
 }

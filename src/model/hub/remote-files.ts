@@ -1,5 +1,5 @@
-// Fetches what a model's tensors need of its remote files: one budget and one progress over all of
-// them. fetch-ranges.ts does the work for each file.
+// Fetches what a model's tensors need of its remote files, with one budget and one progress for all
+// of them. fetch-ranges.ts does the work for each file.
 import { mkdir } from 'node:fs/promises'
 import { internal } from '../../base/errors.ts'
 import { checkDisk } from '../store/cache-usage.ts'
@@ -13,7 +13,7 @@ export interface RemoteFilesOptions extends FetchRangesOptions {
   cacheDir: string
   /** Names the model in messages. */
   what: string
-  /** Most bytes that the cache's models may take together. */
+  /** Most bytes of all models in the cache. */
   diskBytes?: number | undefined
 }
 
@@ -42,7 +42,7 @@ export function createFetcher(
         await fetchRanges(remote, ranges, {
           ...options,
           signal: signals.length === 0 ? undefined : AbortSignal.any(signals),
-          // Known only once a server without ranges makes it more.
+          // Only known once a server without ranges makes it larger.
           room: (neededBytes) => checkDisk(what, neededBytes, options),
           onbytes(bytes, from) {
             doneBytes += bytes

@@ -5,7 +5,7 @@ import type { ListedFile } from './hub-tree.ts'
 
 export const INDEX = 'model.safetensors.index.json'
 const MAX_FILES = 1024
-/** Read beside the weights when they are there; nothing else of a repository is ever fetched. */
+/** Read beside the weights if they are there. Nothing else of a repository is ever fetched. */
 export const SMALL_FILES: readonly string[] = [
   'config.json',
   'generation_config.json',
@@ -14,19 +14,19 @@ export const SMALL_FILES: readonly string[] = [
   'chat_template.jinja',
   INDEX
 ]
-/** Of several GGUFs of one model: small enough for most, good enough for most. */
+/** Of several GGUFs of one model, the first of these: small and good enough for most users. */
 const PREFERRED: readonly string[] = ['q4_k_m', 'q4_k_s', 'q4_0', 'q4_1', 'q5_k_m', 'q8_0']
 const SHARD = /-(\d{5})-of-(\d{5})\.gguf$/i
 /** GGUFs that are no language model: image encoders, importance matrices, adapters. */
 const NO_MODEL = /(^|[-_./])(mmproj|imatrix|lora)[-_.]/i
 
 export type Choice =
-  /** A folder of the hub's layout: files at the repository's root. */
+  /** A folder in the hub's layout: files at the repository's root. */
   | { readonly kind: 'folder' }
   /** Shards in order. */
   | { readonly kind: 'gguf'; readonly files: readonly ListedFile[] }
 
-/** @throws AppError NOT_FOUND, BAD_INPUT when several fit */
+/** @throws AppError NOT_FOUND, or BAD_INPUT if several fit */
 export function chooseFiles(
   files: readonly ListedFile[],
   repo: string,
@@ -93,7 +93,7 @@ function isRootWeights(name: string): boolean {
 }
 
 interface GgufModel {
-  /** Path without shard and ending. */
+  /** Path without shard number and ending. */
   readonly name: string
   readonly files: readonly ListedFile[]
 }
@@ -109,7 +109,7 @@ function ggufModels(files: readonly ListedFile[]): GgufModel[] {
   }))
 }
 
-/** By a part between separators, so that Q4_K is not Q4_K_M; or by the whole path. */
+/** Whether `pick` is a part between separators, so that Q4_K is not Q4_K_M; or the whole path. */
 function isPicked(model: GgufModel, pick: string): boolean {
   if (model.files.some((file) => file.path === pick)) return true
   const wanted = pick.toLowerCase()

@@ -1,5 +1,5 @@
-// What was found out about a repository of a hub, kept so that a model opens again without the hub:
-// cache/repos/OWNER--NAME/KEY.json; its small files lie beside it, its weights in
+// What is known about a repository of a hub, kept so that a model can be opened without the hub:
+// cache/repos/OWNER--NAME/KEY.json. Its small files are beside it, its weights in
 // cache/models/HASH/NAME.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
@@ -15,13 +15,13 @@ export interface RepoRecord {
   readonly small: readonly ListedFile[]
   /** In order. */
   readonly weights: readonly ListedFile[]
-  /** It is what peers said, and no hub. */
+  /** It is known from peers and not from a hub. */
   readonly isHeard?: boolean
 }
 
 const MAX_RECORD_BYTES = 2 ** 22
 
-/** Where all of a repository lies but its weights. */
+/** Folder of everything of a repository except weights. */
 export function repoFolder(cacheDir: string, repo: string): string {
   return join(cacheDir, 'repos', repo.replace('/', '--'))
 }
@@ -30,13 +30,16 @@ export function recordPath(cacheDir: string, name: RepoName): string {
   return join(repoFolder(cacheDir, name.repo), `${digest([name.revision, name.pick ?? ''])}.json`)
 }
 
-/** Of the small files; another set of them has another. Ends in the model's name, which shows. */
+/**
+ * Folder of the small files; each set of them has its own. Its name ends with the model's name,
+ * which users see.
+ */
 export function smallFolder(cacheDir: string, repo: string, small: readonly ListedFile[]): string {
   const key = digest(small.map(({ path, hash }) => `${path} ${hash}`).toSorted())
   return join(repoFolder(cacheDir, repo), key, repo.split('/')[1] ?? repo)
 }
 
-/** By its hash alone, so that repositories share what is equal. */
+/** By hash alone, so that repositories share equal files. */
 export function weightPath(cacheDir: string, file: ListedFile): string {
   return join(cacheDir, 'models', file.hash, basename(file.path))
 }
@@ -56,7 +59,7 @@ export async function writeRecord(cacheDir: string, record: RepoRecord): Promise
   await rename(aside, path)
 }
 
-/** Undefined when there is none, or none that can be used. */
+/** Undefined if there is none, or if it cannot be used. */
 export async function readRecord(
   cacheDir: string,
   name: RepoName

@@ -1,7 +1,6 @@
-// A model of a hub's repository, as far as it must be here to be opened: small files and the
-// headers of its weights. The rest comes with Model.ensure(), through the fetcher that is handed
-// out. resolve.ts calls it; hub-tree.ts lists, repo-files.ts chooses, repo-record.ts remembers for
-// next time.
+// A model of a hub's repository, as far as it is needed to open it: small files and the headers of
+// its weights. The rest is fetched by Model.ensure(), through the returned fetcher. resolve.ts
+// calls it; hub-tree.ts lists, repo-files.ts chooses, repo-record.ts remembers for next time.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { corrupt, denied, toAppError, unavailable } from '../../base/errors.ts'
@@ -44,40 +43,41 @@ import {
 import type { ModelLocation } from '../types.ts'
 
 export interface RepoOptions extends FetchOptions {
-  /** Most bytes that the cache's models may take together. Default: what the disk has. */
+  /** Most bytes of all models in the cache. Default: what the disk has. */
   diskBytes?: number | undefined
-  /** Passed on to fetchRanges: what tests must make small. */
+  /** Passed to fetchRanges; tests use smaller sizes. */
   ranges?: Omit<FetchHeaderOptions, keyof HttpOptions>
-  /** Asks nobody what the repository holds now: what was found out before must do. */
+  /** Asks nobody what the repository contains now; uses what is known. */
   isOffline?: boolean
   /**
-   * Hex of manifests' roots, as `petals verify` prints them: peers are believed when they have
-   * these.
+   * Roots of manifests, hex, as `petals verify` prints them: peers that have one of them are
+   * believed.
    */
   roots?: readonly string[] | undefined
 }
 
 export interface FoundModel {
   readonly location: ModelLocation
-  /** What Model.ensure() fetches through; undefined when all is here. */
+  /** What Model.ensure() fetches through; undefined if everything is here. */
   readonly fetcher?: RangeFetcher | undefined
-  /** What others may call it: owner/name. */
+  /** The word under which others may know it: owner/name. */
   readonly word?: string | undefined
-  /** What it is made of is known from peers, and from no hub. */
+  /** Its content is known from peers and not from a hub. */
   readonly isHeard?: boolean
   /**
-   * Must be told the content id that was found of a model whose name or files are known from peers.
-   * @throws AppError CORRUPT when it is not the one that was asked for or claimed
+   * Must be called with the computed content id of a model whose name or files are known from
+   * peers.
+   * @throws AppError CORRUPT if it is not the id that was asked for or claimed
    */
   readonly confirm?: ((id: string) => Promise<void>) | undefined
 }
 
-/** As a repository's options, with whether its hub answers. */
+/** A repository's options, with whether its hub answers. */
 type OneRepoOptions = RepoOptions & { reach: HubState }
 
-/** Headers that are fetched at once. */
+/** Headers that are fetched concurrently. */
 const HEADERS = 8
-/** A hub that is known not to answer is not waited for when there is something to go on with. */
+/** Wait for a hub that has been silent, ms, if we can continue without it. */
 const KNOWN_TIMEOUT_MS = 4000
 
 /**
@@ -115,7 +115,7 @@ function whom(options: RepoOptions): string {
   return options.hub?.token ? 'the holder of this HF_TOKEN' : 'everybody, and HF_TOKEN is not set'
 }
 
-/** What the hub says now; or what was known before, or peers know, when it does not answer. */
+/** What the hub says now; if it is silent, what was known before or what peers know. */
 async function currentRecord(
   name: RepoName,
   options: OneRepoOptions
@@ -141,7 +141,7 @@ async function currentRecord(
     }
     const heard = peers && (await hearOf(name, peers, options))
     if (heard) return heard
-    // Where nobody knows it the hub is all there is, and deserves patience.
+    // If nobody else knows it, the hub is all there is and is given more time.
     if (peers) return { record: await lookUp(name, options, false) }
     throw failure
   }
@@ -179,7 +179,7 @@ async function askHub(name: RepoName, options: OneRepoOptions): Promise<RepoReco
   return { name, kind: 'folder', small, weights }
 }
 
-/** Returns the folder that the small files lie in. */
+/** Returns the folder of the small files. */
 async function fetchSmall(
   name: RepoName,
   small: readonly ListedFile[],
@@ -195,7 +195,7 @@ async function fetchSmall(
   return folder
 }
 
-/** A whole file, verified, unless it is there. */
+/** Fetches and verifies a whole file, unless it is there. */
 async function fetchOnce(
   name: RepoName,
   file: ListedFile,
@@ -233,7 +233,7 @@ async function prepare(
     const path = elsewhere ?? weightPath(options.cacheDir, file)
     paths.push(path)
     if (elsewhere !== undefined) continue
-    // A hub tells the SHA-256 of large files alone; a small one is fetched whole and hashed here.
+    // A hub tells the SHA-256 only of large files; a small one is fetched whole and hashed here.
     if (file.hash.length === 64) remotes.push(remoteOf(name, file, path, options))
     else await fetchOnce(name, file, path, options)
   }
@@ -274,7 +274,8 @@ function httpOptions({ fetch, clock, signal, download }: RepoOptions): HttpOptio
 }
 
 /**
- * Runs `work` for all items, `limit` at a time; after a failure none is begun, and it is thrown.
+ * Runs `work` for all items, `limit` at a time. After a failure none is started, and the failure is
+ * thrown.
  */
 async function eachAtOnce<T>(
   items: readonly T[],

@@ -1,5 +1,5 @@
-// Takes one member out of a zip file (a Python wheel is one) by its central directory.
-// Sizes are checked before anything is unpacked; no names of the archive become paths.
+// Extracts one member of a zip file (such as a Python wheel), found by the central directory. Sizes
+// are checked before anything is unpacked; no names in the archive become paths.
 import { createWriteStream } from 'node:fs'
 import { PassThrough, Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -28,7 +28,7 @@ interface Member {
 
 /**
  * Unpacks `member` to `destination`, which is overwritten.
- * @throws AppError CORRUPT, NOT_FOUND, UNSUPPORTED; an AbortError when the signal fires
+ * @throws AppError CORRUPT, NOT_FOUND, UNSUPPORTED; an AbortError if the signal fires
  */
 export async function extractMember(
   archive: string,
@@ -99,7 +99,8 @@ function findMember(file: MappedFile, name: string): Member {
 }
 
 /**
- * Behind the local header, whose name and extra field may differ in length from the directory's.
+ * Position after the local header, whose name and extra field may differ in length from the
+ * directory's.
  */
 function dataStart(file: MappedFile, member: Member): number {
   const local = viewOf(file.bytes(member.localOffset, LOCAL_BYTES))
@@ -115,7 +116,7 @@ function* pieces(file: MappedFile, start: number, length: number): Generator<Uin
   }
 }
 
-/** Lets exactly `sizeBytes` through: a member that unpacks to more is stopped, not written. */
+/** Passes exactly `sizeBytes`: a member that unpacks to more is stopped, not written. */
 function limitTo(sizeBytes: number, member: string): Transform {
   let seen = 0
   return new Transform({

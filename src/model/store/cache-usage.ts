@@ -1,5 +1,5 @@
-// How much of the disk the cache's models take, and whether there is room for more.
-// Knows no networks; holes of files that are fetched by the chunk take nothing.
+// Disk space taken by the cache's models, and whether there is room for more. Knows no networks.
+// Holes in files that are fetched in chunks count nothing.
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
@@ -11,7 +11,7 @@ import { checkRoom } from '../hub/http.ts'
 
 export interface RoomOptions {
   cacheDir: string
-  /** Most bytes that the cache's models may take together. Default: what the disk has. */
+  /** Most bytes of all models in the cache. Default: what the disk has. */
   diskBytes?: number | undefined
   freeBytes?: ((folder: string) => Promise<number>) | undefined
 }
@@ -28,7 +28,7 @@ export async function heldBytesOf(path: string): Promise<number> {
   }
 }
 
-/** Bytes of a file that are here on the word of peers alone. */
+/** Bytes of a file that are here and were verified only by peers. */
 export async function heardBytesOf(path: string): Promise<number> {
   const found = await stat(path).catch(() => undefined)
   if (!found?.isFile()) return 0
@@ -46,7 +46,7 @@ export async function heardBytesOf(path: string): Promise<number> {
   }
 }
 
-/** Bytes that all weights in the cache take, as they came and converted. */
+/** Bytes of all weights in the cache, original and converted. */
 export async function usedBytes(cacheDir: string): Promise<number> {
   const root = join(cacheDir, 'models')
   let sum = convertedBytes(cacheDir)
@@ -58,7 +58,7 @@ export async function usedBytes(cacheDir: string): Promise<number> {
   return sum
 }
 
-/** @throws AppError UNAVAILABLE with the numbers when the disk or the budget is too small */
+/** @throws AppError UNAVAILABLE with the numbers if the disk or the budget is too small */
 export async function checkDisk(
   what: string,
   neededBytes: number,

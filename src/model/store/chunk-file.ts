@@ -1,6 +1,6 @@
-// A file that is fetched by the chunk: sparse on the disk, with its journal beside it until it is
-// whole. One writer at a time: fetch-ranges.ts holds the file's lock. chunk-map.ts has the
-// journal's form.
+// A file that is fetched in chunks: sparse on disk, with its journal beside it until it is
+// complete. One writer at a time: fetch-ranges.ts holds the file's lock. chunk-map.ts defines the
+// journal.
 import { type FileHandle, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError, corrupt } from '../../base/errors.ts'
@@ -28,9 +28,9 @@ import { sha256File } from './hash-file.ts'
 export interface ChunkFileOptions {
   path: string
   sizeBytes: number
-  /** What the whole must hash to. */
+  /** Hash of the complete file. */
   sha256: string
-  /** Of a new file. Default: CHUNK_BYTES. */
+  /** Chunk size of a new file. Default: CHUNK_BYTES. */
   chunkBytes?: number
 }
 
@@ -39,9 +39,9 @@ export class ChunkFile implements AsyncDisposable {
   readonly map: ChunkMap
   readonly #data: FileHandle
   readonly #journal: FileHandle
-  /** Chunks that are written and not yet in the journal. */
+  /** Chunks that are written but not in the journal yet. */
   readonly #fresh = new Set<number>()
-  /** Taken on the word of peers. */
+  /** Bits of chunks whose hash is known only from peers. */
   readonly #heard: Uint8Array
 
   private constructor(path: string, map: ChunkMap, data: FileHandle, journal: FileHandle) {
@@ -52,7 +52,7 @@ export class ChunkFile implements AsyncDisposable {
     this.#heard = readHeard(path, map.count)
   }
 
-  /** Opens what is there or makes it; undefined when the file is whole. @throws AppError CORRUPT */
+  /** Opens or creates the file; undefined if it is complete. @throws AppError CORRUPT */
   static async open(options: ChunkFileOptions): Promise<ChunkFile | undefined> {
     const { path, sizeBytes, sha256, chunkBytes = CHUNK_BYTES } = options
     const found = await stat(path).catch(() => undefined)
@@ -65,7 +65,7 @@ export class ChunkFile implements AsyncDisposable {
     }
     if (!map) {
       await mkdir(dirname(path), { recursive: true })
-      // The journal first: a file without one is taken for whole.
+      // The journal first: a file without one counts as complete.
       const aside = `${journalPath(path)}.new`
       await writeFile(aside, emptyJournal(sizeBytes, chunkBytes, sha256))
       await rename(aside, journalPath(path))
@@ -86,12 +86,12 @@ export class ChunkFile implements AsyncDisposable {
     return hasChunk(this.map, index)
   }
 
-  /** Runs of chunks, by index, that `ranges` need and that are not here. */
+  /** Runs of missing chunks, by index, that `ranges` need. */
   missing(ranges: readonly ByteRange[]): ByteRange[] {
     return missingRuns(this.map, ranges)
   }
 
-  /** Whether a chunk is here that came from its source itself, and not on the word of peers. */
+  /** Whether a chunk is here that came from its source itself, not from peers. */
   isVouched(index: number): boolean {
     return this.has(index) && !hasBit(this.#heard, index)
   }
@@ -105,8 +105,8 @@ export class ChunkFile implements AsyncDisposable {
   }
 
   /**
-   * Writes one chunk, which must have its whole length; it counts as there after the next commit.
-   * `isHeard`: what it should be is known from peers alone.
+   * Writes one chunk of the right length; it counts as present after the next commit. `isHeard`:
+   * its hash is known only from peers.
    */
   async write(index: number, bytes: Uint8Array, isHeard = false): Promise<void> {
     const { map } = this
@@ -124,12 +124,12 @@ export class ChunkFile implements AsyncDisposable {
     this.#fresh.add(index)
   }
 
-  /** Makes what was written last: the bytes first, then the journal. */
+  /** Makes written chunks durable: the bytes first, then the journal. */
   async commit(): Promise<void> {
     const fresh = [...this.#fresh].sort((a, b) => a - b)
     if (fresh.length === 0) return
     await this.#data.datasync()
-    // First, so that nothing heard is ever taken for more.
+    // First, so that a chunk from peers never counts as verified.
     await this.#writeHeard(fresh)
     const { hashes } = this.map
     for (const index of fresh) {
@@ -141,8 +141,8 @@ export class ChunkFile implements AsyncDisposable {
   }
 
   /**
-   * With every chunk there, checks the whole and drops the journal; true when it is whole now.
-   * @throws AppError CORRUPT when it hashes to something else; nothing is left of it then
+   * If every chunk is here, checks the whole file and removes the journal; true if it is complete.
+   * @throws AppError CORRUPT if the hash is wrong; everything is then removed
    */
   async complete(signal?: AbortSignal): Promise<boolean> {
     const { map, path } = this
@@ -159,7 +159,7 @@ export class ChunkFile implements AsyncDisposable {
     return true
   }
 
-  /** Bytes of others, who fetch at the same time into other regions, are left alone. */
+  /** Bits of other regions, which other processes may fetch at the same time, are not touched. */
   async #writeHeard(indexes: readonly number[]): Promise<void> {
     const path = heardPath(this.path)
     const isThere = (await stat(path).catch(() => undefined)) !== undefined
@@ -176,7 +176,7 @@ export class ChunkFile implements AsyncDisposable {
     }
   }
 
-  /** Makes holes of what peers gave; false when they gave nothing. */
+  /** Turns chunks from peers into holes; false if there are none. */
   async #dropHeard(): Promise<boolean> {
     const { map } = this
     const heard = readHeard(this.path, map.count)
@@ -203,7 +203,7 @@ export class ChunkFile implements AsyncDisposable {
   }
 }
 
-/** All chunks were there, and some that peers gave are not the file's. */
+/** All chunks were here, and some from peers are wrong. */
 export class HearsayWrong extends AppError {
   constructor(path: string) {
     super('CORRUPT', `'${path}' is not what its source promised: peers gave wrong bytes of it`, {
@@ -212,7 +212,7 @@ export class HearsayWrong extends AppError {
   }
 }
 
-/** The file goes first: a journal alone harms nobody. With it goes what was converted of it. */
+/** The file goes first: a journal alone does no harm. Converted weights made from it go too. */
 export async function forgetChunkFile(path: string): Promise<void> {
   await rm(path, { force: true })
   await rm(heardPath(path), { force: true })
@@ -225,8 +225,8 @@ async function makeSparse(path: string, sizeBytes: number): Promise<void> {
   const file = await open(aside, 'w')
   try {
     if (process.platform === 'win32') {
-      // NTFS fills a file that is lengthened unless it was told before; without, it only takes
-      // room.
+      // NTFS fills a file with zeros when it is lengthened, unless it is marked as sparse first.
+      // Without that it only takes more room.
       const args = ['fsutil', 'sparse', 'setflag', aside]
       await Bun.spawn(args, { stdout: 'ignore', stderr: 'ignore' }).exited.catch(() => {})
     }

@@ -1,8 +1,8 @@
-// Which chunks of a file are here: the journal NAME.chunks beside it. No journal, and the file is
-// whole. A head of 64 bytes (magic, chunk size, the whole file's SHA-256 as its source claims it),
-// then for each chunk the SHA-256 of its bytes, or zeros while they are a hole. A slot is written
-// after its bytes are safe on the disk, so that a crash at any time loses chunks and never invents
-// one.
+// Which chunks of a file are here: the journal NAME.chunks beside it. Without a journal the file is
+// complete. The journal is a head of 64 bytes (magic, chunk size, the whole file's SHA-256 as its
+// source claims it), then for each chunk the SHA-256 of its bytes, or zeros while it is a hole. A
+// hash is written after its chunk is safe on disk, so that a crash may lose chunks but never
+// invents one.
 import { readFileSync } from 'node:fs'
 import { toHex } from '../../base/bytes.ts'
 import { corrupt, toAppError, unavailable } from '../../base/errors.ts'
@@ -11,11 +11,11 @@ export const HEAD_BYTES = 64
 export const SLOT_BYTES = 32
 const MAGIC = 'petals-chunks-1\n'
 
-/** Chunks are the unit of fetching, checking and (between peers) sharing; 4.6 GB have 18,000. */
+/** Chunks are the unit of fetching, checking and sharing between peers; 4.6 GB have 18,000. */
 export const CHUNK_BYTES: number = 2 ** 18
 const MIN_CHUNK_BYTES = 2 ** 10
 const MAX_CHUNK_BYTES = 2 ** 26
-/** 16 TiB of the default size; a journal is read whole. */
+/** 16 TiB at the default size. A journal is read whole. */
 const MAX_CHUNKS = 2 ** 26
 
 /** Bytes [start, end). */
@@ -28,13 +28,13 @@ export interface ChunkMap {
   readonly sizeBytes: number
   readonly chunkBytes: number
   readonly count: number
-  /** Of the whole file, as its source claims it: lower-case hex. */
+  /** SHA-256 of the whole file as its source claims it, lower-case hex. */
   readonly sha256: string
-  /** A SHA-256 for each chunk, zeros where there is none: (count, 32). */
+  /** SHA-256 of each chunk, zeros where there is none: (count, 32). */
   readonly hashes: Uint8Array
 }
 
-/** Under which a model is looked for by the first of its files. */
+/** Word under which a model is found by the hash of its first file. */
 export function fileWord(sha256: string): string {
   return `sha256:${sha256}`
 }
@@ -44,19 +44,20 @@ export function journalPath(path: string): string {
 }
 
 /**
- * Beside a journal: a bit for each chunk that was taken on the word of peers, who may have lied.
+ * Path of a bitmap beside the journal: a bit for each chunk whose hash is known only from peers,
+ * who may have lied.
  */
 export function heardPath(path: string): string {
   return `${path}.heard`
 }
 
-/** The bits of heardPath(), none set where there is no such file: (ceil(count / 8)). */
+/** The bits of heardPath(); none set if there is no such file: (ceil(count / 8)). */
 export function readHeard(path: string, count: number): Uint8Array {
   const bits = new Uint8Array(Math.ceil(count / 8))
   try {
     bits.set(readFileSync(heardPath(path)).subarray(0, bits.byteLength))
   } catch (error) {
-    // What cannot be read is trusted the less.
+    // If it cannot be read, no chunk counts as verified.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') bits.fill(0xff)
   }
   return bits
@@ -71,7 +72,7 @@ export function setBit(bits: Uint8Array, index: number, value = true): void {
   bits[index >> 3] = value ? byte | (1 << (index & 7)) : byte & ~(1 << (index & 7))
 }
 
-/** The journal of the file at `path`, undefined when there is none. @throws AppError CORRUPT */
+/** The journal of the file at `path`; undefined if there is none. @throws AppError CORRUPT */
 export function readChunkMap(path: string, sizeBytes: number): ChunkMap | undefined {
   let bytes: Uint8Array
   try {
@@ -107,7 +108,7 @@ export function parseChunkMap(bytes: Uint8Array, path: string, sizeBytes: number
   }
 }
 
-/** A journal that knows no chunk yet. */
+/** A journal without any chunk. */
 export function emptyJournal(sizeBytes: number, chunkBytes: number, sha256: string): Uint8Array {
   const count = Math.ceil(sizeBytes / chunkBytes)
   if (chunkBytes < MIN_CHUNK_BYTES || chunkBytes > MAX_CHUNK_BYTES || count > MAX_CHUNKS) {
@@ -120,7 +121,7 @@ export function emptyJournal(sizeBytes: number, chunkBytes: number, sha256: stri
   return bytes
 }
 
-/** Of a file that is not there at all. */
+/** The map of a file that does not exist yet. */
 export function emptyMap(sizeBytes: number, chunkBytes: number, sha256: string): ChunkMap {
   const count = Math.ceil(sizeBytes / chunkBytes)
   return { sizeBytes, chunkBytes, count, sha256, hashes: new Uint8Array(count * SLOT_BYTES) }
@@ -140,14 +141,14 @@ export function hasRange(map: ChunkMap, range: ByteRange): boolean {
   return true
 }
 
-/** How many bytes from the start on are here. */
+/** Bytes from the start of the file that are here. */
 export function prefixBytes(map: ChunkMap): number {
   let count = 0
   while (count < map.count && hasChunk(map, count)) count++
   return Math.min(count * map.chunkBytes, map.sizeBytes)
 }
 
-/** Runs of chunks [start, end), by index, that `ranges` touch and that are not here. */
+/** Runs of missing chunks [start, end), by index, that `ranges` touch. */
 export function missingRuns(map: ChunkMap, ranges: readonly ByteRange[]): ByteRange[] {
   const wanted = new Set<number>()
   for (const { start, end } of ranges) {

@@ -1,25 +1,25 @@
 // The 32 bytes that name a model's weights: BLAKE2b-256 over its facts and the SHA-256 of each
 // weight file.
 //
-// Files and not tensors, because a server that fetched only its own blocks must come to the same id
-// as one that has them all. What all of them know is what the hub says of a whole file (its
-// SHA-256, over TLS) before a byte of it was read; a holder of the whole file hashes it. So a file
-// on this disk and the same file on any hub have one id, and other containers of the same tensors
-// have another. A partial holder believes the hub's claim until its file is whole, when it is
-// checked (chunk-file.ts); one that lies serves false blocks under a true id, which no id could
-// prevent. For the same reason no root of chunks' hashes (manifest.ts) is in it: who has a part
-// never sees what the others hash to. Facts that only some models have are absent from the rest, so
-// that learning of new ones renames no model.
+// Files and not tensors, because a server that has fetched only its own blocks must get the same id
+// as one that has everything. What all of them know is the SHA-256 of a whole file that the hub
+// tells (over TLS) before a byte is read; a peer with the whole file computes it. So a file on this
+// disk and the same file on any hub have the same id, and other containers of the same tensors have
+// another. A peer with parts of a file believes the hub until its file is complete and checked
+// (chunk-file.ts). One that lies serves false blocks under a true id, which no id could prevent.
+// For the same reason the id does not include a root of chunk hashes (manifest.ts): a peer with
+// some chunks cannot know the hashes of the others. Facts that only some models have are left out
+// for the others, so that new kinds of facts do not change existing ids.
 import type { ModelConfig, WeightFile } from '../types.ts'
 
-/** Hashing by pieces keeps memory small and the loop alive. */
+/** Hashing in pieces keeps memory small and the event loop responsive. */
 const PIECE_BYTES = 2 ** 23
 
 interface HasFiles {
   readonly files: readonly WeightFile[]
 }
 
-/** The config without its name, keys sorted: a rename is no other model. */
+/** The config without its name, keys sorted: renaming does not make another model. */
 export function canonicalConfig(config: ModelConfig): string {
   const entries = Object.entries(config).filter(([key]) => key !== 'name')
   return JSON.stringify(Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1))))
@@ -33,20 +33,20 @@ export function contentIdFrom(config: ModelConfig, hashes: readonly string[]): U
   return new Uint8Array(hasher.digest())
 }
 
-/** Ids that were computed or remembered, as long as their model is open. */
+/** Known ids of open models. */
 const known = new WeakMap<object, Uint8Array>()
 
-/** Spares the next contentIdOf the hashing; identify.ts found the id out. */
+/** Sets an id that identify.ts found out, which saves contentIdOf the hashing. */
 export function setContentId(tensors: object, id: Uint8Array): void {
   known.set(tensors, id)
 }
 
-/** The id, if it was found out before. */
+/** The id, if it is known. */
 export function knownContentId(tensors: object): Uint8Array | undefined {
   return known.get(tensors)
 }
 
-/** Hashes all files at once when nobody did before; 98 MB take 0.1 to 0.2 s. */
+/** Hashes all files, in one go, unless the id is known; 98 MB take 0.1 to 0.2 s. */
 export function contentIdOf(config: ModelConfig, tensors: HasFiles): Uint8Array {
   const before = known.get(tensors)
   if (before) return before
@@ -63,7 +63,7 @@ export function contentIdOf(config: ModelConfig, tensors: HasFiles): Uint8Array 
   return id
 }
 
-/** SHA-256 of a whole file, a piece a step: yields how many bytes were hashed, returns the hash. */
+/** SHA-256 of a whole file, piece by piece: yields how many bytes were hashed, returns the hash. */
 export function* hashSteps(file: WeightFile): Generator<number, string> {
   const hasher = new Bun.CryptoHasher('sha256')
   const piece = new Uint8Array(Math.min(PIECE_BYTES, file.sizeBytes))

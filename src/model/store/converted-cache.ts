@@ -1,6 +1,6 @@
-// Where converted weights lie: one folder a model's content, one file a block, with a note of the
-// files that they were made from. Lists, checks and removes them; blocks/weights/weight-store.ts
-// makes and maps them.
+// Where converted weights are kept: a folder for each model's content, a file for each block, and a
+// note of the files that they were made from. Lists, checks and removes them;
+// blocks/weights/weight-store.ts writes and maps them.
 import { randomUUID } from 'node:crypto'
 import {
   closeSync,
@@ -21,13 +21,13 @@ import type { ModelLocation } from '../types.ts'
 
 const SUFFIX = '.weights'
 const SOURCE = 'source.json'
-/** Of one model at several places. */
+/** Most paths of one model. */
 const MAX_PATHS = 1024
 
 /** The converted weights of one model. */
 export interface ConvertedModel {
   readonly folder: string
-  /** Files and folders that the model was opened from. */
+  /** Files and folders from which the model was opened. */
   readonly paths: readonly string[]
   readonly files: readonly { readonly path: string; readonly sizeBytes: number }[]
   readonly sizeBytes: number
@@ -41,12 +41,12 @@ export function convertedPath(folder: string, key: string): string {
   return join(folder, `${key}${SUFFIX}`)
 }
 
-/** A name for a file that is being written; `sweepUnfinished` knows whose it is. */
+/** A name for a file that is being written; `sweepUnfinished` can tell whose it is. */
 export function unfinishedPath(folder: string, key: string): string {
   return join(folder, `${key}.${process.pid}.${randomUUID()}.new`)
 }
 
-/** Makes the folder, and notes where its model lies. */
+/** Creates the folder and notes where its model is. */
 export function openConvertedFolder(folder: string, location: ModelLocation): void {
   mkdirSync(folder, { recursive: true })
   const known = readPaths(folder)
@@ -58,7 +58,7 @@ export function openConvertedFolder(folder: string, location: ModelLocation): vo
   renameSync(aside, join(folder, SOURCE))
 }
 
-/** Removes what processes that are gone did not finish. */
+/** Removes unfinished files of processes that have ended. */
 export function sweepUnfinished(folder: string): void {
   for (const name of namesIn(folder)) {
     const pid = /\.(\d+)\.[0-9a-f-]{36}\.new$/.exec(name)?.[1]
@@ -104,13 +104,13 @@ export function convertedBytes(cacheDir: string): number {
   return listConverted(cacheDir).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
 }
 
-/** What was made of a file in the cache's `models` that turned out to be no good. */
+/** Removes what was made from a file of the cache that turned out to be bad. */
 export function removeConvertedFrom(path: string): void {
   const cacheDir = dirname(dirname(dirname(path)))
   removeConverted(convertedOf(listConverted(cacheDir), [path]))
 }
 
-/** Returns what that freed. Whoever has them mapped keeps them until it ends. */
+/** Returns the bytes freed. A process that has them mapped keeps them until it ends. */
 export function removeConverted(models: readonly ConvertedModel[]): number {
   for (const { folder } of models) rmSync(folder, { recursive: true, force: true })
   return models.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
@@ -118,13 +118,13 @@ export function removeConverted(models: readonly ConvertedModel[]): number {
 
 export interface VerifyConvertedOptions {
   signal?: AbortSignal | undefined
-  /** Told of bytes as they are checked. */
+  /** Called with bytes as they are checked. */
   onbytes?: (bytes: number) => void
 }
 
 /**
- * Checks a file against its own head; one that is no good is thrown away, and made again when it is
- * needed. Returns whether it was good.
+ * Checks a file against its own head. A bad one is removed, and made again when it is needed.
+ * Returns whether it was good.
  * @throws AppError CANCELLED
  */
 export async function verifyConverted(

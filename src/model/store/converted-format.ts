@@ -1,7 +1,7 @@
-// Weights as the engine takes them, in a file: a head that says what they are, a table of names,
-// the tensors. The digest finds what a disk or a broken copy changed, and at 20 GB/s is checked at
-// every start; whoever may write here may also lie, so the cache is as private as the user's home.
-// Knows no engine.
+// Format of a file of converted weights: a head that says what they are, a table of names, the
+// tensors. The digest finds damage by a disk or a bad copy; at 20 GB/s it is checked at every
+// start. It is no protection against somebody who can write here: the cache is as private as the
+// user's home. Knows no engine.
 import { readSync, writeSync } from 'node:fs'
 import { corrupt } from '../../base/errors.ts'
 
@@ -13,15 +13,15 @@ export const CONVERTED_VERSION = 2
 const MAGIC = Buffer.from('petalsWt', 'latin1')
 const HEAD_BYTES = 64
 export const KEY_BYTES = 32
-/** A block of 512 experts has some 5,000 tensors of 100 bytes of table each. */
+/** A block of 512 experts has some 5,000 tensors with about 100 bytes of table each. */
 const MAX_TABLE_BYTES = 2 ** 24
-/** Tensors begin at a page, so that they can be mapped by themselves. */
+/** Tensors begin at a page, so that they can be mapped on their own. */
 const PAGE_BYTES = 4096
 const PIECE_BYTES = 2 ** 20
 
-/** What a file claims to be. */
+/** What a file's head claims. */
 export interface ConvertedHead {
-  /** (KEY_BYTES) of what it was made from, and how. */
+  /** (KEY_BYTES): what it was made from, and how. */
   readonly key: Uint8Array
   readonly table: Uint8Array
   readonly dataBytes: number
@@ -50,7 +50,7 @@ export function encodeHead(head: ConvertedHead): Uint8Array {
 
 /**
  * Reads the head of a file of `sizeBytes`.
- * @throws AppError CORRUPT when it is none, or not its size
+ * @throws AppError CORRUPT if it is none or the size is wrong
  */
 export function readHead(file: number, sizeBytes: number): ConvertedHead {
   const bad = (why: string): Error => corrupt(`Converted weights cannot be used: ${why}`)
@@ -76,10 +76,10 @@ export function readHead(file: number, sizeBytes: number): ConvertedHead {
   }
 }
 
-/** Feeds a digest with bytes as they come, in whatever lengths. */
+/** Updates a digest with bytes of any length. */
 export class Digest {
   #digest: bigint
-  /** Made when bytes come in other lengths than a piece's. */
+  /** Created if bytes arrive in other lengths than a piece's. */
   #piece: Uint8Array | undefined
   #held = 0
 
@@ -115,7 +115,7 @@ export class Digest {
   }
 }
 
-/** The digest of the tensors in a file, a piece at a time: yields how many bytes were read. */
+/** The digest of a file's tensors, piece by piece: yields how many bytes were read. */
 export function* fileDigest(file: number, head: ConvertedHead): Generator<number, bigint> {
   const start = dataOffset(head.table.byteLength)
   const digest = new Digest(head.table)
@@ -144,7 +144,7 @@ function readInto(file: number, offset: number, bytes: Uint8Array): void {
   }
 }
 
-/** All of `bytes` at `offset`. */
+/** Writes all of `bytes` at `offset`. */
 export function writeExactly(file: number, bytes: Uint8Array, offset: number): void {
   let done = 0
   while (done < bytes.byteLength) {

@@ -1,12 +1,12 @@
-// The SHA-256 of files without hashing them each time: remembered beside path, size, the file's
-// number on its device and when it changed. The time of writing can be set at will; the time of
-// change cannot. Whoever can write to the cache can lie about a hash, so the cache is as private as
-// the user's home.
+// Remembers the SHA-256 of files by path, size, inode and time of the last change, so that they
+// need not be hashed each time. The time of writing can be set at will; the time of change cannot.
+// Whoever can write to the cache can lie about a hash, so the cache is as private as the user's
+// home.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
-/** What is remembered of the file as it lies there now, or undefined. */
+/** The remembered hash of the file as it is now, or undefined. */
 export async function recallHash(path: string, cacheDir: string): Promise<string | undefined> {
   const state = await fileState(path)
   if (state === undefined) return undefined
@@ -15,8 +15,8 @@ export async function recallHash(path: string, cacheDir: string): Promise<string
 }
 
 /**
- * Remembers what a file hashes to, if it still is as it was before it was hashed (fileState() of
- * then). A cache that cannot be written costs the next start some time, and nothing else.
+ * Remembers a file's hash, if the file is still as it was before hashing (fileState() of then). If
+ * the cache cannot be written, the next start only takes longer.
  */
 export async function rememberHash(
   path: string,
@@ -37,7 +37,9 @@ export async function rememberHash(
   }
 }
 
-/** Differs from each other file's and after each change; undefined when there is none. */
+/**
+ * A state that no other file has and that differs after each change; undefined if there is no file.
+ */
 export async function fileState(path: string): Promise<string | undefined> {
   const found = await stat(path, { bigint: true }).catch(() => undefined)
   if (!found) return undefined

@@ -1,5 +1,5 @@
-// Hashes of files, read in pieces, so that neither memory nor the event loop is held by a large
-// one.
+// Hashes files in pieces, so that a large one takes little memory and does not block the event
+// loop.
 import { cancelled } from '../../base/errors.ts'
 
 /** Lower-case hex. @throws AppError CANCELLED */
@@ -7,10 +7,7 @@ export async function sha256File(path: string, signal?: AbortSignal): Promise<st
   return await update(new Bun.CryptoHasher('sha256'), path, signal)
 }
 
-/**
- * What `hash` would be if it were of this file: a SHA-256, or a git blob's id when it has 40
- * digits.
- */
+/** A file's hash of the same kind as `hash`: a SHA-256, or a git blob id if it has 40 digits. */
 export async function hashLike(hash: string, path: string, signal?: AbortSignal): Promise<string> {
   if (hash.length !== 40) return await sha256File(path, signal)
   const hasher = new Bun.CryptoHasher('sha1')
@@ -18,7 +15,7 @@ export async function hashLike(hash: string, path: string, signal?: AbortSignal)
   return await update(hasher, path, signal)
 }
 
-/** As hashLike, of bytes that are here. */
+/** As hashLike, for bytes in memory. */
 export function hashLikeBytes(hash: string, bytes: Uint8Array): string {
   if (hash.length !== 40) return new Bun.CryptoHasher('sha256').update(bytes).digest('hex')
   const hasher = new Bun.CryptoHasher('sha1')

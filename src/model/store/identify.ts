@@ -1,5 +1,5 @@
-// A model's content id without hashing its files each time, and without holding the event loop.
-// content-id.ts says what the id is; file-hashes.ts remembers what was hashed.
+// Finds a model's content id without hashing its files each time and without blocking the event
+// loop. content-id.ts defines the id; file-hashes.ts remembers hashes.
 import { cancelled } from '../../base/errors.ts'
 import { contentIdFrom, hashSteps, setContentId } from './content-id.ts'
 import { fileState, recallHash, rememberHash } from './file-hashes.ts'
@@ -9,11 +9,11 @@ export interface IdentifyOptions {
   /** `Paths.cache`. Default: nothing is remembered. */
   cacheDir?: string
   signal?: AbortSignal
-  /** Told while hashing, which takes 1 to 2 s for a GB. */
+  /** Called while hashing, which takes 1 to 2 s per GB. */
   onprogress?: (progress: { doneBytes: number; totalBytes: number }) => void
 }
 
-/** `model.contentId`, without holding the event loop. @throws AppError CANCELLED, CORRUPT */
+/** `model.contentId`, without blocking the event loop. @throws AppError CANCELLED, CORRUPT */
 export async function identifyModel(
   model: Model,
   options: IdentifyOptions = {}

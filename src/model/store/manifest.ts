@@ -1,6 +1,6 @@
-// The manifest of a file: the SHA-256 of each of its chunks, and their hash tree's root, which
-// names it. A whole file that was checked has one, kept in cache/manifests/SHA256.chunks in a
-// journal's form; a partial file's journal is a part of one. Knows no peers.
+// The manifest of a file: the SHA-256 of each of its chunks, and the root of a hash tree over them,
+// which names it. A whole file that was checked has one, kept in cache/manifests/SHA256.chunks in
+// the format of a journal; the journal of a partial file is a part of one. Knows no peers.
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -17,16 +17,17 @@ import {
 } from './chunk-map.ts'
 
 /**
- * Told apart, so that no inner node can be passed off as a chunk, nor one file's root as another's.
+ * Leaves and inner nodes are tagged, so that no inner node can pass as a chunk, nor one file's root
+ * as another's.
  */
 const LEAF = new Uint8Array([0])
 const NODE = new Uint8Array([1])
 const ROOT = 'petals-manifest-1\n'
 
 /**
- * BLAKE2b-256 over the tree of a manifest's hashes, sizes and the file's own hash. An odd node at
- * the end of a row goes up as it is.
- * @throws RangeError when a chunk's hash is missing
+ * BLAKE2b-256 over the tree of a manifest's hashes, the sizes and the file's own hash. An odd node
+ * at the end of a row moves up unchanged.
+ * @throws RangeError if a chunk's hash is missing
  */
 export function manifestRoot(map: ChunkMap): Uint8Array {
   const { hashes, count } = map
@@ -80,7 +81,7 @@ export async function readManifest(
   }
 }
 
-/** A cache that cannot be written costs hashing again, and nothing else. */
+/** If the cache cannot be written, hashing must be repeated; nothing else is lost. */
 export async function writeManifest(cacheDir: string, map: ChunkMap): Promise<void> {
   const path = manifestPath(cacheDir, map.sha256)
   const bytes = emptyJournal(map.sizeBytes, map.chunkBytes, map.sha256)
@@ -107,9 +108,9 @@ export interface MakeManifestOptions {
 }
 
 /**
- * The manifest of a whole file whose SHA-256 is known: the kept one, or made by reading all of it a
- * chunk at a time.
- * @throws AppError CORRUPT when the file is not what it was, CANCELLED
+ * The manifest of a whole file whose SHA-256 is known: the kept one, or made by reading the file
+ * chunk by chunk.
+ * @throws AppError CORRUPT if the file has changed, CANCELLED
  */
 export async function manifestOf(
   file: { path: string; sha256: string; sizeBytes: number },

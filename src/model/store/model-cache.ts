@@ -1,5 +1,5 @@
-// What lies in the cache, by the names that people know it by; removes it, and checks it against
-// its hashes. Knows no network. resolve.ts and repo.ts fill the cache.
+// Lists what is in the cache, by users' names; removes models, and checks them against their
+// hashes. Knows no network. resolve.ts and repo.ts fill the cache.
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { inUse, notFound } from '../../base/errors.ts'
@@ -30,22 +30,22 @@ export interface CachedFile {
   readonly sizeBytes: number
   /** Bytes of it that are here. */
   readonly heldBytes: number
-  /** Of these, what was taken on the word of peers: 0 once the whole was checked. */
+  /** Bytes of these whose hash is known only from peers; 0 once the whole file was checked. */
   readonly heardBytes: number
 }
 
 export interface CachedModel {
-  /** An alias, a repository's name, or a file's where neither is known. */
+  /** An alias, a repository's name, or the file's name if neither is known. */
   readonly name: string
   readonly files: readonly CachedFile[]
   readonly heldBytes: number
   readonly totalBytes: number
-  /** What was made of it for the engine, and may be made again. */
+  /** Bytes of converted weights made from it, which can be made again. */
   readonly convertedBytes: number
   readonly record?: RepoRecord | undefined
 }
 
-/** Models of which something is in the cache, by name. */
+/** Models that are at least partly in the cache, by name. */
 export async function listCachedModels(
   cacheDir: string,
   aliases: readonly Alias[] = ALIASES
@@ -96,7 +96,8 @@ export async function listCachedModels(
 }
 
 /**
- * Of `name`: an alias, a repository (all of it that is here), or what listCachedModels calls it.
+ * Models called `name`: an alias, a repository (everything of it that is here), or a name from
+ * listCachedModels.
  */
 export async function findCachedModels(
   cacheDir: string,
@@ -129,9 +130,9 @@ function sourcesOf(
 }
 
 /**
- * Removes models from the cache with what was converted of them, but for files that others there
- * are made of too; returns what it freed.
- * @throws AppError IN_USE when another process fetches one of them
+ * Removes models and their converted weights from the cache, except files that other models need
+ * too. Returns the bytes freed.
+ * @throws AppError IN_USE if another process is fetching one of them
  */
 export async function removeCachedModels(
   cacheDir: string,
@@ -182,11 +183,11 @@ async function removeFile(path: string): Promise<void> {
   } finally {
     await release()
   }
-  // Only when nothing else is in it.
+  // Only if nothing else is in it.
   await rmdir(dirname(path)).catch(() => {})
 }
 
-/** Keeps others from fetching into a file; undefined when somebody does. */
+/** Keeps others from fetching into a file; undefined if somebody is doing so. */
 export async function tryFetchLocks(path: string): Promise<(() => Promise<void>) | undefined> {
   const regions = (await readdir(dirname(path)).catch(() => []))
     .filter((name) => name.startsWith(`${basename(path)}.`) && /\.\d+\.lock$/.test(name))
@@ -206,7 +207,7 @@ export async function tryFetchLocks(path: string): Promise<(() => Promise<void>)
   }
 }
 
-/** Weights, without what lies beside them while they are fetched. */
+/** Weights, without the files beside them while they are fetched. */
 async function filesOfCache(
   cacheDir: string
 ): Promise<{ path: string; hash: string; name: string }[]> {

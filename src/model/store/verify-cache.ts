@@ -1,5 +1,5 @@
-// Checks what lies in the cache against its hashes: whole files against their source's, parts chunk
-// by chunk against what came. What is damaged is thrown away, so that it is fetched again.
+// Checks cached files against their hashes: whole files against their source's hash, partial ones
+// chunk by chunk against the journal. Damaged bytes are removed, so that they are fetched again.
 import { open, rm } from 'node:fs/promises'
 import { cancelled, inUse } from '../../base/errors.ts'
 import { forgetChunkFile } from './chunk-file.ts'
@@ -18,7 +18,7 @@ import { type CachedFile, tryFetchLocks } from './model-cache.ts'
 
 export interface VerifyOptions {
   signal?: AbortSignal | undefined
-  /** Told of bytes as they are checked. */
+  /** Called with bytes as they are checked. */
   onbytes?: (bytes: number) => void
 }
 
@@ -27,11 +27,11 @@ export interface VerifiedFile {
   /** Whether all of it is here. */
   readonly isWhole: boolean
   readonly checkedBytes: number
-  /** Bytes that were not what they should be, and are gone now. */
+  /** Damaged bytes, which were removed. */
   readonly damagedBytes: number
 }
 
-/** @throws AppError IN_USE when another process fetches it, CORRUPT for a journal that is none */
+/** @throws AppError IN_USE if another process is fetching it, CORRUPT for a bad journal */
 export async function verifyFile(
   file: CachedFile,
   options: VerifyOptions = {}

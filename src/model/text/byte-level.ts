@@ -1,4 +1,5 @@
-// Byte-level BPE as a tokenizer.json: text split by patterns, its bytes merged. Knows no files.
+// Byte-level BPE as a tokenizer.json: text is split by patterns, then its bytes are merged. Knows
+// no files.
 import { corrupt } from '../../base/errors.ts'
 import type { PreType } from './pre-types.ts'
 import { vocabOf } from './vocab.ts'
@@ -30,12 +31,12 @@ export function byteLevelJson(
   }
 }
 
-/** A step of `pre_tokenizer`: each match is a piece of its own. */
+/** A step of `pre_tokenizer`: each match becomes a piece. */
 export function splitBy(pattern: string): object {
   return { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false }
 }
 
-/** The separating space is the first one that is not at the front. */
+/** The separating space is the first one that is not at the start. */
 export function splitMerge(merge: string): [string, string] {
   const space = merge.indexOf(' ', 1)
   if (space < 0) throw corrupt(`The tokenizer's merge '${merge}' is no pair`)

@@ -11,7 +11,7 @@ type Given = Pick<ChatOptions, 'tools' | 'documents' | 'variables'> & {
   readonly messages: readonly ChatMessage[]
 }
 
-/** All of `messages`, as a new session is fed. @throws AppError BAD_INPUT */
+/** All of `messages`, as input for a new session. @throws AppError BAD_INPUT */
 export function encodeChat(
   model: Model,
   tokenizer: Tokenizer,
@@ -85,7 +85,7 @@ function mapTexts(value: unknown, change: (text: string) => string): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [change(key), mapTexts(item, change)]))
 }
 
-/** Matches any of the texts, the longest first. */
+/** Matches any of the texts, preferring longer ones. */
 function anyOf(texts: readonly string[]): RegExp | undefined {
   if (texts.length === 0) return undefined
   const longestFirst = texts.toSorted((a, b) => b.length - a.length)

@@ -31,9 +31,9 @@ export interface ChatToolCall {
 }
 
 export interface ChatOptions {
-  /** Ends with the words that an answer begins after. Default true. */
+  /** Whether it ends with the words that introduce an answer. Default true. */
   addGenerationPrompt?: boolean
-  /** The date that a template may ask for. Default: now. */
+  /** The date for templates that ask for it. Default: now. */
   date?: Date
   /** Descriptions of tools, as JSON has them: `{ type: 'function', function: { name, ... } }`. */
   tools?: readonly object[]
@@ -43,7 +43,9 @@ export interface ChatOptions {
   variables?: Readonly<Record<string, unknown>>
 }
 
-/** A template is a program that came with a file; these keep it from taking the machine. */
+/**
+ * A template is a program that comes with a file; these limits keep it from using up the machine.
+ */
 const MAX_TEMPLATE_LENGTH = 2 ** 17 // real ones have under 20,000 characters
 const MAX_SPACES = 200 // in a row; the parser's time goes with the square
 const MAX_MESSAGES = 10_000
@@ -54,7 +56,7 @@ const WORK_PER_MESSAGE = 2 ** 15
 const BASE_SIZE = 2 ** 22
 const SIZE_PER_CHARACTER = 8
 
-/** @throws AppError BAD_INPUT when there is no template, or it refuses the messages. */
+/** @throws AppError BAD_INPUT if there is no template or it refuses the messages. */
 export function renderChat(
   model: Pick<Model, 'chatTemplate' | 'config' | 'tokenizer'>,
   messages: readonly ChatMessage[],

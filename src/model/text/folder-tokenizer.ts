@@ -1,6 +1,6 @@
-// The tokenizer and chat template of a hub folder: tokenizer.json, or vocab.json with merges.txt of
-// older models, and the ids that generation begins and ends with. special-tokens.ts says what is
-// special.
+// The tokenizer and chat template of a hub folder: tokenizer.json, or vocab.json with merges.txt in
+// older models, and the ids with which generation begins and ends. special-tokens.ts decides which
+// tokens are special.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { corrupt, notFound, unsupported } from '../../base/errors.ts'
@@ -52,12 +52,12 @@ export function folderTokenizer(folder: string, config: JsonObject): TokenizerSp
     config: own,
     bosId,
     eosIds,
-    // As llama.cpp's converter has it: what is said goes before what the processing does.
+    // As in llama.cpp's converter: an explicit setting takes precedence over the processing.
     addBos: bosId !== undefined && (typeof says === 'boolean' ? says : first !== undefined)
   }
 }
 
-/** That there is a tokenizer which can be read. @throws AppError NOT_FOUND, UNSUPPORTED */
+/** Checks that there is a tokenizer that can be read. @throws AppError NOT_FOUND, UNSUPPORTED */
 export function checkFolderTokenizer(folder: string): void {
   const has = (name: string): boolean => existsSync(join(folder, name))
   if (has(WHOLE) || PARTS.every(has)) return
@@ -68,7 +68,9 @@ export function checkFolderTokenizer(folder: string): void {
   throw notFound(`'${folder}' has no tokenizer: there is no ${WHOLE}`, { hint })
 }
 
-/** `chat_template.jinja`, or the template in JSON (the one called 'default' of several). */
+/**
+ * `chat_template.jinja`, or the template in JSON (if there are several, the one called 'default').
+ */
 export function folderChatTemplate(folder: string): string | undefined {
   const file = join(folder, 'chat_template.jinja')
   if (existsSync(file)) return readTextFile(file)
@@ -82,7 +84,7 @@ export function folderChatTemplate(folder: string): string | undefined {
   return typeof found === 'string' ? found : undefined
 }
 
-/** GPT-2's layout: a vocabulary, and merges a line each below a line of its version. */
+/** GPT-2's layout: a vocabulary, and a file with one merge per line after a version line. */
 function jsonOfParts(folder: string): JsonObject {
   const tokens: string[] = []
   for (const [text, id] of Object.entries(readJsonObject(join(folder, PARTS[0])))) {
@@ -94,7 +96,7 @@ function jsonOfParts(folder: string): JsonObject {
   const lines = readTextFile(join(folder, PARTS[1])).split(/\r?\n/)
   const merges = lines.filter((line) => line !== '' && !line.startsWith('#version'))
   const pre = PRE_TYPES.get('gpt-2') ?? { patterns: [] }
-  // Holes in the ids are no tokens.
+  // Ids without a token are left empty.
   const texts = Array.from(tokens, (text) => text ?? '')
   return {
     version: '1.0',
@@ -104,7 +106,7 @@ function jsonOfParts(folder: string): JsonObject {
   }
 }
 
-/** Tokens that may be special: added ones, and those of the vocabulary whose text tells it. */
+/** Tokens that may be special: added ones, and those whose text looks special. */
 function candidates(
   json: JsonObject,
   added: readonly AddedTokenJson[]
@@ -120,9 +122,7 @@ function candidates(
   ]
 }
 
-/**
- * The added tokens with the marks that they should have, and special ones that were not among them.
- */
+/** The added tokens with corrected marks, and special tokens that were not among them. */
 function marked(
   json: JsonObject,
   added: readonly AddedTokenJson[],
@@ -146,7 +146,7 @@ function textsById(json: JsonObject): Map<number, string> {
   return new Map(Object.entries((vocab ?? {}) as object).map(([text, id]) => [Number(id), text]))
 }
 
-/** A special token is written as its text, or as an object with its text. */
+/** A special token is given as its text, or as an object with its text. */
 function textOf(value: unknown): string | undefined {
   if (typeof value === 'string') return value
   const content = (value as { content?: unknown } | null | undefined)?.content

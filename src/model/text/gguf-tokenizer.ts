@@ -1,6 +1,7 @@
-// Describes a GGUF's tokenizer (byte-level BPE, SentencePiece, BPE over characters) as
-// @huggingface/tokenizers reads it. Knows the `tokenizer.ggml.*` keys; pre-types.ts knows how text
-// is split.
+// Describes a GGUF's tokenizer (byte-level BPE, SentencePiece, BPE over characters) in the form
+// that
+// @huggingface/tokenizers reads. Knows the `tokenizer.ggml.*` keys; pre-types.ts knows how text is
+// split.
 import { corrupt, unsupported } from '../../base/errors.ts'
 import type { Metadata } from '../formats/gguf-metadata.ts'
 import type { TokenizerSpec } from '../types.ts'
@@ -16,9 +17,9 @@ const UNKNOWN = 2
 const CONTROL = 3
 const USER_DEFINED = 4
 
-/** What llama.cpp takes where a SentencePiece file does not say. */
+/** llama.cpp's defaults if a SentencePiece file gives no ids. */
 const SENTENCEPIECE_IDS: Readonly<Record<string, number>> = { unknown: 0, bos: 1, eos: 2 }
-/** Keys of control tokens that end nothing. */
+/** Keys of control tokens that do not end an answer. */
 const OTHERS: readonly string[] = [
   'padding',
   'seperator',
@@ -31,7 +32,7 @@ const OTHERS: readonly string[] = [
   'suffix',
   'middle'
 ]
-/** Every merge makes a token, of which few have several ways to be made. */
+/** Every merge makes a token, and few tokens can be made in several ways. */
 const MAX_MERGES_PER_TOKEN = 16
 
 /** @throws AppError CORRUPT, or UNSUPPORTED for tokenizers that we cannot describe. */
@@ -81,8 +82,8 @@ export function ggufTokenizer(metadata: Metadata, vocabSize: number): TokenizerS
 }
 
 /**
- * That a tokenizer is here and understood, without reading its lists: a server asks before it
- * fetches weights that no client could use. @throws AppError CORRUPT, UNSUPPORTED
+ * Checks that there is a tokenizer that we understand, without reading its lists: a server asks
+ * this before it fetches weights that no client could use. @throws AppError CORRUPT, UNSUPPORTED
  */
 export function checkTokenizer(
   metadata: Metadata,
@@ -130,8 +131,8 @@ function candidates(
 }
 
 /**
- * What is taken out of a text as it stands: control tokens, and those that the file's author
- * defined.
+ * Tokens that are taken out of a text before it is split: control tokens, and those that the file's
+ * author defined.
  */
 function addedTokens(
   tokens: readonly string[],
@@ -145,7 +146,7 @@ function addedTokens(
   })
 }
 
-/** As Gemma 4 has it: merges over characters, and bytes for those that are no piece. */
+/** As in Gemma 4: merges over characters, and bytes for those that are no token. */
 function charactersJson(
   tokens: readonly string[],
   merges: readonly [string, string][],

@@ -1,5 +1,5 @@
-// @huggingface/tokenizers over a tokenizer.json, and what is to be known of a vocabulary before a
-// long text is given to it. tokenizer.ts uses it.
+// Wraps @huggingface/tokenizers, and finds out what must be known of a vocabulary before it encodes
+// a long text. tokenizer.ts uses it.
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { corrupt } from '../../base/errors.ts'
 import type { JsonObject } from '../formats/json-file.ts'
@@ -8,7 +8,7 @@ import type { AddedTokenJson } from './vocab.ts'
 
 export type { Library }
 
-/** @throws AppError CORRUPT when the description cannot be used. */
+/** @throws AppError CORRUPT if the description cannot be used. */
 export function openLibrary(json: object, config: object): Library {
   try {
     return new Library(withOriginalSpaces(json), config)
@@ -19,7 +19,10 @@ export function openLibrary(json: object, config: object): Library {
   }
 }
 
-/** As the library splits for ByteLevel, but by the originals' notion of a space: U+FEFF is none. */
+/**
+ * The library's own pattern for ByteLevel, but with the originals' definition of a space: U+FEFF is
+ * none.
+ */
 const BYTE_LEVEL =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
@@ -50,7 +53,7 @@ export function addedTokens(json: object): AddedTokenJson[] {
   )
 }
 
-/** Texts of a vocabulary, in no order. */
+/** Texts of a vocabulary, in no particular order. */
 export function vocabularyOf(json: object): readonly string[] {
   const { model } = json as { model?: { vocab?: unknown } | null }
   const vocab = model?.vocab ?? {}
@@ -58,7 +61,7 @@ export function vocabularyOf(json: object): readonly string[] {
   return vocab.map((entry: unknown) => String(Array.isArray(entry) ? entry[0] : entry))
 }
 
-/** Characters of the longest token, 1 at least: no token stands for more of a text. */
+/** Length of the longest token in characters, at least 1: no token stands for more text. */
 export function longestToken(json: object): number {
   let longest = 1
   for (const text of vocabularyOf(json)) longest = Math.max(longest, text.length)
@@ -66,7 +69,7 @@ export function longestToken(json: object): number {
   return longest
 }
 
-/** Words that every known way of splitting parts before the space. */
+/** Words that every known pattern splits before the space. */
 const SAMPLES: readonly string[] = [
   'ab cd',
   'Ab cd',
@@ -75,16 +78,16 @@ const SAMPLES: readonly string[] = [
   '\u00e9 \u0448',
   'ab \u4f60'
 ]
-/** A token that lies over the space between two words. */
+/** A token that contains the space between two words. */
 const PHRASE = /[^\u2581\u0120 ][\u2581\u0120 ]\p{L}/u
 
 export interface CutPlace {
   readonly at: Cut
-  /** A text is read as if a space came before it. */
+  /** Whether text is encoded as if a space came before it. */
   readonly addsSpace: boolean
 }
 
-/** Where texts may be cut; undefined for a tokenizer whose tokens may lie over a space. */
+/** Where texts may be cut; undefined if tokens may contain a space between words. */
 export function cutPlace(library: Library, json: object): CutPlace | undefined {
   const tokens = (text: string): string[] => library.tokenize(text, { add_special_tokens: false })
   const joined = (...texts: readonly string[]): string => texts.flatMap(tokens).join('\n')

@@ -1,5 +1,5 @@
-// Reads llama2.c's tokenizer.bin: the longest piece's length, then score, length and bytes of each
-// piece. It is a SentencePiece vocabulary whose spaces are written as they are.
+// Reads llama2.c's tokenizer.bin: the length of the longest token, then score, length and bytes of
+// each. It is a SentencePiece vocabulary with plain spaces.
 import { corrupt } from '../../base/errors.ts'
 import { openMappedFile } from '../formats/mapped-file.ts'
 import { sentencePieceJson } from './sentencepiece.ts'
@@ -11,9 +11,9 @@ const MAX_PIECE_BYTES = 1024 // the exporter's longest is 27
 const UNK = 0
 const BOS = 1
 const EOS = 2
-/** Unknown, BOS, EOS and the 256 bytes come before the pieces that text is made of. */
+/** Unknown, BOS, EOS and the 256 bytes come before ordinary tokens. */
 const FIRST_PIECE = 259
-/** The first ids are fixed by the format; the file writes BOS as a newline, `<s>`, a newline. */
+/** The format fixes the first ids; the file writes BOS as a newline, `<s>`, a newline. */
 const FIXED: readonly string[] = ['<unk>', '<s>', '</s>']
 
 /** @throws AppError NOT_FOUND, CORRUPT */

@@ -1,27 +1,25 @@
-// Long texts in pieces that encode to the same ids as the whole, so that a text of megabytes takes
-// no gigabytes, and one that is too long is refused as soon as that is certain. Knows nothing of
-// vocabularies; tokenizer.ts encodes the pieces.
+// Cuts long texts into pieces that encode to the same ids as the whole, so that megabytes of text
+// do not take gigabytes of memory, and a text that is too long is refused as soon as that is
+// certain. Knows no vocabularies; tokenizer.ts encodes the pieces.
 
-/** A piece has at least so many characters, if the text does. */
+/** Least characters of a piece, if the text has as many. */
 const PIECE_CHARACTERS = 2 ** 14
-/** How far a place to cut is looked for. */
+/** How far a place to cut is searched for. */
 const SEARCH_CHARACTERS = 2 ** 16
 /**
- * Between a letter and a space or line that a letter follows: every known way of splitting cuts
- * there.
+ * Between a letter and a space or newline that a letter follows: every known pattern splits there.
  */
 const CUTS: Readonly<Record<Cut, RegExp>> = {
   space: /\p{L}(?= \p{L})/gu,
   line: /\p{L}(?=[ \n]\p{L})/gu
 }
 
-/** Where a text may be cut: before a space that parts words, or before a new line too. */
+/** Where a text may be cut: before a space between words, or also before a newline. */
 export type Cut = 'space' | 'line'
 
 /**
- * The pieces of a text; all but the first begin with what parts them from the one before. A text
- * without a place to cut, of one endless word, is cut anywhere: no model has seen a word of 80,000
- * letters.
+ * The pieces of a text; all but the first begin with the separator. A text without a place to cut,
+ * i.e. one endless word, is cut anywhere: no model has seen a word of 80,000 letters.
  */
 export function* piecesOf(text: string, cut: Cut): Generator<string> {
   const pattern = CUTS[cut]

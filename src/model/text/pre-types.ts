@@ -1,18 +1,18 @@
 // How text is split before bytes are merged, by the `pre` type that a GGUF names: patterns of the
-// originals' tokenizer.json, applied one after the other, each match a piece of its own. Knows no
+// originals' tokenizer.json, applied one after the other; each match becomes a piece. Knows no
 // vocabularies.
 
 export interface PreType {
   readonly patterns: readonly string[]
-  /** A piece that is a token as it stands is not taken apart. */
+  /** A piece that is a token already is not split further. */
   readonly ignoreMerges?: boolean
-  /** Where the metadata does not say whether text begins with BOS. */
+  /** Whether text begins with BOS, if the metadata does not say. */
   readonly addBos?: boolean
-  /** Composed letters, as the original's normaliser makes them. */
+  /** Whether letters are composed (NFC), as the original's normaliser does. */
   readonly nfc?: boolean
   /**
-   * Pieces are characters, a space U+2581, and bytes stand for what is no piece; else all are
-   * bytes.
+   * Pieces are characters, with U+2581 for a space and bytes for what is no token; otherwise all
+   * are bytes.
    */
   readonly isCharacters?: boolean
 }
@@ -25,7 +25,7 @@ const WORD = '[^\\r\\n\\p{L}\\p{N}]?\\p{L}+'
 const CL100K_TAIL = `${MARKS}[\\r\\n]*|${SPACES}`
 const CL100K_HEAD = `${CONTRACTION}|${WORD}`
 
-/** Words by case: capitals and what has none, then small letters. */
+/** Parts of words by case: capitals and letters without case, then small letters. */
 const UPPER = '\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}'
 const LOWER = '\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}'
 const byCase = (end: string, except = ''): string => {
@@ -41,7 +41,7 @@ const DEEPSEEK3_WORD =
   '[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|' +
   ` ?[\\p{P}\\p{S}]+[\\r\\n]*|${SPACES}`
 const DEEPSEEK_CJK = '[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+'
-/** Letters with case, as they were counted when these models were made. */
+/** Letters with case, by the Unicode version of these models. */
 const CASED =
   'A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-' +
   '\u02af\u0370-\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-' +
@@ -83,7 +83,7 @@ const LINES_OF_CHARACTERS: PreType = {
   addBos: true
 }
 
-/** By the name in `tokenizer.ggml.pre`. */
+/** By the value of `tokenizer.ggml.pre`. */
 export const PRE_TYPES: ReadonlyMap<string, PreType> = new Map<string, PreType>([
   ['default', { patterns: ['[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2, '\\p{N}+', '[0-9][0-9][0-9]'] }],
   ...named(ONLY_GPT2, 'gpt-2', 'phi-2', 'jina-es', 'jina-de', 'jina-v2-es', 'jina-v2-de'),

@@ -1,21 +1,24 @@
-// Describes a SentencePiece BPE vocabulary (pieces and scores) as a tokenizer.json with byte
-// fallback. SentencePiece keeps no merges: it joins whichever neighbours make the piece of the
-// highest score.
+// Describes a SentencePiece BPE vocabulary (tokens and scores) as a tokenizer.json with byte
+// fallback. SentencePiece has no list of merges: it joins the neighbours that make the token with
+// the highest score.
 import { vocabOf } from './vocab.ts'
 
 const SPACE = '\u2581'
 
-/** SentencePiece's own default is 16; a hostile file's long pieces would cost their square. */
+/**
+ * SentencePiece's own default is 16. The cost is quadratic, so a hostile file must not have long
+ * tokens.
+ */
 const MAX_PIECE_CHARACTERS = 256
 
 export interface SentencePiece {
-  /** Pieces by id, with U+2581 for a space. */
+  /** Tokens by id, with U+2581 for a space. */
   readonly tokens: readonly string[]
   readonly scores: readonly number[]
-  /** Whether text is read as if a space came before it. */
+  /** Whether text is encoded as if a space came before it. */
   readonly addPrefix: boolean
   readonly unk: string | undefined
-  /** Ids of pieces that text never makes: control tokens and bytes. */
+  /** Ids of tokens that text never produces: control tokens and bytes. */
   readonly apart: ReadonlySet<number>
 }
 
@@ -36,7 +39,7 @@ export function sentencePieceJson(piece: SentencePiece): object {
 }
 
 /**
- * The members `normalizer` and `decoder`: a space is U+2581, in front of the text too where
+ * The members `normalizer` and `decoder`: a space is U+2581, also at the start of the text if
  * `addPrefix`.
  */
 export function spacesToText(addPrefix: boolean): object {
@@ -60,8 +63,8 @@ export function spacesToText(addPrefix: boolean): object {
 }
 
 /**
- * Every way to make a piece of two that can stand next to each other, best score first.
- * A single character can stand though it is no piece.
+ * Every way to make a token of two parts, best score first. A part may be a single character that
+ * is no token.
  */
 export function mergesOf(piece: SentencePiece): [string, string][] {
   const { tokens, scores, apart } = piece

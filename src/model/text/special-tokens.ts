@@ -1,33 +1,32 @@
-// Which tokens of a vocabulary speak for the model and not for a text, and which of them end an
-// answer: one notion for GGUFs and hub folders, whose marks are often wrong. A token is special by
-// its mark, by an id that the file names, by a text that is known, or by a form that no text of
-// people has.
+// Decides which tokens of a vocabulary are special, and which of them end an answer: the same rules
+// for GGUFs and hub folders, whose marks are often wrong. A token is special by its mark, by an id
+// that the file names, by a known text, or by a form that no ordinary text has.
 
 /** A token as a file describes it. */
 export interface TokenFacts {
   readonly id: number
   readonly text: string
-  /** The file says control, or special. */
+  /** Whether the file marks it as control or special. */
   readonly isMarked: boolean
 }
 
-/** What the file names: ids that stand for BOS, the ends, and padding. */
+/** Ids that the file names: BOS, ends, and others. */
 export interface NamedIds {
   readonly bos: number | undefined
-  /** All that the file says an answer ends at. */
+  /** All ids at which an answer ends, according to the file. */
   readonly ends: readonly number[]
-  /** Padding, unknown, parts of code to fill in: control tokens that end nothing. */
+  /** Padding, unknown, fill-in-the-middle: control tokens that do not end an answer. */
   readonly others: readonly number[]
 }
 
 export interface SpecialTokens {
-  /** Ids that no text of a user may become, and that no answer shows. */
+  /** Ids that a user's text must never become, and that an answer does not show. */
   readonly special: ReadonlySet<number>
   /** Generation stops at any of these. */
   readonly ends: readonly number[]
 }
 
-/** Ends of answers that files leave unnamed, as llama.cpp has them. */
+/** Ends of answers that files often do not name; as in llama.cpp. */
 const ENDS: ReadonlySet<string> = new Set([
   '<|eot_id|>',
   '<|im_end|>',
@@ -46,7 +45,7 @@ const ENDS: ReadonlySet<string> = new Set([
   '<\uff5cend\u2581of\u2581sentence\uff5c>',
   '[e~['
 ])
-/** The same, of texts that people write too: only where the file marks them. */
+/** The same for texts that people also write: they count only if the file marks them. */
 const MARKED_ENDS: ReadonlySet<string> = new Set([
   '</s>',
   '<EOT>',
@@ -55,7 +54,7 @@ const MARKED_ENDS: ReadonlySet<string> = new Set([
   '[EOS]',
   '<eos>'
 ])
-/** Marks of turns whose form alone does not tell them. */
+/** Known marks of turns that do not have the usual form. */
 const KNOWN: ReadonlySet<string> = new Set([
   '<start_of_turn>',
   '<end_of_turn>',
@@ -66,15 +65,15 @@ const KNOWN: ReadonlySet<string> = new Set([
   '[e~[',
   ']~b]'
 ])
-/** `<|im_end|>`, and DeepSeek's with its own bars. */
+/** `<|im_end|>`, and DeepSeek's with full-width bars. */
 const FORM = /^(?:<\|[^|<>\s]{1,64}\|>|<\uff5c[^\uff5c<>\s]{1,64}\uff5c>)$/u
 
-/** Whether a token's text alone tells that it is none of a text. */
+/** Whether a token's text alone shows that it is special. */
 export function isSpecialText(text: string): boolean {
   return KNOWN.has(text) || FORM.test(text)
 }
 
-/** `tokens` are all that may be special: marked ones, and those whose text tells it. */
+/** `tokens` are all candidates: those that are marked, and those whose text looks special. */
 export function findSpecials(tokens: readonly TokenFacts[], named: NamedIds): SpecialTokens {
   const ids = [named.bos, ...named.ends, ...named.others].filter((id) => id !== undefined)
   const special = new Set(ids)
@@ -90,7 +89,7 @@ export function findSpecials(tokens: readonly TokenFacts[], named: NamedIds): Sp
   return { special, ends: [...ends] }
 }
 
-/** Where answers have parts, the end of a part is none of the answer. */
+/** If answers have parts, the end of a part is not the end of the answer. */
 function isNoEnd(text: string, texts: ReadonlySet<string>): boolean {
   if (text === '</s>') return texts.has('<|tool_response>')
   if (text !== '<|end|>') return false

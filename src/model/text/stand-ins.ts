@@ -1,16 +1,16 @@
-// Private characters that stand for special tokens, so that a special token's text in what a user
-// wrote stays text. tokenizer.ts encodes with them, chat-ids.ts puts them into a chat.
+// Private characters that replace special tokens, so that a special token's text inside a user's
+// text stays text. tokenizer.ts encodes with them, chat-ids.ts puts them into a chat.
 import { badInput, corrupt } from '../../base/errors.ts'
 import type { AddedTokenJson } from './vocab.ts'
 
 /** The two planes of private characters. */
 const PLANES: readonly number[] = [0xf0000, 0x100000]
 const PLANE_SIZE = 0xfffd
-/** Each plane's characters begin with surrogates of their own. */
+/** The first surrogates of the first plane's characters. */
 const FIRST_PLANE = /[\udb80-\udbbf]/
 const SECOND_PLANE = /[\udbc0-\udbff]/
 
-/** Where the private characters begin that none of `texts` uses. @throws AppError BAD_INPUT */
+/** Start of a plane of private characters that none of `texts` uses. @throws AppError BAD_INPUT */
 export function freePlane(texts: readonly string[]): number {
   const isFree = (used: RegExp): boolean => !texts.some((text) => used.test(text))
   const plane = PLANES.find((_, i) => isFree(i === 0 ? FIRST_PLANE : SECOND_PLANE))
@@ -18,7 +18,7 @@ export function freePlane(texts: readonly string[]): number {
   throw badInput('The text cannot be told from special tokens: it uses every private character')
 }
 
-/** What stands for the special token with this index among the specials. */
+/** The character that replaces the special token with this index among the specials. */
 export function standIn(plane: number, index: number): string {
   return String.fromCodePoint(plane + index)
 }
@@ -42,13 +42,13 @@ export function withStandIns(
   }
   const texts = new Set(specials.map(({ content }) => content))
   const rest = Object.assign(Object.create(null), vocab) as Record<string, unknown>
-  // What stands for unknown characters must stay: only an unknown character becomes it.
+  // The token for unknown characters must stay, and no text produces it otherwise.
   for (const text of texts) if (text !== model?.unk_token) delete rest[text]
   const merges = safeMerges(model?.merges, texts)
   return { ...json, added_tokens: tokens, model: { ...model, vocab: rest, merges } }
 }
 
-/** Without merges that make a special token's text of what a user wrote. */
+/** Removes merges that would turn a user's text into a special token. */
 function safeMerges(merges: unknown, texts: ReadonlySet<string>): unknown {
   if (!Array.isArray(merges)) return merges
   const ends = new Set([...texts].map((text) => text.at(-1)))

@@ -1,5 +1,5 @@
 // Text to ids and back by @huggingface/tokenizers, with a streaming decoder that never splits a
-// character. Knows no models: what it needs is a TokenizerSpec.
+// character. Knows no models: a TokenizerSpec is all it needs.
 import { badInput } from '../../base/errors.ts'
 import type { TokenizerSpec } from '../types.ts'
 import {
@@ -14,11 +14,11 @@ import { piecesOf } from './long-text.ts'
 import { freePlane, withStandIns } from './stand-ins.ts'
 
 export interface EncodeOptions {
-  /** Puts BOS first where the model wants it. Default false. */
+  /** Puts BOS first if the model wants it. Default false. */
   addSpecial?: boolean
-  /** Reads `<|im_end|>` and the like as the tokens they name, and not as text. Default false. */
+  /** Encodes `<|im_end|>` and the like as special tokens, not as text. Default false. */
   parseSpecial?: boolean
-  /** A text of more is refused, as soon as that is certain. Default: none is. */
+  /** A longer text is refused, as soon as that is certain. Default: no limit. */
   maxTokens?: number
 }
 
@@ -28,52 +28,53 @@ export interface DecodeOptions {
 }
 
 export interface StreamOptions extends DecodeOptions {
-  /** Ids that came before: what is pushed is decoded as their continuation. Default none. */
+  /** Preceding ids: what is pushed is decoded as their continuation. Default none. */
   after?: readonly number[]
 }
 
-/** Text as it becomes certain: the parts together are the whole decoded text. */
+/** Decodes text piece by piece as it becomes certain. All pieces together are the decoded text. */
 export interface DecodeStream {
   /** The text that `id` completes, often ''. */
   push(id: number): string
-  /** What was held back, an incomplete character as U+FFFD. */
+  /** The rest; an incomplete character becomes U+FFFD. */
   end(): string
 }
 
 export interface Tokenizer {
   readonly spec: TokenizerSpec
-  /** Texts of the special tokens: what `parseSpecial` reads as tokens. */
+  /** Texts of the special tokens, which `parseSpecial` encodes as tokens. */
   readonly specials: readonly string[]
   /** @throws AppError BAD_INPUT for a text of too many tokens */
   encode(text: string, options?: EncodeOptions): number[]
   /**
-   * A text in which standIn(plane, index) is a special token, and a special token's text is text.
+   * Encodes a text in which standIn(plane, index) is a special token, and a special token's text is
+   * text.
    * @throws AppError BAD_INPUT for a text of too many tokens
    */
   encodeMarked(text: string, plane: number, options?: Pick<EncodeOptions, 'maxTokens'>): number[]
   /**
-   * Refuses so many characters of text that are certainly more than `maxTokens`, without them.
+   * Refuses a length that is certain to be more than `maxTokens` tokens, without the text.
    * @throws AppError BAD_INPUT
    */
   checkLength(length: number, maxTokens: number): void
-  /** @throws AppError BAD_INPUT for what is no id; ids without a text are nothing. */
+  /** @throws AppError BAD_INPUT for invalid ids; ids without a text are skipped. */
   decode(ids: readonly number[], options?: DecodeOptions): string
   stream(options?: StreamOptions): DecodeStream
 }
 
-/** A text longer than this is refused: it is over any context. */
+/** A longer text is refused: it exceeds any context. */
 const MAX_TEXT_LENGTH = 2 ** 26
-/** Texts up to this length are encoded at once. */
+/** Texts up to this length are encoded as a whole. */
 const SHORT_LENGTH = 2 ** 15
-/** An incomplete character is at most three bytes, so the last tokens decide what is certain. */
+/** An incomplete character has at most three bytes, so only the last tokens can be uncertain. */
 const MAX_WINDOW = 24
 
-/** @throws AppError CORRUPT when the description cannot be used. */
+/** @throws AppError CORRUPT if the description cannot be used. */
 export function createTokenizer(spec: TokenizerSpec): Tokenizer {
   const added = addedTokens(spec.json)
   const whole = openLibrary(spec.json, spec.config)
-  // The library always takes added tokens out of a text. Special ones must not come from a user's
-  // text: another one knows them by private characters alone, made when it is first needed.
+  // The library always takes added tokens out of a text, but special ones must not come from a
+  // user's text. So a second instance, created on first use, knows them only by private characters.
   const apart = new Map<number, Library>()
   const libraryFor = (plane: number): Library => {
     const known = apart.get(plane)
@@ -89,7 +90,7 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
     badInput(`The prompt is too long: over the ${most} tokens that the model takes`, {
       hint: 'Shorten the text, or use a model with a longer context'
     })
-  // No token stands for more of a text than the longest.
+  // No token stands for more text than the longest one.
   const checkLength = (length: number, most: number): void => {
     if (length <= most) return
     longest ??= longestToken(spec.json)
@@ -105,7 +106,7 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
     if (!cut) return encodePiece(text)
     const ids: number[] = []
     for (const piece of piecesOf(text, cut.at)) {
-      // Where a space is put before each text, that is the space which a later piece begins with.
+      // If a space is added before each text, that is the space with which a later piece begins.
       const hasOwn = ids.length > 0 && cut.addsSpace && piece.startsWith(' ')
       for (const id of encodePiece(hasOwn ? piece.slice(1) : piece)) ids.push(id)
       if (ids.length > most) throw tooLong(most)
@@ -125,7 +126,7 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
     const ids = encodeWith(library, known, maxTokens)
     const { bosId } = spec
     if (!addSpecial || !spec.addBos || bosId === undefined) return ids
-    // Who has written BOS out has it already.
+    // A text that spells out BOS has it already.
     return parseSpecial && ids[0] === bosId ? ids : [bosId, ...ids]
   }
 
@@ -154,8 +155,8 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
 }
 
 /**
- * Holds a window of the last ids and how much of its text was given out. Only a last U+FFFD can
- * still change (an incomplete character), so all before it is certain.
+ * Keeps the last ids and how much of their text was returned. Only a final U+FFFD, an incomplete
+ * character, can still change, so everything before it is certain.
  */
 function createStream(
   decode: (ids: readonly number[]) => string,
@@ -168,7 +169,8 @@ function createStream(
     given = Math.max(given, end)
     return piece
   }
-  // Cuts where the text falls into two by itself, so that no later text depends on what is dropped.
+  // Drops ids at a place where the text splits independently, so that no later text depends on
+  // them.
   const shorten = (text: string): void => {
     for (let keep = Math.min(window.length - 1, 8); keep >= 1; keep--) {
       const head = decode(window.slice(0, -keep))

@@ -1,5 +1,4 @@
-// Small parts that every tokenizer description is made of.
-// Knows no sources.
+// Small parts of every tokenizer description. Knows no sources.
 
 /** An entry of `added_tokens`. */
 export interface AddedTokenJson {
@@ -13,9 +12,7 @@ export function addedToken(id: number, content: string, special: boolean): Added
   return { id, content, special, normalized: false }
 }
 
-/**
- * Token text to id; the first of two equal texts wins, and no text is taken for a prototype's name.
- */
+/** Token text to id. Of two equal texts the first wins; a text like '__proto__' is safe. */
 export function vocabOf(tokens: readonly string[]): Record<string, number> {
   const vocab = Object.create(null) as Record<string, number>
   for (const [id, token] of tokens.entries()) vocab[token] ??= id
