@@ -2,6 +2,7 @@
 // and loads its body when it runs: --version and --help start in 16 ms instead of 27, and need no
 // cache folder to unpack native code to.
 import type { Command } from './command.ts'
+import { api } from './commands/api.ts'
 import { bootstrap } from './commands/bootstrap.ts'
 import { chat } from './commands/chat.ts'
 import { doctor } from './commands/doctor.ts'
@@ -18,6 +19,7 @@ export const COMMANDS: readonly Command[] = [
   bootstrap,
   join,
   chat,
+  api,
   status,
   plan,
   models,

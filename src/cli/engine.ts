@@ -3,7 +3,7 @@
 import type { Compute } from '../blocks/compute.ts'
 import type { Device } from '../blocks/types.ts'
 import * as opening from '../library/open/model.ts'
-import { startCompute as start } from '../library/open/compute.ts'
+import { startCompute as start, type StartComputeOptions } from '../library/open/compute.ts'
 import type { Model } from '../model/types.ts'
 import type { Context } from './context.ts'
 import { stderrProgress } from './terminal/stderr.ts'
@@ -33,15 +33,17 @@ export function openNamedModel(
   return opening.openNamedModel(name, context, { ...options, diskBytes, progress })
 }
 
+/** The engine's options as typed. @throws AppError BAD_INPUT */
+export function engineOptions(flags: EngineOptions): StartComputeOptions {
+  return {
+    threads: parseWhole('threads', flags.threads, 1, 1024),
+    device: parseChoice<Device>('device', flags.device, ['cpu', 'cuda', 'webgpu']),
+    memoryBytes: parseBytes('memory', flags.memory),
+    diskBytes: parseBytes('disk', flags.disk)
+  }
+}
+
 /** Starts the compute worker; the caller closes it. @throws AppError */
-export async function startCompute(options: EngineOptions, context: Context): Promise<Compute> {
-  return start(
-    {
-      threads: parseWhole('threads', options.threads, 1, 1024),
-      device: parseChoice<Device>('device', options.device, ['cpu', 'cuda', 'webgpu']),
-      memoryBytes: parseBytes('memory', options.memory),
-      diskBytes: parseBytes('disk', options.disk)
-    },
-    context
-  )
+export async function startCompute(flags: EngineOptions, context: Context): Promise<Compute> {
+  return start(engineOptions(flags), context)
 }

@@ -16,6 +16,7 @@ import { LocalModel } from './text/local-model.ts'
 import type { Published } from './session/prefix-naming.ts'
 import { PeerBook } from './route/peers.ts'
 import type { RouteHop } from './route/route.ts'
+import type { SessionOptions } from './session/session-options.ts'
 import { InferenceSession } from './session/session.ts'
 
 export interface ClientOptions {
@@ -46,6 +47,9 @@ export interface ClientOptions {
   /** See SessionOptions. */
   onwait?: (why: AppError | undefined, leftMs: number) => void
 }
+
+/** What a session tells while it goes round servers or waits for them. */
+export type SessionEvents = Pick<SessionOptions, 'onreroute' | 'onwait'>
 
 export interface PrefixSecret {
   readonly secret: Uint8Array
@@ -115,10 +119,15 @@ export class Client extends Resource {
   /**
    * A new session over servers of the swarm; the caller closes it.
    * @param published a prompt that sessions of several clients begin with
+   * @param events told of this session's fail-overs. Default: the client's own listeners
    */
-  async openSession(maxTokens = 512, published?: Published): Promise<InferenceSession> {
+  async openSession(
+    maxTokens = 512,
+    published?: Published,
+    events: SessionEvents = this.#options
+  ): Promise<InferenceSession> {
     const { config, contentId } = this.#options.model
-    const { onreroute, onwait } = this.#options
+    const { onreroute, onwait } = events
     const session = new InferenceSession({
       connections: this.#connections,
       book: this.book,

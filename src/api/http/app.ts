@@ -9,19 +9,14 @@ import { chatCompletions, type EndpointContext } from './chat-completions.ts'
 import { completions } from './completions.ts'
 import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
+import type { ServerBindings } from '../serve.ts'
 import { detokenize, tokenize } from './tokens.ts'
-
-export interface ModelEntry {
-  readonly id: string
-  /** Wall clock, seconds. */
-  readonly created: number
-}
 
 /** Where models come from; they are opened on first use. */
 export interface ModelSource {
-  list(): readonly ModelEntry[]
+  readonly names: readonly string[]
   /** @throws AppError NOT_FOUND for a model that is not offered */
-  open(id: string): Promise<TextModel>
+  take(name: string): Promise<TextModel>
 }
 
 export interface AppOptions {
@@ -31,7 +26,7 @@ export interface AppOptions {
   /** Origins of other sites' pages that may use it; '*' for all. Default: none. */
   cors?: readonly string[]
   /** Names under which the server is reached: a page that points its own name here is refused. */
-  hosts?: readonly string[]
+  hosts?: readonly string[] | undefined
   /** Largest body, bytes. Default 32 MiB. */
   maxBodyBytes?: number
   clock?: Clock
@@ -40,12 +35,25 @@ export interface AppOptions {
 
 const MAX_BODY_BYTES = 32 * 2 ** 20
 
+/** What the server gives with each request; absent in tests that call the app itself. */
+export interface AppEnvironment {
+  Bindings: Partial<ServerBindings>
+}
+
+type AppContext = Context<AppEnvironment>
 type Endpoint = (fields: Fields, context: EndpointContext) => Promise<Response> | Response
 
-export function createApp(options: AppOptions): Hono {
+export function createApp(options: AppOptions): Hono<AppEnvironment> {
   const { models, clock = systemClock, log = silentLog } = options
+  const created = Math.floor(clock.wall() / 1000)
+  const modelObject = (id: string): object => ({
+    id,
+    object: 'model',
+    created,
+    owned_by: 'petals'
+  })
   const { maxBodyBytes = MAX_BODY_BYTES } = options
-  const app = new Hono()
+  const app = new Hono<AppEnvironment>()
   app.onError((error) => {
     const { status, body } = errorAnswer(error)
     if (status >= 500) log.warn(`a request failed: ${body.error.message}`)
@@ -64,9 +72,11 @@ export function createApp(options: AppOptions): Hono {
     await next()
     if (allowed !== undefined) c.res.headers.set('access-control-allow-origin', allowed)
   })
-  const endpoint = (run: Endpoint) => async (c: Context) => {
+  const endpoint = (run: Endpoint) => async (c: AppContext) => {
     const fields = new Fields(asObject(await readBody(c, maxBodyBytes), 'body'))
-    const model = await models.open(fields.string('model') ?? soleModel(models))
+    // An answer may take long to begin.
+    c.env?.keepOpen?.(c.req.raw)
+    const model = await models.take(modelName(fields, models))
     const abort = new AbortController()
     const { signal } = c.req.raw
     if (signal.aborted) abort.abort()
@@ -80,20 +90,13 @@ export function createApp(options: AppOptions): Hono {
   }
   app.get('/health', () => Response.json({ status: 'ok' }))
   app.get('/v1/models', () =>
-    Response.json({ object: 'list', data: models.list().map(modelObject) })
+    Response.json({ object: 'list', data: models.names.map(modelObject) })
   )
   // Ids may hold slashes: owner/name.
   app.get('/v1/models/:id{.+}', (c) => {
     const id = c.req.param('id')
-    const entry = models.list().find((one) => one.id === id)
-    if (entry === undefined) {
-      throw new RequestError(`The model '${id}' is not here`, {
-        status: 404,
-        code: 'model_not_found',
-        param: 'model'
-      })
-    }
-    return Response.json(modelObject(entry))
+    if (!models.names.includes(id)) throw unknownModel(id, models)
+    return Response.json(modelObject(id))
   })
   app.post('/v1/chat/completions', endpoint(chatCompletions))
   app.post('/v1/completions', endpoint(completions))
@@ -102,19 +105,27 @@ export function createApp(options: AppOptions): Hono {
   return app
 }
 
-function modelObject({ id, created }: ModelEntry): object {
-  return { id, object: 'model', created, owned_by: 'petals' }
+/** @throws RequestError when several are here and none was named, or the one named is not here */
+function modelName(fields: Fields, models: ModelSource): string {
+  const given = fields.string('model')
+  const [only, ...others] = models.names
+  if (given === undefined) {
+    if (only !== undefined && others.length === 0) return only
+    throw new RequestError("'model' is missing", { param: 'model' })
+  }
+  if (!models.names.includes(given)) throw unknownModel(given, models)
+  return given
 }
 
-/** @throws RequestError when several are here and none was named */
-function soleModel(models: ModelSource): string {
-  const [only, ...others] = models.list()
-  if (only !== undefined && others.length === 0) return only.id
-  throw new RequestError("'model' is missing", { param: 'model' })
+function unknownModel(name: string, models: ModelSource): RequestError {
+  return new RequestError(
+    `The model '${name}' is not offered here: use one of ${models.names.join(', ')}`,
+    { status: 404, code: 'model_not_found', param: 'model' }
+  )
 }
 
 /** @throws RequestError 413 for too large a body, 400 for what is no JSON */
-async function readBody(c: Context, maxBytes: number): Promise<unknown> {
+async function readBody(c: AppContext, maxBytes: number): Promise<unknown> {
   const claimed = Number(c.req.header('content-length') ?? 0)
   if (claimed > maxBytes) throw tooLarge(maxBytes)
   const chunks: Uint8Array[] = []
@@ -139,7 +150,7 @@ function tooLarge(maxBytes: number): RequestError {
 }
 
 /** In constant time. @throws RequestError 401 */
-function checkKey(c: Context, apiKey: string | undefined): void {
+function checkKey(c: AppContext, apiKey: string | undefined): void {
   if (apiKey === undefined) return
   const bearer = /^Bearer +(.+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
   const given = bearer ?? c.req.header('x-api-key') ?? ''
@@ -155,7 +166,7 @@ function checkKey(c: Context, apiKey: string | undefined): void {
  * The origin that the answer is for, if a page asks. @throws RequestError for a page of another
  * site, and for a name that is not this server's
  */
-function checkOrigin(c: Context, options: AppOptions): string | undefined {
+function checkOrigin(c: AppContext, options: AppOptions): string | undefined {
   const { cors = [], hosts } = options
   const host = c.req.header('host') ?? ''
   const name = host.replace(/:\d+$/, '').toLowerCase()
@@ -172,7 +183,7 @@ function checkOrigin(c: Context, options: AppOptions): string | undefined {
   })
 }
 
-function preflight(c: Context, origin: string | undefined): Response {
+function preflight(c: AppContext, origin: string | undefined): Response {
   const headers = {
     'access-control-allow-origin': origin ?? '',
     'access-control-allow-methods': 'GET, POST, OPTIONS',

@@ -6,7 +6,7 @@ import {
   type AnswerOptions,
   type AnswerPiece
 } from '../../library/text/answer.ts'
-import type { TextModel } from '../../library/text/text-model.ts'
+import type { RouteNews, TextModel } from '../../library/text/text-model.ts'
 import { RequestError } from './errors.ts'
 import type { Fields } from './fields.ts'
 import { logProbContent } from './log-prob-text.ts'
@@ -30,7 +30,9 @@ interface Asked {
   readonly id: string
   readonly prompt: readonly number[]
   readonly choices: number
-  readonly options: AnswerOptions
+  /** Options of one choice, made anew for each: what counts tokens counts those of one. */
+  readonly options: () => AnswerOptions
+  readonly withLogProbs: boolean
 }
 
 export async function chatCompletions(fields: Fields, context: EndpointContext): Promise<Response> {
@@ -50,14 +52,19 @@ async function readRequest(fields: Fields, { model, newId }: EndpointContext): P
   const format = fields.object('response_format')?.string('type') ?? 'text'
   if (format !== 'text') fields.refuse('response_format', 'answers are not constrained yet')
   const { local } = model
-  const { vocabSize, contextLength } = local.config
+  const { contextLength } = local.config
   const prompt = encodeChat(local.model, local.tokenizer, readMessages(fields))
   checkLength(prompt, contextLength)
   const top = fields.integer('top_logprobs', 0, MOST_TOP) ?? 0
-  const logProbs = fields.boolean('logprobs') === true ? { logProbs: top } : {}
-  const options = { ...samplingOf(fields, { vocabSize, contextLength }), ...logProbs }
+  const withLogProbs = fields.boolean('logprobs') === true
+  const options = (): AnswerOptions => ({
+    ...samplingOf(fields, local.config),
+    ...(withLogProbs ? { logProbs: top } : {})
+  })
+  // What cannot be used is told before the answer begins.
+  options()
   const choices = fields.integer('n', 1, MOST_CHOICES) ?? 1
-  return { id: newId('chatcmpl'), prompt, choices, options }
+  return { id: newId('chatcmpl'), prompt, choices, options, withLogProbs }
 }
 
 /** @throws RequestError context_length_exceeded, as clients know it */
@@ -75,8 +82,9 @@ export function checkLength(prompt: readonly number[], contextLength: number): v
 
 /** Each choice draws with a seed of its own; the first with the one that was given. */
 function choiceOptions(asked: Asked, index: number, signal: AbortSignal): AnswerOptions {
-  const { seed } = asked.options
-  return { ...asked.options, ...(seed === undefined ? {} : { seed: seed + index }), signal }
+  const options = asked.options()
+  const { seed } = options
+  return { ...options, ...(seed === undefined ? {} : { seed: seed + index }), signal }
 }
 
 async function whole(asked: Asked, context: EndpointContext): Promise<object> {
@@ -129,7 +137,8 @@ async function streamed(
     })
   for (let index = 0; index < asked.choices; index++) {
     choice(index, { role: 'assistant', content: '' })
-    const options = choiceOptions(asked, index, abort.signal)
+    const onnews = ({ text }: RouteNews): void => writer.comment(text)
+    const options = { ...choiceOptions(asked, index, abort.signal), onnews }
     const end = await collect(answer(model, asked.prompt, options), ({ text, logProbs }) =>
       choice(index, { content: text }, { logprobs: logProbsOf(asked, logProbs, context) })
     )
@@ -157,7 +166,7 @@ function logProbsOf(
   drawn: AnswerPiece['logProbs'],
   { model }: EndpointContext
 ): object | null {
-  if (asked.options.logProbs === undefined) return null
+  if (!asked.withLogProbs) return null
   return { content: logProbContent(drawn, model.local.tokenizer) }
 }
 

@@ -6,93 +6,166 @@ import {
   type AnswerOptions,
   type AnswerPiece
 } from '../../library/text/answer.ts'
-import { checkLength, collect, usageOf, type EndpointContext } from './chat-completions.ts'
+import type { RouteNews } from '../../library/text/text-model.ts'
+import { checkLength, collect, type EndpointContext } from './chat-completions.ts'
 import { RequestError } from './errors.ts'
 import type { Fields } from './fields.ts'
 import { samplingOf } from './sampling.ts'
-import { eventStream } from './sse.ts'
+import { eventStream, type EventWriter } from './sse.ts'
 
 /** What clients expect when they do not say. */
 const DEFAULT_TOKENS = 16
 const MOST_PROMPTS = 64
 const MOST_TOP = 20
 
+/** What of one prompt's text is certain, with what is known of its tokens. */
+type OnText = (text: string, drawn: readonly DrawnLogProb[]) => void
+
+interface Asked {
+  readonly head: object
+  readonly prompts: readonly (readonly number[])[]
+  readonly echo: boolean
+  /** Most probable tokens to tell beside each. */
+  readonly top: number | undefined
+  /** Options of one answer, made anew for each: what counts tokens counts those of one. */
+  readonly options: () => AnswerOptions
+}
+
 export async function completions(fields: Fields, context: EndpointContext): Promise<Response> {
+  const asked = readRequest(fields, context)
+  if (fields.boolean('stream') !== true) return Response.json(await whole(asked, context))
+  const withUsage = fields.object('stream_options')?.boolean('include_usage') === true
+  return eventStream((writer) => streamed(asked, context, { writer, withUsage }), {
+    abort: context.abort
+  })
+}
+
+/** @throws RequestError */
+function readRequest(fields: Fields, context: EndpointContext): Asked {
   const { model, created, abort, newId } = context
-  const { local } = model
-  const { vocabSize, contextLength } = local.config
-  fields.refuse('suffix', 'the model fills nothing in')
-  fields.refuse('best_of', 'ask for one answer')
-  if ((fields.integer('n', 1, 1) ?? 1) !== 1) throw new TypeError('n is 1')
-  const prompts = promptsOf(fields, context)
-  const echo = fields.boolean('echo') === true
+  fields.refuse('suffix', 'the model fills nothing in between')
+  fields.integer('n', 1, 1)
+  fields.integer('best_of', 1, 1)
   const top = fields.integer('logprobs', 0, MOST_TOP)
-  const sampling = samplingOf(fields, { vocabSize, contextLength })
   const given = fields.has('max_tokens') || fields.has('max_completion_tokens')
-  const options: AnswerOptions = {
-    ...sampling,
+  const options = (): AnswerOptions => ({
+    ...samplingOf(fields, model.local.config),
     ...(given ? {} : { maxTokens: DEFAULT_TOKENS }),
     ...(top === undefined ? {} : { logProbs: top }),
     signal: abort.signal
+  })
+  // What cannot be used is told before the answer begins.
+  options()
+  return {
+    head: { id: newId('cmpl'), object: 'text_completion', created, model: model.id },
+    prompts: promptsOf(fields, context),
+    echo: fields.boolean('echo') === true,
+    top,
+    options
   }
-  const head = { id: newId('cmpl'), object: 'text_completion', created, model: model.id }
-  const one = async (
-    index: number,
-    onpiece: (text: string, drawn: readonly DrawnLogProb[]) => void
-  ) => {
-    const prompt = prompts[index] ?? []
-    if (echo) onpiece(local.tokenizer.decode(prompt, { skipSpecial: false }), await echoed(prompt))
-    return collect(answer(model, prompt, options), ({ text, logProbs }: AnswerPiece) =>
-      onpiece(text, logProbs)
-    )
-  }
-  /** How probable each id of the prompt was behind those before it. */
-  const echoed = async (prompt: readonly number[]): Promise<DrawnLogProb[]> => {
-    if (top === undefined) return []
-    const logits = await promptLogits(context, prompt)
-    return prompt.slice(1).map((id, i) => logProbOf(logits[i] ?? new Float32Array(0), id, top))
-  }
-  const logprobsOf = (drawn: readonly DrawnLogProb[]): object | null =>
-    top === undefined
-      ? null
-      : legacyLogProbs(drawn, (id) => local.tokenizer.decode([id], { skipSpecial: false }))
-  if (fields.boolean('stream') === true) {
-    return eventStream(
-      async (writer) => {
-        const ends: AnswerEnd[] = []
-        for (const index of prompts.keys()) {
-          const end = await one(index, (text, drawn) =>
-            writer.data({
-              ...head,
-              choices: [{ index, text, logprobs: logprobsOf(drawn), finish_reason: null }]
-            })
-          )
-          ends.push(end)
-          writer.data({
-            ...head,
-            choices: [{ index, text: '', logprobs: null, finish_reason: end.finish }]
-          })
-        }
-        if (fields.object('stream_options')?.boolean('include_usage') === true) {
-          writer.data({ ...head, choices: [], usage: usageOf(ends) })
-        }
-      },
-      { abort }
-    )
-  }
-  const choices: object[] = []
-  const ends: AnswerEnd[] = []
-  for (const index of prompts.keys()) {
-    let whole = ''
-    const all: DrawnLogProb[] = []
-    const end = await one(index, (text, drawn) => {
-      whole += text
-      all.push(...drawn)
+}
+
+async function whole(asked: Asked, context: EndpointContext): Promise<object> {
+  const made = await Promise.all(
+    asked.prompts.map(async (_, index) => {
+      let text = ''
+      const all: DrawnLogProb[] = []
+      const end = await complete(asked, index, context, (more, drawn) => {
+        text += more
+        all.push(...drawn)
+      })
+      const logprobs = logProbsOf(asked, all, 0, context)
+      return { end, choice: { index, text, logprobs, finish_reason: end.finish } }
     })
-    ends.push(end)
-    choices.push({ index, text: whole, logprobs: logprobsOf(all), finish_reason: end.finish })
+  )
+  const ends = made.map(({ end }) => end)
+  const choices = made.map(({ choice }) => choice)
+  return { ...asked.head, choices, usage: usageOfAll(ends), timings: ends.at(-1)?.times }
+}
+
+async function streamed(
+  asked: Asked,
+  context: EndpointContext,
+  { writer, withUsage }: { writer: EventWriter; withUsage: boolean }
+): Promise<void> {
+  const ends = await Promise.all(
+    asked.prompts.map(async (_, index) => {
+      let length = 0
+      const choice = (text: string, more: object): void =>
+        writer.data({
+          ...asked.head,
+          choices: [{ index, text, logprobs: null, finish_reason: null, ...more }]
+        })
+      const ontext: OnText = (text, drawn) => {
+        choice(text, { logprobs: logProbsOf(asked, drawn, length, context) })
+        length += text.length
+      }
+      const onnews = ({ text }: RouteNews): void => writer.comment(text)
+      const end = await complete(asked, index, context, ontext, onnews)
+      choice('', { finish_reason: end.finish })
+      return end
+    })
+  )
+  if (withUsage) writer.data({ ...asked.head, choices: [], usage: usageOfAll(ends) })
+}
+
+async function complete(
+  asked: Asked,
+  index: number,
+  context: EndpointContext,
+  ontext: OnText,
+  onnews?: (news: RouteNews) => void
+): Promise<AnswerEnd> {
+  const { model } = context
+  const prompt = asked.prompts[index] ?? []
+  if (asked.echo) {
+    const text = model.local.tokenizer.decode(prompt, { skipSpecial: false })
+    ontext(text, asked.top === undefined ? [] : await promptLogProbs(prompt, asked.top, context))
   }
-  return Response.json({ ...head, choices, usage: usageOf(ends), timings: ends.at(-1)?.times })
+  return collect(
+    answer(model, prompt, { ...asked.options(), onnews }),
+    ({ text, logProbs }: AnswerPiece) => ontext(text, logProbs)
+  )
+}
+
+/** How probable each id of a prompt was behind those before it; of the first nothing is known. */
+async function promptLogProbs(
+  prompt: readonly number[],
+  top: number,
+  { model, abort }: EndpointContext
+): Promise<DrawnLogProb[]> {
+  await using borrowed = await model.borrow(prompt, { signal: abort.signal })
+  const { generator } = borrowed
+  const rows = await generator.logits(prompt, { rows: prompt.length, signal: abort.signal })
+  return prompt.map((id, i) => {
+    const logits = rows[i - 1]
+    return logits ? logProbOf(logits, id, top) : { id, logprob: Number.NaN, top: [] }
+  })
+}
+
+function logProbsOf(
+  asked: Asked,
+  drawn: readonly DrawnLogProb[],
+  offset: number,
+  { model }: EndpointContext
+): object | null {
+  if (asked.top === undefined) return null
+  const { tokenizer } = model.local
+  return legacyLogProbs(drawn, (id) => tokenizer.decode([id], { skipSpecial: false }), offset)
+}
+
+/** Prompts differ here: each one's tokens count. */
+function usageOfAll(ends: readonly AnswerEnd[]): object {
+  const sum = (count: (end: AnswerEnd) => number): number =>
+    ends.reduce((total, end) => total + count(end), 0)
+  const prompt = sum((end) => end.promptTokens)
+  const made = sum((end) => end.newTokens)
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: made,
+    total_tokens: prompt + made,
+    prompt_tokens_details: { cached_tokens: sum((end) => end.cachedTokens) }
+  }
 }
 
 /** One text, several, one list of ids, or several. @throws RequestError */
@@ -126,26 +199,29 @@ function promptsOf(fields: Fields, { model }: EndpointContext): number[][] {
   })
 }
 
-/** Logits behind each id of a prompt but the last: (ids - 1) rows. */
-async function promptLogits(
-  { model, abort }: EndpointContext,
-  prompt: readonly number[]
-): Promise<Float32Array[]> {
-  await using borrowed = await model.borrow([])
-  const rows = await borrowed.generator.logits(prompt, {
-    rows: prompt.length,
-    signal: abort.signal
-  })
-  return rows
-}
-
-function legacyLogProbs(drawn: readonly DrawnLogProb[], textOf: (id: number) => string): object {
+/**
+ * As lm-eval reads them: null for what nothing is known of.
+ * @param offset where the first token begins in the text
+ */
+function legacyLogProbs(
+  drawn: readonly DrawnLogProb[],
+  textOf: (id: number) => string,
+  offset: number
+): object {
+  const tokens = drawn.map(({ id }) => textOf(id))
+  const known = (logprob: number): number | null => (Number.isNaN(logprob) ? null : logprob)
+  let at = offset
   return {
-    tokens: drawn.map(({ id }) => textOf(id)),
-    token_logprobs: drawn.map(({ logprob }) => logprob),
-    top_logprobs: drawn.map(({ top }) =>
-      Object.fromEntries(top.map(({ id, logprob }) => [textOf(id), logprob]))
+    tokens,
+    token_logprobs: drawn.map(({ logprob }) => known(logprob)),
+    top_logprobs: drawn.map(({ logprob, top }) =>
+      known(logprob) === null
+        ? null
+        : Object.fromEntries(top.map(({ id, logprob: value }) => [textOf(id), value]))
     ),
-    text_offset: []
+    text_offset: tokens.map((token) => {
+      at += token.length
+      return at - token.length
+    })
   }
 }

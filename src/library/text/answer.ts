@@ -5,13 +5,16 @@ import { toAppError } from '../../base/errors.ts'
 import type { GenerateOptions } from '../../client/text/generate.ts'
 import { recordLogProbs, type DrawnLogProb } from '../../client/text/logits.ts'
 import { StopMatcher } from './stop-matcher.ts'
-import type { TextModel } from './text-model.ts'
+import type { RouteHop } from '../../client/route/route.ts'
+import type { RouteNews, TextModel } from './text-model.ts'
 
 export interface AnswerOptions extends GenerateOptions {
   /** Texts that end the answer, which does not have them. */
   readonly stop?: readonly string[]
   /** Most probable ids to tell beside each drawn one. Default: no probabilities at all. */
   readonly logProbs?: number | undefined
+  /** Told of fail-overs while it is made. */
+  readonly onnews?: ((news: RouteNews) => void) | undefined
   readonly clock?: Clock
 }
 
@@ -39,6 +42,10 @@ export interface AnswerEnd {
   readonly cachedTokens: number
   readonly newTokens: number
   readonly times: AnswerTimes
+  /** Which servers computed it, at its end. */
+  readonly route: readonly RouteHop[]
+  /** The stop text that ended it. */
+  readonly stop?: string | undefined
 }
 
 /** @throws AppError what the model throws; the session it ran on is then given up */
@@ -47,9 +54,9 @@ export async function* answer(
   prompt: readonly number[],
   options: AnswerOptions = {}
 ): AsyncGenerator<AnswerPiece, AnswerEnd> {
-  const { stop = [], logProbs, clock = systemClock, ...rest } = options
+  const { stop = [], logProbs, onnews, clock = systemClock, ...rest } = options
   const began = clock.now()
-  await using borrowed = await model.borrow(prompt)
+  await using borrowed = await model.borrow(prompt, { signal: rest.signal, onnews })
   const { generator } = borrowed
   const matcher = new StopMatcher(stop)
   let drawn: DrawnLogProb[] = []
@@ -59,6 +66,7 @@ export async function* answer(
   const tokens = generator.generate(prompt, { ...rest, processors })
   let finish: AnswerEnd['finish'] = 'stop'
   let promptMs = 0
+  let stopped: string | undefined
   const piece = (text: string): AnswerPiece => {
     const logs = drawn
     drawn = []
@@ -76,7 +84,8 @@ export async function* answer(
       }
       const cut = matcher.push(step.value.text)
       if (cut.text !== '') yield piece(cut.text)
-      if (cut.stop !== undefined) break
+      stopped = cut.stop
+      if (stopped !== undefined) break
     }
   } catch (error) {
     if (toAppError(error).code !== 'CANCELLED') borrowed.spoil()
@@ -88,6 +97,8 @@ export async function* answer(
   const predictedMs = clock.now() - began - promptMs
   return {
     finish,
+    route: borrowed.route(),
+    stop: stopped,
     promptTokens,
     cachedTokens: reusedTokens,
     newTokens,

@@ -1,20 +1,35 @@
 // What an answer is made with: a model's client side, and sessions over the swarm. Knows no HTTP.
+import { cancelled, closed, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
+import type { RouteHop } from '../../client/route/route.ts'
 import { commonPrefix, type Generator } from '../../client/text/generate.ts'
 import type { LocalModel } from '../../client/text/local-model.ts'
+
+/** What happens to a session's route while it answers. */
+export interface RouteNews {
+  readonly kind: 'reroute' | 'wait' | 'resume'
+  /** In words, for people. */
+  readonly text: string
+}
 
 /** A generator with the session under it. */
 export interface OwnedGenerator {
   readonly generator: Generator
+  /** Which servers compute which blocks now. */
+  route(): readonly RouteHop[]
+  /** Told what happens to the route; replaced by each answer. */
+  onnews: (news: RouteNews) => void
   close(): Promise<void>
 }
 
 export interface TextModelOptions {
   /** As users name it. */
   readonly id: string
-  readonly local: LocalModel
+  readonly local: Pick<LocalModel, 'model' | 'config' | 'tokenizer' | 'eosIds' | 'ready'>
   /** Opens a session over the swarm. */
   readonly open: () => Promise<OwnedGenerator>
+  /** Answers at once; more wait for their turn, the first come first. Default 16. */
+  readonly parallel?: number
   /** Sessions that are kept between answers, for prompts that begin alike. Default 4. */
   readonly idle?: number
   /** Closed last. */
@@ -22,20 +37,29 @@ export interface TextModelOptions {
 }
 
 /** A generator that is lent for one answer. */
-export interface Borrowed extends AsyncDisposable {
-  readonly generator: Generator
+export interface Borrowed extends AsyncDisposable, Pick<OwnedGenerator, 'generator' | 'route'> {
   /** The answer failed: its session is not used again. */
   spoil(): void
 }
 
+export interface BorrowOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onnews?: ((news: RouteNews) => void) | undefined
+}
+
+interface Waiter {
+  start(): void
+  fail(error: AppError): void
+}
+
 export class TextModel extends Resource {
   readonly id: string
-  readonly local: LocalModel
-  /** Answers under way. */
-  active = 0
+  readonly local: TextModelOptions['local']
   readonly #options: TextModelOptions
   /** The one used last is at the end. */
   readonly #idle: OwnedGenerator[] = []
+  readonly #waiting: Waiter[] = []
+  #active = 0
 
   constructor(options: TextModelOptions) {
     super()
@@ -44,24 +68,74 @@ export class TextModel extends Resource {
     this.#options = options
   }
 
-  /** Lends the idle session that shares most with `prompt`, else a new one. */
-  async borrow(prompt: readonly number[]): Promise<Borrowed> {
-    this.active++
+  /** Answers under way. */
+  get active(): number {
+    return this.#active
+  }
+
+  /** Answers that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
+  /**
+   * Lends the idle session that shares most with `prompt`, else a new one, when it is this answer's
+   * turn.
+   * @throws AppError CANCELLED, CLOSED, or what opening a session throws
+   */
+  async borrow(prompt: readonly number[], options: BorrowOptions = {}): Promise<Borrowed> {
+    const { signal, onnews } = options
+    await this.#turn(signal)
     try {
       const owned = this.#takeBest(prompt) ?? (await this.#options.open())
+      owned.onnews = onnews ?? (() => {})
       let spoilt = false
       return {
         generator: owned.generator,
+        route: () => owned.route(),
         spoil: () => void (spoilt = true),
         [Symbol.asyncDispose]: async () => {
-          this.active--
+          owned.onnews = () => {}
+          this.#next()
           await this.#giveBack(owned, spoilt || this.closing)
         }
       }
     } catch (error) {
-      this.active--
+      this.#next()
       throw error
     }
+  }
+
+  async #turn(signal: AbortSignal | undefined): Promise<void> {
+    if (this.closing) throw closed('The model is closed')
+    if (signal?.aborted) throw cancelled('The answer was cancelled')
+    const { parallel = 16 } = this.#options
+    if (this.#active < parallel) {
+      this.#active++
+      return
+    }
+    const turn = Promise.withResolvers<void>()
+    const waiter: Waiter = { start: turn.resolve, fail: turn.reject }
+    this.#waiting.push(waiter)
+    const onabort = (): void => {
+      const at = this.#waiting.indexOf(waiter)
+      if (at < 0) return
+      this.#waiting.splice(at, 1)
+      turn.reject(cancelled('The answer was cancelled'))
+    }
+    signal?.addEventListener('abort', onabort, { once: true })
+    try {
+      await turn.promise
+    } finally {
+      signal?.removeEventListener('abort', onabort)
+    }
+  }
+
+  /** An answer has ended: its place is the next one's. */
+  #next(): void {
+    const next = this.#waiting.shift()
+    if (next) next.start()
+    else this.#active--
   }
 
   #takeBest(prompt: readonly number[]): OwnedGenerator | undefined {
@@ -73,7 +147,7 @@ export class TextModel extends Resource {
       best = index
       most = shared
     }
-    return this.#idle.splice(best, best < 0 ? 0 : 1)[0]
+    return best < 0 ? undefined : this.#idle.splice(best, 1)[0]
   }
 
   async #giveBack(owned: OwnedGenerator, isSpoilt: boolean): Promise<void> {
@@ -88,6 +162,7 @@ export class TextModel extends Resource {
   }
 
   protected override async _close(): Promise<void> {
+    for (const waiter of this.#waiting.splice(0)) waiter.fail(closed('The model is closed'))
     await Promise.allSettled(this.#idle.splice(0).map((one) => one.close()))
     await this.#options.onclose?.()
   }

@@ -1,0 +1,139 @@
+// `petals api [MODEL...]`: models over HTTP, for programs.
+import { isIP } from 'node:net'
+import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { badInput, toAppError } from '../../base/errors.ts'
+import { fileError } from '../../base/files/file-error.ts'
+import { createApp } from '../../api/http/app.ts'
+import { serve } from '../../api/serve.ts'
+import { ModelShelf } from '../../library/model-shelf.ts'
+import type { SwarmOptions } from '../../library/open/membership.ts'
+import { Petals } from '../../library/petals.ts'
+import { defaultModel } from '../chat/remember.ts'
+import type { Context } from '../context.ts'
+import { engineOptions, type EngineOptions } from '../engine.ts'
+import { untilAborted } from '../lifetime.ts'
+import { parseList, parseWhole } from '../options.ts'
+import { print } from '../output.ts'
+import { manifestRoots, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
+
+export interface ApiFlags
+  extends SwarmOptions, Omit<EngineOptions, 'memory'>, PeerFlags, ManifestFlags {
+  port?: string | undefined
+  host?: string | undefined
+  apiKey?: string | undefined
+  cors?: string | undefined
+  parallel?: string | undefined
+}
+
+const PORT = 8080
+const LOOPBACK: readonly string[] = ['localhost', '127.0.0.1', '[::1]', '::1']
+/** A key that can be guessed is none. */
+const LEAST_KEY = 8
+
+export async function runApi(
+  names: readonly string[],
+  flags: ApiFlags,
+  context: Context
+): Promise<void> {
+  const { host = '127.0.0.1', bootstrap, swarm, lan } = flags
+  const port = parseWhole('port', flags.port, 0, 65_535) ?? PORT
+  const apiKey = await readKey(flags.apiKey ?? context.env['PETALS_API_KEY'])
+  if (!isLoopback(host) && apiKey === undefined) {
+    throw badInput(`At '${host}' others can reach it: a key is needed`, {
+      hint: 'Give --api-key @FILE with a secret of your own, or leave --host out'
+    })
+  }
+  await using stack = new AsyncDisposableStack()
+  const progress = stderrProgress()
+  const petals = stack.use(
+    new Petals(context, {
+      ...engineOptions(flags),
+      bootstrap,
+      swarm,
+      lan,
+      peerWeights: flags.peerWeights,
+      roots: manifestRoots(flags),
+      parallel: parseWhole('parallel', flags.parallel, 1, 256),
+      progress
+    })
+  )
+  await petals.ready()
+  const offered = modelIds(await modelNames(names, context))
+  const shelf = stack.use(
+    new ModelShelf({
+      names: [...offered.keys()],
+      open: (id) => petals.openModel(offered.get(id) ?? id, id)
+    })
+  )
+  const app = createApp({
+    models: shelf,
+    apiKey,
+    cors: parseList('cors', flags.cors),
+    hosts: apiKey === undefined ? [...LOOPBACK, host] : undefined,
+    log: context.log
+  })
+  const server = serve({ app, host, port })
+  stack.defer(() => server.close())
+  progress.done()
+  await print(`${server.url}/v1\n`)
+  context.log.info(`serving ${shelf.names.join(', ')} at ${server.url}/v1`)
+  warmUp(shelf, context)
+  await untilAborted(context.signal)
+}
+
+/** Opens the first model before anybody asks; what fails is told, and tried again when asked. */
+function warmUp(shelf: ModelShelf, context: Context): void {
+  const [first] = shelf.names
+  if (first === undefined) return
+  shelf.take(first).then(
+    () => context.log.info(`${first} is ready`),
+    (error: unknown) => {
+      if (context.signal.aborted) return
+      const { message, hint } = toAppError(error)
+      context.log.warn(`${first} cannot be used yet: ${message}${hint ? `. ${hint}` : ''}`)
+    }
+  )
+}
+
+async function modelNames(words: readonly string[], context: Context): Promise<readonly string[]> {
+  if (words.length > 0) return [...new Set(words)]
+  const name = await defaultModel(context)
+  if (name !== undefined) return [name]
+  throw badInput('No model is named', { hint: 'Name one: petals api smollm2-135m' })
+}
+
+/** What clients call each model: its name, or of a path the file's, which is the same elsewhere. */
+function modelIds(names: readonly string[]): Map<string, string> {
+  const ids = new Map<string, string>()
+  for (const name of names) {
+    const isFile = /^[./~]|\\|\.gguf$/.test(name)
+    const id = isFile ? basename(name).replace(/\.gguf$/i, '') : name
+    ids.set(ids.has(id) ? name : id, name)
+  }
+  return ids
+}
+
+/** @throws AppError BAD_INPUT for a key that is none */
+async function readKey(given: string | undefined): Promise<string | undefined> {
+  if (given === undefined) return undefined
+  const key = given.startsWith('@') ? await keyFile(given.slice(1)) : given
+  if (key.length >= LEAST_KEY && /^[\x21-\x7e]+$/.test(key)) return key
+  throw badInput('The API key cannot be used', {
+    hint: `Give at least ${LEAST_KEY} visible characters, e.g. of: openssl rand -hex 24`
+  })
+}
+
+async function keyFile(path: string): Promise<string> {
+  try {
+    return (await readFile(path, 'utf8')).trim()
+  } catch (error) {
+    throw fileError(`The key in '${path}' cannot be read`, error)
+  }
+}
+
+function isLoopback(host: string): boolean {
+  if (host === 'localhost' || host === '::1') return true
+  return isIP(host) === 4 && host.startsWith('127.')
+}

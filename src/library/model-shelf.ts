@@ -1,0 +1,105 @@
+// Models that are opened when they are first asked for and closed when nobody has asked for long.
+// Knows no HTTP.
+import { systemClock, type Clock } from '../base/clock.ts'
+import { notFound } from '../base/errors.ts'
+import { Resource } from '../base/resource.ts'
+import type { TextModel } from './text/text-model.ts'
+
+export interface ModelShelfOptions {
+  /** As users name them. */
+  readonly names: readonly string[]
+  readonly open: (name: string) => Promise<TextModel>
+  /** Time without a request after which a model is closed, ms. Default 15 minutes. */
+  readonly idleMs?: number
+  readonly clock?: Clock
+}
+
+interface Shelved {
+  readonly opening: Promise<TextModel>
+  stopTimer: () => void
+}
+
+const IDLE_MS = 15 * 60_000
+
+export class ModelShelf extends Resource {
+  readonly names: readonly string[]
+  readonly #options: ModelShelfOptions
+  readonly #clock: Clock
+  readonly #open = new Map<string, Shelved>()
+  /** Those that are being closed. */
+  readonly #closing = new Set<Promise<void>>()
+
+  constructor(options: ModelShelfOptions) {
+    super()
+    this.names = options.names
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+  }
+
+  /** Models that are open now. */
+  async models(): Promise<TextModel[]> {
+    const settled = await Promise.allSettled([...this.#open.values()].map((one) => one.opening))
+    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  }
+
+  /**
+   * The model, opened if it is not. One opening serves all who ask meanwhile.
+   * @throws AppError NOT_FOUND for a name that is not offered, or what opening throws
+   */
+  async take(name: string): Promise<TextModel> {
+    if (!this.names.includes(name)) {
+      throw notFound(`The model '${name}' is not offered here`, {
+        hint: `Use one of ${this.names.join(', ')}`
+      })
+    }
+    const shelved = this.#open.get(name) ?? this.#shelve(name)
+    const model = await shelved.opening
+    this.#watch(name, shelved)
+    return model
+  }
+
+  #shelve(name: string): Shelved {
+    const opening = this.#options.open(name)
+    const shelved: Shelved = { opening, stopTimer: () => {} }
+    this.#open.set(name, shelved)
+    // What failed to open is tried again by the next who asks.
+    opening.catch(() => {
+      if (this.#open.get(name) === shelved) this.#open.delete(name)
+    })
+    return shelved
+  }
+
+  /** Closes the model when it has rested for long; each request begins that time anew. */
+  #watch(name: string, shelved: Shelved): void {
+    const { idleMs = IDLE_MS } = this.#options
+    shelved.stopTimer()
+    shelved.stopTimer = this.#clock.after(
+      idleMs,
+      () => {
+        void shelved.opening.then((model) => {
+          if (model.active > 0 || model.waiting > 0) return this.#watch(name, shelved)
+          if (this.#open.get(name) !== shelved) return
+          this.#open.delete(name)
+          const closing = model.close().finally(() => this.#closing.delete(closing))
+          this.#closing.add(closing)
+          closing.catch(() => {})
+        })
+      },
+      true
+    )
+  }
+
+  protected override async _open(): Promise<void> {}
+
+  protected override async _close(): Promise<void> {
+    const shelved = [...this.#open.values()]
+    this.#open.clear()
+    await Promise.allSettled([
+      ...this.#closing,
+      ...shelved.map(async ({ opening, stopTimer }) => {
+        stopTimer()
+        await (await opening).close()
+      })
+    ])
+  }
+}
