@@ -87,12 +87,16 @@ export class Port implements Outlet {
     ignoreIcmpErrors(this.#fd)
     setReceiveBuffer(this.#fd, RECEIVE_BUFFER_BYTES)
     setSendBuffer(this.#fd, SEND_BUFFER_BYTES)
-    this.mtuLimit = setDontFragment(this.#fd, options.family) ? MTU_MAX : 0
+    const { family } = options
+    this.mtuLimit = setDontFragment(this.#fd, family, true) ? MTU_MAX : 0
+    // Only probes leave with DF: networks under 1,200 bytes (tunnels, MTU 576) would drop all else.
+    setDontFragment(this.#fd, family, false)
   }
 
-  queue(packet: Uint8Array, route: Route): void {
-    if (this.#batch.length === 0) this.#turn.wakeSocket(this)
-    this.#batch.push(packet, route.port, route.host)
+  queue(packet: Uint8Array, route: Route, isProbe = false): void {
+    if (!isProbe && this.#batch.length === 0) this.#turn.wakeSocket(this)
+    if (isProbe) this.#sendProbe({ bytes: packet, port: route.port, host: route.host, ttl: 0 })
+    else this.#batch.push(packet, route.port, route.host)
     this.bytesTransmitted += packet.length
     this.packetsTransmitted++
     this.#turn.traffic.bytesTransmitted += packet.length
@@ -168,6 +172,15 @@ export class Port implements Outlet {
       at += 3
     }
     return at
+  }
+
+  /** Sends one datagram that arrives whole or not at all. */
+  #sendProbe(datagram: Datagram): void {
+    this.flush()
+    setDontFragment(this.#fd, this.family, true)
+    const isTaken = !this.blocked && this.#sendOne(datagram)
+    setDontFragment(this.#fd, this.family, false)
+    if (!isTaken) this.#keep(datagram, true)
   }
 
   /** False when the kernel's buffer is full. A datagram that is refused counts as sent. */

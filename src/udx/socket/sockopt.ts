@@ -16,9 +16,12 @@ interface Constants {
   sendBuffer: number
   /** Ignores the system's limit; needs a privilege. */
   receiveBufferForce: number | null
-  /** [level, name, value] that make datagrams leave with DF set and without a cached path MTU. */
-  dontFragment4: readonly [number, number, number]
-  dontFragment6: readonly [number, number, number]
+  /**
+   * [level, name, value, other value] of datagrams that leave with DF set and without a cached path
+   * MTU, and of those that are cut where they are too large for a network.
+   */
+  dontFragment4: readonly [number, number, number, number]
+  dontFragment6: readonly [number, number, number, number]
   /** [level, name] of the TTL of IPv4 datagrams. */
   ttl4: readonly [number, number]
   /** [level, name] whose 0 stops ICMP errors from failing later sends. */
@@ -31,8 +34,8 @@ const LINUX: Constants = {
   receiveBuffer: 8,
   sendBuffer: 7,
   receiveBufferForce: 33,
-  dontFragment4: [0, 10, 3],
-  dontFragment6: [41, 23, 3],
+  dontFragment4: [0, 10, 3, 0],
+  dontFragment6: [41, 23, 3, 0],
   ttl4: [0, 2],
   receiveErrors: [
     [0, 11],
@@ -46,8 +49,8 @@ const MACOS: Constants = {
   receiveBuffer: 0x1002,
   sendBuffer: 0x1001,
   receiveBufferForce: null,
-  dontFragment4: [0, 28, 1],
-  dontFragment6: [41, 62, 1],
+  dontFragment4: [0, 28, 1, 0],
+  dontFragment6: [41, 62, 1, 0],
   ttl4: [0, 4],
   receiveErrors: []
 }
@@ -58,8 +61,8 @@ const WINDOWS: Constants = {
   receiveBuffer: 0x1002,
   sendBuffer: 0x1001,
   receiveBufferForce: null,
-  dontFragment4: [0, 14, 1],
-  dontFragment6: [41, 14, 1],
+  dontFragment4: [0, 14, 1, 0],
+  dontFragment6: [41, 14, 1, 0],
   ttl4: [0, 4],
   receiveErrors: []
 }
@@ -91,13 +94,16 @@ export function getSendBuffer(fd: number): number {
   return libc()?.get(fd, constants.socketLevel, constants.sendBuffer) ?? -1
 }
 
-/** Sets DF. A dual-stack socket needs it for both families; true when the main one took it. */
-export function setDontFragment(fd: number, family: 4 | 6): boolean {
-  const [level4, name4, value4] = constants.dontFragment4
-  const four = setOption(fd, level4, name4, value4)
+/**
+ * Sets or clears DF. A dual-stack socket needs it for both families; true when the main one took
+ * it.
+ */
+export function setDontFragment(fd: number, family: 4 | 6, on: boolean): boolean {
+  const [level4, name4, whole4, cut4] = constants.dontFragment4
+  const four = setOption(fd, level4, name4, on ? whole4 : cut4)
   if (family === 4) return four
-  const [level6, name6, value6] = constants.dontFragment6
-  return setOption(fd, level6, name6, value6)
+  const [level6, name6, whole6, cut6] = constants.dontFragment6
+  return setOption(fd, level6, name6, on ? whole6 : cut6)
 }
 
 /** TTL of IPv4 datagrams from a dual-stack socket, whose own setter minds IPv6 only. */

@@ -242,10 +242,10 @@ export class Core implements SenderHost {
     if (!this.receiver.hasGaps) this.receiver.ackPending = false
   }
 
-  transmit(packet: Uint8Array, route: Route): void {
+  transmit(packet: Uint8Array, route: Route, isProbe = false): void {
     this.traffic.bytesTransmitted += packet.length
     this.traffic.packetsTransmitted++
-    this.outlet?.queue(packet, route)
+    this.outlet?.queue(packet, route, isProbe)
   }
 
   sendHeartbeat(): void {

@@ -10,8 +10,11 @@ export interface Outlet {
   readonly blocked: boolean
   /** Largest MTU worth probing on this socket; 1200 or less turns the search off. */
   readonly mtuLimit: number
-  /** Queues a packet for the end of this turn. `packet` must stay untouched until then. */
-  queue(packet: Uint8Array, route: Route): void
+  /**
+   * Queues a packet for the end of this turn. `packet` must stay untouched until then. A probe is
+   * sent alone, with DF: networks on the way drop it when it is too large.
+   */
+  queue(packet: Uint8Array, route: Route, isProbe?: boolean): void
   /** Gives a slot back to its pool once its packet has gone out. */
   release(slot: Slot): void
   /** Sends all that is queued, now. */

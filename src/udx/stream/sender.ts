@@ -48,7 +48,8 @@ export interface SenderHost {
   readonly changing: boolean
   /** Fills in the receive window and the acknowledgement that this packet carries. */
   stamp(header: Header): void
-  transmit(packet: Uint8Array, route: Route): void
+  /** @param isProbe whether it tells how large packets may be: see Outlet.queue() */
+  transmit(packet: Uint8Array, route: Route, isProbe?: boolean): void
   sendHeartbeat(): void
 }
 
@@ -334,7 +335,7 @@ export class Sender {
     sizeSlot(slot, HEADER_BYTES + padding + size)
     if (last) this.#endSeq = ring.nxt
     this.board.push(slot, route, size, padding > 0 ? MARK_PROBE : 0, now)
-    this.#host.transmit(slot.packet, route)
+    this.#host.transmit(slot.packet, route, padding > 0)
     this.#afterSend(now)
   }
 

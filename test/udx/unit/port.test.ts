@@ -1,4 +1,6 @@
+import { ptr } from 'bun:ffi'
 import { describe, expect, test } from 'bun:test'
+import { openLibc } from '../../../src/base/c-library.ts'
 import { createTraffic } from '../../../src/udx/stream/core.ts'
 import { type OpenSocket, Port } from '../../../src/udx/socket/port.ts'
 import type { Route } from '../../../src/udx/stream/rings.ts'
@@ -50,7 +52,7 @@ class FakeKernel {
   }
 }
 
-function createPort(kernel: FakeKernel): { port: Port; drained: () => number } {
+function createPort(kernel: Pick<FakeKernel, 'open'>): { port: Port; drained: () => number } {
   let drains = 0
   const turn = { pool: new SlotPool(), traffic: createTraffic(), wakeSocket: () => undefined }
   const options = {
@@ -64,6 +66,9 @@ function createPort(kernel: FakeKernel): { port: Port; drained: () => number } {
   }
   return { port: new Port(turn, options, kernel.open), drained: () => drains }
 }
+
+type GetOption = (fd: number, level: number, name: number, at: number, length: number) => number
+type Real = Bun.udp.Socket<'buffer'> & { fd: number }
 
 function queueAll(port: Port, words: readonly string[]): void {
   for (const word of words) port.queue(Buffer.from(word), ROUTE)
@@ -115,6 +120,62 @@ describe('Port', () => {
     kernel.room = Infinity
     kernel.drain()
     expect([kernel.sent, port.blocked, drained()]).toEqual([['a@64', 'b@64', 'c@5'], false, 1])
+  })
+
+  test('sends a probe of the path alone, behind what was queued before it', () => {
+    const kernel = new FakeKernel()
+    const { port } = createPort(kernel)
+    queueAll(port, ['a', 'b'])
+    port.queue(Buffer.from('probe'), ROUTE, true)
+    expect(kernel.sent).toEqual(['a@64', 'b@64', 'probe@64'])
+    queueAll(port, ['c'])
+    kernel.room = 3
+    port.flush()
+    port.queue(Buffer.from('late'), ROUTE, true)
+    kernel.room = Infinity
+    kernel.drain()
+    expect(kernel.sent.slice(3)).toEqual(['c@64', 'late@64'])
+  })
+
+  test.if(process.platform === 'linux')('lets networks cut all datagrams but probes', async () => {
+    const libc = openLibc<{ getsockopt: GetOption }>({
+      getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' }
+    })
+    const sent: [string, number][] = []
+    const open: OpenSocket = (options) => {
+      const socket = Bun.peek(Bun.udpSocket(options)) as unknown as Real
+      const note = (bytes: Uint8Array): void => {
+        const [value, length] = [new Int32Array(1), new Uint32Array([4])]
+        expect(libc.getsockopt(socket.fd, 0, 10, ptr(value), ptr(length))).toBe(0)
+        sent.push([Buffer.from(bytes).toString(), value[0] ?? -1])
+      }
+      const watched = {
+        port: socket.port,
+        fd: socket.fd,
+        close: () => socket.close(),
+        send: (bytes: Uint8Array, at: number, host: string) => {
+          note(bytes)
+          return socket.send(bytes, at, host)
+        },
+        sendMany: (batch: (Uint8Array | number | string)[]) => {
+          for (const one of batch) if (one instanceof Uint8Array) note(one)
+          return socket.sendMany(batch)
+        }
+      }
+      return watched as unknown as ReturnType<OpenSocket>
+    }
+    const { port } = createPort({ open })
+    const route = { ...ROUTE, host: '127.0.0.1' }
+    port.queue(Buffer.from('data'), route)
+    port.queue(Buffer.from('probe'), route, true)
+    port.send(Buffer.from('one'), 9, '127.0.0.1', 0)
+    port.close()
+    // IP_PMTUDISC_DONT, and IP_PMTUDISC_PROBE.
+    expect(sent).toEqual([
+      ['data', 0],
+      ['probe', 3],
+      ['one', 0]
+    ])
   })
 
   test('gives one datagram a TTL of its own', () => {
