@@ -1,17 +1,13 @@
-// bun scripts/build.ts [--target linux-x64|linux-arm64|darwin-arm64|windows-x64]... [--all]
-//   [--out FILE]
+// bun scripts/build.ts [--target linux-x64|linux-arm64|linux-x64-musl|linux-arm64-musl|darwin-x64|
+//   darwin-arm64|windows-x64|windows-arm64]... [--all] [--out FILE]
 // Makes the executable, by default ./petals for this machine; for another target ./petals-<target>.
+// Names for Windows end with .exe. Other targets need zig, and fetch Bun's runtime from npm once.
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../src/base/bytes.ts'
-import {
-  buildExecutable,
-  hostTarget,
-  isTarget,
-  TARGETS,
-  type Target
-} from './build/build-executable.ts'
+import { buildExecutable } from './build/build-executable.ts'
+import { executableName, hostTarget, isTarget, TARGETS, type Target } from './build/targets.ts'
 
 const root = join(import.meta.dir, '..')
 
@@ -34,8 +30,7 @@ function chosenTargets(names: readonly string[], all: boolean): Target[] {
 }
 
 function defaultName(target: Target): string {
-  const name = target === hostTarget() ? 'petals' : `petals-${target}`
-  return target.startsWith('windows') ? `${name}.exe` : name
+  return target === hostTarget() ? 'petals' : `petals-${target}`
 }
 
 const { values } = parseArgs({
@@ -51,7 +46,7 @@ if (values.out && targets.length > 1) fail('--out names one file, but there are 
 
 for (const target of targets) {
   const start = performance.now()
-  const outfile = values.out ?? join(root, defaultName(target))
+  const outfile = executableName(target, values.out ?? join(root, defaultName(target)))
   try {
     await buildExecutable({ target, outfile, entries: ENTRIES })
   } catch (error) {

@@ -236,13 +236,15 @@ function spansOf(json: string): string[] {
 async function main(): Promise<void> {
   copyFileSync(resolve(values.petals), petals)
   mkdirSync(home)
-  await check('--version names the commit and the runtimes', async () => {
+  await check('--version names the commit, the runtimes and the kernels', async () => {
     const { code, stdout } = await run(['--version'])
     same('The exit code', code, 0)
-    matches('stdout', stdout, /^petals \d+\.\d+\.\d+ \([0-9a-f]{12}(-dirty)?, [a-z]+-[a-z0-9]+\)$/m)
-    for (const name of ['bun', 'onnxruntime', 'hyperdht']) {
+    const program = /^petals \d+\.\d+\.\d+ \([0-9a-f]{12}(-dirty)?, [a-z]+-[a-z0-9]+(-musl)?\)$/m
+    matches('stdout', stdout, program)
+    for (const name of ['bun', 'hyperdht']) {
       matches('stdout', stdout, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+$`, 'm'))
     }
+    matches('stdout', stdout, /^kernels petals-\d+, (plain|avx2|avx512|amx|neon)$/m)
   })
   await check(
     'a cache that cannot be written is told with a way out, and --version needs none',

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../../src/base/bytes.ts'
-import { buildExecutable, hostTarget } from '../build/build-executable.ts'
+import { buildExecutable } from '../build/build-executable.ts'
+import { hostTarget } from '../build/targets.ts'
 
 const root = join(import.meta.dir, '..', '..')
 const main = join(root, 'src/cli/main.ts')

@@ -4,12 +4,12 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
+import type { NativeSet } from '../../src/base/files/native-files.ts'
 import { ortLibraryFiles, ortPackageDir } from '../../src/blocks/ort/library.ts'
-import { embeddedModule, packNativeSet } from './build-embed.ts'
+import { embeddedModule, nativeFile, packNativeSet } from './build-embed.ts'
+import { withoutGlibc } from './elf.ts'
 import { kernelFiles } from './kernels.ts'
-
-export const TARGETS = ['linux-x64', 'linux-arm64', 'darwin-arm64', 'windows-x64'] as const
-export type Target = (typeof TARGETS)[number]
+import { factsOf, type Target } from './targets.ts'
 
 export interface ExecutableOptions {
   target: Target
@@ -27,17 +27,6 @@ export interface ExecutableOptions {
 
 const root = join(import.meta.dir, '..', '..')
 const cache = join(root, '.cache', 'build')
-
-export function isTarget(name: string): name is Target {
-  return (TARGETS as readonly string[]).includes(name)
-}
-
-/** This machine's target, if there is one. */
-export function hostTarget(): Target | undefined {
-  const platform = process.platform === 'win32' ? 'windows' : process.platform
-  const name = `${platform}-${process.arch}`
-  return isTarget(name) ? name : undefined
-}
 
 /** Builds `outfile`; it appears whole or not at all. @throws Error with the bundler's messages */
 export async function buildExecutable(options: ExecutableOptions): Promise<void> {
@@ -76,16 +65,25 @@ export async function buildExecutable(options: ExecutableOptions): Promise<void>
 
 /** The module that takes the place of src/base/embedded.ts. */
 async function embeddedSource(target: Target): Promise<string> {
-  const [system = '', arch = ''] = target.split('-')
-  const platform = system === 'windows' ? 'win32' : system
+  const { platform, arch, isMusl, hasOnnxruntime } = factsOf(target)
   const ortFolder = ortPackageDir(platform, arch)
-  const ortFiles = ortLibraryFiles(platform, arch).map((name) => join(ortFolder, name))
-  const addon = join(sodiumFolder(), 'prebuilds', `${platform}-${arch}`, 'sodium-native.node')
+  const ortFiles = hasOnnxruntime ? ortLibraryFiles(platform, arch) : []
+  const addon = await nativeFile(
+    join(sodiumFolder(), 'prebuilds', `${platform}-${arch}`, 'sodium-native.node'),
+    isMusl ? withoutGlibc : undefined
+  )
+  const kernels = await kernelFiles({ platform, arch })
   return embeddedModule(target, {
-    onnxruntime: await packNativeSet(ortFiles, cache),
+    ...(hasOnnxruntime
+      ? { onnxruntime: await pack(ortFiles.map((name) => join(ortFolder, name))) }
+      : {}),
     sodium: await packNativeSet([addon], cache),
-    kernels: await packNativeSet(await kernelFiles({ platform, arch }), cache)
+    kernels: await pack(kernels)
   })
+}
+
+async function pack(paths: readonly string[]): Promise<NativeSet> {
+  return packNativeSet(await Promise.all(paths.map((path) => nativeFile(path))), cache)
 }
 
 /** sodium-native lies beside sodium-universal, which is what depends on it. */

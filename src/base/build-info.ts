@@ -3,9 +3,10 @@ export interface BuildInfo {
   readonly version: string
   /** Short commit, with '-dirty' when the tree had changes, or 'unknown' outside of git. */
   readonly commit: string
-  /** Platform and architecture, e.g. 'linux-x64'. */
+  /** Platform, architecture and C library, e.g. 'linux-x64-musl'. */
   readonly target: string
   readonly bun: string
-  readonly onnxruntime: string
+  /** Undefined in builds without it. */
+  readonly onnxruntime?: string | undefined
   readonly hyperdht: string
 }

@@ -5,7 +5,8 @@ import type { BuildInfo } from './build-info.ts'
 
 export interface Embedded {
   readonly build: BuildInfo
-  readonly onnxruntime: NativeSet
+  /** Undefined where it cannot be had: macOS x64, and Linux without glibc. */
+  readonly onnxruntime?: NativeSet | undefined
   readonly sodium: NativeSet
   /** One library for each instruction set. */
   readonly kernels: NativeSet

@@ -10,12 +10,12 @@ export function buildInfo(): BuildInfo {
   return embedded?.build ?? readBuildInfo()
 }
 
-/** The output of `petals --version`: one line for the program, one for each runtime. */
+/** One line for the program and one for each runtime. */
 export function versionText(info: BuildInfo = buildInfo()): string {
   return [
     `petals ${info.version} (${info.commit}, ${info.target})`,
     `bun ${info.bun}`,
-    `onnxruntime ${info.onnxruntime}`,
+    ...(info.onnxruntime === undefined ? [] : [`onnxruntime ${info.onnxruntime}`]),
     `hyperdht ${info.hyperdht}`
   ].join('\n')
 }

@@ -2,6 +2,7 @@
 // The program's entry: runs the command that was asked for, and ends with an honest exit code.
 // commands.ts lists the commands, argv.ts reads what was typed.
 import { AppError } from '../base/errors.ts'
+import { resolvePaths } from '../base/paths.ts'
 import { versionText } from '../base/version.ts'
 import { readArguments, type Typed } from './argv.ts'
 import type { Command } from './command.ts'
@@ -23,13 +24,18 @@ async function main(typed: readonly string[]): Promise<number> {
   try {
     const read = readArguments(typed, COMMANDS)
     const { command, flags } = read
-    if (flags['version'] === true) return await print(`${versionText()}\n`)
+    if (flags['version'] === true) return await print(await fullVersion())
     if (command && flags['help'] !== true) return await execute(command, read)
     const left = await print(helpText(command, COMMANDS))
     return left !== EXIT.ok || flags['help'] === true ? left : EXIT.usage
   } catch (thrown) {
     return fail(errorOf(thrown), debug)
   }
+}
+
+async function fullVersion(): Promise<string> {
+  const { kernelsLine } = await import('./kernels-line.ts')
+  return `${versionText()}\n${kernelsLine(resolvePaths(process.env).cache)}\n`
 }
 
 async function execute(command: Command, { words, flags }: Typed): Promise<number> {

@@ -3,7 +3,8 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { copyFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildExecutable, hostTarget } from '../../scripts/build/build-executable.ts'
+import { buildExecutable } from '../../scripts/build/build-executable.ts'
+import { hostTarget } from '../../scripts/build/targets.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
 
 interface Failure {

@@ -35,7 +35,9 @@ function hashWithSodium(): string {
 /** OrtGetApiBase()->GetVersionString(), the second pointer of the structure. */
 function onnxruntimeVersion(): string {
   if (!embedded) throw new Error('Nothing is embedded')
-  const folder = unpackNativeSet(embedded.onnxruntime, resolvePaths(process.env).cache)
+  const { onnxruntime } = embedded
+  if (!onnxruntime) throw new Error('onnxruntime is not embedded')
+  const folder = unpackNativeSet(onnxruntime, resolvePaths(process.env).cache)
   const path = join(folder, ortLibraryName())
   const library = dlopen(path, { OrtGetApiBase: { args: [], returns: FFIType.ptr } })
   const base = library.symbols.OrtGetApiBase()

@@ -4,6 +4,7 @@ import { formatBytes } from '../../base/bytes.ts'
 import { cudaParts, type DevicePart } from '../../blocks/device/cuda.ts'
 import { driverParts } from '../../blocks/device/cuda-driver.ts'
 import { vulkanParts } from '../../blocks/device/webgpu.ts'
+import type { DeviceFacts } from '../../blocks/device/examine.ts'
 import type { Device } from '../../blocks/types.ts'
 import type {
   DeviceReport,
@@ -29,6 +30,8 @@ export interface Check {
   /** What it comes to when it is needed and failed. Default 6. */
   readonly exit?: number
 }
+
+type Kernels = NonNullable<DeviceFacts['kernels']>
 
 export const DEVICES: readonly Device[] = ['cpu', 'cuda', 'webgpu']
 
@@ -75,7 +78,8 @@ export function programChecks(facts: DoctorFacts): Check[] {
   const { build, executable, libraries } = facts
   const area = 'program'
   const program = `petals ${build.version} (${build.commit}) for ${build.target}, '${executable}'`
-  const runtimes = `bun ${build.bun}, onnxruntime ${build.onnxruntime}, hyperdht ${build.hyperdht}`
+  const onnxruntime = build.onnxruntime ? `onnxruntime ${build.onnxruntime}, ` : ''
+  const runtimes = `bun ${build.bun}, ${onnxruntime}hyperdht ${build.hyperdht}`
   return [
     { area, name: 'program', state: 'ok', found: program },
     { area, name: 'made of', state: 'ok', found: runtimes },
@@ -85,7 +89,10 @@ export function programChecks(facts: DoctorFacts): Check[] {
           area,
           name: 'libraries',
           state: 'ok',
-          found: `${libraries.bundled ? 'unpacked to' : 'in'} '${libraries.folder}'`
+          found:
+            libraries.folder === undefined
+              ? 'compiled from their sources'
+              : `unpacked to '${libraries.folder}'`
         },
     folderCheck('data folder', facts.data, LITTLE_DATA_BYTES),
     folderCheck('cache folder', facts.cache, LITTLE_CACHE_BYTES),
@@ -131,10 +138,7 @@ function identityChecks(files: DoctorFacts['identities']): Check[] {
 export function deviceChecks(device: Device, report: DeviceReport): Check[] {
   const { facts, end } = report
   const checks: Check[] = []
-  if (facts.library && device === 'cpu') {
-    const found = `onnxruntime ${facts.library.version}, ${buildOf(facts.library.buildInfo)}`
-    checks.push({ area: device, name: 'library', state: 'ok', found })
-  }
+  if (facts.kernels) checks.push(kernelsCheck(facts.kernels))
   const parts = facts.cuda ? cudaParts(facts.cuda) : []
   // Behind the driver's library, before what is fetched for it.
   if (facts.driver) parts.splice(1, 0, ...driverParts(facts.driver, formatBytes))
@@ -147,6 +151,20 @@ export function deviceChecks(device: Device, report: DeviceReport): Check[] {
   const engine = { ...engineCheck(device, result, end), ...(isDriver ? DEAD_DRIVER : {}) }
   if (engine.state === 'ok' || !checks.some(({ state }) => state === 'failed')) checks.push(engine)
   return checks
+}
+
+function kernelsCheck({ arithmetic, variant, wanted, warning }: Kernels): Check {
+  const check = { area: 'cpu', name: 'kernels' } as const
+  const found = `${arithmetic}, ${variant}`
+  if (warning !== undefined) {
+    const next = 'Report it with the output of petals doctor --json'
+    return { ...check, state: 'warning', found: `${found}: ${warning}`, next }
+  }
+  if (wanted !== undefined) return { ...check, state: 'ok', found: `${found}, as PETALS_CPU says` }
+  // Slow is no fault, but whoever wonders should read why.
+  const why =
+    variant === 'plain' ? ': slow, as this CPU has no AVX2 (x64) or dot products (arm64)' : ''
+  return { ...check, state: 'ok', found: `${found}${why}` }
 }
 
 const DEAD_DRIVER = {
@@ -188,13 +206,6 @@ function instead(device: Device): string {
   return device === 'cpu'
     ? 'Report it with the output of petals doctor --json'
     : 'Use --device cpu, and report it with the output of petals doctor --json'
-}
-
-/** 'ORT Build Info: git-branch=HEAD, git-commit-id=f2c39fe2f, ..., build type=Release', shorter. */
-function buildOf(info: string): string {
-  const commit = /git-commit-id=(\w+)/.exec(info)?.[1] ?? 'unknown'
-  const type = /build type=(\w+)/.exec(info)?.[1] ?? 'unknown'
-  return `commit ${commit}, ${type}`
 }
 
 export function networkChecks(facts: NetworkFacts, platform: string): Check[] {

@@ -27,9 +27,11 @@ export interface ProbeOptions extends ExamineOptions {
 
 /** Examines a device in a child; never throws for what the child does. */
 export async function probeDevice(device: Device, options: ProbeOptions): Promise<DeviceReport> {
-  const { libraryDir, cudaDir, signal, limitMs = LIMIT_MS, command = ownCommand() } = options
+  const { kernelDir, libraryDir, cudaDir } = options
+  const { signal, limitMs = LIMIT_MS, command = ownCommand() } = options
   const timeout = AbortSignal.timeout(limitMs)
-  const child = Bun.spawn([...command, EXAMINE, device, JSON.stringify({ libraryDir, cudaDir })], {
+  const folders = JSON.stringify({ kernelDir, libraryDir, cudaDir })
+  const child = Bun.spawn([...command, EXAMINE, device, folders], {
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'pipe',

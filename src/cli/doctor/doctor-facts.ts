@@ -49,8 +49,8 @@ export interface DoctorFacts {
   readonly platform: string
   readonly build: BuildInfo
   readonly executable: string
-  /** Where the native libraries lie: unpacked from the executable, or in a source tree. */
-  readonly libraries: { readonly folder: string; readonly bundled: boolean } | Refusal
+  /** Where the kernels lie that the executable unpacked, or that they are compiled here. */
+  readonly libraries: { readonly folder: string | undefined } | Refusal
   readonly data: FolderFacts
   readonly cache: FolderFacts
   /** Permission bits by path of the identities' files. */

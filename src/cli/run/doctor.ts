@@ -6,21 +6,25 @@ import { formatBytes } from '../../base/bytes.ts'
 import { embedded } from '../../base/embedded.ts'
 import { cancelled, toAppError } from '../../base/errors.ts'
 import { folderError } from '../../base/files/file-error.ts'
-import { unpackNativeSet } from '../../base/files/native-files.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 import { buildInfo } from '../../base/version.ts'
-import { ortPackageDir } from '../../blocks/ort/library.ts'
+import { errorRecord } from '../../blocks/messages.ts'
 import type { Device } from '../../blocks/types.ts'
 import { systemFreeBytes } from '../../model/hub/download.ts'
 import type { Context } from '../context.ts'
 import { cudaRoot } from '../../library/open/cuda-root.ts'
 import { DEVICES, diagnose, exitOf } from '../doctor/doctor-checks.ts'
-import { probeDevice } from '../doctor/doctor-device.ts'
+import { probeDevice, type ProbeOptions } from '../doctor/doctor-device.ts'
 import type { DeviceReport, DoctorFacts, FolderFacts } from '../doctor/doctor-facts.ts'
 import { dhtFacts, hubFacts, socketFacts } from '../doctor/doctor-network.ts'
 import { doctorReport, doctorText } from '../doctor/doctor-text.ts'
 import { hubOptions } from '../../library/open/hub-env.ts'
 import { installCuda } from '../doctor/install-cuda.ts'
+import {
+  kernelFolder,
+  noOnnxruntime,
+  onnxruntimeFolder
+} from '../../library/open/native-folders.ts'
 import { parseChoice } from '../options.ts'
 import { print } from '../output.ts'
 
@@ -46,7 +50,9 @@ export async function runDoctor(flags: DoctorFlags, context: Context): Promise<n
       const root = cudaRoot(paths)
       const onbytes = (bytes: number): void =>
         progress.update(`fetching CUDA's libraries: ${formatBytes(bytes)} on the disk so far`)
-      await installCuda({ root, version: buildInfo().onnxruntime, log, signal, onbytes })
+      const version = buildInfo().onnxruntime
+      if (version === undefined) throw noOnnxruntime(buildInfo())
+      await installCuda({ root, version, log, signal, onbytes })
     }
     facts = await gather(flags.offline === true, context, (what) => progress.update(what))
   } finally {
@@ -73,11 +79,11 @@ async function gather(
   const identities = await identityModes(join(paths.data, 'identities'))
   const devices: Partial<Record<Device, DeviceReport>> = {}
   if ('folder' in libraries) {
+    const folders = { kernelDir: libraries.folder, cudaDir: cudaRoot(paths) }
     for (const device of DEVICES) {
       if (signal.aborted) break
       onstage(`trying ${device}`)
-      const options = { libraryDir: libraries.folder, cudaDir: cudaRoot(paths), signal }
-      devices[device] = await probeDevice(device, options)
+      devices[device] = await examined(device, { ...folders, signal }, paths.cache)
     }
   }
   onstage(offline ? 'trying a socket' : 'trying the DHT and the hub')
@@ -99,10 +105,23 @@ async function gather(
   }
 }
 
+/** A device other than the CPU needs onnxruntime unpacked. */
+async function examined(
+  device: Device,
+  options: ProbeOptions,
+  cache: string
+): Promise<DeviceReport> {
+  if (device === 'cpu') return probeDevice(device, options)
+  try {
+    return await probeDevice(device, { ...options, libraryDir: onnxruntimeFolder(cache) })
+  } catch (thrown) {
+    return { facts: { engine: { fault: errorRecord(toAppError(thrown)) } }, end: { kind: 'done' } }
+  }
+}
+
 function unpacked(cache: string): DoctorFacts['libraries'] {
   try {
-    const folder = embedded ? unpackNativeSet(embedded.onnxruntime, cache) : ortPackageDir()
-    return { folder, bundled: embedded !== undefined }
+    return { folder: kernelFolder(cache) }
   } catch (thrown) {
     const { message, hint, code } = toAppError(thrown)
     return { reason: message, next: hint, denied: code === 'DENIED' }

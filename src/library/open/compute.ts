@@ -2,12 +2,11 @@
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { embedded } from '../../base/embedded.ts'
-import { unpackNativeSet } from '../../base/files/native-files.ts'
 import { Compute } from '../../blocks/compute.ts'
 import type { Device } from '../../blocks/types.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { cudaRoot } from './cuda-root.ts'
+import { kernelFolder, onnxruntimeFolder } from './native-folders.ts'
 
 export interface StartComputeOptions {
   /** Default: cores - 1. */
@@ -46,11 +45,12 @@ function nativeFolders(
   device: Device | undefined,
   cache: string
 ): { kernelDir?: string; libraryDir?: string } {
-  if (embedded === undefined) return {}
   if (device === undefined || device === 'cpu') {
-    return { kernelDir: unpackNativeSet(embedded.kernels, cache) }
+    const kernelDir = kernelFolder(cache)
+    return kernelDir === undefined ? {} : { kernelDir }
   }
-  return { libraryDir: unpackNativeSet(embedded.onnxruntime, cache) }
+  const libraryDir = onnxruntimeFolder(cache)
+  return libraryDir === undefined ? {} : { libraryDir }
 }
 
 /**

@@ -29,7 +29,8 @@ function report(facts: DeviceReport['facts'], end: DeviceReport['end'] = DONE): 
   return { facts: { library: LIBRARY, ...facts }, end }
 }
 
-const WORKS = report({ engine: { rows: 512 } })
+const KERNELS = { arithmetic: 'petals-1', variant: 'avx2' } as const
+const WORKS = report({ kernels: KERNELS, engine: { rows: 128 } })
 const NO_DRIVER = report({
   cuda: { ...CUDA, driver: { name: 'libcuda.so.1', path: 'libcuda.so.1', reason: 'no such file' } },
   engine: { fault: { code: 'UNAVAILABLE', message: 'again', hint: undefined, retryable: false } }
@@ -51,7 +52,7 @@ function machine(made: Partial<DoctorFacts> = {}): DoctorFacts {
       hyperdht: '6.34.0'
     },
     executable: '/bin/petals',
-    libraries: { folder: '/cache/lib/1', bundled: true },
+    libraries: { folder: '/cache/lib/1' },
     data: { path: '/data', freeBytes: 50 * GIB },
     cache: { path: '/cache', freeBytes: 50 * GIB },
     identities: [{ path: '/data/identities/a-1/identity', mode: 0o100600 }],
@@ -78,7 +79,7 @@ test('the text of a machine without a GPU is stable, a line a check and a verdic
   ok       identities         1 key, for their owner alone
 
 CPU
-  ok       library            onnxruntime 1.30.0, commit f2c39fe2f, Release
+  ok       kernels            petals-1, avx2
   ok       engine             computes
 
 CUDA
@@ -146,6 +147,28 @@ test('a provider of another version, and a system without CUDA, are named', () =
   })
   expect(said('build', { devices: { cuda: mac } })).toEqual([
     ['failed', 'none for darwin arm64', 'Use --device webgpu']
+  ])
+})
+
+test('kernels that had to be plainer than they could be are told, and slow ones', () => {
+  const kernels = (facts: object): DeviceReport => report({ kernels: { ...KERNELS, ...facts } })
+  const warning = "The 'avx512' kernels compute wrongly on this CPU (7): plainer ones are used"
+  expect(said('kernels', { devices: { cpu: kernels({ warning }) } })).toEqual([
+    ['warning', `petals-1, avx2: ${warning}`, 'Report it with the output of petals doctor --json']
+  ])
+  const found = (facts: object): unknown => said('kernels', { devices: { cpu: kernels(facts) } })
+  expect(found({ variant: 'plain' })).toEqual([
+    ['ok', 'petals-1, plain: slow, as this CPU has no AVX2 (x64) or dot products (arm64)']
+  ])
+  expect(found({ variant: 'plain', wanted: 'plain' })).toEqual([
+    ['ok', 'petals-1, plain, as PETALS_CPU says']
+  ])
+})
+
+test('a build without onnxruntime says nothing of it', () => {
+  const { build } = machine()
+  expect(said('made of', { build: { ...build, onnxruntime: undefined } })).toEqual([
+    ['ok', 'bun 1.4.5, hyperdht 6.34.0']
   ])
 })
 
