@@ -1,5 +1,5 @@
-// What a decode step through a route will take, and what part of it is whose: from times seen of
-// each server or claimed by it, and the client's own. Pure; the network is added up as route.ts
+// What a decode step through a route will take and how much of that each part takes: from measured
+// or claimed times of each server, and the client's own. Pure; adds up the network as route.ts
 // does.
 import type { Candidate, RouteHop } from './route.ts'
 
@@ -7,30 +7,30 @@ import type { Candidate, RouteHop } from './route.ts'
 export interface HopTimes extends RouteHop {
   /** Engine time of blocks [start, end). */
   readonly computeMs: number
-  /** Waiting before it. */
+  /** Wait before it. */
   readonly queueMs: number
   /**
-   * A step's round trip between client and server without the two above: network, frames, threads.
+   * Round trip of a step between client and server without the two above: network, frames, threads.
    */
   readonly tripMs: number
-  /** An empty round trip. */
+  /** Round trip of an empty message. */
   readonly rttMs: number
   /** Round trips to other servers, by peer. */
   readonly pings?: ReadonlyMap<string, number> | undefined
-  /** From the server before to this one, frames included; measured by pushing through both. */
+  /** From the previous server to this one, frames included; measured by pushing through both. */
   readonly forwardMs?: number
 }
 
-/** What the client does for a step itself, ms. */
+/** The client's own work for a step, ms. */
 export interface ClientTimes {
   readonly embedMs: number
-  /** Writing rows for the wire and reading the answer. */
+  /** Encoding rows and decoding the answer. */
   readonly codecMs: number
   readonly headMs: number
   readonly sampleMs: number
 }
 
-/** Parts of a step, ms; they add up to it. */
+/** Parts of a step, ms, which add up to it. */
 export interface Shares {
   readonly computeMs: number
   readonly queueMs: number
@@ -44,17 +44,17 @@ export interface Forecast {
   readonly hops: readonly HopTimes[]
   readonly shares: Shares
   readonly stepMs: number
-  /** One token a step: guesses that turn out right are not counted. */
+  /** With one token per step: accepted guesses are not counted. */
   readonly tokensPerSecond: number
 }
 
 /**
- * What one server more costs beside its trips: it also writes what it passes on for the client. 0.3
- * to 0.4 ms were seen on loopback.
+ * Cost of one more server besides its trips: it encodes its output a second time for the client.
+ * 0.3 to 0.4 ms were measured on loopback.
  */
 const MIRROR_MS = 0.35
 
-/** A step through `hops`, in order. */
+/** Forecast of a step through `hops`, in order. */
 export function forecast(hops: readonly HopTimes[], client: ClientTimes): Forecast {
   const shares: Shares = {
     computeMs: sum(hops.map((hop) => hop.computeMs)),
@@ -67,7 +67,9 @@ export function forecast(hops: readonly HopTimes[], client: ClientTimes): Foreca
   return { hops, shares, stepMs, tokensPerSecond: stepMs > 0 ? 1000 / stepMs : 0 }
 }
 
-/** Half a trip to the first server, from each to the next, half a trip from the last. */
+/**
+ * Half a round trip to the first server, one way between servers, half a round trip from the last.
+ */
 function networkMs(hops: readonly HopTimes[]): number {
   const ends = ((hops[0]?.tripMs ?? 0) + (hops.at(-1)?.tripMs ?? 0)) / 2
   return hops.slice(1).reduce((ms, hop, i) => {
@@ -77,8 +79,8 @@ function networkMs(hops: readonly HopTimes[]): number {
 }
 
 /**
- * `hops` with what each push takes, from the trip of a step that went through all of them: the
- * first half and the last are known, what is left is shared.
+ * `hops` with the time of each push, from the trip of a step through all of them: the first and
+ * last half are known, and the rest is shared out evenly.
  */
 export function withForwards(hops: readonly HopTimes[], chainTripMs: number): HopTimes[] {
   const ends = ((hops[0]?.tripMs ?? 0) + (hops.at(-1)?.tripMs ?? 0)) / 2
@@ -87,7 +89,7 @@ export function withForwards(hops: readonly HopTimes[], chainTripMs: number): Ho
 }
 
 /**
- * `hops` with what pushes to and from `peer` take, which is as far from all others as the client
+ * `hops` with the time of pushes to and from `peer`, which is as far from the others as the client
  * is.
  */
 export function besideClient(hops: readonly HopTimes[], peer: string): HopTimes[] {
@@ -100,8 +102,8 @@ export function besideClient(hops: readonly HopTimes[], peer: string): HopTimes[
 }
 
 /**
- * One way between servers: by the round trip that one of them published, else by the client's to
- * both.
+ * One way between servers: by the round trip that one of them published, else by the client's round
+ * trips to both.
  */
 function forwardMs(from: HopTimes, to: HopTimes): number {
   const ping = from.pings?.get(to.peer) ?? to.pings?.get(from.peer)
@@ -115,8 +117,8 @@ function stackMs(hop: HopTimes): number {
 }
 
 /**
- * Times of a hop that nobody tried: what its server claims, with the cost of a step's frames as it
- * was measured elsewhere.
+ * Estimated times of a hop that was not tried: what its server claims, plus the cost of a step's
+ * frames as measured elsewhere.
  */
 export function claimedTimes(hop: RouteHop, candidate: Candidate, frameMs: number): HopTimes {
   const { blockMs, queueMs, rttMs, pings } = candidate
@@ -124,16 +126,14 @@ export function claimedTimes(hop: RouteHop, candidate: Candidate, frameMs: numbe
   return { ...hop, computeMs, queueMs, tripMs: rttMs + frameMs, rttMs, pings }
 }
 
-/** How an engine's time grows with blocks: measured at two lengths. */
+/** How engine time grows with blocks, measured at two lengths. */
 export interface EngineTimes {
   readonly blockMs: number
-  /** Of a step of any length. */
+  /** Fixed cost of a step. */
   readonly stepMs: number
 }
 
-/**
- * A line through engine times of fewer and more blocks; noise must not make blocks cost nothing.
- */
+/** A line through the engine times of fewer and of more blocks; noise must not make blocks free. */
 export function engineTimes(
   few: { blocks: number; ms: number },
   many: { blocks: number; ms: number }

@@ -1,6 +1,6 @@
-// How blocks that have no server any more get one: the gaps alone if that can be done, else by
-// another cut of the whole chain, and by servers that failed only when nobody else is left. Pure;
-// route-keeper.ts acts on it.
+// How blocks that have lost their server get a new one: by filling only the gaps if possible, else
+// by another split of the whole chain; servers that failed are used only if there is no other.
+// Pure; route-keeper.ts carries it out.
 import { toAppError } from '../../base/errors.ts'
 import { sameHop } from './replan.ts'
 import { planRoute, uncovered, type Candidate, type RouteHop } from './route.ts'
@@ -9,16 +9,18 @@ export interface GapOptions {
   blockCount: number
   /** KV tokens that are needed. */
   tokens: number
-  /** Servers to go round, those that are asked again soonest first. */
+  /** Servers to avoid, those that may be used again soonest first. */
   failed: readonly string[]
   /**
-   * Servers of this arithmetic are preferred; null: those that name none. Default: all are alike.
+   * Servers of this arithmetic are preferred; null: those that name none. Default: no preference.
    */
   arithmetic?: string | null | undefined
 }
 
 export interface GapPlan {
-  /** Hops of now that are let go, because another cut needs their servers or does without them. */
+  /**
+   * Current hops that are given up, because the new split needs their servers or does without them.
+   */
   readonly leave: readonly RouteHop[]
   readonly enter: readonly RouteHop[]
 }
@@ -40,7 +42,7 @@ export function planGaps(
     const enter: RouteHop[] = []
     for (const [start, end] of gaps) {
       const { hops } = planRoute(from, start, end, { avoid: taken, tokens })
-      // A session is open once on a server, over one range.
+      // A server has a session open only once, over one range.
       for (const hop of hops) taken.add(hop.peer)
       enter.push(...hops)
     }
@@ -77,8 +79,8 @@ export function planGaps(
 }
 
 /**
- * Whom to go round yet when the others leave a gap: a server that is asked again soon may be back,
- * one that answered garbage comes last, and none is asked that is not needed.
+ * The fewest failed servers that are needed when the others leave a gap: first those that may be
+ * used again soon, last those that answered wrongly.
  */
 function leastFailed(
   candidates: readonly Candidate[],

@@ -1,28 +1,29 @@
-// Which servers a session goes through: the chain of spans with the shortest expected step. Pure
-// functions over records; knows no connections. route-keeper.ts acts on the plan, replan.ts
-// compares.
+// Which servers a session uses: the chain of spans with the shortest expected step. Pure functions
+// over records; knows no connections. route-keeper.ts carries out the plan, replan.ts compares
+// plans.
 //
-// One pass over the blocks keeps, per server, the cheapest way to have computed up to here on it. A
-// server is entered from the few cheapest of those before it: O(blocks * servers).
+// One pass over the blocks keeps, for each server, the cheapest way to have computed up to this
+// block and be at this server. A server is entered from the few cheapest of those that end where it
+// begins: O(blocks * servers).
 import type { BlockSpan } from '../../base/block-span.ts'
 import { noRoute } from '../../base/errors.ts'
 import { gapsOf } from '../../swarm/coverage.ts'
 
 /** One server as routing sees it. */
 export interface Candidate extends BlockSpan {
-  /** Hex of the server's public key. */
+  /** Public key of the server, hex. */
   readonly peer: string
   /** Expected engine time of one block for one token, ms. */
   readonly blockMs: number
   /** Expected wait before the engine starts, ms. */
   readonly queueMs: number
-  /** Client's round trip to it, ms. */
+  /** The client's round trip to it, ms. */
   readonly rttMs: number
-  /** KV tokens a new session could get; unknown when left out. */
+  /** KV tokens that a new session could get; unknown if left out. */
   readonly freeTokens?: number
   /** Round trips to other servers that it published, by peer, ms. */
   readonly pings?: ReadonlyMap<string, number>
-  /** Name and version of its arithmetic; none when left out. */
+  /** Name and version of its arithmetic; unknown if left out. */
   readonly arithmetic?: string
 }
 
@@ -39,20 +40,20 @@ export interface Route {
 export interface RouteOptions {
   /** Peers that must not be used. */
   avoid?: ReadonlySet<string>
-  /** KV tokens the session needs; servers with fewer free are a last resort. Default 0. */
+  /** KV tokens that the session needs; servers with less free room are a last resort. Default 0. */
   tokens?: number
 }
 
-/** Cost of one more server in the chain beside the network: frames, signatures, a wake-up. */
+/** Cost of one more server besides the network, ms: frames, encryption, waking up. */
 const FORWARD_MS = 0.5
-/** A server that will refuse for lack of KV is worth going round at almost any price. */
+/** Penalty of a server that will refuse for lack of KV, ms: almost any detour is better. */
 const NO_ROOM_MS = 10_000
-/** What is published is a claim: a longer trip is as good as none, a negative one is nonsense. */
+/** Published round trips are claims. A longer one is useless, and a negative one is nonsense. */
 const MOST_PING_MS = 10_000
-/** A server is entered from the best of these, save when it stands in all their routes already. */
+/** Only the best predecessors are tried, unless all of them already use this server. */
 const SHORTLIST = 16
 
-/** Being on a server since a block; `before` is the rest of the route. */
+/** Being at a server since a block; `before` is the rest of the route. */
 interface Stay {
   /** Index among the usable servers. */
   readonly at: number
@@ -61,19 +62,20 @@ interface Stay {
   readonly before: Stay | undefined
 }
 
-/** A server that has computed up to the block being looked at. */
+/** A server that has computed up to the current block. */
 interface Exit {
   readonly stay: Stay
   readonly ms: number
   /**
-   * Expected time when a quarter of its round trip is behind: to go on, each pays its own quarter.
+   * Expected time including a quarter of its round trip; whichever server comes next adds its own
+   * quarter.
    */
   readonly halfwayMs: number
 }
 
 interface Exits {
   readonly all: readonly Exit[]
-  /** Time at the earliest of them. */
+  /** The earliest time among them. */
   readonly firstMs: number
   readonly nearest: readonly Exit[]
   /** By index among the usable servers. */
@@ -143,7 +145,7 @@ export function planRoute(
   return { hops: unwind(best.stay, end), expectedMs: bestMs }
 }
 
-/** Expected time of one decode step through `hops`; undefined when a server is no longer there. */
+/** Expected time of one decode step through `hops`; undefined if a server is no longer there. */
 export function routeMs(
   hops: readonly RouteHop[],
   candidates: readonly Candidate[],
@@ -194,12 +196,12 @@ function readyMs(candidate: Candidate, tokens: number): number {
   return candidate.queueMs + (room ? 0 : NO_ROOM_MS)
 }
 
-/** One way of a published round trip; undefined when it makes no sense. */
+/** One-way time of a published round trip; undefined if that is nonsense. */
 function oneWay(ping: number | undefined): number | undefined {
   return ping !== undefined && ping >= 0 ? Math.min(ping, MOST_PING_MS) / 2 : undefined
 }
 
-/** Per server those whose distance to it is published: by them, or else by itself. */
+/** For each server, those with a published distance to it, published by either side. */
 function pingsInto(usable: readonly Candidate[]): Ping[][] {
   const indexes = new Map(usable.map((one, at) => [one.peer, at]))
   const into: Ping[][] = usable.map(() => [])
@@ -239,7 +241,7 @@ function exitsOf(all: readonly Exit[], servers: number): Exits {
   return { all, firstMs, nearest, byServer }
 }
 
-/** The cheapest way onto a server, with the trip. */
+/** The cheapest way to enter a server, including the trip. */
 function cheapest(
   at: number,
   to: Candidate,
@@ -260,7 +262,7 @@ function cheapest(
   return stay && { ms: best + FORWARD_MS, stay }
 }
 
-/** The cheapest of those whose distance is not published. */
+/** The cheapest among those without a published distance. */
 function guess(at: number, exits: readonly Exit[], pings: readonly Ping[]): Exit | undefined {
   let best: Exit | undefined
   for (const exit of exits) {
@@ -271,7 +273,7 @@ function guess(at: number, exits: readonly Exit[], pings: readonly Ping[]): Exit
   return best
 }
 
-// A session is open once on a server, over one range: no server stands twice in a route.
+// A server has a session open only once, over one range, so it cannot be in a route twice.
 function visits(from: Stay, server: number): boolean {
   for (let one: Stay | undefined = from; one; one = one.before) if (one.at === server) return true
   return false

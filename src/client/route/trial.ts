@@ -1,6 +1,5 @@
-// A few real steps through servers: through each by itself, answered to the client, or through
-// several that push on to one another. What they take as it is seen from here;
-// cli/plan/plan-swarm.ts chooses which.
+// Runs a few real steps through servers, to measure them from here: through each alone, or through
+// several that push to one another. cli/plan/plan-swarm.ts chooses which.
 import { deadline, systemClock, type Clock } from '../../base/clock.ts'
 import { cancelled, disconnected, toAppError, type AppError } from '../../base/errors.ts'
 import { encodeTensor } from '../../wire/tensor.ts'
@@ -12,25 +11,26 @@ import type { RouteHop } from './route.ts'
 
 export interface TrialOptions {
   connections: Connections
-  /** The model's content id. */
+  /** Content id of the model. */
   model: Uint8Array
   hiddenSize: number
   dtype: WireDtype
-  /** Tokens in the caches before the first step that is measured. Default 64. */
+  /** Tokens in the caches before the first measured step. Default 64. */
   promptTokens?: number
-  /** Steps of each hop. Default 48, or 8 when they take long. */
+  /** Steps of each hop. Default 48, or 8 if they take long. */
   rounds?: number
-  /** When to be content with fewer steps, ms. Default 4000. */
+  /** After this time fewer steps are enough, ms. Default 4000. */
   enoughMs?: number
   /**
-   * The client's own part of a step, after each round: caches are then used as in a real answer.
+   * The client's own part of a step, called after each round, so that caches are used as in a real
+   * answer.
    */
   between?: () => Promise<void>
   clock?: Clock
   signal?: AbortSignal | undefined
 }
 
-/** Of a step through a chain, ms. */
+/** Times of a step through a chain, ms. */
 export type ChainTimes = Pick<HopTimes, 'computeMs' | 'queueMs' | 'tripMs' | 'rttMs'>
 
 export type Tried =
@@ -47,7 +47,8 @@ const PINGS = 5
 const PING_MS = 2_000
 
 /**
- * Tries chains of servers, one or more each, in turn; one that fails does not hold the others up.
+ * Tries chains of one or more servers, one after another; a failing chain does not affect the
+ * others.
  * @throws AppError CANCELLED
  */
 export async function tryChains(
@@ -79,7 +80,7 @@ interface Reading {
   readonly tripMs: number
 }
 
-/** An answer that is waited for from several servers, and what they said of themselves. */
+/** An answer that is expected from several servers, and what they reported. */
 interface Waiting {
   readonly from: Set<string>
   readonly done: PromiseWithResolvers<Claims>
@@ -113,7 +114,7 @@ class Trial {
     this.#clock = options.clock ?? systemClock
   }
 
-  /** Reaches the servers, opens a session on each and fills their caches. */
+  /** Connects to the servers, opens a session on each and fills their caches. */
   begin(rounds: number): Promise<void> {
     return this.#guard(async () => {
       const { connections, model, promptTokens = PROMPT_TOKENS, signal } = this.#options
@@ -168,7 +169,7 @@ class Trial {
   async #run(count: number): Promise<Claims> {
     const { hiddenSize, dtype } = this.#options
     const start = this.#length
-    // Such as embeddings are: no row is like another and none is large.
+    // Similar to embeddings: all rows differ and none is large.
     const rows = Float32Array.from({ length: count * hiddenSize }, (_, i) =>
       Math.sin((start * hiddenSize + i) * 0.37)
     )
@@ -200,7 +201,7 @@ class Trial {
     const { signal } = this.#options
     if (this.#links.some((link) => link.closed)) throw goneAway()
     const done = Promise.withResolvers<Claims>()
-    // Refused again below, where it is waited for.
+    // It is handled below, where it is awaited.
     done.promise.catch(() => {})
     const from = new Set(this.#hops.map(({ peer }) => peer))
     this.#waiting = { from, done, computeMs: 0, queueMs: 0 }
@@ -231,7 +232,7 @@ function goneAway(): AppError {
   return disconnected('The server went away')
 }
 
-/** Servers' claims about a step, held within what the step took. */
+/** Servers' claims about a step, limited to what the step took in all. */
 function readingOf(ms: number, claims: Claims): Reading {
   const computeMs = within(claims.computeMs, ms)
   const queueMs = within(claims.queueMs, ms - computeMs)
@@ -242,10 +243,15 @@ function within(claim: number, most: number): number {
   return claim > 0 ? Math.min(claim, most) : 0
 }
 
-/** The largest of so many is left out: a stall that a longer look would spread over more steps. */
+/**
+ * Share of values that count: the largest are left out, since a short trial would overrate a stall.
+ */
 const COUNTED = 0.97
 
-/** The mean but for the largest: an answer takes as long as all its steps, so no median. */
+/**
+ * The mean without the largest values. Not the median, because an answer takes as long as all its
+ * steps together.
+ */
 export function typical(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const counted = sorted.slice(0, Math.max(1, Math.floor(sorted.length * COUNTED)))

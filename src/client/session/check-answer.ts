@@ -1,11 +1,10 @@
-// Whether an answer is what was asked for, of values that a block could have made. Others must
-// reach neither the next span, which would be blamed for what it makes of them, nor the sampler.
-// Pure.
+// Checks that an answer is what was asked for, with values that a block could have produced. Wrong
+// values must not reach the next span, which would be blamed for its output, nor the sampler. Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { BLOCK, rowBytes } from '../../wire/tensor.ts'
 import type { StepResult, WireTensor } from '../../wire/types.ts'
 
-/** What is asked of a server: positions, the block behind its last, and the form of its rows. */
+/** What is expected of a server: positions, the end of its blocks, and the type of its rows. */
 export type Asked = Pick<StepResult, 'start' | 'count'> &
   Pick<BlockSpan, 'end'> &
   Pick<WireTensor, 'rows' | 'columns' | 'dtype'>
@@ -25,7 +24,7 @@ export function answerFault(answer: StepResult, asked: Asked): string | undefine
   return isSoundTensor(tensor) ? undefined : 'The server answered values that no block makes'
 }
 
-/** Larger ones, squared and summed by the norm of the next block, would overflow a float. */
+/** Larger values, squared and summed by the norm of the next block, would overflow a float. */
 const MOST_VALUE = 2 ** 53
 const MOST_EXPONENT = (127 + 53) << 23
 

@@ -1,5 +1,5 @@
-// Tries a step again after a server failed: decides by repairs.ts what to do about it, changes the
-// chain, and pauses, for as long as recover-budget.ts allows. Called by session.ts.
+// Repeats a step after a server has failed: asks repairs.ts what to do, changes the chain, and
+// pauses, for as long as recover-budget.ts allows. Called by session.ts.
 import { sleep, type Clock } from '../../base/clock.ts'
 import { toAppError, type AppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -17,7 +17,7 @@ export interface FailoverOptions extends RecoverTimes {
   book: PeerBook
   clock: Clock
   log: Log
-  /** Called when a server is left. */
+  /** Called when a server is avoided. */
   onreroute?: (peer: string, why: AppError) => void
   onwait?: OnWait
 }
@@ -26,16 +26,16 @@ export interface RetryOptions {
   readonly signal: AbortSignal
   /** Whether no step of the session has been sent yet. */
   readonly isFirst: () => boolean
-  /** Whether the session now does what the error asks for: it is then no server's fault. */
+  /** Changes the session as the error demands. True if it did: then no server is to blame. */
   readonly adapt: (error: AppError) => boolean
 }
 
-/** Between looks for blocks that nobody serves. */
+/** Time between searches for blocks that nobody serves, ms. */
 const FIND_AGAIN_MS = 300
 const MOST_PAUSE_MS = 2_000
 
 export class Failover {
-  /** Servers that were replaced or opened again so far. */
+  /** Number of times that servers were replaced or opened again. */
   reroutes = 0
   readonly #options: FailoverOptions
   readonly #repairs = new Repairs()
@@ -44,7 +44,7 @@ export class Failover {
     this.#options = options
   }
 
-  /** What `attempt` returns. @throws what it throws when there is no hope, or no time left */
+  /** What `attempt` returns. @throws what it throws if nothing can help, or no time is left */
   async retry<T>(attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
     const { clock, onwait } = this.#options
     const { signal } = options
@@ -78,7 +78,8 @@ export class Failover {
   }
 
   /**
-   * Takes a failed server out of the chain, or carries behind it. @throws AppError nobody can mend
+   * Removes a failed server from the chain, or carries rows after it. @throws AppError if nothing
+   * can help
    */
   mend(failure: HopFailure): void {
     const { chain, keeper, book, clock, log, onreroute } = this.#options

@@ -1,4 +1,4 @@
-// What a forward() through all blocks is asked for, and what it tells.
+// Options and result of a forward() through all blocks.
 
 /** What one server reported of a step. */
 export interface HopTrace {
@@ -9,25 +9,25 @@ export interface HopTrace {
 }
 
 export interface ForwardOptions {
-  /** Last rows wanted. Default: all. */
+  /** How many of the last rows are wanted. Default: all. */
   answerRows?: number
-  /** The rows' token ids: servers may have met them before. */
+  /** Token ids of the rows: servers may have kept their KV. */
   ids?: readonly number[]
-  /** Called with rows that have gone through all blocks, as they do. */
+  /** Called with the number of rows that have passed all blocks, as they do. */
   onrows?: ((rows: number) => void) | undefined
   signal?: AbortSignal | undefined
 }
 
 /** What one forward() took. */
 export interface ForwardReport {
-  /** Rows that need not be run, since every server had kept what came of them. */
+  /** Rows that were not run because every server had kept their KV. */
   readonly reused: number
   /** What each hop reported, in the order of answers. */
   readonly trace: readonly HopTrace[]
-  /** Writing the rows for the wire, and reading the answer, ms. */
+  /** Time to encode the rows and decode the answer, ms. */
   readonly encodeMs: number
   readonly decodeMs: number
-  /** Until every block had an open session, ms. */
+  /** Time until every block had an open session, ms. */
   readonly coverMs: number
 }
 

@@ -1,5 +1,5 @@
-// What one span was sent, position by position, as it went over the wire: enough to send it again.
-// Knows no peers; session.ts replays it to whoever takes over the span.
+// What one span was sent, by position, in the type in which it travelled: enough to send it again.
+// Knows no peers; pipeline.ts replays it to a server that takes over the span.
 import { internal } from '../../base/errors.ts'
 import { decodeTensor, encodeTensor } from '../../wire/tensor.ts'
 import type { WireDtype, WireTensor } from '../../wire/types.ts'
@@ -25,21 +25,21 @@ export class History {
   }
 
   /**
-   * First position held: those before it ran in an earlier session, whose server kept what came of
-   * them.
+   * The first position it holds. Earlier ones ran in an earlier session, whose server kept their
+   * KV.
    */
   get from(): number {
     return this.#from
   }
 
-  /** The position behind the last one held. */
+  /** End of the positions it holds. */
   get length(): number {
     return this.#length
   }
 
   /**
-   * Writes rows at `start`, forgetting what stood there and after, and all before when that leaves
-   * a gap.
+   * Writes rows at `start` and drops everything after them; if that leaves a gap, also everything
+   * before.
    */
   write(start: number, tensor: WireTensor): void {
     if (tensor.columns !== this.columns || tensor.dtype !== this.dtype) {

@@ -1,13 +1,14 @@
-// A failure with the server at which it happened, and what is said of a server that is not there.
+// A failure together with the server that failed, and error messages for servers that are not
+// there.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { noRoute, type AppError } from '../../base/errors.ts'
 
 export interface FailureDetails {
-  /** Of a server that was to be opened: one that is gone leaves a gap in the route. */
+  /** Blocks that the server was to take, if it was being opened: without it the route has a gap. */
   blocks?: BlockSpan
-  /** The server that says so of its successor: its word alone, which may be wrong. */
+  /** The server that reported the failure of the next one. It may be wrong. */
   teller?: string
-  /** It lives, but does not finish what it was asked for. */
+  /** It is alive but does not finish what it was asked. */
   hung?: boolean
 }
 
@@ -16,7 +17,7 @@ export class HopFailure extends Error {
   readonly error: AppError
   readonly teller: string | undefined
   readonly hung: boolean
-  /** Of other servers, at the same time. */
+  /** Failures of other servers at the same time. */
   also: readonly HopFailure[] = []
 
   constructor(peer: string, error: AppError, details: FailureDetails = {}) {
@@ -34,7 +35,7 @@ function isGone(error: AppError): boolean {
   return error.code === 'TIMEOUT' || error.code === 'DISCONNECTED'
 }
 
-/** Says whether a server is gone, or is there and a NAT or the network stands between. */
+/** Distinguishes a server that is gone from one that a NAT or the network hides. */
 function unreachable({ start, end }: BlockSpan, cause: AppError): AppError {
   const what = `no server of blocks ${start}:${end} can be reached (${cause.message})`
   const another = `start another: petals join MODEL --blocks ${start}:${end}`

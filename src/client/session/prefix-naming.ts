@@ -1,27 +1,24 @@
-// What a session tells each of its servers about the beginnings of its text: names to look for when
-// it is opened there, and names to keep it under when it ends. Called by route-keeper.ts and
-// opener.ts. Knows no links; prefix.ts says how names are made.
+// What a session tells each of its servers about prefixes of its text: names to look for when it is
+// opened, and names under which to keep it when it ends. Called by route-keeper.ts and opener.ts.
+// Knows no links; prefix.ts makes the names.
 import type { Hop as WireHop, PrefixMark, WireDtype } from '../../wire/types.ts'
 import { publishedLabel } from '../../wire/published-label.ts'
 import { LEAST, lineageOf, PrefixNames, type RoundingHop } from './prefix.ts'
 
-/**
- * A prompt that its maker lets others use: they take from a server what the maker had computed
- * there.
- */
+/** A prompt whose maker lets others use what servers computed of it. */
 export interface Published {
-  /** Public key of who made it, 32 bytes. */
+  /** Public key of its maker, 32 bytes. */
   readonly maker: Uint8Array
-  /** Tokens of it. */
+  /** Its length in tokens. */
   readonly length: number
   /** Whether this client is the maker. */
   readonly make: boolean
 }
 
 export interface NamingOptions {
-  /** 32 secret bytes: who has them can take up what is kept. */
+  /** 32 secret bytes: whoever has them can use what is kept. */
   secret: Uint8Array
-  /** The model's content id. */
+  /** Content id of the model. */
   model: Uint8Array
   dtype: WireDtype
   published?: Published | undefined
@@ -34,7 +31,7 @@ export class PrefixNaming {
   readonly #public: PrefixNames | undefined
   readonly #published: Published | undefined
   readonly #stops: ReadonlySet<number>
-  /** By block: what the rows that go into it went through; undefined: this and that. */
+  /** By block: what all its input rows have passed through; undefined: it differs between rows. */
   readonly #lineages = new Map<number, string | undefined>()
 
   constructor(options: NamingOptions) {
@@ -45,12 +42,12 @@ export class PrefixNaming {
     if (published) this.#public = new PrefixNames({ key: published.maker, model, dtype })
   }
 
-  /** Whether settle() is due. */
+  /** Whether settle() must be called. */
   get unsettled(): boolean {
     return this.#lineages.size === 0
   }
 
-  /** Ids of positions from `start` on; text whose ids are not told has no names from there on. */
+  /** Ids of positions from `start` on. Text without ids has no names from there on. */
   write(start: number, ids: readonly number[] | undefined): void {
     if (start === 0) this.#lineages.clear()
     for (const names of [this.#own, this.#public]) {
@@ -60,9 +57,9 @@ export class PrefixNaming {
   }
 
   /**
-   * The route is this now. Rows that a span was sent by other servers stay what they were: what it
-   * makes of those and of new ones has no name.
-   * @param fresh whether nothing has gone into a block yet
+   * Sets the route. Rows that a span received from other servers stay as they are; what it computes
+   * of a mixture has no name.
+   * @param fresh whether nothing has been sent into a block yet
    */
   settle(route: readonly RoundingHop[], fresh: (block: number) => boolean): void {
     for (const [i, { start }] of route.entries()) {
@@ -73,12 +70,12 @@ export class PrefixNaming {
     }
   }
 
-  /** Nothing is kept of what went into this block: another span may begin there later. */
+  /** Inputs of this block were dropped: another span may start there later. */
   forget(block: number): void {
     this.#lineages.delete(block)
   }
 
-  /** Names under which a server may have what this session begins with. */
+  /** Names under which a server may have kept a prefix of this session. */
   ask(span: WireHop): PrefixMark[] {
     const lineage = this.#lineages.get(span.start)
     if (lineage === undefined) return []
@@ -92,8 +89,8 @@ export class PrefixNaming {
   }
 
   /**
-   * Names of beginnings longer than `over` tokens, up to `most`; undefined when there are none.
-   * @param at a length that gets a name in any case
+   * Names of prefixes longer than `over` tokens, up to `most`; undefined if there are none.
+   * @param at a length that always gets a name
    */
   keep(
     span: WireHop,

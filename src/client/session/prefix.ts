@@ -1,78 +1,81 @@
-// What the beginnings of a session are called at servers that may keep their KV: labels made of
-// token ids, so that a new process, which has none of the rows that later spans were sent, can ask
-// for them. Pure; knows no servers and no wire beyond a mark.
+// Names of a session's prefixes at servers that may keep their KV: labels made from token ids, so
+// that a new process, which does not have the rows that later spans received, can ask for them.
+// Pure; knows no servers, and of the wire only marks.
 //
-// What a label stands for must fix every bit of the KV behind it, or the text would not be that of
-// an undisturbed run. So it covers the model, the ids, how rows travel (f16 rounds them), the
-// blocks, and the servers before it with what they hold their blocks in: int8 sends other rows than
-// f32, another processor may round otherwise, and a server that lies must not spoil what chats
-// without it find. That costs little: where a server is new, it and all before it run the whole
-// text anyway, at the same time as those behind. A server could instead name the rows it really
-// got; but then nothing could be asked for in advance, since a client learns these names only from
-// the rows.
+// A label must determine every bit of the KV it stands for, or the text would not be that of an
+// uninterrupted run. So it covers the model, the ids, the type in which rows travel (f16 rounds
+// them), the blocks, and the servers before it with their quantisation: int8 sends other rows than
+// f32, another processor may round differently, and a lying server must not spoil chats that do not
+// use it. That costs little: where a server is new, it and all servers before it run the whole text
+// anyway, at the same time as those after it. A server could instead name the rows it actually
+// received, but then nothing could be asked for in advance, since a client learns such names only
+// from the rows.
 //
-// Labels are keyed with a secret of the client's, so a label is a capability: who does not know the
-// secret cannot ask for what it names, whatever the text, and no two servers see the same label. A
-// published prompt is keyed with its maker's public key instead; servers bind such labels to who
-// put them there (protocol.ts), so others can find it and nobody else can make it.
+// Labels are keyed with a secret of the client, so a label is a capability: without the secret
+// nobody can ask for what it names, whatever the text, and no two servers see the same label. A
+// published prompt is keyed with its maker's public key instead. Servers bind such labels to
+// whoever put them there (protocol.ts), so others can find the prompt and nobody else can forge it.
 import { crypto_generichash } from 'sodium-universal'
 import type { Hop as WireHop, PrefixMark, WireDtype } from '../../wire/types.ts'
 import type { RouteHop } from '../route/route.ts'
 
 export interface PrefixNamesOptions {
-  /** 32 bytes: a secret, or the maker's public key for what is published. */
+  /** 32 bytes: a secret, or for a published prompt its maker's public key. */
   key: Uint8Array
-  /** The model's content id. */
+  /** Content id of the model. */
   model: Uint8Array
   dtype: WireDtype
 }
 
 /** One span's place in a route. */
 export interface Place extends WireHop {
-  /** What came before it; see lineageOf. */
+  /** What its rows have passed through; see lineageOf. */
   readonly lineage: string
 }
 
-/** Layout of what is hashed: another one is another number. */
+/** Version of the layout of what is hashed. */
 const VERSION = 'petals prefix 1'
 const LABEL_BYTES = 16
-/** Below this a trip to ask for it saves nothing. */
+/** Asking for a shorter prefix saves nothing. */
 export const LEAST = 16
-/** Ends of answers that are asked for: with all named lengths they stay below the wire's limit. */
+/**
+ * Most ends of answers that are asked for; together with all named lengths they stay below the
+ * wire's limit.
+ */
 const MOST_ENDS = 32
-/** Of a prompt, this many of the last lengths. */
+/** Number of a prompt's last lengths that are asked for. */
 const TAIL = 3
-/** From here on lengths with a name lie further apart, 16 of them to a doubling. */
+/** From here on named lengths lie further apart, 16 of them per doubling. */
 const FINE = 512
 
-/** How far apart lengths with a name lie at `length`: at most a sixteenth of it is lost. */
+/** Distance between named lengths at `length`: at most a sixteenth is lost. */
 function stepAt(length: number): number {
   let step = LEAST
   for (let end = FINE; end < length; end *= 2) step *= 2
   return step
 }
 
-/** Lengths that have a name, up to `most`, from short to long: 208 up to a million tokens. */
+/** Lengths that have a name, up to `most`, in ascending order: 208 up to a million tokens. */
 export function namedLengths(most: number): number[] {
   const lengths: number[] = []
   for (let at = LEAST; at <= most; at += stepAt(at + 1)) lengths.push(at)
   return lengths
 }
 
-/** A server's part of a route, as the rows behind it depend on it. */
+/** A server's part of a route, as far as the rows after it depend on it. */
 export interface RoundingHop extends RouteHop {
   /** How it rounds; see roundingOf(). */
   readonly rounding: string
 }
 
-/** What rows come from: the spans that they went through. */
+/** What rows come from: the spans that they have passed through. */
 export function lineageOf(spans: readonly RoundingHop[]): string {
   return spans
     .map(({ peer, start, end, rounding }) => `${start}:${end} ${rounding} ${peer}`)
     .join(', ')
 }
 
-/** Names of a text's beginnings; the text grows and is cut as the session's is. */
+/** Names of a text's prefixes. The text grows and is cut as the session is. */
 export class PrefixNames {
   readonly #key: Buffer
   readonly #ids: number[] = []
@@ -89,7 +92,7 @@ export class PrefixNames {
     return this.#ids.length
   }
 
-  /** Writes ids at `start`, forgetting what stood there and after. */
+  /** Writes ids at `start` and drops everything after them. */
   write(start: number, ids: readonly number[]): void {
     if (start > this.#ids.length) {
       throw new RangeError(`Names of ${this.#ids.length} ids cannot go on at ${start}`)
@@ -106,16 +109,15 @@ export class PrefixNames {
     }
   }
 
-  /** Marks of named lengths in (over, most], from short to long. */
+  /** Marks of named lengths in (over, most], in ascending order. */
   marks(place: Place, over: number, most: number): PrefixMark[] {
     const lengths = namedLengths(Math.min(most, this.#ids.length)).filter((one) => one > over)
     return lengths.map((length) => this.mark(place, length))
   }
 
   /**
-   * Lengths that an earlier session may have ended at: where an answer ends in a conversation (what
-   * stopped it was never fed), and, of a prompt that is given again, at its end. From short to
-   * long.
+   * Lengths at which an earlier session may have ended: where an answer ends in a conversation (the
+   * stop token was never fed), and the end of a prompt that is given again. In ascending order.
    */
   ends(stops: ReadonlySet<number>): number[] {
     const lengths: number[] = []
@@ -126,14 +128,14 @@ export class PrefixNames {
     return lengths.reverse()
   }
 
-  /** The mark of any length; @throws RangeError over the text's. */
+  /** The mark of any length. @throws RangeError if it exceeds the text */
   mark(place: Place, length: number): PrefixMark {
     const { peer, start, end, lineage } = place
     const label = this.#hash(this.#upTo(length), peer, numbers([start, end]), lineage)
     return { length, label: label.subarray(0, LABEL_BYTES) }
   }
 
-  /** Hash of the first `length` ids, each named length's made of the one before it. */
+  /** Hash of the first `length` ids; each named length's hash is made from the one before it. */
   #upTo(length: number): Uint8Array {
     if (length > this.#ids.length) {
       throw new RangeError(`No name for ${length} of ${this.#ids.length} ids`)
@@ -160,7 +162,7 @@ export class PrefixNames {
   }
 }
 
-/** Each part with its length before it, so that no two lists of parts read the same. */
+/** Each part is preceded by its length, so that no two lists of parts have the same encoding. */
 function keyedHash(key: Buffer, parts: readonly (Uint8Array | string)[]): Uint8Array {
   const pieces = parts.flatMap((part) => {
     const bytes = typeof part === 'string' ? Buffer.from(part) : part

@@ -1,41 +1,47 @@
-// What a session does about a failed server: a policy over failures since the last step that
-// succeeded. Takes no server's word about another one, and no single server's word that nothing can
-// be done. Knows no connections; failover.ts acts on it.
+// What a session does about a failed server: a policy over the failures since the last successful
+// step. Trusts no server's claim about another one, and no single server's claim that nothing can
+// be done. Knows no connections; failover.ts carries it out.
 import type { AppError } from '../../base/errors.ts'
 import type { HopFailure } from './hop-failure.ts'
 
 export type Repair =
-  /** Leave the server, and open the session elsewhere; at once there too when `avoidMs` is 0. */
+  /**
+   * Give up the server and open the session elsewhere; with `avoidMs` 0 possibly at the same
+   * server.
+   */
   | { readonly kind: 'leave'; readonly avoidMs: number; readonly gone?: boolean }
   /** The client carries what this server should have pushed. */
   | { readonly kind: 'carry'; readonly after: string }
-  /** Nobody else would answer otherwise: tell the user. */
+  /** No other server would answer differently: tell the user. */
   | { readonly kind: 'fatal' }
 
-/** How the failed server stands in the route now. */
+/** The failed server's current place in the route. */
 export interface Standing {
   /** It has the session open. */
   readonly isHop: boolean
-  /** Whether the client could carry behind a server, and does not yet. */
+  /** Whether the client could carry rows after a server and does not do so yet. */
   canCarry(peer: string): boolean
 }
 
-/** How often one server may forget a session within a step. */
+/** How often one server may lose a session within a step. */
 const MOST_STRIKES = 2
-/** How long one that refuses is left alone, ms. */
+/** How long a server that refuses is avoided, ms. */
 const REFUSED_MS = 5_000
-/** One that says it is our fault, although it may not be: longer than one that is gone. */
+/** A server that blames us may be wrong: it is avoided for longer than one that is gone, ms. */
 const DOUBTED_MS = 31_000
 /**
- * So many servers must say alike that it is our fault: one may lie, and a quota is of one server.
+ * Number of servers that must blame us alike before that is believed: one may lie, and a quota
+ * belongs to one server.
  */
 const MOST_REFUSERS = 3
-/** Before a server is tried again that failed twice in one step, ms; longer the more often. */
+/**
+ * Pause before a server is tried again that failed twice in one step, ms; grows with each failure.
+ */
 const REST_MS = 200
 
-/** A server that was gone or silent is asked again after this; it may have restarted. */
+/** A server that was gone or silent is tried again after this, ms; it may have restarted. */
 const GONE_MS = 30_000
-/** A server that computed wrongly or failed inside. */
+/** The same for a server that computed wrongly or had an internal error. */
 const FAULTY_MS = 120_000
 const BUSY_MS = 2_000
 
@@ -68,14 +74,12 @@ export class Repairs {
     }
   }
 
-  /** Whether it has not failed since the last step that succeeded. */
+  /** Whether it has not failed since the last successful step. */
   isNew(peer: string): boolean {
     return !this.#failures.has(peer)
   }
 
-  /**
-   * Time to let pass before the next try, ms: servers that fail again and again are not hammered.
-   */
+  /** Pause before the next try, ms, so that servers that keep failing are not hammered. */
   get restMs(): number {
     return this.#failures.size === 0 ? 0 : REST_MS * (Math.max(...this.#failures.values()) - 1)
   }
@@ -87,8 +91,8 @@ export class Repairs {
     this.#refusers.clear()
   }
 
-  // A server that pushes says what came of it; whether that is so shows when the client carries
-  // itself.
+  // A server reports that its push failed. Whether that is true shows when the client carries the
+  // rows itself.
   #onHearsay(peer: string, teller: string, remedy: string, standing: Standing): Repair {
     if (remedy === 'reopen' && count(this.#strikes, peer) <= MOST_STRIKES) {
       return { kind: 'leave', avoidMs: 0 }
@@ -102,11 +106,11 @@ export class Repairs {
 type Remedy =
   /** The server is sound but lost the session: open it there again and replay. */
   | { readonly kind: 'reopen' }
-  /** Go round this server for `ms`; `gone`: or until it shows that it is back. */
+  /** Avoid this server for `ms`; with `gone`, or until it publishes that it is back. */
   | { readonly kind: 'avoid'; readonly ms: number; readonly gone?: true }
-  /** Two servers cannot reach each other: the client carries between them. */
+  /** Two servers cannot reach each other: the client carries rows between them. */
   | { readonly kind: 'relay' }
-  /** Nobody else would answer otherwise: tell the user. */
+  /** No other server would answer differently: tell the user. */
   | { readonly kind: 'fatal' }
 
 function remedyFor(error: AppError): Remedy {
@@ -143,7 +147,7 @@ function remedyFor(error: AppError): Remedy {
   }
 }
 
-/** One more; how many there are. */
+/** Adds one and returns the count. */
 function count(counts: Map<string, number>, peer: string): number {
   const more = (counts.get(peer) ?? 0) + 1
   counts.set(peer, more)

@@ -1,15 +1,15 @@
-// Which rows run through which hops again before new ones can: a pure policy over what each server
-// holds and what the client kept of what each span was sent.
-// Knows no connections; pipeline.ts carries it out.
+// Which rows must run through which hops again before new ones can: a pure policy over what each
+// server holds and what the client kept of each span's inputs. Knows no connections; pipeline.ts
+// carries it out.
 
 /** How far one hop's server and the client's record of its inputs are. */
 export interface HopProgress {
   /** Positions that the server's KV holds. */
   readonly kv: number
-  /** The client has what this span was sent at positions [from, length). */
+  /** The client has this span's inputs at positions [from, length). */
   readonly from: number
   readonly length: number
-  /** The client carries what comes out: a segment ends here. */
+  /** The client carries the output: a segment ends here. */
   readonly relay: boolean
 }
 
@@ -18,14 +18,14 @@ export interface ReplaySegment {
   readonly i: number
   readonly j: number
   readonly from: number
-  /** What comes out is kept as the next hop's input. */
+  /** The output is kept as the next hop's input. */
   readonly gather: boolean
 }
 
 /**
- * Segments that bring every hop's KV up to `to`, in order. A hop whose inputs the client does not
- * have (its server kept them from an earlier session) gets them from the hops before it, which run
- * the rows again; the first hop's inputs must be there.
+ * Segments that bring every hop's KV up to `to`, in order. If the client lacks a hop's inputs (its
+ * server kept their KV from an earlier session), the hops before it run those rows again; the first
+ * hop's inputs must be there.
  */
 export function planReplay(hops: readonly HopProgress[], to: number): ReplaySegment[] {
   const need = hops.map(({ kv }) => Math.min(kv, to))
@@ -56,7 +56,7 @@ export function planReplay(hops: readonly HopProgress[], to: number): ReplaySegm
   return segments
 }
 
-/** Where new rows [start, end) may begin: what the last server holds of them need not be sent. */
+/** Where new rows [start, end) may begin: what the last server has already need not be sent. */
 export function beginOf(
   hops: readonly HopProgress[],
   rows: { readonly start: number; readonly end: number; readonly answerRows: number }

@@ -1,8 +1,8 @@
-// Keeps every block of a session served: plans who takes blocks that have no server, opens the
-// session there, changes to better routes, and tells servers what its beginnings are called.
-// Called by session.ts, which sends steps through the chain. Knows no steps.
+// Keeps every block of a session served: plans which servers take blocks without one, opens the
+// session there, changes to better routes, and tells servers the names of prefixes. Called by
+// session.ts, which sends steps through the chain. Knows no steps.
 //
-// cover -> planGaps (who) -> Opener.enter (reach, open) -> Chain.add
+// cover -> planGaps (which servers) -> Opener.enter (connect, open) -> Chain.add
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo } from '../../wire/types.ts'
@@ -16,25 +16,30 @@ import type { PrefixNaming } from './prefix-naming.ts'
 
 export interface RouteKeeperOptions extends OpenerOptions {
   chain: Chain
-  /** Servers of the model as the directory knows them now. */
+  /** Current servers of the model in the directory. */
   find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   blockCount: number
-  /** What servers may keep of the session, and be asked for. Default: nothing. */
+  /** Names of prefixes that servers may keep and be asked for. Default: none. */
   naming?: PrefixNaming | undefined
-  /** Whose servers are preferred. Default: that of the first route's first server. */
+  /**
+   * Servers of this arithmetic are preferred. Default: that of the first server of the first route.
+   */
   arithmetic?: string | undefined
   /** Called when a server of another arithmetic enters the chain. */
   oncrossing?: (peer: string, arithmetic: string | undefined) => void
 }
 
-/** Servers that are reached for beside the one that takes a failed one's place. */
+/** Spare servers to connect to besides the one that replaces a failed one. */
 const MOST_SPARES = 3
-/** A move by choice must not hold a step up for long; the servers are connected already. */
+/**
+ * Time limit, ms: a voluntary move must not delay a step for long, and the servers are connected
+ * already.
+ */
 const CHANGE_MS = 3_000
-/** New tokens after which servers learn the names of beginnings that they may be asked for. */
+/** New tokens after which servers are told the names of new prefixes. */
 const NAME_EVERY = 64
 
-/** What a server says that decides about the bits of its rows. */
+/** What determines the bits of a server's rows, as it describes itself. */
 type Rounds = Pick<ServerInfo, 'quant' | 'arithmetic'>
 
 export class RouteKeeper {
@@ -43,7 +48,7 @@ export class RouteKeeper {
   readonly #chain: Chain
   #naming: PrefixNaming | undefined
   readonly #rounds = new Map<string, Rounds>()
-  /** Of the session; null: that of servers that name none. */
+  /** Arithmetic of the session; null: that of servers that name none. */
   #arithmetic: string | null | undefined
 
   constructor(options: RouteKeeperOptions) {
@@ -61,7 +66,7 @@ export class RouteKeeper {
   async cover(maxTokens: number, signal: AbortSignal): Promise<void> {
     const { blockCount, find } = this.#options
     const chain = this.#chain
-    // A server that has moved may be needed where it is now.
+    // A server that has moved may be needed at its new place.
     for (const hop of chain.hops.filter(hasLeft)) this.drop(hop.link.peer)
     const gaps = uncovered(chain.hops, 0, blockCount)
     if (gaps.length > 0) {
@@ -81,8 +86,8 @@ export class RouteKeeper {
   }
 
   /**
-   * Goes over to a planned route: what is new in it is opened before what is not in it is let go.
-   * @throws HopFailure naming a server that refused; all others are then as they were
+   * Changes to a planned route: opens what is new in it, then releases what is not in it.
+   * @throws HopFailure naming a server that refused; everything else is then as before
    */
   async change(
     planned: readonly RouteHop[],
@@ -93,7 +98,7 @@ export class RouteKeeper {
     const isKept = (one: RouteHop): boolean =>
       chain.hops.some((hop) => hop.link.peer === one.peer && sameBlocks(one, hop))
     const fresh = planned.filter((one) => !isKept(one))
-    // A session is open once on a server, over one range.
+    // A server has a session open only once, over one range.
     for (const { peer } of fresh) this.drop(peer)
     this.#settle(planned)
     const opening = { maxTokens, signal, openMs: CHANGE_MS }
@@ -111,7 +116,7 @@ export class RouteKeeper {
     this.#forgetInputs()
   }
 
-  /** What the directory says of servers that a route may be changed to. */
+  /** The directory's servers to which a route may change. */
   know(servers: readonly ServerInfo[]): void {
     for (const { peer, quant, arithmetic } of servers) {
       this.#rounds.set(toHex(peer), arithmetic === undefined ? { quant } : { quant, arithmetic })
@@ -119,8 +124,8 @@ export class RouteKeeper {
   }
 
   /**
-   * Tells servers what the session's beginnings are called after its step number `step`, when there
-   * are enough new ones.
+   * Tells servers the names of the session's prefixes after step `step`, if there are enough new
+   * ones.
    * @param at a length that gets a name of its own, now. Default: none
    */
   name(step: number, at = 0, every: number = NAME_EVERY): void {
@@ -136,25 +141,25 @@ export class RouteKeeper {
     }
   }
 
-  /** Nothing of the session has a name from here on. */
+  /** Nothing of the session is named from here on. */
   stopNaming(): void {
     this.#naming = undefined
   }
 
-  /** Takes a server out of the chain; what it was sent stays. */
+  /** Removes a server from the chain; what it was sent is kept. */
   drop(peer: string): void {
     const hop = this.#chain.remove(peer)
     if (hop) this.#leave(hop)
   }
 
-  /** @param step the session's last */
+  /** @param step the session's last step */
   close(step: number): void {
     this.name(step, 0, 1)
     for (const hop of this.#chain.hops) this.#leave(hop)
     this.#chain.clear()
   }
 
-  /** Who takes the blocks that have no server; lets hops go that another cut does without. */
+  /** Which servers take the blocks without one. Releases hops that another split does without. */
   #plan(servers: readonly ServerInfo[], tokens: number): readonly RouteHop[] {
     const { book, clock, blockCount } = this.#options
     const candidates = servers.map((info) => book.candidate(info))
@@ -166,7 +171,7 @@ export class RouteKeeper {
     return plan.enter
   }
 
-  /** Others that serve the same, to be there if those that are entered are not. */
+  /** Other servers of the same blocks, in case those that are entered fail. */
   #spares(
     candidates: readonly Candidate[],
     entered: readonly RouteHop[],
@@ -210,9 +215,7 @@ export class RouteKeeper {
     if (this.#arithmetic !== (arithmetic ?? null)) this.#options.oncrossing?.(peer, arithmetic)
   }
 
-  /**
-   * The route is about to be this: what it makes has other names, where it is computed otherwise.
-   */
+  /** The route is about to change: what is computed by other servers gets other names. */
   #settle(route: readonly RouteHop[]): void {
     const chain = this.#chain
     const hops = route
@@ -242,7 +245,7 @@ function sameBlocks(a: BlockSpan, b: BlockSpan): boolean {
   return a.start === b.start && a.end === b.end
 }
 
-/** @throws the first failure, with what else failed at the same time */
+/** @throws the first failure, with those that happened at the same time */
 function throwFirst(all: readonly PromiseSettledResult<unknown>[]): void {
   const reasons = all.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []))
   const failures = reasons.filter((one) => one instanceof HopFailure)

@@ -1,6 +1,7 @@
 // Sends rows through consecutive hops of the pipeline and gathers what comes back: the answer of
-// the last hop and the mirrors of those before. Their links watch that the servers live; this
-// watches that they answer. Called by session.ts, which decides what to do about a HopFailure.
+// the last hop and the mirrors of those before it. The links watch whether servers are alive; this
+// watches whether they answer. Called by pipeline.ts; failover.ts decides what to do about a
+// HopFailure.
 import {
   type AppError,
   cancelled,
@@ -22,20 +23,20 @@ export interface SegmentOptions {
   session: Uint8Array
   /** Consecutive hops; the last one answers. */
   hops: readonly Hop[]
-  /** The hop behind them, when its inputs must be gathered from the answer. */
+  /** The hop after them, if the answer is kept as its input. */
   next: Hop | undefined
   /** Rows [from, to) of the first hop's inputs. */
   from: number
   to: number
-  /** Last rows wanted of the answer. */
+  /** How many of the answer's last rows are wanted. */
   answerRows: number
-  /** Rows of one step at most. */
+  /** Most rows of one step. */
   chunkRows: number
-  /** Steps under way at most. */
+  /** Most steps under way. */
   window: number
-  /** Gives the next step number. */
+  /** Returns the next step number. */
   nextStep: () => number
-  /** Of the whole session. */
+  /** Shared by the whole session. */
   timeout: StepTimeout
   clock: Clock
   signal: AbortSignal
@@ -43,7 +44,7 @@ export interface SegmentOptions {
   onanswer?: (hop: Hop, result: StepResult) => void
 }
 
-/** A timer that is later than this says that the process stood still, ms. */
+/** A timer that fires later than this shows that this process was stalled, ms. */
 const STALL_MS = 500
 
 interface Pending {
@@ -52,14 +53,17 @@ interface Pending {
   readonly answerRows: number
   /** Hops that have not answered yet. */
   readonly waiting: Set<Hop>
-  /** When it was sent, or last answered by one of them. */
+  /** When it was sent or last answered by one of them. */
   heardAt: number
 }
 
 export class Segment {
   readonly #options: SegmentOptions
   readonly #pending = new Map<number, Pending>()
-  /** By hop, up to where it has answered: one that skips rows would leave a hole for the next. */
+  /**
+   * By hop: position up to which it has answered. Skipped rows would leave a gap in the next hop's
+   * inputs.
+   */
   readonly #reached = new Map<Hop, number>()
   readonly #done = Promise.withResolvers<WireTensor>()
   #sent: number
@@ -68,7 +72,7 @@ export class Segment {
   #stopTimer: () => void = () => {}
   #settled = false
   /**
-   * Answered, while mirrors are still on their way: rows from here on have been taken back since.
+   * The segment has its answer and waits for mirrors: rows from here on have been replaced since.
    */
   #validTo = Infinity
 
@@ -101,12 +105,12 @@ export class Segment {
     }
   }
 
-  /** Whether servers still owe what they sent one another, which only a replay will need. */
+  /** Whether mirrors are still missing; only a replay will need them. */
   get trails(): boolean {
     return this.#pending.size > 0
   }
 
-  /** Rows from `length` on are others by now. */
+  /** Rows from `length` on are replaced by others. */
   truncate(length: number): void {
     this.#validTo = Math.min(this.#validTo, length)
   }
@@ -140,12 +144,12 @@ export class Segment {
       return
     }
     this.#settled = true
-    // What came out at the end went through all of them.
+    // The final output has passed all of them.
     for (const one of this.#options.hops) one.kv = this.#options.to
     this.#done.resolve(this.#answer)
   }
 
-  /** A mirror that came behind the answer: kept where it still fits, and no reason to fail. */
+  /** A mirror that arrives after the answer: kept if it still fits, and never a reason to fail. */
   #trail(hop: Hop, pending: Pending, message: StepResult): void {
     const { hops } = this.#options
     const next = hops[hops.indexOf(hop) + 1]
@@ -164,7 +168,7 @@ export class Segment {
     const hop = this.#hopOf(link)
     if (!pending || !hop) return
     const error = fromWire(message)
-    // A hop that has answered this step speaks of the one it pushed to.
+    // A hop that has already answered this step reports on the one it pushed to.
     const at = this.#options.hops.indexOf(hop)
     const behind = pending.waiting.has(hop) ? undefined : this.#options.hops[at + 1]
     if (!behind || error.code === 'UNAVAILABLE') this.#fail(new HopFailure(link.peer, error))
@@ -236,7 +240,7 @@ export class Segment {
     }
   }
 
-  /** Gives the slowest hop up when no answer came for longer than answers take. */
+  /** Gives up the slowest hop if no answer has come for longer than answers take. */
   #watch(): void {
     const { clock } = this.#options
     this.#stopTimer()
@@ -247,7 +251,7 @@ export class Segment {
       const lateMs = clock.now() - dueAt
       if (lateMs < STALL_MS) this.#giveUp(limitMs)
       else {
-        // This process stood still: an answer may be here and wait to be read.
+        // This process was stalled: an answer may have arrived and not be read yet.
         this.#heardAt = clock.now()
         this.#watch()
       }
@@ -261,9 +265,7 @@ export class Segment {
     return oldest && hop ? timeout.limitMs(oldest.count, hop.end - hop.start) : timeout.mostMs
   }
 
-  /**
-   * The first hop that has not answered is to blame, or the one before it that should have pushed.
-   */
+  /** Blames the first hop that has not answered, or the one before it that should have pushed. */
   #giveUp(limitMs: number): void {
     const { hops, timeout } = this.#options
     timeout.ranOut()

@@ -1,10 +1,10 @@
-// An inference session through a chain of servers: whatever servers do, the rows that come out are
-// those of one undisturbed pass. Called by generate.ts with hidden states. Knows tokens only as
+// An inference session through a chain of servers. Whatever servers do, the resulting rows are
+// those of one uninterrupted pass. Called by generate.ts with hidden states. Knows tokens only as
 // names of prefixes, and no terminal.
 //
 // forward -> RouteKeeper.cover (plan, open) -> Pipeline.replay (cold hops) -> Pipeline.advance
 // (rows)
-//         ^------------------- Failover.mend (after a HopFailure) ---------------------------'
+// ^------------------- Failover.mend (after a HopFailure) ---------------------------'
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { cancelled, closed, internal, toAppError, type AppError } from '../../base/errors.ts'
 import { silentLog, type Log } from '../../base/log.ts'
@@ -28,9 +28,11 @@ import type { SessionOptions } from './session-options.ts'
 
 export type { SessionOptions } from './session-options.ts'
 
-/** A server that would have made a better route and refused: there is no hurry. */
+/**
+ * A server that would have made a better route refused: it is not asked again for this long, ms.
+ */
 const UNWILLING_MS = 60_000
-/** An answer that outgrows its promise asks for this many tokens more, not for one at a time. */
+/** An answer that exceeds its promise asks for this many more tokens at a time. */
 const PROMISE_AHEAD = 512
 
 export class InferenceSession extends Resource {
@@ -47,7 +49,7 @@ export class InferenceSession extends Resource {
   readonly #ending = new AbortController()
   #maxTokens: number
   #moves = 0
-  /** The route as the log has it. */
+  /** The route that was logged last. */
   #told = ''
   #unlisten: () => void = () => {}
   #busy = false
@@ -93,12 +95,12 @@ export class InferenceSession extends Resource {
     return this.#chain.route
   }
 
-  /** Servers that were replaced or opened again so far. */
+  /** Number of times that servers were replaced or opened again. */
   get reroutes(): number {
     return this.#failover.reroutes
   }
 
-  /** Times that it went over to a better route by choice so far. */
+  /** Number of changes to a better route. */
   get moves(): number {
     return this.#moves
   }
@@ -110,9 +112,9 @@ export class InferenceSession extends Resource {
   }
 
   /**
-   * Runs rows through all blocks. Positions from `start` on are forgotten first.
+   * Runs rows through all blocks. Positions from `start` on are dropped first.
    * @param hidden (rows, hiddenSize)
-   * @throws AppError NO_ROUTE, CANCELLED, CLOSED, TIMEOUT or what a server refused for good
+   * @throws AppError NO_ROUTE, CANCELLED, CLOSED, TIMEOUT or a server's final refusal
    */
   async forward(
     start: number,
@@ -136,7 +138,7 @@ export class InferenceSession extends Resource {
     }
   }
 
-  /** An answer has ended at this length: who goes on with the text will ask for that. */
+  /** An answer has ended at this length; whoever continues the text will ask for this prefix. */
   answerEnded(length: number): void {
     this.#keeper.name(this.#pipeline.lastStep, length)
   }
@@ -222,7 +224,7 @@ export class InferenceSession extends Resource {
     }
   }
 
-  /** Goes over to the wider type, once, when a value did not fit. @returns whether it did now */
+  /** Changes to the wider type, once, when a value did not fit. @returns whether it did so now */
   #widen(): boolean {
     const { widerDtype, onwiden } = this.#options
     if (!widerDtype || this.#chain.dtype === widerDtype) return false
@@ -261,7 +263,7 @@ export class InferenceSession extends Resource {
     return { hops, historyTokens, tokensLeft: maxTokens - historyTokens, maxTokens }
   }
 
-  /** Goes over to a better route when one was found since the last step. */
+  /** Changes to a better route if one was found since the last step. */
   async #changeRoute(signal: AbortSignal): Promise<void> {
     const planned = this.#optimizer?.between()
     if (!planned) return
@@ -277,10 +279,10 @@ export class InferenceSession extends Resource {
     }
   }
 
-  /** Whether the route is another than the log has. */
+  /** Logs the route if it has changed; returns whether it did. */
   #tellRoute(coverMs: number): boolean {
     const route = this.route.map(({ peer, start, end }) => `${peer.slice(0, 8)}[${start}:${end}]`)
-    // After a failover the route is news, also when it is the same.
+    // After a failover the route is logged even if it is the same.
     const text = `${route.join(' > ')} ${this.reroutes}`
     if (text === this.#told) return false
     this.#told = text
@@ -296,7 +298,7 @@ export class InferenceSession extends Resource {
   #ondisconnect(link: ClientLink, why: AppError): void {
     this.#keeper.opener.ondisconnect(link, why)
     if (this.#pipeline.running) this.#pipeline.ondisconnect(link, why)
-    // Between steps: the server is forgotten now, so that the next step plans without it at once.
+    // Between steps: the server is removed now, so that the next step plans without it.
     else if (this.#chain.hops.some((hop) => hop.link === link)) {
       this.#failover.mend(new HopFailure(link.peer, why))
     }

@@ -1,20 +1,20 @@
-// How long a session waits for the answer to a step before it goes elsewhere: a multiple of what
-// steps took its servers so far. A server that answers pings may still never finish a step. Pure
-// bookkeeping of one session; segment.ts notes and asks.
+// How long a session waits for the answer to a step before it fails over: a multiple of what steps
+// have taken so far. A server that answers pings may still never finish a step. Pure bookkeeping of
+// one session; segment.ts records and asks.
 
-/** A step of more rows is part of a prompt: it takes its time, and may wait for others' prompts. */
+/** A step of more rows is part of a prompt: it takes longer and may wait for others' prompts. */
 const FEW_ROWS = 16
 const TIMES = 20
 const LEAST_MS = 5_000
-/** Of the slowest answer, what counts after the next one. */
+/** How the slowest answer's time shrinks with each further answer. */
 const KEPT = 0.9
 
 export class StepTimeout {
-  /** When nothing is known yet, and at most, ms. */
+  /** The limit while nothing is known, and the largest, ms. */
   readonly mostMs: number
   /** A step of few rows at one server, ms. */
   #fewMs: number | undefined
-  /** One row of many through one block, ms. */
+  /** One of many rows through one block, ms. */
   #rowMs: number | undefined
   #doublings = 0
 
@@ -22,21 +22,21 @@ export class StepTimeout {
     this.mostMs = mostMs
   }
 
-  /** For one server's answer to `rows` rows through `blocks` blocks. */
+  /** Limit for one server's answer to `rows` rows through `blocks` blocks. */
   limitMs(rows: number, blocks: number): number {
     const expectedMs = this.#expectedMs(rows, blocks)
     if (expectedMs === undefined) return this.mostMs
     return Math.min(this.mostMs, Math.max(LEAST_MS, TIMES * expectedMs) * 2 ** this.#doublings)
   }
 
-  /** A server answered after so long. */
+  /** A server answered after `ms`. */
   note(rows: number, blocks: number, ms: number): void {
     this.#doublings = 0
     if (rows <= FEW_ROWS) this.#fewMs = Math.max(ms, KEPT * (this.#fewMs ?? 0))
     else this.#rowMs = Math.max(ms / (rows * blocks), KEPT * (this.#rowMs ?? 0))
   }
 
-  /** It ran out: when everybody is slow, each further try gets twice as long. */
+  /** The limit was exceeded. If all servers are slow, each further try gets twice as long. */
   ranOut(): void {
     this.#doublings++
   }

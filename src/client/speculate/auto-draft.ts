@@ -1,6 +1,5 @@
-// A draft model that is looked for and loaded only when trips are so long that its guesses may pay:
-// most conversations never load one. Knows no cache and no swarm; whoever makes it says where to
-// look.
+// A draft model that is searched for and loaded only if trips are so long that its guesses may pay:
+// most conversations never load one. Knows no cache and no swarm; the caller says where to search.
 import { toAppError, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import { NEVER_MS } from './draft-model.ts'
@@ -11,25 +10,26 @@ export type OwnedDrafter = Drafter & Resource
 
 export interface AutoDrafterOptions {
   /**
-   * Opens the best for trips of so many ms; undefined when none would pay. Its owner is this one.
+   * Opens the best draft model for trips of this many ms; undefined if none would pay. This object
+   * owns the result.
    */
   find: (tripMs: number) => Promise<OwnedDrafter | undefined>
-  /** Told why there is none after all. */
+  /** Called with the reason if there is none after all. */
   onerror?: (error: AppError) => void
 }
 
-// A median over so many trips: the first are slow, and one alone says little.
+// The median is taken over this many trips: the first ones are slow, and a single one says little.
 const TRIPS = 8
-// Trips shorter than this leave no time to guess in.
+// Shorter trips leave no time to guess, ms.
 const LEAST_TRIP_MS = 20
-// Nothing was found: looked for again when trips have become so many times longer.
+// After a search without result: search again when trips have become this many times longer.
 const LONGER = 2
-// What an ordinary machine's memory brings, bytes a ms: a guess reads all of a model once.
+// Memory bandwidth of an ordinary machine, bytes per ms: a guess reads the whole model once.
 const BYTES_PER_MS = 8e6
-// Less would leave nothing over: several guesses are made for one trip, and some are wrong.
+// Several guesses are made per trip and some are wrong; with fewer nothing would be gained.
 const GUESSES_PER_TRIP = 3
 
-/** Whether guesses of a model of so many bytes may pay at trips of so many ms. */
+/** Whether guesses of a model of this size may pay at trips of this length. */
 export function mayPay(modelBytes: number, tripMs: number): boolean {
   return tripMs >= LEAST_TRIP_MS && tripMs * BYTES_PER_MS >= GUESSES_PER_TRIP * modelBytes
 }
@@ -73,7 +73,7 @@ export class AutoDrafter extends Resource implements Drafter {
     })
   }
 
-  /** Resolves when nothing is being looked for or loaded. */
+  /** Resolves when no search or loading is under way. */
   async settled(): Promise<void> {
     await this.#looking
   }
@@ -92,7 +92,7 @@ export class AutoDrafter extends Resource implements Drafter {
       await found?.ready()
       this.#found = found
     } catch (error) {
-      // Guesses are never needed.
+      // Guesses are optional.
       this.#options.onerror?.(toAppError(error))
       await found?.close()
     }

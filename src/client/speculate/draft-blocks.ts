@@ -1,5 +1,4 @@
-// All blocks of a small model on this machine, in the place of a swarm.
-// Knows no peers and no tokens.
+// All blocks of a small model on this machine, in place of a swarm. Knows no peers and no tokens.
 import { internal } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import type { ComputeApi, Quant } from '../../blocks/types.ts'
@@ -15,7 +14,7 @@ export interface DraftBlocksOptions {
   quant?: Quant
 }
 
-// Others use the same worker: what they ask for waits for no more than this.
+// Others use the same worker and wait for no more rows than this.
 const CHUNK_ROWS = 128
 
 export class DraftBlocks extends Resource implements Forward {

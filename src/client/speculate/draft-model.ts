@@ -1,5 +1,5 @@
-// Guesses with a small model of the same vocabulary on this machine: what it thinks most probable.
-// Knows no swarm. When it fails it is not asked again: guesses are never needed.
+// Guesses with a small model of the same vocabulary on this machine: its most probable tokens.
+// Knows no swarm. If it fails it is not asked again, since guesses are optional.
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { toAppError, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
@@ -13,26 +13,31 @@ import { argmax } from '../text/sampler.ts'
 
 export interface ModelDrafterOptions {
   compute: ComputeApi
-  /** Closed with the drafter. */
+  /** The drafter closes it. */
   model: Model
   /** How its weights are held. Default 'native'. */
   quant?: Quant
-  /** Ids of the model that it guesses for: some have more rows than tokens. Default: its own. */
+  /**
+   * Size of the vocabulary of the model that it guesses for; some heads have more rows than tokens.
+   * Default: its own.
+   */
   vocabSize?: number
   clock?: Clock
-  /** Told why it is not asked any more. */
+  /** Called with the reason if it is not used any more. */
   onerror?: (error: AppError) => void
 }
 
-// Weight of a new reading in the moving average.
+// Weight of a new measurement in the moving average.
 const ALPHA = 0.1
-// The first steps build graphs; only then is a guess timed.
+// The first steps build graphs and are not timed.
 const WARM_UP_STEPS = 3
-/** No trip is so long that a guess at this price would pay. */
+/** A price at which no guess ever pays, ms. */
 export const NEVER_MS = 1e9
-// A longer text that is new, a prompt, is read while trips go on, so that none waits for all of it.
+// More new text, i.e. a prompt, is read while trips are under way, so that no trip waits for all of
+// it.
 const MOST_BEHIND = 32
-// A text is read by so many rows, and only as long as a trip is under way: the head waits for it.
+// Rows of new text that are read at a time, and only while a trip is under way: the head must wait
+// for them.
 const CATCH_UP_ROWS = 16
 const TRIP_SHARE = 0.6
 
@@ -42,13 +47,13 @@ export class ModelDrafter extends Resource implements Drafter {
   readonly #clock: Clock
   readonly #local: LocalModel
   readonly #blocks: DraftBlocks
-  /** Ids that the blocks hold. */
+  /** Ids whose KV the blocks hold. */
   readonly #fed: number[] = []
   #guessMs = NEVER_MS
   #failed = false
-  /** Reading a text that is new. */
+  /** Reading of new text in progress. */
   #catching: Promise<void> | undefined
-  /** What the last trip took. */
+  /** Duration of the last trip. */
   #tripMs = 0
 
   constructor(options: ModelDrafterOptions) {
@@ -63,7 +68,7 @@ export class ModelDrafter extends Resource implements Drafter {
     return this.#failed || this.closing ? NEVER_MS : this.#guessMs
   }
 
-  /** What is shared with the text before stays; what is new is read with the first guess. */
+  /** What is shared with the previous text stays; what is new is read with the first guess. */
   begin(): void {}
 
   ontrip(ms: number): void {
@@ -90,7 +95,7 @@ export class ModelDrafter extends Resource implements Drafter {
       if (guess.length > 1) this.#note((this.#clock.now() - started) / (guess.length - 1))
       return { ids: this.#isKnown(guess.at(-1)) ? guess : guess.slice(0, -1), matched: 0 }
     } catch (error) {
-      // The trip that follows reports the cancelling itself.
+      // The trip that follows reports the cancellation itself.
       if (!signal?.aborted) this.#fail(toAppError(error))
       return NO_DRAFT
     }
@@ -119,7 +124,7 @@ export class ModelDrafter extends Resource implements Drafter {
     return id !== undefined && id < (this.#options.vocabSize ?? this.#local.config.vocabSize)
   }
 
-  /** Reads of what is new of `ids` as much as a trip leaves time for, a few rows at least. */
+  /** Reads as much of the new part of `ids` as a trip leaves time for, at least a few rows. */
   async #catchUp(ids: readonly number[]): Promise<void> {
     const began = this.#clock.now()
     try {
@@ -137,13 +142,13 @@ export class ModelDrafter extends Resource implements Drafter {
     }
   }
 
-  /** Feeds what is new of `ids`; the most probable id behind them. */
+  /** Feeds the new part of `ids`; returns the most probable next id. */
   async #next(ids: readonly number[], signal?: AbortSignal): Promise<number> {
     const start = Math.min(commonPrefix(this.#fed, ids), ids.length - 1)
     return argmax(await this.#local.head(await this.#feed(start, ids.slice(start), signal), signal))
   }
 
-  /** The row behind the last of `added`. */
+  /** Returns the row of the last of `added`. */
   async #feed(
     start: number,
     added: readonly number[],

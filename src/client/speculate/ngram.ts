@@ -1,23 +1,25 @@
-// Guesses by looking the last ids up in the text itself: what followed them before may follow
-// again. Knows no model. Memory is a few integers a token; a token costs a bounded number of
-// look-ups.
+// Guesses by finding the last ids earlier in the text: what followed them then may follow again.
+// Knows no model. Memory is a few integers per token; a token costs a bounded number of look-ups.
 import type { Draft, Drafter } from './draft.ts'
 import { NO_DRAFT } from './draft.ts'
 
-// Longest first: long matches are rare and nearly always right, short ones the reverse. `depth` is
-// how many earlier places are compared, so that a frequent pair cannot make a token slow.
+// Longest first: long matches are rare and nearly always right, short ones the opposite. `depth` is
+// the number of earlier places that are compared, so that a frequent pair cannot make a token slow.
 const ORDERS = [
   { order: 4, depth: 16 },
   { order: 2, depth: 16 },
   { order: 1, depth: 4 }
 ] as const
-// Places whose hash alone agrees are passed over; this many are looked at all the same.
+// Most places that are looked at, including those that share only the hash.
 const MOST_SEEN = 48
-// Support beyond this no longer changes how likely a guess is.
+// More support no longer changes how likely a guess is.
 const MOST_MATCHED = 16
 const FIRST_BUCKETS = 1024
 
-/** Earlier places of each n-gram, newest first, as LZ77 keeps them: can be cut back exactly. */
+/**
+ * Earlier places of each n-gram, newest first, as LZ77 keeps them. The last ones can be removed
+ * again exactly.
+ */
 class Chains {
   readonly order: number
   #mask = FIRST_BUCKETS - 1
@@ -30,7 +32,7 @@ class Chains {
     this.order = order
   }
 
-  /** Notes the n-gram that ends before `end`; called for every `end` in order. */
+  /** Adds the n-gram that ends before `end`; called for every `end` in order. */
   add(ids: Int32Array, end: number): void {
     if (end >= this.#older.length) this.#grow(ids, end)
     if (end < this.order) return
@@ -39,7 +41,7 @@ class Chains {
     this.#heads[hash] = end
   }
 
-  /** Takes back the newest one. */
+  /** Removes the newest one. */
   remove(ids: Int32Array, end: number): void {
     if (end >= this.order) this.#heads[this.#hash(ids, end)] = this.#older[end] ?? 0
   }
@@ -111,7 +113,7 @@ export class NgramDrafter implements Drafter {
     }
   }
 
-  /** The earlier place whose ids before it agree longest with the end; the newest wins a tie. */
+  /** The earlier place whose preceding ids agree longest with the end; of equal ones the newest. */
   #longest(): { place: number; matched: number } {
     let place = 0
     let matched = 0

@@ -1,40 +1,40 @@
-// What a trip through the swarm with so many rows takes, learned from the trips there were: a line
-// through all of them, bent to what each number of rows itself was measured at.
-// Knows no tokens and no swarm.
+// How long a trip through the swarm takes, by its number of rows, learnt from past trips: a line
+// through all of them, adjusted to what each number of rows itself took. Knows no tokens and no
+// swarm.
 
-// Old readings fade: the last 40 or so count, since routes and loads change.
+// Factor for older measurements: about the last 40 count, since routes and loads change.
 const KEPT = 0.975
-// Until measured, another row is taken to cost this share of a trip with one.
+// Assumed cost of another row, relative to a trip with one, until it is measured.
 const ROW_SHARE = 0.2
-// How much the readings must weigh to move away from that share.
+// Weight that measurements must have to move away from that assumption.
 const PRIOR_WEIGHT = 1
-// The line counts as this many readings of each number of rows.
+// The line counts as this many measurements of each number of rows.
 const LINE_WEIGHT = 2
-// A trip that took far longer was a reroute or a hiccup, not the price of its rows.
+// A trip this many times longer was a failover or a stall, not the cost of its rows.
 const OUTLIER = 3
-// Readings before one can be called an outlier.
+// Measurements needed before one can be called an outlier.
 const FEW = 3
 
 interface Readings {
   weight: number
   total: number
-  /** Which reading was the last one. */
+  /** Number of the last measurement. */
   at: number
 }
 
 export class StepCosts {
   readonly #byRows = new Map<number, Readings>()
   #count = 0
-  /** How much readings of more than one row still weigh. */
+  /** Remaining weight of measurements of more than one row. */
   #severalWeight = 0
-  // Sums over all readings, faded: of 1, x, x^2, ms and x * ms, with x = rows - 1.
+  // Weighted sums over all measurements of 1, x, x^2, ms and x * ms, with x = rows - 1.
   #n = 0
   #x = 0
   #xx = 0
   #y = 0
   #xy = 0
 
-  /** Whether what more rows cost was measured, and lately. */
+  /** Whether the cost of more rows was measured, and recently. */
   get measured(): boolean {
     return this.#severalWeight >= 1
   }
@@ -57,7 +57,7 @@ export class StepCosts {
     this.#byRows.set(rows, { weight, total, at: this.#count })
   }
 
-  /** Expected ms of a trip with `rows` rows; 0 while nothing is known. */
+  /** Expected duration of a trip with `rows` rows, ms; 0 while nothing is known. */
   at(rows: number): number {
     if (this.#n === 0) return 0
     const { base, perRow } = this.#line()
@@ -68,7 +68,7 @@ export class StepCosts {
     return (own.total * faded + line * LINE_WEIGHT) / (own.weight * faded + LINE_WEIGHT)
   }
 
-  /** Least squares of ms = base * (1 + ROW_SHARE x) + d x, with d held near 0 by the prior. */
+  /** Least squares of ms = base * (1 + ROW_SHARE x) + d x, where the prior keeps d near 0. */
   #line(): { base: number; perRow: number } {
     const uu = this.#n + 2 * ROW_SHARE * this.#x + ROW_SHARE ** 2 * this.#xx
     const ux = this.#x + ROW_SHARE * this.#xx

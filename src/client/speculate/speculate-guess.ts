@@ -1,5 +1,6 @@
-// Asks drafters for guesses: those that cost nothing always, so that they are judged even when not
-// sent, and one that costs only when it promises more. Called by generate.ts. Knows no swarm.
+// Asks drafters for guesses: those that cost nothing always, so that they can be judged even if
+// their guesses are not sent, and one with a cost only if it promises more. Called by generate.ts.
+// Knows no swarm.
 import { cutDraft, type Drafter } from './draft.ts'
 import type { Guess, Speculation } from './speculate.ts'
 
@@ -8,7 +9,7 @@ export interface GuessOptions {
   speculation: Speculation
   /** Ids so far. */
   text: readonly number[]
-  /** Guesses to send at most. */
+  /** Most guesses to send. */
   most: number
   /** Ids that end a text. */
   stops: ReadonlySet<number>
@@ -18,9 +19,9 @@ export interface GuessOptions {
 export interface Guessed {
   /** Every guess that was made. */
   readonly guesses: readonly Guess[]
-  /** What to send, of one of them. */
+  /** Guesses to send, all from one drafter. */
   readonly ids: readonly number[]
-  /** Whose it is; undefined when nothing is sent. */
+  /** Name of that drafter; undefined if nothing is sent. */
   readonly source: string | undefined
 }
 

@@ -1,38 +1,39 @@
-// How many guessed tokens to send along: a pure policy over what trips cost, how often guesses were
-// right and how much may be lost by trying. Knows no swarm and no tokens; a simulator calls it too.
+// How many guessed tokens to send: a pure policy over what trips cost, how often guesses were
+// right, and how much may be lost by trying. Knows no swarm and no tokens; a simulator calls it
+// too.
 
 export interface Estimates {
-  /** Expected ms of a trip with so many rows; 0 when unknown. */
+  /** Expected duration of a trip with this many rows, ms; 0 if unknown. */
   costMs(rows: number): number
   /** Probability that an id supported by `matched` ids before it is right. */
   acceptance(matched: number): number
   /** Time of making one guess, ms. */
   guessMs: number
-  /** What guesses may lose on average where they turn out wrong, ms. */
+  /** What wrong guesses may cost on average, ms. */
   spareMs: number
-  /** Whether the cost of several rows was measured lately. */
+  /** Whether the cost of several rows was measured recently. */
   measured: boolean
 }
 
-/** 32 rows a trip: beyond it no table of costs pays at a trip time that anyone would bear. */
+/** Most guesses of a trip, 32 rows: no measured costs justify more at a tolerable trip time. */
 export const MOST_DRAFTED = 31
-// Estimates are noisy: a gain below this is taken for none.
+// Estimates are noisy: a smaller gain counts as none.
 const MARGIN = 0.02
-// A guess right less often than this cannot pay enough to be worth measuring what rows cost.
+// If guesses are right less often than this, even measuring the cost of rows does not pay.
 const WORTH_MEASURING = 0.05
-// Further guesses that are reached less often than this change nothing.
+// Further guesses that are reached less often than this make no difference.
 const UNREACHED = 0.005
 
 export interface Choice {
-  /** How many guesses to send; 0 when none pays. */
+  /** How many guesses to send; 0 if none pays. */
   readonly length: number
-  /** Expected tokens a ms with them; 0 when none are sent. */
+  /** Expected tokens per ms with them; 0 if none are sent. */
   readonly rate: number
 }
 
 const NONE: Choice = Object.freeze({ length: 0, rate: 0 })
 
-/** The number of guesses, at most `most`, with the most expected tokens a ms. */
+/** The number of guesses, at most `most`, with the most expected tokens per ms. */
 export function chooseDraft(estimates: Estimates, matched: number, most: number): Choice {
   const { spareMs, measured, guessMs } = estimates
   const plainMs = estimates.costMs(1)

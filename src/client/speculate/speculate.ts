@@ -1,5 +1,5 @@
-// Speculation of one conversation: what it has learned of trips and guesses, how much it may still
-// lose, and the check of a draft against what the model draws. The policy is speculate-policy.ts.
+// Speculation in one conversation: what was learnt of trips and guesses, how much may still be
+// lost, and the comparison of a draft with what the model draws. speculate-policy.ts decides.
 // Called by generate.ts. Knows no swarm.
 import type { Draft, Drafter } from './draft.ts'
 import type { Sampler } from '../text/sampler.ts'
@@ -13,13 +13,16 @@ export interface Guess {
   readonly draft: Draft
 }
 
-/** One trip as it turned out. */
+/** The result of one trip. */
 export interface Trip {
-  /** Every guess that was made, by whom; all but one only to see whether it was right. */
+  /**
+   * All guesses that were made, by drafter. Only one drafter's were sent; the others are made to
+   * see whether they were right.
+   */
   readonly guesses: readonly Guess[]
-  /** How many guesses were sent, of one draft. */
+  /** How many guesses were sent. */
   readonly sent: number
-  /** Time of making what was sent, ms. */
+  /** Time to make the guesses that were sent, ms. */
   readonly guessMs: number
   /** What the model drew: accepted ids and one more. */
   readonly drawn: readonly number[]
@@ -27,18 +30,18 @@ export interface Trip {
   readonly ms: number
 }
 
-/** Decides how much of a draft is sent; the default is a Speculator. */
+/** Decides how much of a draft is sent; a Speculator by default. */
 export interface Speculation {
-  /** How many of at most `most` guesses to send that `matched` ids support. */
+  /** How many of at most `most` guesses, supported by `matched` ids, to send. */
   choose(source: Source, matched: number, most: number): Choice
   note(trip: Trip): void
 }
 
-// Of every ms that plain decoding would have taken, this share may be lost by guessing wrongly.
+// Share of the time of plain decoding that may be lost by wrong guesses.
 const LOSS_SHARE = 0.02
-// What was won is not put at stake again beyond this many plain trips.
+// Most gains that may be lost again, in plain trips.
 const MOST_STAKED = 8
-// A run of bad luck is paid off for as long as it takes to earn this many plain trips.
+// Most debt after bad luck, in plain trips that must be earned first.
 const MOST_OWED = 1
 
 export class Speculator implements Speculation {
@@ -71,7 +74,7 @@ export class Speculator implements Speculation {
       if (!guesses.some(({ source }) => source.name === name)) acceptance.fade()
     }
     this.#costs.note(sent + 1, trip.ms)
-    // By the learned costs and not by `ms`: one reroute is neither the fault nor the merit of a
+    // By the learnt costs and not by `ms`: a failover is neither the fault nor the merit of a
     // guess.
     const plainMs = this.#costs.at(1)
     const costMs = this.#costs.at(sent + 1) + trip.guessMs
@@ -90,13 +93,13 @@ export class Speculator implements Speculation {
   }
 }
 
-// The last 20 or so guesses of each kind count.
+// Factor for older guesses: about the last 20 of each kind count.
 const KEPT = 0.95
 const FIRST_GUESS = 0.5
-// As many guesses does the next shorter support's estimate count.
+// Weight of the estimate for the next shorter support, in guesses.
 const PRIOR_WEIGHT = 2
 const LONGEST = 8
-// What guesses nobody made any more were worth is forgotten at this rate a trip.
+// Factor per trip by which an estimate fades while no such guess is made.
 const KEPT_UNSEEN = 0.99
 
 /** How often guesses were right, by how many ids supported them. */
@@ -110,7 +113,10 @@ export class Acceptance {
     this.#all[at] = (this.#all[at] ?? 0) * KEPT + 1
   }
 
-  /** A trip passed without a guess: once found poor, guesses that cost must get another chance. */
+  /**
+   * A trip passed without a guess: expensive guesses that were once found poor must get another
+   * chance.
+   */
   fade(): void {
     for (let at = 0; at <= LONGEST; at++) {
       this.#right[at] = (this.#right[at] ?? 0) * KEPT_UNSEEN
@@ -129,11 +135,11 @@ export class Acceptance {
 }
 
 /**
- * Draws ids as plain decoding would, one a row, for as long as they are those that were guessed; so
- * the text, the distribution and the random numbers used are those of plain decoding.
- * @param logits (sent.length + 1, vocabSize): row i stands behind the first i guesses
- * @param text ids so far; what is drawn is put behind them, without a stop
- * @returns the guesses that were right, then the id that was not guessed; nothing behind a stop
+ * Draws ids as plain decoding would, one per row, as long as they equal the guesses. So the text,
+ * the distribution and the random numbers are those of plain decoding.
+ * @param logits (sent.length + 1, vocabSize): row i follows the first i guesses
+ * @param text ids so far; drawn ids are appended, except a stop
+ * @returns the guesses that were right, then the id that was not guessed; nothing after a stop
  */
 export function verify(
   logits: Float32Array,

@@ -1,5 +1,5 @@
-// A conversation: messages to ids by the model's template, answers back into messages.
-// The whole conversation is rendered each turn; the generator sends only what is new of it.
+// A conversation: messages to ids by the model's template, and answers back to messages. The whole
+// conversation is rendered each turn; the generator sends only what is new.
 import { badInput } from '../../base/errors.ts'
 import { encodeChat } from '../../model/text/chat-ids.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'
@@ -18,21 +18,27 @@ import { resolveSampling, type Sampling } from './sampler.ts'
 export type ChatModel = Pick<LocalModel, 'model' | 'tokenizer'>
 
 export interface ChatOptions {
-  /** Instructions that stand before the first question. */
+  /** Instructions before the first question. */
   system?: string | undefined
 }
 
-/** An answer that has not ended: all it takes to go on with it, id for id, in another process. */
+/**
+ * An answer that has not ended, with everything needed to continue it, id for id, in another
+ * process.
+ */
 export interface Unfinished {
   readonly question: string
-  /** The prompt as it is, of no conversation. */
+  /** The prompt is plain text and not part of a conversation. */
   readonly raw: boolean
-  /** Ids before the answer: a template may know the day, so rendering again could differ. */
+  /**
+   * Ids before the answer. They are kept because a template may contain the date, so rendering
+   * again could differ.
+   */
   readonly prompt: readonly number[]
   /** Ids of the answer so far. */
   readonly ids: readonly number[]
   readonly sampling: Sampling
-  /** Of the whole answer. */
+  /** Limit of the whole answer. */
   readonly maxTokens: number | undefined
 }
 
@@ -50,27 +56,25 @@ export class Chat {
     this.reset()
   }
 
-  /** The answer that is under way, or was the last and did not come to its end. */
+  /** The answer that is being generated, or the last one if it was not completed. */
   get unfinished(): Unfinished | undefined {
     return this.#unfinished
   }
 
-  /** Forgets the conversation; the next turn starts from the system message. */
+  /** Drops the conversation; the next turn starts from the system message. */
   reset(): void {
     this.#unfinished = undefined
     this.messages.length = 0
     if (this.#system !== undefined) this.messages.push({ role: 'system', content: this.#system })
   }
 
-  /** Goes on with a conversation of before; the next turn feeds all of it. */
+  /** Continues an earlier conversation; the next turn feeds all of it. */
   resume(messages: readonly ChatMessage[], unfinished?: Unfinished): void {
     if (messages.length > 0) this.messages.splice(0, this.messages.length, ...messages)
     this.#unfinished = unfinished && { ...unfinished, ids: [...unfinished.ids] }
   }
 
-  /**
-   * Other instructions from here on, also for what was said before; the next turn feeds all of it.
-   */
+  /** Replaces the instructions, also for earlier turns; the next turn feeds everything. */
   setSystem(text: string): void {
     this.#system = text
     const message = { role: 'system', content: text }
@@ -79,8 +83,8 @@ export class Chat {
   }
 
   /**
-   * Takes back the last question and its answer, or a question without one; what was asked, if
-   * anything.
+   * Removes the last question and its answer, or a question without one. Returns the question, if
+   * any.
    */
   undo(): string | undefined {
     const unfinished = this.#unfinished?.question
@@ -92,7 +96,7 @@ export class Chat {
 
   /**
    * Asks, streams the answer, and remembers both. A turn that fails or is cancelled is left out of
-   * the messages, so that it can be asked again, or gone on with.
+   * the messages, so that it can be asked again or continued.
    */
   ask(
     question: string,
@@ -103,7 +107,7 @@ export class Chat {
     const messages = [...this.messages, { role: 'user', content: question }]
     const prompt = raw ? rawPrompt(this.#model, question) : encodeChat(model, tokenizer, messages)
     const hasPast = !raw && this.messages.some(({ role }) => role === 'user')
-    // Before it is kept: an answer that cannot begin is none to go on with.
+    // Checked first: an answer that cannot begin is none to continue.
     checkPrompt(prompt, model.config.contextLength, hasPast)
     this.#unfinished = {
       question,
@@ -117,8 +121,9 @@ export class Chat {
   }
 
   /**
-   * The whole of the unfinished answer, from its first word: what was made before, then the rest,
-   * as it would have come without the interruption. @throws AppError BAD_INPUT when there is none
+   * The whole of the unfinished answer, from its first word: what was generated before, then the
+   * rest, as it would have come without the interruption. @throws AppError BAD_INPUT if there is
+   * none
    */
   async *goOn(
     options: Pick<GenerateOptions, 'signal' | 'speculate' | 'onprompt'> = {}
@@ -163,7 +168,9 @@ export class Chat {
   }
 }
 
-/** Tokens that every conversation with these instructions begins with, whatever is asked. */
+/**
+ * Number of tokens with which every conversation with these instructions begins, whatever is asked.
+ */
 export function systemTokens(chat: ChatModel, system: string): number {
   const [a = [], b = []] = ['a', 'b'].map((content) => {
     const messages = [
@@ -176,7 +183,7 @@ export function systemTokens(chat: ChatModel, system: string): number {
 }
 
 /**
- * A raw prompt as ids: with the model's beginning, without a template; special tokens may be
+ * A raw prompt as ids: with BOS if the model wants it, without a template; special tokens may be
  * spelled out.
  */
 function rawPrompt({ model, tokenizer }: ChatModel, text: string): number[] {

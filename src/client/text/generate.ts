@@ -1,6 +1,6 @@
-// Makes text: feeds ids through the swarm, samples, streams, and keeps the ids so that the next
-// turn costs only what is new. Knows no terminal; the swarm is a `Forward`.
-// One trip through the swarm checks guessed ids along (speculate.ts); the text is the same without.
+// Generates text: feeds ids through the swarm, samples, streams, and keeps the ids so that the next
+// turn costs only what is new. Knows no terminal; the swarm is a `Forward`. A trip through the
+// swarm also checks guessed ids (speculate.ts); the text is the same without.
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { badInput, cancelled } from '../../base/errors.ts'
 import type { Drafter } from '../speculate/draft.ts'
@@ -13,9 +13,9 @@ import { guess } from '../speculate/speculate-guess.ts'
 import { MOST_DRAFTED } from '../speculate/speculate-policy.ts'
 import { Speculator, verify, type Speculation } from '../speculate/speculate.ts'
 
-/** What runs hidden states through the blocks: an InferenceSession. */
+/** Runs hidden states through the blocks: an InferenceSession. */
 export interface Forward {
-  /** An answer has ended; `length` ids of the text were fed and hold. */
+  /** An answer has ended; `length` ids of the text were fed and are valid. */
   answerEnded?(length: number): void
   reserve(maxTokens: number): void
   /** hidden (rows, hiddenSize) at `start` -> last answerRows rows */
@@ -26,7 +26,7 @@ export interface Forward {
   ): Promise<{ readonly output: Float32Array; readonly report?: ForwardReport }>
 }
 
-/** The client's own part of a model, of which a LocalModel is one. */
+/** The client's own part of a model; a LocalModel is one. */
 export type GeneratorModel = Pick<LocalModel, 'eosIds' | 'embed' | 'head'> & {
   readonly config: Pick<LocalModel['config'], 'contextLength'>
   readonly tokenizer: Pick<LocalModel['tokenizer'], 'stream'>
@@ -34,24 +34,24 @@ export type GeneratorModel = Pick<LocalModel, 'eosIds' | 'embed' | 'head'> & {
 
 export interface GeneratorOptions {
   clock?: Clock
-  /**
-   * What guesses tokens, each trip the one that promises most. Default: look-up in the text itself.
-   */
+  /** Drafters; each trip uses the most promising one. Default: look-up in the text itself. */
   drafters?: readonly Drafter[]
-  /** What decides how many guesses are sent. Default: learned from trips and guesses so far. */
+  /** Decides how many guesses are sent. Default: learnt from trips and guesses so far. */
   speculation?: Speculation
 }
 
 export interface GenerateOptions extends SamplingOptions {
-  /** New tokens at most. Default: until the model stops or its context is full. */
+  /** Most new tokens. Default: until the model stops or its context is full. */
   maxTokens?: number
-  /** Check guessed tokens along; the text is the same, sooner. Default true. */
+  /** Check guessed tokens; the text is the same, sooner. Default true. */
   speculate?: boolean
-  /** Ids of this answer that were made before with the same options: they are given out first. */
+  /**
+   * Ids of this answer that were generated before with the same options; they are returned first.
+   */
   made?: readonly number[]
-  /** Told how much of the prompt has been computed, in tokens. */
+  /** Called with how much of the prompt has been computed, in tokens. */
   onprompt?: ((done: number, total: number) => void) | undefined
-  /** What changes logits before an id is drawn, in order; made for this answer alone. */
+  /** Change logits before an id is drawn, in order; created for this answer alone. */
   processors?: readonly LogitsProcessor[]
   signal?: AbortSignal | undefined
 }
@@ -64,12 +64,12 @@ export interface GeneratedToken {
   readonly text: string
 }
 
-/** Where the time of one trip of decoding went, ms. */
+/** Where the time of one decoding trip went, ms. */
 export interface StepTimes {
-  /** Guessing the tokens that were sent along. */
+  /** Guessing the tokens that were sent. */
   draftMs: number
   embedMs: number
-  /** Everything between handing rows to the swarm and having its answer. */
+  /** From handing rows to the swarm to having its answer. */
   swarmMs: number
   headMs: number
   sampleMs: number
@@ -78,7 +78,7 @@ export interface StepTimes {
 export interface GenerationStats {
   promptTokens: number
   /**
-   * Prompt tokens that servers still held, of this session or an earlier one, and that cost
+   * Prompt tokens that servers still held, from this session or an earlier one, and that cost
    * nothing.
    */
   reusedTokens: number
@@ -90,11 +90,11 @@ export interface GenerationStats {
   finish: FinishReason
   /** Trips through the swarm after the prompt's; each gave at least one token. */
   trips: number
-  /** Guessed tokens that were sent along. */
+  /** Guessed tokens that were sent. */
   drafted: number
-  /** Of those, how many the model drew itself: tokens that cost no trip. */
+  /** How many of those the model drew itself: tokens that cost no trip. */
   accepted: number
-  /** The same by the name of who guessed. */
+  /** The same by drafter. */
   sources: Record<string, { drafted: number; accepted: number }>
   /** One entry per trip after the prompt's. */
   steps: StepTimes[]
@@ -102,12 +102,12 @@ export interface GenerationStats {
   report?: ForwardReport
 }
 
-// An answer of unknown length is promised this much; the session asks for more when it gets there.
+// Tokens promised for an answer of unknown length; the session asks for more when it gets there.
 const PROMISE_TOKENS = 512
-// Rows of logits at once: 32 of a vocabulary of 128,000 are 16 MiB.
+// Rows of logits at once: 32 rows of a vocabulary of 128,000 are 16 MiB.
 const LOGIT_ROWS = 32
 
-/** What one call of generate() carries through its trips. */
+/** State of one call of generate() over its trips. */
 interface Run {
   readonly text: number[]
   readonly sampler: Sampler
@@ -138,9 +138,9 @@ export class Generator {
   }
 
   /**
-   * Continues `prompt`, which holds the whole conversation so far; what the servers already hold of
-   * it is not sent again.
-   * @throws AppError BAD_INPUT when the prompt is empty or over the context, or what a step throws
+   * Continues `prompt`, which contains the whole conversation so far; what the servers hold already
+   * is not sent again.
+   * @throws AppError BAD_INPUT if the prompt is empty or exceeds the context, or what a step throws
    */
   async *generate(
     prompt: readonly number[],
@@ -181,10 +181,10 @@ export class Generator {
   }
 
   /**
-   * Logits behind the last `rows` of `ids`, (vocabSize) each: the last row is what the next id is
-   * drawn from. Feeds only what the session does not hold yet and what those rows need.
+   * Logits of the last `rows` ids of `ids`, (vocabSize) each: the next id is drawn from the last
+   * row. Feeds only what the session does not hold yet and what those rows need.
    * @param rows default 1
-   * @throws AppError BAD_INPUT when there are none, or more than the context
+   * @throws AppError BAD_INPUT if there are none, or more than the context
    */
   async logits(
     ids: readonly number[],
@@ -227,7 +227,7 @@ export class Generator {
     return { text: [...prompt], sampler, maxTokens, speculate, stats, onprompt, signal }
   }
 
-  /** Feeds what is new of the prompt; the first id behind it. */
+  /** Feeds what is new of the prompt; returns the first id after it. */
   async #prompt(run: Run): Promise<readonly number[]> {
     const ids = run.text.slice(this.fed.length)
     let done = 0
@@ -241,12 +241,12 @@ export class Generator {
     return drawn
   }
 
-  /** Feeds the last id with guesses behind it; the ids drawn, at least one. */
+  /** Feeds the last id followed by guesses; returns the ids drawn, at least one. */
   async #trip(run: Run): Promise<readonly number[]> {
     const { text, stats, speculate } = run
     const times = emptyTimes()
     const before = this.#clock.now()
-    // The last row brings a token of its own, so a guess for it would go over the limit.
+    // The last row yields a token of its own, so a guess for it would exceed the limit.
     const most = Math.min(MOST_DRAFTED, run.maxTokens - stats.newTokens - 1)
     const { guesses, ids, source } = await guess({
       drafters: this.#drafters,
@@ -277,9 +277,7 @@ export class Generator {
     return drawn
   }
 
-  /**
-   * Feeds `ids` and `guesses` behind what was fed, draws, and forgets the guesses that were wrong.
-   */
+  /** Feeds `ids` and `guesses` after what was fed, draws, and drops wrong guesses. */
   async #step(
     run: Run,
     ids: readonly number[],
@@ -336,8 +334,8 @@ function emptyStats(): GenerationStats {
 }
 
 /**
- * @param hasPast whether earlier turns of a conversation are in it
- * @throws AppError BAD_INPUT when it is empty or over the context
+ * @param hasPast whether it contains earlier turns of a conversation
+ * @throws AppError BAD_INPUT if it is empty or exceeds the context
  */
 export function checkPrompt(
   prompt: readonly number[],
@@ -360,7 +358,7 @@ export function checkPrompt(
       })
 }
 
-/** How many leading ids two lists share. */
+/** Length of the common prefix of two lists. */
 export function commonPrefix(a: readonly number[], b: readonly number[]): number {
   const most = Math.min(a.length, b.length)
   let length = 0

@@ -1,5 +1,5 @@
-// The client's own part of a model: tokenizer, embedding, final norm and head. Stays on this
-// machine. The engine behind the head is the compute worker; nothing here touches a peer.
+// The client's own part of a model: tokenizer, embedding, final norm and head. It stays on this
+// machine. The compute worker runs the head; nothing here touches a peer.
 import { unsupported } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
@@ -12,7 +12,8 @@ export interface LocalModelOptions {
   compute: ComputeApi
   model: Model
   /**
-   * 'f32' computes the head with float activations; 'native' with the file's types. Default native.
+   * 'f32' computes the head with float activations, 'native' with the file's types. Default
+   * 'native'.
    */
   headQuant?: 'native' | 'f32'
 }

@@ -1,16 +1,16 @@
-// What changes logits before an id is drawn, beside the sampler's own options: biases, penalties by
-// how often an id occurred, masks; and what records how probable the ids were. Knows no tokenizer.
+// Changes logits before an id is drawn, besides the sampler's own options: biases, penalties by how
+// often an id occurred, masks; and records how probable the drawn ids were. Knows no tokenizer.
 import { exp, log } from '../../base/double-math.ts'
 import { badInput } from '../../base/errors.ts'
 
-/** As transformers' LogitsProcessor, which also hears what was drawn. */
+/** Like transformers' LogitsProcessor, but also told what was drawn. */
 export interface LogitsProcessor {
   /**
-   * @param logits (vocabSize), left as they are
-   * @param text ids so far, the prompt's included
+   * @param logits (vocabSize), not modified
+   * @param text ids so far, including the prompt's
    */
   process(logits: Float32Array, text: readonly number[]): Float32Array
-  /** An id was drawn and stays; `logits` (vocabSize) as the model gave them. */
+  /** An id was drawn and stays; `logits` (vocabSize) are the model's own. */
   drew?(id: number, logits: Float32Array): void
 }
 
@@ -36,8 +36,8 @@ export function biasProcessor(
 }
 
 /**
- * Takes `frequency` for each time an id occurred in the answer, and `presence` once if it did, as
- * OpenAI's penalties do.
+ * As OpenAI's penalties: subtracts `frequency` for each time an id occurred in the answer, and
+ * `presence` once if it did.
  */
 export function countPenalties(frequency: number, presence: number): LogitsProcessor {
   const counts = new Map<number, number>()
@@ -55,7 +55,7 @@ export function countPenalties(frequency: number, presence: number): LogitsProce
 
 export interface LogProb {
   readonly id: number
-  /** Natural logarithm of the probability that the model itself gave. */
+  /** Natural logarithm of the model's own probability. */
   readonly logprob: number
 }
 
@@ -64,7 +64,7 @@ export interface DrawnLogProb extends LogProb {
   readonly top: readonly LogProb[]
 }
 
-/** Records how probable each drawn id was, and the `most` most probable beside it. */
+/** Records how probable each drawn id was, with the `most` most probable ones. */
 export function recordLogProbs(
   most: number,
   onrecord: (drawn: DrawnLogProb) => void

@@ -1,6 +1,6 @@
 // Turns logits into the next token id: penalty, temperature, top-k, top-p, min-p, seeded choice.
-// Knows no peers and no tokenizer. The same seed over the same logits gives the same ids, on every
-// machine: exp and log are our own.
+// Knows no peers and no tokenizer. The same seed over the same logits gives the same ids on every
+// machine, because exp and log are our own.
 import { exp, log } from '../../base/double-math.ts'
 import { badInput, computeError } from '../../base/errors.ts'
 import type { LogitsProcessor } from './logits.ts'
@@ -9,23 +9,23 @@ import { freshSeed, seededRandom, type Random } from '../../base/random.ts'
 export interface SamplingOptions {
   /** 0 is greedy. Default 0.7. */
   temperature?: number
-  /** Keep the smallest set whose probability reaches this. Default 0.95; 1 keeps all. */
+  /** Keeps the smallest set whose probability reaches this. Default 0.95; 1 keeps all. */
   topP?: number
-  /** Keep this many of the most probable. Default 0: all. */
+  /** Keeps this many of the most probable. Default 0: all. */
   topK?: number
-  /** Drop what is less probable than this share of the most probable. Default 0. */
+  /** Drops what is less probable than this share of the most probable. Default 0. */
   minP?: number
-  /** Divides (multiplies, when negative) logits of ids seen lately. Default 1: none. */
+  /** Divides (multiplies, if negative) logits of recent ids. Default 1: no penalty. */
   repetitionPenalty?: number
-  /** How many of the latest ids the penalty looks at. Default 64. */
+  /** Number of recent ids that are penalised. Default 64. */
   repetitionWindow?: number
-  /** Default: one nobody chose. */
+  /** Default: random. */
   seed?: number
 }
 
 export type Sampling = Readonly<Required<SamplingOptions>>
 
-/** Fills in defaults and refuses what makes no sense. @throws AppError BAD_INPUT */
+/** Fills in defaults and refuses nonsense. @throws AppError BAD_INPUT */
 export function resolveSampling(options: SamplingOptions = {}): Sampling {
   const sampling: Sampling = Object.freeze({
     temperature: options.temperature ?? 0.7,
@@ -57,7 +57,7 @@ const RANGES: Readonly<Record<keyof Sampling, Range>> = {
   seed: { title: 'seed', low: 0, high: Number.MAX_SAFE_INTEGER, whole: true }
 }
 
-/** What an option of sampling can be, in words. */
+/** The allowed values of a sampling option, in words. */
 export function samplingRange(name: keyof Sampling): string {
   const { low, high, whole = false } = RANGES[name]
   const least = low === Number.MIN_VALUE ? 'over 0, at most' : `from ${low} to`
@@ -77,8 +77,8 @@ export interface Distribution {
 }
 
 /**
- * The largest logit's index; the lowest id wins a tie.
- * @throws AppError COMPUTE when none is finite
+ * Index of the largest logit; of equal ones the lowest id.
+ * @throws AppError COMPUTE if none is finite
  */
 export function argmax(logits: Float32Array): number {
   let best = -1
@@ -96,8 +96,8 @@ export function argmax(logits: Float32Array): number {
 }
 
 /**
- * What the sampler would draw from at this position; speculation compares draft and target with it.
- * @param logits (vocabSize), left as they are
+ * What the sampler would draw from at this position; speculation compares draft and target by it.
+ * @param logits (vocabSize), not modified
  * @param recent ids already in the text, oldest first
  */
 export function distribution(
@@ -123,7 +123,7 @@ export function distribution(
 }
 
 /**
- * Draws from a distribution with one random number, also when the outcome is certain: see
+ * Draws from a distribution with one random number, even if the outcome is certain: see
  * createSampler.
  */
 export function draw(from: Distribution, random: Random): number {
@@ -142,9 +142,8 @@ export interface Sampler {
 }
 
 /**
- * @param drawn ids that were drawn before: each took one random number, so seed and count are all
- * the
- *   state there is, and an answer can be gone on with elsewhere
+ * @param drawn ids that were drawn before. Each took one random number, so seed and count are the
+ * whole state, and an answer can be continued elsewhere
  */
 export function createSampler(
   options: SamplingOptions = {},
@@ -181,7 +180,7 @@ function penalise(
   return result
 }
 
-// Under this much of the peak a token cannot be drawn: e^-40 is below 53 bits over any vocabulary.
+// Below this share of the peak a token cannot be drawn: e^-40 is under 53 bits over any vocabulary.
 const NEGLIGIBLE = 40
 
 interface Candidates {
@@ -189,12 +188,12 @@ interface Candidates {
   readonly ids: Int32Array
   /** The largest logit. */
   readonly peak: number
-  /** Sum over all that top-k leaves, of e^((logit - peak) / temperature). */
+  /** Sum of e^((logit - peak) / temperature) over everything that top-k leaves. */
   readonly total: number
 }
 
-// Sorting a whole vocabulary takes longer than many a trip, and top-p keeps a few ids of it: so one
-// pass first weighs them by how many e-folds they are below the peak, and the light end is left
+// Sorting a whole vocabulary takes longer than many a trip, and top-p keeps only a few ids. So one
+// pass first counts them by distance below the peak, in e-folds, and the unlikely ones are left
 // out.
 function candidates(logits: Float32Array, sampling: Sampling): Candidates {
   const { temperature, minP, topK, topP } = sampling
@@ -215,7 +214,8 @@ function candidates(logits: Float32Array, sampling: Sampling): Candidates {
     counts[fold] = counts[fold]! + 1
     total += weight
   }
-  // A hair over top-p, so that sums in another order cannot leave out the id that reaches it.
+  // Slightly more than top-p, so that another order of summation cannot leave out the id that
+  // reaches it.
   const enough = topK > 0 || topP >= 1 ? Infinity : topP * total * (1 + 1e-9)
   let folds = 0
   let count = 0
@@ -249,7 +249,7 @@ function sortByLogit(ids: Int32Array, logits: Float32Array): Int32Array {
   const value = new Float32Array(1)
   const bits = new Uint32Array(value.buffer)
   for (let i = 0; i < ids.length; i++) {
-    // + 0 makes of -0 the 0 that it equals.
+    // + 0 turns -0 into 0, which it equals.
     value[0] = logits[ids[i]!]! + 0
     const ascending = bits[0]! >= 0x80000000 ? 0xffffffff - bits[0]! : bits[0]! + 0x80000000
     keys[i] = (0xffffffff - ascending) * ID_BITS + ids[i]!

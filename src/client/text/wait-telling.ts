@@ -1,15 +1,15 @@
-// Tells somebody who waits for an answer that a step is being mended, once that takes longer than a
-// moment: why, and for how long it is tried yet. Knows no servers.
+// Tells a waiting user that a failed step is being repeated, once that takes longer than a moment:
+// why, and for how much longer. Knows no servers.
 import type { Clock } from '../../base/clock.ts'
 import type { AppError } from '../../base/errors.ts'
 
-/** Mostly another server takes over within this, and nobody need hear of it. */
+/** Usually another server takes over within this time, and the user need not know. */
 const FIRST_MS = 1_500
 const AGAIN_MS = 500
 
 export type OnWait = (why: AppError | undefined, leftMs: number) => void
 
-/** One for each step that may need mending; disposed when it is done, or given up. */
+/** One for each step that may fail; disposed of when the step is done or given up. */
 export class WaitTelling implements Disposable {
   readonly #clock: Clock
   readonly #onwait: OnWait | undefined
@@ -23,9 +23,9 @@ export class WaitTelling implements Disposable {
     this.#onwait = onwait
   }
 
-  /** The step failed, and is tried again until `giveUpAt` on the clock. */
+  /** The step failed and is tried again until `giveUpAt` on the clock. */
   note(why: AppError, giveUpAt: number): void {
-    // That nobody serves a block says more than that the last who did went away.
+    // That nobody serves a block says more than that its last server has gone.
     if (this.#why?.code !== 'NO_ROUTE' || why.code === 'NO_ROUTE') this.#why = why
     this.#giveUpAt = giveUpAt
     if (this.#onwait) this.#stop ??= this.#clock.after(FIRST_MS, () => this.#tell())
