@@ -18,11 +18,12 @@ const RANKS: Readonly<Record<string, number>> = {
   weights: 3,
   server: 4,
   client: 4,
-  library: 5,
-  tune: 6,
-  api: 7,
-  index: 8,
-  cli: 8
+  here: 5,
+  library: 6,
+  tune: 7,
+  api: 8,
+  index: 9,
+  cli: 9
 }
 
 /** Packages that only some rooms know. A name ending in '/' stands for a scope. */

@@ -1,19 +1,21 @@
 // A client of one model: finds its servers, decides how activations travel and how exact the head
 // is, and opens sessions. Called by cli and api. Knows no terminal.
+import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
-import type { AppError } from '../base/errors.ts'
+import { noRoute, toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi } from '../blocks/types.ts'
 import type { Family, Model } from '../model/types.ts'
-import { covered } from '../swarm/coverage.ts'
+import { covered, gapsOf } from '../swarm/coverage.ts'
 import { find } from '../swarm/directory.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import { swarmConnections, type SwarmConnections } from './connections.ts'
 import { LocalModel } from './text/local-model.ts'
 import type { Published } from './session/prefix-naming.ts'
+import type { LocalServers } from './route/local-servers.ts'
 import { PeerBook } from './route/peers.ts'
 import type { RouteHop } from './route/route.ts'
 import type { SessionOptions } from './session/session-options.ts'
@@ -23,6 +25,10 @@ export interface ClientOptions {
   /** Asks over it; its owner closes it, after the client. */
   node: SwarmNode
   compute: ComputeApi
+  /**
+   * What this process computes itself, over the same engine; its owner closes it, after the client.
+   */
+  here?: LocalServers | undefined
   /** Closed with the client. */
   model: Model
   /** What the model is called beside its own name: an invite may name it so. */
@@ -101,11 +107,9 @@ export class Client extends Resource {
     super()
     this.#options = options
     this.#clock = options.clock ?? systemClock
-    const { node, model, aliases = [] } = options
-    this.#connections = swarmConnections(node, {
-      id: toHex(model.contentId),
-      names: [model.config.name, ...aliases]
-    })
+    const { node, model, aliases = [], here } = options
+    const serves = { id: toHex(model.contentId), names: [model.config.name, ...aliases] }
+    this.#connections = swarmConnections(node, { serves, here })
     const { prefix = { secret: crypto.getRandomValues(new Uint8Array(32)) } } = options
     this.#prefix = prefix || undefined
   }
@@ -141,6 +145,7 @@ export class Client extends Resource {
       dtype: this.#dtype ?? 'f16',
       ...this.#widening(),
       arithmetic: this.#options.arithmetic,
+      optimizer: this.#optimizing(),
       prefix: this.#prefix && { ...this.#prefix, published, stops: this.#local?.eosIds },
       clock: this.#clock,
       log: this.#options.log ?? silentLog,
@@ -149,6 +154,14 @@ export class Client extends Resource {
     })
     await session.ready()
     return session
+  }
+
+  /** What others serve may be better than what is computed here, and is not known at first. */
+  #optimizing(): NonNullable<SessionOptions['optimizer']> {
+    const { here, model } = this.#options
+    if (!here) return {}
+    const isAll = here.kept !== undefined && covered([here.kept], model.config.blockCount)
+    return isAll ? false : { firstMs: 0 }
   }
 
   /**
@@ -165,29 +178,73 @@ export class Client extends Resource {
     return new Map(route.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))
   }
 
-  /** Servers known now; asks the swarm when those that did not fail leave a gap. */
+  /**
+   * Servers known now, and what is computed here. When those that did not fail leave a gap, the
+   * swarm is asked, and then what nobody serves is loaded here.
+   * @throws AppError NO_ROUTE or why the swarm cannot be asked, when blocks stay missing
+   */
   async servers(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
     const { blockCount } = this.#options.model.config
-    const usable = (infos: Iterable<ServerInfo>): ServerInfo[] => {
+    const usable = (infos: Iterable<ServerInfo>): readonly BlockSpan[] => {
       const avoided = this.book.avoided(this.#clock.now())
       const now = this.#clock.wall()
-      return [...infos].filter(
-        (info) => !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
-      )
+      return [...infos, ...this.#own()]
+        .filter((info) => {
+          return !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
+        })
+        .map((info) => this.book.candidate(info))
     }
     if (!covered(usable(this.#known.values()), blockCount)) {
-      await this.#find(signal, (infos) => {
+      const asking = this.#find(signal, (infos) => {
         for (const info of infos) this.book.noteInfo(info)
         return covered(usable(infos), blockCount)
       })
+      const failure = await asking.then(() => undefined, toAppError)
+      await this.#fill(gapsOf(usable(this.#known.values()), blockCount), failure, signal)
     }
-    return [...this.#known.values()].filter((info) => !info.draining)
+    return this.#all().filter((info) => !info.draining)
   }
 
   /** Servers known now, those that drain too; asks the swarm when that was some time ago. */
   async look(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
     if (this.#clock.now() - this.#lookedAt > LOOK_MS) await this.#find(signal)
-    return [...this.#known.values()]
+    return this.#all()
+  }
+
+  /**
+   * What is computed here, as far as it can be used now; round trips to others count as its pings.
+   */
+  #own(): readonly ServerInfo[] {
+    const { here } = this.#options
+    if (!here) return []
+    const infos = here.infos
+    this.book.noteOwn({ kept: here.kept, peers: new Set(infos.map(({ peer }) => toHex(peer))) })
+    const pings = [...this.#known.values()].flatMap(({ peer }) => {
+      const ms = this.book.rttMs(toHex(peer))
+      return ms === undefined ? [] : { peer, ms }
+    })
+    return infos.map((info) => ({ ...info, pings }))
+  }
+
+  #all(): readonly ServerInfo[] {
+    return [...this.#known.values(), ...this.#own()]
+  }
+
+  /** @param failure why the swarm could not be asked */
+  async #fill(
+    gaps: readonly BlockSpan[],
+    failure: AppError | undefined,
+    signal: AbortSignal | undefined
+  ): Promise<void> {
+    const { here, model } = this.#options
+    if (failure?.code === 'CANCELLED' || (failure && !here)) throw failure
+    if (gaps.length === 0 || !here) return
+    const why = await here.fillGaps(gaps, signal)
+    const all = this.#all().map((info) => this.book.candidate(info))
+    // Those that failed may be asked again.
+    if (covered(all, model.config.blockCount)) return
+    if (why) throw nobodyServes(gaps, why, failure)
+    if (failure) throw failure
   }
 
   async #find(
@@ -197,6 +254,7 @@ export class Client extends Resource {
     const { node, model, findMs = 3000 } = this.#options
     // A look that may end early does not count as one.
     if (!enough) this.#lookedAt = this.#clock.now()
+    await node.ready()
     const found = await find(node, model.contentId, model.config.blockCount, {
       timeoutMs: findMs,
       // Of a search that may end early: a route through those used before is there first.
@@ -212,8 +270,13 @@ export class Client extends Resource {
   }
 
   protected override async _open(): Promise<void> {
-    const { compute, model, signal } = this.#options
-    const servers = await this.servers(signal)
+    const { compute, model, here, signal } = this.#options
+    await here?.ready()
+    const servers = await this.servers(signal).catch((error: unknown) => {
+      // They may be found yet: the first step looks again.
+      if (here && toAppError(error).code === 'NO_ROUTE') return this.#all()
+      throw error
+    })
     this.#dtype =
       this.#options.dtype ?? chooseDtype(model.config.hiddenSize, servers, model.config.family)
     const exact = servers.some((info) => info.quant === 'f32')
@@ -227,4 +290,19 @@ export class Client extends Resource {
     if (this.#local) await this.#local.close()
     else this.#options.model.close()
   }
+}
+
+/** @param asking why the swarm could not be asked */
+function nobodyServes(
+  gaps: readonly BlockSpan[],
+  why: AppError,
+  asking: AppError | undefined
+): AppError {
+  const names = gaps.map(({ start, end }) => `${start}:${end}`).join(', ')
+  const reasons = [why, ...(asking ? [asking] : [])].map(({ message }) => message).join('; ')
+  const { hint } = why
+  return noRoute(`No route through the model: nobody serves blocks ${names} (${reasons})`, {
+    ...(hint === undefined ? {} : { hint }),
+    cause: why
+  })
 }

@@ -1,18 +1,26 @@
-// A node's links as the client room uses them: one per server, messages sorted by session.
-// Knows no directory; client.ts finds servers.
+// A node's links as the client room uses them, and those to what this process computes itself: one
+// per server, messages sorted by session. Knows no directory; client.ts finds servers.
 import { toHex } from '../base/bytes.ts'
 import { disconnected } from '../base/errors.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { NamedModel } from '../swarm/private/capability.ts'
 import type { ClientLink, Connections, SessionEvents } from './route/links.ts'
+import type { LocalServers } from './route/local-servers.ts'
 
 export interface SwarmConnections extends Connections, Disposable {}
 
-/**
- * Sessions hear of what arrives over the node's links until the result is disposed of.
- * @param serves in a private swarm only servers whose invites permit them to serve it are used
- */
-export function swarmConnections(node: SwarmNode, serves?: NamedModel): SwarmConnections {
+export interface ConnectionsOptions {
+  /** In a private swarm only servers whose invites permit them to serve it are used. */
+  serves?: NamedModel | undefined
+  /** What this process computes itself. */
+  here?: LocalServers | undefined
+}
+
+/** Sessions hear of what arrives over the node's links until the result is disposed of. */
+export function swarmConnections(
+  node: SwarmNode,
+  { serves, here }: ConnectionsOptions = {}
+): SwarmConnections {
   const sessions = new Map<string, SessionEvents>()
   const of = (session: Uint8Array): SessionEvents | undefined => sessions.get(toHex(session))
   const stop = node.handle({
@@ -26,13 +34,19 @@ export function swarmConnections(node: SwarmNode, serves?: NamedModel): SwarmCon
   })
   return {
     async connect(peer, signal, timeoutMs): Promise<ClientLink> {
+      const own = here?.connect(peer)
+      if (own) return own
       const key = new Uint8Array(Buffer.from(peer, 'hex'))
       return node.connect(key, { signal, timeoutMs, serves })
     },
     listen(session, events) {
       const key = toHex(session)
       sessions.set(key, events)
-      return () => void sessions.delete(key)
+      const stopHere = here?.listen(session, events)
+      return () => {
+        sessions.delete(key)
+        stopHere?.()
+      }
     },
     [Symbol.dispose]: stop
   }

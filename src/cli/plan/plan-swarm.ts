@@ -74,7 +74,10 @@ export class SwarmView implements Disposable {
     await node.ready()
     const { blockCount } = model.config
     const entries = await status(node, model.contentId, blockCount, { signal })
-    return new SwarmView(options, { connections: swarmConnections(node, named), entries })
+    return new SwarmView(options, {
+      connections: swarmConnections(node, { serves: named }),
+      entries
+    })
   }
 
   /** The best route without this machine; undefined where blocks are missing. */

@@ -17,6 +17,8 @@ export interface ClientLink {
   readonly peer: string
   readonly key: Uint8Array
   readonly closed: boolean
+  /** The server is in this process: it pushes to nobody, and nobody pushes to it. Default false. */
+  readonly isLocal?: boolean
   /** What the server says of itself now; undefined when that is not known. */
   readonly servers?: readonly ServerInfo[]
   open(message: OpenSession): void

@@ -1,5 +1,6 @@
 // What this client has seen of each server: round trips, engine times, failures.
 // Pure bookkeeping that turns the directory's records into routing candidates.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo, ServerStatus } from '../../wire/types.ts'
 import type { Candidate } from './route.ts'
@@ -20,6 +21,13 @@ interface Seen {
   freeAt: number
 }
 
+/** Blocks that this process computes itself. */
+export interface OwnBlocks {
+  /** Of these nobody else is asked for any. */
+  readonly kept: BlockSpan | undefined
+  readonly peers: ReadonlySet<string>
+}
+
 export interface PeerBookOptions {
   /** Round trip assumed of a server that was never asked, ms. Default 300. */
   unknownRttMs?: number
@@ -38,6 +46,7 @@ export class PeerBook {
   /** Round trips of an earlier time, for servers not asked since. */
   #recalled: ReadonlyMap<string, number> = new Map()
   readonly #unknownRttMs: number
+  #own: OwnBlocks = { kept: undefined, peers: new Set() }
 
   constructor(options: PeerBookOptions = {}) {
     this.#unknownRttMs = options.unknownRttMs ?? UNKNOWN_RTT_MS
@@ -54,6 +63,12 @@ export class PeerBook {
   /** Servers of an earlier time, those used last first. */
   get recalled(): readonly string[] {
     return [...this.#recalled.keys()]
+  }
+
+  /** What this process computes itself from now on: no network stands before it. */
+  noteOwn(own: OwnBlocks): void {
+    this.#own = own
+    for (const peer of own.peers) this.#of(peer).rttMs = 0
   }
 
   noteRtt(peer: string, ms: number): void {
@@ -84,11 +99,15 @@ export class PeerBook {
    * @param goneAt the wall clock's reading, of one that does not answer: it may be back sooner
    */
   avoid(peer: string, until: number, goneAt: number = Infinity): void {
-    const seen = this.#of(peer)
-    // One that was avoided for longer is avoided for more than being gone.
-    if (until < seen.avoidUntil) return
-    seen.avoidUntil = until
-    seen.goneAt = goneAt
+    const { peers } = this.#own
+    // What this process computes fails under one key as under another.
+    for (const one of peers.has(peer) ? peers : [peer]) {
+      const seen = this.#of(one)
+      // One that was avoided for longer is avoided for more than being gone.
+      if (until < seen.avoidUntil) continue
+      seen.avoidUntil = until
+      seen.goneAt = goneAt
+    }
   }
 
   /** What a server published: one that was gone when it did is back. */
@@ -113,10 +132,11 @@ export class PeerBook {
     const peer = toHex(info.peer)
     const seen = this.#seen.get(peer)
     const claimed = info.throughput > 0 ? 1000 / info.throughput : UNKNOWN_BLOCK_MS
+    const { start, end } = this.#own.peers.has(peer) ? info : without(info, this.#own.kept)
     return {
       peer,
-      start: info.start,
-      end: info.end,
+      start,
+      end,
       blockMs: seen?.blockMs ?? claimed,
       queueMs: seen?.queueMs ?? 0,
       rttMs: seen?.rttMs ?? this.#recalled.get(peer) ?? this.#unknownRttMs,
@@ -144,6 +164,15 @@ export class PeerBook {
     }
     return seen
   }
+}
+
+/** The longer part of a span that none of `kept` is in. */
+function without(span: BlockSpan, kept: BlockSpan | undefined): BlockSpan {
+  if (!kept || kept.start >= span.end || kept.end <= span.start) return span
+  const before = { start: span.start, end: Math.max(span.start, kept.start) }
+  const behind = { start: Math.min(span.end, kept.end), end: span.end }
+  const longer = before.end - before.start >= behind.end - behind.start ? before : behind
+  return longer.start < longer.end ? longer : { start: 0, end: 0 }
 }
 
 function blend(old: number | undefined, reading: number): number {

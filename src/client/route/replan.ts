@@ -98,8 +98,9 @@ export function worthMeasuring(
 ): readonly string[] {
   const { hops, maxTokens: tokens, blockCount } = rider
   const { avoid, factor = FACTOR } = options
+  // What this process computes itself says nothing of how near others are.
   const inUse = candidates.filter(
-    ({ peer }) => known(peer) && hops.some((hop) => hop.peer === peer)
+    ({ peer, rttMs }) => rttMs > 0 && known(peer) && hops.some((hop) => hop.peer === peer)
   )
   const hopedMs = Math.min(HOPED_MS, ...inUse.map(({ rttMs }) => rttMs))
   const hopeful = candidates.map((one) => (known(one.peer) ? one : { ...one, rttMs: hopedMs }))

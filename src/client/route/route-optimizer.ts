@@ -34,6 +34,8 @@ export interface OptimizerOptions {
   session: () => SessionNow
   /** Mean time between looks, ms. Default 5000. */
   everyMs?: number
+  /** Time to the first look, ms. Default: as between looks. */
+  firstMs?: number | undefined
   /** What a move must promise. */
   replan?: Pick<ReplanOptions, 'factor' | 'payback' | 'leastMs' | 'restMs'>
   clock: Clock
@@ -61,6 +63,7 @@ export class RouteOptimizer {
   #looking: Promise<void> | undefined
   #used = false
   #waiting = false
+  #isFirst = true
   #probes = 0
   #better: { readonly hops: readonly RouteHop[]; readonly at: number } | undefined
   #moves = 0
@@ -100,10 +103,12 @@ export class RouteOptimizer {
   }
 
   #lookLater(): void {
-    const { clock, random, everyMs = EVERY_MS } = this.#options
+    const { clock, random, everyMs = EVERY_MS, firstMs } = this.#options
+    const meanMs = this.#isFirst ? (firstMs ?? everyMs) : everyMs
+    this.#isFirst = false
     this.#waiting = true
     this.#stopTimer = clock.after(
-      everyMs * (0.75 + 0.5 * random.next()),
+      meanMs * (0.75 + 0.5 * random.next()),
       () => {
         this.#waiting = false
         // A session that rests costs nobody anything.
@@ -175,7 +180,7 @@ export class RouteOptimizer {
     const infos = new Map(found.map((info) => [toHex(info.peer), info]))
     for (const hop of hops) {
       // Its own link is newer than any record.
-      if (!hop.link.servers) continue
+      if (!hop.link.servers || hop.link.isLocal) continue
       const own = hop.link.servers.find((info) => covers(info, hop))
       if (own) infos.set(hop.peer, own)
       else infos.delete(hop.peer)

@@ -48,8 +48,8 @@ export class Chain {
 
   /** How far each hop is, for replay.ts. */
   progress(): HopProgress[] {
-    return this.#hops.map(({ kv, inputs, relay }) => {
-      return { kv, from: inputs.from, length: inputs.length, relay }
+    return this.#hops.map(({ kv, inputs }, at) => {
+      return { kv, from: inputs.from, length: inputs.length, relay: this.isCarried(at) }
     })
   }
 
@@ -57,10 +57,19 @@ export class Chain {
     return this.#hops.some((hop) => hop.link.peer === peer)
   }
 
+  /**
+   * Whether the client carries what comes out of the hop at this index: its server cannot push it,
+   * or one of the two computes in this process.
+   */
+  isCarried(at: number): boolean {
+    const [hop, next] = [this.#hops[at], this.#hops[at + 1]]
+    return hop?.relay === true || hop?.link.isLocal === true || next?.link.isLocal === true
+  }
+
   /** Whether the chain has this server, which is not the last, and leaves it to push. */
   canCarry(peer: string): boolean {
-    const at = this.#hops.findIndex((one) => one.link.peer === peer && !one.relay)
-    return at >= 0 && at + 1 < this.#hops.length
+    const at = this.#hops.findIndex((one) => one.link.peer === peer)
+    return at >= 0 && at + 1 < this.#hops.length && !this.isCarried(at)
   }
 
   /** Lets the client carry what this server cannot push. */

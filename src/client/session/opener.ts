@@ -94,7 +94,7 @@ export class Opener {
       link.open(forget ? { ...message, forget } : message)
       const opened = deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
       const { held = 0 } = await opened
-      book.noteRtt(link.peer, clock.now() - sentAt)
+      if (!link.isLocal) book.noteRtt(link.peer, clock.now() - sentAt)
       if (held === 0 || prefix.some((mark) => mark.length === held)) return held
       throw protocolError(`The server holds ${held} tokens that it was not asked for`)
     } catch (error) {

@@ -106,14 +106,15 @@ export class Pipeline {
     answerRows: number,
     signal: AbortSignal
   ): Promise<WireTensor> {
-    const { hops } = this.#options.chain
+    const { chain } = this.#options
+    const { hops } = chain
     for (;;) {
       const i = Math.max(
         0,
         hops.findLastIndex((hop) => hop.inputs.holds(start, end))
       )
       let j = i + 1
-      while (j < hops.length && !hops[j - 1]?.relay) j++
+      while (j < hops.length && !chain.isCarried(j - 1)) j++
       const gather = j < hops.length
       const send = { i, j, from: start, to: end, answerRows, gather }
       const answer = await this.#send(send, signal)

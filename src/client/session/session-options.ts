@@ -53,7 +53,7 @@ export interface SessionOptions {
   /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
   look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** How often a better route is looked for, and what it must promise; false: never. */
-  optimizer?: Pick<OptimizerOptions, 'everyMs' | 'replan'> | false
+  optimizer?: Pick<OptimizerOptions, 'everyMs' | 'firstMs' | 'replan'> | false
   random?: Random
   clock?: Clock
   log?: Log

@@ -63,3 +63,40 @@ test('a server that was gone is asked again once it publishes anew, one that lie
   for (const info of [gone, liar]) book.noteInfo({ ...info, issuedAt: 1_000_001 })
   expect(book.avoidedInOrder(0)).toEqual([toHex(liar.peer)])
 })
+
+test('candidate() leaves out blocks that are kept here, and no network stands before those of here', () => {
+  const book = new PeerBook()
+  const spanOf = (start: number, end: number): [number, number] => {
+    book.noteOwn({ kept: { start, end }, peers: new Set([toHex(other)]) })
+    const candidate = book.candidate(info)
+    return [candidate.start, candidate.end]
+  }
+  const kept = [
+    [0, 2],
+    [0, 3],
+    [3, 4],
+    [4, 5],
+    [5, 8],
+    [6, 8],
+    [0, 8]
+  ] as const
+  expect(kept.map(([start, end]) => spanOf(start, end))).toEqual([
+    [2, 6],
+    [3, 6],
+    [4, 6],
+    [2, 4],
+    [2, 5],
+    [2, 6],
+    [0, 0]
+  ])
+  const { start, end, rttMs } = book.candidate({ ...info, peer: other })
+  expect({ start, end, rttMs }).toEqual({ start: 2, end: 6, rttMs: 0 })
+})
+
+test('what is computed here is avoided under all its keys', () => {
+  const book = new PeerBook()
+  const peers = [toHex(key), toHex(other)]
+  book.noteOwn({ kept: undefined, peers: new Set(peers) })
+  book.avoid(toHex(other), 1000)
+  expect([...book.avoided(0)].sort()).toEqual(peers)
+})
