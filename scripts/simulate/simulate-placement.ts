@@ -69,7 +69,7 @@ interface Report {
 
 const TICK_MS = 5_000
 /** How old the records are on which everyone decides. */
-const HEARD_MS = 10_000
+const SPREAD_MS = 10_000
 /** A server that crashed is believed to be there until its record ends. */
 const EXPIRY_MS = 60_000
 const PETALS_CHECK_MS = 120_000
@@ -103,7 +103,7 @@ function ours(blockCount: number, factor: number, periodMs: number): Rule {
           urgent,
           worth: stillWorth(self.peer, self.next ?? self, spans, blockCount)
         },
-        { heardMs: HEARD_MS + TICK_MS }
+        { spreadMs: SPREAD_MS + TICK_MS }
       )
   }
 }
@@ -140,7 +140,7 @@ function run(rule: Rule, servers: number, blockCount: number, hours: number, see
   let [moves, checkMs, checkCount, born, steadyMs] = [0, 0, 0, 0, 0]
   let wasCovered = false
   const view = (now: number): PlacedServer[] => {
-    while (views.length > 1 && (views[1]?.at ?? Infinity) <= now - HEARD_MS) views.shift()
+    while (views.length > 1 && (views[1]?.at ?? Infinity) <= now - SPREAD_MS) views.shift()
     return views[0]?.records ?? []
   }
   const join = (now: number): void => {

@@ -136,7 +136,7 @@ async function openGenerator(client: Client): Promise<OwnedGenerator> {
   const tell = (news: RouteNews): void => owned.onnews(news)
   const session = await client.openSession(undefined, undefined, {
     onreroute: (peer, why) =>
-      tell({ kind: 'reroute', text: `server ${peer.slice(0, 8)} is gone round: ${why.message}` }),
+      tell({ kind: 'reroute', text: `server ${peer.slice(0, 8)} is avoided: ${why.message}` }),
     onwait: (why, leftMs) =>
       tell(
         why === undefined

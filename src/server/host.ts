@@ -14,12 +14,12 @@ import { find } from '../swarm/directory.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import { blocksThatFit, checkFits } from './placement/budget.ts'
-import { notServing, openDoor } from './sessions/door.ts'
-import type { Lookout } from './placement/lookout.ts'
+import { notServing, dispatchMessages } from './sessions/message-dispatch.ts'
+import type { SwarmMonitor } from './placement/swarm-monitor.ts'
 import type { Speed } from './measure.ts'
 import { MemberGate } from './sessions/member-gate.ts'
-import type { PlacementOptions } from './placement/mover.ts'
-import { Notice } from './notice.ts'
+import type { PlacementOptions } from './placement/rebalancer.ts'
+import { Advertisement } from './advertisement.ts'
 import { joinSpan } from './placement/plan.ts'
 import {
   closeServing,
@@ -102,8 +102,8 @@ export class Host extends Resource {
   #serving: Serving | undefined
   /** Set in a private swarm. */
   #gate: MemberGate | undefined
-  #notice: Notice | undefined
-  #lookout: Lookout | undefined
+  #advertisement: Advertisement | undefined
+  #monitor: SwarmMonitor | undefined
   #moving: Promise<unknown> = Promise.resolve()
   #fetchedBytes = 0
 
@@ -114,10 +114,10 @@ export class Host extends Resource {
     this.#log = options.log ?? silentLog
     this.#node = options.node
     this.#stopHandling = this.#node.handle(
-      openDoor({
+      dispatchMessages({
         server: () => this.#serving?.server,
         gate: () => this.#gate,
-        ongone: (peer) => this.#lookout?.gone(peer),
+        ongone: (peer) => this.#monitor?.gone(peer),
         log: this.#log
       })
     )
@@ -173,10 +173,10 @@ export class Host extends Resource {
     const found = blocks ? [] : await find(node, model.contentId, blockCount, { signal })
     const range = blocks ?? joinSpan(found, blockCount, length)
     const serving = this.#servingOptions(node, named)
-    const notice = this.#makeNotice(node, range, found)
-    this.#notice = notice
+    const advertisement = this.#makeAdvertisement(node, range, found)
+    this.#advertisement = advertisement
     const opened = this.#fetch(range, serving).then(() => openServing(range, serving))
-    const announced = sole.then(() => (blocks ? undefined : notice.loading()))
+    const announced = sole.then(() => (blocks ? undefined : advertisement.loading()))
     const [one] = await Promise.all([opened, announced]).catch(async (error: unknown) => {
       this.#stop.abort()
       await opened.then((late) => closeServing(late, compute)).catch(() => {})
@@ -184,29 +184,29 @@ export class Host extends Resource {
     })
     this.#serving = one
     onstage('announcing')
-    await notice.serving(one)
-    this.#lookout = watchOthers({
+    await advertisement.serving(one)
+    this.#monitor = watchOthers({
       node,
       named,
-      notice,
+      advertisement,
       contentId: model.contentId,
-      moving: blocks ? undefined : this.#moves(notice, serving),
+      moving: blocks ? undefined : this.#moves(advertisement, serving),
       everyMs: this.#options.everyMs,
       random: this.#options.random,
       clock: this.#clock,
       log: this.#log
     })
-    this.#lookout.start()
+    this.#monitor.start()
   }
 
   protected override async _close(): Promise<void> {
     const { drainMs = 0, model, compute } = this.#options
-    this.#notice?.close()
-    this.#lookout?.close()
+    this.#advertisement?.close()
+    this.#monitor?.close()
     // Wait until a move that has begun is finished or undone; it uses what is closed next.
     await this.#moving.catch(() => {})
     const server = this.#serving?.server
-    if (this.#notice) {
+    if (this.#advertisement) {
       if (server) server.draining = true
       const leaving = this.#node.leave().catch((error: unknown) => {
         this.#log.warn(`leaving was not heard by the swarm: ${toAppError(error).message}`)
@@ -245,9 +245,13 @@ export class Host extends Resource {
     }
   }
 
-  #makeNotice(node: SwarmNode, range: BlockSpan, others: readonly ServerInfo[]): Notice {
+  #makeAdvertisement(
+    node: SwarmNode,
+    range: BlockSpan,
+    others: readonly ServerInfo[]
+  ): Advertisement {
     const { model, quant, blocks } = this.#options
-    return new Notice(range, others, {
+    return new Advertisement(range, others, {
       model,
       quant,
       fixed: blocks !== undefined,
@@ -271,7 +275,7 @@ export class Host extends Resource {
     })
   }
 
-  #moves(notice: Notice, serving: ServingOptions): Moving {
+  #moves(advertisement: Advertisement, serving: ServingOptions): Moving {
     const { model, diskBytes = Infinity, placement } = this.#options
     return {
       sessions: () => this.load.sessions,
@@ -281,7 +285,7 @@ export class Host extends Resource {
         const server = this.#serving?.server
         if (server) server.draining = draining
       },
-      change: (range) => this.#change(range, notice, serving),
+      change: (range) => this.#change(range, advertisement, serving),
       onmoving: (moving) => (this.#moving = moving),
       placement
     }
@@ -294,12 +298,16 @@ export class Host extends Resource {
   }
 
   /** Serves other blocks. If they cannot be loaded, serves the old ones again and rejects. */
-  async #change(range: BlockSpan, notice: Notice, options: ServingOptions): Promise<void> {
+  async #change(
+    range: BlockSpan,
+    advertisement: Advertisement,
+    options: ServingOptions
+  ): Promise<void> {
     const { compute, onserving = () => {} } = this.#options
     const old = this.#serving
     if (!old) return
     const { start, end } = old.span
-    notice.going({ ...range, inMs: 0, left: true })
+    advertisement.going({ ...range, inMs: 0, left: true })
     this.#serving = undefined
     let failure: unknown
     try {
@@ -313,7 +321,7 @@ export class Host extends Resource {
       this.#failed.resolve(toAppError(error))
       throw error
     }
-    await notice.serving(this.#serving)
+    await advertisement.serving(this.#serving)
     onserving(this.#serving.span, this.#serving.speed)
     if (failure !== undefined) throw failure
   }

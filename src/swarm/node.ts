@@ -400,7 +400,7 @@ export class SwarmNode extends Resource {
     if (membership.barred) throw membership.barred
   }
 
-  /** @throws AppError PROTOCOL: the fault of the peer, so that it is gone round */
+  /** @throws AppError PROTOCOL: the fault of the peer, so that it is avoided */
   #checkServer(link: PeerLink, model: NamedModel): void {
     const why = this.#members?.whyNot(link, 'serve', model)
     if (why === undefined) return

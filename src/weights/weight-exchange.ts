@@ -9,7 +9,7 @@ import { freshSeed, seededRandom, type Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
 import type { ModelPeers } from '../model/hub/model-peers.ts'
 import type { Model } from '../model/types.ts'
-import { WeightShelf } from './weight-shelf.ts'
+import { OfferedWeights } from './offered-weights.ts'
 import { whyNot, type NamedModel } from '../swarm/private/capability.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import { WeightAsker } from './weight-asker.ts'
@@ -32,7 +32,7 @@ export interface GiveOptions {
   /** What the model is called, e.g. owner/name. */
   words: readonly string[]
   /** What it is made of is known from peers alone. */
-  isHeard?: boolean
+  isUnverified?: boolean
   /** Most bytes a second to all peers together. Default: UPLOAD_LIMIT. */
   uploadLimit?: number | undefined
   stepsUnderWay: () => number
@@ -92,18 +92,18 @@ export class WeightExchange extends Resource {
   async give(options: GiveOptions): Promise<void> {
     const { node } = this.#options
     const { model, cacheDir, words, uploadLimit = UPLOAD_LIMIT, chunkBytes } = options
-    const shelf = await WeightShelf.open(model, {
+    const source = await OfferedWeights.open(model, {
       cacheDir,
       words,
-      isHeard: options.isHeard ?? false,
+      isUnverified: options.isUnverified ?? false,
       chunkBytes,
       signal: this.#stop.signal
     })
-    if (!shelf || this.closing) return
+    if (!source || this.closing) return
     const names = [model.config.name, ...words]
     const named: NamedModel = { id: toHex(model.contentId), names }
     this.#server = new WeightServer({
-      shelf,
+      source,
       budget: new UploadBudget(uploadLimit, this.#clock),
       stepsUnderWay: options.stepsUnderWay,
       whyNot: node.membership && ((link) => notPermitted(node, link, named)),
@@ -111,10 +111,10 @@ export class WeightExchange extends Resource {
       log: this.#log
     })
     await this.#server.ready()
-    this.#preparing = shelf.prepare().catch((error: unknown) => {
+    this.#preparing = source.prepare().catch((error: unknown) => {
       this.#log.warn(`some weights are not given to others: ${toAppError(error).message}`)
     })
-    await node.offer(shelf.words)
+    await node.offer(source.words)
   }
 
   protected override async _open(): Promise<void> {}

@@ -35,7 +35,7 @@ export class WeightPeers implements ModelPeers {
       const key = fingerprint(catalogue)
       const group = groups.get(key) ?? { catalogue, count: 0 }
       groups.set(key, group)
-      if (!catalogue.isHeard) group.count++
+      if (!catalogue.isUnverified) group.count++
     })
     const all = [...groups.values()].sort((a, b) => b.count - a.count)
     const [first] = all

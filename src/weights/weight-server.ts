@@ -1,6 +1,6 @@
 // Answers requests for weights: one request of a link after the other, links in turns, in pieces,
 // within the upload limit. Steps go first: while one is computed a piece waits. Called by host.ts
-// with what links bring. Knows no files: the shelf has them.
+// with what links bring. Knows no files: the source has them.
 import { sleep, type Clock } from '../base/clock.ts'
 import { notFound, overLimit, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -12,9 +12,9 @@ import { WANTS, type Catalogue, type Give, type Holding, type Want } from '../wi
 import type { UploadBudget } from './upload-budget.ts'
 
 /**
- * What is given: a WeightShelf. Each method may throw an AppError, whose code is the answer.
+ * What is given: OfferedWeights. Each method may throw an AppError, whose code is the answer.
  */
-export interface Shelf {
+export interface WeightSource {
   readonly catalogue: Catalogue
   /** Names by which the model can be requested. */
   readonly words: readonly string[]
@@ -32,7 +32,7 @@ export interface WantLink {
 }
 
 export interface WeightServerOptions {
-  shelf: Shelf
+  source: WeightSource
   budget: UploadBudget
   /** Steps that wait or run; weights wait for them. */
   stepsUnderWay: () => number
@@ -110,7 +110,7 @@ export class WeightServer extends Resource {
   }
 
   async #answer(link: WantLink, want: Want): Promise<void> {
-    const { shelf } = this.#options
+    const { source } = this.#options
     const { what, name, start, count } = want
     const kind = WANTS[what]
     const most =
@@ -118,20 +118,20 @@ export class WeightServer extends Resource {
     if (count > most) throw overLimit(`A want of ${count} is over ${most}`)
     switch (kind) {
       case 'catalogue':
-        if (!shelf.words.includes(name)) throw notFound('No such model is served here')
-        return await this.#giveAll(link, want, encodeMessage(catalogueCodec, shelf.catalogue))
+        if (!source.words.includes(name)) throw notFound('No such model is served here')
+        return await this.#giveAll(link, want, encodeMessage(catalogueCodec, source.catalogue))
       case 'holding':
         return await this.#giveAll(
           link,
           want,
-          encodeMessage(holdingCodec, await shelf.holding(name))
+          encodeMessage(holdingCodec, await source.holding(name))
         )
       case 'hashes':
-        return await this.#giveAll(link, want, await shelf.hashes(name, start, count))
+        return await this.#giveAll(link, want, await source.hashes(name, start, count))
       case 'bytes':
         // Read while it is sent: many links that request much must not fill the memory.
         return await this.#give(link, want, count, (at, size) =>
-          shelf.bytes(name, start + at, size)
+          source.bytes(name, start + at, size)
         )
       default:
         throw notFound('That is not known here')

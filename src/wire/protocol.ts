@@ -105,7 +105,7 @@
 //   catalogue  of the model called `name`: flags | model key | kind uint (0 GGUF, 1 folder) |
 //              small list(16, file) | weights list(1024, file)
 //              file: path str(256) | size uint | sha256 key
-//              bit 0 heard: known from other peers only
+//              bit 0 unverified: known from other peers only
 //   holding    of the file whose SHA-256 in hex is `name`: flags | size uint | chunkBytes uint |
 //              held bytes(524288) | vouched bytes(524288), a bit for each chunk, the lowest first;
 //              bit 0 root key, 1 whole: then both are empty. Vouched chunks came from no peer.

@@ -256,7 +256,7 @@ export interface Catalogue {
   /** In order. */
   readonly weights: readonly CataloguedFile[]
   /** Known from other peers only: one more peer that says it proves nothing. */
-  readonly isHeard?: true
+  readonly isUnverified?: true
 }
 
 /**

@@ -1,5 +1,5 @@
 // Hostile servers beside honest ones: a session comes to its end with the right rows, and no honest
-// server is gone round for what a hostile one says or sends. scripts/prove/fuzz-client.ts is the
+// server is avoided for what a hostile one says or sends. scripts/prove/fuzz-client.ts is the
 // long version.
 import { expect, test } from 'bun:test'
 import { fuzzClient } from '../support/hostile/hostile-server.ts'

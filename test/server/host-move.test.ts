@@ -67,7 +67,7 @@ async function startHost(world: World, more: Partial<HostOptions> = {}): Promise
     quant: 'f32',
     node,
     everyMs: 100,
-    placement: { heardMs: 150, stepMs: 50, drainMs: 5000, factor: 1.05 },
+    placement: { spreadMs: 150, stepMs: 50, drainMs: 5000, factor: 1.05 },
     random: seededRandom(1),
     ...more
   })

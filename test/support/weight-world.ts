@@ -52,7 +52,7 @@ export interface Peer {
 export interface FoundModel {
   readonly model: Model
   readonly word: string | undefined
-  readonly isHeard: boolean
+  readonly isUnverified: boolean
 }
 
 export class WeightWorld implements AsyncDisposable {
@@ -89,7 +89,7 @@ export class WeightWorld implements AsyncDisposable {
       model: found.model,
       cacheDir: join(folder.path, 'cache'),
       words: found.word === undefined ? [] : [found.word],
-      isHeard: found.isHeard,
+      isUnverified: found.isUnverified,
       uploadLimit: Infinity,
       stepsUnderWay: () => 0,
       chunkBytes: CHUNK
@@ -110,11 +110,11 @@ export async function openFrom(
   more: Partial<ResolveOptions> = {}
 ): Promise<FoundModel> {
   const options = remoteOptions(folder, hub, more)
-  const { location, fetcher, word, isHeard = false, confirm } = await findModel(name, options)
+  const { location, fetcher, word, isUnverified = false, confirm } = await findModel(name, options)
   const model = await openModel(location, fetcher)
   const id = toHex(await identifyModel(model, { cacheDir: options.cacheDir }))
   await confirm?.(id)
-  return { model, word, isHeard }
+  return { model, word, isUnverified }
 }
 
 function spoiled(handlers: LinkHandlers, spoil: Spoil): LinkHandlers {

@@ -3,7 +3,7 @@
 import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
-import { heardPath } from '../../src/model/store/chunk-map.ts'
+import { unverifiedPath } from '../../src/model/store/chunk-map.ts'
 import { manifestOf, manifestRoot } from '../../src/model/store/manifest.ts'
 import { blockTensorNames } from '../../src/model/needed-tensors.ts'
 import { createSwarm, issueInvite } from '../../src/swarm/private/invite.ts'
@@ -132,7 +132,7 @@ test('a manifest that the user names decides between peers, and its chunks are v
   const names = blockTensorNames(model.tensors, 0, 2)
   await model.ensure(names)
   expectTensors(model, names)
-  expect(await Bun.file(heardPath(model.location.paths[0]!)).exists()).toBe(false)
+  expect(await Bun.file(unverifiedPath(model.location.paths[0]!)).exists()).toBe(false)
   const other = { ...taker.asking, roots: ['ab'.repeat(32)] }
   const error = await failure(openFrom(hub.repo, { path: join(folder.path, 'c') }, hub, other))
   expect(error.message).toContain('no peer has the manifest that was named')

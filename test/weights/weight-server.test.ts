@@ -6,9 +6,9 @@ import { silentLog } from '../../src/base/log.ts'
 import { identifyModel } from '../../src/model/store/identify.ts'
 import { blockTensorNames } from '../../src/model/needed-tensors.ts'
 import { openModel } from '../../src/model/open-model.ts'
-import { WeightShelf } from '../../src/weights/weight-shelf.ts'
+import { OfferedWeights } from '../../src/weights/offered-weights.ts'
 import { UploadBudget } from '../../src/weights/upload-budget.ts'
-import { WeightServer, type Shelf, type WantLink } from '../../src/weights/weight-server.ts'
+import { WeightServer, type WeightSource, type WantLink } from '../../src/weights/weight-server.ts'
 import { LIMITS } from '../../src/wire/protocol.ts'
 import { WANTS, type Give } from '../../src/wire/types.ts'
 import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
@@ -30,8 +30,8 @@ const none = (): never => {
   throw new Error('It was not to be asked')
 }
 
-/** A shelf with one file of zeros. */
-const zeros: Shelf = {
+/** A source with one file of zeros. */
+const zeros: WeightSource = {
   catalogue: { model: new Uint8Array(32), kind: 'gguf', small: [], weights: [] },
   words: ['a/b'],
   holding: none,
@@ -70,7 +70,7 @@ function setUp(more: { limit?: number; steps?: () => number; whyNot?: () => stri
   const clock = new FakeClock()
   const { limit = Infinity, steps = () => 0, whyNot } = more
   const server = new WeightServer({
-    shelf: zeros,
+    source: zeros,
     budget: new UploadBudget(limit, clock),
     stepsUnderWay: steps,
     whyNot,
@@ -229,7 +229,7 @@ describe('WeightServer', () => {
   })
 })
 
-describe('WeightShelf', () => {
+describe('OfferedWeights', () => {
   test('gives the model and no other file, by hash and not by path', async () => {
     await using folder = await tempFolder()
     const secret = await folder.write('own/secret.txt', 'nobody must read this')
@@ -237,17 +237,17 @@ describe('WeightShelf', () => {
     const model = await openModel({ kind: 'gguf', paths: [path] })
     const cacheDir = join(folder.path, 'cache')
     await identifyModel(model, { cacheDir })
-    const shelf = await WeightShelf.open(model, { cacheDir, chunkBytes: CHUNK })
-    const sha256 = toHex(shelf!.catalogue.weights[0]!.sha256)
-    const bytes = await shelf!.bytes(sha256, 100, 1000)
+    const source = await OfferedWeights.open(model, { cacheDir, chunkBytes: CHUNK })
+    const sha256 = toHex(source!.catalogue.weights[0]!.sha256)
+    const bytes = await source!.bytes(sha256, 100, 1000)
     expect(Buffer.from(bytes).equals(GGUF.subarray(100, 1100))).toBe(true)
     const secretHash = new Bun.CryptoHasher('sha256').update('nobody must read this').digest('hex')
     for (const name of [secretHash, secret, '../secret.txt', 'secret.txt', '', path, '\0']) {
-      expect((await failure(shelf!.bytes(name, 0, 1))).code).toBe('NOT_FOUND')
-      expect((await failure(shelf!.holding(name))).code).toBe('NOT_FOUND')
-      expect((await failure(shelf!.hashes(name, 0, 1))).code).toBe('NOT_FOUND')
+      expect((await failure(source!.bytes(name, 0, 1))).code).toBe('NOT_FOUND')
+      expect((await failure(source!.holding(name))).code).toBe('NOT_FOUND')
+      expect((await failure(source!.hashes(name, 0, 1))).code).toBe('NOT_FOUND')
     }
-    expect((await failure(shelf!.bytes(sha256, GGUF.byteLength - 1, 2))).code).toBe('LIMIT')
+    expect((await failure(source!.bytes(sha256, GGUF.byteLength - 1, 2))).code).toBe('LIMIT')
   })
 
   test('of a part that was fetched it gives that part, and says which', async () => {
@@ -257,10 +257,10 @@ describe('WeightShelf', () => {
     const model = await openRemote(hub.repo, options)
     await model.ensure(blockTensorNames(model.tensors, 2, 3))
     await identifyModel(model, { cacheDir: options.cacheDir })
-    const shelf = await WeightShelf.open(model, { cacheDir: options.cacheDir })
-    const { sha256: hash } = shelf!.catalogue.weights[0]!
+    const source = await OfferedWeights.open(model, { cacheDir: options.cacheDir })
+    const { sha256: hash } = source!.catalogue.weights[0]!
     const sha256 = toHex(hash)
-    const { held, vouched, isWhole, root } = await shelf!.holding(sha256)
+    const { held, vouched, isWhole, root } = await source!.holding(sha256)
     expect({ isWhole, root, same: toHex(held) === toHex(vouched) }).toEqual({
       isWhole: false,
       root: undefined,
@@ -271,17 +271,17 @@ describe('WeightShelf', () => {
     const [there, hole] = [has.indexOf(true), has.indexOf(false)]
     expect(has[0]).toBe(true)
     expect(hole).toBeGreaterThan(0)
-    const bytes = await shelf!.bytes(sha256, there * CHUNK, CHUNK)
+    const bytes = await source!.bytes(sha256, there * CHUNK, CHUNK)
     expect(Buffer.from(bytes).equals(GGUF.subarray(there * CHUNK, (there + 1) * CHUNK))).toBe(true)
-    expect((await failure(shelf!.bytes(sha256, hole * CHUNK, 1))).code).toBe('NOT_FOUND')
-    expect((await failure(shelf!.bytes(sha256, hole * CHUNK - 1, 2))).code).toBe('NOT_FOUND')
-    const hashes = await shelf!.hashes(sha256, 0, count)
+    expect((await failure(source!.bytes(sha256, hole * CHUNK, 1))).code).toBe('NOT_FOUND')
+    expect((await failure(source!.bytes(sha256, hole * CHUNK - 1, 2))).code).toBe('NOT_FOUND')
+    const hashes = await source!.hashes(sha256, 0, count)
     expect(has).toEqual(
       has.map((_, i) => hashes.subarray(i * 32, (i + 1) * 32).some((byte) => byte !== 0))
     )
-    expect((await failure(shelf!.hashes(sha256, count, 1))).code).toBe('LIMIT')
+    expect((await failure(source!.hashes(sha256, count, 1))).code).toBe('LIMIT')
     // What is fetched later is given too.
     await model.ensure(model.tensors.list().map(({ name }) => name))
-    expect((await shelf!.bytes(sha256, hole * CHUNK, 1)).byteLength).toBe(1)
+    expect((await source!.bytes(sha256, hole * CHUNK, 1)).byteLength).toBe(1)
   })
 })

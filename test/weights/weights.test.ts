@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { toHex } from '../../src/base/bytes.ts'
 import { heldBytesOf } from '../../src/model/store/cache-usage.ts'
-import { journalPath, readHeard } from '../../src/model/store/chunk-map.ts'
+import { journalPath, readUnverified } from '../../src/model/store/chunk-map.ts'
 import { blockTensorNames, clientTensorNames } from '../../src/model/needed-tensors.ts'
 import { hubRepo } from '../support/models/hub-repo.ts'
 import { failure, storiesFolderFiles, storiesGgufBytes } from '../support/models/remote-model.ts'
@@ -51,8 +51,8 @@ for (const [kind, files] of [
     expect(model.tokenizer.bosId).toBe(1)
     // What was taken on others' word is given on, but not vouched for.
     const [path = ''] = model.location.paths.slice(-1)
-    const isHeard = readHeard(path, 64).some((byte) => byte !== 0)
-    expect(isHeard).toBe(true)
+    const isUnverified = readUnverified(path, 64).some((byte) => byte !== 0)
+    expect(isUnverified).toBe(true)
     // One more who says what the others said is no third witness.
     await world.give(peer, found, folder('c'))
     const fourth = await world.peer()

@@ -123,7 +123,7 @@ const catalogue: Catalogue = {
   kind: 'folder',
   small: [{ path: 'config.json', sizeBytes: 700, sha256: new Uint8Array(32).fill(0xc1) }],
   weights: [{ path: 'a.safetensors', sizeBytes: 70_000, sha256: new Uint8Array(32).fill(0xc2) }],
-  isHeard: true
+  isUnverified: true
 }
 
 const holding: Holding = {

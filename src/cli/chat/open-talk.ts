@@ -79,8 +79,7 @@ export async function openTalk(
       prefix: await prefixSecret(flags, context),
       log,
       signal,
-      onreroute: (peer, why) =>
-        log.debug(`server ${peer.slice(0, 8)} is gone round: ${why.message}`),
+      onreroute: (peer, why) => log.debug(`server ${peer.slice(0, 8)} is avoided: ${why.message}`),
       onwait: waitLine()
     })
   )

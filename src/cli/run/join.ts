@@ -63,7 +63,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   joinSoon(node)
   const weights = openWeights(stack, node, flags, context)
   const words: string[] = []
-  let isHeard = false
+  let isUnverified = false
   const model = await openNamedModel(name, context, {
     need: 'facts',
     disk: flags.disk,
@@ -71,7 +71,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     roots: manifestRoots(flags),
     onword(word, isKnownByPeers) {
       words.push(word)
-      isHeard = isKnownByPeers
+      isUnverified = isKnownByPeers
     }
   })
   checkBlocks(blocks, model)
@@ -105,7 +105,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     for (const note of span.notes) context.log.debug(note)
     context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
     await rememberModel(context, name)
-    if (weights) giving = give(weights, { model, words, isHeard, limit, host, context })
+    if (weights) giving = give(weights, { model, words, isUnverified, limit, host, context })
     const ended = await Promise.race([untilAborted(context.signal), node.barred, host.failed])
     if (ended) throw ended
   } finally {
@@ -141,7 +141,7 @@ function describe(
 interface Giving {
   model: Model
   words: readonly string[]
-  isHeard: boolean
+  isUnverified: boolean
   limit: number
   host: Host
   context: Context
@@ -149,12 +149,12 @@ interface Giving {
 
 /** Lets others fetch what is here; one who cannot still serves. */
 async function give(weights: WeightExchange, giving: Giving): Promise<void> {
-  const { model, words, isHeard, limit, host, context } = giving
+  const { model, words, isUnverified, limit, host, context } = giving
   try {
     await weights.give({
       model,
       words,
-      isHeard,
+      isUnverified,
       cacheDir: context.paths.cache,
       uploadLimit: limit,
       stepsUnderWay: () => host.load.queue

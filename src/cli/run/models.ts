@@ -50,7 +50,7 @@ async function report({ cache, usedBytes, models, others }: Listing): Promise<ob
         hash: file.hash,
         bytes: file.heldBytes,
         ofBytes: file.sizeBytes,
-        onPeersWordBytes: file.heardBytes,
+        onPeersWordBytes: file.unverifiedBytes,
         manifest: await rootOf(file, cache)
       }))
     )
@@ -82,14 +82,15 @@ function table({ cache, usedBytes, models, others }: Listing): string {
 
 function rowOf(model: CachedModel): string[] {
   const { name, heldBytes, totalBytes, convertedBytes, files } = model
-  const heardBytes = files.reduce((sum, file) => sum + file.heardBytes, 0)
-  const heard = heardBytes === 0 ? '' : `, ${formatBytes(heardBytes)} of it on the word of peers`
+  const unverifiedBytes = files.reduce((sum, file) => sum + file.unverifiedBytes, 0)
+  const unverified =
+    unverifiedBytes === 0 ? '' : `, ${formatBytes(unverifiedBytes)} of it on the word of peers`
   const share =
     heldBytes === totalBytes
       ? 'whole'
       : `${((100 * heldBytes) / totalBytes).toFixed(1)} % of ${formatBytes(totalBytes)}`
   const converted = convertedBytes === 0 ? '' : `, and ${formatBytes(convertedBytes)} converted`
-  return [name, formatBytes(heldBytes), `${share}${heard}${converted}`]
+  return [name, formatBytes(heldBytes), `${share}${unverified}${converted}`]
 }
 
 function otherRow({ paths, sizeBytes }: ConvertedModel): string[] {

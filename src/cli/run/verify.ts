@@ -77,9 +77,9 @@ export async function runVerify(name: string, context: Context): Promise<number>
     return EXIT.corrupt
   }
   log.info(`${name} is as it should be: ${formatBytes(totalBytes)} checked`)
-  const heard = files.reduce((sum, file) => sum + file.heardBytes, 0)
-  if (heard > 0) {
-    log.info(`  ${formatBytes(heard)} are as peers gave them, which only the whole can prove`)
+  const unverified = files.reduce((sum, file) => sum + file.unverifiedBytes, 0)
+  if (unverified > 0) {
+    log.info(`  ${formatBytes(unverified)} are as peers gave them, which only the whole can prove`)
   }
   if (files.every((file) => file.heldBytes === file.sizeBytes)) await tellManifest(files, context)
   return EXIT.ok

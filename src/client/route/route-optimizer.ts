@@ -223,7 +223,7 @@ export class RouteOptimizer {
     return strangers
   }
 
-  /** Notes a server's round trip; one that cannot be reached is gone round for a while. */
+  /** Notes a server's round trip; one that cannot be reached is avoided for a while. */
   async #measure(peer: string): Promise<void> {
     const { connections, book, clock, session } = this.#options
     const { signal } = this.#closing

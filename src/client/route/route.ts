@@ -54,17 +54,17 @@ const MOST_PING_MS = 10_000
 const SHORTLIST = 16
 
 /** Being at a server since a block; `before` is the rest of the route. */
-interface Stay {
+interface PathNode {
   /** Index among the usable servers. */
   readonly at: number
   readonly candidate: Candidate
   readonly since: number
-  readonly before: Stay | undefined
+  readonly before: PathNode | undefined
 }
 
 /** A server that has computed up to the current block. */
-interface Exit {
-  readonly stay: Stay
+interface FrontierEntry {
+  readonly node: PathNode
   readonly ms: number
   /**
    * Expected time including a quarter of its round trip; whichever server comes next adds its own
@@ -73,13 +73,13 @@ interface Exit {
   readonly halfwayMs: number
 }
 
-interface Exits {
-  readonly all: readonly Exit[]
+interface Frontier {
+  readonly all: readonly FrontierEntry[]
   /** The earliest time among them. */
   readonly firstMs: number
-  readonly nearest: readonly Exit[]
+  readonly nearest: readonly FrontierEntry[]
   /** By index among the usable servers. */
-  readonly byServer: readonly (Exit | undefined)[]
+  readonly byServer: readonly (FrontierEntry | undefined)[]
 }
 
 /** A server whose distance is published, and the one-way time from it. */
@@ -105,27 +105,27 @@ export function planRoute(
   const gaps = uncovered(usable, start, end)
   if (gaps.length > 0) throw noServers(gaps, avoid.size)
   const pings = pingsInto(usable)
-  let serving: Exit[] = []
+  let serving: FrontierEntry[] = []
   let coming = 0
   for (let block = start; block < end; block++) {
-    const exits = exitsOf(serving, usable.length)
-    const next: Exit[] = []
-    const goOn = (at: number, candidate: Candidate, own: Exit | undefined): void => {
+    const frontier = frontierOf(serving, usable.length)
+    const next: FrontierEntry[] = []
+    const goOn = (at: number, candidate: Candidate, own: FrontierEntry | undefined): void => {
       const ready = readyMs(candidate, tokens)
-      const pays = own === undefined || own.ms > exits.firstMs + ready + FORWARD_MS
+      const pays = own === undefined || own.ms > frontier.firstMs + ready + FORWARD_MS
       const entry = !pays
         ? undefined
         : block === start
-          ? { ms: candidate.rttMs / 2, stay: undefined }
-          : cheapest(at, candidate, exits, pings[at] ?? [])
+          ? { ms: candidate.rttMs / 2, node: undefined }
+          : cheapest(at, candidate, frontier, pings[at] ?? [])
       const stays = own !== undefined && own.ms <= (entry?.ms ?? Infinity) + ready
       if (!stays && !entry) return
       const ms = (stays ? own.ms : (entry?.ms ?? 0) + ready) + candidate.blockMs
-      const stay = stays ? own.stay : { at, candidate, since: block, before: entry?.stay }
-      next.push({ stay, ms, halfwayMs: ms + candidate.rttMs / 4 })
+      const node = stays ? own.node : { at, candidate, since: block, before: entry?.node }
+      next.push({ node, ms, halfwayMs: ms + candidate.rttMs / 4 })
     }
     for (const own of serving) {
-      const { at, candidate } = own.stay
+      const { at, candidate } = own.node
       if (candidate.end > block) goOn(at, candidate, own)
     }
     for (let one = usable[coming]; one && one.start <= block; one = usable[++coming]) {
@@ -133,16 +133,16 @@ export function planRoute(
     }
     serving = next
   }
-  let best: Exit | undefined
+  let best: FrontierEntry | undefined
   let bestMs = Infinity
   for (const one of serving) {
-    const ms = one.ms + one.stay.candidate.rttMs / 2
+    const ms = one.ms + one.node.candidate.rttMs / 2
     if (ms >= bestMs) continue
     best = one
     bestMs = ms
   }
   if (!best) throw noServers([[start, end]], avoid.size)
-  return { hops: unwind(best.stay, end), expectedMs: bestMs }
+  return { hops: unwind(best.node, end), expectedMs: bestMs }
 }
 
 /** Expected time of one decode step through `hops`; undefined if a server is no longer there. */
@@ -222,12 +222,12 @@ function pingsInto(usable: readonly Candidate[]): Ping[][] {
   return into
 }
 
-function exitsOf(all: readonly Exit[], servers: number): Exits {
-  const nearest: Exit[] = []
+function frontierOf(all: readonly FrontierEntry[], servers: number): Frontier {
+  const nearest: FrontierEntry[] = []
   let firstMs = Infinity
-  const byServer: (Exit | undefined)[] = Array.from({ length: servers })
+  const byServer: (FrontierEntry | undefined)[] = Array.from({ length: servers })
   for (const one of all) {
-    byServer[one.stay.at] = one
+    byServer[one.node.at] = one
     firstMs = Math.min(firstMs, one.ms)
     const most = nearest[SHORTLIST - 1]
     if (most && one.halfwayMs >= most.halfwayMs) continue
@@ -245,44 +245,49 @@ function exitsOf(all: readonly Exit[], servers: number): Exits {
 function cheapest(
   at: number,
   to: Candidate,
-  exits: Exits,
+  frontier: Frontier,
   pings: readonly Ping[]
-): { ms: number; stay: Stay } | undefined {
+): { ms: number; node: PathNode } | undefined {
   let best = Infinity
-  let stay: Stay | undefined
+  let node: PathNode | undefined
   for (const ping of pings) {
-    const from = exits.byServer[ping.from]
-    if (!from || from.ms + ping.ms >= best || visits(from.stay, at)) continue
+    const from = frontier.byServer[ping.from]
+    if (!from || from.ms + ping.ms >= best || visits(from.node, at)) continue
     best = from.ms + ping.ms
-    stay = from.stay
+    node = from.node
   }
-  const guessed = guess(at, exits.nearest, pings) ?? guess(at, exits.all, pings)
+  const guessed = guess(at, frontier.nearest, pings) ?? guess(at, frontier.all, pings)
   const guessedMs = guessed ? guessed.halfwayMs + to.rttMs / 4 : Infinity
-  if (guessed && guessedMs < best) return { ms: guessedMs + FORWARD_MS, stay: guessed.stay }
-  return stay && { ms: best + FORWARD_MS, stay }
+  if (guessed && guessedMs < best) return { ms: guessedMs + FORWARD_MS, node: guessed.node }
+  return node && { ms: best + FORWARD_MS, node }
 }
 
 /** The cheapest among those without a published distance. */
-function guess(at: number, exits: readonly Exit[], pings: readonly Ping[]): Exit | undefined {
-  let best: Exit | undefined
-  for (const exit of exits) {
-    if (best && exit.halfwayMs >= best.halfwayMs) continue
-    if (visits(exit.stay, at) || pings.some((ping) => ping.from === exit.stay.at)) continue
-    best = exit
+function guess(
+  at: number,
+  frontier: readonly FrontierEntry[],
+  pings: readonly Ping[]
+): FrontierEntry | undefined {
+  let best: FrontierEntry | undefined
+  for (const entry of frontier) {
+    if (best && entry.halfwayMs >= best.halfwayMs) continue
+    if (visits(entry.node, at) || pings.some((ping) => ping.from === entry.node.at)) continue
+    best = entry
   }
   return best
 }
 
 // A server has a session open only once, over one range, so it cannot be in a route twice.
-function visits(from: Stay, server: number): boolean {
-  for (let one: Stay | undefined = from; one; one = one.before) if (one.at === server) return true
+function visits(from: PathNode, server: number): boolean {
+  for (let one: PathNode | undefined = from; one; one = one.before)
+    if (one.at === server) return true
   return false
 }
 
-function unwind(stay: Stay, blocksEnd: number): RouteHop[] {
+function unwind(node: PathNode, blocksEnd: number): RouteHop[] {
   const hops: RouteHop[] = []
   let end = blocksEnd
-  for (let at: Stay | undefined = stay; at; at = at.before) {
+  for (let at: PathNode | undefined = node; at; at = at.before) {
     hops.push({ peer: at.candidate.peer, start: at.since, end })
     end = at.since
   }

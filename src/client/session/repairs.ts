@@ -54,7 +54,7 @@ export class Repairs {
     const { peer, error, teller } = failure
     const remedy = remedyFor(error)
     if (remedy.kind !== 'relay') count(this.#failures, peer)
-    if (teller !== undefined) return this.#onHearsay(peer, teller, remedy.kind, standing)
+    if (teller !== undefined) return this.#onReport(peer, teller, remedy.kind, standing)
     switch (remedy.kind) {
       case 'fatal':
         if (this.#refusers.has(peer) || this.#refusers.size + 1 >= MOST_REFUSERS) return remedy
@@ -93,7 +93,7 @@ export class Repairs {
 
   // A server reports that its push failed. Whether that is true shows when the client carries the
   // rows itself.
-  #onHearsay(peer: string, teller: string, remedy: string, standing: Standing): Repair {
+  #onReport(peer: string, teller: string, remedy: string, standing: Standing): Repair {
     if (remedy === 'reopen' && count(this.#strikes, peer) <= MOST_STRIKES) {
       return { kind: 'leave', avoidMs: 0 }
     }

@@ -57,7 +57,7 @@ export interface SessionOptions {
   random?: Random
   clock?: Clock
   log?: Log
-  /** Called when a server is gone round. */
+  /** Called when a server is avoided. */
   onreroute?: (peer: string, why: AppError) => void
   /**
    * Called while a step is being mended for long, with the time that is tried yet, ms; then with

@@ -26,7 +26,7 @@ export interface OpenModelOptions {
   /** Roots of manifests that alone are believed of peers. */
   roots?: readonly string[] | undefined
   /** Told what others may call a model, and whether that is known from peers alone. */
-  onword?: (word: string, isHeard: boolean) => void
+  onword?: (word: string, isUnverified: boolean) => void
   /** Shows transfers. Default: nothing. */
   progress?: Progress
 }
@@ -43,7 +43,7 @@ export async function openNamedModel(
   try {
     const onprogress = transferLine(progress, name)
     progress.update(`${name}: looking`)
-    const { location, fetcher, word, isHeard, confirm } = await findModel(name, {
+    const { location, fetcher, word, isUnverified, confirm } = await findModel(name, {
       cacheDir: paths.cache,
       hub: await hubOptions(context.env),
       log,
@@ -61,7 +61,7 @@ export async function openNamedModel(
         progress.update(`hashing: ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`)
     })
     await confirm?.(toHex(model.contentId))
-    if (word !== undefined) options.onword?.(word, isHeard ?? false)
+    if (word !== undefined) options.onword?.(word, isUnverified ?? false)
     if (options.need === 'client') {
       await model.ensure(clientTensorNames(model.tensors), { signal, onprogress })
     }

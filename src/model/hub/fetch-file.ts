@@ -9,7 +9,7 @@ import { type Log, silentLog } from '../../base/log.ts'
 import type { AliasFile, FileSource } from '../aliases.ts'
 import { bringChunks } from './bring-chunks.ts'
 import { ChunkFile } from '../store/chunk-file.ts'
-import { CHUNK_BYTES, heardPath, journalPath, fileWord } from '../store/chunk-map.ts'
+import { CHUNK_BYTES, unverifiedPath, journalPath, fileWord } from '../store/chunk-map.ts'
 import { downloadFile } from './download.ts'
 import { embeddedPath, isInsideExecutable } from '../embedded.ts'
 import { withFileLock } from '../../base/files/file-lock.ts'
@@ -75,7 +75,7 @@ export async function fetchFile(
       await fromSources(what, file, path, options)
       // Chunks of it may have been fetched as part of a repository.
       await rm(journalPath(path), { force: true })
-      await rm(heardPath(path), { force: true })
+      await rm(unverifiedPath(path), { force: true })
     },
     {
       ...(clock ? { clock } : {}),

@@ -8,7 +8,7 @@ import { dirname } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
 import { silentLog } from '../../base/log.ts'
 import { bringChunks, bytesOf } from './bring-chunks.ts'
-import { ChunkFile, HearsayWrong } from '../store/chunk-file.ts'
+import { ChunkFile, UnverifiedWrong } from '../store/chunk-file.ts'
 import {
   type ByteRange,
   CHUNK_BYTES,
@@ -85,7 +85,7 @@ async function complete(remote: RemoteFile, options: FetchRangesOptions): Promis
         if (file && isWhole && cacheDir !== undefined) await writeManifest(cacheDir, file.map)
         return true
       } catch (error) {
-        if (!(error instanceof HearsayWrong)) throw error
+        if (!(error instanceof UnverifiedWrong)) throw error
         options.peers?.distrust(remote.sha256)
         // They may have been made from wrong bytes.
         if (cacheDir) removeConverted(convertedOf(listConverted(cacheDir), [path]))

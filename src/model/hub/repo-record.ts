@@ -16,7 +16,7 @@ export interface RepoRecord {
   /** In order. */
   readonly weights: readonly ListedFile[]
   /** It is known from peers and not from a hub. */
-  readonly isHeard?: boolean
+  readonly isUnverified?: boolean
 }
 
 const MAX_RECORD_BYTES = 2 ** 22
@@ -53,8 +53,8 @@ export async function writeRecord(cacheDir: string, record: RepoRecord): Promise
   const path = recordPath(cacheDir, record.name)
   const aside = `${path}.${randomUUID()}`
   await mkdir(dirname(path), { recursive: true })
-  const { kind, small, weights, isHeard } = record
-  const json = { version: 1, name: repoText(record.name), kind, small, weights, isHeard }
+  const { kind, small, weights, isUnverified } = record
+  const json = { version: 1, name: repoText(record.name), kind, small, weights, isUnverified }
   await writeFile(aside, JSON.stringify(json, undefined, 1))
   await rename(aside, path)
 }
@@ -98,7 +98,13 @@ async function readRecordFile(path: string): Promise<RepoRecord | undefined> {
   const isGood = json['version'] === 1 && (kind === 'folder' || kind === 'gguf')
   if (!isGood || !name || !small || !weights || weights.length === 0) return undefined
   if (small.some(({ path: each }) => !SMALL_FILES.includes(each))) return undefined
-  return { name, kind, small, weights, ...(json['isHeard'] === true ? { isHeard: true } : {}) }
+  return {
+    name,
+    kind,
+    small,
+    weights,
+    ...(json['isUnverified'] === true ? { isUnverified: true } : {})
+  }
 }
 
 function filesOf(value: unknown): ListedFile[] | undefined {

@@ -16,14 +16,14 @@ import type { RemoteFile } from './fetch-options.ts'
 import { fileWord } from '../store/chunk-map.ts'
 import { withFileLock } from '../../base/files/file-lock.ts'
 import {
-  confirmHeard,
+  confirmClaimed,
   contentIdIn,
   fetchFromPeers,
-  hearOf,
+  askPeersFor,
   MAX_SMALL_BYTES,
   unknownId,
   wordOf
-} from './heard-model.ts'
+} from './unverified-model.ts'
 import { hubEndpoint, hubHeaders, hubUrl } from './hub.ts'
 import { listRepo, type ListedFile } from './hub-tree.ts'
 import type { HttpOptions } from './http.ts'
@@ -63,7 +63,7 @@ export interface FoundModel {
   /** The word under which others may know it: owner/name. */
   readonly word?: string | undefined
   /** Its content is known from peers and not from a hub. */
-  readonly isHeard?: boolean
+  readonly isUnverified?: boolean
   /**
    * Must be called with the computed content id of a model whose name or files are known from
    * peers.
@@ -119,14 +119,14 @@ function whom(options: RepoOptions): string {
 async function currentRecord(
   name: RepoName,
   options: OneRepoOptions
-): Promise<{ record: RepoRecord; heard?: NamedWeights }> {
+): Promise<{ record: RepoRecord; claimed?: NamedWeights }> {
   const { cacheDir, peers, reach, log = silentLog } = options
   const known = await readRecord(cacheDir, name)
   if (known && (options.isOffline || reach.isNone)) return { record: known }
   if (reach.isNone) {
-    const heard = peers && (await hearOf(name, peers, options))
-    if (!heard) throw unknownId(name)
-    return heard
+    const claimed = peers && (await askPeersFor(name, peers, options))
+    if (!claimed) throw unknownId(name)
+    return claimed
   }
   try {
     return { record: await lookUp(name, options, known !== undefined || peers !== undefined) }
@@ -139,8 +139,8 @@ async function currentRecord(
       log.info(`The hub does not answer; '${repoText(name)}' is taken as it was known`)
       return { record: known }
     }
-    const heard = peers && (await hearOf(name, peers, options))
-    if (heard) return heard
+    const claimed = peers && (await askPeersFor(name, peers, options))
+    if (claimed) return claimed
     // If nobody else knows it, the hub is all there is and is given more time.
     if (peers) return { record: await lookUp(name, options, false) }
     throw failure
@@ -221,7 +221,7 @@ async function fetchOnce(
 }
 
 async function prepare(
-  { record, heard }: { record: RepoRecord; heard?: NamedWeights },
+  { record, claimed }: { record: RepoRecord; claimed?: NamedWeights },
   options: OneRepoOptions
 ): Promise<FoundModel> {
   const { name, kind } = record
@@ -246,16 +246,16 @@ async function prepare(
     reach,
     roots: options.roots,
     word: fileWord(record.weights[0]?.hash ?? ''),
-    told: { isTold: heard !== undefined }
+    told: { isTold: claimed !== undefined }
   }
   await eachAtOnce(remotes, HEADERS, (remote) =>
     fetchHeader(remote, kind === 'gguf' ? 'gguf' : 'safetensors', { ...ranges, hubFirst: true })
   )
   const what = repoText(name)
   const fetcher = createFetcher(remotes, { ...ranges, cacheDir, diskBytes, what })
-  const confirm = (id: string): Promise<void> => confirmHeard(cacheDir, record, heard?.id, id)
-  const { isHeard = false } = record
-  return { location: { kind, paths }, fetcher, word: wordOf(name), isHeard, confirm }
+  const confirm = (id: string): Promise<void> => confirmClaimed(cacheDir, record, claimed?.id, id)
+  const { isUnverified = false } = record
+  return { location: { kind, paths }, fetcher, word: wordOf(name), isUnverified, confirm }
 }
 
 function remoteOf(

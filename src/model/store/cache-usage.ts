@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
 import { unavailable } from '../../base/errors.ts'
-import { hasBit, hasChunk, heldBytes, readChunkMap, readHeard, runBytes } from './chunk-map.ts'
+import { hasBit, hasChunk, heldBytes, readChunkMap, readUnverified, runBytes } from './chunk-map.ts'
 import { convertedBytes } from './converted-cache.ts'
 import { systemFreeBytes } from '../hub/download.ts'
 import { checkRoom } from '../hub/http.ts'
@@ -29,16 +29,17 @@ export async function heldBytesOf(path: string): Promise<number> {
 }
 
 /** Bytes of a file that are here and were verified only by peers. */
-export async function heardBytesOf(path: string): Promise<number> {
+export async function unverifiedBytesOf(path: string): Promise<number> {
   const found = await stat(path).catch(() => undefined)
   if (!found?.isFile()) return 0
   try {
     const map = readChunkMap(path, found.size)
     if (!map) return 0
-    const heard = readHeard(path, map.count)
+    const unverified = readUnverified(path, map.count)
     let bytes = 0
     for (let i = 0; i < map.count; i++) {
-      if (hasBit(heard, i) && hasChunk(map, i)) bytes += runBytes(map, { start: i, end: i + 1 })
+      if (hasBit(unverified, i) && hasChunk(map, i))
+        bytes += runBytes(map, { start: i, end: i + 1 })
     }
     return bytes
   } catch {

@@ -12,12 +12,12 @@ import {
   hasBit,
   hasChunk,
   HEAD_BYTES,
-  heardPath,
+  unverifiedPath,
   heldBytes,
   journalPath,
   missingRuns,
   readChunkMap,
-  readHeard,
+  readUnverified,
   runBytes,
   setBit,
   SLOT_BYTES
@@ -42,14 +42,14 @@ export class ChunkFile implements AsyncDisposable {
   /** Chunks that are written but not in the journal yet. */
   readonly #fresh = new Set<number>()
   /** Bits of chunks whose hash is known only from peers. */
-  readonly #heard: Uint8Array
+  readonly #unverified: Uint8Array
 
   private constructor(path: string, map: ChunkMap, data: FileHandle, journal: FileHandle) {
     this.path = path
     this.map = map
     this.#data = data
     this.#journal = journal
-    this.#heard = readHeard(path, map.count)
+    this.#unverified = readUnverified(path, map.count)
   }
 
   /** Opens or creates the file; undefined if it is complete. @throws AppError CORRUPT */
@@ -93,7 +93,7 @@ export class ChunkFile implements AsyncDisposable {
 
   /** Whether a chunk is here that came from its source itself, not from peers. */
   isVouched(index: number): boolean {
-    return this.has(index) && !hasBit(this.#heard, index)
+    return this.has(index) && !hasBit(this.#unverified, index)
   }
 
   hash(index: number): Uint8Array {
@@ -105,10 +105,10 @@ export class ChunkFile implements AsyncDisposable {
   }
 
   /**
-   * Writes one chunk of the right length; it counts as present after the next commit. `isHeard`:
-   * its hash is known only from peers.
+   * Writes one chunk of the right length; it counts as present after the next commit.
+   * `isUnverified`: its hash is known only from peers.
    */
-  async write(index: number, bytes: Uint8Array, isHeard = false): Promise<void> {
+  async write(index: number, bytes: Uint8Array, isUnverified = false): Promise<void> {
     const { map } = this
     if (bytes.byteLength !== runBytes(map, { start: index, end: index + 1 })) {
       throw new RangeError(`Chunk ${index} was given with ${bytes.byteLength} bytes`)
@@ -120,7 +120,7 @@ export class ChunkFile implements AsyncDisposable {
     }
     const hash = new Bun.CryptoHasher('sha256').update(bytes).digest()
     map.hashes.set(hash, index * SLOT_BYTES)
-    setBit(this.#heard, index, isHeard)
+    setBit(this.#unverified, index, isUnverified)
     this.#fresh.add(index)
   }
 
@@ -130,7 +130,7 @@ export class ChunkFile implements AsyncDisposable {
     if (fresh.length === 0) return
     await this.#data.datasync()
     // First, so that a chunk from peers never counts as verified.
-    await this.#writeHeard(fresh)
+    await this.#writeUnverified(fresh)
     const { hashes } = this.map
     for (const index of fresh) {
       const at = index * SLOT_BYTES
@@ -148,27 +148,27 @@ export class ChunkFile implements AsyncDisposable {
     const { map, path } = this
     for (let i = 0; i < map.count; i++) if (!hasChunk(map, i)) return false
     if ((await sha256File(path, signal)) !== map.sha256) {
-      if (await this.#dropHeard()) throw new HearsayWrong(path)
+      if (await this.#dropUnverified()) throw new UnverifiedWrong(path)
       await forgetChunkFile(path)
       throw corrupt(`'${path}' is not what its source promised: its SHA-256 is not ${map.sha256}`, {
         hint: 'What was fetched is thrown away; try again, or from another HF_ENDPOINT'
       })
     }
     await rm(journalPath(path))
-    await rm(heardPath(path), { force: true })
+    await rm(unverifiedPath(path), { force: true })
     return true
   }
 
   /** Bits of other regions, which other processes may fetch at the same time, are not touched. */
-  async #writeHeard(indexes: readonly number[]): Promise<void> {
-    const path = heardPath(this.path)
+  async #writeUnverified(indexes: readonly number[]): Promise<void> {
+    const path = unverifiedPath(this.path)
     const isThere = (await stat(path).catch(() => undefined)) !== undefined
-    if (!isThere && !indexes.some((index) => hasBit(this.#heard, index))) return
-    if (!isThere) await writeFile(path, new Uint8Array(this.#heard.byteLength), { flag: 'a' })
+    if (!isThere && !indexes.some((index) => hasBit(this.#unverified, index))) return
+    if (!isThere) await writeFile(path, new Uint8Array(this.#unverified.byteLength), { flag: 'a' })
     const file = await open(path, 'r+')
     try {
       for (const at of new Set(indexes.map((index) => index >> 3))) {
-        await file.write(this.#heard, at, 1, at)
+        await file.write(this.#unverified, at, 1, at)
       }
       await file.datasync()
     } finally {
@@ -177,11 +177,11 @@ export class ChunkFile implements AsyncDisposable {
   }
 
   /** Turns chunks from peers into holes; false if there are none. */
-  async #dropHeard(): Promise<boolean> {
+  async #dropUnverified(): Promise<boolean> {
     const { map } = this
-    const heard = readHeard(this.path, map.count)
+    const unverified = readUnverified(this.path, map.count)
     const all = Array.from({ length: map.count }, (_, i) => i)
-    const dropped = all.filter((i) => hasBit(heard, i))
+    const dropped = all.filter((i) => hasBit(unverified, i))
     if (dropped.length === 0) return false
     for (const index of dropped) {
       const at = index * SLOT_BYTES
@@ -189,7 +189,7 @@ export class ChunkFile implements AsyncDisposable {
       await this.#journal.write(map.hashes, at, SLOT_BYTES, HEAD_BYTES + at)
     }
     await this.#journal.datasync()
-    await rm(heardPath(this.path), { force: true })
+    await rm(unverifiedPath(this.path), { force: true })
     return true
   }
 
@@ -204,7 +204,7 @@ export class ChunkFile implements AsyncDisposable {
 }
 
 /** All chunks were here, and some from peers are wrong. */
-export class HearsayWrong extends AppError {
+export class UnverifiedWrong extends AppError {
   constructor(path: string) {
     super('CORRUPT', `'${path}' is not what its source promised: peers gave wrong bytes of it`, {
       hint: 'What they gave is thrown away; try again, with --no-peer-weights for the hub alone'
@@ -215,7 +215,7 @@ export class HearsayWrong extends AppError {
 /** The file goes first: a journal alone does no harm. Converted weights made from it go too. */
 export async function forgetChunkFile(path: string): Promise<void> {
   await rm(path, { force: true })
-  await rm(heardPath(path), { force: true })
+  await rm(unverifiedPath(path), { force: true })
   await rm(journalPath(path), { force: true })
   removeConvertedFrom(path)
 }

@@ -47,15 +47,15 @@ export function journalPath(path: string): string {
  * Path of a bitmap beside the journal: a bit for each chunk whose hash is known only from peers,
  * who may have lied.
  */
-export function heardPath(path: string): string {
-  return `${path}.heard`
+export function unverifiedPath(path: string): string {
+  return `${path}.unverified`
 }
 
-/** The bits of heardPath(); none set if there is no such file: (ceil(count / 8)). */
-export function readHeard(path: string, count: number): Uint8Array {
+/** The bits of unverifiedPath(); none set if there is no such file: (ceil(count / 8)). */
+export function readUnverified(path: string, count: number): Uint8Array {
   const bits = new Uint8Array(Math.ceil(count / 8))
   try {
-    bits.set(readFileSync(heardPath(path)).subarray(0, bits.byteLength))
+    bits.set(readFileSync(unverifiedPath(path)).subarray(0, bits.byteLength))
   } catch (error) {
     // If it cannot be read, no chunk counts as verified.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') bits.fill(0xff)

@@ -4,8 +4,8 @@ import { readdir, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { inUse, notFound } from '../../base/errors.ts'
 import { ALIASES, type Alias, findAlias } from '../aliases.ts'
-import { heardBytesOf, heldBytesOf } from './cache-usage.ts'
-import { heardPath, journalPath } from './chunk-map.ts'
+import { unverifiedBytesOf, heldBytesOf } from './cache-usage.ts'
+import { unverifiedPath, journalPath } from './chunk-map.ts'
 import {
   type ConvertedModel,
   convertedOf,
@@ -13,7 +13,7 @@ import {
   removeConverted
 } from './converted-cache.ts'
 import { tryFileLock } from '../../base/files/file-lock.ts'
-import { contentIdName } from '../hub/heard-model.ts'
+import { contentIdName } from '../hub/unverified-model.ts'
 import { forgetManifest } from './manifest.ts'
 import { parseRepoName, type RepoName, repoText } from '../hub/repo-name.ts'
 import {
@@ -31,7 +31,7 @@ export interface CachedFile {
   /** Bytes of it that are here. */
   readonly heldBytes: number
   /** Bytes of these whose hash is known only from peers; 0 once the whole file was checked. */
-  readonly heardBytes: number
+  readonly unverifiedBytes: number
 }
 
 export interface CachedModel {
@@ -62,7 +62,7 @@ export async function listCachedModels(
       files.map(async (file) => ({
         ...file,
         heldBytes: await heldBytesOf(file.path),
-        heardBytes: await heardBytesOf(file.path)
+        unverifiedBytes: await unverifiedBytesOf(file.path)
       }))
     )
     for (const { path } of files) known.add(path)
@@ -177,7 +177,13 @@ async function removeFile(path: string): Promise<void> {
   }
   try {
     const partial = `${path}.partial`
-    for (const each of [path, journalPath(path), heardPath(path), partial, `${partial}.etag`]) {
+    for (const each of [
+      path,
+      journalPath(path),
+      unverifiedPath(path),
+      partial,
+      `${partial}.etag`
+    ]) {
       await rm(each, { force: true })
     }
   } finally {
@@ -215,7 +221,7 @@ async function filesOfCache(
   const files: { path: string; hash: string; name: string }[] = []
   for (const hash of (await readdir(root).catch(() => [])).sort()) {
     for (const name of (await readdir(join(root, hash)).catch(() => [])).sort()) {
-      if (/\.(chunks|heard|lock|partial|etag|new)$/.test(name)) continue
+      if (/\.(chunks|unverified|lock|partial|etag|new)$/.test(name)) continue
       files.push({ path: join(root, hash, name), hash, name })
     }
   }

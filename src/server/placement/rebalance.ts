@@ -1,10 +1,10 @@
 // Whether a running server should serve other blocks. Pure functions over the directory's records;
-// they know no connections, no sessions and no clock. mover.ts calls them in this order: planMove
-// says whether a server should move and where to; while it drains, drainStep, opensGap and
-// stillWorth say whether it waits, leaves or stays after all.
-// planMove simulates the moves that all servers should make, best first, and returns this server's
-// own move if it is among them. All servers run the same simulation over the same records, so that
-// one moves where one is needed, and not all at once.
+// they know no connections, no sessions and no clock. rebalancer.ts calls them in this order:
+// planMove says whether a server should move and where to; while it drains, drainStep, opensGap and
+// stillWorth say whether it waits, leaves or stays after all. planMove simulates the moves that all
+// servers should make, best first, and returns this server's own move if it is among them. All
+// servers run the same simulation over the same records, so that one moves where one is needed, and
+// not all at once.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo } from '../../wire/types.ts'
@@ -175,7 +175,7 @@ export interface DrainOptions {
    * How long a record takes to reach everybody, ms. A server leaves only after that. Default
    * 15,000.
    */
-  heardMs?: number
+  spreadMs?: number
   /**
    * After this time sessions are no longer waited for, ms; their clients fail over. Default
    * 120,000.
@@ -191,9 +191,9 @@ export function drainStep(
   state: DrainState,
   options: DrainOptions = {}
 ): 'wait' | 'leave' | 'stay' {
-  const { heardMs = 15_000, drainMs = 120_000 } = options
+  const { spreadMs = 15_000, drainMs = 120_000 } = options
   if (state.opensGap || !state.worth) return 'stay'
-  if (state.sinceMs < heardMs) return 'wait'
+  if (state.sinceMs < spreadMs) return 'wait'
   const idle = state.urgent || state.sessions === 0 || state.sinceMs >= drainMs
   return idle ? 'leave' : 'wait'
 }

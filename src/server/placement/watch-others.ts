@@ -1,4 +1,4 @@
-// Connects a host's lookout, and its mover if it may move, to the swarm: how other servers are
+// Connects a host's monitor, and its rebalancer if it may move, to the swarm: how other servers are
 // found, asked and pinged, and what is announced. Called by host.ts, which does the moving.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -8,9 +8,9 @@ import type { NamedModel } from '../../swarm/private/capability.ts'
 import { find, probe, reachLimit } from '../../swarm/directory.ts'
 import type { SwarmNode } from '../../swarm/node.ts'
 import type { ServerInfo } from '../../wire/types.ts'
-import { Lookout } from './lookout.ts'
-import { Mover, type PlacementOptions } from './mover.ts'
-import type { Notice } from '../notice.ts'
+import { SwarmMonitor } from './swarm-monitor.ts'
+import { Rebalancer, type PlacementOptions } from './rebalancer.ts'
+import type { Advertisement } from '../advertisement.ts'
 import { checkPeriodMs, placedOf } from './rebalance.ts'
 
 /** What watchOthers needs of a host that has joined the swarm. */
@@ -18,7 +18,7 @@ export interface WatchOptions {
   node: SwarmNode
   /** The model, by the names that an invite may use. */
   named: NamedModel
-  notice: Notice
+  advertisement: Advertisement
   /** Content id of the model. */
   contentId: Uint8Array
   /** The actions of a move; undefined for a host that stays where it is. */
@@ -47,9 +47,9 @@ const EVERY_MS = 60_000
 /** Time for the pong of a server that a link was made to, ms. */
 const PONG_MS = 2_500
 
-export function watchOthers(options: WatchOptions): Lookout {
-  const { node, named, notice, contentId, moving, everyMs = EVERY_MS, clock, log } = options
-  const { blockCount } = notice.info
+export function watchOthers(options: WatchOptions): SwarmMonitor {
+  const { node, named, advertisement, contentId, moving, everyMs = EVERY_MS, clock, log } = options
+  const { blockCount } = advertisement.info
   const ask = async (
     servers: readonly ServerInfo[],
     signal: AbortSignal
@@ -59,8 +59,8 @@ export function watchOthers(options: WatchOptions): Lookout {
     const asked = await Promise.all(servers.map((info) => probe(node, info, { signal, timeoutMs })))
     return asked.flatMap(({ info, state }) => (state === 'alive' ? info : []))
   }
-  const mover = moving && makeMover(moving)
-  const lookout = new Lookout({
+  const rebalancer = moving && makeRebalancer(moving)
+  const monitor = new SwarmMonitor({
     find: (signal) => find(node, contentId, blockCount, { signal }),
     ask,
     ping: async (peer, signal) => {
@@ -68,36 +68,38 @@ export function watchOthers(options: WatchOptions): Lookout {
       const link = await node.connect(peer, { signal, timeoutMs, serves: named })
       return link.ping(PONG_MS)
     },
-    end: () => notice.info.end,
-    onpings: (pings) => notice.pings(pings),
-    ...(mover
+    end: () => advertisement.info.end,
+    onpings: (pings) => advertisement.pings(pings),
+    ...(rebalancer
       ? {
           onlook: (servers, signal) => {
-            const checking = mover.check(servers, signal)
+            const checking = rebalancer.check(servers, signal)
             moving.onmoving(checking)
             return checking
           }
         }
       : {}),
     periodMs: (servers) =>
-      mover ? checkPeriodMs([...servers, notice.info].map(placedOf), blockCount, everyMs) : everyMs,
+      rebalancer
+        ? checkPeriodMs([...servers, advertisement.info].map(placedOf), blockCount, everyMs)
+        : everyMs,
     clock,
     random: options.random ?? seededRandom(freshSeed()),
     log
   })
-  return lookout
+  return monitor
 
-  function makeMover({ drain, placement, sessions, fits, fetch, change }: Moving): Mover {
-    return new Mover({
-      info: () => notice.info,
+  function makeRebalancer({ drain, placement, sessions, fits, fetch, change }: Moving): Rebalancer {
+    return new Rebalancer({
+      info: () => advertisement.info,
       sessions,
-      find: (signal) => lookout.view(signal),
+      find: (signal) => monitor.view(signal),
       ask,
       fits,
       fetch,
       say: (next) => {
         drain(next !== undefined)
-        notice.going(next)
+        advertisement.going(next)
       },
       change,
       ...(placement ? { placement } : {}),

@@ -1,6 +1,6 @@
 // Checks in a private swarm before a session is opened or a step runs: whether the peer's invite
 // allows it, and whether the quota it shares is used up. An open swarm has no gate. Called by
-// door.ts. Knows no terminal.
+// message-dispatch.ts. Knows no terminal.
 import { AppError, denied } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { whyNot, type Capability, type NamedModel } from '../../swarm/private/capability.ts'

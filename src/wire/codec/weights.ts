@@ -53,7 +53,7 @@ export const catalogueCodec: Codec<Catalogue> = record<Catalogue>({
   ),
   small: listUpTo(LIMITS.smallFiles, file, 'small files'),
   weights: listUpTo(LIMITS.weightFiles, file, 'weight files'),
-  isHeard: mark
+  isUnverified: mark
 })
 
 const bits = bytesUpTo(LIMITS.bitfieldBytes, 'a field of bits')

@@ -224,7 +224,7 @@ for (const held of [96, 97]) {
   })
 }
 
-test('a server that answers out of order is gone round', async () => {
+test('a server that answers out of order is avoided', async () => {
   const swarm = await threeServers()
   const liar = swarm.peers[1]
   const spare = await swarm.add(2, 4)

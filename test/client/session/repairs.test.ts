@@ -29,7 +29,7 @@ test('that the next one forgot the session is believed twice', () => {
   expect(kinds).toEqual(['leave', 'leave', 'carry'])
 })
 
-test('one server that says it is our fault is gone round; that it is, takes it twice or three', () => {
+test('one server that says it is our fault is avoided; that it is, takes it twice or three', () => {
   const repairs = new Repairs()
   const kinds = (...peers: string[]): string[] =>
     peers.map((peer) => repairs.decide(failure(peer, 'BAD_INPUT'), hop).kind)

@@ -6,10 +6,10 @@ import { ChunkFile } from '../../../src/model/store/chunk-file.ts'
 import {
   type ChunkMap,
   emptyJournal,
-  heardPath,
+  unverifiedPath,
   parseChunkMap,
   readChunkMap,
-  readHeard
+  readUnverified
 } from '../../../src/model/store/chunk-map.ts'
 import {
   manifestOf,
@@ -139,7 +139,7 @@ describe('ChunkFile', () => {
     for (let i = 0; i < 20; i++) await file.write(i, chunk(i), i % 2 === 0)
     await file.commit()
     expect(await file.complete()).toBe(true)
-    expect(await Bun.file(heardPath(file.path)).exists()).toBe(false)
+    expect(await Bun.file(unverifiedPath(file.path)).exists()).toBe(false)
     expect(readChunkMap(file.path, bytes.length)).toBeUndefined()
   })
 
@@ -153,6 +153,6 @@ describe('ChunkFile', () => {
     expect(Array.from({ length: 20 }, (_, i) => again.has(i))).toEqual(
       Array.from({ length: 20 }, (_, i) => i % 2 === 1)
     )
-    expect(readHeard(file.path, 20).every((byte) => byte === 0)).toBe(true)
+    expect(readUnverified(file.path, 20).every((byte) => byte === 0)).toBe(true)
   })
 })

@@ -11,7 +11,7 @@ export class HonestClient implements AsyncDisposable {
   readonly node: SwarmNode
   /** Answers that were right. */
   answers = 0
-  /** Why servers were gone round. */
+  /** Why servers were avoided. */
   readonly reroutes: string[] = []
   readonly #client: Client
   readonly #stack: AsyncDisposableStack

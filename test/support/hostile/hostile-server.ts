@@ -45,7 +45,7 @@ const STATUS: ServerStatus = {
 export interface FuzzOutcome {
   /** Whether every row was that of an undisturbed pass. */
   readonly same: boolean
-  /** Honest servers that were gone round for a while. */
+  /** Honest servers that were avoided for a while. */
   readonly blamed: readonly string[]
   readonly reroutes: number
   readonly mischiefs: number

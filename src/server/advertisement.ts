@@ -9,7 +9,7 @@ import type { NextSpan, ServerInfo } from '../wire/types.ts'
 import { describeSpan } from './describe.ts'
 import type { Serving } from './serving.ts'
 
-export interface NoticeOptions {
+export interface AdvertisementOptions {
   model: Model
   quant: Quant
   /** The server never moves. */
@@ -28,13 +28,13 @@ const REFRESH_MS = 10_000
 /** How long loading is announced to take, ms. */
 const LOAD_MS = 60_000
 
-export class Notice {
+export class Advertisement {
   info: ServerInfo
-  readonly #options: NoticeOptions
+  readonly #options: AdvertisementOptions
   #stopRefresh: () => void = () => {}
 
   /** @param others their speed is used as an estimate until this server has measured its own */
-  constructor(range: BlockSpan, others: readonly ServerInfo[], options: NoticeOptions) {
+  constructor(range: BlockSpan, others: readonly ServerInfo[], options: AdvertisementOptions) {
     this.#options = options
     const speeds = others.map((info) => info.throughput).sort((a, b) => a - b)
     const decode = speeds[Math.floor(speeds.length / 2)] ?? 1

@@ -10,7 +10,7 @@ import type { BlockServer } from './block-server.ts'
 import type { ServerLink } from '../links.ts'
 import type { MemberGate } from './member-gate.ts'
 
-export interface DoorOptions {
+export interface DispatchOptions {
   /** Undefined while blocks are loaded. */
   server: () => BlockServer | undefined
   /** Set in a private swarm. */
@@ -30,7 +30,7 @@ export function notServing(): AppError {
   })
 }
 
-export function openDoor(options: DoorOptions): LinkHandlers {
+export function dispatchMessages(options: DispatchOptions): LinkHandlers {
   const { server, gate, ongone, log } = options
   const status = (): ServerStatus => server()?.status() ?? IDLE
   const refuse = (link: ServerLink, session: Uint8Array, step: number, error: AppError): void => {

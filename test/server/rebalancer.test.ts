@@ -4,8 +4,8 @@ import { expect, test } from 'bun:test'
 import { unavailable } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { Lookout } from '../../src/server/placement/lookout.ts'
-import { Mover, type MoverOptions } from '../../src/server/placement/mover.ts'
+import { SwarmMonitor } from '../../src/server/placement/swarm-monitor.ts'
+import { Rebalancer, type RebalancerOptions } from '../../src/server/placement/rebalancer.ts'
 import { likelySuccessors } from '../../src/server/placement/successors.ts'
 import type { ServerInfo } from '../../src/wire/types.ts'
 import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
@@ -31,10 +31,10 @@ interface Scene {
   readonly check: () => Promise<boolean>
 }
 
-function scene(more: Partial<MoverOptions> = {}): Scene {
+function scene(more: Partial<RebalancerOptions> = {}): Scene {
   const clock = new FakeClock()
   const done: string[] = []
-  const mover = new Mover({
+  const rebalancer = new Rebalancer({
     info: () => info(5, 0, 4),
     sessions: () => it.sessions,
     find: async () => it.others,
@@ -46,7 +46,7 @@ function scene(more: Partial<MoverOptions> = {}): Scene {
       await it.changing()
       done.push(`change to ${start}:${end}`)
     },
-    placement: { heardMs: 10_000, drainMs: 60_000, stepMs: 1000 },
+    placement: { spreadMs: 10_000, drainMs: 60_000, stepMs: 1000 },
     clock,
     log: silentLog,
     ...more
@@ -58,7 +58,7 @@ function scene(more: Partial<MoverOptions> = {}): Scene {
     living: undefined,
     sessions: 0,
     changing: async () => {},
-    check: () => mover.check(it.others, new AbortController().signal)
+    check: () => rebalancer.check(it.others, new AbortController().signal)
   }
   return it
 }
@@ -186,7 +186,7 @@ test('likelySuccessors() takes the nearest that go on where blocks end, and leav
   expect(likelySuccessors(servers, 8, known, seededRandom(1))).toEqual([])
 })
 
-test('a lookout tells round trips when they change clearly, nearest first, and drops who is silent', async () => {
+test('a monitor tells round trips when they change clearly, nearest first, and drops who is silent', async () => {
   const clock = new FakeClock()
   const told: string[] = []
   let looks = 0
@@ -195,7 +195,7 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
     [1, 40],
     [2, 10]
   ])
-  const lookout = new Lookout({
+  const monitor = new SwarmMonitor({
     find: async () => [info(1, 4, 8), info(2, 4, 8), info(3, 0, 4)],
     ask: async (servers) => servers,
     ping: async ([key = 0]) => {
@@ -211,7 +211,7 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
     random: seededRandom(1),
     log: silentLog
   })
-  lookout.start()
+  monitor.start()
   await clock.advance(10_000)
   expect(told).toEqual(['2: 10, 1: 40'])
   trips.set(2, 12)
@@ -221,15 +221,15 @@ test('a lookout tells round trips when they change clearly, nearest first, and d
   await clock.advance(2000)
   expect(told.slice(1)).toEqual(['2: 12'])
   expect(looks).toBeGreaterThan(10)
-  lookout.close()
+  monitor.close()
   expect(clock.pending).toBe(0)
 })
 
-test('a lookout looks soon when a server is gone, and believes its record no more', async () => {
+test('a monitor looks soon when a server is gone, and believes its record no more', async () => {
   const clock = new FakeClock()
   const views: string[][] = []
   const dead = new Set<number>()
-  const lookout = new Lookout({
+  const monitor = new SwarmMonitor({
     find: async () => [info(1, 4, 8), info(2, 4, 8)],
     ask: async (servers) => servers.filter(({ peer }) => !dead.has(peer[0] ?? 0)),
     ping: async () => 1,
@@ -241,18 +241,18 @@ test('a lookout looks soon when a server is gone, and believes its record no mor
     random: seededRandom(1),
     log: silentLog
   })
-  lookout.start()
+  monitor.start()
   await clock.advance(300_000)
   const before = views.length
   dead.add(1)
   // Whom it never saw is nothing to it.
-  lookout.gone('ff'.repeat(32))
-  lookout.gone('01'.repeat(32))
-  lookout.gone('02'.repeat(32))
+  monitor.gone('ff'.repeat(32))
+  monitor.gone('01'.repeat(32))
+  monitor.gone('02'.repeat(32))
   await clock.advance(15_000)
   expect(views.slice(before)).toEqual([['2']])
   dead.delete(1)
   await clock.advance(90_000)
   expect(views.at(-1)).toEqual(['1', '2'])
-  lookout.close()
+  monitor.close()
 })

@@ -9,7 +9,7 @@ import type { ServerInfo } from '../../wire/types.ts'
 import { nextCheckMs } from './rebalance.ts'
 import { likelySuccessors } from './successors.ts'
 
-export interface LookoutOptions {
+export interface MonitorOptions {
   /** Finds the other servers of the model. */
   find: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** Asks these servers directly. Returns those that answer, with their current description. */
@@ -45,8 +45,8 @@ const ALPHA = 0.3
 const CHANGE = 0.25
 const LEAST_CHANGE_MS = 1
 
-export class Lookout {
-  readonly #options: LookoutOptions
+export class SwarmMonitor {
+  readonly #options: MonitorOptions
   readonly #closing = new AbortController()
   readonly #known = new Map<string, number>()
   #published: ServerInfo['pings'] = []
@@ -58,7 +58,7 @@ export class Lookout {
   readonly #doubted = new Set<string>()
   #stopTimer: () => void = () => {}
 
-  constructor(options: LookoutOptions) {
+  constructor(options: MonitorOptions) {
     this.#options = options
   }
 

@@ -11,7 +11,7 @@ import {
   hasBit,
   hasChunk,
   hasRange,
-  heardPath,
+  unverifiedPath,
   journalPath,
   parseChunkMap,
   setBit,
@@ -19,25 +19,25 @@ import {
 } from '../model/store/chunk-map.ts'
 import { recallHash } from '../model/store/file-hashes.ts'
 import { sha256File } from '../model/store/hash-file.ts'
-import { MAX_SMALL_BYTES } from '../model/hub/heard-model.ts'
+import { MAX_SMALL_BYTES } from '../model/hub/unverified-model.ts'
 import { manifestOf, manifestRoot } from '../model/store/manifest.ts'
 import { SMALL_FILES } from '../model/hub/repo-files.ts'
 import type { Model } from '../model/types.ts'
 
-export interface ShelfOptions {
+export interface OfferedOptions {
   /** `Paths.cache`, where manifests are kept. */
   cacheDir: string
   /** Names of the model beside its content id, e.g. owner/name. */
   words?: readonly string[]
   /** The model's files are known from peers alone. */
-  isHeard?: boolean
+  isUnverified?: boolean
   /** Of whole files' manifests. Default: CHUNK_BYTES. */
   chunkBytes?: number | undefined
   /** Cancels the hashing of files. */
   signal?: AbortSignal | undefined
 }
 
-export interface ShelvedFile {
+export interface OfferedFile {
   readonly path: string
   readonly sizeBytes: number
   /** 32 bytes. */
@@ -45,16 +45,16 @@ export interface ShelvedFile {
 }
 
 /** As wire's Catalogue. */
-export interface ShelfCatalogue {
+export interface OfferedCatalogue {
   readonly model: Uint8Array
   readonly kind: 'gguf' | 'folder'
-  readonly small: readonly ShelvedFile[]
-  readonly weights: readonly ShelvedFile[]
-  readonly isHeard?: true
+  readonly small: readonly OfferedFile[]
+  readonly weights: readonly OfferedFile[]
+  readonly isUnverified?: true
 }
 
 /** As wire's Holding. */
-export interface ShelfHolding {
+export interface OfferedHolding {
   readonly sizeBytes: number
   readonly chunkBytes: number
   readonly isWhole: boolean
@@ -63,7 +63,7 @@ export interface ShelfHolding {
   readonly root?: Uint8Array
 }
 
-interface Shelved {
+interface LocalFile {
   /** Its path on this disk. */
   readonly place: string
   readonly sha256: string
@@ -78,28 +78,28 @@ interface Shelved {
 interface Known {
   readonly journalMs: number | undefined
   readonly map: ChunkMap
-  readonly heard: Uint8Array
+  readonly unverified: Uint8Array
   readonly root: Uint8Array | undefined
   /** Made on first use. */
-  holding?: ShelfHolding
+  holding?: OfferedHolding
 }
 
 const NAME = /^[\w.-]{1,200}\.(?:gguf|safetensors)$/
 const NOT_YET_MS = 1000
 
-export class WeightShelf {
-  readonly catalogue: ShelfCatalogue
+export class OfferedWeights {
+  readonly catalogue: OfferedCatalogue
   /** Names by which the model can be requested. */
   readonly words: readonly string[]
-  readonly #files: ReadonlyMap<string, Shelved>
-  readonly #options: ShelfOptions
+  readonly #files: ReadonlyMap<string, LocalFile>
+  readonly #options: OfferedOptions
   readonly #known = new Map<string, Known>()
   readonly #making = new Map<string, Promise<void>>()
 
   private constructor(
-    catalogue: ShelfCatalogue,
-    files: ReadonlyMap<string, Shelved>,
-    options: ShelfOptions
+    catalogue: OfferedCatalogue,
+    files: ReadonlyMap<string, LocalFile>,
+    options: OfferedOptions
   ) {
     this.catalogue = catalogue
     this.#files = files
@@ -113,12 +113,12 @@ export class WeightShelf {
   }
 
   /** Undefined for a model that need not be given: every executable carries it. */
-  static async open(model: Model, options: ShelfOptions): Promise<WeightShelf | undefined> {
+  static async open(model: Model, options: OfferedOptions): Promise<OfferedWeights | undefined> {
     const { kind } = model.location
     if (kind === 'llama2c') return undefined
-    const files = new Map<string, Shelved>()
-    const small: ShelvedFile[] = []
-    const weights: ShelvedFile[] = []
+    const files = new Map<string, LocalFile>()
+    const small: OfferedFile[] = []
+    const weights: OfferedFile[] = []
     const [folder = ''] = model.location.paths
     for (const path of kind === 'folder' ? SMALL_FILES : []) {
       const place = join(folder, path)
@@ -140,9 +140,9 @@ export class WeightShelf {
       weights.push({ path, sizeBytes, sha256: Uint8Array.fromHex(sha256) })
       files.set(sha256, { place, sha256, sizeBytes, isSmall: false })
     }
-    const heard = options.isHeard ? ({ isHeard: true } as const) : {}
-    const catalogue = { model: model.contentId, kind, small, weights, ...heard }
-    return new WeightShelf(catalogue, files, options)
+    const unverified = options.isUnverified ? ({ isUnverified: true } as const) : {}
+    const catalogue = { model: model.contentId, kind, small, weights, ...unverified }
+    return new OfferedWeights(catalogue, files, options)
   }
 
   /** Makes manifests of whole files that have none yet; until then such files cannot be given. */
@@ -153,7 +153,7 @@ export class WeightShelf {
   }
 
   /** @throws AppError NOT_FOUND; BUSY while the file is hashed */
-  async holding(sha256: string): Promise<ShelfHolding> {
+  async holding(sha256: string): Promise<OfferedHolding> {
     const file = this.#find(sha256)
     const known = await this.#knownOf(file)
     known.holding ??= holdingOf(known)
@@ -164,11 +164,11 @@ export class WeightShelf {
    * SHA-256 of chunks [start, start + count), zeros where this process does not vouch: (count, 32).
    */
   async hashes(sha256: string, start: number, count: number): Promise<Uint8Array> {
-    const { map, heard } = await this.#knownOf(this.#find(sha256))
+    const { map, unverified } = await this.#knownOf(this.#find(sha256))
     if (start + count > map.count) throw overLimit(`There are ${map.count} chunks`)
     const hashes = map.hashes.slice(start * SLOT_BYTES, (start + count) * SLOT_BYTES)
     for (let i = 0; i < count; i++) {
-      if (hasBit(heard, start + i)) hashes.fill(0, i * SLOT_BYTES, (i + 1) * SLOT_BYTES)
+      if (hasBit(unverified, start + i)) hashes.fill(0, i * SLOT_BYTES, (i + 1) * SLOT_BYTES)
     }
     return hashes
   }
@@ -196,13 +196,13 @@ export class WeightShelf {
     return bytes
   }
 
-  #find(sha256: string): Shelved {
+  #find(sha256: string): LocalFile {
     const file = this.#files.get(sha256)
     if (!file) throw notFound('There is no such file here')
     return file
   }
 
-  async #knownOf(file: Shelved): Promise<Known> {
+  async #knownOf(file: LocalFile): Promise<Known> {
     if (file.isSmall) throw notFound('A small file is given whole')
     const now = await journalMs(file)
     const known = this.#known.get(file.sha256)
@@ -213,21 +213,26 @@ export class WeightShelf {
     }
     const { place, sizeBytes } = file
     const map = parseChunkMap(await readFile(journalPath(place)), place, sizeBytes)
-    const heard = await readFile(heardPath(place)).catch(() => new Uint8Array(0))
-    const fresh: Known = { journalMs: now, map, heard, root: undefined }
+    const unverified = await readFile(unverifiedPath(place)).catch(() => new Uint8Array(0))
+    const fresh: Known = { journalMs: now, map, unverified, root: undefined }
     this.#known.set(file.sha256, fresh)
     return fresh
   }
 
   /** Only one at a time; a file whose manifest fails (it was changed) is never given. */
-  #makeManifest(file: Shelved): Promise<void> {
+  #makeManifest(file: LocalFile): Promise<void> {
     const { place: path, sha256, sizeBytes } = file
     const making =
       this.#making.get(sha256) ??
       manifestOf({ path, sha256, sizeBytes }, this.#options).then(
         (map) => {
           const root = manifestRoot(map)
-          this.#known.set(sha256, { journalMs: undefined, map, heard: new Uint8Array(0), root })
+          this.#known.set(sha256, {
+            journalMs: undefined,
+            map,
+            unverified: new Uint8Array(0),
+            root
+          })
         },
         () => {}
       )
@@ -237,11 +242,11 @@ export class WeightShelf {
 }
 
 /** When the journal last changed; undefined: the file is whole. */
-async function journalMs({ place }: Shelved): Promise<number | undefined> {
+async function journalMs({ place }: LocalFile): Promise<number | undefined> {
   return (await stat(journalPath(place)).catch(() => undefined))?.mtimeMs
 }
 
-function holdingOf({ map, heard, root }: Known): ShelfHolding {
+function holdingOf({ map, unverified, root }: Known): OfferedHolding {
   const { sizeBytes, chunkBytes, count } = map
   if (root) {
     const none = new Uint8Array(0)
@@ -252,7 +257,7 @@ function holdingOf({ map, heard, root }: Known): ShelfHolding {
   for (let i = 0; i < count; i++) {
     if (!hasChunk(map, i)) continue
     setBit(held, i)
-    if (!hasBit(heard, i)) setBit(vouched, i)
+    if (!hasBit(unverified, i)) setBit(vouched, i)
   }
   return { sizeBytes, chunkBytes, isWhole: false, held, vouched }
 }

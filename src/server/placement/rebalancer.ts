@@ -1,7 +1,7 @@
-// Moves a server to other blocks when that helps the swarm. rebalance.ts decides; then the mover
-// fetches weights, announces the move, waits until the announcement has spread and the sessions are
-// gone, checks again that nobody needs the server where it is, and changes blocks. Called by
-// host.ts, which passes the actions. Knows no DHT, no engine and no link.
+// Moves a server to other blocks when that helps the swarm. rebalance.ts decides; then the
+// rebalancer fetches weights, announces the move, waits until the announcement has spread and the
+// sessions are gone, checks again that nobody needs the server where it is, and changes blocks.
+// Called by host.ts, which passes the actions. Knows no DHT, no engine and no link.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { sleep, type Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -18,7 +18,7 @@ import {
   type PlacedServer
 } from './rebalance.ts'
 
-export interface MoverOptions {
+export interface RebalancerOptions {
   /** This server's current description. */
   info: () => ServerInfo
   sessions: () => number
@@ -48,7 +48,7 @@ export interface PlacementOptions extends MoveOptions, DrainOptions {
 
 const STEP_MS = 2_500
 const LOAD_MS = 60_000
-const HEARD_MS = 15_000
+const SPREAD_MS = 15_000
 /** After a failed move, no other is tried for this long, ms. */
 const FAILED_MS = 1_800_000
 /** Checks for which a server that should move first is waited for. */
@@ -56,14 +56,14 @@ const PATIENCE = 2
 /** Most servers asked whether they still serve the blocks that would be left. */
 const MOST_ASKED = 24
 
-export class Mover {
-  readonly #options: MoverOptions
+export class Rebalancer {
+  readonly #options: RebalancerOptions
   /** No move before this time; set when a move failed. */
   #restUntil = -Infinity
   /** By peer: consecutive checks at which it should have moved and did not say so. */
   #expected = new Map<string, number>()
 
-  constructor(options: MoverOptions) {
+  constructor(options: RebalancerOptions) {
     this.#options = options
   }
 
@@ -109,9 +109,9 @@ export class Mover {
 
   async #drainAndChange(range: BlockSpan, urgent: boolean, signal: AbortSignal): Promise<boolean> {
     const { say, sessions, find, change, placement = {}, clock, log } = this.#options
-    const { stepMs = STEP_MS, loadMs = LOAD_MS, heardMs = HEARD_MS } = placement
+    const { stepMs = STEP_MS, loadMs = LOAD_MS, spreadMs = SPREAD_MS } = placement
     const began = clock.now()
-    say({ ...range, inMs: heardMs + loadMs, left: false })
+    say({ ...range, inMs: spreadMs + loadMs, left: false })
     let left = false
     try {
       for (;;) {

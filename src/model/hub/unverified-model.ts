@@ -47,42 +47,42 @@ export function unknownId(name: RepoName): AppError {
   })
 }
 
-export interface HeardModel {
+export interface ClaimedModel {
   readonly record: RepoRecord
-  readonly heard: NamedWeights
+  readonly claimed: NamedWeights
 }
 
 /** What peers say about a name; undefined if nobody knows it. @throws AppError CORRUPT */
-export async function hearOf(
+export async function askPeersFor(
   name: RepoName,
   peers: ModelPeers,
   options: { signal?: AbortSignal | undefined; log?: Log | undefined }
-): Promise<HeardModel | undefined> {
+): Promise<ClaimedModel | undefined> {
   const { signal, log = silentLog } = options
   const word = wordOf(name)
-  const heard = await peers.lookUp(word, signal)
-  if (!heard) return undefined
-  const record = recordOf(name, heard)
-  const { vouchers } = heard
+  const claimed = await peers.lookUp(word, signal)
+  if (!claimed) return undefined
+  const record = recordOf(name, claimed)
+  const { vouchers } = claimed
   const many =
     vouchers === 0
       ? 'servers that have it from others'
       : vouchers === 1
         ? 'one server'
         : `${vouchers} servers`
-  log.warn(`'${word}' is taken for the model ${heard.id} on the word of ${many}`)
-  return { record, heard }
+  log.warn(`'${word}' is taken for the model ${claimed.id} on the word of ${many}`)
+  return { record, claimed }
 }
 
 /** @throws AppError CORRUPT for names and sizes that no model has */
-function recordOf(name: RepoName, heard: NamedWeights): RepoRecord {
-  const { kind, small, weights } = heard
+function recordOf(name: RepoName, claimed: NamedWeights): RepoRecord {
+  const { kind, small, weights } = claimed
   const isGood =
     weights.length > 0 &&
     weights.length <= MAX_WEIGHT_FILES &&
     weights.every(({ path, sizeBytes }) => WEIGHTS.test(path) && sizeBytes <= MAX_SIZE) &&
     small.every(({ path, sizeBytes }) => SMALL_FILES.includes(path) && sizeBytes <= MAX_SMALL_BYTES)
-  if (isGood) return { name, kind, small, weights, isHeard: true }
+  if (isGood) return { name, kind, small, weights, isUnverified: true }
   throw corrupt(`'${wordOf(name)}' cannot be used: what peers say of it is no model`)
 }
 
@@ -108,7 +108,7 @@ export async function fetchFromPeers(
  * Then remembers it for this name.
  * @throws AppError CORRUPT
  */
-export async function confirmHeard(
+export async function confirmClaimed(
   cacheDir: string,
   record: RepoRecord,
   claimed: string | undefined,
