@@ -5,11 +5,15 @@ import { timingSafeEqual } from 'node:crypto'
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { silentLog, type Log } from '../../base/log.ts'
 import type { TextModel } from '../../library/text/text-model.ts'
-import { chatCompletions, type EndpointContext } from './chat-completions.ts'
+import { anthropicError, anthropicMessages, countTokens } from './anthropic.ts'
+import { readBody } from './body.ts'
+import { chatCompletions } from './chat-completions.ts'
+import type { EndpointContext } from './chat-request.ts'
 import { completions } from './completions.ts'
 import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
 import type { ServerBindings } from '../serve.ts'
+import { responses } from './responses.ts'
 import { detokenize, tokenize } from './tokens.ts'
 
 /** Where models come from; they are opened on first use. */
@@ -54,10 +58,11 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
   })
   const { maxBodyBytes = MAX_BODY_BYTES } = options
   const app = new Hono<AppEnvironment>()
-  app.onError((error) => {
+  app.onError((error, c) => {
     const { status, body } = errorAnswer(error)
     if (status >= 500) log.warn(`a request failed: ${body.error.message}`)
-    return Response.json(body, { status })
+    const isAnthropic = c.req.path.startsWith('/v1/messages')
+    return Response.json(isAnthropic ? anthropicError(error).body : body, { status })
   })
   app.notFound((c) => {
     throw new RequestError(`There is no ${c.req.method} ${c.req.path}`, {
@@ -73,7 +78,7 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     if (allowed !== undefined) c.res.headers.set('access-control-allow-origin', allowed)
   })
   const endpoint = (run: Endpoint) => async (c: AppContext) => {
-    const fields = new Fields(asObject(await readBody(c, maxBodyBytes), 'body'))
+    const fields = new Fields(asObject(await readBody(c.req.raw, maxBodyBytes), 'body'))
     // An answer may take long to begin.
     c.env?.keepOpen?.(c.req.raw)
     const model = await models.take(modelName(fields, models))
@@ -100,6 +105,9 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
   })
   app.post('/v1/chat/completions', endpoint(chatCompletions))
   app.post('/v1/completions', endpoint(completions))
+  app.post('/v1/responses', endpoint(responses))
+  app.post('/v1/messages', endpoint(anthropicMessages))
+  app.post('/v1/messages/count_tokens', endpoint(countTokens))
   app.post('/tokenize', endpoint(tokenize))
   app.post('/detokenize', endpoint(detokenize))
   return app
@@ -122,31 +130,6 @@ function unknownModel(name: string, models: ModelSource): RequestError {
     `The model '${name}' is not offered here: use one of ${models.names.join(', ')}`,
     { status: 404, code: 'model_not_found', param: 'model' }
   )
-}
-
-/** @throws RequestError 413 for too large a body, 400 for what is no JSON */
-async function readBody(c: AppContext, maxBytes: number): Promise<unknown> {
-  const claimed = Number(c.req.header('content-length') ?? 0)
-  if (claimed > maxBytes) throw tooLarge(maxBytes)
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of c.req.raw.body ?? []) {
-    size += chunk.byteLength
-    if (size > maxBytes) throw tooLarge(maxBytes)
-    chunks.push(chunk)
-  }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
-  } catch {
-    throw new RequestError('The body is not JSON', { code: 'invalid_json' })
-  }
-}
-
-function tooLarge(maxBytes: number): RequestError {
-  return new RequestError(`The body is over ${maxBytes} bytes`, {
-    status: 413,
-    code: 'body_too_large'
-  })
 }
 
 /** In constant time. @throws RequestError 401 */

@@ -7,9 +7,11 @@ import {
   type AnswerPiece
 } from '../../library/text/answer.ts'
 import type { RouteNews } from '../../library/text/text-model.ts'
-import { checkLength, collect, type EndpointContext } from './chat-completions.ts'
+import { collect } from './chat-completions.ts'
+import { checkLength, withinContext, type EndpointContext } from './chat-request.ts'
 import { RequestError } from './errors.ts'
 import type { Fields } from './fields.ts'
+import { tokenText } from './log-prob-text.ts'
 import { samplingOf } from './sampling.ts'
 import { eventStream, type EventWriter } from './sse.ts'
 
@@ -119,7 +121,7 @@ async function complete(
   const { model } = context
   const prompt = asked.prompts[index] ?? []
   if (asked.echo) {
-    const text = model.local.tokenizer.decode(prompt, { skipSpecial: false })
+    const text = model.local.tokenizer.decode(prompt)
     ontext(text, asked.top === undefined ? [] : await promptLogProbs(prompt, asked.top, context))
   }
   return collect(
@@ -151,7 +153,7 @@ function logProbsOf(
 ): object | null {
   if (asked.top === undefined) return null
   const { tokenizer } = model.local
-  return legacyLogProbs(drawn, (id) => tokenizer.decode([id], { skipSpecial: false }), offset)
+  return legacyLogProbs(drawn, (id) => tokenText(tokenizer, id), offset)
 }
 
 /** Prompts differ here: each one's tokens count. */
@@ -182,7 +184,10 @@ function promptsOf(fields: Fields, { model }: EndpointContext): number[][] {
   }
   return list.map((entry) => {
     if (typeof entry === 'string') {
-      const ids = tokenizer.encode(entry, { addSpecial: true, parseSpecial: true })
+      const maxTokens = config.contextLength
+      const ids = withinContext(() =>
+        tokenizer.encode(entry, { addSpecial: true, parseSpecial: true, maxTokens })
+      )
       checkLength(ids, config.contextLength)
       return ids
     }

@@ -89,9 +89,14 @@ export class Fields {
 }
 
 function wrong(param: string, what: string, value: unknown): RequestError {
-  const shown = JSON.stringify(value)?.slice(0, 60) ?? String(value)
-  return new RequestError(`'${param}' must be ${what}, not ${shown}`, {
+  return new RequestError(`'${param}' must be ${what}, not ${shown(value)}`, {
     code: 'invalid_type',
     param
   })
+}
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'an array'
+  if (typeof value === 'object' && value !== null) return 'an object'
+  return JSON.stringify(value)?.slice(0, 60) ?? String(value)
 }

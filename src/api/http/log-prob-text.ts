@@ -10,11 +10,17 @@ export interface LogProbEntry {
 
 export function logProbContent(
   drawn: readonly DrawnLogProb[],
-  tokenizer: Pick<Tokenizer, 'decode'>
+  tokenizer: Pick<Tokenizer, 'stream'>
 ): (LogProbEntry & { readonly top_logprobs: readonly LogProbEntry[] })[] {
   const entry = ({ id, logprob }: LogProb): LogProbEntry => {
-    const token = tokenizer.decode([id], { skipSpecial: false })
+    const token = tokenText(tokenizer, id)
     return { token, logprob, bytes: [...Buffer.from(token, 'utf8')] }
   }
   return drawn.map((one) => ({ ...entry(one), top_logprobs: one.top.map(entry) }))
+}
+
+/** A token's text inside a text, where a space before a word is not left out. */
+export function tokenText(tokenizer: Pick<Tokenizer, 'stream'>, id: number): string {
+  const stream = tokenizer.stream({ after: [id], skipSpecial: false })
+  return stream.push(id) + stream.end()
 }

@@ -1,5 +1,5 @@
 // Messages of a request as the chat template takes them. Knows no model.
-import type { ChatMessage } from '../../model/text/chat-template.ts'
+import type { ChatMessage, ChatToolCall } from '../../model/text/chat-template.ts'
 import { RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
 
@@ -13,6 +13,7 @@ const ROLES: Readonly<Record<string, string>> = {
 }
 const MOST_MESSAGES = 10_000
 const MOST_PARTS = 1000
+const MOST_CALLS = 128
 
 /** @throws RequestError */
 export function readMessages(fields: Fields): ChatMessage[] {
@@ -30,14 +31,42 @@ function readMessage(entry: unknown, param: string): ChatMessage {
   if (role === undefined) {
     throw new RequestError(`'${param}.role' cannot be '${given}'`, { param: `${param}.role` })
   }
-  return { role, content: textOf(message.raw('content'), `${param}.content`) }
+  const calls = message
+    .array('tool_calls', MOST_CALLS)
+    .map((call, i) => readCall(call, `${param}.tool_calls[${i}]`))
+  const reasoning = message.string('reasoning_content') ?? message.string('reasoning')
+  const callId = message.string('tool_call_id')
+  const name = message.string('name')
+  return {
+    role,
+    content: textOf(message.raw('content'), `${param}.content`),
+    ...(calls.length > 0 ? { tool_calls: calls } : {}),
+    ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
+    ...(callId === undefined ? {} : { tool_call_id: callId }),
+    ...(name === undefined ? {} : { name })
+  }
+}
+
+function readCall(entry: unknown, param: string): ChatToolCall {
+  const call = new Fields(asObject(entry, param), `${param}.`)
+  const given = call.object('function')
+  const name = given?.string('name')
+  if (given === undefined || name === undefined) {
+    throw new RequestError(`'${param}.function.name' is missing`, { param })
+  }
+  const id = call.string('id')
+  return {
+    type: 'function',
+    ...(id === undefined ? {} : { id }),
+    function: { name, arguments: given.raw('arguments') ?? '{}' }
+  }
 }
 
 /**
  * A string, or the texts of parts behind one another. What is no text is refused, never dropped.
  */
 export function textOf(content: unknown, param: string): string {
-  if (content === undefined) return ''
+  if (content === undefined || content === null) return ''
   if (typeof content === 'string') return content
   if (!Array.isArray(content) || content.length > MOST_PARTS) {
     throw new RequestError(`'${param}' must be a string or an array of parts`, { param })
@@ -48,6 +77,7 @@ export function textOf(content: unknown, param: string): string {
       const part = new Fields(asObject(entry, `${param}[${i}]`), `${param}[${i}].`)
       const type = part.string('type') ?? 'text'
       if (['text', 'input_text', 'output_text'].includes(type)) return part.string('text') ?? ''
+      if (type === 'refusal') return part.string('refusal') ?? ''
       throw new RequestError(`'${param}[${i}]' is of type '${type}': only text can be read`, {
         code: 'unsupported_content',
         param: `${param}[${i}]`
@@ -56,13 +86,14 @@ export function textOf(content: unknown, param: string): string {
     .join('')
 }
 
-/** Templates refuse two messages of one role behind each other: they become one. */
-function mergeNeighbours(messages: readonly ChatMessage[]): ChatMessage[] {
+/** Templates refuse two messages of one role behind each other: plain ones become one. */
+export function mergeNeighbours(messages: readonly ChatMessage[]): ChatMessage[] {
   const merged: ChatMessage[] = []
   for (const message of messages) {
     const last = merged.at(-1)
-    if (last && last.role === message.role && message.role !== 'tool') {
-      merged[merged.length - 1] = { ...last, content: `${last.content}\n\n${message.content}` }
+    if (last && last.role === message.role && message.role !== 'tool' && !last.tool_calls) {
+      const content = [last.content, message.content].filter((text) => text !== '').join('\n\n')
+      merged[merged.length - 1] = { ...last, ...message, content }
     } else {
       merged.push(message)
     }

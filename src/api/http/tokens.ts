@@ -1,6 +1,6 @@
 // POST /tokenize and /detokenize, as llama-server has them.
 import { RequestError } from './errors.ts'
-import type { EndpointContext } from './chat-completions.ts'
+import type { EndpointContext } from './chat-request.ts'
 import type { Fields } from './fields.ts'
 
 const MOST_IDS = 2 ** 22

@@ -45,6 +45,8 @@ export interface GenerateOptions extends SamplingOptions {
   maxTokens?: number
   /** Check guessed tokens; the text is the same, sooner. Default true. */
   speculate?: boolean
+  /** Leave the texts of special tokens out. Default true. */
+  skipSpecial?: boolean
   /**
    * Ids of this answer that were generated before with the same options; they are returned first.
    */
@@ -153,7 +155,7 @@ export class Generator {
     const most = (options.maxTokens ?? Infinity) - made.length
     const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
     const { stats, signal } = run
-    const stream = tokenizer.stream({ after: prompt })
+    const stream = tokenizer.stream({ after: prompt, skipSpecial: options.skipSpecial ?? true })
     using _ended = { [Symbol.dispose]: () => this.#swarm.answerEnded?.(this.fed.length) }
     for (const id of made) yield { id, text: stream.push(id) }
     const started = this.#clock.now()

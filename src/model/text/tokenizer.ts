@@ -1,6 +1,6 @@
 // Text to ids and back by @huggingface/tokenizers, with a streaming decoder that never splits a
 // character. Knows no models: a TokenizerSpec is all it needs.
-import { badInput } from '../../base/errors.ts'
+import { AppError, badInput } from '../../base/errors.ts'
 import type { TokenizerSpec } from '../types.ts'
 import {
   addedTokens,
@@ -38,6 +38,22 @@ export interface DecodeStream {
   push(id: number): string
   /** The rest; an incomplete character becomes U+FFFD. */
   end(): string
+}
+
+/** A text of more tokens than the model takes. */
+export class PromptTooLong extends AppError {
+  readonly mostTokens: number
+
+  constructor(mostTokens: number) {
+    super(
+      'BAD_INPUT',
+      `The prompt is too long: over the ${mostTokens} tokens that the model takes`,
+      {
+        hint: 'Shorten the text, or use a model with a longer context'
+      }
+    )
+    this.mostTokens = mostTokens
+  }
 }
 
 export interface Tokenizer {
@@ -86,10 +102,7 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
   let cut: CutPlace | null | undefined
   let longest: number | undefined
 
-  const tooLong = (most: number): Error =>
-    badInput(`The prompt is too long: over the ${most} tokens that the model takes`, {
-      hint: 'Shorten the text, or use a model with a longer context'
-    })
+  const tooLong = (most: number): Error => new PromptTooLong(most)
   // No token stands for more text than the longest one.
   const checkLength = (length: number, most: number): void => {
     if (length <= most) return

@@ -1,0 +1,277 @@
+// POST /v1/messages and /v1/messages/count_tokens: Anthropic's interface, which Claude Code speaks.
+import type { ChatMessage, ChatToolCall } from '../../model/text/chat-template.ts'
+import { reply, type ReplyEnd } from '../../library/text/reply.ts'
+import { collect } from './chat-completions.ts'
+import { chatRequest, type ChatRequest, type EndpointContext } from './chat-request.ts'
+import { errorAnswer, RequestError } from './errors.ts'
+import { asObject, Fields } from './fields.ts'
+import { mergeNeighbours, textOf } from './messages.ts'
+import { ReplyBlocks, type Block } from './reply-blocks.ts'
+import { samplingOf } from './sampling.ts'
+import { eventStream, type EventWriter } from './sse.ts'
+import { readChoice, readTool, type ToolUse } from './tools.ts'
+
+const MOST_MESSAGES = 10_000
+const MOST_BLOCKS = 1000
+const MOST_TOOLS = 256
+const MOST_STOPS = 16
+/** Claude Code begins with a line that differs each time, so that no server could keep the rest. */
+const BILLING_LINE = /^x-anthropic-billing-header:[^\n]*\n*/
+
+export async function anthropicMessages(
+  fields: Fields,
+  context: EndpointContext
+): Promise<Response> {
+  const request = readRequest(fields, context)
+  if (fields.boolean('stream') !== true) return Response.json(await whole(request, context))
+  return eventStream((writer) => streamed(request, context, writer), {
+    abort: context.abort,
+    last: '',
+    onerror: (thrown, writer) => writer.data(anthropicError(thrown).body, 'error')
+  })
+}
+
+export function countTokens(fields: Fields, context: EndpointContext): Response {
+  return Response.json({ input_tokens: readRequest(fields, context, true).prompt.length })
+}
+
+/** An error in the shape that Anthropic's clients read. */
+export function anthropicError(thrown: unknown): { status: number; body: object } {
+  const { status, body } = errorAnswer(thrown)
+  const { message, type } = body.error
+  const kind = type === 'server_error' ? (status === 503 ? 'overloaded_error' : 'api_error') : type
+  return { status, body: { type: 'error', error: { type: kind, message } } }
+}
+
+/** @throws RequestError */
+function readRequest(fields: Fields, context: EndpointContext, isCount = false): ChatRequest {
+  const { local } = context.model
+  const most = fields.integer('max_tokens', 1, 2 ** 31)
+  if (most === undefined && !isCount) {
+    throw new RequestError("'max_tokens' is missing", { param: 'max_tokens' })
+  }
+  const thinking = fields.object('thinking')?.string('type')
+  const stop = fields.strings('stop_sequences', MOST_STOPS)
+  return chatRequest(
+    {
+      messages: readMessages(fields),
+      use: readTools(fields),
+      ...(thinking === undefined
+        ? {}
+        : { variables: { enable_thinking: thinking !== 'disabled' } }),
+      options: () => ({ ...samplingOf(fields, local.config), stop })
+    },
+    context
+  )
+}
+
+function readTools(fields: Fields): ToolUse {
+  const tools = fields.array('tools', MOST_TOOLS).flatMap((entry, i) => {
+    const param = `tools[${i}]`
+    const given = new Fields(asObject(entry, param), `${param}.`)
+    // Tools that Anthropic's own servers run come with every request of some clients.
+    const type = given.string('type') ?? 'custom'
+    return type === 'custom' ? [readTool(given, 'input_schema', param)] : []
+  })
+  const choice = fields.object('tool_choice')
+  return {
+    tools,
+    choice: readChoice(choice?.body, tools),
+    parallel: choice?.boolean('disable_parallel_tool_use') !== true
+  }
+}
+
+/** @throws RequestError */
+function readMessages(fields: Fields): ChatMessage[] {
+  const system = textOf(fields.raw('system'), 'system').replace(BILLING_LINE, '')
+  const entries = fields.array('messages', MOST_MESSAGES)
+  if (entries.length === 0) {
+    throw new RequestError("'messages' must have at least one message", { param: 'messages' })
+  }
+  const messages = entries.flatMap((entry, i) => readMessage(entry, `messages[${i}]`))
+  return mergeNeighbours(
+    system === '' ? messages : [{ role: 'system', content: system }, ...messages]
+  )
+}
+
+/** Results of tools are messages of their own, before what else the message says. */
+function readMessage(entry: unknown, param: string): ChatMessage[] {
+  const message = new Fields(asObject(entry, param), `${param}.`)
+  const role = message.string('role') ?? ''
+  if (role !== 'user' && role !== 'assistant' && role !== 'system') {
+    throw new RequestError(`'${param}.role' cannot be '${role}'`, { param: `${param}.role` })
+  }
+  const content = message.raw('content')
+  if (!Array.isArray(content)) return [{ role, content: textOf(content, `${param}.content`) }]
+  const results: ChatMessage[] = []
+  const calls: ChatToolCall[] = []
+  const texts: string[] = []
+  const thoughts: string[] = []
+  for (const [i, raw] of message.array('content', MOST_BLOCKS).entries()) {
+    const at = `${param}.content[${i}]`
+    const block = new Fields(asObject(raw, at), `${at}.`)
+    switch (block.string('type')) {
+      case 'text':
+        texts.push(block.string('text') ?? '')
+        break
+      case 'thinking':
+        thoughts.push(block.string('thinking') ?? '')
+        break
+      case 'redacted_thinking':
+        break
+      case 'tool_use':
+        calls.push(callOf(block, at))
+        break
+      case 'tool_result':
+        results.push(resultOf(block, at))
+        break
+      default:
+        throw new RequestError(
+          `'${at}' is of type '${block.string('type')}': only text can be read`,
+          {
+            code: 'unsupported_content',
+            param: at
+          }
+        )
+    }
+  }
+  if (texts.length === 0 && calls.length === 0 && results.length > 0) return results
+  const said: ChatMessage = {
+    role,
+    content: texts.join(''),
+    ...(calls.length > 0 ? { tool_calls: calls } : {}),
+    ...(thoughts.length > 0 ? { reasoning_content: thoughts.join('') } : {})
+  }
+  return [...results, said]
+}
+
+function callOf(block: Fields, param: string): ChatToolCall {
+  const name = block.string('name')
+  if (name === undefined) throw new RequestError(`'${param}.name' is missing`, { param })
+  const id = block.string('id')
+  return {
+    type: 'function',
+    ...(id === undefined ? {} : { id }),
+    function: { name, arguments: block.raw('input') ?? {} }
+  }
+}
+
+function resultOf(block: Fields, param: string): ChatMessage {
+  const id = block.string('tool_use_id')
+  return {
+    role: 'tool',
+    content: textOf(block.raw('content'), `${param}.content`),
+    ...(id === undefined ? {} : { tool_call_id: id })
+  }
+}
+
+function stopReason({ finish, stop }: ReplyEnd): string {
+  if (finish === 'tool_calls') return 'tool_use'
+  if (finish === 'length') return 'max_tokens'
+  return stop === undefined ? 'end_turn' : 'stop_sequence'
+}
+
+function usageOf(end: ReplyEnd): object {
+  return {
+    input_tokens: end.promptTokens - end.cachedTokens,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: end.cachedTokens,
+    output_tokens: end.newTokens
+  }
+}
+
+function contentOf(block: Block): object {
+  switch (block.kind) {
+    case 'text':
+      return { type: 'text', text: block.text }
+    case 'reasoning':
+      return { type: 'thinking', thinking: block.text, signature: '' }
+    case 'call':
+      return { type: 'tool_use', id: block.id, name: block.name, input: parsed(block.text) }
+    default:
+      throw new TypeError('No such block')
+  }
+}
+
+/** A call that was cut has no whole JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    return {}
+  }
+}
+
+async function whole(request: ChatRequest, context: EndpointContext): Promise<object> {
+  const { model, abort, newId } = context
+  const blocks = new ReplyBlocks()
+  const options = { ...request.options(), signal: abort.signal }
+  const end = await collect(reply(model, request.prompt, options), (event) => blocks.take(event))
+  blocks.end()
+  return {
+    id: newId('msg'),
+    type: 'message',
+    role: 'assistant',
+    model: model.id,
+    content: blocks.blocks.map(contentOf),
+    stop_reason: stopReason(end),
+    stop_sequence: end.stop ?? null,
+    usage: usageOf(end)
+  }
+}
+
+async function streamed(
+  request: ChatRequest,
+  context: EndpointContext,
+  writer: EventWriter
+): Promise<void> {
+  const { model, abort, newId } = context
+  const event = (type: string, more: object): void => writer.data({ type, ...more }, type)
+  event('message_start', {
+    message: {
+      id: newId('msg'),
+      type: 'message',
+      role: 'assistant',
+      model: model.id,
+      content: [],
+      stop_reason: null,
+      stop_sequence: null,
+      usage: { input_tokens: request.prompt.length, output_tokens: 0 }
+    }
+  })
+  const blocks = new ReplyBlocks({
+    began: (block) =>
+      event('content_block_start', {
+        index: block.index,
+        content_block: block.kind === 'call' ? { ...contentOf(block), input: {} } : contentOf(block)
+      }),
+    grew: ({ kind, index }, more) =>
+      event('content_block_delta', { index, delta: deltaOf(kind, more) }),
+    ended: ({ index }) => event('content_block_stop', { index })
+  })
+  const options = {
+    ...request.options(),
+    signal: abort.signal,
+    onnews: ({ text }: { text: string }) => writer.comment(text)
+  }
+  const end = await collect(reply(model, request.prompt, options), (one) => blocks.take(one))
+  blocks.end()
+  event('message_delta', {
+    delta: { stop_reason: stopReason(end), stop_sequence: end.stop ?? null },
+    usage: usageOf(end)
+  })
+  event('message_stop', {})
+}
+
+function deltaOf(kind: Block['kind'], more: string): object {
+  switch (kind) {
+    case 'text':
+      return { type: 'text_delta', text: more }
+    case 'reasoning':
+      return { type: 'thinking_delta', thinking: more }
+    case 'call':
+      return { type: 'input_json_delta', partial_json: more }
+    default:
+      throw new TypeError('No such block')
+  }
+}

@@ -1,0 +1,83 @@
+// An answer in its parts: text for the reader, what the model thought, and calls of tools, as they
+// are certain. Knows no HTTP.
+import type { DrawnLogProb } from '../../client/text/logits.ts'
+import { answer, type AnswerEnd, type AnswerOptions } from './answer.ts'
+import type { TextModel } from './text-model.ts'
+
+/** A part of a reply as the parser of the model's format finds it. */
+export type ReplyDelta =
+  | { readonly type: 'text'; readonly text: string }
+  | { readonly type: 'reasoning'; readonly text: string }
+  /** A call begins; calls are counted from 0. */
+  | {
+      readonly type: 'tool-start'
+      readonly index: number
+      readonly id: string
+      readonly name: string
+    }
+  /** More of a call's arguments, which are JSON. */
+  | { readonly type: 'tool-arguments'; readonly index: number; readonly text: string }
+  | { readonly type: 'tool-end'; readonly index: number }
+
+/** Finds the parts of a text that comes piece by piece. */
+export interface ReplyParser {
+  push(text: string): readonly ReplyDelta[]
+  /** The text has ended. */
+  end(): readonly ReplyDelta[]
+}
+
+export type ReplyEvent = ReplyDelta & {
+  /** Of the tokens since the event before, where they were asked for. */
+  readonly logProbs: readonly DrawnLogProb[]
+}
+
+export interface ReplyEnd extends Omit<AnswerEnd, 'finish'> {
+  /** 'length' also where a call was cut. */
+  readonly finish: AnswerEnd['finish'] | 'tool_calls'
+}
+
+export interface ReplyOptions extends AnswerOptions {
+  /** Default: all of it is text. */
+  readonly parser?: ReplyParser | undefined
+}
+
+/** @throws AppError as answer() does */
+export async function* reply(
+  model: TextModel,
+  prompt: readonly number[],
+  options: ReplyOptions
+): AsyncGenerator<ReplyEvent, ReplyEnd> {
+  const { parser = PLAIN, ...rest } = options
+  const pieces = answer(model, prompt, rest)
+  let logProbs: DrawnLogProb[] = []
+  let isCalling = false
+  const take = (deltas: readonly ReplyDelta[]): ReplyEvent[] =>
+    deltas.map((delta) => {
+      isCalling ||= delta.type === 'tool-start'
+      const event = { ...delta, logProbs }
+      logProbs = []
+      return event
+    })
+  try {
+    for (;;) {
+      const step = await pieces.next()
+      if (step.done) {
+        yield* take(parser.end())
+        const { finish } = step.value
+        return { ...step.value, finish: isCalling && finish === 'stop' ? 'tool_calls' : finish }
+      }
+      logProbs.push(...step.value.logProbs)
+      yield* take(parser.push(step.value.text))
+    }
+  } finally {
+    await pieces.return(NOTHING)
+  }
+}
+
+const PLAIN: ReplyParser = {
+  push: (text) => (text === '' ? [] : [{ type: 'text', text }]),
+  end: () => []
+}
+
+/** What a generator that is ended early is given; nobody sees it. */
+const NOTHING = {} as AnswerEnd

@@ -1,0 +1,253 @@
+// The HTTP surface towards requests that are wrong, hostile or cut short.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { connect } from 'node:net'
+import { localApi, MODEL, type LocalApi } from './support/local-api.ts'
+
+setDefaultTimeout(60_000)
+
+let api: LocalApi
+
+beforeAll(async () => {
+  api = await localApi({ maxBodyBytes: 100_000, hosts: ['127.0.0.1', 'localhost'] })
+})
+afterAll(async () => {
+  await api[Symbol.asyncDispose]()
+})
+
+interface ErrorReply {
+  error: { message: string; type: string; code: string; param: string | null }
+}
+
+async function post(
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {}
+): Promise<Response> {
+  return fetch(`${api.url}${path}`, {
+    method: 'POST',
+    headers,
+    body: typeof body === 'string' ? body : JSON.stringify(body)
+  })
+}
+
+const messages = [{ role: 'user', content: 'Once upon a time' }]
+const chat = { model: MODEL, messages, max_tokens: 4, temperature: 0 }
+
+async function refused(body: unknown): Promise<ErrorReply['error'] & { status: number }> {
+  const response = await post('/v1/chat/completions', body)
+  const { error } = (await response.json()) as ErrorReply
+  return { ...error, status: response.status }
+}
+
+describe('a request that cannot be used is told which field and why', () => {
+  test.each([
+    ['no JSON', '{"messages": [', { status: 400, code: 'invalid_json' }],
+    ['an array', '[]', { status: 400, param: 'body' }],
+    ['no messages', { model: MODEL }, { status: 400, param: 'messages' }],
+    [
+      'an unknown role',
+      { ...chat, messages: [{ role: 'god', content: '' }] },
+      { param: 'messages[0].role' }
+    ],
+    [
+      'an image',
+      {
+        ...chat,
+        messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }]
+      },
+      { code: 'unsupported_content' }
+    ],
+    ['a text as temperature', { ...chat, temperature: 'hot' }, { param: 'temperature' }],
+    ['top_p over 1', { ...chat, top_p: 2 }, { param: 'top_p' }],
+    ['too many choices', { ...chat, n: 100 }, { param: 'n' }],
+    ['a bias of no token', { ...chat, logit_bias: { '999999': 1 } }, { status: 400 }],
+    [
+      'old functions',
+      { ...chat, functions: [] },
+      { code: 'unsupported_parameter', param: 'functions' }
+    ],
+    ['another model', { ...chat, model: 'gpt-4' }, { status: 404, code: 'model_not_found' }]
+  ])('%s', async (_, body, expected) => {
+    const error = await refused(body)
+    expect(error).toMatchObject({ status: 400, ...expected })
+    expect(error.message.length).toBeGreaterThan(10)
+  })
+
+  test('a prompt over the context says both lengths', async () => {
+    const content = 'Once upon a time there was a cat. '.repeat(200)
+    const response = await post('/v1/chat/completions', {
+      ...chat,
+      messages: [{ role: 'user', content }]
+    })
+    expect(response.status).toBe(400)
+    const { error } = (await response.json()) as ErrorReply & { error: { n_ctx?: number } }
+    expect(error.code).toBe('context_length_exceeded')
+    expect(error.n_ctx).toBe(512)
+  })
+})
+
+test('fields that change nothing here are passed over', async () => {
+  const response = await post('/v1/chat/completions', {
+    ...chat,
+    user: 'me',
+    store: false,
+    metadata: { a: 'b' },
+    service_tier: 'auto',
+    stream_options: null,
+    tools: null
+  })
+  expect(response.status).toBe(200)
+})
+
+describe('bodies', () => {
+  test('over the limit, whether it says its length or not, are 413', async () => {
+    const big = JSON.stringify({ ...chat, user: 'x'.repeat(200_000) })
+    expect((await post('/v1/chat/completions', big)).status).toBe(413)
+    const stream = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        controller.enqueue(new Uint8Array(10_000).fill(32))
+      }
+    })
+    const endless = await fetch(`${api.url}/v1/chat/completions`, { method: 'POST', body: stream })
+    expect(endless.status).toBe(413)
+  })
+
+  test('deeply nested ones harm nobody', async () => {
+    const depth = 40_000
+    const response = await post('/v1/chat/completions', '['.repeat(depth) + ']'.repeat(depth))
+    expect(response.status).toBe(400)
+    expect((await fetch(`${api.url}/health`)).status).toBe(200)
+  })
+})
+
+test('unknown paths and methods are told in the same shape', async () => {
+  const response = await fetch(`${api.url}/v1/embeddings`, { method: 'POST', body: '{}' })
+  expect(response.status).toBe(404)
+  expect(((await response.json()) as ErrorReply).error.code).toBe('unknown_url')
+})
+
+test('tokens go there and back', async () => {
+  const content = 'Once upon a time'
+  const { tokens } = (await (await post('/tokenize', { content })).json()) as { tokens: number[] }
+  expect(tokens).toEqual([403, 407, 261, 378])
+  const back = await post('/detokenize', { model: MODEL, tokens })
+  expect(await back.json()).toEqual({ content })
+  expect((await post('/detokenize', { tokens: [-1] })).status).toBe(400)
+})
+
+describe('who may ask', () => {
+  test('a page of another site may not, nor one that points its name here', async () => {
+    const foreign = await post('/v1/chat/completions', chat, { origin: 'https://evil.example' })
+    expect(foreign.status).toBe(403)
+    const rebound = await fetch(`${api.url}/v1/models`, { headers: { host: 'evil.example' } })
+    expect(rebound.status).toBe(403)
+    const own = await post('/v1/chat/completions', chat, { origin: api.url })
+    expect(own.status).toBe(200)
+  })
+
+  test('with --cors a site may, and its preflight is answered for any header', async () => {
+    await using open = await localApi({ cors: ['https://app.example'] })
+    const preflight = await fetch(`${open.url}/v1/chat/completions`, {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://app.example',
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization, x-stainless-os',
+        'access-control-request-private-network': 'true'
+      }
+    })
+    expect(preflight.status).toBe(204)
+    const { headers } = preflight
+    expect(headers.get('access-control-allow-origin')).toBe('https://app.example')
+    expect(headers.get('access-control-allow-headers')).toContain('x-stainless-os')
+    expect(headers.get('access-control-allow-private-network')).toBe('true')
+    const answer = await fetch(`${open.url}/v1/models`, {
+      headers: { origin: 'https://app.example' }
+    })
+    expect(answer.headers.get('access-control-allow-origin')).toBe('https://app.example')
+  })
+
+  test('a key is demanded of everything but /health', async () => {
+    await using locked = await localApi({ apiKey: 'correct horse' })
+    const status = async (headers: Record<string, string>): Promise<number> =>
+      (await fetch(`${locked.url}/v1/models`, { headers })).status
+    expect(await status({})).toBe(401)
+    expect(await status({ authorization: 'Bearer wrong' })).toBe(401)
+    expect(await status({ authorization: 'Bearer correct horse' })).toBe(200)
+    expect(await status({ 'x-api-key': 'correct horse' })).toBe(200)
+    expect((await fetch(`${locked.url}/health`)).status).toBe(200)
+  })
+})
+
+describe('load', () => {
+  test('answers wait for their turn, and all of them come', async () => {
+    await using small = await localApi({ parallel: 2 })
+    const texts = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const response = await fetch(`${small.url}/v1/chat/completions`, {
+          method: 'POST',
+          body: JSON.stringify({ ...chat, model: MODEL })
+        })
+        const body = (await response.json()) as { choices: { message: { content: string } }[] }
+        return body.choices[0]!.message.content
+      })
+    )
+    expect(new Set(texts).size).toBe(1)
+    expect(small.sessions.opened).toBeLessThanOrEqual(2)
+  })
+
+  test('who leaves cancels its own answer only', async () => {
+    const body = JSON.stringify({ ...chat, max_tokens: 400, stream: true })
+    const leaver = new AbortController()
+    const leaving = await fetch(`${api.url}/v1/chat/completions`, {
+      method: 'POST',
+      body,
+      signal: leaver.signal
+    })
+    const reader = leaving.body!.getReader()
+    await reader.read()
+    const staying = post('/v1/chat/completions', chat)
+    leaver.abort()
+    await reader.read().catch(() => {})
+    expect((await staying).status).toBe(200)
+    while (api.model.active > 0) await Bun.sleep(5)
+    expect(api.model.active).toBe(0)
+  })
+
+  test('a request that never ends its body holds up nobody', async () => {
+    const { hostname, port } = new URL(api.url)
+    const socket = connect(Number(port), hostname)
+    await new Promise<void>((resolve) => socket.once('connect', resolve))
+    socket.write(
+      'POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90000\r\n\r\n{"mess'
+    )
+    expect((await post('/v1/chat/completions', chat)).status).toBe(200)
+    socket.destroy()
+  })
+})
+
+test('an error in the middle of a stream is an event, and the stream ends', async () => {
+  await using failing = await localApi()
+  const { borrow } = failing.model
+  failing.model.borrow = async (...args) => {
+    const borrowed = await borrow.apply(failing.model, args)
+    const { generator } = borrowed
+    const generate = generator.generate.bind(generator)
+    generator.generate = async function* (...given) {
+      const tokens = generate(...given)
+      yield (await tokens.next()).value as never
+      throw new Error('the wire is cut')
+    }
+    return borrowed
+  }
+  const response = await fetch(`${failing.url}/v1/chat/completions`, {
+    method: 'POST',
+    body: JSON.stringify({ ...chat, stream: true })
+  })
+  const lines = (await response.text()).split('\n').filter((line) => line.startsWith('data: '))
+  const error = lines.map((line) => line.slice(6)).find((line) => line.startsWith('{"error"'))
+  expect(JSON.parse(error ?? '{}')).toMatchObject({ error: { type: 'server_error' } })
+  expect(lines.at(-1)).toBe('data: [DONE]')
+  // Its session is not lent again.
+  expect(failing.sessions.closed).toBe(1)
+})
