@@ -48,6 +48,10 @@ export const JSON_OUTPUT: FlagOption = flag('As JSON')
 /** Of every command. */
 export const GLOBAL_OPTIONS: Options = {
   logLevel: text('level', 'debug, info, warn or error'),
+  logFormat: text(
+    'format',
+    'Lines on stderr as text, or as json: one object a line (default: text)'
+  ),
   debug: flag('Tell everything, with stacks'),
   help: flag('Show this text'),
   version: flag('Show what the program is made of')

@@ -1,6 +1,7 @@
 // What every command needs of its surroundings; the only place besides main.ts that reads the
 // environment.
-import { createLog, type Log } from '../base/log.ts'
+import { systemClock } from '../base/clock.ts'
+import { createLog, jsonLine, type Log, type LogFormat } from '../base/log.ts'
 import { resolvePaths, type Paths } from '../base/paths.ts'
 import type { Flags } from './options.ts'
 import { parseChoice, resolveAddresses, type Address } from './options.ts'
@@ -8,6 +9,8 @@ import { parseChoice, resolveAddresses, type Address } from './options.ts'
 export interface Context {
   readonly paths: Paths
   readonly log: Log
+  /** Writes lines on stderr that no log level hides: they were asked for. */
+  readonly tell: (text: string) => void
   readonly debug: boolean
   /** DHT nodes to start from; empty: the public ones. */
   readonly bootstrap: readonly Address[]
@@ -26,9 +29,11 @@ export async function createContext(flags: Flags, signal: AbortSignal): Promise<
   const { env } = process
   const debug = flags['debug'] === true
   const level = parseChoice('log-level', textOf(flags['logLevel']), LEVELS)
+  const logFormat = parseChoice('log-format', textOf(flags['logFormat']), LOG_FORMATS) ?? 'text'
   return {
     paths: resolvePaths(env),
-    log: createLog(debug ? 'debug' : (level ?? 'info')),
+    log: createLog(debug ? 'debug' : (level ?? 'info'), undefined, { format: logFormat }),
+    tell: (text) => void process.stderr.write(asLines(text, logFormat)),
     debug,
     bootstrap: await resolveAddresses(
       textOf(flags['bootstrap']) ?? (env['PETALS_BOOTSTRAP'] || undefined)
@@ -53,6 +58,25 @@ async function readStdin(mostBytes: number): Promise<string> {
   return text
 }
 
+/** Text for stderr in the log's format. */
+function asLines(text: string, format: LogFormat): string {
+  if (format === 'text') return text
+  const lines = text.split('\n').filter((line) => line.trim() !== '')
+  const time = systemClock.wall()
+  return lines.map((message) => jsonLine({ time, level: 'info', message })).join('')
+}
+
+/** What was typed, for what goes wrong before there is a context. */
+export function logFormatOf(typed: readonly string[]): LogFormat {
+  const at = typed.indexOf('--log-format')
+  return typed[at + 1] === 'json' && at >= 0
+    ? 'json'
+    : typed.includes('--log-format=json')
+      ? 'json'
+      : 'text'
+}
+
+const LOG_FORMATS: readonly LogFormat[] = ['text', 'json']
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
 function textOf(value: Flags[string]): string | undefined {

@@ -1,13 +1,15 @@
 #!/usr/bin/env bun
 // The program's entry: runs the command that was asked for, and ends with an honest exit code.
 // commands.ts lists the commands, argv.ts reads what was typed.
+import { systemClock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
+import { eventLine, jsonLine, type LogFormat } from '../base/log.ts'
 import { resolvePaths } from '../base/paths.ts'
 import { versionText } from '../base/version.ts'
 import { readArguments, type Typed } from './argv.ts'
 import type { Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
-import { createContext } from './context.ts'
+import { createContext, logFormatOf } from './context.ts'
 import { EXAMINE } from './doctor/examine-word.ts'
 import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
 import { helpText } from './help.ts'
@@ -20,16 +22,16 @@ async function main(typed: readonly string[]): Promise<number> {
     const { runExamine } = await import('./doctor/doctor-device.ts')
     return runExamine(typed.slice(1))
   }
-  const debug = typed.includes('--debug')
+  const how = { debug: typed.includes('--debug'), format: logFormatOf(typed) }
   try {
     const read = readArguments(typed, COMMANDS)
     const { command, flags } = read
     if (flags['version'] === true) return await print(await fullVersion())
-    if (command && flags['help'] !== true) return await execute(command, read)
+    if (command && flags['help'] !== true) return await execute(command, read, how)
     const left = await print(helpText(command, COMMANDS))
     return left !== EXIT.ok || flags['help'] === true ? left : EXIT.usage
   } catch (thrown) {
-    return fail(errorOf(thrown), debug)
+    return fail(errorOf(thrown), how)
   }
 }
 
@@ -38,9 +40,8 @@ async function fullVersion(): Promise<string> {
   return `${versionText()}\n${kernelsLine(resolvePaths(process.env).cache)}\n`
 }
 
-async function execute(command: Command, { words, flags }: Typed): Promise<number> {
+async function execute(command: Command, { words, flags }: Typed, how: Telling): Promise<number> {
   const life = interruptible()
-  const debug = flags['debug'] === true
   try {
     const context = await createContext(flags, life.signal)
     return (await command.run(words, flags, context)) ?? EXIT.ok
@@ -48,10 +49,12 @@ async function execute(command: Command, { words, flags }: Typed): Promise<numbe
     // What fails because of Ctrl-C is no fault.
     const error = life.signal.aborted ? interrupted(thrown) : errorOf(thrown)
     const model = command.words.includes('<MODEL>') ? words[0] : undefined
-    return fail(error, debug, model)
+    return fail(error, { ...how, model })
   } finally {
     // At every log level: whoever finds a server gone wants to know this first.
-    if (command.isServer && life.cause) process.stderr.write(`ended: ${life.cause}\n`)
+    if (command.isServer && life.cause) {
+      process.stderr.write(eventLine('ended', life.cause, { format: how.format }))
+    }
     life.stop()
   }
 }
@@ -60,9 +63,27 @@ function interrupted(thrown: unknown): AppError {
   return new AppError('CANCELLED', 'Interrupted', { cause: thrown })
 }
 
+/** How errors and ends are told. */
+interface Telling {
+  readonly debug: boolean
+  readonly format: LogFormat
+  /** As it was typed. */
+  readonly model?: string | undefined
+}
+
+function errorLine(error: AppError, debug: boolean): string {
+  const { code, hint, stack } = error
+  const isTold = debug || code === 'INTERNAL'
+  const fields = { code, exitCode: exitCode(code), hint, ...(isTold ? { stack } : {}) }
+  return jsonLine({ time: systemClock.wall(), level: 'error', message: error.message, fields })
+}
+
 /** Tells the error; returns its exit code. */
-function fail(error: AppError, debug: boolean, model?: string): number {
-  if (error.code !== 'CANCELLED') process.stderr.write(errorText(error, { debug, model }))
+function fail(error: AppError, { debug, format, model }: Telling): number {
+  if (error.code !== 'CANCELLED') {
+    const isJson = format === 'json'
+    process.stderr.write(isJson ? errorLine(error, debug) : errorText(error, { debug, model }))
+  }
   return exitCode(error.code)
 }
 

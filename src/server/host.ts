@@ -15,6 +15,7 @@ import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import { blocksThatFit, checkFits } from './placement/budget.ts'
 import { notServing, dispatchMessages } from './sessions/message-dispatch.ts'
+import { ServerEvents, type EventListener } from './events.ts'
 import type { SwarmMonitor } from './placement/swarm-monitor.ts'
 import type { Speed } from './measure.ts'
 import { MemberGate } from './sessions/member-gate.ts'
@@ -66,6 +67,8 @@ export interface HostOptions {
   log?: Log
   signal?: AbortSignal | undefined
   /** Called whenever the host starts to serve a span. */
+  /** Hears of each session and step, e.g. for metrics. */
+  listener?: EventListener | undefined
   onserving?: (span: SpanInfo, speed: Speed) => void
   /** Called with what is being done, for a progress line. */
   onstage?: (stage: string) => void
@@ -90,6 +93,8 @@ export interface HostLoad {
 }
 
 export class Host extends Resource {
+  /** What happens here, counted and told. */
+  readonly events: ServerEvents
   readonly #options: HostOptions
   readonly #clock: Clock
   readonly #log: Log
@@ -113,11 +118,14 @@ export class Host extends Resource {
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
     this.#node = options.node
+    const { listener } = options
+    this.events = new ServerEvents({ clock: this.#clock, log: this.#log, listener })
     this.#stopHandling = this.#node.handle(
       dispatchMessages({
         server: () => this.#serving?.server,
         gate: () => this.#gate,
         ongone: (peer) => this.#monitor?.gone(peer),
+        events: this.events,
         log: this.#log
       })
     )
@@ -165,8 +173,12 @@ export class Host extends Resource {
     const length = await this.#fitting()
     if (membership) this.#gate = this.#makeGate(node, named)
     onstage('joining the swarm')
+    const { blockCount, name } = model.config
+    this.events.tell('joining', `to serve ${length} of the ${blockCount} blocks of ${name}`, {
+      model: name,
+      peer: node.peer
+    })
     await node.ready()
-    const { blockCount } = model.config
     const sole = node.requireSoleKey()
     // Handled below.
     sole.catch(() => {})
@@ -208,6 +220,12 @@ export class Host extends Resource {
     const server = this.#serving?.server
     if (this.#advertisement) {
       if (server) server.draining = true
+      const { size = 0 } = server?.sessions ?? {}
+      if (drainMs > 0 && size > 0) {
+        const seconds = drainMs / 1000
+        const message = `${size} open sessions have ${seconds} s to go elsewhere`
+        this.events.tell('draining', message, { sessions: size, seconds })
+      }
       const leaving = this.#node.leave().catch((error: unknown) => {
         this.#log.warn(`leaving was not heard by the swarm: ${toAppError(error).message}`)
       })
@@ -216,6 +234,7 @@ export class Host extends Resource {
     }
     if (this.#serving) await closeServing(this.#serving, compute)
     this.#stopHandling()
+    if (this.#advertisement) this.events.finished()
     model.close()
   }
 
@@ -237,6 +256,7 @@ export class Host extends Resource {
       self: node.key,
       reach: (peer, abort) => node.connect(peer, { signal: abort, serves }),
       keepBytes,
+      events: this.events,
       clock: this.#clock,
       log: this.#log,
       signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,

@@ -10,6 +10,7 @@ import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { EnsureOptions, Model } from '../model/types.ts'
 import { BlockServer } from './sessions/block-server.ts'
 import { sessionTokens } from './placement/budget.ts'
+import type { ServerEvents } from './events.ts'
 import type { Reach } from './links.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 
@@ -28,6 +29,7 @@ export interface ServingOptions {
   reach: Reach
   /** Memory for kept prefixes, in bytes. Default: see prefix-keeper.ts. */
   keepBytes?: number | undefined
+  events: ServerEvents
   clock: Clock
   log: Log
   signal?: AbortSignal | undefined
@@ -75,6 +77,7 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
       self: options.self,
       capacityTokens,
       reach: options.reach,
+      events: options.events,
       ...(keepBytes === undefined
         ? {}
         : { keep: { tokens: Math.floor(keepBytes / span.kvBytesPerToken) } }),

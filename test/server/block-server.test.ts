@@ -2,106 +2,10 @@
 // keeps apart.
 import { expect, test } from 'bun:test'
 import { AppError, computeError } from '../../src/base/errors.ts'
-import { BlockServer, type BlockServerOptions } from '../../src/server/sessions/block-server.ts'
-import type { ServerLink } from '../../src/server/links.ts'
+import { ServerEvents } from '../../src/server/events.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
-import type { SessionOpened, Step, StepResult, WireError } from '../../src/wire/types.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
-import { FakeCompute } from '../support/fakes/fake-compute.ts'
-
-const HIDDEN = 4
-const MODEL = new Uint8Array(32).fill(7)
-
-class Peer implements ServerLink {
-  readonly peer: string
-  results: StepResult[] = []
-  errors: WireError[] = []
-  openings: SessionOpened[] = []
-  #wake: () => void = () => {}
-
-  constructor(peer: string) {
-    this.peer = peer
-  }
-
-  opened(message: SessionOpened): void {
-    this.openings.push(message)
-    this.#wake()
-  }
-
-  result(message: StepResult): void {
-    this.results.push(message)
-    this.#wake()
-  }
-
-  error(message: WireError): void {
-    this.errors.push(message)
-    this.#wake()
-  }
-
-  step(): void {
-    throw new Error('A client is pushed nothing')
-  }
-
-  /** Resolves when this many answers and errors have come. */
-  async until(count: number): Promise<void> {
-    while (this.results.length + this.errors.length < count) {
-      await new Promise<void>((resolve) => (this.#wake = resolve))
-    }
-  }
-}
-
-async function serve(
-  more: Partial<BlockServerOptions> = {}
-): Promise<{ server: BlockServer; compute: FakeCompute }> {
-  const compute = new FakeCompute(HIDDEN)
-  const server = new BlockServer({
-    compute,
-    span: compute.span(2, 4),
-    model: MODEL,
-    self: new Uint8Array(32).fill(1),
-    capacityTokens: 100,
-    reach: () => Promise.reject(new Error('nobody is there')),
-    limits: { sessionsPerPeer: 2, sessions: 3 },
-    queuePerPeer: 4,
-    ...more
-  })
-  await server.ready()
-  return { server, compute }
-}
-
-function id(value: number): Uint8Array {
-  return new Uint8Array(16).fill(value)
-}
-
-async function open(server: BlockServer, peer: Peer, session: number, more = {}): Promise<void> {
-  const message = { session: id(session), model: MODEL, start: 2, end: 4, maxTokens: 20, ...more }
-  await server.open(peer, message)
-}
-
-function step(
-  session: number,
-  number: number,
-  start: number,
-  count = 1,
-  more: Partial<Step> = {}
-): Step {
-  const values = Float32Array.from({ length: count * HIDDEN }, (_, i) => start + i)
-  return {
-    session: id(session),
-    step: number,
-    kind: 'forward',
-    start,
-    count,
-    deadlineMs: 1000,
-    route: [],
-    tensor: encodeTensor(values, count, HIDDEN, 'f32'),
-    ...more
-  }
-}
-
-function codes(peer: Peer): string[] {
-  return peer.errors.map((error) => error.code)
-}
+import { codes, id, open, Peer, serve, step } from './one-server.ts'
 
 test('open() refuses another model, other blocks, too many tokens and too many sessions', async () => {
   const { server } = await serve()
@@ -439,4 +343,32 @@ test('bytes of a step are held until it has run or is not wanted any more', asyn
   await peer.until(2)
   await new Promise((resolve) => setImmediate(resolve))
   expect(ended.toSorted()).toEqual([0, 1, 2])
+})
+
+test('each session ends for a reason, and its tokens are counted', async () => {
+  const clock = new FakeClock()
+  const lived: number[] = []
+  const listener = { onended: (_ms: number, tokens: number) => void lived.push(tokens) }
+  const events = new ServerEvents({ clock, listener })
+  const { server } = await serve({ clock, events, idleMs: 10_000 })
+  const [stays, leaves] = [new Peer('a'.repeat(64)), new Peer('b'.repeat(64))]
+  await open(server, stays, 1)
+  await open(server, stays, 2)
+  await open(server, stays, 3)
+  await open(server, leaves, 4)
+  void server.step(stays, step(1, 0, 0, 3))
+  await stays.until(2)
+  await server.closeSession(stays, { session: id(1) })
+  await server.disconnected(leaves)
+  await clock.advance(20_000)
+  expect(events.counts).toMatchObject({
+    sessions: 3,
+    peers: 2,
+    steps: 1,
+    promptTokens: 3,
+    ended: { done: 1, 'client gone': 1, idle: 1 },
+    refused: { LIMIT: 1 }
+  })
+  expect(lived.sort()).toEqual([0, 0, 3])
+  await server.close()
 })

@@ -68,6 +68,7 @@ class Gate {
       opening: undefined,
       maxTokens: 9,
       length: 0,
+      tokens: 0,
       marks: new SessionMarks(),
       forget: false,
       lastStep: -1,

@@ -26,7 +26,7 @@ export async function readPrompt({ words, raw }: PromptOptions, context: Context
     if (facts.kind === 'file') return readOpenFile(0)
     return await readPiped(process.stdin, {
       signal: context.signal,
-      onsilence: () => process.stderr.write(`${waitingFor}\n`)
+      onsilence: () => context.tell(`${waitingFor}\n`)
     })
   }
   const prompt = joinPrompt({ words, piped: await read() })

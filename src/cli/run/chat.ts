@@ -69,7 +69,7 @@ export async function runChat(
     flags,
     settings,
     context,
-    report: (text) => process.stderr.write(text),
+    report: context.tell,
     isShared: process.stdout.isTTY,
     isPrivate: membership !== undefined
   })

@@ -4,6 +4,7 @@ import { formatBytes } from '../../base/bytes.ts'
 import { deadline } from '../../base/clock.ts'
 import { badInput, toAppError } from '../../base/errors.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
+import type { LogFields } from '../../base/log.ts'
 import type { Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import { Host } from '../../server/host.ts'
@@ -92,7 +93,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     signal: context.signal,
     onserving: (span, speed) => {
       progress.done()
-      context.log.info(`moved: ${describe(model, { span, speed, quant, peer: host.peer })}`)
+      host.events.moved(describe(model, { span, speed, quant, peer: host.peer }), factsOf(span))
     },
     onstage: (stage) => progress.update(stage),
     onfetch: transferLine(progress, name)
@@ -103,7 +104,11 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     progress.done()
     const { span, speed } = host
     for (const note of span.notes) context.log.debug(note)
-    context.log.info(`ready: ${describe(model, { span, speed, quant, peer: host.peer })}`)
+    host.events.tell(
+      'ready',
+      describe(model, { span, speed, quant, peer: host.peer }),
+      factsOf(span)
+    )
     await rememberModel(context, name)
     if (weights) giving = give(weights, { model, words, isUnverified, limit, host, context })
     const ended = await Promise.race([untilAborted(context.signal), node.barred, host.failed])
@@ -136,6 +141,11 @@ function describe(
     `${model.config.name} blocks ${start}:${end} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
     `${of.quant}, ${formatBytes(weightBytes)}, ${rate} tokens/s through them`
   )
+}
+
+/** The same for machines. */
+function factsOf({ start, end, weightBytes }: SpanInfo): LogFields {
+  return { start, end, weightBytes }
 }
 
 interface Giving {

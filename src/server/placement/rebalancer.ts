@@ -86,8 +86,9 @@ export class Rebalancer {
     const range = { start: move.start, end: move.end }
     if (!(await fits(range))) return false
     log.info(
-      `moving from blocks ${start}:${end} to ${range.start}:${range.end}: the weakest block ` +
-        `would have ${move.toRate.toFixed(1)} tokens/s, not ${move.fromRate.toFixed(1)}`
+      `from blocks ${start}:${end} to ${range.start}:${range.end}: the weakest block ` +
+        `would have ${move.toRate.toFixed(1)} tokens/s, not ${move.fromRate.toFixed(1)}`,
+      { event: 'moving', from: `${start}:${end}`, to: `${range.start}:${range.end}` }
     )
     try {
       await fetch(range, signal)
@@ -127,7 +128,7 @@ export class Rebalancer {
       if (!left) say(undefined)
     }
     if (!left) {
-      log.info('not moving: the others have changed meanwhile')
+      log.info('the others have changed meanwhile', { event: 'not moving' })
       return false
     }
     await change(range, signal)

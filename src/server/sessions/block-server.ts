@@ -20,6 +20,7 @@ import type {
 import { toWire } from '../../wire/peer-error.ts'
 import type { AdmissionLimits } from './admission.ts'
 import { checkStep } from './check.ts'
+import { ServerEvents } from '../events.ts'
 import type { Reach, ServerLink } from '../links.ts'
 import { PrefixKeeper } from './prefix-keeper.ts'
 import type { KeepLimits } from './prefix-policy.ts'
@@ -49,6 +50,8 @@ export interface BlockServerOptions {
   idleMs?: number
   /** Limits of kept prefixes. Default: see prefix-keeper.ts; 0 tokens: none are kept. */
   keep?: Partial<KeepLimits> | undefined
+  /** Hears of sessions, steps and refusals. Default: counts them for nobody. */
+  events?: ServerEvents | undefined
   clock?: Clock
   log?: Log
 }
@@ -56,6 +59,7 @@ export interface BlockServerOptions {
 export class BlockServer extends Resource {
   readonly span: SpanInfo
   readonly #clock: Clock
+  readonly #events: ServerEvents
   readonly #keeper: SessionKeeper
   readonly #prefixes: PrefixKeeper
   readonly #steps: StepsUnderWay
@@ -68,6 +72,7 @@ export class BlockServer extends Resource {
     const { clock = systemClock, log = silentLog } = options
     this.span = span
     this.#clock = clock
+    const events = (this.#events = options.events ?? new ServerEvents({ clock }))
     this.#pusher = new Pusher(options.reach, { clock })
     this.#steps = new StepsUnderWay({ now: () => clock.now(), perPeer: options.queuePerPeer })
     this.#prefixes = new PrefixKeeper({
@@ -87,6 +92,7 @@ export class BlockServer extends Resource {
       limits: options.limits ?? { sessionsPerPeer: 16, sessions: 256 },
       prefixes: this.#prefixes,
       idleMs: options.idleMs ?? 30 * 60_000,
+      events,
       clock,
       log,
       steps: this.#steps,
@@ -98,10 +104,14 @@ export class BlockServer extends Resource {
       steps: this.#steps,
       freeOne: () => this.#prefixes.freeOne(),
       pusher: this.#pusher,
+      events,
       clock,
       log,
       status: (computeMs, queueMs) => this.status(computeMs, queueMs),
-      refuse: (link, step, error) => this.#refuse(link, step.session, step.step, error)
+      refuse: (link, step, error) => {
+        events.refused(link.peer, 'a step', error)
+        this.#refuse(link, step.session, step.step, error)
+      }
     })
   }
 
@@ -139,7 +149,9 @@ export class BlockServer extends Resource {
       const opened = { session: message.session, status: this.status() }
       link.opened(held > 0 ? { ...opened, held } : opened)
     } catch (error) {
-      this.#refuse(link, message.session, -1, toAppError(error))
+      const refusal = toAppError(error)
+      this.#events.refused(link.peer, 'a session', refusal)
+      this.#refuse(link, message.session, -1, refusal)
     }
   }
 
@@ -159,7 +171,9 @@ export class BlockServer extends Resource {
       served.marks.onstep(step.step, step.start, step.count)
       return this.#runner.run(served, step)
     } catch (error) {
-      this.#refuse(link, step.session, step.step, toAppError(error))
+      const refusal = toAppError(error)
+      this.#events.refused(link.peer, 'a step', refusal)
+      this.#refuse(link, step.session, step.step, refusal)
     }
   }
 
@@ -179,12 +193,13 @@ export class BlockServer extends Resource {
 
   async closeSession(link: ServerLink, message: CloseSession): Promise<void> {
     const served = this.sessions.get(message.session)
-    if (served && served.owner === link) await this.#keeper.drop(served)
+    if (served && served.owner === link) await this.#keeper.drop(served, 'done')
   }
 
   /** Frees everything that a connection owned. */
   async disconnected(link: ServerLink): Promise<void> {
-    await Promise.all(this.sessions.ownedBy(link).map((served) => this.#keeper.drop(served)))
+    const owned = this.sessions.ownedBy(link)
+    await Promise.all(owned.map((served) => this.#keeper.drop(served, 'client gone')))
   }
 
   /** The next server refused a pushed step: the error goes to the client that owns the session. */
@@ -205,7 +220,7 @@ export class BlockServer extends Resource {
     const all = this.sessions.all()
     // The client waits for the answer of a running step; it ignores errors of other steps.
     for (const served of all) this.#refuse(served.owner, served.id, served.lastStep, why)
-    await Promise.all(all.map((served) => this.#keeper.drop(served)))
+    await Promise.all(all.map((served) => this.#keeper.drop(served, 'server stops')))
   }
 
   protected override async _open(): Promise<void> {

@@ -6,6 +6,7 @@ import type { Log } from '../../base/log.ts'
 import type { LinkHandlers } from '../../wire/link.ts'
 import { fromWire, IDLE, toWire } from '../../wire/peer-error.ts'
 import type { ServerStatus } from '../../wire/types.ts'
+import type { ServerEvents } from '../events.ts'
 import type { BlockServer } from './block-server.ts'
 import type { ServerLink } from '../links.ts'
 import type { MemberGate } from './member-gate.ts'
@@ -17,6 +18,7 @@ export interface DispatchOptions {
   gate: () => MemberGate | undefined
   /** Called when a peer's link ends, and when a peer says that it serves nothing any more. */
   ongone: (peer: string) => void
+  events: ServerEvents
   log: Log
 }
 
@@ -31,9 +33,10 @@ export function notServing(): AppError {
 }
 
 export function dispatchMessages(options: DispatchOptions): LinkHandlers {
-  const { server, gate, ongone, log } = options
+  const { server, gate, ongone, events, log } = options
   const status = (): ServerStatus => server()?.status() ?? IDLE
   const refuse = (link: ServerLink, session: Uint8Array, step: number, error: AppError): void => {
+    events.refused(link.peer, step < 0 ? 'a session' : 'a step', error)
     link.error(toWire(error, { session, step, status: status() }))
   }
   /** Whether the gate admits the message; if not, the peer is told why. */

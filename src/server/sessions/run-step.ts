@@ -6,6 +6,7 @@ import type { Log } from '../../base/log.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
 import { decodeTensor, encodeTensor } from '../../wire/tensor.ts'
 import type { ServerStatus, Step, WireDtype, WireTensor } from '../../wire/types.ts'
+import type { ServerEvents } from '../events.ts'
 import type { ServerLink } from '../links.ts'
 import { withRoom, type FreeOne } from './last-resort.ts'
 import type { Pusher } from './push.ts'
@@ -19,6 +20,7 @@ export interface StepRunnerOptions {
   steps: StepsUnderWay
   pusher: Pusher
   freeOne: FreeOne
+  events: ServerEvents
   clock: Clock
   log: Log
   status: (computeMs: number, queueMs: number) => ServerStatus
@@ -42,6 +44,8 @@ export class StepRunner {
       const { hidden, computeMs, queueMs } = await this.#compute(entry, step, since)
       served.length = step.start + step.count
       served.usedAt = clock.now()
+      served.tokens += step.count
+      this.#options.events.stepped({ count: step.count, computeMs, queueMs })
       this.#deliver(served, step, { hidden, since, status: status(computeMs, queueMs) })
     } catch (error) {
       // Nobody waits for a step that was cancelled before it ran.

@@ -9,10 +9,10 @@ import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
 import type { OpenSession } from '../../wire/types.ts'
 import { admit, GIVE_UP_MS, leastUsed, type Admission, type AdmissionLimits } from './admission.ts'
 import { checkOpen } from './check.ts'
+import type { ServerEvents, SessionEnd } from '../events.ts'
 import { originOf, type ServerLink } from '../links.ts'
 import type { PrefixKeeper } from './prefix-keeper.ts'
 import { freeInMs } from './retry-after.ts'
-
 import { SessionMarks } from './session-marks.ts'
 import { SessionTable, type ServedSession } from './sessions.ts'
 import type { StepsUnderWay } from './steps-under-way.ts'
@@ -28,6 +28,7 @@ export interface SessionKeeperOptions {
   prefixes: PrefixKeeper
   /** A session without a step for this long is closed, ms. */
   idleMs: number
+  events: ServerEvents
   clock: Clock
   log: Log
   /** Steps under way, which are cancelled when their session ends. */
@@ -76,9 +77,10 @@ export class SessionKeeper {
     return this.#create(link, message)
   }
 
-  async drop(served: ServedSession): Promise<void> {
+  async drop(served: ServedSession, why: SessionEnd): Promise<void> {
     if (served.closed) return
     served.closed = true
+    this.#options.events.ended(served, why)
     this.#options.steps.cancel(served)
     this.#options.ondrop(served)
     this.#remove(served)
@@ -103,7 +105,7 @@ export class SessionKeeper {
     this.#stopSweeping = this.#clock.after(Math.min(idleMs, 60_000), () => this.sweep(), true)
     for (const served of this.table.idleSince(this.#clock.now() - idleMs)) {
       if (steps.has(served)) continue
-      this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
+      this.drop(served, 'idle').catch((error: unknown) => log.warn(toAppError(error).message))
     }
     prefixes.makeRoom().catch((error: unknown) => log.warn(toAppError(error).message))
   }
@@ -111,7 +113,7 @@ export class SessionKeeper {
   async close(): Promise<void> {
     this.draining = true
     this.#stopSweeping()
-    await Promise.all(this.table.all().map((served) => this.drop(served)))
+    await Promise.all(this.table.all().map((served) => this.drop(served, 'server stops')))
     await this.#options.prefixes.close()
   }
 
@@ -140,6 +142,7 @@ export class SessionKeeper {
       opening: undefined,
       maxTokens: message.maxTokens,
       length: 0,
+      tokens: 0,
       marks: new SessionMarks(),
       forget: message.forget === true,
       lastStep: -1,
@@ -150,6 +153,7 @@ export class SessionKeeper {
     // Added before the engine answers, so that sessions that are being opened count against a
     // flood.
     this.table.add(served)
+    this.#options.events.opened(served)
     served.opening = this.#openInEngine(served, message)
     await served.opening
     return served.length
@@ -170,6 +174,8 @@ export class SessionKeeper {
       if (served.closed) await compute.closeSession(session)
     } catch (error) {
       this.#remove(served)
+      if (!served.closed) this.#options.events.ended(served, 'failed')
+      served.closed = true
       throw error
     }
   }
@@ -181,11 +187,11 @@ export class SessionKeeper {
       const unused = leastUsed(this.#uses(link))
       if (!unused) break
       const { log } = this.#options
-      const { served, idleMs } = unused
-      const idle = `${Math.round(idleMs / 1000)} s without a step`
-      log.info(`session of ${served.owner.peer.slice(0, 8)} closed for another: ${idle}`)
+      const { served } = unused
       // Removed from the table at once; its memory is freed or kept later.
-      this.drop(served).catch((error: unknown) => log.warn(toAppError(error).message))
+      this.drop(served, 'made room').catch((error: unknown) => {
+        log.warn(toAppError(error).message)
+      })
       verdict = this.#verdict(tokens, link, known)
     }
     if (verdict.kind === 'admit') return

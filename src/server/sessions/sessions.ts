@@ -19,6 +19,8 @@ export interface ServedSession extends BlockSpan {
   maxTokens: number
   /** Positions that the KV holds. */
   length: number
+  /** Tokens that were computed for it, those of repeated steps too. */
+  tokens: number
   /** Names of its prefixes, for when it ends. */
   readonly marks: SessionMarks
   /** Nothing of it may be kept. */

@@ -75,6 +75,7 @@ function contextIn(folder: string): Context {
   return {
     paths: { data: folder, cache: folder },
     log: silentLog,
+    tell: () => {},
     debug: false,
     bootstrap: [],
     env: {},

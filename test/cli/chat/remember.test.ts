@@ -9,6 +9,7 @@ function contextIn(folder: string, env: Context['env'] = {}): Context {
   return {
     paths: { data: folder, cache: folder },
     log: createLog('silent'),
+    tell: () => {},
     debug: false,
     bootstrap: [],
     env,
