@@ -3,15 +3,19 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { corrupt } from '../../base/errors.ts'
 import type { JsonObject } from '../formats/json-file.ts'
+import { splitBy } from './byte-level.ts'
+import { checkDescription } from './description-check.ts'
 import type { Cut } from './long-text.ts'
 import type { AddedTokenJson } from './vocab.ts'
 
 export type { Library }
 
-/** @throws AppError CORRUPT if the description cannot be used. */
+/** @throws AppError CORRUPT or UNSUPPORTED if the description cannot be used. */
 export function openLibrary(json: object, config: object): Library {
+  checkDescription(json)
   try {
-    return new Library(withOriginalSpaces(json), config)
+    const parts = PARTS.map((part) => [part, rewritten((json as JsonObject)[part], part)])
+    return new Library({ ...json, ...Object.fromEntries(parts) }, config)
   } catch (error) {
     throw corrupt('The tokenizer cannot be opened: its description is not understood', {
       cause: error
@@ -19,6 +23,7 @@ export function openLibrary(json: object, config: object): Library {
   }
 }
 
+const PARTS = ['normalizer', 'pre_tokenizer', 'decoder'] as const
 /**
  * The library's own pattern for ByteLevel, but with the originals' definition of a space: U+FEFF is
  * none.
@@ -26,19 +31,24 @@ export function openLibrary(json: object, config: object): Library {
 const BYTE_LEVEL =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-function withOriginalSpaces(json: object): object {
-  const rewrite = (part: unknown): unknown => {
-    if (typeof part !== 'object' || part === null) return part
-    const { type, pretokenizers, use_regex: uses, add_prefix_space: adds } = part as JsonObject
-    if (type === 'Sequence' && Array.isArray(pretokenizers)) {
-      return { ...part, pretokenizers: pretokenizers.map(rewrite) }
-    }
-    if (type !== 'ByteLevel' || uses === false || adds === true) return part
-    const pattern = { Regex: BYTE_LEVEL }
-    const split = { type: 'Split', pattern, behavior: 'Isolated', invert: false }
-    return { type: 'Sequence', pretokenizers: [split, { ...part, use_regex: false }] }
+/** A step as the library must be given it to do what the originals do. */
+function rewritten(step: unknown, part: (typeof PARTS)[number]): unknown {
+  if (Array.isArray(step)) return step.map((each) => rewritten(each, part))
+  if (typeof step !== 'object' || step === null) return step
+  const { type, use_regex: uses, add_prefix_space: adds, content } = step as JsonObject
+  if (part === 'pre_tokenizer' && type === 'ByteLevel' && uses !== false && adds !== true) {
+    const split = splitBy(BYTE_LEVEL)
+    return { type: 'Sequence', pretokenizers: [split, { ...step, use_regex: false }] }
   }
-  return { ...json, pre_tokenizer: rewrite((json as JsonObject)['pre_tokenizer']) }
+  const lists = ['normalizers', 'pretokenizers', 'decoders'].filter((key) => key in step)
+  const within = lists.map((key) => [key, rewritten((step as JsonObject)[key], part)])
+  const copy = { ...step, ...Object.fromEntries(within) }
+  const { Regex: regex } = ((step as JsonObject)['pattern'] ?? {}) as JsonObject
+  // Tried once for each run of spaces, and not from each space of it.
+  if (regex === '\\s+$') return { ...copy, pattern: { Regex: '(?<!\\s)\\s+$' } }
+  // JavaScript gives `$&` and the like a meaning where a text is put.
+  if (type !== 'Replace' || typeof content !== 'string') return copy
+  return { ...copy, content: content.replaceAll('$', '$$$$') }
 }
 
 export function addedTokens(json: object): AddedTokenJson[] {

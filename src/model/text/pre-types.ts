@@ -116,7 +116,7 @@ export const PRE_TYPES: ReadonlyMap<string, PreType> = new Map<string, PreType>(
         '[\\r\\n]',
         `\\s?[${CASED}]+`,
         '\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+',
-        '\\s+$',
+        '(?<!\\s)\\s+$', // the original's \\s+$, tried once for each run of spaces
         DEEPSEEK_CJK,
         '\\p{N}+'
       ]
