@@ -1,5 +1,5 @@
 // Exit codes, and how an error is told on stderr.
-import { toAppError, type AppError, type ErrorCode } from '../base/errors.ts'
+import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import { folderError } from '../base/files/file-error.ts'
 import { terminalText } from '../base/terminal-text.ts'
 
@@ -94,6 +94,21 @@ export interface ErrorTextOptions {
   model?: string | undefined
 }
 
+/** What is done for a model; hints of what it throws name that as it was typed. */
+export async function naming<T>(model: string, what: () => Promise<T>): Promise<T> {
+  try {
+    return await what()
+  } catch (thrown) {
+    const { code, message, hint, retryable, retryAfterMs, cause } = errorOf(thrown)
+    throw new AppError(code, message, {
+      ...(hint === undefined ? {} : { hint: withModel(hint, model) }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      retryable,
+      cause: cause ?? thrown
+    })
+  }
+}
+
 /**
  * `error: ...` and a line on what to do. Messages quote files, hubs and peers: all of it is made
  * harmless for a terminal here.
@@ -109,9 +124,12 @@ export function errorText(error: AppError, options: ErrorTextOptions = {}): stri
   return terminalText(`${lines.join('\n')}\n`)
 }
 
-/** Commands in a hint name the model that was typed, so that they can be copied. */
+/**
+ * Commands in a hint name the model that was typed, so that they can be copied. One that makes room
+ * means another model.
+ */
 export function withModel(text: string, model: string | undefined): string {
   if (model === undefined) return text
   const word = /^[\w./@:+-]+$/.test(model) ? model : `'${model}'`
-  return text.replaceAll(/(?<=petals [a-z]+ )MODEL\b/g, () => word)
+  return text.replaceAll(/(?<=petals (?!rm )[a-z]+ )MODEL\b/g, () => word)
 }

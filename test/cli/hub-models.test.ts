@@ -50,7 +50,7 @@ test('pull brings blocks, then all; models, verify and rm tell of it', async () 
   const part = await run(home, ['pull', 'some/model', '--blocks', '1:3'])
   expect({ code: part.code, stderr: part.stderr }).toEqual({
     code: 0,
-    stderr: 'blocks 1:3 of Stories are here: 355.0 KiB\n'
+    stderr: 'blocks 1:3 of some/model are here: 355.0 KiB\n'
   })
   expect(await heldBytesOf(weights(home))).toBeLessThan(4 * MIB)
   const listed = JSON.parse((await run(home, ['models', '--json'])).stdout) as {

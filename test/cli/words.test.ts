@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
-import { errorOf, errorText, exitCode } from '../../src/cli/exit.ts'
-import { badInput, internal, noRoute } from '../../src/base/errors.ts'
+import { errorOf, errorText, exitCode, naming } from '../../src/cli/exit.ts'
+import { badInput, internal, noRoute, toAppError, type AppError } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
 import { quantNote } from '../../src/cli/run/join.ts'
 import {
@@ -13,6 +13,7 @@ import {
   parseWhole,
   resolveAddresses
 } from '../../src/cli/options.ts'
+import { requireOwnAddress } from '../../src/cli/swarm/own-address.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { chatTarget } from '../../src/cli/chat/target.ts'
 
@@ -239,6 +240,40 @@ test('errorText() makes harmless what it quotes, and names the model that was ty
   expect(text).toBe(
     "error: '\uFFFD]52;c;AAAA\uFFFD\uFFFD2J\uFFFD' is no model\n  Serve it: petals join 'my model' --lan\n"
   )
+})
+
+test('naming() puts the model that was typed into hints, but not where another is meant', async () => {
+  const hintOf = async (hint: string): Promise<string | undefined> => {
+    const failing = naming('./m.gguf', () => Promise.reject(badInput('It cannot be', { hint })))
+    return await failing.then(
+      () => undefined,
+      (error: AppError) => error.hint
+    )
+  }
+  expect(await hintOf('Start one: petals join MODEL --blocks 0:3')).toBe(
+    'Start one: petals join ./m.gguf --blocks 0:3'
+  )
+  const room = 'Make room with petals rm MODEL'
+  expect(await hintOf(room)).toBe(room)
+  expect(await naming('m', async () => 5)).toBe(5)
+})
+
+test('a place to listen at is an address of this machine', () => {
+  const refused = (value: string): string | undefined => {
+    try {
+      requireOwnAddress('host', value, ['127.0.0.1', '192.0.2.7'])
+      return undefined
+    } catch (error) {
+      return toAppError(error).message
+    }
+  }
+  expect(['0.0.0.0', '127.0.0.9', '192.0.2.7'].map(refused)).toEqual([
+    undefined,
+    undefined,
+    undefined
+  ])
+  expect(refused('9.9.9.9')).toBe("--host cannot be '9.9.9.9': this machine has no such address")
+  expect(refused('::1')).toBe("--host cannot be '::1': it is no IPv4 address")
 })
 
 test('errorOf() takes a folder that the system refuses for no fault of ours', () => {

@@ -24,7 +24,9 @@ export interface DraftFlags {
 
 export interface DraftOptions {
   flags: DraftFlags
-  /** What is guessed for. */
+  /** What is guessed for, as it was typed. */
+  name: string
+
   model: Model
   compute: ComputeApi
   context: Context
@@ -82,24 +84,24 @@ export async function openDrafters(
 }
 
 async function openNamed(name: string, options: DraftOptions): Promise<OwnedDrafter> {
-  const { model, context, weights } = options
+  const { name: asked, model, context, weights } = options
   const draft = await openNamedModel(name, context, { need: 'facts', weights })
   if (sharesVocabulary(model.tokenizer, draft.tokenizer)) return drafterOf(draft, options)
   draft.close()
-  throw badInput(`'${name}' cannot guess for '${model.config.name}': its tokens are others`, {
+  throw badInput(`'${name}' cannot guess for '${asked}': its tokens are others`, {
     hint: 'Name a smaller model of the same family, or --draft none'
   })
 }
 
 /** The largest model of the cache whose guesses may pay at trips of so many ms. */
 async function findDraft(tripMs: number, options: DraftOptions): Promise<OwnedDrafter | undefined> {
-  const { model, context } = options
+  const { name, model, context } = options
   const models = await listCachedModels(context.paths.cache)
   for (const candidate of draftCandidates(models, weightBytes(model), tripMs)) {
     try {
       const draft = await openQuietly(candidate, context)
       if (sharesVocabulary(model.tokenizer, draft.tokenizer)) {
-        context.log.debug(`'${candidate.name}' guesses for '${model.config.name}'`)
+        context.log.debug(`'${candidate.name}' guesses for '${name}'`)
         return drafterOf(draft, options)
       }
       draft.close()

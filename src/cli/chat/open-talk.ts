@@ -89,7 +89,7 @@ export async function openTalk(
   const published = publishedSystem(flags, client.local, node.key)
   const session = stack.use(await client.openSession(undefined, published))
   if (published?.make) log.info(`shared: give others --shared-by ${node.peer}`)
-  const drafters = await openDrafters(stack, { flags, model, compute, context, weights })
+  const drafters = await openDrafters(stack, { name, flags, model, compute, context, weights })
   const generator = new Generator(client.local, session, { drafters })
   const chat = new Chat(client.local, generator, { system })
   if (saved) chat.resume(saved.messages, saved.unfinished)

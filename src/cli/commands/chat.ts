@@ -3,6 +3,7 @@ import { defaultModel } from '../chat/remember.ts'
 import { chatTarget } from '../chat/target.ts'
 import { type Command, command, flag, off, text } from '../command.ts'
 import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
+import { naming } from '../exit.ts'
 import type { ChatFlags } from '../chat/chat-flags.ts'
 
 export const chat: Command = command<ChatFlags>({
@@ -53,6 +54,6 @@ export const chat: Command = command<ChatFlags>({
   async run(words, flags, context) {
     const target = await chatTarget(words, { defaultModel: await defaultModel(context) })
     const { runChat } = await import('../run/chat.ts')
-    return runChat(target, flags, context)
+    return naming(target.model, () => runChat(target, flags, context))
   }
 })

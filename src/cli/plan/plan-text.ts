@@ -9,7 +9,6 @@ import type { ServingTimes } from './plan-measure.ts'
 export interface Plan {
   /** As it was asked for. */
   readonly name: string
-  readonly model: string
   readonly blockCount: number
   readonly hiddenSize: number
   readonly threads: number
@@ -51,9 +50,9 @@ const SHARES: readonly (readonly [keyof Shares, string])[] = [
 ]
 
 export function planText(plan: Plan): string {
-  const { name, model, blockCount, hiddenSize, threads, memoryBytes, diskBytes } = plan
+  const { name, blockCount, hiddenSize, threads, memoryBytes, diskBytes } = plan
   const lines = [
-    `${name}: ${model}, ${blockCount} blocks, ${hiddenSize} wide`,
+    `${name}: ${blockCount} blocks, ${hiddenSize} wide`,
     `this machine: ${threads} ${threads === 1 ? 'thread' : 'threads'}, ` +
       `${formatBytes(memoryBytes)} for weights and sessions, ${formatBytes(diskBytes)} of disk`,
     '',
@@ -147,7 +146,7 @@ export function planJson(plan: Plan): object {
   const { client, serving, span } = plan
   return {
     name: plan.name,
-    model: plan.model,
+    model: plan.name,
     blocks: plan.blockCount,
     hiddenSize: plan.hiddenSize,
     threads: plan.threads,

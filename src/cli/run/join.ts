@@ -1,4 +1,5 @@
 // `petals join MODEL`: serves blocks of a model until it is told to stop.
+import { requireOwnAddress } from '../swarm/own-address.ts'
 import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { deadline } from '../../base/clock.ts'
@@ -52,6 +53,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const note = quantNote(quant)
   if (note !== undefined) context.log.info(note)
   const port = parseWhole('port', flags.port, 0, 65_535)
+  if (flags.host !== undefined) requireOwnAddress('host', flags.host)
   const keepBytes = readKeepBytes(flags.prefixCache)
   const membership = await openMembership(flags, context)
   membership?.require('serve')
@@ -75,7 +77,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
       isUnverified = isKnownByPeers
     }
   })
-  checkBlocks(blocks, model)
+  checkBlocks(blocks, name, model)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const compute = stack.use(await startCompute(flags, context))
   const progress = stderrProgress()
@@ -93,7 +95,10 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     signal: context.signal,
     onserving: (span, speed) => {
       progress.done()
-      host.events.moved(describe(model, { span, speed, quant, peer: host.peer }), factsOf(span))
+      host.events.moved(
+        describe(name, model, { span, speed, quant, peer: host.peer }),
+        factsOf(span)
+      )
     },
     onstage: (stage) => progress.update(stage),
     onfetch: transferLine(progress, name)
@@ -106,7 +111,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     for (const note of span.notes) context.log.debug(note)
     host.events.tell(
       'ready',
-      describe(model, { span, speed, quant, peer: host.peer }),
+      describe(name, model, { span, speed, quant, peer: host.peer }),
       factsOf(span)
     )
     await rememberModel(context, name)
@@ -132,13 +137,14 @@ export function quantNote(quant: Quant): string | undefined {
 
 /** One line of what is served. */
 function describe(
+  name: string,
   model: Model,
   of: { span: SpanInfo; speed: Speed; quant: Quant; peer: string }
 ): string {
   const { start, end, weightBytes } = of.span
   const rate = (of.speed.decode / (end - start)).toFixed(1)
   return (
-    `${model.config.name} blocks ${start}:${end} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
+    `${name} blocks ${start}:${end} of ${model.config.blockCount} as ${of.peer.slice(0, 8)}, ` +
     `${of.quant}, ${formatBytes(weightBytes)}, ${rate} tokens/s through them`
   )
 }
@@ -184,8 +190,8 @@ function identityName(model: string, membership: Membership | undefined): string
   return membership ? `${model}-${membership.swarmId.slice(0, 16)}` : model
 }
 
-function checkBlocks(blocks: BlockSpan | undefined, model: Model): void {
-  const { blockCount, name } = model.config
+function checkBlocks(blocks: BlockSpan | undefined, name: string, model: Model): void {
+  const { blockCount } = model.config
   if (!blocks || blocks.end <= blockCount) return
   throw badInput(
     `Blocks ${blocks.start}:${blocks.end} cannot be served: '${name}' has ${blockCount}`,

@@ -80,7 +80,6 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   progress.update('trying servers')
   const plan: Plan = {
     name,
-    model: model.config.name,
     blockCount,
     hiddenSize: model.config.hiddenSize,
     threads: compute.threads,

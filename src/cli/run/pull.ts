@@ -32,7 +32,7 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
     const { tensors, config } = model
     if (blocks && blocks.end > config.blockCount) {
       throw badInput(`There are no blocks ${blocks.start}:${blocks.end}`, {
-        hint: `'${config.name}' has ${config.blockCount}: give a range within 0:${config.blockCount}`
+        hint: `'${name}' has ${config.blockCount}: give a range within 0:${config.blockCount}`
       })
     }
     const names = blocks
@@ -43,9 +43,7 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
     progress.done()
     const sizeBytes = names.reduce((sum, each) => sum + tensors.info(each).sizeBytes, 0)
     const what = blocks ? `blocks ${blocks.start}:${blocks.end} of ` : ''
-    context.log.info(
-      `${what}${config.name} ${blocks ? 'are' : 'is'} here: ${formatBytes(sizeBytes)}`
-    )
+    context.log.info(`${what}${name} ${blocks ? 'are' : 'is'} here: ${formatBytes(sizeBytes)}`)
   } finally {
     progress.done()
     model.close()

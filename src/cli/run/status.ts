@@ -10,7 +10,7 @@ import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
 import { joinSoon, openNode } from '../../library/open/node.ts'
 import { openNamedModel } from '../engine.ts'
-import { EXIT } from '../exit.ts'
+import { EXIT, withModel } from '../exit.ts'
 import { print } from '../output.ts'
 import { openWeights, type PeerFlags } from '../peer-weights.ts'
 import { openMembership, type SwarmOptions } from '../../library/open/membership.ts'
@@ -38,7 +38,7 @@ export async function runStatus(
   const seen = seenOf(entries, blockCount)
   const text =
     flags.json === true
-      ? `${JSON.stringify(report(model, seen), undefined, 2)}\n`
+      ? `${JSON.stringify(report(name, model, seen), undefined, 2)}\n`
       : table(name, blockCount, seen)
   model.close()
   const left = await print(text)
@@ -70,9 +70,9 @@ export function seenOf(entries: readonly DirectoryEntry[], blockCount: number): 
   return { alive, silent, gaps, unanswered: gapsOf([...serving(alive), ...gaps], blockCount) }
 }
 
-function report(model: Model, { alive, silent, gaps, unanswered }: Seen): object {
+function report(name: string, model: Model, { alive, silent, gaps, unanswered }: Seen): object {
   return {
-    model: model.config.name,
+    model: name,
     contentId: toHex(model.contentId),
     blocks: model.config.blockCount,
     servers: alive.map(serverReport),
@@ -125,7 +125,7 @@ export function table(name: string, blockCount: number, seen: Seen): string {
       ? ''
       : `, ${silent.length} that ${silent.length === 1 ? 'does' : 'do'} not answer yet`
   const text = lines.map((line) => `${line.trimEnd()}\n`).join('')
-  return `${name}, ${blockCount} blocks, ${servers}${others}\n${text}${verdict(seen)}\n`
+  return `${name}, ${blockCount} blocks, ${servers}${others}\n${text}${withModel(verdict(seen), name)}\n`
 }
 
 function row({ info, rttMs }: DirectoryEntry, note: string): string[] {

@@ -54,6 +54,7 @@ export async function openNamedModel(
       roots: options.roots
     })
     model = await openModel(location, fetcher)
+    log.debug(`${name} calls itself '${model.config.name}'`)
     await identifyModel(model, {
       cacheDir: paths.cache,
       signal,

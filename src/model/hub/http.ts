@@ -53,6 +53,7 @@ export async function request(
   } catch (error) {
     if (signal?.aborted) throw cancelled(`Downloading '${bare(url)}' was cancelled`)
     throw unavailable(`'${bare(url)}' does not answer: ${toAppError(error).message}`, {
+      hint: 'See whether the name is right and this machine is online',
       retryable: !options.impatient,
       cause: error
     })

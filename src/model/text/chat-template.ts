@@ -64,7 +64,7 @@ export function renderChat(
 ): string {
   const { chatTemplate: template } = model
   if (template === undefined || template === '') {
-    throw badInput(`'${model.config.name}' cannot chat: it has no chat template`, {
+    throw badInput('The model cannot chat: it has no chat template', {
       hint: 'Use --raw to give it the text as it is'
     })
   }

@@ -144,7 +144,9 @@ function bindHost(host: string): string {
 function reachableHost(host: string): string {
   if (host === 'localhost') return '127.0.0.1'
   if (!/^\d{1,3}(\.\d{1,3}){3}$/.test(host) || host.split('.').some((part) => Number(part) > 255)) {
-    throw badInput(`The bootstrap node cannot be started: '${host}' is no IPv4 address`)
+    throw badInput(`The bootstrap node cannot be started: '${host}' is no IPv4 address`, {
+      hint: 'Give the address at which others reach this machine, or 0.0.0.0'
+    })
   }
   if (host !== '0.0.0.0') return host
   for (const addresses of Object.values(networkInterfaces())) {

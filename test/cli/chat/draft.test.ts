@@ -93,10 +93,10 @@ test('a draft model whose tokens are others is refused', async () => {
   const flags = { draft: 'stories260k' }
   // Refused before the engine is asked for anything.
   const compute = {} as ComputeApi
-  const opening = openDrafters(stack, { flags, model, compute, context })
+  const opening = openDrafters(stack, { name: './large.gguf', flags, model, compute, context })
   await expect(opening).rejects.toMatchObject({
     code: 'BAD_INPUT',
-    message: "'stories260k' cannot guess for 'stories260K': its tokens are others"
+    message: "'stories260k' cannot guess for './large.gguf': its tokens are others"
   })
   stories.close()
 })
@@ -115,7 +115,13 @@ test('over long trips a model of the cache guesses by itself, if its tokens are 
   const guessers = await Promise.all(
     [large, other].map(async (model) => {
       await using stack = new AsyncDisposableStack()
-      const [, draft] = await openDrafters(stack, { flags: {}, model, compute, context })
+      const [, draft] = await openDrafters(stack, {
+        name: 'stories',
+        flags: {},
+        model,
+        compute,
+        context
+      })
       if (!(draft instanceof AutoDrafter)) throw new Error('There is no drafter')
       for (let trip = 0; trip < 8; trip++) draft.ontrip(100)
       await draft.settled()
