@@ -4,7 +4,7 @@
 // Names for Windows end with .exe. Other targets need zig, and fetch Bun's runtime from npm once.
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from './arguments.ts'
 import { formatBytes } from '../src/base/bytes.ts'
 import { buildExecutable } from './build/build-executable.ts'
 import { executableName, hostTarget, isTarget, TARGETS, type Target } from './build/targets.ts'
@@ -33,8 +33,7 @@ function defaultName(target: Target): string {
   return target === hostTarget() ? 'petals' : `petals-${target}`
 }
 
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     target: { type: 'string', multiple: true, default: [] },
     all: { type: 'boolean', default: false },

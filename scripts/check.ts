@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from './arguments.ts'
 import { type Tally, findTestFiles, killRunning, runTestFiles } from './gate/check-tests.ts'
 import { layerFaultsIn } from './gate/layers.ts'
 
@@ -81,8 +81,7 @@ async function runStage(stage: Stage): Promise<boolean> {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    args: Bun.argv.slice(2),
+  const { values } = scriptArguments(import.meta.path, {
     options: {
       only: { type: 'string', multiple: true, default: [] },
       jobs: { type: 'string', default: String(Math.min(2, cpus().length)) },

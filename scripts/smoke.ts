@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from './arguments.ts'
 import { storiesGgufBytes } from '../test/support/models/remote-model.ts'
 import { groupLives, killPrograms, Program, type Ending } from './processes.ts'
 
@@ -27,8 +27,7 @@ const SPANS = ['0:2', '2:4', '4:5']
 const PROMPT = 'Once upon a time'
 
 const root = join(import.meta.dir, '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: { petals: { type: 'string', default: join(root, 'petals') }, result: { type: 'string' } }
 })
 

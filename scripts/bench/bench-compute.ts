@@ -3,7 +3,7 @@
 // quantisation, several rows at once. Shows that the cost of a step does not grow with capacity.
 // Nothing is asserted.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { formatBytes } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -14,8 +14,7 @@ import { embedTokens } from '../../src/model/embed.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { resolveModel } from '../../src/model/resolve.ts'
 
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     model: { type: 'string', default: 'smollm2-135m' },
     threads: { type: 'string', default: '2' },

@@ -7,7 +7,7 @@ import type { BlockSpan } from '../../src/base/block-span.ts'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { createOnnx } from '../../src/blocks/create-backend.ts'
 import { onnxBackend } from '../../src/blocks/onnx/onnx-backend.ts'
 import { Engine } from '../../src/blocks/engine/engine.ts'
@@ -16,8 +16,7 @@ import { openModel } from '../../src/model/open-model.ts'
 import type { ModelLocation } from '../../src/model/types.ts'
 import { randomModelFile } from './parts/random-model.ts'
 
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     model: { type: 'string' },
     blocks: { type: 'string', default: '0:4' },

@@ -4,13 +4,12 @@
 // process: with what the servers kept of it, and without (--no-prefix-cache), in turn, at several
 // lengths. The answers must be the same. Nothing else is asserted.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { endOnSignals } from '../processes.ts'
 import { median, partsOf, ProgramSwarm, readStats } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     model: { type: 'string', default: 'smollm2-135m' },

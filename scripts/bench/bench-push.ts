@@ -6,7 +6,7 @@
 // round trips over 0. Nothing is asserted.
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { createTokenizer } from '../../src/model/text/tokenizer.ts'
@@ -18,8 +18,7 @@ import { SlowNetwork } from '../net/slow-network.ts'
 import { median, readPromptTrace, readStats, readTrace } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     model: { type: 'string', default: 'smollm2-135m' },

@@ -6,7 +6,7 @@
 // asserted.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { Compute } from '../../src/blocks/compute.ts'
@@ -18,8 +18,7 @@ import type { ServerLink } from '../../src/server/links.ts'
 import { encodeTensor } from '../../src/wire/tensor.ts'
 import type { SessionOpened, StepResult, WireError } from '../../src/wire/types.ts'
 
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     model: { type: 'string', default: 'smollm2-135m' },
     threads: { type: 'string', default: '2' },

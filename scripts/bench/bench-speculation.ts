@@ -4,15 +4,14 @@
 // trip apart: for a text that repeats itself and for one that does not. Tokens a second, their
 // ratio, tokens a trip. Exits with 1 when a text differs.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { FarSwarm } from '../net/far-swarm.ts'
 import { endOnSignals } from '../processes.ts'
 import { SlowNetwork } from '../net/slow-network.ts'
 import { median, readStats } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     model: { type: 'string', default: 'smollm2-135m' },

@@ -5,15 +5,14 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { formatBytes } from '../../src/base/bytes.ts'
 import { buildExecutable } from '../build/build-executable.ts'
 import { hostTarget } from '../build/targets.ts'
 
 const root = join(import.meta.dir, '..', '..')
 const main = join(root, 'src/cli/main.ts')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: { runs: { type: 'string', default: '30' } }
 })
 const folder = mkdtempSync(join(tmpdir(), 'petals-bench-'))

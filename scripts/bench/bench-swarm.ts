@@ -3,13 +3,12 @@
 // One server against three on loopback, same model, prompt and threads, in turn: tokens a second,
 // time to first token, where a step's time goes, and the ratio. Nothing is asserted.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { endOnSignals } from '../processes.ts'
 import { median, ProgramSwarm, readStats, thirdsOf } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     model: { type: 'string', default: 'smollm2-135m' },

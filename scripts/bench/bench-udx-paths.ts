@@ -2,7 +2,7 @@
 // One-way bulk over a plain UDX stream through bad paths (delay, loss, jitter, overtaking by the
 // seeded proxy of test/udx): src/udx under Bun beside the real udx-native under node, same paths,
 // same seeds, same run, medians and ratios. Needs sh scripts/net/node-reference.sh once.
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { exchange, openLink } from '../../test/udx/link.ts'
 import { type Peer, type Runtime, startPeer } from '../../test/udx/peer.ts'
 import type { Impairment } from '../../test/udx/proxy.ts'
@@ -61,7 +61,7 @@ function describeRuns(runs: readonly Run[]): string {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values } = scriptArguments(import.meta.path, {
     options: { runs: { type: 'string', default: '5' }, only: { type: 'string', default: '' } }
   })
   const runtimes: Runtime[] = ['bun', 'node']

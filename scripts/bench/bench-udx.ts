@@ -5,7 +5,7 @@
 // scripts/net/node-reference.sh once.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 
 type Runtime = 'bun' | 'node'
 type Kind = 'dht' | 'raw'
@@ -162,7 +162,7 @@ function ratio(values: Map<string, number>, merit: (value: number) => number): v
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values } = scriptArguments(import.meta.path, {
     options: {
       mb: { type: 'string', default: '256' },
       rounds: { type: 'string', default: '5' },

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { hubRepo } from '../../test/support/models/hub-repo.ts'
 import { spreadGgufBytes } from '../../test/support/models/remote-model.ts'
 import { killPrograms, Program } from '../processes.ts'
@@ -13,8 +13,7 @@ import { median } from '../net/swarm-programs.ts'
 
 const READY_MS = 90_000
 const main = join(import.meta.dir, '..', '..', 'src', 'cli', 'main.ts')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: { mb: { type: 'string', default: '64' }, rounds: { type: 'string', default: '3' } }
 })
 const rounds = Number(values.rounds)

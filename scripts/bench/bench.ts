@@ -4,7 +4,7 @@
 // medians, ratios, and how far decode is from the time of reading every weight once. random-1.1b
 // has TinyLlama's shape and is written into .cache/bench on first use (0.6 GiB). On Linux, `chrt -r
 // 1` in front keeps other programs from running meanwhile.
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { formatBytes } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { Compute } from '../../src/blocks/compute.ts'
@@ -18,8 +18,7 @@ import { MemoryBandwidth } from './parts/memory-bandwidth.ts'
 import { RANDOM_MODEL } from './parts/random-model.ts'
 import { median } from '../net/swarm-programs.ts'
 
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     models: { type: 'string', default: `smollm2-135m,${RANDOM_MODEL}` },
     threads: { type: 'string', default: '1,2' },

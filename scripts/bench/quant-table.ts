@@ -8,7 +8,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { bytesOf } from '../../src/base/bytes.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { blockCounts, encodeBlocks } from '../../src/blocks/quantise/encode.ts'
@@ -31,8 +31,7 @@ import { randomBlocks } from '../../test/blocks/support/random-llama.ts'
 import { writeHubFolder } from '../../test/support/models/stories.ts'
 import { median } from '../net/swarm-programs.ts'
 
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     model: { type: 'string', default: 'smollm2-135m' },
     tokens: { type: 'string', default: '1536' },

@@ -2,7 +2,7 @@
 // more under each lesser instruction set than the CPU's own: every word must come out the same.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { loadKernels } from '../../src/kernels/load.ts'
 import { findTestFiles, killRunning, runTestFiles, type Tally } from './check-tests.ts'
 
@@ -18,7 +18,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-const { values } = parseArgs({ args: Bun.argv.slice(2), options: { result: { type: 'string' } } })
+const { values } = scriptArguments(import.meta.path, { options: { result: { type: 'string' } } })
 const own = loadKernels().variant
 const files = await findTestFiles(root, FOLDERS)
 const total: Tally = { passed: 0, failed: 0, skipped: 0 }

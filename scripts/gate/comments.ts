@@ -1,6 +1,7 @@
 // bun scripts/gate/comments.ts PATH...   fills comments anew where a line of them is too wide
 // What comments must be: at most 100 columns wide, and files that they name must exist.
 // Pure but for its command; layers.ts asks for faults.
+import { scriptArguments } from '../arguments.ts'
 import { basename } from 'node:path'
 
 const WIDTH = 100
@@ -143,7 +144,8 @@ function fill(paragraph: readonly string[]): string[] {
 }
 
 if (import.meta.main) {
-  for (const path of Bun.argv.slice(2)) {
+  const { positionals } = scriptArguments(import.meta.path, { allowPositionals: true })
+  for (const path of positionals) {
     const text = await Bun.file(path).text()
     const wrapped = wrapComments(text)
     if (wrapped !== text) await Bun.write(path, wrapped)

@@ -2,6 +2,7 @@
 // Gives the GGUFs that test/families writes from its fixtures to llama.cpp, and holds what it
 // answers to what `transformers` answered: so the names and orders that our tests rest on are
 // llama.cpp's own.
+import { scriptArguments } from '../arguments.ts'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -31,7 +32,8 @@ const NAMES = [
 /** Of a probability; both keep their caches in floats here. */
 const TOLERANCE = 1e-4
 
-const [place = '.'] = Bun.argv.slice(2)
+const { positionals } = scriptArguments(import.meta.path, { allowPositionals: true })
+const [place = '.'] = positionals
 const entry = Bun.resolveSync('node-llama-cpp', resolve(place))
 const folder = mkdtempSync(join(tmpdir(), 'petals-llama-cpp-'))
 try {

@@ -1,9 +1,10 @@
 // bun echo.ts HOST PORT          sends back every datagram; prints `ready`
 // bun echo.ts ask HOST PORT N    asks N times, one after another; prints the median round trip, ms
 // The network by itself, without petals: what a round trip takes here. For bench-push.ts.
+import { scriptArguments } from '../arguments.ts'
 import { median } from './swarm-programs.ts'
 
-const args: readonly string[] = Bun.argv.slice(2)
+const { positionals: args } = scriptArguments(import.meta.path, { allowPositionals: true })
 
 if (args[0] === 'ask') {
   const [, host = '', port, count] = args

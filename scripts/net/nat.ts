@@ -8,6 +8,7 @@
 //   server 10.3.0.2 - router 5.9.0.4 -+
 //
 // 'consistent': a router keeps one port for a peer. 'random': another port for every destination.
+import { scriptArguments } from '../arguments.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { find } from '../../src/swarm/directory.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
@@ -215,8 +216,10 @@ async function runClient(
   console.log(`found in ${foundMs.toFixed(1)} ms, ${(await Promise.all(links)).join('; ')}`)
 }
 
-if (process.argv[2]) {
-  await runRole(process.argv[2], process.argv[3] ?? 'direct', Number(process.argv[4] ?? 1))
+const { positionals } = scriptArguments(import.meta.path, { allowPositionals: true })
+const [role, roleWay = 'direct', roleCount = '1'] = positionals
+if (role !== undefined) {
+  await runRole(role, roleWay, Number(roleCount))
 } else {
   for (const one of CASES) {
     const [ofServer, ofClient, way, count] = one

@@ -7,7 +7,7 @@
 // where it goes. Exits with 1 when a text differs, or a fault was not survived or never done. Wrong
 // but likely values of a server are not noticed yet, so they are not among the faults.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { LIES } from '../../test/support/hostile/garbage-peer.ts'
 import { WatchedAnswer, type Gap } from './chaos-answer.ts'
@@ -16,8 +16,7 @@ import { endOnSignals, killPrograms } from '../processes.ts'
 import { median, readStats } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     model: { type: 'string', default: 'smollm2-135m' },

@@ -4,7 +4,7 @@
 // on loopback: tokens a second, plan and chat in turn, so that other load affects both. Nothing is
 // asserted. On a shared machine, `chrt -r 1` in front keeps other programs from being measured.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { resolvePaths } from '../../src/base/paths.ts'
 import type { Quant } from '../../src/blocks/types.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -15,8 +15,7 @@ import { SlowNetwork } from '../net/slow-network.ts'
 import { median, ProgramSwarm, readStats } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: '' },
     model: { type: 'string', default: 'smollm2-135m' },

@@ -2,10 +2,10 @@
 // The long version of test/client/hostile.test.ts: sessions through hostile servers, one for each
 // seed. Prints what went wrong, by seed, and the slowest; exits with 1 when a session failed, had
 // other rows or went round an honest server, or when memory grows.
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { fuzzClient } from '../../test/support/hostile/hostile-server.ts'
 
-const { values } = parseArgs({
+const { values } = scriptArguments(import.meta.path, {
   options: {
     from: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '500' }

@@ -6,7 +6,7 @@
 // server. All are separate processes on loopback. Prints how long it took, exits with 1 when it did
 // not happen.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { sizesOf } from '../../src/blocks/sizes.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { fit } from '../../src/server/placement/budget.ts'
@@ -14,8 +14,7 @@ import { endOnSignals } from '../processes.ts'
 import { ProgramSwarm, type Served } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     signal: { type: 'string', default: 'SIGINT' },

@@ -5,7 +5,7 @@
 // processes of the executable, no root needed. Prints what was seen, exits with 1 when it was not
 // so.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { WatchedAnswer } from './chaos-answer.ts'
 import { ChaosSwarm } from './chaos-swarm.ts'
@@ -14,8 +14,7 @@ import { endOnSignals } from '../processes.ts'
 import { readStats } from '../net/swarm-programs.ts'
 
 const root = join(import.meta.dir, '..', '..')
-const { values } = parseArgs({
-  args: Bun.argv.slice(2),
+const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },
     delay: { type: 'string', default: '30' },

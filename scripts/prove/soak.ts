@@ -5,7 +5,7 @@
 // server's memory every 1,000 sessions; exit code 1 when anything is left over, memory grows, or
 // the honest client fails.
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import DHT from 'hyperdht'
 import { seededRandom } from '../../src/base/random.ts'
 import { startBootstrap } from '../../src/swarm/dht/bootstrap.ts'
@@ -28,7 +28,7 @@ const LEAST_OF = 3
 const HEAP_BYTES = 8 * 1024 * 1024
 const RSS_BYTES = 48 * 1024 * 1024
 
-const { values } = parseArgs({
+const { values } = scriptArguments(import.meta.path, {
   options: {
     /** At least 4,000: fewer do not tell growth from warming up. */
     sessions: { type: 'string', default: '10000' },

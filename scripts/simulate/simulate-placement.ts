@@ -5,7 +5,7 @@
 // (petals-rules.ts) on the same joins, departures and speeds, up to --petals-most servers (100):
 // each of its checks plays the whole swarm. Prints coverage, bottleneck against the optimum, and
 // moves an hour.
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { seededRandom, type Random } from '../../src/base/random.ts'
 import { coverage, weakestStart } from '../../src/server/placement/placement.ts'
 import {
@@ -265,7 +265,7 @@ function withSelf(spans: readonly PlacedServer[], self: PlacedServer): readonly 
   return [...spans.filter((one) => one.peer !== self.peer), self]
 }
 
-const { values } = parseArgs({
+const { values } = scriptArguments(import.meta.path, {
   options: {
     servers: { type: 'string', default: '30,100,300,1000' },
     blocks: { type: 'string', default: '80' },

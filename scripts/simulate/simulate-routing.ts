@@ -5,7 +5,7 @@
 // queues and slow spells. Prints tokens a second, p99 of a token, moves of a session and their
 // ratio to Petals', also in the Petals paper's settings of 3 and 14 servers, beside what the paper
 // measured there.
-import { parseArgs } from 'node:util'
+import { scriptArguments } from '../arguments.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { PeerBook } from '../../src/client/route/peers.ts'
 import { chooseRoute, newHops, worthMeasuring } from '../../src/client/route/replan.ts'
@@ -222,7 +222,7 @@ function report({ name, world, tokens, unknownMs, paper }: Setting): void {
   }
 }
 
-const { values } = parseArgs({
+const { values } = scriptArguments(import.meta.path, {
   options: {
     servers: { type: 'string', default: '200,2000' },
     blocks: { type: 'string', default: '80' },
