@@ -24,8 +24,7 @@ export function scriptArguments<T extends ParseArgsConfig>(
   path: string,
   config: T
 ): ReturnType<typeof parseArgs<T>> {
-  const args = Bun.argv.slice(2)
-  if (args.includes('--help') || args.includes('-h')) {
+  if (Bun.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
     console.log(headOf(readFileSync(path, 'utf8')))
     process.exit(0)
   }
