@@ -18,7 +18,7 @@ import { floatProduct, roundedProduct, roundRow } from './support/exact-product.
 
 const ROWS = 40
 const COLUMNS = 512
-const INPUTS = 13
+const INPUTS = 37
 const TYPES = Object.keys(TYPE_FACTS) as TensorType[]
 const INTEGERS = TYPES.filter((type) => !['F32', 'F16', 'BF16'].includes(type))
 

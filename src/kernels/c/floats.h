@@ -195,7 +195,7 @@ static void pk_floats_many(const struct pk_product* job, const float* x, int64_t
         }
         for (int32_t g = 0; g < groups; g++) {
           struct pk_target to;
-          pk_open_target(job, &to, first + g, row, R, k > 0, count == left);
+          pk_open_target(job, &to, first + g, row, R, R, k > 0, count == left);
           pk_float_tiles[size]((const float(*)[PK_GROUP])scratch->panel[g], scratch->tile, count, k > 0,
                                to.bias, to.y, to.ldy);
           pk_close_target(job, &to, first + g, row, R);

@@ -181,7 +181,7 @@ static PK_INLINE int pk_product_width(const struct pk_product* job, int32_t grou
 }
 
 // Where R rows of a group's sums go: into y, or into memory of its own where the group has fewer
-// than 16 columns. The bias comes with the last panel.
+// than 16 columns, or the tile more than R rows. The bias comes with the last panel.
 struct pk_target {
   float* y;
   int64_t ldy;
@@ -190,14 +190,14 @@ struct pk_target {
 };
 
 static void pk_open_target(const struct pk_product* job, struct pk_target* to, int32_t group, int32_t row, int R,
-                           int began, int last) {
+                           int tile, int began, int last) {
   int width = pk_product_width(job, group);
   float* y = job->y + row * job->ldy + group * PK_GROUP;
   const float* bias = last && job->matrix->bias ? job->matrix->bias + group * PK_GROUP : 0;
   to->y = y;
   to->ldy = job->ldy;
   to->bias = bias;
-  if (width == PK_GROUP) return;
+  if (width == PK_GROUP && R == tile) return;
   to->y = to->own[0];
   to->ldy = PK_GROUP;
   for (int r = 0; r < R; r++) {
@@ -211,7 +211,7 @@ static void pk_open_target(const struct pk_product* job, struct pk_target* to, i
 static void pk_close_target(const struct pk_product* job, const struct pk_target* to, int32_t group, int32_t row,
                             int R) {
   int width = pk_product_width(job, group);
-  if (width == PK_GROUP) return;
+  if (to->y != to->own[0]) return;
   float* y = job->y + row * job->ldy + group * PK_GROUP;
   for (int r = 0; r < R; r++) {
     for (int i = 0; i < width; i++) y[r * job->ldy + i] = to->own[r][i];
@@ -222,7 +222,7 @@ static void pk_close_target(const struct pk_product* job, const struct pk_target
 static void pk_write_sums(const struct pk_product* job, int32_t first, int groups, vf (*sums)[PK_PARTS]) {
   for (int g = 0; g < groups; g++) {
     struct pk_target to;
-    pk_open_target(job, &to, first + g, 0, 1, 0, 1);
+    pk_open_target(job, &to, first + g, 0, 1, 1, 0, 1);
     for (int part = 0; part < PK_PARTS; part++) {
       vf sum = sums[g][part];
       if (to.bias) sum = vf_add(sum, vf_load(to.bias + part * PK_W));
@@ -267,7 +267,7 @@ static void pk_integers_many(const struct pk_product* job, const struct pk_xbloc
         pk_copy_tile(x + (size_t)row * job->blocks + block, job->blocks, R, count, kind, scratch->tile);
         for (int32_t g = 0; g < groups; g++) {
           struct pk_target to;
-          pk_open_target(job, &to, first + g, row, R, block > 0, count == left);
+          pk_open_target(job, &to, first + g, row, R, R, block > 0, count == left);
           tiles[size](scratch->panel[g], scratch->tile, count, block > 0, to.bias, to.y, to.ldy);
           pk_close_target(job, &to, first + g, row, R);
         }

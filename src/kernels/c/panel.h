@@ -4,7 +4,7 @@
 #define PK_PANEL_H
 #include "decode.h"
 
-enum { PK_PANEL_BLOCKS = 16, PK_PANEL_GROUPS = 8, PK_MAX_ROWS = 12 };
+enum { PK_PANEL_BLOCKS = 16, PK_PANEL_GROUPS = 8, PK_MAX_ROWS = 16 };
 
 // A block of 32 for 16 columns. `words` are scale, c0, c1, min0, min1, as many as the kind has.
 struct pk_pblock {

@@ -2,12 +2,19 @@
 // instruction set.
 #include "vec.h"
 #include "floats.h"
+#ifdef __AMX_INT8__
+#include "tiles.h"
+#endif
 #include "pack.c"
 #include "rows.c"
 
 uint64_t pk_scratch_bytes(void) {
   size_t integers = sizeof(struct pk_integer_scratch), floats = sizeof(struct pk_float_scratch);
-  return ((integers > floats ? integers : floats) + 63) & ~(uint64_t)63;
+  size_t most = integers > floats ? integers : floats;
+#ifdef __AMX_INT8__
+  most = most > sizeof(struct pk_amx_scratch) ? most : sizeof(struct pk_amx_scratch);
+#endif
+  return (most + 63) & ~(uint64_t)63;
 }
 
 void pk_matmul(const struct pk_matrix* matrix, const float* x, int64_t ldx, const void* xq, float* y,
@@ -20,5 +27,8 @@ void pk_matmul(const struct pk_matrix* matrix, const float* x, int64_t ldx, cons
   if (floats && rows == 1) pk_floats_one(&job, x, group0, group1);
   else if (floats || !xq) pk_floats_many(&job, x, ldx, group0, group1, scratch);
   else if (rows == 1) pk_integers_one(&job, xq, group0, group1);
+#ifdef __AMX_INT8__
+  else if (rows >= PK_AMX_LEAST) pk_amx_many(&job, xq, group0, group1, scratch);
+#endif
   else pk_integers_many(&job, xq, group0, group1, scratch);
 }

@@ -3,7 +3,7 @@
 #include "attention.h"
 #include "operators.h"
 
-enum { ROWS = 5, OUTPUTS = 40, COLUMNS = 256, HEADS = 4, KV_HEADS = 2, DIM = 24, POSITIONS = 32, SEEN = 21 };
+enum { ROWS = 17, OUTPUTS = 40, COLUMNS = 256, HEADS = 4, KV_HEADS = 2, DIM = 24, POSITIONS = 32, SEEN = 21 };
 
 uint64_t pk_self_check(void);
 
@@ -36,7 +36,7 @@ static void fill_blocks(uint8_t* at, int32_t blocks) {
 static uint64_t check_product(uint64_t hash, float* x) {
   static uint8_t source[OUTPUTS * COLUMNS / 32 * 34];
   static uint8_t packed[65536] __attribute__((aligned(64)));
-  static uint8_t xq[8192] __attribute__((aligned(64)));
+  static uint8_t xq[16384] __attribute__((aligned(64)));
   static uint8_t scratch[1 << 20] __attribute__((aligned(64)));
   static float y[ROWS * OUTPUTS];
   uint64_t bytes = pk_packed_bytes(PK_Q8_0, OUTPUTS, COLUMNS);
