@@ -1,6 +1,7 @@
-// What was typed as words and flags: text exactly as it was typed, the last of a repeated option.
-// cac parses; it makes numbers of values that look like some, takes a value that begins with a dash
-// for an option, and drops a lone dash. A mark before each value and word keeps them from it.
+// Splits what was typed into words and flags: values exactly as typed, the last one of a repeated
+// option. cac parses, but it turns values that look like numbers into numbers, takes a value that
+// begins with a dash for an option, and drops a lone dash. A mark before each value and word
+// prevents that.
 import { cac } from 'cac'
 import { badInput } from '../base/errors.ts'
 import { type Command, type Options, typedName } from './command.ts'
@@ -8,20 +9,20 @@ import type { Flags, FlagValue } from './options.ts'
 import { GLOBAL_OPTIONS } from './common-options.ts'
 import { nearest } from './nearest.ts'
 
-/** Before a value or word that cac shall make nothing of. */
+/** Put before a value or word that cac must not interpret. */
 const MARK = '='
-/** An option that stands without a value. */
+/** Stands for an option without a value. */
 const GIVEN = 'true'
 const SHORT: Readonly<Record<string, string>> = { '-h': '--help', '-v': '--version' }
 
 export interface Typed {
-  /** Undefined: none was typed. */
+  /** Undefined if none was typed. */
   readonly command: Command | undefined
   readonly words: readonly string[]
   readonly flags: Flags
 }
 
-/** What people type who come from other programs. */
+/** What users of other programs type. */
 const SYNONYMS: Readonly<Record<string, string>> = {
   ask: 'chat',
   check: 'doctor',
@@ -43,9 +44,8 @@ const SYNONYMS: Readonly<Record<string, string>> = {
 }
 
 /**
- * Reads the words behind the program's name.
- * @throws AppError BAD_INPUT for a command or option that there is not, a value too few or a word
- * too many
+ * Reads the words after the program's name.
+ * @throws AppError BAD_INPUT for an unknown command or option, a missing value or too many words
  */
 export function readArguments(typed: readonly string[], commands: readonly Command[]): Typed {
   const kinds = kindsOf(commands)
@@ -81,7 +81,7 @@ function readHelp(rest: readonly string[], commands: readonly Command[]): Typed 
 
 type Kind = 'text' | 'flag' | 'off'
 
-/** `--name` as typed to what it is. */
+/** What each typed `--name` is. */
 function byName(options: Options): Map<string, Kind> {
   return new Map(
     Object.entries(options).map(([key, { kind }]) => [
@@ -91,13 +91,13 @@ function byName(options: Options): Map<string, Kind> {
   )
 }
 
-/** Of all commands: an option may stand before the command that it belongs to. */
+/** Of all commands, because an option may come before its command. */
 function kindsOf(commands: readonly Command[]): Map<string, Kind> {
   const all = [GLOBAL_OPTIONS, ...commands.map(({ options }) => options)]
   return new Map(all.flatMap((options) => [...byName(options)]))
 }
 
-/** Where the command stands; -1: nowhere. */
+/** Index of the command; -1 if there is none. */
 function commandAt(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): number {
   for (let at = 0; at < typed.length; at++) {
     const word = typed[at] ?? ''
@@ -119,9 +119,7 @@ function takesNext(
   return !/^(--?[a-z]\S*)$/i.test(next)
 }
 
-/**
- * For cac: options first, every value and word behind a mark, so that nothing is taken for another.
- */
+/** The input for cac: options first, every value and word marked, so that nothing is misread. */
 function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): string[] {
   const options: string[] = []
   const words: string[] = []
@@ -139,7 +137,7 @@ function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): strin
       options.push(`${name}=${MARK}${next}`)
       at++
     } else if (equals > 0) options.push(`${name}=${MARK}${word.slice(equals + 1)}`)
-    // Of a text option, whose value is missing, and of one that there is not: seen by checkFlag.
+    // A text option without its value, or an unknown option: checkFlag refuses it.
     else options.push(/^--no-./.test(word) ? word : `${name}=${GIVEN}`)
   }
   return [...options, ...words.map((word) => `${MARK}${word}`)]
@@ -148,7 +146,7 @@ function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): strin
 function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, string | boolean> {
   const flags: Record<string, string | boolean> = {}
   for (const [key, value] of Object.entries(parsed)) {
-    // What stood behind '--', which mark() leaves nothing of.
+    // Words after '--', of which mark() leaves none.
     if (key === '--') continue
     const last: unknown = Array.isArray(value) ? value.at(-1) : value
     flags[key] =
@@ -158,8 +156,8 @@ function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, strin
 }
 
 /**
- * Brings a flag into its kind.
- * @throws AppError BAD_INPUT for none of the command's, or a wrong value
+ * Converts a flag to its kind.
+ * @throws AppError BAD_INPUT for an option that the command does not have, or a wrong value
  */
 function readFlag(
   key: string,

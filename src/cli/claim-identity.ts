@@ -1,5 +1,6 @@
-// Who a server of this machine is: several running at once are several peers, and a server that
-// starts again is the peer that it was. Two processes under one key would take each other's links.
+// The identity of a server on this machine. Several servers that run at once are different peers,
+// and a server that is restarted is the same peer as before. Two processes with one key would take
+// each other's links.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inUse } from '../base/errors.ts'
@@ -13,12 +14,12 @@ export interface Claimed {
   release(): Promise<void>
 }
 
-// So many servers of one model on one machine are a mistake.
+// More servers of one model on one machine are a mistake.
 const MOST = 256
 
 /**
- * The identity in `folder`, or the first of this model's that no other process uses.
- * @throws AppError IN_USE when `folder` is used by another process
+ * The identity in `folder`, or the first one of this model that no other process uses.
+ * @throws AppError IN_USE if another process uses `folder`
  */
 export async function claimIdentity(
   folder: string | undefined,

@@ -1,23 +1,23 @@
-// What a command declares: its name, its words, its options with their help, and what runs it.
-// Knows no parser (argv.ts) and no command.
+// What a command declares: its name, words, options with their help, and its body. Knows no parser
+// (argv.ts) and no particular command.
 import type { Context } from './context.ts'
 import type { Flags } from './options.ts'
 
-/** An option with a value, which reaches the command exactly as it was typed. */
+/** An option with a value, which the command gets exactly as typed. */
 export interface TextOption {
   readonly kind: 'text'
-  /** What the value is, as the help shows it. */
+  /** The value's name in the help. */
   readonly value: string
   readonly help: string
 }
 
-/** An option without a value: true when given. */
+/** An option without a value: true if given. */
 export interface FlagOption {
   readonly kind: 'flag'
   readonly help: string
 }
 
-/** `--no-NAME`: false when given. */
+/** `--no-NAME`: false if given. */
 export interface OffOption {
   readonly kind: 'off'
   readonly help: string
@@ -26,7 +26,7 @@ export interface OffOption {
 export type Option = TextOption | FlagOption | OffOption
 export type Options = Readonly<Record<string, Option>>
 
-/** The options that flags of type F need, one each, of the right kind. */
+/** The options that flags of type F need, each of the right kind. */
 export type OptionsFor<F> = {
   readonly [K in keyof F]-?: string extends F[K] ? TextOption : FlagOption | OffOption
 }
@@ -34,18 +34,18 @@ export type OptionsFor<F> = {
 /** A command as the program sees it. */
 export interface Command {
   readonly name: string
-  /** The words behind it as the help shows them, e.g. '<MODEL>'; required ones in <>. */
+  /** The words after it, as shown in the help, e.g. '<MODEL>'; required ones in <>. */
   readonly words: string
-  /** How many words there may be. */
+  /** Most words that are allowed. */
   readonly mostWords: number
   readonly about: string
   /** Shown instead of `words` in the command's own help. */
   readonly usage?: string
   readonly options: Options
   readonly examples: readonly string[]
-  /** Serves others until it is told to stop: it says why it ends. */
+  /** Runs until it is told to stop, and says why it ends. */
   readonly isServer: boolean
-  /** Runs it; resolves to the exit code, 0 when it returns nothing. */
+  /** Runs it. Resolves to the exit code; nothing means 0. */
   run(words: readonly string[], flags: Flags, context: Context): Promise<number | void>
 }
 
@@ -61,7 +61,7 @@ export interface CommandOptions<F> {
   run: (words: readonly string[], flags: F, context: Context) => Promise<number | void>
 }
 
-/** Declares a command whose flags are F: the compiler holds that each has its option. */
+/** Declares a command with flags of type F: the compiler checks that each has its option. */
 export function command<F extends object>(options: CommandOptions<F>): Command {
   const { words = '', examples = [], isServer = false, usage, run } = options
   return {
@@ -73,7 +73,7 @@ export function command<F extends object>(options: CommandOptions<F>): Command {
     examples,
     isServer,
     ...(usage === undefined ? {} : { usage }),
-    // argv.ts gives text to text options and booleans to the others, and nothing else.
+    // argv.ts gives text for text options and booleans for the others, nothing else.
     run: (typed, flags, context) => run(typed, flags as F, context)
   }
 }
@@ -91,7 +91,7 @@ export function off(help: string): OffOption {
   return { kind: 'off', help }
 }
 
-/** `tokensPerDay` as it is typed: `tokens-per-day`. */
+/** The typed form of a key: `tokensPerDay` is `tokens-per-day`. */
 export function typedName(key: string): string {
   return key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }

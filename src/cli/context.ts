@@ -1,5 +1,5 @@
-// What every command needs of its surroundings; the only place besides main.ts that reads the
-// environment.
+// What every command needs from its environment. Besides main.ts, only this file reads environment
+// variables.
 import { systemClock } from '../base/clock.ts'
 import { createLog, jsonLine, type Log, type LogFormat } from '../base/log.ts'
 import { resolvePaths, type Paths } from '../base/paths.ts'
@@ -12,12 +12,12 @@ export interface Context {
   /** Writes lines on stderr that no log level hides: they were asked for. */
   readonly tell: (text: string) => void
   readonly debug: boolean
-  /** DHT nodes to start from; empty: the public ones. */
+  /** DHT nodes to start from; if empty, the public ones. */
   readonly bootstrap: readonly Address[]
   readonly env: Readonly<Record<string, string | undefined>>
   /** Fires at the first Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal
-  /** The text on stdin, of which more than `mostBytes` is of no use. */
+  /** The text on stdin; more than `mostBytes` of it is not needed. */
   readonly readStdin?: (mostBytes: number) => Promise<string>
 }
 
@@ -47,8 +47,8 @@ export async function createContext(flags: Flags, signal: AbortSignal): Promise<
 async function readStdin(mostBytes: number): Promise<string> {
   const { readOpenFile } = await import('./chat/input.ts')
   const { stdinFacts } = await import('./chat/stdin.ts')
-  // Moves the file's offset, by which others see that nothing of it is left: what was read here
-  // must not become a part of the prompt.
+  // This moves the file's offset, which tells others that nothing of it is left: what was read here
+  // must not become part of the prompt.
   if (stdinFacts().kind === 'file') return readOpenFile(0)
   let text = ''
   for await (const chunk of process.stdin) {

@@ -1,4 +1,4 @@
-// Room on the disk for a model's tensors: what is free there, within what --disk allows the cache.
+// Disk space for a model's tensors: what is free, within the limit that --disk sets for the cache.
 import { dirname } from 'node:path'
 import { usedBytes } from '../model/store/cache-usage.ts'
 import { systemFreeBytes } from '../model/hub/download.ts'
@@ -13,7 +13,7 @@ export async function diskRoom(cacheDir: string, disk: string | undefined): Prom
   return Math.max(0, Math.min(free, most - (await usedBytes(cacheDir))))
 }
 
-/** Of the folder, or of the nearest above it that exists. */
+/** Free space of the folder, or of the nearest parent that exists. */
 async function freeBytes(folder: string): Promise<number> {
   try {
     return await systemFreeBytes(folder)

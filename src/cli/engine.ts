@@ -1,5 +1,5 @@
-// Opens what a command needs, as its flags say: the model from its name with progress on stderr,
-// and the compute worker.
+// Opens what a command needs according to its flags: the model by its name, with progress on
+// stderr, and the compute worker.
 import type { Compute } from '../blocks/compute.ts'
 import type { Device } from '../blocks/types.ts'
 import * as opening from '../library/open/model.ts'
@@ -13,16 +13,16 @@ export interface EngineOptions {
   threads?: string | undefined
   device?: string | undefined
   memory?: string | undefined
-  /** --disk: most that models and what was converted of them may take in the cache. */
+  /** --disk: most bytes that models and their converted weights may take in the cache. */
   disk?: string | undefined
 }
 
 export interface OpenOptions extends Omit<opening.OpenModelOptions, 'diskBytes' | 'progress'> {
-  /** --disk: most that all models in the cache may take, e.g. 100g. */
+  /** --disk: most bytes of all models in the cache, e.g. 100g. */
   disk?: string | undefined
 }
 
-/** Finds or fetches a model, as far as it is needed, and opens it. @throws AppError */
+/** Finds or fetches a model, as far as needed, and opens it. @throws AppError */
 export function openNamedModel(
   name: string,
   context: Context,
@@ -33,7 +33,7 @@ export function openNamedModel(
   return opening.openNamedModel(name, context, { ...options, diskBytes, progress })
 }
 
-/** The engine's options as typed. @throws AppError BAD_INPUT */
+/** The engine's options from flags. @throws AppError BAD_INPUT */
 export function engineOptions(flags: EngineOptions): StartComputeOptions {
   return {
     threads: parseWhole('threads', flags.threads, 1, 1024),

@@ -1,4 +1,4 @@
-// Exit codes, and how an error is told on stderr.
+// Exit codes, and how errors are shown on stderr.
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import { folderError } from '../base/files/file-error.ts'
 import { terminalText } from '../base/terminal-text.ts'
@@ -73,8 +73,8 @@ const DISK: ReadonlySet<string> = new Set([
 ])
 
 /**
- * What was thrown as an error: a file that the system refuses is for the user to mend, no fault of
- * ours.
+ * Turns what was thrown into an AppError. A file that the system refuses is for the user to fix,
+ * not our fault.
  */
 export function errorOf(thrown: unknown): AppError {
   const error = toAppError(thrown)
@@ -88,9 +88,9 @@ export function errorOf(thrown: unknown): AppError {
 }
 
 export interface ErrorTextOptions {
-  /** Show the stack of faults that are not ours, too. */
+  /** Also show the stack of errors that are not our fault. */
   debug?: boolean
-  /** The model as it was typed, for hints that say MODEL. */
+  /** The model as typed, for hints that say MODEL. */
   model?: string | undefined
 }
 
@@ -110,8 +110,8 @@ export async function naming<T>(model: string, what: () => Promise<T>): Promise<
 }
 
 /**
- * `error: ...` and a line on what to do. Messages quote files, hubs and peers: all of it is made
- * harmless for a terminal here.
+ * `error: ...` and a line on what to do. Messages quote files, hubs and peers, so everything is
+ * made harmless for a terminal here.
  */
 export function errorText(error: AppError, options: ErrorTextOptions = {}): string {
   const { debug = false, model } = options

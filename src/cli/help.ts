@@ -1,4 +1,4 @@
-// What --help says: commands, options, the environment, and what exit codes mean.
+// The text of --help: commands, options, the environment, and exit codes.
 import { type Command, type Option, type Options, typedName } from './command.ts'
 import { GLOBAL_OPTIONS } from './common-options.ts'
 import { EXIT_HELP } from './exit.ts'

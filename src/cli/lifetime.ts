@@ -1,13 +1,13 @@
-// Ctrl-C, SIGTERM and SIGHUP: the first asks everything to end, the second ends the process. A
-// signal that was ignored when the program began stays ignored, as nohup and a shell's background
-// jobs want it.
+// Ctrl-C, SIGTERM and SIGHUP: the first one asks everything to end, the second ends the process. A
+// signal that was ignored when the program started stays ignored, as nohup and background jobs need
+// it.
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { EXIT } from './exit.ts'
 
 export interface Lifetime {
   readonly signal: AbortSignal
-  /** What asked for the end, in words; undefined: nothing did. */
+  /** What asked for the end, in words; undefined if nothing did. */
   readonly cause: string | undefined
   stop(): void
 }
@@ -20,7 +20,9 @@ const WORDS = {
 
 type Name = keyof typeof WORDS
 
-/** A signal that fires at the first Ctrl-C, SIGTERM or SIGHUP; the second one exits at once. */
+/**
+ * A signal that fires at the first Ctrl-C, SIGTERM or SIGHUP; at the second one the process exits.
+ */
 export function interruptible(isIgnored: (name: Name) => boolean = inheritedAsIgnored): Lifetime {
   const controller = new AbortController()
   let cause: string | undefined
@@ -46,7 +48,7 @@ export function interruptible(isIgnored: (name: Name) => boolean = inheritedAsIg
   }
 }
 
-/** Whether the program began with the signal ignored. Only Linux tells; elsewhere none is. */
+/** Whether the program started with the signal ignored. Only Linux tells; elsewhere false. */
 function inheritedAsIgnored(name: Name): boolean {
   if (process.platform !== 'linux') return false
   try {
@@ -56,7 +58,7 @@ function inheritedAsIgnored(name: Name): boolean {
   }
 }
 
-/** @param status as /proc/PID/status tells it */
+/** @param status content of /proc/PID/status */
 export function isIgnoredIn(status: string, signal: number): boolean {
   const mask = /^SigIgn:\s*([0-9a-f]+)$/m.exec(status)?.[1]
   return mask !== undefined && ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n

@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
-// The program's entry: runs the command that was asked for, and ends with an honest exit code.
-// commands.ts lists the commands, argv.ts reads what was typed.
+// The program's entry: runs the command that was typed and returns its exit code. commands.ts lists
+// the commands, argv.ts reads what was typed.
 import { systemClock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import { eventLine, jsonLine, type LogFormat } from '../base/log.ts'
@@ -16,7 +16,7 @@ import { helpText } from './help.ts'
 import { interruptible } from './lifetime.ts'
 import { print } from './output.ts'
 
-/** Runs the program with the words behind its name. Returns the exit code. */
+/** Runs the program with the words after its name. Returns the exit code. */
 async function main(typed: readonly string[]): Promise<number> {
   if (typed[0] === EXAMINE) {
     const { runExamine } = await import('./doctor/doctor-device.ts')
@@ -46,12 +46,12 @@ async function execute(command: Command, { words, flags }: Typed, how: Telling):
     const context = await createContext(flags, life.signal)
     return (await command.run(words, flags, context)) ?? EXIT.ok
   } catch (thrown) {
-    // What fails because of Ctrl-C is no fault.
+    // A failure caused by Ctrl-C is no error.
     const error = life.signal.aborted ? interrupted(thrown) : errorOf(thrown)
     const model = command.words.includes('<MODEL>') ? words[0] : undefined
     return fail(error, { ...how, model })
   } finally {
-    // At every log level: whoever finds a server gone wants to know this first.
+    // At every log level: it is the first thing to know when a server has ended.
     if (command.isServer && life.cause) {
       process.stderr.write(eventLine('ended', life.cause, { format: how.format }))
     }
@@ -78,7 +78,7 @@ function errorLine(error: AppError, debug: boolean): string {
   return jsonLine({ time: systemClock.wall(), level: 'error', message: error.message, fields })
 }
 
-/** Tells the error; returns its exit code. */
+/** Shows the error; returns its exit code. */
 function fail(error: AppError, { debug, format, model }: Telling): number {
   if (error.code !== 'CANCELLED') {
     const isJson = format === 'json'

@@ -1,8 +1,8 @@
-// The word that somebody meant who mistyped it.
+// Finds the word that was probably meant by a mistyped one.
 import { editDistance } from '../model/aliases.ts'
 
 /**
- * Of `words` the one that differs least from `typed`, if few letters do; undefined: none is near.
+ * The one of `words` that differs least from `typed`, if by few letters; undefined if none is near.
  */
 export function nearest(typed: string, words: readonly string[]): string | undefined {
   const wanted = typed.toLowerCase()
@@ -12,7 +12,7 @@ export function nearest(typed: string, words: readonly string[]): string | undef
     .map((word) => ({ word, distance: editDistance(wanted, word.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)
   if (best && best.distance <= most) return best.word
-  // A beginning says it too: --temp, --sys.
+  // The beginning of a word counts too: --temp, --sys.
   const begun = words.filter((word) => wanted.length >= 3 && word.startsWith(wanted))
   return begun.length === 1 ? begun[0] : undefined
 }

@@ -4,7 +4,7 @@ import type { BlockSpan } from '../base/block-span.ts'
 import { badInput, unavailable } from '../base/errors.ts'
 
 export type FlagValue = string | boolean | undefined
-/** Options as they were typed, by name. */
+/** Options as typed, by name. */
 export type Flags = Readonly<Record<string, FlagValue>>
 
 export interface Address {
@@ -12,7 +12,7 @@ export interface Address {
   readonly port: number
 }
 
-/** Words with commas between; none when not given. @throws AppError BAD_INPUT for an empty one */
+/** Words separated by commas; none if not given. @throws AppError BAD_INPUT for an empty one */
 export function parseList(name: string, value: string | undefined): string[] {
   if (value === undefined) return []
   const words = value.split(',').map((word) => word.trim())
@@ -27,7 +27,7 @@ interface NamedAddress {
   readonly port: number
 }
 
-/** `H:P[,H:P]`, where H may be a name yet. @throws AppError BAD_INPUT */
+/** `H:P[,H:P]`, where H may be a host name. @throws AppError BAD_INPUT */
 export function parseAddresses(value: string | undefined): NamedAddress[] {
   return parseList('bootstrap', value).map((text) => {
     const at = text.lastIndexOf(':')
@@ -51,7 +51,7 @@ export function parseAddresses(value: string | undefined): NamedAddress[] {
 const HOST_NAME =
   /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$/i
 
-/** The IPv4 address of a host name; undefined: it has none. */
+/** The IPv4 address of a host name; undefined if it has none. */
 export type LookUp = (name: string) => Promise<string | undefined>
 
 /**
@@ -86,7 +86,7 @@ async function systemLookUp(name: string): Promise<string | undefined> {
   )
 }
 
-/** `A:B` as a range of blocks [A, B). @throws AppError BAD_INPUT */
+/** `A:B` as blocks [A, B). @throws AppError BAD_INPUT */
 export function parseBlocks(value: string | undefined): BlockSpan | undefined {
   if (value === undefined) return undefined
   const match = /^(\d{1,6}):(\d{1,6})$/.exec(value)
@@ -100,12 +100,12 @@ export function parseBlocks(value: string | undefined): BlockSpan | undefined {
   return { start, end }
 }
 
-/** The number that a text is; NaN for none, and for an empty text. */
+/** The number in a text; NaN if there is none. */
 function numberOf(value: string): number {
   return Number(value.trim() || Number.NaN)
 }
 
-/** A whole number within bounds, or undefined when not given. @throws AppError BAD_INPUT */
+/** A whole number within bounds; undefined if not given. @throws AppError BAD_INPUT */
 export function parseWhole(
   name: string,
   value: string | undefined,
@@ -123,7 +123,8 @@ export function parseWhole(
 }
 
 /**
- * A number, or undefined when not given; its bounds, told as `range`, are checked where it is used.
+ * A number; undefined if not given. `range` describes its bounds, which are checked where it is
+ * used.
  */
 export function parseNumber(
   name: string,
@@ -138,7 +139,7 @@ export function parseNumber(
   return number
 }
 
-/** One of a few words, or undefined when not given. @throws AppError BAD_INPUT */
+/** One of several words; undefined if not given. @throws AppError BAD_INPUT */
 export function parseChoice<T extends string>(
   name: string,
   value: string | undefined,
@@ -176,11 +177,11 @@ const SPANS_MS: Readonly<Record<string, number>> = {
   d: 86_400_000,
   w: 604_800_000
 }
-/** A hundred years: later is never. */
+/** A hundred years. */
 const MOST_EXPIRY_MS = 36_525 * 86_400_000
 
 /**
- * `30d`, `12h` from now, or a date such as 2031-01-31, as wall clock ms.
+ * `30d` or `12h` from now, or a date such as 2031-01-31, as wall clock ms.
  * @throws AppError BAD_INPUT
  */
 export function parseExpiry(

@@ -1,4 +1,5 @@
-// The answer's way to stdout: nothing else may write there, and a reader that leaves ends the run.
+// Writes the answer to stdout. Nothing else may write there, and if the reader leaves, the run
+// ends.
 import type { Writable } from 'node:stream'
 import { type AppError, unavailable } from '../base/errors.ts'
 import { fileReason } from '../base/files/file-error.ts'
@@ -9,7 +10,7 @@ export interface Output {
   write(text: string): Promise<void>
   /** Fires when nothing more can be written: the reader of stdout went away, or `failure`. */
   readonly gone: AbortSignal
-  /** Why nothing more can be written, when it is not the reader's going. */
+  /** Why nothing more can be written, unless the reader went away. */
   readonly failure: AppError | undefined
   end(): Promise<void>
 }
@@ -48,9 +49,8 @@ export function createOutput(stdout: Writable = process.stdout): Output {
 }
 
 /**
- * Writes all of an answer that is there at once. Returns the exit code: 141 when the reader went
- * away.
- * @throws AppError UNAVAILABLE when it cannot be written, as on a full disk
+ * Writes an answer that is complete. Returns the exit code: 141 if the reader went away.
+ * @throws AppError UNAVAILABLE if it cannot be written, e.g. on a full disk
  */
 export async function print(text: string, stdout: Writable = process.stdout): Promise<number> {
   const output = createOutput(stdout)

@@ -1,4 +1,4 @@
-// Weights from peers and for them, as commands use them: on, unless --no-peer-weights turns it off.
+// Weights from peers and for peers, as commands use them: on, unless --no-peer-weights is given.
 import { badInput } from '../base/errors.ts'
 import { UPLOAD_LIMIT, WeightExchange } from '../weights/weight-exchange.ts'
 import type { SwarmNode } from '../swarm/node.ts'
@@ -18,9 +18,7 @@ export interface UploadFlags {
   uploadLimit?: string | undefined
 }
 
-/**
- * Weights over this process's node, which joins for them when it is needed. Undefined: turned off.
- */
+/** Weights over this process's node, which joins for them when needed. Undefined if turned off. */
 export function openWeights(
   stack: AsyncDisposableStack,
   node: SwarmNode,
@@ -40,11 +38,11 @@ export function uploadLimit(flags: UploadFlags): number {
   })
 }
 
-/** A piece a second. */
+/** One piece a second. */
 const MIN_LIMIT = 2 ** 16
 
 /**
- * --manifest: roots with commas between, as petals verify prints them. @throws AppError BAD_INPUT
+ * --manifest: roots separated by commas, as petals verify prints them. @throws AppError BAD_INPUT
  */
 export function manifestRoots(flags: ManifestFlags): readonly string[] | undefined {
   if (flags.manifest === undefined) return undefined

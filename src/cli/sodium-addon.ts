@@ -1,4 +1,4 @@
-// Loads libsodium's addon in a compiled executable: scripts/build.ts puts this in the place of the
+// Loads libsodium's addon in a compiled executable. scripts/build.ts puts this in place of the
 // package's own loader, which would search node_modules. Not used when run from source.
 import { join } from 'node:path'
 import { embedded } from '../base/embedded.ts'
@@ -6,7 +6,7 @@ import { internal } from '../base/errors.ts'
 import { loadFailed, unpackNativeSet } from '../base/files/native-files.ts'
 import { resolvePaths } from '../base/paths.ts'
 
-/** The addon's exports. @throws AppError UNAVAILABLE when it cannot be unpacked or loaded */
+/** The addon's exports. @throws AppError UNAVAILABLE if it cannot be unpacked or loaded */
 export function loadSodiumAddon(): unknown {
   const [file] = embedded?.sodium.files ?? []
   if (!embedded || !file) throw internal('No addon is embedded: this is not the executable')

@@ -1,4 +1,4 @@
-// One answer on stdout, and nothing else there.
+// One answer on stdout, and nothing else.
 import { toAppError } from '../../base/errors.ts'
 import { terminalText } from '../../base/terminal-text.ts'
 import type { Context } from '../context.ts'
@@ -26,7 +26,7 @@ export async function answerOnce(
   }
 }
 
-/** A full disk is an error, a reader that has read enough is none. */
+/** A full disk is an error; a reader that has read enough is not. */
 function leftBehind(output: Output): number {
   if (output.failure) throw output.failure
   return EXIT.brokenPipe

@@ -1,5 +1,4 @@
-// What chat's flags ask for, and which of them cannot go together: no wish is passed over in
-// silence.
+// What chat's flags mean, and which of them exclude each other: no flag is silently ignored.
 import { badInput } from '../../base/errors.ts'
 import { resolveSampling, samplingRange, type SamplingOptions } from '../../client/text/sampler.ts'
 import { typedName } from '../command.ts'
@@ -32,13 +31,13 @@ export interface ChatFlags
   draft?: string | undefined
 }
 
-/** How answers are made. */
+/** How answers are generated. */
 export interface Request extends SamplingOptions {
   maxTokens?: number
   speculate: boolean
 }
 
-/** What an interrupted answer began with and keeps to its end. */
+/** Options that an interrupted answer keeps until its end. */
 const OF_THE_BEGINNING = [
   'maxTokens',
   'temperature',
@@ -53,17 +52,17 @@ const OF_THE_BEGINNING = [
   'sharedBy'
 ] as const satisfies readonly (keyof ChatFlags)[]
 
-/** How activations travel. @throws AppError BAD_INPUT */
+/** Type in which activations travel. @throws AppError BAD_INPUT */
 export function wireOf(flags: ChatFlags): WireDtype | undefined {
   return parseChoice<WireDtype>('wire', flags.wire, ['f32', 'f16', 'bf16', 'int8'])
 }
 
-/** How exact the last matrix is. @throws AppError BAD_INPUT */
+/** How exact the head is. @throws AppError BAD_INPUT */
 export function headOf(flags: ChatFlags): 'native' | 'f32' | undefined {
   return parseChoice('head', flags.head, ['native', 'f32'])
 }
 
-/** @throws AppError BAD_INPUT where flags contradict each other, or the words */
+/** @throws AppError BAD_INPUT if flags contradict each other or the words */
 export function checkChatFlags(flags: ChatFlags, words: string | undefined): void {
   checkPrefixFlags(flags)
   draftName(flags)

@@ -1,13 +1,13 @@
-// Writes a conversation that is under way from time to time, so that a client that is killed in the
-// middle of an answer loses a moment of it. Knows no file.
+// Saves a running conversation regularly, so that a client that is killed during an answer loses
+// only a moment of it. Knows no file.
 import { systemClock, type Clock } from '../../base/clock.ts'
 
-/** While an answer grows its file is written so often, ms: what a client that is killed loses. */
+/** Time between two saves while an answer grows, ms: what a killed client loses. */
 const SAVE_MS = 250
-/** And no more than this share of the time, for long conversations on slow disks. */
+/** Saving takes at most this share of the time, for long conversations on slow disks. */
 const SAVE_SHARE = 0.05
 
-/** Keeps the file up with a conversation that is under way. */
+/** Keeps the file up to date with a running conversation. */
 export class ChatKeeper {
   readonly #save: () => Promise<void>
   readonly #clock: Clock
@@ -22,14 +22,14 @@ export class ChatKeeper {
     this.#clock = clock
   }
 
-  /** There is something new; it is written soon. A failure waits for flush(). */
+  /** There is something new, which is saved soon. A failure is reported by flush(). */
   note(): void {
     this.#changed = true
     if (this.#writing || this.#stopTimer) return
     const begin = (): void => {
       this.#stopTimer = undefined
       this.#writing = this.#write()
-        // Shown by flush(), which writes again.
+        // flush() saves again and reports it.
         .catch(() => {})
         .finally(() => {
           this.#writing = undefined
@@ -41,7 +41,7 @@ export class ChatKeeper {
     else this.#stopTimer = this.#clock.after(ms, begin, true)
   }
 
-  /** Resolves when the file holds everything. @throws AppError when it cannot be written */
+  /** Resolves when the file is up to date. @throws AppError if it cannot be written */
   async flush(): Promise<void> {
     this.#changed = false
     this.#stopTimer?.()

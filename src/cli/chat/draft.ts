@@ -1,6 +1,6 @@
-// Who guesses tokens for a chat: the text itself, and a small model on this machine with the same
-// tokens, named with --draft or found in the cache when trips through the swarm are long enough for
-// it to pay.
+// What guesses tokens for a chat: the text itself, and a small local model with the same
+// vocabulary, given by --draft or found in the cache once trips through the swarm are long enough
+// for it to pay.
 import { badInput, toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
@@ -34,13 +34,13 @@ export interface DraftOptions {
 }
 
 const NONE = 'none'
-/** A model of the cache is taken for a draft when it is so many times smaller. */
+/** A cached model may be the draft if it is this many times smaller. */
 const SMALLER = 3
-/** So many models are opened to look at their tokens. */
+/** Most models that are opened to compare their vocabulary. */
 const MOST_LOOKED_AT = 8
 
 /**
- * What --draft says: a model, 'none', or undefined for what the cache has.
+ * The value of --draft: a model, 'none', or undefined for whatever the cache has.
  * @throws AppError BAD_INPUT
  */
 export function draftName({ draft, speculate }: DraftFlags): string | undefined {
@@ -55,7 +55,7 @@ export function draftName({ draft, speculate }: DraftFlags): string | undefined 
 
 /**
  * Drafters for a generator; `stack` closes them.
- * @throws AppError when --draft's model cannot be used
+ * @throws AppError if --draft's model cannot be used
  */
 export async function openDrafters(
   stack: AsyncDisposableStack,
@@ -93,7 +93,7 @@ async function openNamed(name: string, options: DraftOptions): Promise<OwnedDraf
   })
 }
 
-/** The largest model of the cache whose guesses may pay at trips of so many ms. */
+/** The largest cached model whose guesses may pay at trips of this length. */
 async function findDraft(tripMs: number, options: DraftOptions): Promise<OwnedDrafter | undefined> {
   const { name, model, context } = options
   const models = await listCachedModels(context.paths.cache)
@@ -112,10 +112,7 @@ async function findDraft(tripMs: number, options: DraftOptions): Promise<OwnedDr
   return undefined
 }
 
-/**
- * Of the models of a cache those that are whole, small enough, and worth their time; the largest
- * first.
- */
+/** Cached models that are complete, small enough, and may pay; the largest first. */
 export function draftCandidates(
   models: readonly CachedModel[],
   targetBytes: number,
@@ -132,11 +129,11 @@ function weightBytes(model: Model): number {
   return model.tensors.list().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
 }
 
-/** Without a progress line: an answer is being written. */
+/** Without a progress line, because an answer is being written. */
 async function openQuietly(candidate: CachedModel, context: Context): Promise<Model> {
   const { cache: cacheDir } = context.paths
   const [first] = candidate.files
-  // A GGUF file tells everything itself; of others the hub's record says where its parts are.
+  // A GGUF file is complete in itself; for others the hub's record says where the parts are.
   const word = first?.path.endsWith('.gguf') ? first.path : candidate.name
   const { location, fetcher } = await findModel(word, {
     cacheDir,

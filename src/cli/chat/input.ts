@@ -1,17 +1,17 @@
-// What a prompt is made of: words of the command line, and text on stdin.
+// The parts of a prompt: words of the command line, and text on stdin.
 import { readSync } from 'node:fs'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import { badInput, cancelled } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 
-// A prompt of more than this is no prompt; the context of any model here is far smaller.
+// A longer text is refused; the context of any model is far smaller.
 const MAX_STDIN_BYTES = 64 * 1024 * 1024
 const CHUNK_BYTES = 256 * 1024
-/** Whoever forgot to give a text waits in vain, and is told so. */
+/** After this time without input the user is told that it is waited for. */
 const SILENCE_MS = 1000
 
 export interface PromptParts {
-  /** From the command line; undefined when none was given. */
+  /** From the command line; undefined if there were none. */
   words: string | undefined
   /** From a pipe or file; undefined on a terminal. */
   piped: string | undefined
@@ -19,12 +19,14 @@ export interface PromptParts {
 
 export interface ReadOptions {
   signal?: AbortSignal
-  /** Called once when nothing has come for a second. */
+  /** Called once if nothing has come for a second. */
   onsilence?: () => void
   clock?: Clock
 }
 
-/** Reads a stream of text to its end. @throws AppError BAD_INPUT, or CANCELLED at the signal */
+/**
+ * Reads a stream of text to its end. @throws AppError BAD_INPUT, or CANCELLED when the signal fires
+ */
 export async function readPiped(
   stdin: AsyncIterable<Uint8Array | string>,
   options: ReadOptions = {}
@@ -33,7 +35,7 @@ export async function readPiped(
   const stopTimer = clock.after(SILENCE_MS, () => onsilence?.(), true)
   const aborted = Promise.withResolvers<never>()
   const onabort = (): void => aborted.reject(cancelled('Reading stdin was cancelled'))
-  // What loses the race is nobody's fault.
+  // The loser of the race is ignored.
   aborted.promise.catch(() => {})
   signal?.addEventListener('abort', onabort, { once: true })
   if (signal?.aborted) onabort()
@@ -54,8 +56,8 @@ export async function readPiped(
 }
 
 /**
- * Reads a file that was handed over as a descriptor, from where it stands. @throws AppError
- * BAD_INPUT, UNAVAILABLE
+ * Reads a file from an open descriptor, from its current position. @throws AppError BAD_INPUT,
+ * UNAVAILABLE
  */
 export function readOpenFile(descriptor: number): string {
   const text = new PipedText()
@@ -71,7 +73,7 @@ export function readOpenFile(descriptor: number): string {
   }
 }
 
-/** UTF-8 in pieces. */
+/** Decodes UTF-8 that arrives in pieces. */
 class PipedText {
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })
   #text = ''
@@ -102,8 +104,8 @@ class PipedText {
 }
 
 /**
- * One prompt of both parts: the words first, then the piped text. The newline that echo and editors
- * put at the end of a pipe is not part of the text.
+ * Joins both parts: the words first, then the piped text, without the newline that echo and editors
+ * add at the end.
  */
 export function joinPrompt(parts: PromptParts): string | undefined {
   const piped = parts.piped?.replace(/\r?\n$/, '')

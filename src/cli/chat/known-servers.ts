@@ -1,5 +1,5 @@
-// Servers that this user's chats went through lately, so that the next one meets those that may
-// have kept its beginning. A file in the cache folder; without it a chat only begins slower.
+// Servers that this user's chats used recently, so that the next chat meets those that may have
+// kept its prefix. A file in the cache folder; without it a chat only starts slower.
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'
@@ -10,31 +10,31 @@ import type { Context } from '../context.ts'
 
 /** A server of a model, and the round trip to it. */
 export interface KnownServer {
-  /** Hex of its key. */
+  /** Its key in hex. */
   readonly peer: string
-  /** Hex of the model's content id. */
+  /** Content id of the model, hex. */
   readonly model: string
   readonly rttMs: number
   /** Wall clock, ms. */
   readonly usedAt: number
 }
 
-/** Routes of several models. */
+/** Enough for routes of several models. */
 const MOST = 64
-/** As long as servers keep what nobody asks for. */
+/** As long as servers keep a prefix that nobody uses. */
 const MAX_AGE_MS = 60 * 60_000
-/** A longer trip is none that anybody would go again. */
+/** Nobody would use a server this far away again. */
 const MOST_RTT_MS = 10_000
 
-/** A model's servers of a route. */
+/** The servers of one model's route. */
 export interface UsedServers {
-  /** Hex of the model's content id. */
+  /** Content id of the model, hex. */
   readonly model: string
   /** Round trips by server, ms. */
   readonly rttMs: ReadonlyMap<string, number>
 }
 
-/** The latest first. */
+/** The most recent first. */
 export function mergeServers(
   known: readonly KnownServer[],
   used: UsedServers,
@@ -55,7 +55,7 @@ export function formatServers(servers: readonly KnownServer[]): string {
     .join('')
 }
 
-/** Lines that cannot be read, and those of long ago, are left out. */
+/** Skips lines that cannot be read and old ones. */
 export function parseServers(text: string, now: number): KnownServer[] {
   return text
     .split('\n', MOST)
@@ -68,7 +68,7 @@ export function parseServers(text: string, now: number): KnownServer[] {
     })
 }
 
-/** Round trips by server of a model, ms; the latest used first. */
+/** Round trips to a model's servers, ms; the most recently used first. */
 export async function loadServers(
   context: Context,
   model: Uint8Array
@@ -77,7 +77,7 @@ export async function loadServers(
   return new Map(known.map(({ peer, rttMs }) => [peer, rttMs]))
 }
 
-/** Remembers the servers of a route; a folder that cannot be written is no reason to fail. */
+/** Remembers the servers of a route. It is no error if the folder cannot be written. */
 export async function saveServers(
   context: Context,
   model: Uint8Array,

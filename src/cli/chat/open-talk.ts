@@ -1,5 +1,5 @@
-// Everything that a chat with one model needs, opened in order: the model, the engine, the servers,
-// the session, and what was said before.
+// Opens everything that a chat with one model needs, in order: model, engine, servers, session, and
+// the earlier conversation.
 import { badInput } from '../../base/errors.ts'
 import type { Progress } from '../../base/progress.ts'
 import { Client } from '../../client/client.ts'
@@ -22,14 +22,14 @@ import { loadChat, type SavedChat } from './saved-chat.ts'
 import { waitLine } from './wait-line.ts'
 
 export interface OpenTalkOptions {
-  /** As it was typed. */
+  /** As typed. */
   name: string
   flags: ChatFlags
   context: Context
   node: SwarmNode
   membership: Membership | undefined
   progress: Progress
-  /** Said before, with another model. Default: what --session keeps. */
+  /** The earlier conversation, with another model. Default: what --session saved. */
   past?: SavedChat | undefined
 }
 
@@ -39,7 +39,7 @@ export interface OpenedTalk {
   readonly session: InferenceSession
   readonly generator: Generator
   readonly chat: Chat
-  /** What --session kept. */
+  /** What --session saved. */
   readonly saved: SavedChat | undefined
 }
 

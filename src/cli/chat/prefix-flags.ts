@@ -1,6 +1,5 @@
-// What chat's flags say of the prefix cache: whether servers may keep what they computed, the
-// secret by which it is asked for the next time, and whose published instructions a conversation
-// begins with.
+// Chat's flags for kept prefixes: whether servers may keep what they computed, the secret by which
+// it is asked for next time, and whose published instructions a conversation begins with.
 import { join } from 'node:path'
 import { badInput, corrupt, toAppError } from '../../base/errors.ts'
 import { systemTokens, type ChatModel } from '../../client/text/chat.ts'
@@ -24,7 +23,7 @@ export interface PrefixFlags {
 const SECRET_BYTES = 32
 const SECRET_FILE = 'prefix-secret'
 
-/** @throws AppError BAD_INPUT where flags contradict each other */
+/** @throws AppError BAD_INPUT if flags contradict each other */
 export function checkPrefixFlags(flags: PrefixFlags): void {
   const shares = flags.share === true
   const [name, other] = shares ? ['--share', '--shared-by'] : ['--shared-by', '']
@@ -45,8 +44,8 @@ export function checkPrefixFlags(flags: PrefixFlags): void {
 }
 
 /**
- * The secret of this user's, made when there is none. A chat goes on without one that cannot be
- * kept.
+ * The user's secret, created if there is none. If it cannot be stored, the chat continues without
+ * one.
  */
 export async function prefixSecret(
   flags: PrefixFlags,
@@ -62,7 +61,7 @@ export async function prefixSecret(
   }
 }
 
-/** The key under which instructions are shared: the same one each time. @throws AppError IN_USE */
+/** The key under which instructions are shared, always the same. @throws AppError IN_USE */
 export async function sharingIdentity(
   stack: AsyncDisposableStack,
   flags: PrefixFlags,
@@ -75,7 +74,7 @@ export async function sharingIdentity(
   return identity
 }
 
-/** @param self key of this client, when it shares */
+/** @param self this client's key, if it shares */
 export function publishedSystem(
   flags: PrefixFlags,
   model: ChatModel,
@@ -112,7 +111,7 @@ async function keptSecret(path: string): Promise<Uint8Array> {
     await writePrivate(path, made, { fresh: true })
     return made
   } catch (error) {
-    // Another chat made one at the same time.
+    // Another chat created one at the same time.
     if (toAppError(error).code !== 'IN_USE') throw error
     return (await read()) ?? made
   }

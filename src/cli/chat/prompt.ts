@@ -1,18 +1,17 @@
-// The prompt of a chat that answers once: its words, and stdin where that is meant for it
-// (stdin.ts).
+// The prompt of a chat that answers once: its words, and stdin if that is meant for it (stdin.ts).
 import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
 import { joinPrompt, readOpenFile, readPiped } from './input.ts'
 import { stdinFacts, useOfStdin } from './stdin.ts'
 
 export interface PromptOptions {
-  /** From the command line; undefined when none was given. */
+  /** From the command line; undefined if there were none. */
   words: string | undefined
-  /** A blank prompt is one, too. */
+  /** Raw prompts may be blank. */
   raw: boolean
 }
 
-/** @throws AppError BAD_INPUT when there is none */
+/** @throws AppError BAD_INPUT if there is none */
 export async function readPrompt({ words, raw }: PromptOptions, context: Context): Promise<string> {
   const facts = stdinFacts()
   const use = useOfStdin(facts, words)

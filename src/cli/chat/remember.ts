@@ -1,4 +1,4 @@
-// The model used last, so that `petals chat "summarise"` needs no name.
+// Remembers the model used last, so that `petals chat "summarise"` needs no name.
 import { mkdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { replaceFile } from '../../base/files/replace-file.ts'
@@ -9,8 +9,7 @@ import { isThere } from './target.ts'
 const MAX_NAME_LENGTH = 4096
 
 /**
- * Remembers a model's name, or its whole path; a folder that cannot be written is no reason to
- * fail.
+ * Remembers a model's name, or its absolute path. It is no error if the folder cannot be written.
  */
 export async function rememberModel(context: Context, name: string): Promise<void> {
   try {
@@ -21,7 +20,7 @@ export async function rememberModel(context: Context, name: string): Promise<voi
   }
 }
 
-/** What names the model from every folder. */
+/** A name that is valid in every folder. */
 async function lastingName(name: string): Promise<string> {
   if (findAlias(name)) return name
   return (await isThere(name)) ? resolve(name) : name

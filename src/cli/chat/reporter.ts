@@ -1,4 +1,4 @@
-// What is told of answers on stderr: --stats, --trace, and that an answer was cut.
+// Reports about answers on stderr: --stats, --trace, and that an answer was cut.
 import type {
   FinishReason,
   GeneratedToken,
@@ -15,16 +15,16 @@ export type Answer = AsyncGenerator<GeneratedToken, GenerationStats>
 export interface Reporter {
   token(stats: GenerationStats): void
   done(stats: GenerationStats): void
-  /** Why the last answer is not the model's whole answer; undefined: it is. */
+  /** Why the last answer is incomplete; undefined if it is complete. */
   readonly cut: string | undefined
 }
 
 export interface ReporterOptions {
   stats: boolean
   trace: boolean
-  /** Of the model, in tokens. */
+  /** The model's, in tokens. */
   contextLength: number
-  /** The answer stands on the terminal that stderr is. */
+  /** Whether the answer is written to the terminal that stderr is. */
   isShared: boolean
   write: (text: string) => void
 }
@@ -45,7 +45,7 @@ export function createReporter(
       const { report } = stats
       if (!options.trace || !report) return
       if (stats.newTokens === 1) write(promptLine(stats.firstTokenMs, report))
-      // One trip may bring several tokens.
+      // One trip may yield several tokens.
       const times = stats.steps.at(-1)
       if (times === latest || !times) return
       latest = times
@@ -63,7 +63,7 @@ export function createReporter(
   }
 }
 
-/** Why an answer ended before the model ended it; undefined: it did not. */
+/** Why an answer ended before the model ended it; undefined if it did not. */
 export function cutText(finish: FinishReason, contextLength: number): string | undefined {
   switch (finish) {
     case 'stop':
@@ -77,7 +77,7 @@ export function cutText(finish: FinishReason, contextLength: number): string | u
   }
 }
 
-/** Writes an answer as it comes, and reports it. */
+/** Writes an answer as it is generated, and reports it. */
 export async function stream(
   answer: Answer,
   generator: Pick<Generator, 'stats'>,

@@ -1,5 +1,5 @@
-// A conversation kept in a file, so that it goes on after the client was closed, also in the middle
-// of an answer. The servers hold nothing of it then: the first turn feeds it again.
+// A conversation in a file, so that it can be continued after the client was closed, even during an
+// answer. The servers hold nothing of it then: the first turn feeds it again.
 import { readFile, stat } from 'node:fs/promises'
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt } from '../../base/errors.ts'
@@ -10,7 +10,7 @@ import { resolveSampling } from '../../client/text/sampler.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'
 import { LIMITS } from '../../wire/protocol.ts'
 
-/** A longer file is no conversation that fits a context. */
+/** A longer file cannot be a conversation that fits a context. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 const MAX_MESSAGES = 10_000
 const FORMAT = 'petals-chat-1'
@@ -19,20 +19,20 @@ const NO_ROOM = 'Free some room on that disk, or keep the conversation in a file
 
 export interface SavedChat {
   readonly messages: readonly ChatMessage[]
-  /** The last answer, when it did not come to its end. */
+  /** The last answer, if it was interrupted. */
   readonly unfinished?: Unfinished | undefined
 }
 
 /**
- * The conversation in `path`; an empty one when there is no such file, or nothing in it.
- * @throws AppError CORRUPT, or BAD_INPUT when it was held with another model
+ * The conversation in `path`; empty if there is no such file or it is empty.
+ * @throws AppError CORRUPT, or BAD_INPUT if it was held with another model
  */
 export async function loadChat(path: string, model: Uint8Array): Promise<SavedChat> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw fileError(`The conversation in '${path}' cannot be read`, error)
   })
-  // Of mktemp, or an editor: somebody made it for this.
+  // An empty file of mktemp or an editor is meant for the conversation.
   if (text === undefined || text.trim() === '') return { messages: [] }
   const saved = parse(path, text)
   if (saved.model !== toHex(model)) {
@@ -44,7 +44,7 @@ export async function loadChat(path: string, model: Uint8Array): Promise<SavedCh
 }
 
 /**
- * Refuses a file that a conversation could not be kept in, before anything is asked.
+ * Checks, before anything is asked, that a conversation can be saved to the file.
  * @throws AppError DENIED, NOT_FOUND, BAD_INPUT or UNAVAILABLE
  */
 export async function requireKeepable(path: string): Promise<void> {
@@ -59,7 +59,7 @@ export async function requireKeepable(path: string): Promise<void> {
   }
 }
 
-/** Writes the whole conversation; what was there stays until the new file is whole. */
+/** Writes the whole conversation; the old file stays until the new one is complete. */
 export async function saveChat(path: string, model: Uint8Array, chat: SavedChat): Promise<void> {
   const { messages, unfinished } = chat
   const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages, unfinished })
@@ -120,7 +120,7 @@ function parseUnfinished(value: unknown, bad: (why: string) => Error): Unfinishe
   }
 }
 
-/** The seed must be there: one that nobody chose would tell another story. */
+/** The seed is required: a random one would continue the answer differently. */
 function fieldOf(sampling: unknown): unknown {
   return (sampling as { seed?: unknown } | undefined)?.seed
 }

@@ -1,5 +1,4 @@
-// One chat at a time on a --session file: two would each write their own conversation over the
-// other's.
+// One chat at a time on a --session file: two would overwrite each other's conversation.
 import { access, constants, mkdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { inUse } from '../../base/errors.ts'
@@ -7,9 +6,9 @@ import { tryFileLock, type Release } from '../../base/files/file-lock.ts'
 import { linkTarget } from '../../base/files/replace-file.ts'
 
 /**
- * Takes the file for this process; what gives it back.
- * @param dataDir holds the lock where none can be made beside the file
- * @throws AppError IN_USE when another chat has it
+ * Locks the file for this process; returns the release.
+ * @param dataDir holds the lock if none can be made beside the file
+ * @throws AppError IN_USE if another chat has it
  */
 export async function lockSession(path: string, dataDir: string): Promise<Release> {
   const target = resolve(await linkTarget(path))
@@ -21,7 +20,7 @@ export async function lockSession(path: string, dataDir: string): Promise<Releas
 }
 
 /**
- * Beside the file, where other users and containers look too; else where this user keeps things.
+ * Beside the file, where other users and containers see it; otherwise in the user's data folder.
  */
 async function lockPath(target: string, dataDir: string): Promise<string> {
   const folder = dirname(target)

@@ -1,9 +1,9 @@
-// The line of --stats and the table of --trace, made of what the client measured.
+// The line of --stats and the table of --trace, from the client's measurements.
 import type { GenerationStats, StepTimes } from '../../client/text/generate.ts'
 import type { RouteHop } from '../../client/route/route.ts'
 import type { ForwardReport, HopTrace } from '../../client/session/forward.ts'
 
-/** tokens, tokens a second, time to first token, route. */
+/** Tokens, tokens a second, time to first token, route. */
 export function statsLine(
   stats: GenerationStats,
   route: readonly RouteHop[],
@@ -28,7 +28,7 @@ export function statsLine(
 
 const SOURCES: Readonly<Record<string, string>> = { text: 'n-gram', model: 'draft' }
 
-/** Whose the guesses were: ' (n-gram 3 of 4, draft 10 of 12)'. */
+/** Where the guesses came from: ' (n-gram 3 of 4, draft 10 of 12)'. */
 function sourcesText({ sources }: GenerationStats): string {
   const parts = Object.entries(sources).map(
     ([name, { drafted, accepted }]) => `${SOURCES[name] ?? name} ${accepted} of ${drafted}`
@@ -47,11 +47,11 @@ export interface StepShares extends StepTimes {
   decodeMs: number
   computeMs: number
   queueMs: number
-  /** What is left of the swarm's time: network, the servers' own codecs, threads. */
+  /** The rest of the swarm's time: network, the servers' codecs, threads. */
   networkMs: number
 }
 
-/** @param report of the step whose times these are */
+/** @param report of the step with these times */
 export function sharesOf(
   times: StepTimes,
   report: Pick<ForwardReport, 'trace' | 'encodeMs' | 'decodeMs'>
@@ -67,7 +67,7 @@ function total(trace: readonly HopTrace[], key: 'computeMs' | 'queueMs'): number
   return trace.reduce((sum, hop) => sum + hop[key], 0)
 }
 
-/** The prompt's way: what opening the sessions and computing took, by server, ms. One line. */
+/** The prompt: time to open the sessions and to compute, by server, ms. One line. */
 export function promptLine(
   firstTokenMs: number,
   report: Pick<ForwardReport, 'trace' | 'coverMs'>

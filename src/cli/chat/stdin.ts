@@ -1,6 +1,6 @@
-// Whether the text on stdin is meant for this chat. A program inherits stdin from whoever started
-// it: beside a prompt in words it may as well be the lines that a loop of the shell goes through,
-// or nothing at all.
+// Whether text on stdin is meant for this chat. A program inherits stdin from its parent: if the
+// prompt is given in words, stdin may as well be the lines that a shell loop reads, or nothing at
+// all.
 import { fstatSync, readFileSync, readlinkSync, type Stats } from 'node:fs'
 import { isatty } from 'node:tty'
 import { fileOffset } from '../../base/files/file-offset.ts'
@@ -8,24 +8,24 @@ import { badInput } from '../../base/errors.ts'
 
 export interface StdinFacts {
   readonly kind: 'terminal' | 'file' | 'pipe' | 'socket' | 'device' | 'folder' | 'none'
-  /** Of a file: whether somebody has read from it before. */
+  /** For a file: whether somebody has already read from it. */
   readonly isBegun: boolean
-  /** Of a pipe: whether a loop of the shell reads lines from it. */
+  /** For a pipe: whether a shell loop reads lines from it. */
   readonly isLoop: boolean
 }
 
 export interface StdinUse {
   readonly isRead: boolean
-  /** Why it is not read, when somebody may have meant it to be. */
+  /** Why it is not read, if somebody may have meant it to be. */
   readonly note?: string
 }
 
 const LEAVE: StdinUse = { isRead: false }
 
 /**
- * Without a prompt in words, stdin is the prompt. With one, a pipe or a file from its beginning is
- * read along; a file that was begun and a pipe that a loop reads are the loop's, and a socket or
- * device is left alone.
+ * Without a prompt in words, stdin is the prompt. With one, a pipe or an unread file is read too; a
+ * file that was partly read and a pipe that a loop reads belong to the loop, and a socket or device
+ * is left alone.
  * @throws AppError BAD_INPUT for a folder
  */
 export function useOfStdin(
@@ -80,9 +80,9 @@ function kindOf(): StdinFacts['kind'] {
 }
 
 /**
- * Whether the parent is a part of a shell that reads lines from our pipe: it has the same stdin, is
- * a fork of its own parent (`... | while read`), and has read since. Only Linux tells; elsewhere
- * the pipe is ours.
+ * Whether the parent is part of a shell that reads lines from our pipe: it has the same stdin, is a
+ * fork of its own parent (`... | while read`), and has read since. Only Linux tells; elsewhere the
+ * pipe is assumed to be ours.
  */
 function isReadByShell(parent: number): boolean {
   try {

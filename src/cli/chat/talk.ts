@@ -1,4 +1,5 @@
-// A chat as a conversation uses it: answers that are reported and kept, and what its commands do.
+// A chat as a conversation uses it: answers that are reported and saved, and the actions of its
+// commands.
 import { stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
@@ -13,26 +14,26 @@ import type { Settings } from '../conversation/settings.ts'
 
 export interface TalkOptions {
   opened: OpenedTalk
-  /** The model as it was typed. */
+  /** The model as typed. */
   name: string
   flags: ChatFlags
   settings: Settings
   context: Context
-  /** Where reports go. */
+  /** Receives reports. */
   report: (text: string) => void
-  /** The answer stands on the terminal that reports go to. */
+  /** Whether the answer is written to the terminal that reports go to. */
   isShared: boolean
-  /** Of a private swarm: others cannot read along. */
+  /** In a private swarm: strangers cannot read along. */
   isPrivate: boolean
 }
 
-/** A chat, and how its answers are told. */
+/** A chat, and how its answers are written. */
 export interface ToldTalk {
   readonly talk: Talk
   readonly reporter: Reporter
   ask(question: string, signal: AbortSignal): Answer
   goOn(signal: AbortSignal): Answer
-  /** Writes an answer as it comes, reports it and keeps it. */
+  /** Writes an answer as it is generated, reports it and saves it. */
   tell(answer: Answer, write: Write): Promise<void>
 }
 
@@ -116,13 +117,13 @@ export function createTalk(options: TalkOptions): ToldTalk {
   return { talk, reporter, ask, goOn, tell }
 }
 
-/** Servers on the way, once there is one. */
+/** The servers of the route, once there is one. */
 function route(hops: readonly string[], known: number): string {
   if (hops.length > 0) return `computed by ${hops.join(', ')}`
   return known === 1 ? '1 server is known' : `${known} servers are known`
 }
 
-/** A file of something else is not written over. @throws AppError BAD_INPUT */
+/** Refuses to overwrite a file that is no conversation. @throws AppError BAD_INPUT */
 async function requireOurs(path: string, model: Uint8Array): Promise<void> {
   await loadChat(path, model).catch((cause: unknown) => {
     throw badInput(`'${path}' is not written over: it is no conversation with this model`, {

@@ -1,4 +1,4 @@
-// Which of the words behind `chat` is the model and which the prompt.
+// Decides which of the words after `chat` are the model and the prompt.
 import { stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import { findAlias, nearestAlias } from '../../model/aliases.ts'
@@ -6,28 +6,28 @@ import { parseRepoName } from '../../model/hub/repo-name.ts'
 
 export interface ChatTarget {
   model: string
-  /** From the command line; undefined when none was given. */
+  /** From the command line; undefined if there were none. */
   words: string | undefined
-  /** A model's name that is much like the words, which are taken for a prompt. */
+  /** A model's name that is similar to the words, which are taken as a prompt. */
   near?: string
 }
 
 export interface TargetOptions {
   /** From PETALS_MODEL or the last use. */
   defaultModel: string | undefined
-  /** Whether a path leads to something. Default: asks the file system. */
+  /** Whether a path exists. Default: asks the file system. */
   exists?: (path: string) => Promise<boolean>
 }
 
 const CONTENT_ID = /^[0-9a-f]{64}$/
 /**
- * What is spelt like a file of a model, or a path from here, is meant as one though it is missing.
+ * What is spelt like a model file or a relative path is meant as one, even if it does not exist.
  */
 const MODEL_FILE = /\.(gguf|bin|safetensors)$|^\.{1,2}\/\S+$/i
 
 /**
- * Two words are MODEL and PROMPT. One word is the model when it is an alias, a path that is there,
- * owner/name of a hub, a content id, or spelt like a model's file; every other is the prompt for
+ * Two words are MODEL and PROMPT. One word is the model if it is an alias, an existing path,
+ * owner/name of a hub, a content id, or spelt like a model file; any other word is the prompt for
  * the default model.
  */
 export async function chatTarget(
@@ -58,7 +58,7 @@ export async function chatTarget(
   return { model, words: first, ...(near === undefined ? {} : { near }) }
 }
 
-/** Whether a path leads to something. */
+/** Whether a path exists. */
 export async function isThere(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,

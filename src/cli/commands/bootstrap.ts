@@ -1,4 +1,4 @@
-// `petals bootstrap`: its options. The body is loaded when it runs.
+// Declares `petals bootstrap`.
 import { type Command, command, text } from '../command.ts'
 import type { BootstrapFlags } from '../run/bootstrap.ts'
 

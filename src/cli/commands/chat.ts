@@ -1,4 +1,4 @@
-// `petals chat [MODEL] [PROMPT]`: its options. The body is loaded when it runs.
+// Declares `petals chat [MODEL] [PROMPT]`.
 import { defaultModel } from '../chat/remember.ts'
 import { chatTarget } from '../chat/target.ts'
 import { type Command, command, flag, off, text } from '../command.ts'
@@ -9,7 +9,7 @@ import type { ChatFlags } from '../chat/chat-flags.ts'
 export const chat: Command = command<ChatFlags>({
   name: 'chat',
   words: '[MODEL] [PROMPT]',
-  // Too many are told in words of chat's own.
+  // chat itself reports too many words.
   mostWords: Infinity,
   about: 'Ask, or talk on a terminal',
   options: {

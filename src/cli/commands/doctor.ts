@@ -1,4 +1,4 @@
-// `petals doctor`: its options. The body is loaded when it runs.
+// Declares `petals doctor`.
 import { type Command, command, flag, text } from '../command.ts'
 import { BOOTSTRAP, JSON_OUTPUT } from '../common-options.ts'
 import type { DoctorFlags } from '../run/doctor.ts'

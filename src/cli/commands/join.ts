@@ -1,4 +1,4 @@
-// `petals join MODEL`: its options. The body is loaded when it runs.
+// Declares `petals join MODEL`.
 import { type Command, command, text } from '../command.ts'
 import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
 import type { JoinFlags } from '../run/join.ts'

@@ -1,4 +1,4 @@
-// `petals models`: its options. The body is loaded when it runs.
+// Declares `petals models`.
 import { type Command, command } from '../command.ts'
 import { JSON_OUTPUT } from '../common-options.ts'
 import type { ModelsFlags } from '../run/models.ts'

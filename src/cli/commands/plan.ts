@@ -1,4 +1,4 @@
-// `petals plan MODEL`: its options. The body is loaded when it runs.
+// Declares `petals plan MODEL`.
 import { type Command, command, flag, text } from '../command.ts'
 import {
   DEVICE,

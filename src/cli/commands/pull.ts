@@ -1,4 +1,4 @@
-// `petals pull MODEL`: its options. The body is loaded when it runs.
+// Declares `petals pull MODEL`.
 import { type Command, command, text } from '../command.ts'
 import { DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS } from '../common-options.ts'
 import type { PullFlags } from '../run/pull.ts'

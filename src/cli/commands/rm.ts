@@ -1,4 +1,4 @@
-// `petals rm MODEL`: its options. The body is loaded when it runs.
+// Declares `petals rm MODEL`.
 import { type Command, command } from '../command.ts'
 
 export const rm: Command = command<object>({

@@ -1,4 +1,4 @@
-// `petals status MODEL`: its options. The body is loaded when it runs.
+// Declares `petals status MODEL`.
 import { type Command, command } from '../command.ts'
 import { JSON_OUTPUT, PEER_WEIGHTS, SWARM_OPTIONS } from '../common-options.ts'
 import type { StatusFlags } from '../run/status.ts'

@@ -1,4 +1,4 @@
-// `petals swarm ACTION`: its options. The body is loaded when it runs.
+// Declares `petals swarm ACTION`.
 import { type Command, command, flag, text } from '../command.ts'
 import { BOOTSTRAP, JSON_OUTPUT } from '../common-options.ts'
 import type { SwarmCommandFlags } from '../run/swarm.ts'

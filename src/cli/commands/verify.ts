@@ -1,4 +1,4 @@
-// `petals verify MODEL`: its options. The body is loaded when it runs.
+// Declares `petals verify MODEL`.
 import { type Command, command } from '../command.ts'
 
 export const verify: Command = command<object>({

@@ -1,5 +1,5 @@
-// A conversation on a terminal: lines in, answers out, commands behind a slash. The answer alone
-// goes to `answers`; everything else is told on `screen`. Knows no swarm and no keys.
+// A conversation on a terminal: lines in, answers out, commands that start with a slash. Only the
+// answers go to `answers`; everything else is shown on `screen`. Knows no swarm and no keys.
 import { type AppError, badInput, cancelled, toAppError } from '../../base/errors.ts'
 import { terminalText } from '../../base/terminal-text.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -11,7 +11,7 @@ import type { Style } from '../terminal/style.ts'
 import { WordWrap } from '../terminal/word-wrap.ts'
 import { parseSlash, slashHelp } from './slash.ts'
 
-/** What an answer needs of who shows it. */
+/** What an answer calls while it is generated. */
 export interface Answering {
   write(text: string): Promise<void>
   signal: AbortSignal
@@ -19,20 +19,20 @@ export interface Answering {
   onprompt(done: number, total: number): void
 }
 
-/** The chat that is talked with. */
+/** The chat behind the conversation. */
 export interface Talk {
-  /** As it was typed. */
+  /** As typed. */
   readonly model: string
-  /** Of this model and its servers, a line each. */
+  /** Describes the model and its servers, one line each. */
   about(): Promise<string[]>
   ask(question: string, answering: Answering): Promise<void>
   /** The question whose answer was interrupted. */
   unfinished(): string | undefined
-  /** The whole of that answer, from its first word. */
+  /** Writes that answer in full, from its first word. */
   goOn(answering: Answering): Promise<void>
   messages(): readonly ChatMessage[]
   reset(): void
-  /** Takes back the last exchange; what was asked. */
+  /** Removes the last exchange; returns its question. */
   undo(): string | undefined
   setSystem(text: string): void
   /** @throws AppError BAD_INPUT */
@@ -40,14 +40,14 @@ export interface Talk {
   settings(): string[]
   save(path: string): Promise<void>
   load(path: string): Promise<void>
-  /** Something changed without an answer: it is kept, where a file is. */
+  /** Saves a change that did not come from an answer, if there is a file. */
   keep(): Promise<void>
 }
 
 /** Where text is shown. */
 export interface TextOutput {
   write(text: string): unknown
-  /** A terminal whose cursor can be moved. */
+  /** Whether the cursor can be moved. */
   readonly hasCursor: boolean
   columns(): number
 }
@@ -60,24 +60,24 @@ export interface ConverseOptions {
   style: Style
   /** Ends the conversation: SIGTERM, or a Ctrl-C from before it began. */
   signal: AbortSignal
-  /** What is to be said of the last answer, a line each; empties it. */
+  /** Returns and clears what is to be said about the last answer, one line each. */
   notes: () => string[]
-  /** Told what was asked. */
+  /** Called with each question. */
   onquestion?: (question: string) => Promise<void>
   clock?: Clock
 }
 
-/** Why a conversation ended: its person left, or goes on with another model. */
+/** Why a conversation ended: the user left, or continues with another model. */
 export type Leaving = { readonly kind: 'left' } | { readonly kind: 'model'; readonly name: string }
 
-/** Exchanges of a conversation that goes on that are shown, and the most of each that is. */
+/** How many exchanges of a resumed conversation are shown, and how much of each. */
 const SHOWN_TURNS = 2
 const SHOWN_LENGTH = 2000
-/** A prompt of fewer tokens takes no time that anybody would follow. */
+/** A shorter prompt takes too little time to show progress. */
 const LONG_PROMPT = 256
 const LEAVE_HINT = 'Ctrl-C again leaves, as Ctrl-D and /bye do'
 
-/** @throws AppError CANCELLED at the signal */
+/** @throws AppError CANCELLED when the signal fires */
 export async function converse(options: ConverseOptions): Promise<Leaving> {
   if (options.signal.aborted) throw cancelled('The conversation was ended')
   return await new Conversation(options).run()
@@ -216,7 +216,8 @@ class Conversation {
     if (answer === undefined) return this.#tell('there is no answer to copy')
     const { screen } = this.#options
     if (!screen.hasCursor) return this.#tell('this terminal has no clipboard')
-    // OSC 52: the one escape sequence that carries what a model said, in base64.
+    // OSC 52 copies to the clipboard. It is the only escape sequence with text of the model, in
+    // base64.
     screen.write(`\x1b]52;c;${Buffer.from(answer).toString('base64')}\x07`)
     this.#tell('copied, if this terminal lets programs write to the clipboard')
   }
@@ -231,7 +232,7 @@ class Conversation {
     await this.#answer((answering) => this.#talk.goOn(answering))
   }
 
-  /** Shows an answer as it comes; Ctrl-C stops it. */
+  /** Shows an answer as it is generated; Ctrl-C stops it. */
   async #answer(begin: (answering: Answering) => Promise<void>): Promise<void> {
     const { answers, screen, lines, signal, clock, notes } = this.#options
     const stop = new AbortController()
@@ -271,7 +272,7 @@ class Conversation {
     screen.write('\n')
   }
 
-  /** The end of what was said before. */
+  /** Shows the end of the earlier conversation. */
   #showPast(): void {
     const past = this.#talk.messages().filter(({ role }) => role !== 'system')
     for (const { role, content } of past.slice(-2 * SHOWN_TURNS)) {
@@ -310,7 +311,7 @@ function shortened(text: string): string {
   return text.length <= SHOWN_LENGTH ? text : `... ${text.slice(-SHOWN_LENGTH)}`
 }
 
-/** What is waited for. */
+/** What is being waited for. */
 export function waitingText(
   seconds: number,
   prompt: { done: number; total: number } | undefined

@@ -1,4 +1,4 @@
-// How answers are made, as a person changes it within a conversation (/set).
+// How answers are generated, as the user changes it within a conversation (/set).
 import { badInput } from '../../base/errors.ts'
 import { resolveSampling, samplingRange } from '../../client/text/sampler.ts'
 import { typedName } from '../command.ts'
@@ -17,7 +17,7 @@ export class Settings {
     return this.#request
   }
 
-  /** `temperature 0.2`, or `seed off` for what it is by itself. @throws AppError BAD_INPUT */
+  /** `temperature 0.2`, or `seed off` for the default. @throws AppError BAD_INPUT */
   set(name: string, value: string): void {
     const names = [...NUMBERS.map(typedName), 'max-tokens']
     const wanted = name.toLowerCase().replace(/^--/, '').replaceAll('_', '-')
@@ -41,7 +41,7 @@ export class Settings {
     this.#request = next
   }
 
-  /** One line for each that was chosen. */
+  /** One line for each setting that was changed. */
   lines(): string[] {
     const { maxTokens } = this.#request
     const { seed: _chance, ...sampling } = resolveSampling(this.#request)

@@ -1,9 +1,9 @@
-// Commands of a conversation: a line that begins with a slash and a word. Knows no chat.
+// Commands within a conversation: lines that start with a slash and a word. Knows no chat.
 import { nearest } from '../nearest.ts'
 
 export interface SlashCommand {
   readonly name: string
-  /** As the help shows it. */
+  /** As shown in the help. */
   readonly argument: string
   readonly help: string
 }
@@ -43,8 +43,8 @@ export type Slash =
   | { readonly kind: 'unknown'; readonly name: string; readonly near: string | undefined }
 
 /**
- * The command that a line is; undefined for a question. A path (/etc/hosts) and a line behind a
- * space are questions.
+ * The command in a line; undefined for a question. A path (/etc/hosts) and a line that starts with
+ * a space are questions.
  */
 export function parseSlash(line: string): Slash | undefined {
   const match = /^\/([a-z?]+)(?:\s+([^]*))?$/i.exec(line.trimEnd())

@@ -1,5 +1,5 @@
-// The terminal that a conversation is held on: what is typed comes from stdin, answers go to
-// stdout, and everything else to stderr, or to the terminal itself where that is none.
+// The terminal of a conversation: input comes from stdin, answers go to stdout, and everything else
+// to stderr, or to the terminal itself if stderr is redirected.
 import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Context } from '../context.ts'
@@ -14,7 +14,7 @@ import { completeSlash } from './slash.ts'
 export interface Terminal extends AsyncDisposable {
   /** What converse() needs of it. */
   readonly parts: Omit<ConverseOptions, 'talk'>
-  /** Keeps lines to be said behind an answer. */
+  /** Keeps lines to be shown after an answer. */
   note(text: string): void
 }
 

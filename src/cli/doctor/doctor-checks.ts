@@ -1,5 +1,5 @@
-// The verdicts of petals doctor: what each fact means, what to do about it, and which exit code all
-// of it comes to. Pure; doctor.ts gathers the facts.
+// The verdicts of petals doctor: what each fact means, what to do about it, and the resulting exit
+// code. Pure; doctor.ts gathers the facts.
 import { formatBytes } from '../../base/bytes.ts'
 import { cudaParts, type DevicePart } from '../../blocks/device/cuda.ts'
 import { driverParts } from '../../blocks/device/cuda-driver.ts'
@@ -25,9 +25,9 @@ export interface Check {
   readonly state: State
   /** What was found. */
   readonly found: string
-  /** The exact next step, where one is needed. */
+  /** The exact next step, if one is needed. */
   readonly next?: string | undefined
-  /** What it comes to when it is needed and failed. Default 6. */
+  /** Exit code if it is required and failed. Default 6. */
   readonly exit?: number
 }
 
@@ -35,12 +35,12 @@ type Kernels = NonNullable<DeviceFacts['kernels']>
 
 export const DEVICES: readonly Device[] = ['cpu', 'cuda', 'webgpu']
 
-/** Less room than this is told: a small model takes 0.1 GB, blocks of large ones far more. */
+/** Warns below this: a small model takes 0.1 GB, blocks of large ones far more. */
 const LITTLE_CACHE_BYTES = 2 ** 30
 const LITTLE_DATA_BYTES = 64 * 2 ** 20
 const HOME = 'Set PETALS_HOME to a folder that can be written'
 
-/** Every check, in the order that they are told in. */
+/** All checks, in the order in which they are shown. */
 export function diagnose(facts: DoctorFacts): Check[] {
   return [
     ...programChecks(facts),
@@ -55,11 +55,11 @@ export function diagnose(facts: DoctorFacts): Check[] {
 export interface DeviceVerdict {
   readonly device: Device
   readonly works: boolean
-  /** What to mend first. */
+  /** What to fix first. */
   readonly first: Check | undefined
 }
 
-/** Whether a device can compute, which also rests on the program's own checks. */
+/** Whether a device can compute; this includes the program's own checks. */
 export function verdictOf(device: Device, checks: readonly Check[]): DeviceVerdict {
   const first = checks.find(
     ({ area, state }) => state === 'failed' && (area === 'program' || area === device)
@@ -67,7 +67,7 @@ export function verdictOf(device: Device, checks: readonly Check[]): DeviceVerdi
   return { device, works: first === undefined, first }
 }
 
-/** 0 when the CPU, and `device` if it was asked for, can be used. */
+/** 0 if the CPU, and `device` if one was asked for, can be used. */
 export function exitOf(checks: readonly Check[], device: Device | undefined): number {
   const needed: readonly Device[] = device && device !== 'cpu' ? ['cpu', device] : ['cpu']
   const first = needed.map((one) => verdictOf(one, checks).first).find((check) => check)
@@ -128,7 +128,7 @@ function identityChecks(files: DoctorFacts['identities']): Check[] {
   }
   return open.map(({ path, mode }) => ({
     ...about,
-    // A server under this key is refused; others are not touched by it.
+    // A server would be refused under this key; others are not affected.
     state: 'warning',
     found: `'${path}' has mode ${(mode & 0o777).toString(8)}: others may read or change it`,
     next: `If it is still yours alone: chmod 600 '${path}'`
@@ -140,13 +140,13 @@ export function deviceChecks(device: Device, report: DeviceReport): Check[] {
   const checks: Check[] = []
   if (facts.kernels) checks.push(kernelsCheck(facts.kernels))
   const parts = facts.cuda ? cudaParts(facts.cuda) : []
-  // Behind the driver's library, before what is fetched for it.
+  // After the driver's library, before what is downloaded for it.
   if (facts.driver) parts.splice(1, 0, ...driverParts(facts.driver, formatBytes))
   if (facts.vulkan) parts.push(...vulkanParts(facts.vulkan))
   checks.push(...parts.map((part) => partCheck(device, part)))
-  // The engine only repeats what failed before it.
+  // The engine would only repeat an earlier failure.
   const { engine: result, cuda, driver } = facts
-  // Its library opens, and yet it never answered.
+  // Its library opens, but it never answered.
   const isDriver = cuda?.driver !== undefined && cuda.driver.reason === undefined && !driver
   const engine = { ...engineCheck(device, result, end), ...(isDriver ? DEAD_DRIVER : {}) }
   if (engine.state === 'ok' || !checks.some(({ state }) => state === 'failed')) checks.push(engine)
@@ -161,7 +161,7 @@ function kernelsCheck({ arithmetic, variant, wanted, warning }: Kernels): Check 
     return { ...check, state: 'warning', found: `${found}: ${warning}`, next }
   }
   if (wanted !== undefined) return { ...check, state: 'ok', found: `${found}, as PETALS_CPU says` }
-  // Slow is no fault, but whoever wonders should read why.
+  // Being slow is no fault, but the reason is shown.
   const why =
     variant === 'plain' ? ': slow, as this CPU has no AVX2 (x64) or dot products (arm64)' : ''
   return { ...check, state: 'ok', found: `${found}${why}` }

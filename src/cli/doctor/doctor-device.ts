@@ -1,6 +1,5 @@
-// A device examined in a process of its own, so that a driver that crashes or hangs takes nobody
-// along.
-// The child tells each fact as a line of JSON at once; what it said before it died counts.
+// Examines a device in a process of its own, so that a driver that crashes or hangs affects nothing
+// else. The child writes each fact as a line of JSON at once, so facts from before a crash count.
 import { writeSync } from 'node:fs'
 import { embedded } from '../../base/embedded.ts'
 import {
@@ -12,9 +11,9 @@ import type { Device } from '../../blocks/types.ts'
 import type { DeviceEnd, DeviceReport } from './doctor-facts.ts'
 import { EXAMINE } from './examine-word.ts'
 
-/** A GPU's first use may compile its kernels. */
+/** The first use of a GPU may compile its kernels. */
 const LIMIT_MS = 60_000
-/** What a child may say at most. */
+/** Most text that is read from a child. */
 const MAX_TEXT = 2 ** 20
 
 export interface ProbeOptions extends ExamineOptions {
@@ -25,7 +24,7 @@ export interface ProbeOptions extends ExamineOptions {
   command?: readonly string[]
 }
 
-/** Examines a device in a child; never throws for what the child does. */
+/** Examines a device in a child; never throws because of the child. */
 export async function probeDevice(device: Device, options: ProbeOptions): Promise<DeviceReport> {
   const { kernelDir, libraryDir, cudaDir } = options
   const { signal, limitMs = LIMIT_MS, command = ownCommand() } = options
@@ -46,7 +45,7 @@ export async function probeDevice(device: Device, options: ProbeOptions): Promis
   }
 }
 
-/** The child's part: `words` are its arguments. */
+/** The child's part; `words` are its arguments. */
 export function runExamine(words: readonly string[]): number {
   const [device = 'cpu', text = '{}'] = words
   const options = JSON.parse(text) as ExamineOptions
@@ -56,14 +55,14 @@ export function runExamine(words: readonly string[]): number {
   return 0
 }
 
-/** Lines of JSON, later over earlier; a half one, from a child that died, is left out. */
+/** Merges lines of JSON, later ones over earlier ones; an incomplete last line is ignored. */
 export function mergeFacts(text: string): DeviceFacts {
   const facts: DeviceFacts = {}
   for (const line of text.split('\n')) {
     try {
       Object.assign(facts, JSON.parse(line))
     } catch {
-      // Not a fact: something of a driver's own, or cut off.
+      // Not a fact: output of a driver, or incomplete.
     }
   }
   return facts
@@ -79,7 +78,7 @@ export function endOf(
   if (lateMs !== undefined) return { kind: 'late', ms: lateMs }
   const how = signalCode === null ? `exit code ${exitCode}` : String(signalCode)
   const lines = words.split('\n').filter((line) => line.trim() !== '')
-  // Bun tells of a crash in many lines, and the last is a long address.
+  // Bun describes a crash in many lines; the last is a long address.
   const news = lines.find((line) => line.startsWith('panic')) ?? lines.at(-1) ?? ''
   return { kind: 'died', how, words: news.trim().slice(0, 300) }
 }
@@ -87,7 +86,7 @@ export function endOf(
 async function readSome(stream: ReadableStream<Uint8Array>): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
-  // Read to the end all the same: a child that cannot write would wait for ever.
+  // Read to the end all the same, because a child that cannot write would wait for ever.
   for await (const chunk of stream) {
     if (text.length < MAX_TEXT) text += decoder.decode(chunk, { stream: true })
   }

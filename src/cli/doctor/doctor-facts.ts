@@ -1,27 +1,27 @@
-// What petals doctor has found out about this machine, as plain data: doctor-checks.ts judges it.
+// What petals doctor found out about this machine, as plain data; doctor-checks.ts judges it.
 import type { BuildInfo } from '../../base/build-info.ts'
 import type { DeviceFacts } from '../../blocks/device/examine.ts'
 import type { Device } from '../../blocks/types.ts'
 
-/** Something that was tried and failed, and what to do if that is known. */
+/** A failed attempt, and what to do about it if that is known. */
 export interface Refusal {
   readonly reason: string
   readonly next?: string | undefined
-  /** Whether the system forbids it, so that it is for the user to permit. */
+  /** The system forbids it, so the user must permit it. */
   readonly denied?: boolean
 }
 
 export interface FolderFacts {
   readonly path: string
-  /** Why nothing can be written there; undefined: it can. */
+  /** Why the folder cannot be written; undefined if it can. */
   readonly refusal?: Refusal
   readonly freeBytes?: number | undefined
 }
 
-/** How the process ended that examined a device. */
+/** How the process that examined a device ended. */
 export type DeviceEnd =
   | { readonly kind: 'done' }
-  /** By a signal or a code of its own; `words` is what it said last. */
+  /** By a signal or an exit code of its own; `words` is its last output. */
   | { readonly kind: 'died'; readonly how: string; readonly words: string }
   | { readonly kind: 'late'; readonly ms: number }
 
@@ -32,16 +32,16 @@ export interface DeviceReport {
 
 export interface NetworkFacts {
   readonly socket: { readonly receiveBytes: number; readonly wantedBytes: number } | Refusal
-  /** Undefined: not tried. */
+  /** Undefined if not tried. */
   readonly dht?: DhtFacts | Refusal
   readonly hub?: { readonly endpoint: string; readonly ms: number } | Refusal
 }
 
 export interface DhtFacts {
-  /** Where it began: addresses, or the public nodes. */
+  /** Where it started: addresses, or the public nodes. */
   readonly from: string
   readonly nodes: number
-  /** Its NAT gives every destination another port. */
+  /** Its NAT uses another port for every destination. */
   readonly randomized: boolean
 }
 

@@ -1,4 +1,4 @@
-// What petals doctor asks of the network: a socket, the DHT, the hub. Each has a deadline.
+// Network checks of petals doctor: a socket, the DHT, the hub. Each has a deadline.
 import { systemClock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
@@ -18,10 +18,10 @@ export async function socketFacts(): Promise<NetworkFacts['socket']> {
   }
 }
 
-/** Joins from `bootstrap`, or from the public nodes, and leaves again. */
+/** Joins the DHT from `bootstrap`, or from the public nodes, and leaves again. */
 export async function dhtFacts(bootstrap: readonly Address[]): Promise<DhtFacts | Refusal> {
   try {
-    // Loads the addon: without a folder to unpack it to this alone fails.
+    // Loads the native addon; without a folder to unpack it to, only this fails.
     const { joinDht, makeDht } = await import('../../swarm/dht/own-dht.ts')
     const { createIdentity } = await import('../../swarm/identity.ts')
     const options = { bootstrap, identity: createIdentity(), clock: systemClock, log: silentLog }
@@ -39,7 +39,7 @@ export async function dhtFacts(bootstrap: readonly Address[]): Promise<DhtFacts 
   }
 }
 
-/** Whether the hub answers anything at all. The token stays here. */
+/** Whether the hub answers at all. The token is not sent. */
 export async function hubFacts(
   options: HubOptions,
   signal: AbortSignal

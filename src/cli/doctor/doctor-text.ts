@@ -1,4 +1,4 @@
-// How the findings of petals doctor are told: a line each and a verdict on each device, or JSON.
+// The output of petals doctor: a line for each check and a verdict for each device, or JSON.
 import type { Device } from '../../blocks/types.ts'
 import { DEVICES, exitOf, verdictOf, type Area, type Check } from './doctor-checks.ts'
 
@@ -12,7 +12,7 @@ const TITLES: Readonly<Record<Area, string>> = {
 const STATE_WIDTH = 9
 const NAME_WIDTH = 19
 
-/** One line a check under its area's title, then one a device. */
+/** A line for each check below its area's title, then one for each device. */
 export function doctorText(checks: readonly Check[]): string {
   const lines: string[] = []
   let area: Area | undefined
@@ -38,7 +38,7 @@ function verdictLines(device: Device, checks: readonly Check[]): string[] {
   return lines
 }
 
-/** For programs; the same words as the text. */
+/** For programs; with the same words as the text. */
 export function doctorReport(checks: readonly Check[], device: Device | undefined): object {
   const exitCode = exitOf(checks, device)
   return {
@@ -55,7 +55,7 @@ export function doctorReport(checks: readonly Check[], device: Device | undefine
   }
 }
 
-/** What the system or a driver said may hold anything. */
+/** Text from the system or a driver may contain anything. */
 function oneLine(text: string): string {
   return text.replaceAll(/[\s\p{Cc}]+/gu, ' ').trim()
 }

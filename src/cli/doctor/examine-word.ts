@@ -1,5 +1,5 @@
-// The command that petals doctor calls its own program with, to examine a device in a process of
-// its own; no help tells of it. Apart from doctor-device.ts, so that other commands need not load
-// that.
+// The hidden command with which petals doctor calls its own program to examine a device in a
+// process of its own. It is a file of its own so that other commands need not load
+// doctor-device.ts.
 
 export const EXAMINE = 'doctor-examine'

@@ -1,6 +1,6 @@
-// `petals doctor --install-cuda`: fetches the engine's CUDA provider and NVIDIA's libraries through
-// pip into the data folder, where blocks/device/cuda.ts looks. A folder appears whole, or not at
-// all.
+// `petals doctor --install-cuda`: downloads the engine's CUDA provider and NVIDIA's libraries
+// through pip into the data folder, where blocks/device/cuda.ts looks. A folder appears complete or
+// not at all.
 import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
@@ -26,11 +26,11 @@ import { runPip } from '../../model/hub/pip.ts'
 export interface InstallOptions {
   /** Folder of all versions. */
   root: string
-  /** onnxruntime's, which the provider must have. */
+  /** onnxruntime's version; the provider must have the same. */
   version: string
   log: Log
   signal?: AbortSignal
-  /** Called now and then with what lies in the folder so far. */
+  /** Called regularly with the size of the folder so far. */
   onbytes?: (bytes: number) => void
   platform?: string
   arch?: string
@@ -39,13 +39,13 @@ export interface InstallOptions {
   freeBytes?: (folder: string) => Promise<number>
 }
 
-/** A slow line takes long for 0.8 GB. */
+/** On a slow line, 0.8 GB take long. */
 const PIP_MS = 3 * 3_600_000
 const LOOK_MS = 1_000
 const BEGUN = '.begun-'
 /**
- * pip's own cache, kept while an installation has not succeeded: wheels that are whole come from
- * there.
+ * pip's own cache, kept until an installation has succeeded: complete wheels are not downloaded
+ * twice.
  */
 const WHEELS = '.wheels'
 
@@ -79,7 +79,7 @@ export async function installCuda(options: InstallOptions): Promise<void> {
 
 async function install(folder: string, options: InstallOptions): Promise<void> {
   const { root, version, log, signal, commands, onbytes = () => {} } = options
-  // Of an installation that was killed.
+  // Left by an installation that was killed.
   for (const name of await readdir(root)) {
     if (name.startsWith(BEGUN)) await rm(join(root, name), { recursive: true, force: true })
   }
@@ -116,7 +116,7 @@ async function install(folder: string, options: InstallOptions): Promise<void> {
   }
 }
 
-/** Wheels are there twice while they are unpacked: as pip fetches them, and in its cache. */
+/** While wheels are unpacked they exist twice: as downloaded, and in pip's cache. */
 async function checkRoom(
   root: string,
   { freeBytes = systemFreeBytes }: InstallOptions
@@ -131,7 +131,7 @@ async function checkRoom(
   )
 }
 
-/** What a folder lacks, if it does. */
+/** What a folder lacks; undefined if nothing. */
 async function missingOf(folder: string, version: string): Promise<string | undefined> {
   for (const name of PROVIDERS) {
     if (!(await isFile(providerPath(folder, name)))) return name

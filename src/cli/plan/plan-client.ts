@@ -1,5 +1,5 @@
-// What a client on this machine does for a step, measured: embedding, codec, head, sampling.
-// Called by plan.ts and, between steps through a server beside it, by plan-measure.ts.
+// Measures what a client on this machine does for a step: embedding, codec, head, sampling. Called
+// by plan.ts and, between steps through a local server, by plan-measure.ts.
 import { systemClock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import { seededRandom } from '../../base/random.ts'
@@ -16,7 +16,7 @@ import type { WireDtype } from '../../wire/types.ts'
 export interface ClientOptions {
   compute: ComputeApi
   model: Model
-  /** Of the servers: beside exact ones the head is exact too. */
+  /** The servers' quantisation: if it is exact, the head is exact too. */
   quant: Quant
   dtype: WireDtype
 }
@@ -24,21 +24,23 @@ export interface ClientOptions {
 /** This machine as a client. */
 export interface OwnTimes {
   readonly times: ClientTimes
-  /** Whether the head was measured; else it is reckoned from the blocks' speed. */
+  /** Whether the head was measured; otherwise it is estimated from the blocks' speed. */
   readonly headMeasured: boolean
 }
 
-/** The client's part of steps, as often as it is asked for. */
+/** The client's part of steps, repeated as often as needed. */
 export interface OwnWork {
   /** What a client does between two steps. */
   between(): Promise<void>
-  /** @param reckonedMs the head's time where it could not be measured; undefined without one */
+  /**
+   * @param reckonedMs estimate for the head if it could not be measured; undefined if there is none
+   */
   times(reckonedMs?: number): OwnTimes | undefined
 }
 
 /**
- * Gets ready to do a client's work; without embedding and head where they are not on this machine,
- * or do not fit beside what is measured.
+ * Prepares a client's work; without embedding and head if they are not on this machine, or do not
+ * fit beside what is measured.
  */
 export async function startClient(
   stack: AsyncDisposableStack,

@@ -1,6 +1,6 @@
-// How fast this machine is, measured as it would serve: a block server and a client in this
-// process, over real links on loopback, step by step with the client's own work between. Called by
-// plan.ts. Prints nothing.
+// Measures how fast this machine would serve: a block server and a client in this process, over
+// real links on loopback, step by step with the client's own work in between. Called by plan.ts.
+// Prints nothing.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Log } from '../../base/log.ts'
 import type { SpanInfo } from '../../blocks/types.ts'
@@ -16,7 +16,7 @@ import type { ServerInfo } from '../../wire/types.ts'
 import type { ClientOptions } from './plan-client.ts'
 
 export interface MeasureOptions extends ClientOptions {
-  /** Blocks to measure, on this machine already. */
+  /** Blocks to measure, which are on this machine already. */
   sample: BlockSpan
   /** The client's own part of a step. */
   between: () => Promise<void>
@@ -24,7 +24,7 @@ export interface MeasureOptions extends ClientOptions {
   signal: AbortSignal
 }
 
-/** This machine as a server, for a client on it. */
+/** This machine's speed as a server for a client on it. */
 export interface ServingTimes {
   readonly sample: BlockSpan
   readonly engine: EngineTimes
@@ -34,8 +34,8 @@ export interface ServingTimes {
 }
 
 /**
- * A trip between two programs takes longer than within this one, as each is asleep when its turn
- * comes: 1.2 ms where this one has 0.8 (two AMD EPYC cores of a virtual machine).
+ * A trip between two programs takes longer than within this one, because each is asleep when its
+ * turn comes: 1.2 ms instead of 0.8 (two AMD EPYC cores of a virtual machine).
  */
 const PROCESS_MS = 0.4
 
@@ -75,7 +75,7 @@ interface ServerFacts extends MeasureOptions {
   span: SpanInfo
 }
 
-/** Serves the span for the client beside it; returns its key in hex. */
+/** Serves the span for the local client; returns its key in hex. */
 async function startServer(stack: AsyncDisposableStack, facts: ServerFacts): Promise<string> {
   const { compute, model, span, bootstrap, log } = facts
   const identity = createIdentity()
@@ -104,7 +104,7 @@ async function startServer(stack: AsyncDisposableStack, facts: ServerFacts): Pro
   return node.peer
 }
 
-/** What nobody reads but the record's own rules. */
+/** Filled in only because a record requires it. */
 function infoOf({ model, quant, span }: ServerFacts): ServerInfo {
   const speed = { decode: 1, prefill: 0 }
   return describeSpan({ model, span, quant, speed, freeTokens: span.maxTokens, version: 'plan' })

@@ -1,6 +1,6 @@
-// The swarm as a plan sees it: who serves what and lives, routes through it with and without this
-// machine, and a few real steps through the servers of those routes.
-// Called by plan.ts. Prints nothing.
+// The swarm as a plan sees it: which servers are alive and what they serve, routes with and without
+// this machine, and a few real steps through the servers of those routes. Called by plan.ts. Prints
+// nothing.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -27,17 +27,17 @@ import type { ServerInfo } from '../../wire/types.ts'
 import type { Context } from '../context.ts'
 import type { ServingTimes } from './plan-measure.ts'
 
-/** A step's frames beyond an empty round trip, where this machine could not measure it, ms. */
+/** Cost of a step's frames beyond an empty round trip, if this machine could not measure it, ms. */
 const FRAME_MS = 0.6
 
-/** In a route: this machine, were it a server. */
+/** In a route: this machine, as if it were a server. */
 export const HERE = 'here'
 
 export interface SwarmOptions {
   context: Context
   model: Model
   named: NamedModel
-  /** Its owner closes it, after the view. */
+  /** The caller closes it, after the view. */
   node: SwarmNode
   signal: AbortSignal
 }
@@ -45,7 +45,7 @@ export interface SwarmOptions {
 /** A live look at a model's swarm; the caller closes it. */
 export class SwarmView implements Disposable {
   readonly servers: readonly ServerInfo[]
-  /** Whose records are there, and who do not answer yet. */
+  /** Servers whose records are there but that do not answer yet. */
   readonly silent: readonly ServerInfo[]
   readonly #options: SwarmOptions
   readonly #connections: SwarmConnections
@@ -68,7 +68,7 @@ export class SwarmView implements Disposable {
       .sort((a, b) => a.start - b.start || a.end - b.end)
   }
 
-  /** Joins the DHT and asks every server of the model whether it lives. @throws AppError */
+  /** Joins the DHT and asks every server of the model whether it is alive. @throws AppError */
   static async open(options: SwarmOptions): Promise<SwarmView> {
     const { node, model, named, signal } = options
     await node.ready()
@@ -80,12 +80,12 @@ export class SwarmView implements Disposable {
     })
   }
 
-  /** The best route without this machine; undefined where blocks are missing. */
+  /** The best route without this machine; undefined if blocks are missing. */
   route(): readonly RouteHop[] | undefined {
     return this.#plan(this.#candidates())
   }
 
-  /** The best route were this machine to serve `span` as fast as it was measured. */
+  /** The best route if this machine served `span` at its measured speed. */
   routeWith(span: BlockSpan, serving: ServingTimes): readonly RouteHop[] | undefined {
     const others = this.#candidates()
     const blocks = span.end - span.start
@@ -101,7 +101,7 @@ export class SwarmView implements Disposable {
   }
 
   /**
-   * A step through a route: servers are tried, this machine's part is as it was measured.
+   * Forecast of a step through a route: servers are tried, this machine's part is known.
    * @param between see TrialOptions
    */
   async forecast(
@@ -129,7 +129,7 @@ export class SwarmView implements Disposable {
     return forecast(besideClient(times, HERE), client)
   }
 
-  /** Whether a hop's times are its server's claims alone. */
+  /** Whether a hop's times are only its server's claims. */
   isClaimed(hop: RouteHop): boolean {
     return hop.peer !== HERE && !this.#tried.has(keyOf([hop]))
   }
@@ -139,8 +139,8 @@ export class SwarmView implements Disposable {
   }
 
   /**
-   * Steps through what was not tried before: every server by itself, and those that push to
-   * another.
+   * Runs steps through what was not tried before: every server alone, and those that push to each
+   * other.
    */
   async #try(runs: readonly (readonly RouteHop[])[], between: () => Promise<void>): Promise<void> {
     const { model, signal, context } = this.#options
@@ -194,7 +194,7 @@ function pingsOf(others: readonly Candidate[]): ReadonlyMap<string, number> {
   return new Map(others.map(({ peer, rttMs }) => [peer, rttMs]))
 }
 
-/** Parts of a route that servers of the swarm do among themselves, and this machine's. */
+/** Splits a route into parts that the swarm's servers do among themselves, and this machine's. */
 function runsOf(hops: readonly RouteHop[]): RouteHop[][] {
   const runs: RouteHop[][] = []
   for (const hop of hops) {

@@ -1,4 +1,4 @@
-// A plan as people read it, and as JSON. Knows no measurements beyond what it is given.
+// A plan as text and as JSON. Measures nothing.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import type { Forecast, HopTimes, Shares } from '../../client/route/forecast.ts'
@@ -7,7 +7,7 @@ import type { OwnTimes } from './plan-client.ts'
 import type { ServingTimes } from './plan-measure.ts'
 
 export interface Plan {
-  /** As it was asked for. */
+  /** As typed. */
   readonly name: string
   readonly blockCount: number
   readonly hiddenSize: number
@@ -15,15 +15,15 @@ export interface Plan {
   readonly memoryBytes: number
   readonly diskBytes: number
   readonly fits: readonly QuantFit[]
-  /** Quantisation of what was measured and foretold. */
+  /** Quantisation of the measurements and forecasts. */
   readonly quant: string
   readonly client: OwnTimes | undefined
   readonly serving: ServingTimes | undefined
   /** What a join would serve. */
   readonly span: BlockSpan | undefined
-  /** Of its blocks, to be fetched. */
+  /** Bytes of its blocks that would be fetched. */
   readonly fetchBytes: number
-  /** Of the model, alive; undefined when nobody looked. */
+  /** Servers of the model that are alive; undefined if nobody looked. */
   readonly servers: number | undefined
   readonly outlooks: readonly Outlook[]
 }

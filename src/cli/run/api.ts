@@ -29,7 +29,7 @@ export interface ApiFlags
 
 const PORT = 8080
 const LOOPBACK: readonly string[] = ['localhost', '127.0.0.1', '[::1]', '::1']
-/** A key that can be guessed is none. */
+/** A shorter key can be guessed. */
 const LEAST_KEY = 8
 
 export async function runApi(
@@ -83,7 +83,10 @@ export async function runApi(
   await untilAborted(context.signal)
 }
 
-/** Opens the first model before anybody asks; what fails is told, and tried again when asked. */
+/**
+ * Opens the first model before anybody asks. A failure is reported, and it is tried again when
+ * somebody asks.
+ */
 function warmUp(shelf: ModelShelf, context: Context): void {
   const [first] = shelf.names
   if (first === undefined) return
@@ -104,7 +107,10 @@ async function modelNames(words: readonly string[], context: Context): Promise<r
   throw badInput('No model is named', { hint: 'Name one: petals api smollm2-135m' })
 }
 
-/** What clients call each model: its name, or of a path the file's, which is the same elsewhere. */
+/**
+ * The name under which clients know each model: its name, or for a path the file's name, which is
+ * the same elsewhere.
+ */
 function modelIds(names: readonly string[]): Map<string, string> {
   const ids = new Map<string, string>()
   for (const name of names) {
@@ -115,7 +121,7 @@ function modelIds(names: readonly string[]): Map<string, string> {
   return ids
 }
 
-/** @throws AppError BAD_INPUT for a key that is none */
+/** @throws AppError BAD_INPUT for a bad key */
 async function readKey(given: string | undefined): Promise<string | undefined> {
   if (given === undefined) return undefined
   const key = given.startsWith('@') ? await keyFile(given.slice(1)) : given

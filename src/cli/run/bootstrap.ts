@@ -1,4 +1,4 @@
-// `petals bootstrap`: a DHT node of one's own, for swarms that need no public one.
+// `petals bootstrap`: runs a DHT node, for swarms that do not use the public ones.
 import { unavailable } from '../../base/errors.ts'
 import { startBootstrap } from '../../swarm/dht/bootstrap.ts'
 import type { Context } from '../context.ts'

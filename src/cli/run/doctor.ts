@@ -1,5 +1,5 @@
-// `petals doctor`: goes through what petals needs of this machine, and says what to mend first.
-// It must run where nothing else does: whatever may fail is tried, and loaded when it is tried.
+// `petals doctor`: checks what petals needs of this machine and says what to fix first. It must run
+// where nothing else does, so whatever may fail is tried, and loaded only then.
 import { mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
@@ -36,10 +36,10 @@ export interface DoctorFlags {
   installCuda?: boolean | undefined
 }
 
-/** So many identities are looked at. */
+/** Most identities that are checked. */
 const MOST_IDENTITIES = 1000
 
-/** Returns the exit code: 0 when the CPU, and --device, can be used. */
+/** Returns the exit code: 0 if the CPU, and --device, can be used. */
 export async function runDoctor(flags: DoctorFlags, context: Context): Promise<number> {
   const device = parseChoice<Device>('device', flags.device, DEVICES)
   const progress = stderrProgress()
@@ -128,7 +128,7 @@ function unpacked(cache: string): DoctorFacts['libraries'] {
   }
 }
 
-/** Whether something can be written there; the folder is made, as every command would. */
+/** Whether the folder can be written; it is created, as every command would. */
 export async function folderFacts(path: string): Promise<FolderFacts> {
   const trial = join(path, `.doctor-${process.pid}`)
   try {

@@ -43,7 +43,7 @@ export interface JoinFlags
 }
 
 const GIVING_MS = 1000
-/** Sessions that run get a few steps to go elsewhere when the server is told to stop. */
+/** When the server is told to stop, sessions that run get a few steps to fail over. */
 const DRAIN_MS = 2_500
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
@@ -120,13 +120,13 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     if (ended) throw ended
   } finally {
     progress.done()
-    // An announcement that nobody takes must not hold up the end.
+    // An announcement that nobody accepts must not delay the end.
     if (giving) await deadline(giving, GIVING_MS).catch(() => {})
     await host.close()
   }
 }
 
-/** What somebody who chose this quantisation may not expect of it. */
+/** What users of this quantisation may not expect. */
 export function quantNote(quant: Quant): string | undefined {
   if (quant !== 'f16') return undefined
   return (
@@ -135,7 +135,7 @@ export function quantNote(quant: Quant): string | undefined {
   )
 }
 
-/** One line of what is served. */
+/** Describes what is served, in one line. */
 function describe(
   name: string,
   model: Model,
@@ -163,7 +163,7 @@ interface Giving {
   context: Context
 }
 
-/** Lets others fetch what is here; one who cannot still serves. */
+/** Lets others fetch what is here. Failing to do so does not stop serving. */
 async function give(weights: WeightExchange, giving: Giving): Promise<void> {
   const { model, words, isUnverified, limit, host, context } = giving
   try {
@@ -180,12 +180,12 @@ async function give(weights: WeightExchange, giving: Giving): Promise<void> {
   }
 }
 
-/** What `--prefix-cache` says; undefined: the host decides. */
+/** The value of `--prefix-cache`; undefined: the host decides. */
 function readKeepBytes(value: string | undefined): number | undefined {
   return value === 'off' ? 0 : parseBytes('prefix-cache', value)
 }
 
-/** Under another key than in other swarms: nobody can tell that they have the same server. */
+/** In each swarm another key, so that nobody can tell that two swarms have the same server. */
 function identityName(model: string, membership: Membership | undefined): string {
   return membership ? `${model}-${membership.swarmId.slice(0, 16)}` : model
 }

@@ -1,4 +1,4 @@
-// `petals models`: what is in the cache, how much of it is here, and how much was converted of it.
+// `petals models`: lists what is in the cache, how much of it is here, and its converted weights.
 import { formatBytes, toHex } from '../../base/bytes.ts'
 import { usedBytes } from '../../model/store/cache-usage.ts'
 import { type ConvertedModel, listConverted } from '../../model/store/converted-cache.ts'
@@ -20,7 +20,7 @@ interface Listing {
   readonly cache: string
   readonly usedBytes: number
   readonly models: readonly CachedModel[]
-  /** Converted weights of models that lie elsewhere. */
+  /** Converted weights of models outside the cache. */
   readonly others: readonly ConvertedModel[]
 }
 
@@ -63,7 +63,7 @@ async function report({ cache, usedBytes, models, others }: Listing): Promise<ob
   }
 }
 
-/** Root of the manifest of a whole file, when one was made. */
+/** Root of the manifest of a complete file, if there is one. */
 async function rootOf(file: CachedFile, cache: string): Promise<string | null> {
   const { hash: sha256, sizeBytes, heldBytes } = file
   const map = heldBytes < sizeBytes ? undefined : await readManifest(cache, { sha256, sizeBytes })

@@ -1,5 +1,5 @@
-// `petals plan MODEL`: what fits on this machine, and how fast the model would be here alone,
-// through the swarm as it is, and with this machine in it.
+// `petals plan MODEL`: what fits this machine, and how fast the model would be here alone, through
+// the swarm as it is, and with this machine in it.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -120,7 +120,7 @@ interface Measured {
   serving: ServingTimes | undefined
 }
 
-/** Fetches the blocks to measure when none are here, and measures. */
+/** Fetches blocks to measure if none are here, and measures. */
 async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promise<Measured> {
   const { compute, model, fit, span, servers, progress, context } = facts
   const { signal, log } = context
@@ -207,7 +207,7 @@ function whyNone(
     : `the servers of blocks ${blocks} do not answer yet`
 }
 
-/** A swarm that cannot be reached is no reason not to plan without one. */
+/** A swarm that cannot be reached does not prevent a plan without one. */
 async function orWhy(
   open: () => Promise<SwarmView>,
   signal: AbortSignal

@@ -50,7 +50,7 @@ export async function runPull(name: string, flags: PullFlags, context: Context):
   }
 }
 
-/** Peers are asked where a swarm is named: a pull alone is no reason to join the public one. */
+/** Peers are asked only if a swarm is named: a pull alone is no reason to join the public one. */
 async function openPullWeights(
   stack: AsyncDisposableStack,
   flags: PullFlags,

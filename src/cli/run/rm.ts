@@ -1,5 +1,4 @@
-// `petals rm MODEL`: removes from the cache what no other model there is made of, and what was
-// converted of it.
+// `petals rm MODEL`: removes files that no other cached model needs, and converted weights.
 import { resolve } from 'node:path'
 import { formatBytes } from '../../base/bytes.ts'
 import { convertedOf, listConverted, removeConverted } from '../../model/store/converted-cache.ts'
@@ -8,7 +7,7 @@ import type { Context } from '../context.ts'
 
 export async function runRm(name: string, context: Context): Promise<void> {
   const { cache } = context.paths
-  // Of a file or folder elsewhere, only what was converted lies here.
+  // Of a file or folder outside the cache, only converted weights are here.
   const converted = convertedOf(listConverted(cache), [resolve(name)])
   if (converted.length > 0) {
     const freed = removeConverted(converted)

@@ -19,7 +19,7 @@ export interface StatusFlags extends SwarmOptions, PeerFlags {
   json?: boolean | undefined
 }
 
-/** Returns the exit code: 0 when every block is served, 5 when some are not. */
+/** Returns the exit code: 0 if every block is served, 5 otherwise. */
 export async function runStatus(
   name: string,
   flags: StatusFlags,
@@ -47,10 +47,10 @@ export async function runStatus(
   return seen.unanswered.length > 0 ? EXIT.unavailable : EXIT.ok
 }
 
-/** What was found of a model's servers. */
+/** The servers found for a model. */
 export interface Seen {
   readonly alive: readonly DirectoryEntry[]
-  /** Their records are fresh, but they do not answer yet. */
+  /** Servers with fresh records that do not answer yet. */
   readonly silent: readonly DirectoryEntry[]
   /** Blocks that nobody serves. */
   readonly gaps: readonly BlockSpan[]
@@ -103,7 +103,7 @@ function round(value: number): number {
   return Math.round(value * 10) / 10
 }
 
-/** What the server says it will do. */
+/** What the server announced that it will do. */
 function plansOf({ draining, next }: ServerInfo): string {
   if (!next) return draining ? 'leaving' : ''
   const to = `${next.start}:${next.end}`

@@ -1,6 +1,5 @@
-// `petals swarm create|invite|narrow|show|members|revoke`: private swarms and who may do what in
-// them. stdout carries invites and lists, and nothing else; an invite is printed only where it is
-// asked for.
+// `petals swarm create|invite|narrow|show|members|revoke`: private swarms and what members may do
+// in them. stdout carries only invites and lists; an invite is printed only if it is asked for.
 import { systemClock } from '../../base/clock.ts'
 import { badInput } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
@@ -104,7 +103,7 @@ async function members(name: string, flags: SwarmCommandFlags, context: Context)
   await print(text)
 }
 
-/** Without a word, publishes again what was revoked before. */
+/** Without a label, publishes earlier revocations again. */
 async function revoke(
   name: string,
   words: readonly string[],
@@ -116,7 +115,7 @@ async function revoke(
   const swarm = ids.length === 0 ? before : revokeIn(before, ids, Math.floor(systemClock.wall()))
   const list = revocationsOf(swarm)
   if (!list) throw badInput(`Nothing was revoked in '${name}' yet`)
-  // Kept before it is published: this machine's own nodes tell others even if nobody answers now.
+  // Stored before it is published: this machine's nodes pass it on even if nobody answers now.
   if (swarm !== before) await writeOwnSwarm(context.paths, swarm)
   const membership = await openMembership({ swarm: name }, context)
   await using stack = new AsyncDisposableStack()

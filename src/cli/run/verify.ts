@@ -1,5 +1,4 @@
-// `petals verify MODEL`: checks what is in the cache against its hashes. What is damaged is thrown
-// away.
+// `petals verify MODEL`: checks cached files against their hashes, and removes what is damaged.
 import { resolve } from 'node:path'
 import { formatBytes, toHex } from '../../base/bytes.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
@@ -23,7 +22,7 @@ import type { Context } from '../context.ts'
 import { EXIT } from '../exit.ts'
 import { transferLine } from '../../library/open/transfer-line.ts'
 
-/** Returns the exit code: 0, or 4 when something was damaged. */
+/** Returns the exit code: 0, or 4 if something was damaged. */
 export async function runVerify(name: string, context: Context): Promise<number> {
   const { paths, signal, log } = context
   if (
@@ -64,7 +63,7 @@ export async function runVerify(name: string, context: Context): Promise<number>
       log.warn(
         `'${file.path}': ${formatBytes(result.damagedBytes)} were damaged and are thrown away`
       )
-      // It may have been made of what was damaged.
+      // It may have been made from damaged bytes.
       removeConverted(convertedOf(converted, [file.path]))
     }
     damaged += await verifyAll(converted, context, { onbytes, onbad: () => progress.done() })
@@ -85,7 +84,9 @@ export async function runVerify(name: string, context: Context): Promise<number>
   return EXIT.ok
 }
 
-/** What --manifest takes: with it a newcomer believes peers who have these very files. */
+/**
+ * Prints the value for --manifest, with which a newcomer believes peers that have these very files.
+ */
 async function tellManifest(
   files: readonly { path: string; hash: string; sizeBytes: number }[],
   context: Context
@@ -101,8 +102,7 @@ async function tellManifest(
 }
 
 /**
- * Checks converted weights; returns how many bytes were damaged. They are made again when they are
- * needed.
+ * Checks converted weights; returns how many bytes were damaged. They are made again when needed.
  */
 async function verifyAll(
   converted: readonly ConvertedModel[],
@@ -121,7 +121,7 @@ async function verifyAll(
   return damaged
 }
 
-/** A path has no hash to be held to: its header is read, its id told. */
+/** A path has no hash to compare with: its header is read and its id shown. */
 async function verifyPath(path: string, context: Context): Promise<number> {
   const { paths, signal, log } = context
   const model = await openModel(await resolveModel(path, { cacheDir: paths.cache, signal, log }))

@@ -1,4 +1,4 @@
-// How invites and members are told to people and programs; no secret is among it.
+// Invites and members as text and JSON, without any secret.
 import { whyBarred, type Capability } from '../../swarm/private/capability.ts'
 import type { Caveats } from '../../swarm/private/invite-codec.ts'
 import type { OwnSwarm } from '../../library/open/own-swarms.ts'

@@ -1,5 +1,5 @@
-// What was asked before, over all chats of this user: the arrows bring it back.
-// A file of a JSON text a line in the data folder, for its owner's eyes alone.
+// Questions of all of this user's chats, which the arrow keys bring back. A file in the data folder
+// with one JSON text per line, readable only by its owner.
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { toAppError } from '../../base/errors.ts'
@@ -10,7 +10,7 @@ const MOST = 1000
 /** Longer texts are pasted documents, which nobody looks for here. */
 const MOST_LENGTH = 10_000
 
-/** The texts of a file's lines, the oldest first; lines that are none are left out. */
+/** The texts of a file's lines, the oldest first; bad lines are skipped. */
 export function parseHistory(text: string): string[] {
   return text
     .split('\n')
@@ -25,7 +25,7 @@ export function parseHistory(text: string): string[] {
     .slice(-MOST)
 }
 
-/** With one text more, which stands there once. */
+/** Adds a text, which is then listed only once. */
 export function addToHistory(history: readonly string[], text: string): string[] {
   if (text.trim() === '' || text.length > MOST_LENGTH) return [...history]
   return [...history.filter((one) => one !== text), text].slice(-MOST)
@@ -49,10 +49,10 @@ export class History {
     this.#entries = parseHistory(await readFile(this.#path, 'utf8').catch(() => ''))
   }
 
-  /** Keeps a text; a file that cannot be written is no reason to stop. */
+  /** Saves a text. It is no error if the file cannot be written. */
   async add(text: string): Promise<void> {
     try {
-      // Another chat may have added some since.
+      // Another chat may have added some meanwhile.
       const kept = await readFile(this.#path, 'utf8').catch(() => '')
       this.#entries = addToHistory(this.#entries, text)
       const all = addToHistory(parseHistory(kept), text)

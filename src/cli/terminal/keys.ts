@@ -1,4 +1,4 @@
-// What a terminal in raw mode sends, as keys, text and pastes. Knows no line and no screen.
+// Turns what a terminal in raw mode sends into keys, text and pastes. Knows no line and no screen.
 
 export type KeyName =
   | 'enter'
@@ -52,7 +52,7 @@ const CONTROLS: Readonly<Record<string, KeyName>> = {
   '\x7f': 'backspace'
 }
 
-/** Behind ESC, a whole sequence. */
+/** The whole sequence after ESC. */
 const SEQUENCES: Readonly<Record<string, KeyName>> = {
   '[A': 'up',
   '[B': 'down',
@@ -88,12 +88,12 @@ const SEQUENCES: Readonly<Record<string, KeyName>> = {
 
 const PASTE_BEGINS = '\x1b[200~'
 const PASTE_ENDS = '\x1b[201~'
-/** A sequence behind ESC: CSI, SS3, or one character. */
+/** A sequence after ESC: CSI, SS3, or one character. */
 const SEQUENCE = /^(?:\[[0-?]*[ -/]*[@-~]|O[ -~]|[^[O])/s
-/** Longer is none: what never ends must not be kept. */
+/** Longer ones are dropped: an endless one must not be kept. */
 const MOST_SEQUENCE = 64
 
-/** Bytes of a terminal to keys; what is cut in the middle waits for the rest. */
+/** Bytes of a terminal to keys. An incomplete sequence waits for the rest. */
 export class KeyReader {
   readonly #decoder = new TextDecoder()
   #rest = ''
@@ -110,7 +110,7 @@ export class KeyReader {
     return keys
   }
 
-  /** The next key; undefined for what means nothing. */
+  /** The next key; undefined for one without a meaning. */
   #key(): Key | undefined | 'wait' {
     const rest = this.#rest
     if (rest.startsWith(PASTE_BEGINS)) {

@@ -1,4 +1,4 @@
-// A text that is being typed, and the place in it. Knows no keys and no screen.
+// A text that is being edited, and the cursor in it. Knows no keys and no screen.
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 
@@ -6,7 +6,7 @@ export class Line {
   #text = ''
   /** In code units, always between two graphemes. */
   #at = 0
-  /** What was cut last. */
+  /** The text that was cut last. */
   #cut = ''
 
   get text(): string {
@@ -17,7 +17,7 @@ export class Line {
     return this.#at
   }
 
-  /** Puts another text in its place, the cursor at its end. */
+  /** Replaces the text; the cursor is at its end. */
   set(text: string): void {
     this.#text = text
     this.#at = text.length
@@ -45,7 +45,7 @@ export class Line {
     this.#at = end < 0 ? this.#text.length : end
   }
 
-  /** False when the cursor is in the first line. */
+  /** False if the cursor is in the first line. */
   up(): boolean {
     const start = this.#text.lastIndexOf('\n', this.#at - 1)
     if (start < 0 || this.#at === 0) return false
@@ -56,7 +56,7 @@ export class Line {
     return true
   }
 
-  /** False when the cursor is in the last line. */
+  /** False if the cursor is in the last line. */
   down(): boolean {
     const end = this.#text.indexOf('\n', this.#at)
     if (end < 0) return false
@@ -138,7 +138,7 @@ export class Line {
     return this.#at + word.length
   }
 
-  /** To the beginning of the grapheme that the cursor is in. */
+  /** Moves the cursor to the start of the grapheme that it is in. */
   #snap(): void {
     for (const { index, segment } of graphemes.segment(this.#text)) {
       if (index + segment.length <= this.#at) continue

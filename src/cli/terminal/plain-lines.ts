@@ -1,4 +1,4 @@
-// Lines of a stream that is no terminal, or of a terminal that has no cursor to move (TERM=dumb).
+// Lines of a stream that is no terminal, or of a terminal whose cursor cannot be moved (TERM=dumb).
 import { cancelled } from '../../base/errors.ts'
 import { goesOn, plainText, type LineSource, type Read } from './line-source.ts'
 

@@ -1,5 +1,5 @@
-// A text that is being typed, drawn below what is on the terminal, and drawn anew in its place.
-// Knows nothing of how it is edited.
+// Draws a text that is being edited below what is on the terminal, and redraws it in place. Does
+// not know how it is edited.
 import { terminalText } from '../../base/terminal-text.ts'
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
@@ -7,7 +7,7 @@ const TAB = '    '
 
 export interface Layout {
   readonly rows: readonly string[]
-  /** Where the cursor stands. */
+  /** Row of the cursor. */
   readonly row: number
   readonly column: number
 }
@@ -19,7 +19,7 @@ export interface LayoutOptions {
   columns: number
 }
 
-/** Cuts a text into rows of a terminal. @param at the cursor's place in it, in code units */
+/** Breaks a text into rows of a terminal. @param at the cursor's position in it, in code units */
 export function layOut(text: string, at: number, options: LayoutOptions): Layout {
   const columns = Math.max(8, options.columns)
   const rows: string[] = []
@@ -45,7 +45,7 @@ export function layOut(text: string, at: number, options: LayoutOptions): Layout
     row += shown
     width += wide
   }
-  // A cursor behind a full row stands in the next one.
+  // After a full row the cursor is in the next one.
   if (width >= columns) {
     rows.push(row)
     row = ''
@@ -56,7 +56,7 @@ export function layOut(text: string, at: number, options: LayoutOptions): Layout
   return { rows, ...place }
 }
 
-/** What is drawn of a text, on a terminal of some height. */
+/** What is drawn of a text, on a terminal of a given height. */
 export class Screen {
   readonly #write: (text: string) => void
   #drawn: Layout | undefined
@@ -65,7 +65,7 @@ export class Screen {
     this.#write = write
   }
 
-  /** Draws a text in the place of the one before. @param height rows of the terminal */
+  /** Draws a text in place of the last one. @param height rows of the terminal */
   draw(layout: Layout, height: number, columns: number): void {
     const shown = windowOf(layout, Math.max(1, height - 1))
     const below = shown.rows.length - 1 - shown.row
@@ -77,7 +77,7 @@ export class Screen {
     this.#drawn = shown
   }
 
-  /** Leaves the text as it stands; the cursor goes to the line below. */
+  /** Leaves the text on the screen; the cursor goes to the line below. */
   leave(): void {
     const { rows = [''], row = 0 } = this.#drawn ?? {}
     const below = rows.length - 1 - row
@@ -85,18 +85,18 @@ export class Screen {
     this.#drawn = undefined
   }
 
-  /** Takes the text away. */
+  /** Removes the text. */
   erase(columns: number): void {
     this.#write(`${this.#toTop(columns)}\x1b[J`)
     this.#drawn = undefined
   }
 
-  /** What was drawn is not there any more: the screen was cleared. */
+  /** The screen was cleared, so nothing is drawn any more. */
   forget(): void {
     this.#drawn = undefined
   }
 
-  /** A terminal that became narrower has broken rows in two. */
+  /** If the terminal became narrower, its rows have been broken in two. */
   #toTop(columns: number): string {
     if (!this.#drawn) return '\r'
     const { rows, row, column } = this.#drawn
@@ -107,7 +107,7 @@ export class Screen {
   }
 }
 
-/** The rows about the cursor, when there are more than the terminal has. */
+/** The rows around the cursor, if the terminal has fewer rows. */
 function windowOf({ rows, row, column }: Layout, most: number): Layout {
   if (rows.length <= most) return { rows, row, column }
   const first = Math.min(Math.max(0, row - most + 1), rows.length - most)

@@ -1,11 +1,11 @@
-// A line that shows that something goes on, and for how long already; gone when it is over.
+// A line that shows that something is going on, and for how long; removed at the end.
 import { type Clock, systemClock } from '../../base/clock.ts'
 import { fitWidth } from '../../base/progress.ts'
 import { terminalText } from '../../base/terminal-text.ts'
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
 const FRAME_MS = 100
-/** What is over sooner shows nothing. */
+/** Shorter waits show nothing. */
 const PATIENCE_MS = 200
 
 export interface SpinnerOptions {
@@ -18,7 +18,7 @@ export interface Spinner {
   stop(): void
 }
 
-/** @param words what goes on, by the seconds that have passed; asked for each frame */
+/** @param words what is going on, given the seconds that have passed; called for each frame */
 export function startSpinner(words: (seconds: number) => string, options: SpinnerOptions): Spinner {
   const { write, columns, clock = systemClock } = options
   const began = clock.now()

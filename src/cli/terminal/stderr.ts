@@ -1,4 +1,5 @@
-// stderr as what shows lines that are rewritten in place: a terminal only where its cursor moves.
+// stderr for lines that are rewritten in place; it counts as a terminal only if the cursor can be
+// moved.
 import { createProgress, type Progress, type ProgressStream } from '../../base/progress.ts'
 import { hasCursor } from './style.ts'
 

@@ -1,22 +1,22 @@
-// What a terminal can show: whether its cursor can be moved, and whether there are colours.
+// What a terminal can show: whether its cursor can be moved, and whether it has colours.
 
 export interface Environment {
   readonly [name: string]: string | undefined
 }
 
-/** Whether escape sequences move the cursor: not of TERM=dumb, and not of what is no terminal. */
+/** Whether escape sequences move the cursor: not with TERM=dumb, and only on a terminal. */
 export function hasCursor(isTTY: boolean | undefined, env: Environment): boolean {
   return isTTY === true && env['TERM'] !== 'dumb'
 }
 
 export interface Style {
-  /** Less bright: what is not part of the conversation. */
+  /** Less bright: text that is not part of the conversation. */
   dim(text: string): string
-  /** Brighter: what the person said. */
+  /** Brighter: what the user said. */
   bold(text: string): string
 }
 
-/** NO_COLOR, when it is set to anything, means no styles at all (no-color.org). */
+/** NO_COLOR set to anything means no styles at all (no-color.org). */
 export function styleFor(isTTY: boolean | undefined, env: Environment): Style {
   const plain = (text: string): string => text
   if (!hasCursor(isTTY, env) || env['NO_COLOR']) return { dim: plain, bold: plain }

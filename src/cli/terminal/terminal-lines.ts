@@ -1,13 +1,12 @@
-// Lines typed at a terminal: edited, with what was asked before, pastes as a whole, typed ahead
-// without a trace. The terminal is in raw mode from the first to the last, so that it echoes
-// nothing into an answer.
+// Lines typed at a terminal: edited, with history, pastes as a whole, and text typed ahead without
+// an echo. The terminal stays in raw mode throughout, so that it echoes nothing into an answer.
 import { cancelled } from '../../base/errors.ts'
 import { type Key, type KeyName, KeyReader } from './keys.ts'
 import { Line } from './line.ts'
 import { goesOn, plainText, type LineSource, type Read } from './line-source.ts'
 import { layOut, Screen } from './screen.ts'
 
-/** The terminal that is typed at. */
+/** The terminal's input. */
 export interface TerminalInput {
   on(event: 'data', listener: (chunk: Uint8Array | string) => void): unknown
   off(event: 'data', listener: (chunk: Uint8Array | string) => void): unknown
@@ -16,7 +15,7 @@ export interface TerminalInput {
   setRawMode?(isRaw: boolean): unknown
 }
 
-/** The terminal that is drawn on. */
+/** The terminal's output. */
 export interface TerminalOutput {
   readonly columns?: number | undefined
   readonly rows?: number | undefined
@@ -26,13 +25,13 @@ export interface TerminalOutput {
 export interface TerminalLinesOptions {
   input: TerminalInput
   output: TerminalOutput
-  /** Texts asked before, the oldest first. */
+  /** Earlier questions, the oldest first. */
   history: () => readonly string[]
-  /** Words that begin so, for the tab key. */
+  /** Words that begin with this text, for the tab key. */
   complete?: (beginning: string) => readonly string[]
-  /** Tells of a new size; returns what ends that. */
+  /** Calls `listener` on a new size; returns what stops that. */
   onresize?: (listener: () => void) => () => void
-  /** Stops the process until it is brought back. */
+  /** Stops the process until it is continued. */
   suspend?: () => void
 }
 
@@ -47,12 +46,12 @@ export class TerminalLines implements LineSource {
   readonly #keys = new KeyReader()
   readonly #screen: Screen
   readonly #line = new Line()
-  /** Typed while nobody read. */
+  /** Typed while nobody was reading. */
   readonly #ahead: Key[] = []
   readonly #stopResize: () => void
   #reading: ((read: Read) => void) | undefined
   #isPasted = false
-  /** How many texts back; 0: the one that is typed. */
+  /** How many texts back in the history; 0: the one being typed. */
   #back = 0
   #draft = ''
   #closed = false
@@ -96,7 +95,7 @@ export class TerminalLines implements LineSource {
     input.pause()
   }
 
-  /** The terminal as it is left to others, and taken again. */
+  /** Takes the terminal over; what gives it back restores it. */
   #enter(): void {
     this.#options.input.setRawMode?.(true)
     this.#options.output.write(PASTES_ON)
@@ -150,7 +149,7 @@ export class TerminalLines implements LineSource {
     this.#give({ kind: 'line', text: plainText(text), isPasted: this.#isPasted })
   }
 
-  /** The first takes away what is typed. */
+  /** The first one clears what is typed. */
   #interrupt(): void {
     if (this.#line.text === '') return this.#give({ kind: 'interrupt' })
     this.#screen.leave()

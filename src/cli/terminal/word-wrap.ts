@@ -1,20 +1,20 @@
-// An answer that comes in pieces, broken at words for a terminal. What has been written of a word
-// goes to the next line when the word turns out too long. Lines of code stay as they are.
+// Wraps an answer that arrives in pieces at words. If a word turns out too long for the row, its
+// part that is already written moves to the next line. Lines of code are not wrapped.
 
 const FENCE = /^ {0,3}(```|~~~)/
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 
 export class WordWrap {
   readonly #columns: () => number
-  /** What stands in the row so far. */
+  /** Width of the current row. */
   #width = 0
-  /** Of it, the word that is not at its end. */
+  /** The word at the end of the row, which may continue. */
   #word = ''
-  /** The line so far, as the answer has it. */
+  /** The current line of the answer. */
   #line = ''
   #isCode = false
 
-  /** @param columns of the terminal; asked each time, because it may change */
+  /** @param columns width of the terminal; asked each time, because it may change */
   constructor(columns: () => number) {
     this.#columns = columns
   }
@@ -26,7 +26,7 @@ export class WordWrap {
     return out
   }
 
-  /** Column that the cursor stands in. */
+  /** Column of the cursor. */
   get column(): number {
     return this.#width
   }
@@ -40,7 +40,7 @@ export class WordWrap {
       return '\n'
     }
     this.#line += segment
-    // The last column stays free: a cursor behind it cannot be moved back by what is known.
+    // The last column stays free, because a cursor after it cannot be moved back reliably.
     const columns = Math.max(2, this.#columns() - 1)
     const wide = segment === '\t' ? 8 - (this.#width % 8) : Bun.stringWidth(segment)
     if (this.#isCode || FENCE.test(this.#line)) {
@@ -48,7 +48,7 @@ export class WordWrap {
       return segment
     }
     const isSpace = /^\s$/u.test(segment)
-    // A space at the row's end is the break itself.
+    // A space at the row's end is replaced by the break.
     if (isSpace && this.#width + wide > columns) {
       this.#width = 0
       this.#word = ''
@@ -61,7 +61,7 @@ export class WordWrap {
     return before + segment
   }
 
-  /** To the next row, with the word's beginning where it fits there. */
+  /** Starts a new row, with the beginning of the word if it fits there. */
   #break(columns: number): string {
     const word = this.#word
     const wide = Bun.stringWidth(word)
