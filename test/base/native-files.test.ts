@@ -3,7 +3,12 @@ import { expect, test } from 'bun:test'
 import { mkdir, readdir, readFile, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '../../src/base/errors.ts'
-import { contentHash, unpackNativeSet, type NativeSet } from '../../src/base/files/native-files.ts'
+import {
+  contentHash,
+  loadFailed,
+  unpackNativeSet,
+  type NativeSet
+} from '../../src/base/files/native-files.ts'
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts'
 
 const CONTENT = Buffer.from('a library'.repeat(1000))
@@ -97,4 +102,43 @@ test('unpackNativeSet() leaves no temporary file when the name is taken by a fol
   await mkdir(join(folder.path, 'lib', 'abc', 'one.so'), { recursive: true })
   expect(errorOf(() => unpackNativeSet(set, folder.path)).code).toBe('UNAVAILABLE')
   expect(await readdir(join(folder.path, 'lib', 'abc'))).toEqual(['one.so'])
+})
+
+test.each([
+  [
+    'libstdc++.so.6: cannot open shared object file: No such file or directory',
+    "Install the package of this system that has 'libstdc++.so.6'"
+  ],
+  [
+    'Error loading shared library libgcc_s.so.1: No such file or directory (needed by PATH)',
+    "Install the package of this system that has 'libgcc_s.so.1'"
+  ],
+  [
+    "/lib64/libc.so.6: version `GLIBC_2.33' not found (required by PATH)",
+    "The C library of this system is too old: 'GLIBC_2.33' is needed, of a newer system"
+  ],
+  [
+    'PATH: failed to map segment from shared object',
+    'Its folder may be mounted noexec: set PETALS_HOME to one that is not'
+  ],
+  [
+    'Error loading shared library PATH: Operation not permitted',
+    'Its folder may be mounted noexec: set PETALS_HOME to one that is not'
+  ],
+  ['PATH: wrong ELF class', 'See whether the file fits this system: petals doctor']
+])('loadFailed() says what to do about %p', async (words, hint) => {
+  await using folder = await tempFolder()
+  const path = await folder.write('a.so', 'a library')
+  const { message, hint: said } = loadFailed(path, new Error(words.replaceAll('PATH', path)))
+  expect(said).toBe(hint)
+  expect(message).toStartWith(`'${path}' cannot be loaded: `)
+})
+
+test('loadFailed() names the file once', async () => {
+  await using folder = await tempFolder()
+  const path = await folder.write('a.so', 'a library')
+  const words = `Failed to open library "${path}": ${path}: wrong ELF class`
+  expect(loadFailed(path, new Error(words)).message).toBe(
+    `'${path}' cannot be loaded: wrong ELF class`
+  )
 })

@@ -87,14 +87,30 @@ export function loadFailed(path: string, cause: unknown): AppError {
       cause
     })
   }
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const words = cause instanceof Error ? cause.message : String(cause)
+  // Loaders name the file, some of them twice.
+  const reason = words.replace(/^Failed to open library "[^"]*": /, '').replace(`${path}: `, '')
   return unavailable(`'${path}' cannot be loaded: ${reason}`, {
-    hint:
-      'If that folder is mounted noexec, set PETALS_HOME to one that is not; ' +
-      'else see whether the file fits this system',
+    hint: loadHint(reason),
     retryable: false,
     cause
   })
+}
+
+/** What to do about a library that the system's loader (glibc's or musl's) refused. */
+function loadHint(reason: string): string {
+  const lacking =
+    /(\S+\.so[.\d]*): cannot open shared object file/.exec(reason)?.[1] ??
+    /Error loading shared library (\S+): No such file/.exec(reason)?.[1]
+  if (lacking !== undefined) return `Install the package of this system that has '${lacking}'`
+  const version = /version [`'](\w+_[\d.]+)' not found/.exec(reason)?.[1]
+  if (version !== undefined) {
+    return `The C library of this system is too old: '${version}' is needed, of a newer system`
+  }
+  if (/failed to map segment|Operation not permitted|Permission denied/.test(reason)) {
+    return 'Its folder may be mounted noexec: set PETALS_HOME to one that is not'
+  }
+  return 'See whether the file fits this system: petals doctor'
 }
 
 function isWhole(path: string, file: NativeFile): boolean {
