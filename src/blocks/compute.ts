@@ -18,6 +18,7 @@ import {
 } from './messages.ts'
 import { Scheduler, type PieceOutcome } from './scheduler/scheduler.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
+import type { TrainResult, TrainStep } from './train/train-types.ts'
 import type {
   ComputeApi,
   ComputeOptions,
@@ -58,6 +59,7 @@ export class Compute extends Resource implements ComputeApi {
   #ended: Promise<void> | undefined
   #failure: AppError | undefined
   #nextId = 1
+  #nextTrain = 1
   #buildInfo = ''
 
   constructor(options: ComputeOptions = {}, internals: ComputeInternals = {}) {
@@ -119,6 +121,24 @@ export class Compute extends Resource implements ComputeApi {
     if (group === undefined) throw notFound(`Session ${input.session} is not open`)
     const { hidden, computeMs } = await this.#scheduler.step(input, group, signal)
     return { hidden, computeMs, queueMs: Math.max(0, this.#clock.now() - posted - computeMs) }
+  }
+
+  async train(step: TrainStep, signal?: AbortSignal): Promise<TrainResult> {
+    if (!this.#isUsable()) await this.ready()
+    const job = this.#nextTrain++
+    let isBegun = false
+    const run = async (): Promise<TrainResult | undefined> => {
+      Atomics.store(this.#stop, 0, 0)
+      const args = { job, step: isBegun ? undefined : step }
+      isBegun = true
+      return (await this.#post('train', args)) ?? undefined
+    }
+    try {
+      return await this.#scheduler.train(run, signal)
+    } catch (error) {
+      if (isBegun) void this.#call('endTrain', { job }).catch(() => {})
+      throw error
+    }
   }
 
   async loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number> {

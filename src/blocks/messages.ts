@@ -4,6 +4,7 @@ import type { BlockSpan } from '../base/block-span.ts'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
+import type { TrainResult, TrainStep } from './train/train-types.ts'
 import type { ComputeDevice, ComputeStats, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
 
 /** What a worker is started with; all defaults are filled in. */
@@ -47,6 +48,10 @@ export interface Calls {
   loadHead: { args: { location: ModelLocation; quant: 'native' | 'f32' }; answer: number }
   unloadHead: { args: { head: number }; answer: undefined }
   head: { args: { head: number; hidden: Float32Array }; answer: Float32Array }
+  /** Runs a training step, or goes on with it when none is given; null when it was stopped. */
+  train: { args: { job: number; step: TrainStep | undefined }; answer: TrainResult | null }
+  /** Forgets a training step that was stopped. */
+  endTrain: { args: { job: number }; answer: undefined }
   stats: { args: undefined; answer: ComputeStats }
   /** Cancels the loading with this id. */
   cancel: { args: { id: number }; answer: undefined }
@@ -90,5 +95,6 @@ export function transfersOf(value: unknown): ArrayBuffer[] {
   if (Array.isArray(value)) return value.flatMap(transfersOf)
   if (typeof value !== 'object' || value === null) return []
   if ('pieces' in value) return transfersOf(value.pieces)
+  if ('step' in value) return transfersOf(value.step)
   return 'hidden' in value ? transfersOf(value.hidden) : []
 }

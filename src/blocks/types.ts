@@ -2,6 +2,7 @@
 // Knows no peers; compute.ts starts the worker behind it.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
+import type { TrainResult, TrainStep } from './train/train-types.ts'
 
 /**
  * How weights are held. 'native' keeps the file's own types where the engine can hold them exactly.
@@ -122,6 +123,11 @@ export interface ComputeApi {
   forkSession(session: number, length: number): Promise<number>
   /** Runs one step. An abort ends it in the engine; the session's length is then `start`. */
   step(input: StepInput, signal?: AbortSignal): Promise<StepOutput>
+  /**
+   * A training step over whole sequences, without a session; it gives way to all other steps. What
+   * it is given may be given away.
+   */
+  train(step: TrainStep, signal?: AbortSignal): Promise<TrainResult>
   /**
    * Loads final norm and output matrix. 'native' keeps the file's types as `Quant` does; 'f32' has
    * float activations.

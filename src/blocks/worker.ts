@@ -62,6 +62,14 @@ function handle(request: Request): Answer | Promise<Answer> {
       return undefined
     case 'run':
       return run(engine, request.args.pieces)
+    case 'train': {
+      const { job, step } = request.args
+      if (step !== undefined) engine.beginTrain(job, step)
+      return engine.train(job, stopFlag) ?? null
+    }
+    case 'endTrain':
+      engine.endTrain(request.args.job)
+      return undefined
     case 'loadHead':
       return engine.loadHead(request.args.location, request.args.quant)
     case 'unloadHead':

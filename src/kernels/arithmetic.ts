@@ -76,6 +76,25 @@
 // experts or over the chosen ones in that order; share = e / sum. The result is the chain over the
 // chosen ones, in their order, of share * (down of the activation of gateUp).
 //
+// # Training
+// Steps of training take whole sequences. Nothing is rounded to int8: products are chains over k.
+// Gradients are named g, that of x by dx; where several come together they are added in the order
+// of the program. Weights have none. Product: dx[k] is the chain over the outputs n of g[n] *
+// weight, of matrices side by side in their order. Low-rank addition: low = (chain over k of x * A)
+// * scale; y = fma(low, B, y) for the ranks in order. Backwards dlow = (chain over n of g * B) *
+// scale; dx = fma(dlow, A, dx) likewise; dA and dB are chains over the rows of dlow * x and of low
+// * g. Norms: r as above, h = g * weight. RMS: c = (sixteen lanes of fma(h, x, acc)) * r * r * r /
+// n; dx = fma(h, r, -(x * c)). Layer: d = x - m; a = sixteen lanes of acc + h, / n; b = sixteen
+// lanes of fma(h, d, acc), * r * r / n; dx = fma(-d, b, h - a) * r. Turning: a' = fma(a, c, b * s),
+// b' = fma(b, c, -(a * s)). Activations: c/gradients.c has the slopes. Attention of one row and
+// head, over its own sequence: scores as above, m the largest of those that it sees (and of the
+// sink); e[j] = exp(score[j] - m), 0 where it does not see j; z = sixteen lanes of acc + e[j], by j
+// modulo 16 (then + exp(sink - m)); p[j] = e[j] * (1 / z); out[d] = chain over j of p[j] * v[j][d].
+// Backwards: D = sixteen lanes of fma(g[d], out[d], acc); t[j] = p[j] * ((chain over d of g[d] *
+// v[j][d]) - D), with a cap times fma(-y, y, 1) where y is its tanh, then * scale; dq[d] = chain
+// over j of t[j] * k[j][d]; dk[j][d] and dv[j][d] are chains over the heads that share them and, in
+// each, over the rows, of t[j] * q[d] and of p[j] * g[d].
+//
 // # The rest
 // Residual streams, branches and biases are plain additions in the order in which the program has
 // them. A soft cap of logits is cap * tanh(x / cap).

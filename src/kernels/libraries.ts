@@ -14,12 +14,15 @@ export const SOURCES = [
   'cpu',
   'executor',
   'freestanding',
+  'gradients',
   'operators',
   'pool',
   'products',
   'run-attention',
   'run-experts',
+  'run-gradients',
   'self-check',
+  'sequences',
   'system'
 ] as const
 

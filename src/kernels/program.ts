@@ -3,9 +3,10 @@
 // operation computes. Knows no models and no sessions. Addresses are of memory that outlives the
 // program.
 import { ptr } from 'bun:ffi'
+import { Struct } from './struct.ts'
 
 /** Memory that C code reads. */
-export type NativeMemory = Uint8Array | Int32Array | BigUint64Array
+export type NativeMemory = Uint8Array | Int32Array | BigUint64Array | Float32Array
 
 /** An address of native memory. */
 export type Address = number
@@ -41,6 +42,11 @@ const ACTIVATIONS: readonly Activation[] = [
   'gelu-erf',
   'silu'
 ]
+
+/** A number of `enum pk_activation`. */
+export function activationNumber(kind: Activation): number {
+  return ACTIVATIONS.indexOf(kind)
+}
 
 export interface ProgramOptions {
   /** Floats of a hidden row. */
@@ -124,10 +130,12 @@ const VERSION = 1
 /** Positions whose keys lie in lanes beside each other. */
 const LANES = 16
 
-interface Op {
+/** A `struct pk_op`. */
+export interface Operation {
   readonly code: number
   readonly values: readonly [number, number?, number?]
   readonly integer?: number
+  readonly second?: number
   readonly float?: number
   readonly addresses?: readonly [Address, Address?]
 }
@@ -171,7 +179,7 @@ export class ProgramBuilder {
   readonly out: Value
   readonly #options: Required<ProgramOptions>
   readonly #widths: number[]
-  readonly #ops: Op[] = []
+  readonly #ops: Operation[] = []
   readonly #memory: NativeMemory[] = []
   readonly #blockOps: number[] = []
   readonly #blockOffsets: number[] = [0]
@@ -222,7 +230,7 @@ export class ProgramBuilder {
       code: CODE.matmul,
       values: [x.id, out.id, residual?.id ?? NONE],
       integer: matrices.length,
-      addresses: [this.#matrices(matrices)]
+      addresses: [this.matrices(matrices)]
     })
   }
 
@@ -231,20 +239,13 @@ export class ProgramBuilder {
    * value. qkv is (heads + 2 * kvHeads) * headDim wide and is changed; out is heads * headDim wide.
    */
   attention(qkv: Value, out: Value, options: AttentionOptions): void {
-    const { heads, kvHeads, headDim, rope, headNorms } = options
+    const { heads, kvHeads, headDim } = options
     const { kv, pagePositions } = this.#options
     same((heads + 2 * kvHeads) * headDim, qkv.width)
     same(heads * headDim, out.width)
-    const record = new Struct(96)
-    record.i32(heads, kvHeads, headDim, options.window ?? 0)
-    record.f32(options.scale ?? headDim ** -0.5, options.softCap ?? 0, headNorms?.epsilon ?? 0)
-    record.i32(rope?.rotary ?? 0, rope?.positions ?? 0, KV_TYPES.indexOf(kv))
-    record.u64(this.#offset, rope?.cos ?? 0, rope?.sin ?? 0)
-    record.u64(headNorms?.query ?? 0, headNorms?.key ?? 0)
-    record.u64(options.slopes ?? 0, options.sinks ?? 0)
+    const at = this.attentionRecord(options)
     this.#offset += kvBlockBytes(kv, { kvHeads, headDim, pagePositions })
     this.#attends = true
-    const at = this.#keep(record.bytes)
     this.#ops.push({ code: CODE.attention, values: [qkv.id, out.id], addresses: [at] })
   }
 
@@ -252,7 +253,7 @@ export class ProgramBuilder {
   activate(x: Value, out: Value, kind: Activation): void {
     const gated = kind === 'swiglu' || kind.startsWith('geglu')
     same(x.width, gated ? 2 * out.width : out.width)
-    const integer = ACTIVATIONS.indexOf(kind)
+    const integer = activationNumber(kind)
     this.#ops.push({ code: CODE.activate, values: [x.id, out.id], integer })
   }
 
@@ -262,14 +263,14 @@ export class ProgramBuilder {
     same(router.rows, experts.length)
     same(x.width, out.width)
     const record = new Struct(40)
-    record.i32(experts.length, chosen, sharesOfAll ? 1 : 0, ACTIVATIONS.indexOf(activation))
-    record.u64(this.#matrices([router]))
-    record.u64(this.#matrices(experts.map(({ gateUp }) => gateUp)))
-    record.u64(this.#matrices(experts.map(({ down }) => down)))
+    record.i32(experts.length, chosen, sharesOfAll ? 1 : 0, activationNumber(activation))
+    record.u64(this.matrices([router]))
+    record.u64(this.matrices(experts.map(({ gateUp }) => gateUp)))
+    record.u64(this.matrices(experts.map(({ down }) => down)))
     this.#ops.push({
       code: CODE.experts,
       values: [x.id, out.id, residual?.id ?? NONE],
-      addresses: [this.#keep(record.bytes)]
+      addresses: [this.keep(record.bytes)]
     })
   }
 
@@ -299,10 +300,10 @@ export class ProgramBuilder {
     const header = new Struct(64)
     header.i32(MAGIC, VERSION, maxRows, this.#widths.length, this.#ops.length, blocks)
     header.i32(pagePositions, floatActivations ? 1 : 0)
-    header.u64(this.#keep(Int32Array.from(this.#widths)), this.#keep(this.#encodedOps()))
-    header.u64(this.#keep(Int32Array.from([...this.#blockOps, this.#ops.length])))
-    header.u64(this.#keep(BigUint64Array.from(blockOffsets, BigInt)))
-    const address = this.#keep(header.bytes)
+    header.u64(this.keep(Int32Array.from(this.#widths)), this.keep(this.#encodedOps()))
+    header.u64(this.keep(Int32Array.from([...this.#blockOps, this.#ops.length])))
+    header.u64(this.keep(BigUint64Array.from(blockOffsets, BigInt)))
+    const address = this.keep(header.bytes)
     const memory = this.#memory
     return {
       address,
@@ -319,57 +320,48 @@ export class ProgramBuilder {
 
   #encodedOps(): Uint8Array {
     const record = new Struct(48 * this.#ops.length)
-    for (const { code, values, integer = 0, float = 0, addresses = [0] } of this.#ops) {
-      record.i32(code, values[0], values[1] ?? NONE, values[2] ?? NONE, integer, 0)
+    for (const { code, values, integer = 0, second = 0, float = 0, addresses = [0] } of this.#ops) {
+      record.i32(code, values[0], values[1] ?? NONE, values[2] ?? NONE, integer, second)
       record.f32(float, 0)
       record.u64(addresses[0], addresses[1] ?? 0)
     }
     return record.bytes
   }
 
-  #matrices(matrices: readonly PackedMatrix[]): Address {
+  /** Any operation, with widths that its caller has checked. */
+  operation(operation: Operation): void {
+    this.#ops.push(operation)
+  }
+
+  /** A `struct pk_attention`, whose keys and values lie where the next attention's will. */
+  attentionRecord(options: AttentionOptions): Address {
+    const { heads, kvHeads, headDim, rope, headNorms } = options
+    const { kv } = this.#options
+    const record = new Struct(96)
+    record.i32(heads, kvHeads, headDim, options.window ?? 0)
+    record.f32(options.scale ?? headDim ** -0.5, options.softCap ?? 0, headNorms?.epsilon ?? 0)
+    record.i32(rope?.rotary ?? 0, rope?.positions ?? 0, KV_TYPES.indexOf(kv))
+    record.u64(this.#offset, rope?.cos ?? 0, rope?.sin ?? 0)
+    record.u64(headNorms?.query ?? 0, headNorms?.key ?? 0)
+    record.u64(options.slopes ?? 0, options.sinks ?? 0)
+    return this.keep(record.bytes)
+  }
+
+  /** A `struct pk_matrix[]`. */
+  matrices(matrices: readonly PackedMatrix[]): Address {
     const record = new Struct(32 * matrices.length)
     for (const { data, form, rows, columns, bias = 0 } of matrices) {
       record.u64(data)
       record.i32(form, rows, columns, 0)
       record.u64(bias)
     }
-    return this.#keep(record.bytes)
+    return this.keep(record.bytes)
   }
 
-  #keep(memory: NativeMemory): Address {
+  /** The address of memory that lives as long as the program. */
+  keep(memory: NativeMemory): Address {
     this.#memory.push(memory)
     return Number(ptr(memory))
-  }
-}
-
-/** Writes a C record field by field. */
-class Struct {
-  readonly bytes: Uint8Array
-  readonly #view: DataView
-  #at = 0
-
-  constructor(size: number) {
-    this.bytes = new Uint8Array(size)
-    this.#view = new DataView(this.bytes.buffer)
-  }
-
-  i32(...values: number[]): void {
-    for (const value of values) this.#view.setInt32(this.#advance(4), value, true)
-  }
-
-  f32(...values: number[]): void {
-    for (const value of values) this.#view.setFloat32(this.#advance(4), value, true)
-  }
-
-  u64(...values: number[]): void {
-    for (const value of values) this.#view.setBigUint64(this.#advance(8), BigInt(value), true)
-  }
-
-  #advance(size: number): number {
-    const at = this.#at
-    this.#at += size
-    return at
   }
 }
 

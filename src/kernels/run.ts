@@ -33,13 +33,29 @@ export interface Run {
   readonly segments?: readonly Segment[]
   /** One word of shared memory: the run ends early when it is not 0. */
   readonly abort?: Int32Array | undefined
+  /**
+   * One word, of operations that were run already: an aborted run says there how far it came, and
+   * goes on from there if nothing else was run in the same arena.
+   */
+  readonly done?: Int32Array | undefined
+}
+
+/** Memory that runs need; what it holds is of one run, also between its parts. */
+export class Arena {
+  #memory = new Uint8Array(0)
+
+  /** Its address, at a multiple of 64, with room for so many bytes. */
+  address(bytes: number): Address {
+    if (this.#memory.byteLength < bytes + 64) this.#memory = new Uint8Array(bytes + 64)
+    return Math.ceil(Number(ptr(this.#memory)) / 64) * 64
+  }
 }
 
 const DONE = 0
 const ABORTED = 1
 const NOT_FINITE = 4
 const SEGMENT_BYTES = 32
-const BATCH_BYTES = 56
+const BATCH_BYTES = 64
 
 /** A pool of threads and the memory that its runs need; runs one program at a time. */
 export class Runner implements Disposable {
@@ -48,7 +64,7 @@ export class Runner implements Disposable {
   readonly #pool: Address
   readonly #batch = new DataView(new ArrayBuffer(BATCH_BYTES))
   #segments = new DataView(new ArrayBuffer(16 * SEGMENT_BYTES))
-  #arena = new Uint8Array(0)
+  readonly #arena = new Arena()
 
   constructor(kernels: Kernels, threads: number) {
     this.threads = threads
@@ -58,26 +74,33 @@ export class Runner implements Disposable {
 
   /** Takes the memory that runs of this program need now, and not at the first run. */
   prepare(program: Program): void {
-    const bytes = this.#kernels.arenaBytes(program.address, this.threads)
-    if (this.#arena.byteLength < bytes + 64) this.#arena = new Uint8Array(bytes + 64)
+    this.#arena.address(this.arenaBytes(program))
   }
 
-  /** @throws AppError CANCELLED when `abort` ended it, COMPUTE when a result is no number */
-  run(program: Program, run: Run): void {
-    this.prepare(program)
-    const { rows, hidden, result, out, abort } = run
+  /** Memory that a run of the program needs. */
+  arenaBytes(program: Program): number {
+    return this.#kernels.arenaBytes(program.address, this.threads)
+  }
+
+  /**
+   * Runs in `arena`, by default the runner's own, which every run may use.
+   * @throws AppError CANCELLED when `abort` ended it, COMPUTE when a result is no number
+   */
+  run(program: Program, run: Run, arena: Arena = this.#arena): void {
+    const memory = arena.address(this.arenaBytes(program))
+    const { rows, hidden, result, out, abort, done } = run
     const view = this.#batch
     view.setInt32(0, rows, true)
     view.setInt32(4, run.segments?.length ?? 0, true)
     view.setInt32(8, run.first, true)
     view.setInt32(12, run.end, true)
-    const addresses = [hidden, result, out, this.#writeSegments(run.segments ?? []), abort]
+    const segments = this.#writeSegments(run.segments ?? [])
+    const addresses = [hidden, result, out, segments, abort, done]
     for (const [index, memory] of addresses.entries()) {
       const address = memory === undefined ? 0n : BigInt(ptr(memory))
       view.setBigUint64(16 + 8 * index, address, true)
     }
-    const arena = Math.ceil(Number(ptr(this.#arena)) / 64) * 64
-    const status = this.#kernels.run(program.address, Number(ptr(view)), arena, this.#pool)
+    const status = this.#kernels.run(program.address, Number(ptr(view)), memory, this.#pool)
     if (status === DONE) return
     if (status === ABORTED) throw cancelled('The step was ended')
     if (status === NOT_FINITE) throw new NotFinite(this.#badRow(program, run))
@@ -92,7 +115,7 @@ export class Runner implements Disposable {
     for (const [index, { pages, kvBlock, position, rows }] of segments.entries()) {
       const at = index * SEGMENT_BYTES
       const view = this.#segments
-      view.setBigUint64(at, BigInt(ptr(pages)), true)
+      view.setBigUint64(at, pages.length === 0 ? 0n : BigInt(ptr(pages)), true)
       view.setInt32(at + 8, pages.length, true)
       view.setInt32(at + 12, kvBlock, true)
       view.setInt32(at + 16, position, true)

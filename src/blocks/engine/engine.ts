@@ -1,10 +1,18 @@
 // What runs in the compute worker: spans, sessions and heads by number. Knows no messages and no
 // order; worker.ts turns the scheduler's messages into calls.
 import type { BlockSpan } from '../../base/block-span.ts'
-import { badInput, notFound, overLimit, toAppError, type AppError } from '../../base/errors.ts'
+import {
+  badInput,
+  notFound,
+  overLimit,
+  toAppError,
+  unsupported,
+  type AppError
+} from '../../base/errors.ts'
 import { openModel } from '../../model/open-model.ts'
 import type { Model, ModelLocation } from '../../model/types.ts'
 import { MemoryBudget } from '../memory-budget.ts'
+import type { TrainResult, TrainStep } from '../train/train-types.ts'
 import type { ComputeStats, SpanInfo, SpanOptions } from '../types.ts'
 import type {
   ComputeBackend,
@@ -19,6 +27,8 @@ import type {
 const MAX_SESSIONS = 4096
 /** Most rows of logits in one answer: 1024 rows of 49,152 values are 192 MiB. */
 const MAX_HEAD_ROWS = 1024
+/** Steps of training that wait: the server bounds them by peer. */
+const MAX_TRAIN_STEPS = 256
 
 /** Rows of one session in a run. */
 export interface EnginePiece {
@@ -45,6 +55,8 @@ export class Engine implements Disposable {
   readonly #spans = new Map<number, LoadedSpan>()
   readonly #sessions = new Map<number, OpenSession>()
   readonly #heads = new Map<number, LoadedHead>()
+  /** Training steps that were begun, by number. */
+  readonly #training = new Map<number, TrainStep>()
   #next = 1
 
   constructor(backend: ComputeBackend, memoryBytes: number) {
@@ -73,6 +85,7 @@ export class Engine implements Disposable {
     for (const [session, open] of this.#sessions) {
       if (open.span === span) this.closeSession(session)
     }
+    for (const [job, step] of this.#training) if (step.span === id) this.#training.delete(job)
     this.#spans.delete(id)
     span[Symbol.dispose]()
   }
@@ -123,6 +136,42 @@ export class Engine implements Disposable {
     )
     for (const [i, { index, part }] of ready.entries()) outcomes[index] = errors?.[i] ?? part.result
     return outcomes.map((outcome) => outcome ?? notFound('A step was not run'))
+  }
+
+  /** Takes a training step, which train() then runs. @throws AppError LIMIT, NOT_FOUND */
+  beginTrain(job: number, step: TrainStep): void {
+    this.#span(step.span)
+    if (this.#training.size >= MAX_TRAIN_STEPS) {
+      throw overLimit(`A training step cannot be taken: ${MAX_TRAIN_STEPS} are waiting`)
+    }
+    this.#training.set(job, step)
+  }
+
+  /**
+   * Runs a step that was begun, or goes on with it; undefined when it was stopped. With its result
+   * or an error it is forgotten.
+   */
+  train(job: number, stop: StopFlag): TrainResult | undefined {
+    const step = this.#training.get(job)
+    if (step === undefined) throw notFound(`Training step ${job} was not begun`)
+    const span = this.#span(step.span)
+    if (span.train === undefined) {
+      throw unsupported('Blocks on this device cannot be trained through', {
+        hint: 'Use servers on the CPU'
+      })
+    }
+    try {
+      const result = span.train(step, stop)
+      if (result !== undefined) this.#training.delete(job)
+      return result
+    } catch (error) {
+      this.#training.delete(job)
+      throw error
+    }
+  }
+
+  endTrain(job: number): void {
+    this.#training.delete(job)
   }
 
   async loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number> {

@@ -5,6 +5,7 @@ import type { AppError } from '../../base/errors.ts'
 import type { Model } from '../../model/types.ts'
 import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
+import type { TrainResult, TrainStep } from '../train/train-types.ts'
 import type { KvType, Quant } from '../types.ts'
 
 /** KV memory of one session over some blocks of a loaded span. */
@@ -52,6 +53,11 @@ export interface LoadedSpan extends Disposable {
    * length it had before.
    */
   run(parts: readonly RunPart[], stop: StopFlag): (AppError | undefined)[]
+  /**
+   * Runs a training step, or goes on with it: undefined when it was stopped. Absent where weights
+   * cannot be trained through.
+   */
+  train?(step: TrainStep, stop: StopFlag): TrainResult | undefined
 }
 
 /** Final norm and output matrix. */
@@ -98,6 +104,8 @@ export interface KernelProgram extends Disposable {
   copyPage(range: BlockSpan, from: bigint, to: bigint, tokens: number): void
   /** @throws AppError COMPUTE, CANCELLED */
   run(range: BlockSpan, rows: KernelRows, stop: StopFlag): void
+  /** A training step, as LoadedSpan has it. */
+  train(step: TrainStep, stop: StopFlag): TrainResult | undefined
 }
 
 /** The rows of a run, ordered by session. */

@@ -6,6 +6,7 @@ import { hasOnlyNumbers } from '../finite.ts'
 import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import type { KernelProgram, LoadedSpan, RunPart, StopFlag } from './loaded-span.ts'
+import type { TrainResult, TrainStep } from '../train/train-types.ts'
 import { PagePool } from './page-pool.ts'
 import { PagedSession } from './paged-session.ts'
 
@@ -53,6 +54,10 @@ export class PagedSpan implements LoadedSpan {
       session.advance(hidden.length / this.plan.config.hiddenSize)
       return undefined
     })
+  }
+
+  train(step: TrainStep, stop: StopFlag): TrainResult | undefined {
+    return this.#program.train(step, stop)
   }
 
   #runRows(range: BlockSpan, parts: readonly RunPart<PagedSession>[], stop: StopFlag): void {

@@ -1,16 +1,21 @@
 // The parts of a block as operations of a program for our own kernels. Knows no memory: addresses
 // of weights and tables are given.
-import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program.ts'
+import type {
+  Address,
+  AttentionOptions as KernelAttentionOptions,
+  ExpertsOptions,
+  PackedMatrix,
+  RopeAddresses
+} from '../../kernels/program.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, tensorName } from '../families/facts.ts'
 import type { AttentionOptions, BlockParts, NormKind, Stream } from '../families/parts.ts'
 import type { RecordedBlock, Rows } from './recorded-block.ts'
 
-/** Where the operations of one block are recorded, and where its weights are. */
-export interface KernelScope {
+/** Where the weights of one block lie. */
+export interface WeightScope {
   readonly config: ModelConfig
   readonly block: number
-  readonly recorded: RecordedBlock
   /** Matrices of a group; their outputs are concatenated. */
   readonly matrices: (name: string) => readonly PackedMatrix[]
   /** A vector by its canonical name. */
@@ -19,6 +24,11 @@ export interface KernelScope {
   readonly rope: RopeAddresses | undefined
   /** ALiBi's slopes times a factor, one for each head. */
   readonly slopes: (factor: number) => Address
+}
+
+/** What the parts of one block are written into, too. */
+export interface KernelScope extends WeightScope {
+  readonly recorded: RecordedBlock
 }
 
 export function kernelParts(scope: KernelScope, kind: NormKind): BlockParts<Rows> {
@@ -74,8 +84,8 @@ export function joinStream({ recorded }: KernelScope, { branch }: Stream<Rows>):
   recorded.step([hidden, branch], (builder, place) => builder.add(place(hidden), place(branch)))
 }
 
-function normOptions(
-  { config, block, vector }: KernelScope,
+export function normOptions(
+  { config, block, vector }: WeightScope,
   part: string,
   kind: NormKind
 ): { kind: NormKind; weight: Address; bias: Address | undefined; epsilon: number } {
@@ -88,11 +98,20 @@ function normOptions(
 }
 
 function attention(scope: KernelScope, qkv: Rows, options: AttentionOptions = {}): Rows {
-  const { config, block, recorded, rope, vector } = scope
+  const { config, recorded } = scope
+  const out = { width: config.headCount * config.headDim }
+  const record = attentionOptions(scope, options)
+  recorded.step([qkv, out], (builder, place) => builder.attention(place(qkv), place(out), record))
+  return out
+}
+
+/** What a block's attention does, as operations take it. */
+export function attentionOptions(
+  { config, block, rope, vector, slopes }: WeightScope,
+  { headNorms, alibiScale = 1 }: AttentionOptions
+): KernelAttentionOptions {
   const { headCount: heads, kvHeadCount: kvHeads, headDim, rmsEps: epsilon } = config
-  const { headNorms, alibiScale = 1 } = options
-  const out = { width: heads * headDim }
-  const record = {
+  return {
     heads,
     kvHeads,
     headDim,
@@ -105,22 +124,29 @@ function attention(scope: KernelScope, qkv: Rows, options: AttentionOptions = {}
       key: vector(tensorName(block, headNorms.key)),
       epsilon
     },
-    slopes: config.positions === 'alibi' ? scope.slopes(alibiScale) : undefined
+    slopes: config.positions === 'alibi' ? slopes(alibiScale) : undefined
   }
-  recorded.step([qkv, out], (builder, place) => builder.attention(place(qkv), place(out), record))
-  return out
 }
 
 function experts(scope: KernelScope, x: Rows): Rows {
-  const { config, recorded } = scope
+  const { recorded } = scope
+  const options = expertsOptions(scope)
+  const out = { width: x.width }
+  recorded.step([x, out], (builder, place) => builder.experts(place(x), place(out), options))
+  return out
+}
+
+/** A block's experts, as operations take them. */
+export function expertsOptions({ config, matrices }: WeightScope): ExpertsOptions {
   const { expertCount = 0, expertsPerToken = 0, expertSharesOfAll } = config
   const one = (name: string): PackedMatrix => {
-    const [matrix, ...others] = scope.matrices(name)
-    if (matrix === undefined || others.length > 0)
+    const [matrix, ...others] = matrices(name)
+    if (matrix === undefined || others.length > 0) {
       throw new TypeError(`'${name}' is not one matrix`)
+    }
     return matrix
   }
-  const options = {
+  return {
     router: one('router'),
     experts: Array.from({ length: expertCount }, (_, expert) => ({
       gateUp: one(`experts.${expert}.gateUp`),
@@ -129,7 +155,4 @@ function experts(scope: KernelScope, x: Rows): Rows {
     chosen: expertsPerToken,
     sharesOfAll: expertSharesOfAll
   }
-  const out = { width: x.width }
-  recorded.step([x, out], (builder, place) => builder.experts(place(x), place(out), options))
-  return out
 }

@@ -15,6 +15,8 @@ import { MAX_ROWS, type KernelContext } from './kernel-context.ts'
 import { joinStream, kernelParts, type KernelScope } from './kernel-parts.ts'
 import { KernelWeights } from './kernel-weights.ts'
 import { RecordedBlock, ValuePool } from './recorded-block.ts'
+import { TrainSpan } from '../train/train-span.ts'
+import type { TrainResult, TrainStep } from '../train/train-types.ts'
 
 export class KernelSpan implements KernelProgram {
   readonly plan: SpanPlan
@@ -26,6 +28,7 @@ export class KernelSpan implements KernelProgram {
   readonly #reserved: Reservation
   /** The program has addresses into these. */
   readonly #weights: KernelWeights
+  readonly #train: TrainSpan
 
   private constructor(parts: {
     context: KernelContext
@@ -33,7 +36,9 @@ export class KernelSpan implements KernelProgram {
     range: BlockSpan
     store: WeightStore
     reserved: Reservation
+    budget: MemoryBudget
   }) {
+    const { context, budget, plan, range } = parts
     this.plan = parts.plan
     this.range = parts.range
     this.#context = parts.context
@@ -43,6 +48,7 @@ export class KernelSpan implements KernelProgram {
     const floatActivations = parts.context.floatActivations || hasFloatActivations(parts.plan.quant)
     this.#program = spanProgram(parts.plan, this.#weights, floatActivations)
     parts.context.runner.prepare(this.#program)
+    this.#train = new TrainSpan({ context, budget, plan, range, weights: this.#weights })
   }
 
   /** Maps weights that were kept, or packs and keeps them. */
@@ -65,7 +71,7 @@ export class KernelSpan implements KernelProgram {
         for (const _ of store.load(part)) await checkpoint()
         await checkpoint()
       }
-      return new KernelSpan({ context, plan, range: { start, end }, store, reserved })
+      return new KernelSpan({ context, plan, range: { start, end }, store, reserved, budget })
     } catch (error) {
       store[Symbol.dispose]()
       reserved[Symbol.dispose]()
@@ -110,7 +116,12 @@ export class KernelSpan implements KernelProgram {
     }
   }
 
+  train(step: TrainStep, stop: StopFlag): TrainResult | undefined {
+    return this.#train.run(step, stop)
+  }
+
   [Symbol.dispose](): void {
+    this.#train[Symbol.dispose]()
     this.#store[Symbol.dispose]()
     this.#reserved[Symbol.dispose]()
   }
@@ -130,15 +141,7 @@ function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: b
   const pool = new ValuePool(builder)
   for (const { block, groups } of plan.blocks) {
     const recorded = new RecordedBlock(config.hiddenSize)
-    const scope: KernelScope = {
-      config,
-      block,
-      recorded,
-      matrices: (name) => (groups.get(name) ?? []).map((matrix) => weights.matrix(matrix)),
-      vector: (tensor) => weights.address(tensor),
-      rope: weights.rope(config, block),
-      slopes: (factor) => weights.slopes(config.headCount, factor)
-    }
+    const scope: KernelScope = { ...weights.scope(config, { block, groups }), recorded }
     const stream = family.block(kernelParts(scope, family.norm), { residual: recorded.hidden })
     joinStream(scope, stream)
     recorded.write(builder, pool)

@@ -5,7 +5,8 @@ import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program
 import { alibiSlopes, ropeNames } from '../families/facts.ts'
 import { packedNumber } from '../quantise/packed-form.ts'
 import type { ModelConfig } from '../../model/types.ts'
-import type { MatrixPlan } from '../span-plan.ts'
+import type { BlockPlan, MatrixPlan } from '../span-plan.ts'
+import type { WeightScope } from './kernel-parts.ts'
 import type { WeightStore } from '../weights/weight-store.ts'
 
 export class KernelWeights {
@@ -31,6 +32,18 @@ export class KernelWeights {
       rows,
       columns,
       bias: bias ? this.address(`${name}.bias`) : undefined
+    }
+  }
+
+  /** Where the weights of a block lie. */
+  scope(config: ModelConfig, { block, groups }: Pick<BlockPlan, 'block' | 'groups'>): WeightScope {
+    return {
+      config,
+      block,
+      matrices: (name) => (groups.get(name) ?? []).map((matrix) => this.matrix(matrix)),
+      vector: (tensor) => this.address(tensor),
+      rope: this.rope(config, block),
+      slopes: (factor) => this.slopes(config.headCount, factor)
     }
   }
 

@@ -3,6 +3,7 @@
 // as names of owners, and of the engine only `run`.
 import type { Clock } from '../../base/clock.ts'
 import { cancelled, toAppError, type AppError } from '../../base/errors.ts'
+import { Background } from './background.ts'
 import { Habits } from './habits.ts'
 import { RunCost } from './run-cost.ts'
 import { gatherMs, pickRun } from './schedule.ts'
@@ -44,6 +45,7 @@ export class Scheduler {
   readonly #cost = new RunCost()
   readonly #habits = new Habits()
   readonly #lastServed = new Map<string, number>()
+  readonly #training: Background
   #waiting: StepJob[] = []
   #running: readonly Picked[] = []
   #looping = false
@@ -53,6 +55,7 @@ export class Scheduler {
   constructor(options: SchedulerOptions) {
     this.#options = options
     this.#soon = options.soon ?? setImmediate
+    this.#training = new Background(options.clock, options.stop)
   }
 
   /** Steps that wait or run. */
@@ -74,12 +77,23 @@ export class Scheduler {
     this.#habits.came(job.session, now)
     this.#waiting.push(job)
     this.#wake()
+    this.#training.yield()
     void this.#loop()
     try {
       return await job.answer
     } finally {
       signal?.removeEventListener('abort', onabort)
     }
+  }
+
+  /**
+   * Work that gives way to every step: `slice` is called, again and again, until it has a result;
+   * it comes to none when it was stopped.
+   */
+  train<T extends object>(slice: () => Promise<T | undefined>, signal?: AbortSignal): Promise<T> {
+    const answer = this.#training.add(slice, signal)
+    void this.#loop()
+    return answer
   }
 
   /** A session is closed: its steps end with `error`. */
@@ -96,6 +110,7 @@ export class Scheduler {
   /** Ends all steps with `error`. */
   close(error: AppError): void {
     this.#end(() => true, error)
+    this.#training.close(error)
     this.#options.stop()
   }
 
@@ -104,8 +119,9 @@ export class Scheduler {
     this.#looping = true
     // If several sessions are active, messages that arrived with this one may bring their steps.
     if (this.#habits.several) await this.#messages()
-    while (this.#waiting.length > 0) {
-      await this.#gather()
+    while (this.#waiting.length > 0 || this.#training.size > 0) {
+      await this.#training.turn(this.#waiting.length > 0)
+      if (this.#waiting.length > 0) await this.#gather()
       this.#running = this.#schedule()
       if (this.#running.length > 0) {
         const began = this.#options.clock.now()

@@ -1,6 +1,7 @@
 // Runs a program: one operation after another, each dealt out over the pool's threads.
 #include "executor.h"
 #include "attention.h"
+#include "gradients.h"
 #include "operators.h"
 #include <stddef.h>
 
@@ -39,6 +40,8 @@ static struct pk_layout layout_of(const struct pk_program* program, int32_t thre
     } else if (op->code == PK_EXPERTS) {
       xq = most(xq, pk_xq_bytes(program->widths[op->v[0]]));
       experts = most(experts, pk_experts_bytes(program, op));
+    } else {
+      scratch = most(scratch, pk_gradient_thread_bytes(program, op));
     }
   }
   layout.values = at;
@@ -266,13 +269,16 @@ static int32_t fits(const struct pk_program* program, const struct pk_batch* bat
     if (segment->rows < 1 || segment->position < 0 || end > INT32_MAX) return 0;
     if (segment->first_row != rows) return 0;
     if (segment->kv_block < 0 || segment->kv_block > batch->first_block) return 0;
-    if (end > (int64_t)segment->page_count * program->page_positions) return 0;
+    int64_t held = (int64_t)segment->page_count * program->page_positions;
+    if (program->page_positions > 0 && end > held) return 0;
+    if (program->page_positions == 0 && segment->position != 0) return 0;
     rows += segment->rows;
     if (end > longest) longest = (int32_t)end;
   }
   for (int32_t i = program->block_op[batch->first_block]; i < program->block_op[batch->end_block];
        i++) {
-    if (program->op[i].code != PK_ATTENTION) continue;
+    int32_t code = program->op[i].code;
+    if (code != PK_ATTENTION && code != PK_TURN) continue;
     const struct pk_attention* shape = program->op[i].p[0];
     if (rows != batch->rows) return 0;
     if (shape->rotary > 0 && longest > shape->rope_positions) return 0;
@@ -293,13 +299,20 @@ int32_t pk_run(const struct pk_program* program, const struct pk_batch* batch, v
   context.values = (struct pk_value*)((char*)arena + context.layout.values);
   context.rounded = PK_NONE;
   lay_values(&context);
-  if (batch->hidden != batch->result) {
+  int32_t done = batch->done ? *batch->done : 0;
+  if (done < 0 || done > program->block_op[batch->end_block] - program->block_op[batch->first_block]) {
+    return PK_BAD_BATCH;
+  }
+  if (done == 0 && batch->hidden != batch->result) {
     pk_pool_run(pool, copy_rows, &context, batch->rows, pk_grain(&context, batch->rows, 1));
   }
   const struct pk_op* end = program->op + program->block_op[batch->end_block];
-  for (const struct pk_op* op = program->op + program->block_op[batch->first_block]; op < end;
-       op++) {
-    if (batch->abort && *batch->abort) return PK_ABORTED;
+  const struct pk_op* first = program->op + program->block_op[batch->first_block];
+  for (const struct pk_op* op = first + done; op < end; op++) {
+    if (batch->abort && *batch->abort) {
+      if (batch->done) *batch->done = (int32_t)(op - first);
+      return PK_ABORTED;
+    }
     context.op = op;
     switch (op->code) {
       case PK_NORM:
@@ -323,7 +336,7 @@ int32_t pk_run(const struct pk_program* program, const struct pk_batch* batch, v
         run_simple(&context);
         break;
       default:
-        return PK_BAD_PROGRAM;
+        if (!pk_run_gradient(&context)) return PK_BAD_PROGRAM;
     }
   }
   pk_pool_run(pool, check_rows, &context, batch->rows, pk_grain(&context, batch->rows, 1));

@@ -66,6 +66,14 @@ int32_t pk_pack(int32_t form, int32_t columns, int32_t sourceForm, const void* s
 // Writes the `columns` values of row `row` to `out`: exactly what dequantising the source gives.
 void pk_unpack_row(int32_t form, int32_t columns, const void* packed, int32_t row, float* out);
 
+// Weights [k, k + count) of the rows of groups [group0, group1) as floats, turned: out[n][i] is that
+// of row 16 * group0 + n and k + i. k and count are multiples of 32, or end with the columns; count
+// is at most PK_TURNED; `out` has PK_TURNED floats for each of the groups' rows. `scratch` has
+// pk_scratch_bytes().
+enum { PK_TURNED = 64 };
+void pk_unpack_turned(const struct pk_matrix* matrix, int32_t group0, int32_t group1, int32_t k,
+                      int32_t count, float* out, void* scratch);
+
 // Rows of activations rounded to int8 by blocks of 32, each row pk_xq_bytes(columns) long (a
 // multiple of 16). `ldx` counts floats between rows. Columns beyond K are zeros.
 uint64_t pk_xq_bytes(int32_t columns);

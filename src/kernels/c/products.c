@@ -32,3 +32,18 @@ void pk_matmul(const struct pk_matrix* matrix, const float* x, int64_t ldx, cons
 #endif
   else pk_integers_many(&job, xq, group0, group1, scratch);
 }
+
+void pk_unpack_turned(const struct pk_matrix* matrix, int32_t group0, int32_t group1, int32_t k,
+                      int32_t count, float* out, void* scratch) {
+  struct pk_product job = {.matrix = matrix};
+  struct pk_float_scratch* own = scratch;
+  if (!pk_layout_of(matrix->form, &job.layout)) return;
+  job.blocks = pk_blocks(matrix->columns);
+  job.groupBytes = pk_group_bytes(matrix->form, matrix->columns);
+  for (int32_t group = group0; group < group1; group++, out += PK_GROUP * PK_TURNED) {
+    pk_float_panel(&job, group, (size_t)k, (size_t)count, own->blocks, own->panel[0]);
+    for (int32_t i = 0; i < count; i++) {
+      for (int32_t n = 0; n < PK_GROUP; n++) out[n * PK_TURNED + i] = own->panel[0][i][n];
+    }
+  }
+}

@@ -20,7 +20,19 @@ enum pk_code {
   PK_EXPERTS = 5,    // v: in, out, residual or -1                      p: struct pk_experts
   PK_ADD = 6,        // v: into, from
   PK_SOFT_CAP = 7,   // v: value                      f: cap
-  PK_SCALE = 8       // v: value                      f: factor
+  PK_SCALE = 8,      // v: value                      f: factor
+  // Of training: rows of whole sequences, each a segment that begins at position 0. `adds`: to what
+  // the value has; else it is set.
+  PK_COPY = 9,             // v: into, from
+  PK_NORM_BACK = 10,       // v: in, gradient of out, gradient of in  i: adds, 1: layer  f: eps  p: weight
+  PK_MATMUL_BACK = 11,     // v: gradient of out, of in   i: matrices, adds   p: struct pk_matrix[]
+  PK_TURN = 12,            // v: qkv, prepared                          p: struct pk_attention
+  PK_TURN_BACK = 13,       // v: qkv, gradient of prepared, of qkv      p: struct pk_attention
+  PK_ATTEND = 14,          // v: prepared, out                          p: struct pk_attention
+  PK_ATTEND_BACK = 15,     // v: prepared, out, gradient of out   i: gradient of prepared   p: as above
+  PK_ACTIVATE_BACK = 16,   // v: in, gradient of out, of in   i: pk_activation
+  PK_LORA = 17,            // v: in, low, out (adds)                    p: struct pk_lora
+  PK_LORA_BACK = 18        // v: in, low, gradient of out   i: of low, of in (adds)   p: struct pk_lora
 };
 
 enum pk_activation {
@@ -70,6 +82,20 @@ struct pk_experts {
   const struct pk_matrix* down;     // (count), (width, ffn) each
 };
 
+// A low-rank addition to columns [column, column + outputs) of a product: low = (in * A) * scale,
+// out += low * B. Each matrix lies in both orders, rows behind each other.
+struct pk_lora {
+  int32_t rank, inputs, outputs, column;
+  float scale;
+  int32_t reserved;
+  const float* a;      // (rank, inputs)
+  const float* b;      // (outputs, rank)
+  const float* a_turned;  // (inputs, rank)
+  const float* b_turned;  // (rank, outputs)
+  float* a_gradient;      // (rank, inputs), set by PK_LORA_BACK
+  float* b_gradient;      // (rank, outputs)
+};
+
 struct pk_program {
   uint32_t magic, version;
   int32_t max_rows;          // of a run
@@ -99,6 +125,9 @@ struct pk_batch {
   float* out;           // (rows, width of value 1), or null
   const struct pk_segment* segment;
   const volatile int32_t* abort;  // not 0: end at the next operation; or null
+  // Null, or operations of these blocks that were run already: an aborted run goes on with the same
+  // arena. Written when it is aborted.
+  int32_t* done;
 };
 
 enum pk_status {

@@ -4,6 +4,7 @@ import { Engine, type EnginePiece } from '../../../src/blocks/engine/engine.ts'
 import type { ComputeBackend, StopFlag } from '../../../src/blocks/engine/loaded-span.ts'
 import { kernelBackend } from '../../../src/blocks/kernel/kernel-backend.ts'
 import { onnxBackend } from '../../../src/blocks/onnx/onnx-backend.ts'
+import type { TrainResult, TrainStep } from '../../../src/blocks/train/train-types.ts'
 import type { SpanInfo, SpanOptions } from '../../../src/blocks/types.ts'
 import type { WeightStoreOptions } from '../../../src/blocks/weights/weight-store.ts'
 import type { Variant } from '../../../src/kernels/kernels.ts'
@@ -17,6 +18,10 @@ export interface TestEngine extends Disposable {
   step(session: number, start: number, hidden: Float32Array, width: number): Float32Array
   /** Steps of `sizes` rows after each other from position 0 in a session of its own. */
   feed(span: number, hidden: Float32Array, width: number, size: number): Float32Array
+  /** A training step. */
+  train(step: TrainStep): TrainResult
+  /** The same in slices, each with a flag of its own. */
+  trainSlices(step: TrainStep, flag: () => StopFlag): TrainResult
 }
 
 export interface TestEngineOptions {
@@ -62,8 +67,19 @@ export function testEngine(options: TestEngineOptions = {}): TestEngine {
     }
     return out
   }
+  let jobs = 0
+  const trainSlices: TestEngine['trainSlices'] = (training, flag) => {
+    const job = ++jobs
+    engine.beginTrain(job, training)
+    for (;;) {
+      const result = engine.train(job, flag())
+      if (result !== undefined) return result
+    }
+  }
   return {
     engine,
+    train: (training) => trainSlices(training, () => NEVER),
+    trainSlices,
     load: (options) => engine.loadSpan(options, async () => {}),
     step,
     feed(span, hidden, width, size) {

@@ -10,6 +10,7 @@ import type {
   StepInput,
   StepOutput
 } from '../../../src/blocks/types.ts'
+import type { TrainResult, TrainStep } from '../../../src/blocks/train/train-types.ts'
 
 interface FakeSession extends BlockSpan {
   /** Per block, the rows that went in. */
@@ -26,6 +27,15 @@ export function fakeBlock(block: number, rows: readonly Float32Array[], at: numb
     let sum = 0
     for (let i = 0; i <= at; i++) sum += rows[i]?.[column] ?? 0
     return Math.fround(value * 0.5 + (sum / (at + 1)) * 0.25 + (block + 1) * 0.01)
+  })
+}
+
+/** How the outputs' gradients go back to one input row of fakeBlock(). */
+function fakeGradient(gradients: readonly Float32Array[], at: number): Float32Array {
+  return (gradients[at] ?? new Float32Array(0)).map((value, column) => {
+    let sum = 0
+    for (let i = at; i < gradients.length; i++) sum += (gradients[i]?.[column] ?? 0) / (i + 1)
+    return Math.fround(value * 0.5 + sum * 0.25)
   })
 }
 
@@ -123,6 +133,33 @@ export class FakeCompute implements ComputeApi {
       }
     }
     return { hidden, computeMs: this.computeMs(), queueMs: 0 }
+  }
+
+  /** The same blocks over whole sequences; gradients are those of their plain arithmetic. */
+  async train(step: TrainStep): Promise<TrainResult> {
+    const { range, lengths, gradient } = step
+    const rows = (gradient ?? step.hidden).slice()
+    const sequences: Float32Array[][] = []
+    let at = 0
+    for (const length of lengths) {
+      const sequence = Array.from({ length }, (_, i) =>
+        rows.slice((at + i) * this.hiddenSize, (at + i + 1) * this.hiddenSize)
+      )
+      sequences.push(sequence)
+      at += length
+    }
+    for (let block = range.start; block < range.end; block++) {
+      for (const [i, sequence] of sequences.entries()) {
+        sequences[i] = sequence.map((_, row) =>
+          gradient === undefined ? fakeBlock(block, sequence, row) : fakeGradient(sequence, row)
+        )
+      }
+    }
+    const hidden = Float32Array.from(sequences.flat().flatMap((row) => [...row]))
+    if (gradient === undefined) return { hidden }
+    const sum = hidden.reduce((total, value) => total + value, 0)
+    const { adapter } = step
+    return { hidden, adapterGradient: adapter && adapter.values.map((value) => value + sum) }
   }
 
   async loadHead(): Promise<number> {

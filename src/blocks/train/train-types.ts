@@ -1,0 +1,39 @@
+// What is asked of a span in training, and what it answers: two steps without a session. Forwards a
+// span computes whole sequences; backwards it computes them anew and then the gradients. It keeps
+// nothing of either.
+import type { BlockSpan } from '../../base/block-span.ts'
+import type { AdapterShape } from './adapter-shape.ts'
+
+/** An adapter's numbers for the blocks of a step; adapter-shape.ts says how they lie. */
+export interface StepAdapter {
+  readonly shape: AdapterShape
+  readonly values: Float32Array
+}
+
+export interface TrainStep {
+  readonly span: number
+  /** Blocks of the span. */
+  readonly range: BlockSpan
+  /** Rows of each sequence, in order: no row sees another sequence. */
+  readonly lengths: readonly number[]
+  /** (rows, hiddenSize): the input of the first block. */
+  readonly hidden: Float32Array
+  /**
+   * (rows, hiddenSize): the gradient of the last block's output. It makes the step a backward one.
+   */
+  readonly gradient?: Float32Array | undefined
+  readonly adapter?: StepAdapter | undefined
+  /**
+   * (blocks, positions, hiddenSize): added to the input of each block, at the first positions of
+   * each sequence.
+   */
+  readonly prompts?: Float32Array | undefined
+}
+
+export interface TrainResult {
+  /** (rows, hiddenSize): the output of the last block; backwards, the gradient of `hidden`. */
+  readonly hidden: Float32Array
+  /** Backwards, of the adapter's numbers and of the prompts, where the step has them. */
+  readonly adapterGradient?: Float32Array | undefined
+  readonly promptGradient?: Float32Array | undefined
+}

@@ -1,0 +1,226 @@
+// Operations of training over a run's rows, dealt out over the pool's threads.
+#include "attention.h"
+#include "gradients.h"
+#include "operators.h"
+
+enum { PANEL_GROUPS = 8, ROWS_AT_A_TIME = 24, COLUMNS_AT_A_TIME = 256 };
+
+static int32_t width_of(const struct pk_context* context, int32_t value) {
+  return context->program->widths[value];
+}
+
+// Rows by themselves.
+static void row_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  for (int32_t row = first; row < end; row++) {
+    float* in = pk_row(context, op->v[0], row);
+    float* second = pk_row(context, op->v[1], row);
+    if (op->code == PK_COPY) {
+      __builtin_memcpy(in, second, (uint64_t)width_of(context, op->v[0]) * 4);
+    } else if (op->code == PK_NORM_BACK) {
+      pk_norm_back(in, second, op->p[0], op->i[1], op->f[0], width_of(context, op->v[0]), op->i[0],
+                   pk_row(context, op->v[2], row));
+    } else {
+      pk_activate_back(op->i[0], in, second, pk_row(context, op->v[2], row),
+                       width_of(context, op->v[1]));
+    }
+  }
+}
+
+static int32_t position_of(const struct pk_batch* batch, int32_t row) {
+  int32_t low = 0, high = batch->segments - 1;
+  while (low < high) {
+    int32_t middle = (low + high + 1) / 2;
+    if (batch->segment[middle].first_row <= row) low = middle;
+    else high = middle - 1;
+  }
+  return row - batch->segment[low].first_row;
+}
+
+static void turn_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  const struct pk_attention* shape = op->p[0];
+  int32_t width = width_of(context, op->v[0]), dim = shape->dim, turned = shape->heads + shape->kv_heads;
+  for (int32_t row = first; row < end; row++) {
+    int32_t position = position_of(context->batch, row), half = shape->rotary / 2;
+    const float* from = pk_row(context, op->v[0], row);
+    float* to = pk_row(context, op->v[op->code == PK_TURN ? 1 : 2], row);
+    const float* source = op->code == PK_TURN ? from : pk_row(context, op->v[1], row);
+    __builtin_memcpy(to, source, (uint64_t)width * 4);
+    for (int32_t head = 0; head < turned; head++) {
+      const float* norm = head < shape->heads ? shape->query_norm : shape->key_norm;
+      float* at = to + (int64_t)head * dim;
+      if (op->code == PK_TURN) {
+        pk_prepare_head(shape, at, norm, position);
+        continue;
+      }
+      if (shape->rotary > 0) {
+        pk_turn_back(at, shape->rope_cos + (int64_t)position * half,
+                     shape->rope_sin + (int64_t)position * half, shape->rotary);
+      }
+      if (norm) pk_norm_back(from + (int64_t)head * dim, at, norm, 0, shape->norm_eps, dim, 0, at);
+    }
+  }
+}
+
+// Items: heads of each sequence; of keys where gradients are wanted.
+static void attend_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  const struct pk_attention* shape = op->p[0];
+  int32_t backwards = op->code == PK_ATTEND_BACK, heads = backwards ? shape->kv_heads : shape->heads;
+  float* scratch = pk_scratch_of(context, thread);
+  for (int32_t item = first; item < end; item++) {
+    const struct pk_segment* segment = &context->batch->segment[item / heads];
+    int32_t row = segment->first_row;
+    struct pk_sequence sequence = {
+        .shape = shape, .rows = segment->rows,
+        .prepared = pk_row(context, op->v[0], row), .stride = context->values[op->v[0]].stride,
+        .out = pk_row(context, op->v[1], row), .out_stride = context->values[op->v[1]].stride};
+    if (!backwards) {
+      pk_attend(&sequence, item % heads, scratch);
+      continue;
+    }
+    sequence.out_gradient = pk_row(context, op->v[2], row);
+    sequence.gradient = pk_row(context, op->i[0], row);
+    pk_attend_back(&sequence, item % heads, scratch);
+  }
+}
+
+// Items: PK_TURNED columns of the matrices' input each.
+static void matmul_back_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  const struct pk_matrix* matrices = op->p[0];
+  const struct pk_value *gradient = &context->values[op->v[0]], *out = &context->values[op->v[1]];
+  float* panel = pk_scratch_of(context, thread);
+  void* scratch = panel + PANEL_GROUPS * PK_GROUP * PK_TURNED;
+  for (int32_t item = first; item < end; item++) {
+    int32_t k = item * PK_TURNED, adds = op->i[1], column = 0;
+    for (int32_t i = 0; i < op->i[0]; i++) {
+      const struct pk_matrix* matrix = &matrices[i];
+      int32_t count = matrix->columns - k < PK_TURNED ? matrix->columns - k : PK_TURNED;
+      for (int32_t n = 0; n < matrix->rows; n += PANEL_GROUPS * PK_GROUP) {
+        int32_t left = matrix->rows - n, most = PANEL_GROUPS * PK_GROUP;
+        int32_t rows = left < most ? left : most, group = n / PK_GROUP;
+        pk_unpack_turned(matrix, group, group + (rows + PK_GROUP - 1) / PK_GROUP, k, count, panel, scratch);
+        struct pk_chains product = {
+            .rows = context->batch->rows, .columns = count, .length = rows,
+            .a = gradient->at + column + n, .ai = gradient->stride, .al = 1,
+            .b = panel, .bl = PK_TURNED, .c = out->at + k, .ci = out->stride, .adds = adds};
+        pk_chain(&product);
+        adds = 1;
+      }
+      column += matrix->rows;
+    }
+  }
+}
+
+static void lora_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  const struct pk_lora* lora = op->p[0];
+  int32_t backwards = op->code == PK_LORA_BACK, low = backwards ? op->i[0] : op->v[1];
+  for (int32_t item = first; item < end; item++) {
+    int32_t row = item * ROWS_AT_A_TIME, left = context->batch->rows - row;
+    int32_t rows = left < ROWS_AT_A_TIME ? left : ROWS_AT_A_TIME;
+    const struct pk_value *in = &context->values[op->v[0]], *out = &context->values[op->v[2]];
+    float* lows = pk_row(context, low, row);
+    int64_t stride = context->values[low].stride;
+    struct pk_chains down = {.rows = rows, .columns = lora->rank, .al = 1, .c = lows, .ci = stride};
+    struct pk_chains up = {.rows = rows, .length = lora->rank, .a = lows, .ai = stride, .al = 1, .adds = 1};
+    if (backwards) {
+      down.a = out->at + row * out->stride + lora->column, down.ai = out->stride;
+      down.length = lora->outputs, down.b = lora->b, down.bl = lora->rank;
+      const struct pk_value* gradient = &context->values[op->i[1]];
+      up.columns = lora->inputs, up.b = lora->a, up.bl = lora->inputs;
+      up.c = gradient->at + row * gradient->stride, up.ci = gradient->stride;
+    } else {
+      down.a = in->at + row * in->stride, down.ai = in->stride;
+      down.length = lora->inputs, down.b = lora->a_turned, down.bl = lora->rank;
+      up.columns = lora->outputs, up.b = lora->b_turned, up.bl = lora->outputs;
+      up.c = out->at + row * out->stride + lora->column, up.ci = out->stride;
+    }
+    pk_chain(&down);
+    for (int32_t i = 0; i < rows; i++) pk_scale(lows + i * stride, lora->scale, lora->rank);
+    pk_chain(&up);
+  }
+}
+
+// Items: columns of A's gradient, then of B's.
+static void lora_gradient_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  const struct pk_lora* lora = op->p[0];
+  int32_t of_a = (lora->inputs + COLUMNS_AT_A_TIME - 1) / COLUMNS_AT_A_TIME;
+  for (int32_t item = first; item < end; item++) {
+    int32_t is_a = item < of_a, column = (is_a ? item : item - of_a) * COLUMNS_AT_A_TIME;
+    int32_t width = is_a ? lora->inputs : lora->outputs, left = width - column;
+    const struct pk_value* low = &context->values[is_a ? op->i[0] : op->v[1]];
+    const struct pk_value* rows = &context->values[is_a ? op->v[0] : op->v[2]];
+    struct pk_chains product = {
+        .rows = lora->rank, .columns = left < COLUMNS_AT_A_TIME ? left : COLUMNS_AT_A_TIME,
+        .length = context->batch->rows, .a = low->at, .ai = 1, .al = low->stride,
+        .b = rows->at + (is_a ? 0 : lora->column) + column, .bl = rows->stride,
+        .c = (is_a ? lora->a_gradient : lora->b_gradient) + column, .ci = width};
+    pk_chain(&product);
+  }
+}
+
+static void run_lora(struct pk_context* context) {
+  const struct pk_lora* lora = context->op->p[0];
+  int32_t items = (context->batch->rows + ROWS_AT_A_TIME - 1) / ROWS_AT_A_TIME;
+  pk_pool_run(context->pool, lora_job, context, items, 1);
+  if (context->op->code == PK_LORA) return;
+  int32_t pieces = (lora->inputs + COLUMNS_AT_A_TIME - 1) / COLUMNS_AT_A_TIME +
+                   (lora->outputs + COLUMNS_AT_A_TIME - 1) / COLUMNS_AT_A_TIME;
+  pk_pool_run(context->pool, lora_gradient_job, context, pieces, 1);
+}
+
+uint64_t pk_gradient_thread_bytes(const struct pk_program* program, const struct pk_op* op) {
+  if (op->code == PK_ATTEND || op->code == PK_ATTEND_BACK) {
+    return 4 * (uint64_t)pk_sequence_floats(op->p[0], program->max_rows);
+  }
+  if (op->code != PK_MATMUL_BACK) return 0;
+  return 4 * (uint64_t)(PANEL_GROUPS * PK_GROUP * PK_TURNED) + pk_scratch_bytes();
+}
+
+int32_t pk_run_gradient(struct pk_context* context) {
+  const struct pk_op* op = context->op;
+  const struct pk_attention* shape = op->p[0];
+  int32_t rows = context->batch->rows, segments = context->batch->segments, columns;
+  // Products of a training program take no rounded rows, so that none need be forgotten.
+  switch (op->code) {
+    case PK_COPY:
+    case PK_NORM_BACK:
+    case PK_ACTIVATE_BACK:
+      pk_pool_run(context->pool, row_job, context, rows, pk_grain(context, rows, 4));
+      return 1;
+    case PK_TURN:
+    case PK_TURN_BACK:
+      pk_pool_run(context->pool, turn_job, context, rows, pk_grain(context, rows, 4));
+      return 1;
+    case PK_ATTEND:
+      pk_pool_run(context->pool, attend_job, context, segments * shape->heads, 1);
+      return 1;
+    case PK_ATTEND_BACK:
+      pk_pool_run(context->pool, attend_job, context, segments * shape->kv_heads, 1);
+      return 1;
+    case PK_MATMUL_BACK:
+      columns = ((const struct pk_matrix*)op->p[0])->columns;
+      pk_pool_run(context->pool, matmul_back_job, context, (columns + PK_TURNED - 1) / PK_TURNED, 1);
+      return 1;
+    case PK_LORA:
+    case PK_LORA_BACK:
+      run_lora(context);
+      return 1;
+    default:
+      return 0;
+  }
+}

@@ -1,0 +1,209 @@
+// Operations of training for programs (c/program.h, PK_COPY and after): rows of whole sequences,
+// each a segment that begins at position 0, and the gradients of operations. arithmetic.ts says
+// under "Training" what each computes. Who writes a program of them: blocks/train.
+import type {
+  Activation,
+  Address,
+  AttentionOptions,
+  PackedMatrix,
+  ProgramBuilder,
+  Value
+} from './program.ts'
+import { activationNumber } from './program.ts'
+import { Struct } from './struct.ts'
+
+const CODE = {
+  copy: 9,
+  normBack: 10,
+  matmulBack: 11,
+  turn: 12,
+  turnBack: 13,
+  attend: 14,
+  attendBack: 15,
+  activateBack: 16,
+  lora: 17,
+  loraBack: 18
+}
+
+/** into = from */
+export function copy(builder: ProgramBuilder, into: Value, from: Value): void {
+  same(into, from)
+  builder.operation({ code: CODE.copy, values: [into.id, from.id] })
+}
+
+export interface NormBackOptions {
+  readonly kind: 'rms' | 'layer'
+  /** (width) */
+  readonly weight: Address
+  readonly epsilon: number
+  /** Adds to `back`; else sets it. */
+  readonly adds: boolean
+}
+
+/** The gradient of a norm's input `x`, from that of its output. */
+export function normBack(
+  builder: ProgramBuilder,
+  of: { x: Value; gradient: Value; back: Value },
+  options: NormBackOptions
+): void {
+  const { x, gradient, back } = of
+  same(x, gradient)
+  same(x, back)
+  builder.operation({
+    code: CODE.normBack,
+    values: [x.id, gradient.id, back.id],
+    integer: options.adds ? 1 : 0,
+    second: options.kind === 'layer' ? 1 : 0,
+    float: options.epsilon,
+    addresses: [options.weight]
+  })
+}
+
+/**
+ * The gradient of a product's input, from that of its output (the matrices' rows, side by side).
+ */
+export function matmulBack(
+  builder: ProgramBuilder,
+  of: { gradient: Value; back: Value },
+  options: { matrices: readonly PackedMatrix[]; adds: boolean }
+): void {
+  const { matrices, adds } = options
+  const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0)
+  if (rows !== of.gradient.width || matrices.some(({ columns }) => columns !== of.back.width)) {
+    throw new RangeError('A gradient and its matrices differ in width')
+  }
+  builder.operation({
+    code: CODE.matmulBack,
+    values: [of.gradient.id, of.back.id],
+    integer: matrices.length,
+    second: adds ? 1 : 0,
+    addresses: [builder.matrices(matrices)]
+  })
+}
+
+/** Attention of whole sequences, taken apart: queries and keys are prepared, then attended. */
+export class SequenceAttention {
+  readonly #builder: ProgramBuilder
+  readonly #record: Address
+  readonly #widths: { readonly qkv: number; readonly out: number }
+
+  constructor(builder: ProgramBuilder, options: AttentionOptions) {
+    const { heads, kvHeads, headDim } = options
+    this.#builder = builder
+    this.#record = builder.attentionRecord(options)
+    this.#widths = { qkv: (heads + 2 * kvHeads) * headDim, out: heads * headDim }
+  }
+
+  /** prepared = qkv with the norms of its heads, turned by their positions. */
+  turn(qkv: Value, prepared: Value): void {
+    this.#check([qkv, prepared], [])
+    this.#add(CODE.turn, [qkv.id, prepared.id])
+  }
+
+  /** back = the gradient of qkv, from that of `prepared`. */
+  turnBack(of: { qkv: Value; gradient: Value; back: Value }): void {
+    this.#check([of.qkv, of.gradient, of.back], [])
+    this.#add(CODE.turnBack, [of.qkv.id, of.gradient.id, of.back.id])
+  }
+
+  attend(prepared: Value, out: Value): void {
+    this.#check([prepared], [out])
+    this.#add(CODE.attend, [prepared.id, out.id])
+  }
+
+  /** back = the gradient of `prepared`, from that of `out`. */
+  attendBack(of: { prepared: Value; out: Value; gradient: Value; back: Value }): void {
+    this.#check([of.prepared, of.back], [of.out, of.gradient])
+    this.#add(CODE.attendBack, [of.prepared.id, of.out.id, of.gradient.id], of.back.id)
+  }
+
+  #add(code: number, values: readonly [number, number, number?], integer = 0): void {
+    this.#builder.operation({ code, values, integer, addresses: [this.#record] })
+  }
+
+  #check(wide: readonly Value[], narrow: readonly Value[]): void {
+    const { qkv, out } = this.#widths
+    if (wide.some(({ width }) => width !== qkv) || narrow.some(({ width }) => width !== out)) {
+      throw new RangeError('Attention and its rows differ in width')
+    }
+  }
+}
+
+/** back = the gradient of an activation's input `x`, from that of its output. */
+export function activateBack(
+  builder: ProgramBuilder,
+  of: { x: Value; gradient: Value; back: Value },
+  kind: Activation
+): void {
+  same(of.x, of.back)
+  builder.operation({
+    code: CODE.activateBack,
+    values: [of.x.id, of.gradient.id, of.back.id],
+    integer: activationNumber(kind)
+  })
+}
+
+/** A low-rank addition to some columns of a product; its memory outlives the program. */
+export interface Lora {
+  readonly rank: number
+  /** What the product of both matrices is multiplied by. */
+  readonly scale: number
+  readonly inputs: number
+  readonly outputs: number
+  /** The first column of the product's output that it adds to. */
+  readonly column: number
+  /** A: (rank, inputs), and (inputs, rank). */
+  readonly a: Float32Array
+  readonly aTurned: Float32Array
+  /** B: (outputs, rank), and (rank, outputs). */
+  readonly b: Float32Array
+  readonly bTurned: Float32Array
+  /** Written by loraBack(): (rank, inputs), and B's turned: (rank, outputs). */
+  readonly aGradient: Float32Array
+  readonly bGradient: Float32Array
+}
+
+/** low = (x A) * scale; out += low B. */
+export function lora(
+  builder: ProgramBuilder,
+  of: { x: Value; low: Value; out: Value },
+  record: Address
+): void {
+  builder.operation({
+    code: CODE.lora,
+    values: [of.x.id, of.low.id, of.out.id],
+    addresses: [record]
+  })
+}
+
+/** Gradients of both matrices, and of `low`; the gradient of `x` takes its own in addition. */
+export function loraBack(
+  builder: ProgramBuilder,
+  of: { x: Value; low: Value; gradient: Value; lowGradient: Value; back: Value },
+  record: Address
+): void {
+  builder.operation({
+    code: CODE.loraBack,
+    values: [of.x.id, of.low.id, of.gradient.id],
+    integer: of.lowGradient.id,
+    second: of.back.id,
+    addresses: [record]
+  })
+}
+
+/** A `struct pk_lora`. */
+export function loraRecord(builder: ProgramBuilder, options: Lora): Address {
+  const { rank, scale, inputs, outputs, column } = options
+  const { a, b, aTurned, bTurned, aGradient, bGradient } = options
+  const record = new Struct(72)
+  record.i32(rank, inputs, outputs, column)
+  record.f32(scale)
+  record.i32(0)
+  const matrices = [a, b, aTurned, bTurned, aGradient, bGradient]
+  record.u64(...matrices.map((matrix) => builder.keep(matrix)))
+  return builder.keep(record.bytes)
+}
+
+function same(a: Value, b: Value): void {
+  if (a.width !== b.width) throw new RangeError(`Widths differ: ${a.width} and ${b.width}`)
+}
