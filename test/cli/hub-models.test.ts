@@ -8,6 +8,7 @@ import { heldBytesOf } from '../../src/model/store/cache-usage.ts'
 import { hubRepo } from '../support/models/hub-repo.ts'
 import { spreadGgufBytes } from '../support/models/remote-model.ts'
 import { readReferences } from '../support/models/stories.ts'
+import { openMappedFile } from '../../src/model/formats/mapped-file.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const MIB = 2 ** 20
@@ -68,6 +69,14 @@ test('pull brings blocks, then all; models, verify and rm tell of it', async () 
   expect((await run(home, ['pull', 'some/model'])).code).toBe(0)
   expect((await run(home, ['models'])).stdout).toMatch(/^some\/model +11\.0 MiB {2}whole$/m)
   expect((await run(home, ['verify', 'some/model'])).code).toBe(0)
+  const open = openMappedFile(weights(home))
+  expect((await run(home, ['models'])).stdout).toMatch(/^some\/model .* whole, in use$/m)
+  const refused = await run(home, ['rm', 'some/model'])
+  expect({ code: refused.code, stderr: refused.stderr }).toEqual({
+    code: 7,
+    stderr: expect.stringMatching(/^error: some\/model, 11\.0 MiB cannot be removed: .* uses it\n/)
+  })
+  open.close()
   const removed = await run(home, ['rm', 'some/model'])
   expect(removed.stderr).toMatch(/^removed some\/model: 11\.0 MiB$/m)
   expect((await run(home, ['models'])).stdout).toStartWith('No models')

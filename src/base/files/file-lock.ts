@@ -12,9 +12,9 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type Clock, sleep } from '../clock.ts'
-import { openLibc } from '../c-library.ts'
 import { unavailable } from '../errors.ts'
 import { fileError } from './file-error.ts'
+import { AT_ONCE, EXCLUSIVE, type Flock, systemFlock } from './flock.ts'
 import { holderWords, tryWordLock } from './file-lock-words.ts'
 
 export interface LockOptions {
@@ -34,10 +34,6 @@ export interface LockOptions {
 /** Gives the lock back. */
 export type Release = () => Promise<void>
 
-type Flock = (file: number, operation: number) => number
-
-const EXCLUSIVE = 2
-const AT_ONCE = 4
 /** How often others may remove the file between our opening and locking it before we give up. */
 const MAX_TRIES = 1000
 
@@ -46,8 +42,6 @@ const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM'])
 
 /** Whether flock works, by device, as this process found out. */
 const lockable = new Map<number, boolean>()
-
-let flock: Flock | undefined | null
 
 /** Runs `work` while holding `path`. @throws AppError CANCELLED while waiting */
 export async function withFileLock<T>(
@@ -78,7 +72,7 @@ export async function tryFileLock(
   path: string,
   options: Pick<LockOptions, 'clock' | 'staleMs'> = {}
 ): Promise<Release | undefined> {
-  flock ??= openFlock()
+  const flock = systemFlock()
   if (!flock || !hasLocks(dirname(path), flock)) return await tryWordLock(path, options)
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const opened = openLock(path)
@@ -178,17 +172,4 @@ function hasLocks(folder: string, lock: Flock): boolean {
   closeSync(file)
   lockable.set(device, isLockable)
   return isLockable
-}
-
-/** Null on systems that have none. */
-function openFlock(): Flock | null {
-  if (process.platform === 'win32') return null
-  try {
-    const { flock: call } = openLibc<{ flock: Flock }>({
-      flock: { args: ['i32', 'i32'], returns: 'i32' }
-    })
-    return call
-  } catch {
-    return null
-  }
 }

@@ -39,22 +39,25 @@ export async function runModels(flags: ModelsFlags, context: Context): Promise<n
 }
 
 async function report({ cache, usedBytes, models, others }: Listing): Promise<object> {
-  const rows = models.map(async ({ name, heldBytes, totalBytes, convertedBytes, files }) => ({
-    model: name,
-    bytes: heldBytes,
-    ofBytes: totalBytes,
-    convertedBytes,
-    files: await Promise.all(
-      files.map(async (file) => ({
-        path: file.path,
-        hash: file.hash,
-        bytes: file.heldBytes,
-        ofBytes: file.sizeBytes,
-        onPeersWordBytes: file.unverifiedBytes,
-        manifest: await rootOf(file, cache)
-      }))
-    )
-  }))
+  const rows = models.map(
+    async ({ name, heldBytes, totalBytes, convertedBytes, isInUse, files }) => ({
+      model: name,
+      inUse: isInUse,
+      bytes: heldBytes,
+      ofBytes: totalBytes,
+      convertedBytes,
+      files: await Promise.all(
+        files.map(async (file) => ({
+          path: file.path,
+          hash: file.hash,
+          bytes: file.heldBytes,
+          ofBytes: file.sizeBytes,
+          onPeersWordBytes: file.unverifiedBytes,
+          manifest: await rootOf(file, cache)
+        }))
+      )
+    })
+  )
   return {
     folder: cache,
     bytes: usedBytes,
@@ -81,7 +84,7 @@ function table({ cache, usedBytes, models, others }: Listing): string {
 }
 
 function rowOf(model: CachedModel): string[] {
-  const { name, heldBytes, totalBytes, convertedBytes, files } = model
+  const { name, heldBytes, totalBytes, convertedBytes, isInUse, files } = model
   const unverifiedBytes = files.reduce((sum, file) => sum + file.unverifiedBytes, 0)
   const unverified =
     unverifiedBytes === 0 ? '' : `, ${formatBytes(unverifiedBytes)} of it on the word of peers`
@@ -90,7 +93,11 @@ function rowOf(model: CachedModel): string[] {
       ? 'whole'
       : `${((100 * heldBytes) / totalBytes).toFixed(1)} % of ${formatBytes(totalBytes)}`
   const converted = convertedBytes === 0 ? '' : `, and ${formatBytes(convertedBytes)} converted`
-  return [name, formatBytes(heldBytes), `${share}${unverified}${converted}`]
+  return [
+    name,
+    formatBytes(heldBytes),
+    `${share}${unverified}${converted}${isInUse ? ', in use' : ''}`
+  ]
 }
 
 function otherRow({ paths, sizeBytes }: ConvertedModel): string[] {

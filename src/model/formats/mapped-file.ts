@@ -4,6 +4,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { AppError, closed, corrupt, notFound } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
+import { markInUse } from '../../base/files/in-use.ts'
 import { mapFile } from '../../base/files/map-file.ts'
 import { dropView } from '../../base/files/mapped-pages.ts'
 import { hasRange, prefixBytes, readChunkMap } from '../store/chunk-map.ts'
@@ -160,7 +161,10 @@ function openFile(path: string): OpenFile {
     throw fileError(what, error)
   }
   const found = fstatSync(file)
-  if (found.isFile()) return { file, sizeBytes: found.size, exactMs: found.mtimeMs }
+  if (found.isFile()) {
+    markInUse(file)
+    return { file, sizeBytes: found.size, exactMs: found.mtimeMs }
+  }
   closeSync(file)
   throw notFound(`'${path}' cannot be opened: it is no file`)
 }

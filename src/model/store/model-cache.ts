@@ -12,6 +12,7 @@ import {
   listConverted,
   removeConverted
 } from './converted-cache.ts'
+import { isInUse } from '../../base/files/in-use.ts'
 import { tryFileLock } from '../../base/files/file-lock.ts'
 import { contentIdName } from '../hub/unverified-model.ts'
 import { forgetManifest } from './manifest.ts'
@@ -42,6 +43,8 @@ export interface CachedModel {
   readonly totalBytes: number
   /** Bytes of converted weights made from it, which can be made again. */
   readonly convertedBytes: number
+  /** A process has it open: a server, a chat. */
+  readonly isInUse: boolean
   readonly record?: RepoRecord | undefined
 }
 
@@ -71,7 +74,16 @@ export async function listCachedModels(
     const totalBytes = held.reduce((sum, file) => sum + file.sizeBytes, 0)
     const paths = files.map(({ path }) => path)
     const convertedBytes = sumOf(convertedOf(converted, paths))
-    models.push({ name, files: held, heldBytes, totalBytes, convertedBytes, record })
+    const inUse = paths.some(isInUse)
+    models.push({
+      name,
+      files: held,
+      heldBytes,
+      totalBytes,
+      convertedBytes,
+      isInUse: inUse,
+      record
+    })
   }
   for (const record of await listRecords(cacheDir)) {
     const files = record.weights.map((file) => {

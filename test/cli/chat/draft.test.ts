@@ -21,7 +21,7 @@ import { tempFolder } from '../../support/temp-folder.ts'
 const MAIN = join(import.meta.dir, '..', '..', '..', 'src', 'cli', 'main.ts')
 
 function cached(name: string, totalBytes: number, heldBytes = totalBytes): CachedModel {
-  return { name, files: [], heldBytes, totalBytes, convertedBytes: 0 }
+  return { name, files: [], heldBytes, totalBytes, convertedBytes: 0, isInUse: false }
 }
 
 test('whole models of the cache that are small enough may guess, the largest first', () => {
