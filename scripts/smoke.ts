@@ -111,7 +111,18 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
   })
   if (!servers) return
 
-  const chat = ['chat', MODEL, ...via, '--raw', '--temperature', '0', '--max-tokens', '120']
+  const chat = [
+    'chat',
+    MODEL,
+    ...via,
+    '--here',
+    'none',
+    '--raw',
+    '--temperature',
+    '0',
+    '--max-tokens',
+    '120'
+  ]
   await check(
     'chat over three servers gives the reference text, and stdout nothing else',
     async () => {
@@ -136,7 +147,18 @@ async function swarm(stack: AsyncDisposableStack): Promise<void> {
     same('stdout', stdout.replace(/\n$/, ''), referenceText())
   })
   await check('the same seed gives the same text', async () => {
-    const sampled = ['chat', MODEL, ...via, '--raw', '--temperature', '1', '--seed', '7']
+    const sampled = [
+      'chat',
+      MODEL,
+      ...via,
+      '--here',
+      'none',
+      '--raw',
+      '--temperature',
+      '1',
+      '--seed',
+      '7'
+    ]
     const texts = [
       await run([...sampled, '--max-tokens', '40'], PROMPT),
       await run([...sampled, '--max-tokens', '40'], PROMPT)

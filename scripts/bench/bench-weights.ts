@@ -54,7 +54,16 @@ async function bench(stack: AsyncDisposableStack): Promise<void> {
   }
   const chat = async (): Promise<number> => {
     const options = ['--raw', '--temperature', '0', '--max-tokens', '200', '--no-speculate']
-    const args = ['chat', 'some/model', 'Once upon a time', ...via, ...options, '--stats']
+    const args = [
+      'chat',
+      'some/model',
+      'Once upon a time',
+      '--here',
+      'none',
+      ...via,
+      ...options,
+      '--stats'
+    ]
     const { stderr } = await start('client', args).end(600_000)
     return Number(/([\d.]+) tokens\/s/.exec(stderr)?.[1] ?? Number.NaN)
   }

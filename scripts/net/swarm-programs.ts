@@ -59,9 +59,10 @@ export class ProgramSwarm implements AsyncDisposable {
     return { name, blocks, program }
   }
 
-  /** Starts a chat; the caller awaits its end. */
+  /** Starts a chat that computes no blocks itself; the caller awaits its end. */
   chat(model: string, args: readonly string[], input = '', name = 'client'): Program {
-    return this.#start(name, ['chat', model, '--bootstrap', this.address, ...args], input)
+    const swarm = ['--bootstrap', this.address, '--here', 'none']
+    return this.#start(name, ['chat', model, ...swarm, ...args], input)
   }
 
   async ask(model: string, args: readonly string[], input = '', ms = 300_000): Promise<Ending> {

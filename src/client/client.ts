@@ -175,7 +175,8 @@ export class Client extends Resource {
 
   /** Of a route's servers, as measured, ms. */
   roundTrips(route: readonly RouteHop[]): Map<string, number> {
-    return new Map(route.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))
+    const others = route.filter(({ isLocal }) => !isLocal)
+    return new Map(others.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))
   }
 
   /**

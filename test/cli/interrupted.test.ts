@@ -39,7 +39,7 @@ test('an answer goes on after its client was killed, as if it had not been', asy
     return new Program([process.execPath, main, ...args], { env })
   }
   const chat = async (...args: string[]): Promise<Ending> => {
-    await using program = start('client', ['chat', 'stories260k', ...args])
+    await using program = start('client', ['chat', 'stories260k', '--here', 'none', ...args])
     return await program.end(MS)
   }
   await using bootstrap = new Program([process.execPath, main, 'bootstrap', '--port', '0'])
@@ -50,7 +50,7 @@ test('an answer goes on after its client was killed, as if it had not been', asy
   const undisturbed = await chat(...PROMPT, '--max-tokens', '450')
   expect(undisturbed.stdout.length).toBeGreaterThan(600)
 
-  const tokens = ['--max-tokens', '450', '--session', file]
+  const tokens = ['--here', 'none', '--max-tokens', '450', '--session', file]
   const killedMidway = async (): Promise<string> => {
     // On a busy machine the answer may be whole before we are asked again: then once more.
     for (let tries = 0; tries < 20; tries++) {

@@ -23,6 +23,7 @@ export interface ChatFlags
   stats?: boolean | undefined
   trace?: boolean | undefined
   wire?: string | undefined
+  here?: string | undefined
   head?: string | undefined
   session?: string | undefined
   continue?: boolean | undefined

@@ -1,6 +1,7 @@
 // Opens everything that a chat with one model needs, in order: model, engine, servers, session, and
 // the earlier conversation.
-import { badInput } from '../../base/errors.ts'
+import { badInput, toAppError } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
 import type { Progress } from '../../base/progress.ts'
 import { Client } from '../../client/client.ts'
 import type { InferenceSession } from '../../client/session/session.ts'
@@ -12,6 +13,8 @@ import type { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { openNamedModel, startCompute } from '../engine.ts'
 import { manifestRoots, openWeights } from '../peer-weights.ts'
+import { ARITHMETIC } from '../../kernels/arithmetic.ts'
+import { openHere, parseHere } from '../../library/open/here.ts'
 import { namedModel } from '../../library/open/membership.ts'
 import { headOf, wireOf, type ChatFlags } from './chat-flags.ts'
 import { openDrafters } from './draft.ts'
@@ -51,6 +54,7 @@ export async function openTalk(
   const { name, flags, context, node, membership, progress, past } = options
   const { log, signal } = context
   const { session: path, system } = flags
+  const choice = parseHere(flags.here)
   progress.update(`opening ${name}`)
   const weights = openWeights(stack, node, flags, context)
   const model = await openNamedModel(name, context, {
@@ -65,13 +69,20 @@ export async function openTalk(
   }
   const named = namedModel(model, name)
   membership?.require('chat', named)
-  progress.update('looking for servers')
-  const [compute] = await Promise.all([startCompute(flags, context), node.ready()])
-  stack.use(compute)
+  const compute = stack.use(await startCompute(flags, context))
+  const here = openHere(choice, { compute, model, name, log, signal, progress })
+  if (here) stack.use(here)
+  else {
+    progress.update('looking for servers')
+    await node.ready()
+  }
+  if (choice !== 'all') node.ready().catch((error: unknown) => tellWithoutSwarm(error, log))
   const client = stack.use(
     new Client({
       node,
       compute,
+      here,
+      arithmetic: here && ARITHMETIC,
       model,
       aliases: named.names,
       dtype: wireOf(flags),
@@ -95,4 +106,11 @@ export async function openTalk(
   if (saved) chat.resume(saved.messages, saved.unfinished)
   if (system !== undefined && !past) chat.setSystem(system)
   return { model, client, session, generator, chat, saved }
+}
+
+/** The chat goes on with what is computed here. */
+function tellWithoutSwarm(error: unknown, log: Log): void {
+  const { code, message } = toAppError(error)
+  if (code === 'DENIED') log.warn(message)
+  else if (code !== 'CLOSED') log.debug(message)
 }

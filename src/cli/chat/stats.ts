@@ -1,6 +1,6 @@
 // The line of --stats and the table of --trace, from the client's measurements.
 import type { GenerationStats, StepTimes } from '../../client/text/generate.ts'
-import type { RouteHop } from '../../client/route/route.ts'
+import { hopName, type RouteHop } from '../../client/route/route.ts'
 import type { ForwardReport, HopTrace } from '../../client/session/forward.ts'
 
 /** Tokens, tokens a second, time to first token, route. */
@@ -10,7 +10,7 @@ export function statsLine(
   reroutes: number
 ): string {
   const rate = decodeRate(stats)
-  const hops = route.map((hop) => `${hop.peer.slice(0, 8)}[${hop.start}:${hop.end}]`).join(' > ')
+  const hops = route.map((hop) => `${hopName(hop)}[${hop.start}:${hop.end}]`).join(' > ')
   const reused = stats.reusedTokens > 0 ? ` (${stats.reusedTokens} reused)` : ''
   const mended = reroutes > 0 ? `; ${reroutes} rerouted` : ''
   const perTrip = stats.trips > 0 ? (stats.newTokens - 1) / stats.trips : 1

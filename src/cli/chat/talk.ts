@@ -3,6 +3,7 @@
 import { stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
+import { hopName } from '../../client/route/route.ts'
 import type { ChatFlags } from './chat-flags.ts'
 import { ChatKeeper } from './chat-keeper.ts'
 import type { Answering, Talk } from '../conversation/converse.ts'
@@ -77,15 +78,15 @@ export function createTalk(options: TalkOptions): ToldTalk {
     model: name,
     async about() {
       const known = session.route.length > 0 ? [] : await client.servers(context.signal)
-      const hops = session.route.map(
-        ({ peer, start, end }) => `${start}:${end} ${peer.slice(0, 8)}`
-      )
+      const hops = session.route.map((hop) => `${hop.start}:${hop.end} ${hopName(hop)}`)
       const used = generator.fed.length
       return [
         `${name}: ${blockCount} blocks, ${route(hops, known.length)}`,
-        isPrivate
-          ? 'a private swarm: its members can work out what you type'
-          : 'servers can work out what you type: nothing private here',
+        flags.here === 'all'
+          ? 'nothing that you type leaves this machine'
+          : isPrivate
+            ? 'a private swarm: its members can work out what you type'
+            : 'servers can work out what you type: nothing private here',
         ...(used > 0 ? [`${used} of ${contextLength} tokens of the context are used`] : [])
       ]
     },

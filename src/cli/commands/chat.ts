@@ -41,6 +41,10 @@ export const chat: Command = command<ChatFlags>({
     trace: flag("A line on stderr: where a step's time goes"),
     wire: text('type', 'How activations travel: f32, f16, bf16 or int8 (default: by width)'),
     head: text('type', "native or f32: how exact the last matrix is (default: as the servers')"),
+    here: text(
+      'blocks',
+      'Computed by this process: auto, all, none, or blocks as 0:2, which nobody else then sees the input of (default: auto)'
+    ),
     threads: THREADS,
     device: DEVICE,
     disk: DISK,

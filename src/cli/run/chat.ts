@@ -16,6 +16,7 @@ import type { ChatTarget } from '../chat/target.ts'
 import { openTerminal } from '../conversation/terminal.ts'
 import type { Context } from '../context.ts'
 import { errorText, EXIT } from '../exit.ts'
+import { parseHere } from '../../library/open/here.ts'
 import { joinSoon, openNode } from '../../library/open/node.ts'
 import { openMembership } from '../../library/open/membership.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
@@ -28,6 +29,7 @@ export async function runChat(
 ): Promise<number> {
   const settings = new Settings(readRequest(flags))
   checkChatFlags(flags, target.words)
+  const here = parseHere(flags.here)
   const { session: path } = flags
   const raw = flags.raw === true
   const goesOn = flags.continue === true
@@ -49,7 +51,8 @@ export async function runChat(
     isTalk || goesOn ? undefined : await readPrompt({ words: target.words, raw }, context)
   const identity = await sharingIdentity(stack, flags, context)
   const node = await openNode(stack, { flags, context, membership, identity })
-  joinSoon(node)
+  // Nothing leaves this machine: nobody is asked for anything.
+  if (here !== 'all') joinSoon(node)
   const progress = stderrProgress()
   const opening = { name: target.model, flags, context, node, membership, progress }
   if (isTalk) return await talkWith(opening, settings)

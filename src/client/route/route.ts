@@ -29,6 +29,13 @@ export interface Candidate extends BlockSpan {
 
 export interface RouteHop extends BlockSpan {
   readonly peer: string
+  /** Computed by this process, in the route of a session. */
+  readonly isLocal?: boolean
+}
+
+/** A hop's server in a few letters. */
+export function hopName({ peer, isLocal }: Pick<RouteHop, 'peer' | 'isLocal'>): string {
+  return isLocal ? 'here' : peer.slice(0, 8)
 }
 
 export interface Route {

@@ -29,7 +29,9 @@ export class Chain {
   }
 
   get route(): RouteHop[] {
-    return this.#hops.map(({ link, start, end }) => ({ peer: link.peer, start, end }))
+    return this.#hops.map(({ link: { peer, isLocal }, start, end }) => {
+      return isLocal ? { peer, start, end, isLocal } : { peer, start, end }
+    })
   }
 
   get dtype(): WireDtype {

@@ -14,7 +14,7 @@ import { decodeTensor, encodeTensor } from '../../wire/tensor.ts'
 import type { WireError, WireTensor } from '../../wire/types.ts'
 import type { ClientLink } from '../route/links.ts'
 import { RouteOptimizer, type SessionNow } from '../route/route-optimizer.ts'
-import type { RouteHop } from '../route/route.ts'
+import { hopName, type RouteHop } from '../route/route.ts'
 import { Chain } from './chain.ts'
 import { Failover } from './failover.ts'
 import type { Forwarded, ForwardOptions } from './forward.ts'
@@ -281,7 +281,7 @@ export class InferenceSession extends Resource {
 
   /** Logs the route if it has changed; returns whether it did. */
   #tellRoute(coverMs: number): boolean {
-    const route = this.route.map(({ peer, start, end }) => `${peer.slice(0, 8)}[${start}:${end}]`)
+    const route = this.route.map((hop) => `${hopName(hop)}[${hop.start}:${hop.end}]`)
     // After a failover the route is logged even if it is the same.
     const text = `${route.join(' > ')} ${this.reroutes}`
     if (text === this.#told) return false

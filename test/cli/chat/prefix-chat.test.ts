@@ -32,7 +32,7 @@ test('a chat goes on in another process from what its server kept, and nobody el
   await using server = start('server', ['join', 'stories260k', '--blocks', '0:5', ...at])
   await server.match('stderr', /^ready\b/m, MS)
   const chat = async (home: string, input: string, ...more: readonly string[]): Promise<Said> => {
-    const fixed = ['--temperature', '0', '--max-tokens', '12', '--stats']
+    const fixed = ['--here', 'none', '--temperature', '0', '--max-tokens', '12', '--stats']
     await using program = start(home, ['chat', 'stories260k', ...at, ...fixed, ...more], input)
     const { code, stdout, stderr } = await program.end(MS)
     if (code !== 0) throw new Error(`chat ended with ${code}: ${stderr}`)

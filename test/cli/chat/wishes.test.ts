@@ -47,7 +47,7 @@ async function sh(line: string, shell = 'sh'): Promise<Ending> {
   return await program.end(MS)
 }
 
-const chat = '$P chat $M --temperature 0 --max-tokens 4'
+const chat = '$P chat $M --here none --temperature 0 --max-tokens 4'
 
 /** What was asked of the model: the last question of a kept conversation. */
 async function asked(file: string): Promise<string[]> {

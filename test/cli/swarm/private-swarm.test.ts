@@ -76,7 +76,16 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   await using first = await owner.serve('0:2', 'home')
   await using second = await box.serve('2:5', `@${boxFile}`)
   const [reference] = readReferences()
-  const question = [reference?.prompt ?? '', '--raw', '--temperature', '0', '--max-tokens', '60']
+  const question = [
+    reference?.prompt ?? '',
+    '--here',
+    'none',
+    '--raw',
+    '--temperature',
+    '0',
+    '--max-tokens',
+    '60'
+  ]
   const chat = (machine: Machine, swarm: readonly string[], more: More = {}): Promise<Ending> =>
     machine.run(['chat', 'stories260k', ...question, '--debug', ...swarm], more)
 
@@ -144,7 +153,7 @@ test('a private swarm meets on the local network without a bootstrap node', asyn
   await using server = owner.start(['join', 'stories260k', '--lan', '--swarm', 'home'])
   await server.match('stderr', /^ready\b/m, MS)
   const [reference] = readReferences()
-  const args = ['--lan', '--raw', '--temperature', '0', '--max-tokens', '20']
+  const args = ['--lan', '--here', 'none', '--raw', '--temperature', '0', '--max-tokens', '20']
   const chat = (swarm: Record<string, string>): Promise<Ending> =>
     guest.run(['chat', 'stories260k', reference?.prompt ?? '', ...args], { env: swarm })
   const answer = await chat({ PETALS_SWARM: invite })
