@@ -4,7 +4,9 @@ import { systemClock } from '../base/clock.ts'
 import { createLog, jsonLine, type Log, type LogFormat } from '../base/log.ts'
 import { resolvePaths, type Paths } from '../base/paths.ts'
 import type { Flags } from './options.ts'
-import { parseChoice, resolveAddresses, type Address } from './options.ts'
+import { resolveAddresses } from '../library/open/addresses.ts'
+import type { Address } from '../library/surroundings.ts'
+import { parseChoice } from './options.ts'
 
 export interface Context {
   readonly paths: Paths

@@ -21,3 +21,8 @@ export interface Surroundings {
    */
   readonly readStdin?: (mostBytes: number) => Promise<string>
 }
+
+/** What this process was started with. */
+export function environment(): Readonly<Record<string, string | undefined>> {
+  return process.env
+}

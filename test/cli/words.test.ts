@@ -4,16 +4,15 @@ import { badInput, internal, noRoute, toAppError, type AppError } from '../../sr
 import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
 import { quantNote } from '../../src/cli/run/join.ts'
 import {
-  parseAddresses,
   parseBlocks,
   parseBytes,
   parseChoice,
   parseList,
   parseNumber,
-  parseWhole,
-  resolveAddresses
+  parseWhole
 } from '../../src/cli/options.ts'
 import { requireOwnAddress } from '../../src/cli/swarm/own-address.ts'
+import { parseAddresses, resolveAddresses } from '../../src/library/open/addresses.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { chatTarget } from '../../src/cli/chat/target.ts'
 

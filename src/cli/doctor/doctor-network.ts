@@ -3,7 +3,7 @@ import { systemClock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { hubEndpoint, type HubOptions } from '../../model/hub/hub.ts'
-import type { Address } from '../options.ts'
+import type { Address } from '../../library/surroundings.ts'
 import type { DhtFacts, NetworkFacts, Refusal } from './doctor-facts.ts'
 
 const HUB_MS = 5_000

@@ -3,7 +3,8 @@ import { unavailable } from '../../base/errors.ts'
 import { startBootstrap } from '../../swarm/dht/bootstrap.ts'
 import type { Context } from '../context.ts'
 import { untilAborted } from '../lifetime.ts'
-import { parseWhole, resolveAddresses } from '../options.ts'
+import { resolveAddresses } from '../../library/open/addresses.ts'
+import { parseWhole } from '../options.ts'
 import { print } from '../output.ts'
 
 export interface BootstrapFlags {

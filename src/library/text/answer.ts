@@ -6,7 +6,7 @@ import type { GenerateOptions } from '../../client/text/generate.ts'
 import { recordLogProbs, type DrawnLogProb } from '../../client/text/logits.ts'
 import { StopMatcher } from './stop-matcher.ts'
 import type { RouteHop } from '../../client/route/route.ts'
-import type { RouteNews, TextModel } from './text-model.ts'
+import type { Lender, RouteNews } from './text-model.ts'
 
 export interface AnswerOptions extends GenerateOptions {
   /** Texts that end the answer, which does not have them. */
@@ -50,7 +50,7 @@ export interface AnswerEnd {
 
 /** @throws AppError what the model throws; the session it ran on is then given up */
 export async function* answer(
-  model: TextModel,
+  model: Lender,
   prompt: readonly number[],
   options: AnswerOptions = {}
 ): AsyncGenerator<AnswerPiece, AnswerEnd> {

@@ -2,7 +2,7 @@
 // are certain. Knows no HTTP.
 import type { DrawnLogProb } from '../../client/text/logits.ts'
 import { answer, type AnswerEnd, type AnswerOptions } from './answer.ts'
-import type { TextModel } from './text-model.ts'
+import type { Lender } from './text-model.ts'
 
 /** A part of a reply as the parser of the model's format finds it. */
 export type ReplyDelta =
@@ -43,7 +43,7 @@ export interface ReplyOptions extends AnswerOptions {
 
 /** @throws AppError as answer() does */
 export async function* reply(
-  model: TextModel,
+  model: Lender,
   prompt: readonly number[],
   options: ReplyOptions
 ): AsyncGenerator<ReplyEvent, ReplyEnd> {

@@ -47,12 +47,21 @@ export interface BorrowOptions {
   readonly onnews?: ((news: RouteNews) => void) | undefined
 }
 
+/** What an answer is made on: a model, or a session that goes on. */
+export interface Lender {
+  /**
+   * Lends the generator that suits `prompt` best, when it is this answer's turn.
+   * @throws AppError CANCELLED, CLOSED, or what opening a session throws
+   */
+  borrow(prompt: readonly number[], options?: BorrowOptions): Promise<Borrowed>
+}
+
 interface Waiter {
   start(): void
   fail(error: AppError): void
 }
 
-export class TextModel extends Resource {
+export class TextModel extends Resource implements Lender {
   readonly id: string
   readonly local: TextModelOptions['local']
   readonly #options: TextModelOptions

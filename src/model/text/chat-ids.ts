@@ -6,6 +6,9 @@ import { freePlane, standIn } from './stand-ins.ts'
 import type { Tokenizer } from './tokenizer.ts'
 import type { Model } from '../types.ts'
 
+/** What of a model its chats need. */
+export type ChatModel = Pick<Model, 'chatTemplate' | 'config' | 'tokenizer'>
+
 /** What people and programs wrote, which must stay text. */
 type Given = Pick<ChatOptions, 'tools' | 'documents' | 'variables'> & {
   readonly messages: readonly ChatMessage[]
@@ -13,7 +16,7 @@ type Given = Pick<ChatOptions, 'tools' | 'documents' | 'variables'> & {
 
 /** All of `messages`, as input for a new session. @throws AppError BAD_INPUT */
 export function encodeChat(
-  model: Model,
+  model: ChatModel,
   tokenizer: Tokenizer,
   messages: readonly ChatMessage[],
   options: ChatOptions = {}
@@ -39,7 +42,7 @@ interface Mask {
  * the template is rendered. Then they change places and the whole is encoded at once, since a
  * tokenizer may put a space where a text begins.
  */
-function createMask(model: Model, tokenizer: Tokenizer, given: Given): Mask {
+function createMask(model: ChatModel, tokenizer: Tokenizer, given: Given): Mask {
   const limit = { maxTokens: model.config.contextLength }
   const texts = textsOf(given)
   // Of messages alone: a template may leave out what it has no place for.
