@@ -13,7 +13,7 @@ import { openModel } from '../../src/model/open-model.ts'
 import type { Model } from '../../src/model/types.ts'
 import type { ServerInfo } from '../../src/wire/types.ts'
 import { FakeClock } from '../support/fakes/fake-clock.ts'
-import { fakeBlock, FakeCompute } from '../support/fakes/fake-compute.ts'
+import { FakeCompute, randomRows, throughFakeBlocks } from '../support/fakes/fake-compute.ts'
 import { FakeSwarm, MODEL, startSession, type FakePeer } from '../support/fakes/fake-swarm.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 
@@ -27,19 +27,11 @@ class RoomyCompute extends FakeCompute {
 }
 
 function inputRows(count: number): Float32Array {
-  const random = seededRandom(5)
-  return Float32Array.from({ length: count * HIDDEN }, () => random.next() - 0.5)
+  return randomRows(count, HIDDEN, 5)
 }
 
 function reference(input: Float32Array): Float32Array {
-  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
-    input.slice(at * HIDDEN, (at + 1) * HIDDEN)
-  )
-  for (let block = 0; block < BLOCKS; block++) {
-    const into = rows
-    rows = into.map((_, at) => fakeBlock(block, into, at))
-  }
-  return Float32Array.from(rows.flatMap((row) => [...row]))
+  return throughFakeBlocks(input, BLOCKS, HIDDEN)
 }
 
 interface Scene {

@@ -16,7 +16,7 @@ import { spanNeed } from '../../src/server/placement/budget.ts'
 import { Host, type HostOptions } from '../../src/server/host.ts'
 import { find } from '../../src/swarm/directory.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
-import { fakeBlock, FakeCompute } from '../support/fakes/fake-compute.ts'
+import { FakeCompute, randomRows, throughFakeBlocks } from '../support/fakes/fake-compute.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 import { until, World } from '../swarm/world.ts'
 
@@ -117,18 +117,11 @@ async function startSession(world: World): Promise<InferenceSession> {
 }
 
 function inputRows(count: number): Float32Array {
-  const random = seededRandom(2)
-  return Float32Array.from({ length: count * HIDDEN }, () => random.next() - 0.5)
+  return randomRows(count, HIDDEN, 2)
 }
 
 function reference(input: Float32Array): Float32Array<ArrayBuffer> {
-  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
-    input.slice(at * HIDDEN, (at + 1) * HIDDEN)
-  )
-  for (let block = 0; block < BLOCKS; block++) {
-    rows = rows.map((_, at) => fakeBlock(block, rows, at))
-  }
-  return Float32Array.from(rows.flatMap((row) => [...row]))
+  return throughFakeBlocks(input, BLOCKS, HIDDEN)
 }
 
 test('when a host goes, exactly one of two others takes its place, and a session goes on the same', async () => {

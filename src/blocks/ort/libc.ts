@@ -1,26 +1,15 @@
-// The few functions of the system's C library that we call ourselves: environment, memory maps,
-// libraries. Knows nothing of onnxruntime. Windows has only the environment here.
+// The few functions of the system's C library that onnxruntime needs: environment and libraries.
+// Windows has only the environment here.
 import { CString, dlopen, ptr, type Pointer } from 'bun:ffi'
 import { unavailable } from '../../base/errors.ts'
 import { openLibc } from '../../base/c-library.ts'
 
 interface Libc {
   setenv(name: Pointer, value: Pointer, overwrite: number): number
-  mmap(
-    at: Pointer | null,
-    length: number,
-    protection: number,
-    flags: number,
-    file: number,
-    offset: number
-  ): Pointer
-  munmap(at: Pointer, length: number): number
   dlopen(path: Pointer, flags: number): Pointer | null
   dlerror(): Pointer | null
 }
 
-const PROT_READ = 1
-const MAP_SHARED = 1
 const RTLD_LAZY_GLOBAL = 0x101
 
 let opened: Libc | undefined
@@ -29,8 +18,6 @@ function libc(): Libc {
   try {
     opened ??= openLibc<Libc>({
       setenv: { args: ['ptr', 'ptr', 'i32'], returns: 'i32' },
-      mmap: { args: ['ptr', 'usize', 'i32', 'i32', 'i32', 'i64'], returns: 'ptr' },
-      munmap: { args: ['ptr', 'usize'], returns: 'i32' },
       dlopen: { args: ['ptr', 'i32'], returns: 'ptr' },
       dlerror: { args: [], returns: 'ptr' }
     })
@@ -56,25 +43,6 @@ export function setNativeEnvironment(name: string, value: string): void {
     _putenv_s: { args: ['ptr', 'ptr'], returns: 'i32' }
   })
   symbols._putenv_s(ptr(key), ptr(text))
-}
-
-/** Whether files can be mapped here. */
-export function canMap(): boolean {
-  return process.platform !== 'win32'
-}
-
-/** Maps a file read-only. @throws AppError UNAVAILABLE */
-export function mapFile(descriptor: number, sizeBytes: number): Pointer {
-  const at = libc().mmap(null, sizeBytes, PROT_READ, MAP_SHARED, descriptor, 0)
-  // MAP_FAILED is -1, which as a pointer is the largest there is.
-  if (Number(at) === -1 || Number(at) > 2 ** 63) {
-    throw unavailable(`A file of ${sizeBytes} bytes cannot be mapped`)
-  }
-  return at
-}
-
-export function unmap(at: Pointer, sizeBytes: number): void {
-  libc().munmap(at, sizeBytes)
 }
 
 /**

@@ -11,7 +11,7 @@ import type { ModelLocation } from '../../model/types.ts'
 import { KeptWeights } from './kept-weights.ts'
 import type { KeepOptions } from '../types.ts'
 import type { Reservation } from '../memory-budget.ts'
-import { canMap, mapFile, unmap } from '../ort/libc.ts'
+import { canMap, mapForNative, unmap } from '../../base/files/map-file.ts'
 import { DiskTrouble, LayoutCheck, writeUnlinked, type WeightFile } from './weight-file.ts'
 import {
   ALIGNMENT,
@@ -173,7 +173,7 @@ export class WeightStore implements Disposable {
 
   #map({ descriptor, offset }: WeightFile, layout: PartLayout): void {
     const sizeBytes = offset + layout.sizeBytes
-    const at = mapFile(descriptor, sizeBytes)
+    const at = mapForNative(descriptor, sizeBytes)
     this.#mappings.push({ at, sizeBytes })
     for (const { spec, offset: from, sizeBytes: size } of layout.tensors) {
       const address = (at + offset + from) as Pointer

@@ -95,7 +95,7 @@ export class TerminalLines implements LineSource {
     input.pause()
   }
 
-  /** Takes the terminal over; what gives it back restores it. */
+  /** Takes the terminal over; #leave() restores it. */
   #enter(): void {
     this.#options.input.setRawMode?.(true)
     this.#options.output.write(PASTES_ON)

@@ -4,7 +4,7 @@
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../../src/base/random.ts'
 import type { InferenceSession } from '../../../src/client/session/session.ts'
-import { fakeBlock } from '../../support/fakes/fake-compute.ts'
+import { randomRows, throughFakeBlocks } from '../../support/fakes/fake-compute.ts'
 import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
 import { FakeSwarm, startSession, type FakePeer } from '../../support/fakes/fake-swarm.ts'
 
@@ -13,18 +13,11 @@ const HIDDEN = 4
 const FAST = { throughput: 4000 }
 
 function inputRows(count: number): Float32Array {
-  const random = seededRandom(5)
-  return Float32Array.from({ length: count * HIDDEN }, () => random.next() - 0.5)
+  return randomRows(count, HIDDEN, 5)
 }
 
 function reference(input: Float32Array): Float32Array {
-  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
-    input.slice(at * HIDDEN, (at + 1) * HIDDEN)
-  )
-  for (let block = 0; block < BLOCKS; block++) {
-    rows = rows.map((_, at) => fakeBlock(block, rows, at))
-  }
-  return Float32Array.from(rows.flatMap((row) => [...row]))
+  return throughFakeBlocks(input, BLOCKS, HIDDEN)
 }
 
 interface Scene {

@@ -1,7 +1,6 @@
 // Mirrors that come behind the answer: nobody waits for them, and what they bring is kept.
 import { expect, test } from 'bun:test'
-import { seededRandom } from '../../../src/base/random.ts'
-import { fakeBlock } from '../../support/fakes/fake-compute.ts'
+import { randomRows, throughFakeBlocks } from '../../support/fakes/fake-compute.ts'
 import {
   FakeSwarm,
   startSession,
@@ -13,18 +12,11 @@ const BLOCKS = 4
 const HIDDEN = 4
 
 function inputRows(count: number, seed = 1): Float32Array {
-  const random = seededRandom(seed)
-  return Float32Array.from({ length: count * HIDDEN }, () => random.next() - 0.5)
+  return randomRows(count, HIDDEN, seed)
 }
 
 function reference(input: Float32Array): Float32Array {
-  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
-    input.slice(at * HIDDEN, (at + 1) * HIDDEN)
-  )
-  for (let block = 0; block < BLOCKS; block++) {
-    rows = rows.map((_, at) => fakeBlock(block, rows, at))
-  }
-  return Float32Array.from(rows.flatMap((row) => [...row]))
+  return throughFakeBlocks(input, BLOCKS, HIDDEN)
 }
 
 /** Holds back what a server says to the client until it is let go. */

@@ -6,26 +6,19 @@ import { createLog } from '../../../src/base/log.ts'
 import { seededRandom } from '../../../src/base/random.ts'
 import { chunkRows } from '../../../src/client/session/chunk-rows.ts'
 import type { InferenceSession } from '../../../src/client/session/session.ts'
-import { fakeBlock } from '../../support/fakes/fake-compute.ts'
+import { randomRows, throughFakeBlocks } from '../../support/fakes/fake-compute.ts'
 import { FakeSwarm, startSession, type FakePeer } from '../../support/fakes/fake-swarm.ts'
 
 const BLOCKS = 6
 const HIDDEN = 4
 
 function inputRows(count: number, seed = 1): Float32Array {
-  const random = seededRandom(seed)
-  return Float32Array.from({ length: count * HIDDEN }, () => random.next() - 0.5)
+  return randomRows(count, HIDDEN, seed)
 }
 
 /** All blocks over all rows, in one plain loop. */
 function reference(input: Float32Array): Float32Array {
-  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
-    input.slice(at * HIDDEN, (at + 1) * HIDDEN)
-  )
-  for (let block = 0; block < BLOCKS; block++) {
-    rows = rows.map((_, at) => fakeBlock(block, rows, at))
-  }
-  return Float32Array.from(rows.flatMap((row) => [...row]))
+  return throughFakeBlocks(input, BLOCKS, HIDDEN)
 }
 
 async function threeServers(): Promise<{ swarm: FakeSwarm; peers: FakePeer[] }> {

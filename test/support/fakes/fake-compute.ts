@@ -1,5 +1,6 @@
 // An engine of plain arithmetic whose answer at a position depends on every row before it, so that
 // a lost, doubled or misplaced row shows. Sessions, rollback and errors behave as the real one's.
+import { seededRandom } from '../../../src/base/random.ts'
 import type { BlockSpan } from '../../../src/base/block-span.ts'
 import { AppError, cancelled } from '../../../src/base/errors.ts'
 import type {
@@ -37,6 +38,28 @@ function fakeGradient(gradients: readonly Float32Array[], at: number): Float32Ar
     for (let i = at; i < gradients.length; i++) sum += (gradients[i]?.[column] ?? 0) / (i + 1)
     return Math.fround(value * 0.5 + sum * 0.25)
   })
+}
+
+/** Rows (count, width) through blocks [0, blocks) at once: what a swarm of fakes must give. */
+export function throughFakeBlocks(
+  input: Float32Array,
+  blocks: number,
+  width: number
+): Float32Array<ArrayBuffer> {
+  let rows: Float32Array[] = Array.from({ length: input.length / width }, (_, at) =>
+    input.slice(at * width, (at + 1) * width)
+  )
+  for (let block = 0; block < blocks; block++) {
+    const from = rows
+    rows = from.map((_, at) => fakeBlock(block, from, at))
+  }
+  return Float32Array.from(rows.flatMap((row) => [...row]))
+}
+
+/** Rows (count, width) of values from -0.5 to 0.5. */
+export function randomRows(count: number, width: number, seed: number): Float32Array {
+  const random = seededRandom(seed)
+  return Float32Array.from({ length: count * width }, () => random.next() - 0.5)
 }
 
 export class FakeCompute implements ComputeApi {

@@ -7,7 +7,7 @@ import type { ErrorCode } from '../../../src/base/errors.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'
 import { LIMITS } from '../../../src/wire/protocol.ts'
 import type { ServerStatus, StepResult, WireError, WireTensor } from '../../../src/wire/types.ts'
-import { fakeBlock } from '../fakes/fake-compute.ts'
+import { throughFakeBlocks } from '../fakes/fake-compute.ts'
 import { FakeSwarm, startSession, type FakePeer, type Said } from '../fakes/fake-swarm.ts'
 
 const BLOCKS = 6
@@ -90,13 +90,7 @@ export async function fuzzClient(seed: number): Promise<FuzzOutcome> {
 
 /** All blocks over all rows, in one plain loop. */
 function reference(input: Float32Array): Float32Array {
-  let rows: Float32Array[] = Array.from({ length: input.length / HIDDEN }, (_, at) =>
-    input.slice(at * HIDDEN, (at + 1) * HIDDEN)
-  )
-  for (let block = 0; block < BLOCKS; block++) {
-    rows = rows.map((_, at) => fakeBlock(block, rows, at))
-  }
-  return Float32Array.from(rows.flatMap((row) => [...row]))
+  return throughFakeBlocks(input, BLOCKS, HIDDEN)
 }
 
 function corrupt(peer: FakePeer, random: Random, onmischief: () => void): void {
