@@ -41,6 +41,11 @@ export const DISK: TextOption = text(
   'Most disk for models, converted ones too, e.g. 100g (default: what is free)'
 )
 
+export const HERE: TextOption = text(
+  'blocks',
+  'Computed by this process: auto, all, none, or blocks as 0:2, which nobody else then sees the input of (default: auto)'
+)
+
 export const THREADS: TextOption = text('n', 'Threads of the engine (default: cores - 1)')
 export const DEVICE: TextOption = text('name', 'cpu, cuda or webgpu (default: cpu)')
 export const JSON_OUTPUT: FlagOption = flag('As JSON')

@@ -6,11 +6,13 @@ import { Resource } from '../base/resource.ts'
 import type { Compute } from '../blocks/compute.ts'
 import { Client } from '../client/client.ts'
 import { Generator } from '../client/text/generate.ts'
+import { ARITHMETIC } from '../kernels/arithmetic.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { Membership } from '../swarm/private/membership.ts'
 import { WeightExchange } from '../weights/weight-exchange.ts'
 import type { WireDtype } from '../wire/types.ts'
 import { startCompute, type StartComputeOptions } from './open/compute.ts'
+import { openHere, type HereChoice } from './open/here.ts'
 import { namedModel, openMembership, type MeetingOptions } from './open/membership.ts'
 import { openNamedModel } from './open/model.ts'
 import { joinSoon, openNode } from './open/node.ts'
@@ -30,6 +32,8 @@ export interface PetalsOptions extends StartComputeOptions, MeetingOptions {
   prefixCache?: boolean | undefined
   /** Answers of one model at once. Default 16. */
   parallel?: number | undefined
+  /** Which blocks this process computes itself. Default 'auto': what fits and nobody serves. */
+  here?: HereChoice | undefined
   /** Shows transfers. Default: nothing. */
   progress?: Progress | undefined
 }
@@ -66,6 +70,7 @@ export class Petals extends Resource {
   async openModel(name: string, id: string = name): Promise<TextModel> {
     const { node, compute, weights, membership } = this.#parts
     const { dtype, headQuant, roots, diskBytes, prefixCache, parallel, progress } = this.#options
+    const { here = 'auto' } = this.#options
     const { log = silentLog, signal } = this.#surroundings
     const model = await openNamedModel(name, this.#surroundings, {
       need: 'client',
@@ -75,9 +80,12 @@ export class Petals extends Resource {
       ...(progress ? { progress } : {})
     })
     const named = namedModel(model, name)
+    const blocks = openHere(here, { compute, model, name, log, signal, progress })
     const client = new Client({
       node,
       compute,
+      here: blocks,
+      arithmetic: blocks && ARITHMETIC,
       model,
       aliases: named.names,
       dtype,
@@ -86,12 +94,17 @@ export class Petals extends Resource {
       signal,
       ...(prefixCache === false ? { prefix: false } : {})
     })
+    const close = async (): Promise<void> => {
+      await client.close()
+      await blocks?.close()
+    }
     try {
       membership?.require('chat', named)
-      await node.ready()
+      // Blocks that are computed here need no swarm to begin.
+      if (!blocks) await node.ready()
       await client.ready()
     } catch (error) {
-      await client.close()
+      await close()
       throw error
     }
     return new TextModel({
@@ -99,7 +112,7 @@ export class Petals extends Resource {
       local: client.local,
       open: () => openGenerator(client),
       ...(parallel === undefined ? {} : { parallel }),
-      onclose: () => client.close()
+      onclose: close
     })
   }
 
@@ -116,7 +129,7 @@ export class Petals extends Resource {
       context: this.#surroundings,
       membership
     })
-    joinSoon(node)
+    if (this.#options.here !== 'all') joinSoon(node)
     const { log } = this.#surroundings
     const weights =
       this.#options.peerWeights === false

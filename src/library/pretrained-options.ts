@@ -11,6 +11,7 @@ import {
   textsOption,
   wholeOption
 } from './named-options.ts'
+import { parseHere } from './open/here.ts'
 import { resolveAddresses } from './open/addresses.ts'
 import type { PetalsOptions } from './petals.ts'
 import { environment, type Surroundings } from './surroundings.ts'
@@ -23,6 +24,8 @@ export interface PretrainedOptions {
   swarm?: string
   /** Meet on the local network. Default false. */
   lan?: boolean
+  /** Blocks computed here: 'auto' (what fits and nobody serves), 'all', 'none', or 'A:B'. */
+  here?: string
   /** How activations travel. Default: by the model's width. */
   wire?: WireDtype
   /** How exact the head is. Default: as the servers compute. */
@@ -51,6 +54,7 @@ export const PRETRAINED_NAMES = [
   'initial_peers',
   'swarm',
   'lan',
+  'here',
   'wire',
   'head',
   'threads',
@@ -96,6 +100,7 @@ export async function readPretrained(
     petals: {
       ...(swarm === undefined ? {} : { swarm }),
       ...(lan === undefined ? {} : { lan }),
+      here: parseHere(textOption('here', o.here)),
       dtype: choiceOption('wire', o.wire, ['f32', 'f16', 'bf16', 'int8'] as const),
       headQuant: choiceOption('head', o.head, ['native', 'f32'] as const),
       threads: wholeOption('threads', o.threads, 1, 1024),

@@ -1,6 +1,14 @@
 // Declares `petals api [MODEL...]`.
 import { type Command, command, text } from '../command.ts'
-import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
+import {
+  DEVICE,
+  DISK,
+  HERE,
+  MANIFEST,
+  PEER_WEIGHTS,
+  SWARM_OPTIONS,
+  THREADS
+} from '../common-options.ts'
 import type { ApiFlags } from '../run/api.ts'
 
 export const api: Command = command<ApiFlags>({
@@ -15,6 +23,7 @@ export const api: Command = command<ApiFlags>({
     apiKey: text('key', 'Demand this key of every request; @file reads it (PETALS_API_KEY)'),
     cors: text('origins', 'Sites whose pages may use it, with commas between, or *'),
     parallel: text('n', 'Answers of one model at once; more wait (default: 16)'),
+    here: HERE,
     threads: THREADS,
     device: DEVICE,
     disk: DISK,

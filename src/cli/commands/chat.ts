@@ -2,7 +2,15 @@
 import { defaultModel } from '../chat/remember.ts'
 import { chatTarget } from '../chat/target.ts'
 import { type Command, command, flag, off, text } from '../command.ts'
-import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
+import {
+  DEVICE,
+  DISK,
+  HERE,
+  MANIFEST,
+  PEER_WEIGHTS,
+  SWARM_OPTIONS,
+  THREADS
+} from '../common-options.ts'
 import { naming } from '../exit.ts'
 import type { ChatFlags } from '../chat/chat-flags.ts'
 
@@ -41,10 +49,7 @@ export const chat: Command = command<ChatFlags>({
     trace: flag("A line on stderr: where a step's time goes"),
     wire: text('type', 'How activations travel: f32, f16, bf16 or int8 (default: by width)'),
     head: text('type', "native or f32: how exact the last matrix is (default: as the servers')"),
-    here: text(
-      'blocks',
-      'Computed by this process: auto, all, none, or blocks as 0:2, which nobody else then sees the input of (default: auto)'
-    ),
+    here: HERE,
     threads: THREADS,
     device: DEVICE,
     disk: DISK,

@@ -7,6 +7,7 @@ import { fileError } from '../../base/files/file-error.ts'
 import { createApp } from '../../api/http/app.ts'
 import { serve } from '../../api/serve.ts'
 import { ModelShelf } from '../../library/model-shelf.ts'
+import { parseHere } from '../../library/open/here.ts'
 import type { SwarmOptions } from '../../library/open/membership.ts'
 import { Petals } from '../../library/petals.ts'
 import { defaultModel } from '../chat/remember.ts'
@@ -25,6 +26,7 @@ export interface ApiFlags
   apiKey?: string | undefined
   cors?: string | undefined
   parallel?: string | undefined
+  here?: string | undefined
 }
 
 const PORT = 8080
@@ -53,6 +55,7 @@ export async function runApi(
       bootstrap,
       swarm,
       lan,
+      here: parseHere(flags.here),
       peerWeights: flags.peerWeights,
       roots: manifestRoots(flags),
       parallel: parseWhole('parallel', flags.parallel, 1, 256),
