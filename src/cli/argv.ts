@@ -33,7 +33,6 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   host: 'join',
   info: 'status',
   list: 'models',
-  ls: 'models',
   prompt: 'chat',
   ps: 'status',
   remove: 'rm',

@@ -7,6 +7,7 @@ import { bootstrap } from './commands/bootstrap.ts'
 import { chat } from './commands/chat.ts'
 import { doctor } from './commands/doctor.ts'
 import { join } from './commands/join.ts'
+import { ls } from './commands/ls.ts'
 import { models } from './commands/models.ts'
 import { plan } from './commands/plan.ts'
 import { pull } from './commands/pull.ts'
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   chat,
   api,
   status,
+  ls,
   plan,
   models,
   pull,

@@ -3,7 +3,7 @@
 import type Hyperswarm from 'hyperswarm'
 import { toHex } from '../base/bytes.ts'
 import type { ServerInfo } from '../wire/types.ts'
-import { cellsOf, topicOf, wordTopic } from './topics.ts'
+import { cellsOf, modelsTopic, topicOf, wordTopic } from './topics.ts'
 
 const AS_SERVER = { server: true, client: false } as const
 
@@ -22,10 +22,14 @@ export class TopicAnnouncer {
     this.#secret = secret
   }
 
-  /** Announces the cells of a span, then takes back those that it no longer touches. */
+  /**
+   * Announces the cells of a span, and that the swarm has this server, then takes back cells that
+   * it no longer touches.
+   */
   async announce(info: ServerInfo): Promise<void> {
     const cells = cellsOf(info.start, info.end, info.blockCount)
-    await this.#announceAll(cells.map((cell) => topicOf(info.model, cell, this.#secret)))
+    const topics = cells.map((cell) => topicOf(info.model, cell, this.#secret))
+    await this.#announceAll([...topics, modelsTopic(this.#secret)])
   }
 
   /** Announces where a model is found by words for it; an announcer has either words or cells. */

@@ -6,7 +6,7 @@ import type { ServerInfo } from '../wire/types.ts'
 import type { SwarmNode } from './node.ts'
 import { measureRtts, reachLimitMs } from './dht/reach-time.ts'
 import { judgeInfo } from './record.ts'
-import { limiter, Search } from './search.ts'
+import { allServers, limiter, Search, serversOf, type Goal } from './search.ts'
 
 export interface DirectoryEntry {
   readonly info: ServerInfo
@@ -42,36 +42,52 @@ const MAX_EXPIRED_PROBES = 4
 const EXPIRED_PROBE_MS = 1_500
 
 /** Servers of a model as their records arrive, each peer once, self left out. Ends by `options`. */
-export async function* findServers(
+export function findServers(
   node: SwarmNode,
   model: Uint8Array,
   blockCount: number,
   options: FindOptions = {}
 ): AsyncGenerator<ServerInfo, void, void> {
+  return search(node, serversOf(model, blockCount, node.swarmSecret), options)
+}
+
+/** Servers of all models of a swarm; of a large swarm some, by chance. */
+export function findAllServers(
+  node: SwarmNode,
+  options: FindOptions = {}
+): AsyncGenerator<ServerInfo, void, void> {
+  return search(node, allServers(node.swarmSecret), options)
+}
+
+async function* search(
+  node: SwarmNode,
+  goal: Goal,
+  options: FindOptions
+): AsyncGenerator<ServerInfo, void, void> {
   const { signal, timeoutMs = 3000, enough = () => false, known = [] } = options
   if (signal?.aborted) throw cancelled('Looking for servers was cancelled')
   if (node.membership?.barred) throw node.membership.barred
-  const search = new Search(node, model, blockCount)
-  const stop = node.clock.after(timeoutMs, () => search.end())
-  const onabort = (): void => search.end(cancelled('Looking for servers was cancelled'))
+  const looking = new Search(node, goal)
+  const stop = node.clock.after(timeoutMs, () => looking.end())
+  const onabort = (): void => looking.end(cancelled('Looking for servers was cancelled'))
   signal?.addEventListener('abort', onabort, { once: true })
   const found: ServerInfo[] = []
   try {
-    search.start(known)
-    for (let info = await search.next(); info; info = await search.next()) {
+    looking.start(known)
+    for (let info = await looking.next(); info; info = await looking.next()) {
       found.push(info)
       yield info
       if (enough(found)) return
     }
     // Heard of meanwhile: that nobody is found says less.
     if (node.membership?.barred) throw node.membership.barred
-    if (found.length === 0 && search.expired.length > 0) {
-      await tellOfExpired(node, search.expired, signal)
+    if (found.length === 0 && looking.expired.length > 0) {
+      await tellOfExpired(node, looking.expired, signal)
     }
   } finally {
     signal?.removeEventListener('abort', onabort)
     stop()
-    search.end()
+    looking.end()
   }
 }
 

@@ -57,8 +57,10 @@ export function decodeRecord(bytes: Uint8Array): readonly ServerInfo[] {
 export interface Wanted {
   /** Whose record it is, by its signature. */
   readonly peer: Uint8Array
-  readonly model: Uint8Array
-  readonly blockCount: number
+  /** Undefined: any. */
+  readonly model?: Uint8Array | undefined
+  /** Of that model. Undefined: as the info says. */
+  readonly blockCount?: number | undefined
   /** The reader's wall clock, ms. */
   readonly now: number
 }
@@ -70,8 +72,9 @@ export type Verdict =
 /** Whether one info of a record can be used; its expiry is then in the reader's time. */
 export function judgeInfo(info: ServerInfo, wanted: Wanted): Verdict {
   if (Buffer.compare(info.peer, wanted.peer) !== 0) return { kind: 'foreign' }
-  if (Buffer.compare(info.model, wanted.model) !== 0) return { kind: 'other' }
-  if (info.blockCount !== wanted.blockCount || info.end > wanted.blockCount) {
+  const { model, blockCount = info.blockCount } = wanted
+  if (model && Buffer.compare(info.model, model) !== 0) return { kind: 'other' }
+  if (info.blockCount !== blockCount || info.end > blockCount) {
     return { kind: 'absurd' }
   }
   if (info.issuedAt > wanted.now + FAST_CLOCK_MS || info.expiresAt < info.issuedAt) {

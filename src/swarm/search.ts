@@ -8,8 +8,8 @@ import { toAppError, type AppError } from '../base/errors.ts'
 import type { ServerInfo } from '../wire/types.ts'
 import { Candidates } from './candidates.ts'
 import type { SwarmNode } from './node.ts'
-import { usableInfos } from './record.ts'
-import { cellsOf, topicOf } from './topics.ts'
+import { usableInfos, type Wanted } from './record.ts'
+import { cellsOf, modelsTopic, topicOf } from './topics.ts'
 
 /** Records read at a time: more would only fill the DHT's own window of requests. */
 const MAX_READS = 16
@@ -23,12 +23,27 @@ const FULL_ANSWER = 20
 /** A cell of its own: those who are known already. */
 const KNOWN = -1
 
+/** What is looked for, and where. */
+export interface Goal extends Pick<Wanted, 'model' | 'blockCount'> {
+  readonly topics: readonly Uint8Array[]
+}
+
+/** Servers of one model. */
+export function serversOf(model: Uint8Array, blockCount: number, secret?: Uint8Array): Goal {
+  const cells = cellsOf(0, blockCount, blockCount)
+  return { model, blockCount, topics: cells.map((cell) => topicOf(model, cell, secret)) }
+}
+
+/** Servers of all models. */
+export function allServers(secret?: Uint8Array): Goal {
+  return { topics: [modelsTopic(secret)] }
+}
+
 export class Search {
   /** Keys of servers whose records were too old. */
   readonly expired: Uint8Array[] = []
   readonly #node: SwarmNode
-  readonly #model: Uint8Array
-  readonly #blockCount: number
+  readonly #goal: Goal
   readonly #session: DHT.Session
   readonly #candidates: Candidates
   readonly #found: ServerInfo[] = []
@@ -38,10 +53,9 @@ export class Search {
   #ended = false
   #error: AppError | undefined
 
-  constructor(node: SwarmNode, model: Uint8Array, blockCount: number) {
+  constructor(node: SwarmNode, goal: Goal) {
     this.#node = node
-    this.#model = model
-    this.#blockCount = blockCount
+    this.#goal = goal
     this.#session = node.dht.session()
     this.#candidates = new Candidates(node.random, node.peer)
   }
@@ -49,9 +63,8 @@ export class Search {
   start(known: readonly string[]): void {
     this.#candidates.add(KNOWN, 'known', known.slice(0, MAX_KNOWN))
     this.#readMore()
-    for (const cell of cellsOf(0, this.#blockCount, this.#blockCount)) {
-      const topic = topicOf(this.#model, cell, this.#node.swarmSecret)
-      this.#run(() => this.#lookUp(cell.start, topic))
+    for (const [cell, topic] of this.#goal.topics.entries()) {
+      this.#run(() => this.#lookUp(cell, topic))
     }
   }
 
@@ -137,7 +150,8 @@ export class Search {
     if (!record || this.#ended) return
     const value = membership ? membership.openRecord(record.value) : record.value
     if (!value) return log.debug(`a record of ${toHex(peer).slice(0, 8)} is no member's`)
-    const wanted = { peer, model: this.#model, blockCount: this.#blockCount, now: clock.wall() }
+    const { model, blockCount } = this.#goal
+    const wanted = { peer, model, blockCount, now: clock.wall() }
     const usable = usableInfos(value, wanted, (why) => {
       if (why === 'expired') this.expired.push(peer)
       log.debug(`a record of ${toHex(peer).slice(0, 8)} is not used: ${why}`)

@@ -16,6 +16,7 @@ const MIN_CELL = 4
 /** Part of the hashed text: another layout of topics is another number. */
 const TOPICS_VERSION = 1
 const WORDS_VERSION = 'word-1'
+const MODELS_VERSION = 'models-1'
 const NO_SECRET = new Uint8Array(32)
 
 /** Blocks of a cell: the least power of two from 4 on that makes at most 8 cells of the model. */
@@ -62,9 +63,17 @@ export function topicOf(model: Uint8Array, cell: Cell, secret: Uint8Array = NO_S
  * word.
  */
 export function wordTopic(word: string, secret: Uint8Array = NO_SECRET): Uint8Array {
+  return textTopic(`${WORDS_VERSION}\n${word}`, secret)
+}
+
+/** Where all servers of a swarm announce, whatever they serve: who looks there sees its models. */
+export function modelsTopic(secret: Uint8Array = NO_SECRET): Uint8Array {
+  return textTopic(MODELS_VERSION, secret)
+}
+
+function textTopic(words: string, secret: Uint8Array): Uint8Array {
   if (secret.byteLength !== 32) throw new RangeError('A swarm secret has 32 bytes')
   const topic = Buffer.alloc(32)
-  const text = Buffer.from(`${PROTOCOL_NAME}\n${WORDS_VERSION}\n${word}`)
-  crypto_generichash(topic, text, Buffer.from(secret))
+  crypto_generichash(topic, Buffer.from(`${PROTOCOL_NAME}\n${words}`), Buffer.from(secret))
   return topic
 }

@@ -28,17 +28,19 @@ test('seenOf() tells blocks without a server from blocks whose servers do not an
 
 test('a server that does not answer yet has a row of its own, and nobody is told to join', () => {
   const why = disconnected('no way', { cause: nat })
+  const peer = new Uint8Array(32).fill(1)
+  const native = entry(0, 10, { info: infoOf(0, 10, { peer, arithmetic: 'petals-1' }) })
   const text = table(
     'tiny',
     30,
-    seenOf([entry(0, 10), entry(10, 20, late), entry(20, 30, { ...late, why })], 30)
+    seenOf([native, entry(10, 20, late), entry(20, 30, { ...late, why })], 30)
   )
   expect(text.split('\n')).toEqual([
     'tiny, 30 blocks, 1 server, 2 that do not answer yet',
-    'blocks  server    quant  tokens/s  free tokens  rtt ms',
-    '0:10    01010101  f32    10.0      4096         2.0',
-    '10:20   0b0b0b0b  f32    10.0      4096         -       does not answer yet',
-    '20:30   15151515  f32    10.0      4096         -       not reached: NAT',
+    'blocks  server    quant  arithmetic  tokens/s  free tokens  rtt ms',
+    '0:10    01010101  f32    petals-1    10.0      4096         2.0',
+    '10:20   0b0b0b0b  f32    other       10.0      4096         -       does not answer yet',
+    '20:30   15151515  f32    other       10.0      4096         -       not reached: NAT',
     'The servers of blocks 10:30 do not answer yet: they may be far away, behind a NAT, or gone for a ' +
       'minute or less. Ask again, or --debug tells what was tried.',
     ''
@@ -47,5 +49,5 @@ test('a server that does not answer yet has a row of its own, and nobody is told
 
 test('blocks that nobody serves are asked for', () => {
   const text = table('tiny', 30, seenOf([entry(0, 10), entry(20, 30)], 30))
-  expect(text).toContain('Nobody serves blocks 10:20: petals join MODEL --blocks 10:20')
+  expect(text).toContain('Nobody serves blocks 10:20: petals join tiny --blocks 10:20')
 })

@@ -1,6 +1,6 @@
 // Swarms on the disk of who made them, and the times that invites are given.
 import { describe, expect, test } from 'bun:test'
-import { chmod, readdir, stat } from 'node:fs/promises'
+import { chmod, readdir, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { parseExpiry } from '../../src/cli/options.ts'
@@ -10,6 +10,7 @@ import {
   idsNamed,
   inviteTo,
   isSwarmName,
+  listOwnSwarms,
   readOwnSwarm,
   revocationsOf,
   revokeIn,
@@ -42,6 +43,11 @@ describe('an own swarm', () => {
       root: { seed: Buffer.from(swarm.root.seed), secret: Buffer.from(swarm.root.secret) },
       invite: expect.objectContaining({ capability: swarm.invite.capability }) as never
     })
+    await Bun.write(join(folder.path, 'swarms', '.home.json.tmp'), 'not one')
+    expect((await listOwnSwarms(paths)).map(({ name, issued }) => [name, issued.length])).toEqual([
+      ['home', 1]
+    ])
+    await unlink(join(folder.path, 'swarms', '.home.json.tmp'))
     const file = join(folder.path, 'swarms', 'home.json')
     expect([(await stat(file)).mode & 0o777, await readdir(join(folder.path, 'swarms'))]).toEqual([
       0o600,

@@ -7,7 +7,14 @@ import type { AppError } from '../../src/base/errors.ts'
 import { createLog } from '../../src/base/log.ts'
 import { startBootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { covered, gapsOf } from '../../src/swarm/coverage.ts'
-import { find, findServers, probe, status, type DirectoryEntry } from '../../src/swarm/directory.ts'
+import {
+  find,
+  findAllServers,
+  findServers,
+  probe,
+  status,
+  type DirectoryEntry
+} from '../../src/swarm/directory.ts'
 import { createIdentity, type Identity } from '../../src/swarm/identity.ts'
 import { createSwarm, issueInvite } from '../../src/swarm/private/invite.ts'
 import { Membership } from '../../src/swarm/private/membership.ts'
@@ -129,6 +136,27 @@ describe('find()', () => {
     expect(await find(member, new Uint8Array(32), BLOCKS)).toEqual([])
     expect(spans(await all(member))).toEqual(['0:30'])
   })
+
+  test('finds the servers of all models, of the own swarm alone', async () => {
+    await using world = await World.start()
+    const membership = new Membership(issueInvite(createSwarm()))
+    const other = { model: new Uint8Array(32).fill(8), modelName: 'other', blockCount: 4 }
+    const [, node] = await Promise.all([
+      world.server(0, 30),
+      world.node(),
+      world.server(0, 30, { membership })
+    ])
+    await node.serve(infoOf(0, 4, other))
+    const names = async (asker: SwarmNode): Promise<string[]> => {
+      const found: string[] = []
+      for await (const info of findAllServers(asker, AMPLE)) found.push(info.modelName)
+      return found.sort()
+    }
+    expect(await names(await world.node())).toEqual(['other', 'test'])
+    expect(await names(await world.node({ membership }))).toEqual(['test'])
+    await node.leave()
+    expect(await names(await world.node())).toEqual(['test'])
+  }, 60_000)
 
   test('takes no record that is foreign, expired, absurd, oversized, damaged or missing', async () => {
     await using world = await World.start()

@@ -50,6 +50,15 @@ describe('judgeInfo()', () => {
     expect(kind({ issuedAt: now + 300_000, expiresAt: now + 360_000 })).toBe('usable')
   })
 
+  test('takes any model when none is named, if its blocks make sense', () => {
+    const whatever = { model: undefined, blockCount: undefined }
+    expect(kind({ model: new Uint8Array(32), blockCount: 9, start: 0, end: 9 }, whatever)).toBe(
+      'usable'
+    )
+    expect(kind({ blockCount: 9, start: 0, end: 10 }, whatever)).toBe('absurd')
+    expect(kind({ peer: new Uint8Array(32) }, whatever)).toBe('foreign')
+  })
+
   test('tells what is wrong with a bad one', () => {
     expect({
       foreign: kind({ peer: new Uint8Array(32) }),

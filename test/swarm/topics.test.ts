@@ -1,7 +1,7 @@
 // The grid of cells and its topics: pinned, because every peer must compute the same.
 import { describe, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
-import { cellsOf, cellSize, topicOf, wordTopic } from '../../src/swarm/topics.ts'
+import { cellsOf, cellSize, modelsTopic, topicOf, wordTopic } from '../../src/swarm/topics.ts'
 
 const model = new Uint8Array(32).fill(7)
 
@@ -75,5 +75,15 @@ describe('wordTopic()', () => {
     expect(toHex(wordTopic('some/model', new Uint8Array(32).fill(9)))).toBe(
       '40e999795006c2c48e2ccfedbcbcef875e1935c89e9e57fa8e84de1de7133ed3'
     )
+  })
+})
+
+describe('modelsTopic()', () => {
+  test('is pinned, and keyed by the swarm', () => {
+    // hashlib.blake2b(b'petals\nmodels-1', digest_size=32, key=bytes(32))
+    expect(toHex(modelsTopic())).toBe(
+      '9e6eb2feb4b5729a3153b407a081904c794802f338b54abb8c260047b53504a3'
+    )
+    expect(toHex(modelsTopic(new Uint8Array(32).fill(9)))).not.toBe(toHex(modelsTopic()))
   })
 })

@@ -5,6 +5,7 @@ import type { SwarmCommandFlags } from '../run/swarm.ts'
 
 const USAGE = `swarm ACTION
   create NAME                make a private swarm
+  list                       the private swarms that were made on this machine
   invite NAME [options]      print a new invite to it: one line, a secret
   narrow INVITE [options]    print a weaker invite; needs nobody else
   show INVITE                what an invite permits

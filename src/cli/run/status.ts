@@ -95,7 +95,8 @@ function serverReport({ info, rttMs }: DirectoryEntry): object {
     draining: info.draining,
     moves: info.fixed !== true,
     next: info.next ?? null,
-    version: info.version
+    version: info.version,
+    arithmetic: info.arithmetic ?? null
   }
 }
 
@@ -113,7 +114,7 @@ function plansOf({ draining, next }: ServerInfo): string {
 export function table(name: string, blockCount: number, seen: Seen): string {
   const { alive, silent } = seen
   const rows = [
-    ['blocks', 'server', 'quant', 'tokens/s', 'free tokens', 'rtt ms', ''],
+    ['blocks', 'server', 'quant', 'arithmetic', 'tokens/s', 'free tokens', 'rtt ms', ''],
     ...alive.map((entry) => row(entry, plansOf(entry.info))),
     ...silent.map((entry) => row(entry, silence(entry)))
   ]
@@ -133,6 +134,7 @@ function row({ info, rttMs }: DirectoryEntry, note: string): string[] {
     `${info.start}:${info.end}`,
     toHex(info.peer).slice(0, 8),
     info.quant,
+    info.arithmetic ?? 'other',
     round(info.throughput / (info.end - info.start)).toFixed(1),
     String(info.freeTokens),
     rttMs === undefined ? '-' : rttMs.toFixed(1),

@@ -1,5 +1,5 @@
-// `petals swarm create|invite|narrow|show|members|revoke`: private swarms and what members may do
-// in them. stdout carries only invites and lists; an invite is printed only if it is asked for.
+// `petals swarm create|list|invite|narrow|show|members|revoke`: private swarms and what members may
+// do in them. stdout carries only invites and lists; an invite is printed only if it is asked for.
 import { systemClock } from '../../base/clock.ts'
 import { badInput } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
@@ -8,13 +8,20 @@ import { inviteText, narrowInvite, type Invite } from '../../swarm/private/invit
 import { publishRevocations } from '../../swarm/private/revocation-feed.ts'
 import type { Context } from '../context.ts'
 import { openNode } from '../../library/open/node.ts'
-import { membersReport, membersTable, showText } from '../swarm/swarm-text.ts'
+import {
+  membersReport,
+  membersTable,
+  showText,
+  swarmReport,
+  swarmsTable
+} from '../swarm/swarm-text.ts'
 import { parseExpiry, parseList, parseWhole } from '../options.ts'
 import { print } from '../output.ts'
 import {
   createOwnSwarm,
   idsNamed,
   inviteTo,
+  listOwnSwarms,
   readOwnSwarm,
   revocationsOf,
   revokeIn,
@@ -54,13 +61,15 @@ export async function runSwarm(
       return narrow(name, flags, context)
     case 'show':
       return show(name, context)
+    case 'list':
+      return list(name, flags, context)
     case 'members':
       return members(name, flags, context)
     case 'revoke':
       return revoke(name, rest, flags, context)
     default:
       throw badInput(`'petals swarm ${action ?? ''}' is no command`, {
-        hint: 'Use create, invite, narrow, show, members or revoke'
+        hint: 'Use create, list, invite, narrow, show, members or revoke'
       })
   }
 }
@@ -91,6 +100,17 @@ async function show(given: string, context: Context): Promise<void> {
   if (given === '') throw badInput('There is no invite to show')
   const { invite } = await findInvite(given, context)
   await print(showText(invite.capability, systemClock.wall()))
+}
+
+async function list(word: string, flags: SwarmCommandFlags, context: Context): Promise<void> {
+  if (word !== '') throw badInput(`There are too many words: '${word}'`)
+  const swarms = await listOwnSwarms(context.paths)
+  const now = systemClock.wall()
+  const text =
+    flags.json === true
+      ? `${JSON.stringify({ swarms: swarms.map((one) => swarmReport(one, now)) }, undefined, 2)}\n`
+      : swarmsTable(swarms, now)
+  await print(text)
 }
 
 async function members(name: string, flags: SwarmCommandFlags, context: Context): Promise<void> {

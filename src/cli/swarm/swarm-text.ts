@@ -1,6 +1,8 @@
 // Invites and members as text and JSON, without any secret.
+import { toHex } from '../../base/bytes.ts'
 import { whyBarred, type Capability } from '../../swarm/private/capability.ts'
 import type { Caveats } from '../../swarm/private/invite-codec.ts'
+import { swarmIdOf } from '../../swarm/private/invite.ts'
 import type { OwnSwarm } from '../../library/open/own-swarms.ts'
 
 export type MemberState = 'valid' | 'expired' | 'revoked'
@@ -36,9 +38,39 @@ export function membersTable(swarm: OwnSwarm, now: number): string {
       day(invite.expiresAt)
     ])
   ]
+  return `${swarm.name}, ${swarm.issued.length} invites\n${table(rows)}`
+}
+
+/** One swarm for --json. */
+export function swarmReport(swarm: OwnSwarm, now: number): object {
+  const states = swarm.issued.map((invite) => stateOf(invite.id, invite, swarm, now))
+  const count = (state: MemberState): number => states.filter((one) => one === state).length
+  return {
+    swarm: swarm.name,
+    id: toHex(swarmIdOf(swarm.invite)),
+    invites: states.length,
+    valid: count('valid'),
+    expired: count('expired'),
+    revoked: count('revoked')
+  }
+}
+
+export function swarmsTable(swarms: readonly OwnSwarm[], now: number): string {
+  if (swarms.length === 0)
+    return 'No private swarm was made on this machine: petals swarm create NAME\n'
+  const rows = swarms.map((swarm) => {
+    const states = swarm.issued.map((invite) => stateOf(invite.id, invite, swarm, now))
+    const valid = states.filter((state) => state === 'valid').length
+    const id = toHex(swarmIdOf(swarm.invite)).slice(0, 12)
+    return [swarm.name, id, String(states.length), String(valid)]
+  })
+  return table([['name', 'id', 'invites', 'valid'], ...rows])
+}
+
+function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? []
   const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '))
-  return `${swarm.name}, ${swarm.issued.length} invites\n${lines.map((line) => `${line.trimEnd()}\n`).join('')}`
+  return lines.map((line) => `${line.trimEnd()}\n`).join('')
 }
 
 /** What the holder of an invite can see of it. */

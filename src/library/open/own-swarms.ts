@@ -1,6 +1,7 @@
 // The swarms that this machine's user has made: a file each under the data folder with the root
 // key, the invites that were given out (what they permit, not the invites themselves) and those
 // taken back. Knows no network.
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt, inUse, notFound } from '../../base/errors.ts'
@@ -80,6 +81,14 @@ export async function readOwnSwarm(paths: Paths, name: string): Promise<OwnSwarm
   throw notFound(`There is no swarm '${name}' on this machine`, {
     hint: `Only who made a swarm can do this: petals swarm create ${name}`
   })
+}
+
+/** The swarms of this machine, by name. @throws AppError CORRUPT or DENIED for one of them */
+export async function listOwnSwarms(paths: Paths): Promise<OwnSwarm[]> {
+  const files = await readdir(join(paths.data, 'swarms')).catch(() => [])
+  const names = files.flatMap((file) => /^(.+)\.json$/.exec(file)?.[1] ?? []).filter(isSwarmName)
+  const swarms = await Promise.all(names.sort().map((name) => findOwnSwarm(paths, name)))
+  return swarms.filter((swarm) => swarm !== undefined)
 }
 
 export async function writeOwnSwarm(paths: Paths, swarm: OwnSwarm): Promise<void> {

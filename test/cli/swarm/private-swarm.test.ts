@@ -93,6 +93,20 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
   const said = (reference?.prompt ?? '') + whole.stdout
   expect([whole.code, said.length > 150, reference?.text.startsWith(said)]).toEqual([0, true, true])
 
+  const models = async (machine: Machine, swarm: readonly string[]): Promise<unknown> => {
+    const { code, stdout } = await machine.run(['ls', '--json', ...swarm])
+    return [code, JSON.parse(stdout)]
+  }
+  const whatIsServed = { name: 'stories260K', blockCount: 5, servers: 2, gaps: [] }
+  expect(await models(alice, ['--swarm', aliceInvite])).toEqual([
+    0,
+    { models: [expect.objectContaining(whatIsServed)] }
+  ])
+  expect(await models(stranger, [])).toEqual([0, { models: [] }])
+  expect((await owner.run(['swarm', 'list'])).stdout).toMatch(
+    /^name {2}id {12}invites {2}valid\nhome {2}[0-9a-f]{12} {2}3 {8}2\n$/
+  )
+
   const narrowed = await alice.run(['swarm', 'narrow', '-', '--tokens-per-day', '9'], {
     input: aliceInvite
   })
