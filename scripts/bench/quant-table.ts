@@ -1,10 +1,10 @@
 // bun scripts/bench/quant-table.ts [--model smollm2-135m] [--tokens 1536] [--threads 2] [--runs 3]
-//   [--only int4]
-// Every way of holding weights: bits a weight, perplexity on a fixed text (Alice's Adventures in
-// Wonderland, test/fixtures/alice.txt), agreement with float weights, speed; then the error of
-// rounding each of a GGUF's types to fewer bits. `native` uses the file itself; the others round
-// the file's weights after converting them to F32, as for a folder with float weights. Compare
-// speeds of one row only with each other.
+//   [--only int4|kv]
+// Every way of holding weights, keys and values: bits a weight, perplexity on a fixed text (Alice's
+// Adventures in Wonderland, test/fixtures/alice.txt), agreement with float weights, speed; then the
+// error of rounding each of a GGUF's types to fewer bits. `native` uses the file itself; the others
+// round the file's weights after converting them to F32, as for a folder with float weights.
+// Compare speeds of one row only with each other.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import { seededRandom } from '../../src/base/random.ts'
 import { blockCounts, encodeBlocks } from '../../src/blocks/quantise/encode.ts'
 import { planForm, type BlockForm, type FloatForm } from '../../src/blocks/quantise/form.ts'
 import { matricesOf, matrixBytes, planSpan } from '../../src/blocks/span-plan.ts'
-import type { Quant } from '../../src/blocks/types.ts'
+import type { KvType, Quant } from '../../src/blocks/types.ts'
 import { dequantise } from '../../src/model/formats/dequantise.ts'
 import { embedTokens } from '../../src/model/embed.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -57,6 +57,8 @@ interface Scheme {
   block?: number
   /** Float activations instead of int8 ones. */
   exact?: boolean
+  /** How keys and values are held. Default: as servers do. */
+  kv?: KvType
 }
 
 const SCHEMES: readonly Scheme[] = [
@@ -64,6 +66,8 @@ const SCHEMES: readonly Scheme[] = [
   { from: 'floats', quant: 'f16' },
   { from: 'file', quant: 'native', exact: true },
   { from: 'file', quant: 'native' },
+  ...(['f16', 'int8'] as const).map((kv): Scheme => ({ from: 'floats', quant: 'f32', kv })),
+  ...(['f32', 'int8'] as const).map((kv): Scheme => ({ from: 'file', quant: 'native', kv })),
   ...[32, 64, 128].flatMap((block): Scheme[] => [
     { from: 'floats', quant: 'int8', block },
     { from: 'floats', quant: 'int4', block },
@@ -199,13 +203,14 @@ try {
   const models = { file: source, floats: await openModel(locations.floats) }
   console.log(`${source.config.name}, ${ids.length} tokens, ${threads} threads, medians of ${runs}`)
   console.log(
-    'weights       activations   bits  perplexity  divergence  agreement  decode/s  prefill/s'
+    'weights         activations   bits  perplexity  divergence  agreement  decode/s  prefill/s'
   )
   const reference: Reference = { logs: new Float32Array(0), tops: new Int32Array(0) }
   for (const scheme of SCHEMES) {
-    const { from, quant, block, exact = false } = scheme
-    const name = `${quant}${block === undefined ? '' : ` by ${block}`}`
-    if (values.only !== undefined && quant !== 'f32' && !name.startsWith(values.only)) continue
+    const { from, quant, block, exact = false, kv } = scheme
+    const name = `${quant}${block === undefined ? '' : ` by ${block}`}${kv ? `, kv ${kv}` : ''}`
+    const isReference = reference.tops.length === 0
+    if (values.only !== undefined && !isReference && !name.includes(values.only)) continue
     const facts = {
       exact,
       threads,
@@ -214,14 +219,14 @@ try {
     }
     using engine = testEngine(facts)
     const location = locations[from]
-    const { span } = await engine.load({ location, start: 0, end: blockCount, quant })
+    const { span } = await engine.load({ location, start: 0, end: blockCount, quant, kv })
     const out = engine.feed(span, hidden, width, ids.length)
     const { decode, prefill } = speedOf(engine, span, hidden, width)
     const head = await engine.engine.loadHead(location, 'f32')
     const quality = qualityOf(engine, out, { head, width, vocab, ids }, reference)
     const isFloat = exact || quant === 'f32' || quant === 'f16'
     console.log(
-      `${name.padEnd(13)} ${(isFloat ? 'float' : 'int8').padEnd(11)} ${bitsOf(models[from], scheme).toFixed(2).padStart(6)}` +
+      `${name.padEnd(15)} ${(isFloat ? 'float' : 'int8').padEnd(11)} ${bitsOf(models[from], scheme).toFixed(2).padStart(6)}` +
         `${quality.perplexity.toFixed(3).padStart(12)}${quality.divergence.toFixed(5).padStart(12)}` +
         `${(100 * quality.agreement).toFixed(2).padStart(9)} %${decode.toFixed(1).padStart(10)}${prefill.toFixed(0).padStart(11)}`
     )
