@@ -11,7 +11,7 @@ import {
   planSpan,
   tableBytes
 } from './span-plan.ts'
-import type { Lowering, Quant } from './types.ts'
+import type { Holding, Lowering, Quant } from './types.ts'
 
 /** A model's sizes at one quantisation. */
 export interface ModelSizes {
@@ -40,10 +40,12 @@ const ENGINE_BYTES = 64 * 2 ** 20
 export function sizesOf(
   config: ModelConfig,
   tensors: TensorStore,
-  quant: Quant,
+  holding: Holding,
   lowering: Lowering = DEFAULT_LOWERING
 ): ModelSizes {
-  const plan = planSpan(config, tensors, { start: 0, end: config.blockCount, quant, lowering })
+  const { quant, kv } = typeof holding === 'string' ? { quant: holding } : holding
+  const range = { start: 0, end: config.blockCount }
+  const plan = planSpan(config, tensors, { ...range, quant, kv, lowering })
   const matrices = plan.blocks.flatMap(matricesOf)
   return {
     config,

@@ -93,7 +93,8 @@ export function planSpan(
   }
 }
 
-function defaultKv(quant: Quant): KvType {
+/** How keys and values are held by our kernels where nobody says. */
+export function defaultKv(quant: Quant): KvType {
   return quant === 'f32' ? 'f32' : 'f16'
 }
 

@@ -10,6 +10,8 @@ import type { TrainResult, TrainStep } from './train/train-types.ts'
 export type Quant = 'native' | 'f32' | 'f16' | 'int8' | 'int4'
 /** How keys and values are held. */
 export type KvType = 'f16' | 'f32' | 'int8'
+/** Both; a quant by itself leaves keys and values to its default. */
+export type Holding = Quant | { readonly quant: Quant; readonly kv?: KvType | undefined }
 /** What blocks are turned into: programs for our own kernels on CPUs, ONNX graphs elsewhere. */
 export type Lowering = 'kernels' | 'onnx'
 export type Device = 'cpu' | 'cuda' | 'webgpu'
@@ -69,7 +71,10 @@ export interface SpanInfo extends BlockSpan {
   readonly maxTokens: number
   /** What each source type became under `quant`, e.g. 'Q4_1 exact, 4 bits + minimum'. */
   readonly notes: readonly string[]
-  /** Name and version of its arithmetic ('petals-1'); absent when a library computes it. */
+  /**
+   * Name and version of its arithmetic, and how keys and values are held where that is not the
+   * default ('petals-1', 'petals-1, kv int8'); absent when a library computes it.
+   */
   readonly arithmetic?: string
 }
 

@@ -7,7 +7,7 @@ import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import { Resource } from '../base/resource.ts'
-import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
+import type { ComputeApi, KvType, Quant, SpanInfo } from '../blocks/types.ts'
 import type { FetchedBytes, Model } from '../model/types.ts'
 import type { NamedModel } from '../swarm/private/capability.ts'
 import { find } from '../swarm/directory.ts'
@@ -43,6 +43,8 @@ export interface HostOptions {
    */
   blocks?: BlockSpan | undefined
   quant: Quant
+  /** How keys and values are held. Default: see SpanOptions. */
+  kv?: KvType | undefined
   /** Memory for kept prefixes, taken from the memory of sessions, in bytes. Default: half of it. */
   keepBytes?: number | undefined
   /**
@@ -240,19 +242,21 @@ export class Host extends Resource {
 
   /** How many blocks to serve. @throws AppError NO_MEMORY, UNAVAILABLE with the numbers */
   async #fitting(): Promise<number> {
-    const { compute, model, quant, blocks, diskBytes } = this.#options
+    const { compute, model, quant, kv, blocks, diskBytes } = this.#options
+    const holding = { quant, kv }
     const { freeBytes } = await compute.stats()
-    if (!blocks) return blocksThatFit(model, quant, { memoryBytes: freeBytes, diskBytes })
-    checkFits(model, quant, blocks, freeBytes)
+    if (!blocks) return blocksThatFit(model, holding, { memoryBytes: freeBytes, diskBytes })
+    checkFits(model, holding, blocks, freeBytes)
     return blocks.end - blocks.start
   }
 
   #servingOptions(node: SwarmNode, serves: NamedModel): ServingOptions {
-    const { compute, model, quant, keepBytes, signal, onstage = () => {} } = this.#options
+    const { compute, model, quant, kv, keepBytes, signal, onstage = () => {} } = this.#options
     return {
       compute,
       model,
       quant,
+      kv,
       self: node.key,
       reach: (peer, abort) => node.connect(peer, { signal: abort, serves }),
       keepBytes,

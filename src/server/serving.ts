@@ -5,7 +5,7 @@ import type { Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { sizesOf } from '../blocks/sizes.ts'
-import type { ComputeApi, Quant, SpanInfo } from '../blocks/types.ts'
+import type { ComputeApi, KvType, Quant, SpanInfo } from '../blocks/types.ts'
 import { blockTensorNames } from '../model/needed-tensors.ts'
 import type { EnsureOptions, Model } from '../model/types.ts'
 import { BlockServer } from './sessions/block-server.ts'
@@ -24,6 +24,8 @@ export interface ServingOptions {
   compute: ComputeApi
   model: Model
   quant: Quant
+  /** Default: see SpanOptions. */
+  kv?: KvType | undefined
   /** This server's public key, 32 bytes. */
   self: Uint8Array
   reach: Reach
@@ -59,15 +61,16 @@ export async function fetchBlocks(
 
 /** Loads blocks whose weights are here. @throws AppError NO_MEMORY, or the engine's error */
 export async function openServing(range: BlockSpan, options: ServingOptions): Promise<Serving> {
-  const { compute, model, quant, keepBytes, signal, clock, log, onstage } = options
+  const { compute, model, quant, kv, keepBytes, signal, clock, log, onstage } = options
   const { start, end } = range
   onstage(`loading blocks ${start}:${end}`)
-  const span = await compute.loadSpan({ location: model.location, start, end, quant }, signal)
+  const { location } = model
+  const span = await compute.loadSpan({ location, start, end, quant, kv }, signal)
   try {
     onstage('measuring')
     const speed = await measureSpeed(compute, span, { clock, signal })
     const { freeBytes } = await compute.stats()
-    const sizes = sizesOf(model.config, model.tensors, quant)
+    const sizes = sizesOf(model.config, model.tensors, { quant, kv })
     const capacityTokens = sessionTokens(sizes, end - start, freeBytes)
     if (capacityTokens < 1) throw noRoom()
     const server = new BlockServer({

@@ -86,6 +86,28 @@ describe('a session', () => {
     expect(engine.stats().kvBytes).toBeLessThan(before.kvBytes)
   })
 
+  test('forked shares pages: one alone is copied, the one that is written next', () => {
+    const { engine, step } = shared
+    const pages = (): number => engine.stats().kvBytes / PAGE_BYTES
+    const before = pages()
+    const session = engine.openSession(span)
+    step(session, 0, rows(270), WIDTH)
+    const forks = [270, 256, 100].map((length) => engine.forkSession(session, length))
+    expect(pages() - before).toBe(9)
+    // At 270 the ninth page is shared and copied; at 256 a ninth is new; of the last, the fourth.
+    const more = forks.map((fork, i) => {
+      const has = pages()
+      step(fork, [270, 256, 100][i] ?? 0, rows(2, 5), WIDTH)
+      return pages() - has
+    })
+    expect(more).toEqual([1, 1, 1])
+    // Nobody else holds the pages that these forks have made, and the session's are still shared.
+    engine.closeSession(session)
+    expect(pages() - before).toBe(9 + 3 - 1)
+    for (const fork of forks) engine.closeSession(fork)
+    expect(pages()).toBe(before)
+  })
+
   test('cannot be forked beyond its length, and a fork that fails leaves nothing', () => {
     const { engine, step } = shared
     const session = engine.openSession(span)

@@ -106,6 +106,27 @@ test('sizesOf() foretells weights, KV and head of what is loaded to the byte', a
   model.close()
 })
 
+test('sizesOf() foretells what each way of holding keys and values takes', async () => {
+  const model = await openModel(storiesLocation)
+  using test = testEngine()
+  const foretold: Record<string, number> = {}
+  for (const kv of ['f16', 'f32', 'int8'] as const) {
+    const holding = { quant: 'native', kv } as const
+    const { kvBytesPerToken } = await test.load({
+      location: storiesLocation,
+      start: 0,
+      end: 1,
+      ...holding
+    })
+    const sizes = sizesOf(model.config, model.tensors, holding)
+    expect({ kv, bytes: sizes.kvBytesPerToken }).toEqual({ kv, bytes: kvBytesPerToken })
+    foretold[kv] = sizes.kvBytesPerToken
+  }
+  // 4 heads of 8 keys and 16 values (8 are used) each; int8 has two scales beside them.
+  expect(foretold).toEqual({ f16: 4 * 24 * 2, f32: 4 * 24 * 4, int8: 4 * (24 + 8) })
+  model.close()
+})
+
 test('packedBytes() is what the kernels say, and at most 1.05 of the file in every form', () => {
   const types = [...(Object.keys(TYPE_FACTS) as TensorType[]), 'I8', 'I4'] as const
   for (const type of types) {

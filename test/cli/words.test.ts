@@ -2,7 +2,7 @@ import { expect, test } from 'bun:test'
 import { errorOf, errorText, exitCode, naming } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute, toAppError, type AppError } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
-import { quantNote } from '../../src/cli/run/join.ts'
+import { parseKv, quantNote } from '../../src/cli/run/join.ts'
 import {
   parseBlocks,
   parseBytes,
@@ -218,6 +218,21 @@ test('errorText() shows the hint, and a stack only for faults of ours or on dema
   expect(plain).toBe('error: It is wrong\n  Try right\n')
   expect(errorText(noRoute('x'), { debug: true })).toContain('words.test.ts')
   expect(errorText(internal('x'))).toContain('words.test.ts')
+})
+
+test('parseKv() takes the three ways, on a CPU alone', () => {
+  expect([parseKv({}), parseKv({ kv: 'int8' }), parseKv({ kv: 'f32', device: 'cpu' })]).toEqual([
+    undefined,
+    'int8',
+    'f32'
+  ])
+  expect(() => parseKv({ kv: 'int4' })).toThrow(expect.objectContaining({ code: 'BAD_INPUT' }))
+  expect(() => parseKv({ kv: 'f16', device: 'cuda' })).toThrow(
+    expect.objectContaining({
+      code: 'BAD_INPUT',
+      hint: 'Leave --kv out: on a GPU keys and values are f32'
+    })
+  )
 })
 
 test('quantNote() tells that float16 saves no memory, and nothing of the others', () => {

@@ -14,3 +14,17 @@ test('a server says by which arithmetic its rows are made', async () => {
   expect(info).toMatchObject({ start: 0, end: 2, quant: 'f32', arithmetic: 'petals-1' })
   model.close()
 })
+
+test('a server whose keys and values are held in another way says so', async () => {
+  await using compute = new Compute({ threads: 1 })
+  const whole = { location: storiesLocation, start: 0, end: 2 } as const
+  const arithmetics: (string | undefined)[] = []
+  for (const [quant, kv] of [
+    ['native', 'int8'],
+    ['native', 'f16'],
+    ['f32', 'f16']
+  ] as const) {
+    arithmetics.push((await compute.loadSpan({ ...whole, quant, kv })).arithmetic)
+  }
+  expect(arithmetics).toEqual(['petals-1, kv int8', 'petals-1', 'petals-1, kv f16'])
+})

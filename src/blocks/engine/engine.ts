@@ -13,6 +13,7 @@ import { openModel } from '../../model/open-model.ts'
 import type { Model, ModelLocation } from '../../model/types.ts'
 import { MemoryBudget } from '../memory-budget.ts'
 import type { TrainResult, TrainStep } from '../train/train-types.ts'
+import { defaultKv, type SpanPlan } from '../span-plan.ts'
 import type { ComputeStats, SpanInfo, SpanOptions } from '../types.ts'
 import type {
   ComputeBackend,
@@ -302,8 +303,13 @@ function infoOf(
     kvPageTokens: pageTokens,
     maxTokens: plan.config.contextLength,
     notes: plan.notes,
-    ...(arithmetic === undefined ? {} : { arithmetic })
+    ...(arithmetic === undefined ? {} : { arithmetic: `${arithmetic}${kvWord(plan)}` })
   }
+}
+
+/** Other keys and values give other rows: a client must not take such servers for the same. */
+function kvWord({ quant, kv }: SpanPlan): string {
+  return kv === defaultKv(quant) ? '' : `, kv ${kv}`
 }
 
 function isCount(value: number): boolean {

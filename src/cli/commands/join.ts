@@ -16,6 +16,10 @@ export const join: Command = command<JoinFlags>({
       'type',
       "How weights are held: native (the file's own), f32, f16 (rounded, held as f32), int8 or int4 (default: native)"
     ),
+    kv: text(
+      'type',
+      'How keys and values are held on a CPU: f16, f32 or int8 (default: f16; f32 with --quant f32)'
+    ),
     threads: THREADS,
     device: DEVICE,
     memory: text('size', 'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'),

@@ -6,7 +6,7 @@ import { deadline } from '../../base/clock.ts'
 import { badInput, toAppError } from '../../base/errors.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 import type { LogFields } from '../../base/log.ts'
-import type { Quant, SpanInfo } from '../../blocks/types.ts'
+import type { KvType, Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import { Host } from '../../server/host.ts'
 import type { Speed } from '../../server/measure.ts'
@@ -35,6 +35,7 @@ export interface JoinFlags
   extends EngineOptions, SwarmOptions, PeerFlags, ManifestFlags, UploadFlags {
   blocks?: string | undefined
   quant?: string | undefined
+  kv?: string | undefined
   port?: string | undefined
   host?: string | undefined
   identity?: string | undefined
@@ -45,11 +46,13 @@ export interface JoinFlags
 const GIVING_MS = 1000
 /** When the server is told to stop, sessions that run get a few steps to fail over. */
 const DRAIN_MS = 2_500
+const KV_TYPES: readonly KvType[] = ['f16', 'f32', 'int8']
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
 export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
   const blocks = parseBlocks(flags.blocks)
   const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
+  const kv = parseKv(flags)
   const note = quantNote(quant)
   if (note !== undefined) context.log.info(note)
   const port = parseWhole('port', flags.port, 0, 65_535)
@@ -86,6 +89,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     model,
     blocks,
     quant,
+    kv,
     keepBytes,
     diskBytes,
     aliases: namedModel(model, name).names,
@@ -124,6 +128,15 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     if (giving) await deadline(giving, GIVING_MS).catch(() => {})
     await host.close()
   }
+}
+
+/** @throws AppError BAD_INPUT on devices, whose keys and values are f32 */
+export function parseKv({ kv, device }: Pick<JoinFlags, 'kv' | 'device'>): KvType | undefined {
+  const choice = parseChoice('kv', kv, KV_TYPES)
+  if (choice === undefined || device === undefined || device === 'cpu') return choice
+  throw badInput(`--kv cannot be used with --device ${device}`, {
+    hint: 'Leave --kv out: on a GPU keys and values are f32'
+  })
 }
 
 /** What users of this quantisation may not expect. */

@@ -4,7 +4,7 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError } from '../../base/errors.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { sizesOf, spanBytes, workingBytes, type ModelSizes } from '../../blocks/sizes.ts'
-import type { Quant } from '../../blocks/types.ts'
+import type { Holding, Quant } from '../../blocks/types.ts'
 import { blockTensorNames } from '../../model/needed-tensors.ts'
 import type { Model } from '../../model/types.ts'
 
@@ -102,8 +102,8 @@ export function missingOf(model: Model): number[] {
  * How many blocks fit.
  * @throws AppError NO_MEMORY or UNAVAILABLE with the numbers if not even one does
  */
-export function blocksThatFit(model: Model, quant: Quant, room: Room): number {
-  const sizes = sizesOf(model.config, model.tensors, quant)
+export function blocksThatFit(model: Model, holding: Holding, room: Room): number {
+  const sizes = sizesOf(model.config, model.tensors, holding)
   const missing = room.diskBytes === undefined ? [] : missingOf(model)
   const { blocks, bound } = fit(sizes, room, missing)
   if (blocks > 0) return blocks
@@ -116,43 +116,52 @@ export function blocksThatFit(model: Model, quant: Quant, room: Room): number {
     )
   }
   const need = spanNeed(sizes, heaviest(sizes, 1), LEAST_KV_TOKENS)
-  throw tooLarge('Not one block fits', { model, quant, need, memoryBytes: room.memoryBytes })
+  throw tooLarge('Not one block fits', { model, holding, need, memoryBytes: room.memoryBytes })
 }
 
 /** @throws AppError NO_MEMORY with the numbers if blocks [start, end) do not fit */
-export function checkFits(model: Model, quant: Quant, range: BlockSpan, memoryBytes: number): void {
-  const sizes = sizesOf(model.config, model.tensors, quant)
+export function checkFits(
+  model: Model,
+  holding: Holding,
+  range: BlockSpan,
+  memoryBytes: number
+): void {
+  const sizes = sizesOf(model.config, model.tensors, holding)
   const need = spanNeed(sizes, range, LEAST_KV_TOKENS)
   if (need.totalBytes <= memoryBytes) return
   const what = `Blocks ${range.start}:${range.end} do not fit`
-  throw tooLarge(what, { model, quant, need, memoryBytes })
+  throw tooLarge(what, { model, holding, need, memoryBytes })
 }
 
 function tooLarge(
   what: string,
-  facts: { model: Model; quant: Quant; need: SpanNeed; memoryBytes: number }
+  facts: { model: Model; holding: Holding; need: SpanNeed; memoryBytes: number }
 ): AppError {
-  const { model, quant, need, memoryBytes } = facts
+  const { model, holding, need, memoryBytes } = facts
+  const sizes = sizesOf(model.config, model.tensors, holding)
   const bytes = formatBytes
-  const { blocks } = fit(sizesOf(model.config, model.tensors, quant), { memoryBytes })
+  const { blocks } = fit(sizes, { memoryBytes })
   return new AppError(
     'NO_MEMORY',
     `${what}: ${bytes(need.totalBytes)} are needed, ${bytes(need.weightBytes)} for weights in ` +
-      `${quant}, ${bytes(need.kvBytes)} for a session, ${bytes(need.workingBytes)} to work with; ` +
+      `${sizes.quant}, ${bytes(need.kvBytes)} for a session, ${bytes(need.workingBytes)} to work with; ` +
       `there are ${bytes(memoryBytes)}`,
-    { hint: advice(model, quant, { fitting: blocks, memoryBytes }), retryable: false }
+    { hint: advice(model, holding, { fitting: blocks, memoryBytes }), retryable: false }
   )
 }
 
 /** Says what would fit instead. */
 function advice(
   model: Model,
-  quant: Quant,
+  holding: Holding,
   facts: { fitting: number; memoryBytes: number }
 ): string {
   const { fitting, memoryBytes } = facts
+  const { quant, kv } = typeof holding === 'string' ? { quant: holding } : holding
   const ways = SMALLER.filter((other) => other !== quant).flatMap((other) => {
-    const { blocks } = fit(sizesOf(model.config, model.tensors, other), { memoryBytes })
+    const { blocks } = fit(sizesOf(model.config, model.tensors, { quant: other, kv }), {
+      memoryBytes
+    })
     return blocks > fitting ? [`${blocks} with --quant ${other}`] : []
   })
   const here = fitting > 0 ? [`${fitting} blocks in ${quant}`, ...ways] : ways
