@@ -1,7 +1,7 @@
 // How much memory this process may still take: what the system has free, within the limit of a
 // container. Knows nothing of its use.
 import { readFileSync } from 'node:fs'
-import { freemem } from 'node:os'
+import { freemem, totalmem } from 'node:os'
 
 /** A file's text; undefined when it cannot be read. */
 export type ReadText = (path: string) => string | undefined
@@ -29,6 +29,15 @@ export function freeMemoryBytes(
     if (limit > 0 && used >= 0) free = Math.min(free, limit - used + reclaimable(folder.path, read))
   }
   return Math.max(0, free)
+}
+
+/** Memory of the machine, or of the container that this process is in, in bytes. */
+export function wholeMemoryBytes(
+  systemBytes: number = totalmem(),
+  read: ReadText = readText
+): number {
+  const limits = groupFolders(read).map(({ path, limit }) => Number(read(`${path}/${limit}`)))
+  return Math.min(systemBytes, ...limits.filter((bytes) => bytes > 0))
 }
 
 /** The process's group and its parents: each may have a limit. */

@@ -1,5 +1,8 @@
 // Opens what a command needs according to its flags: the model by its name, with progress on
 // stderr, and the compute worker.
+import { formatBytes } from '../base/bytes.ts'
+import { badInput } from '../base/errors.ts'
+import { wholeMemoryBytes } from '../base/free-memory.ts'
 import type { Compute } from '../blocks/compute.ts'
 import type { Device } from '../blocks/types.ts'
 import * as opening from '../library/open/model.ts'
@@ -33,12 +36,25 @@ export function openNamedModel(
   return opening.openNamedModel(name, context, { ...options, diskBytes, progress })
 }
 
+/** Memory that this machine has. @throws AppError BAD_INPUT */
+export function parseMemory(
+  name: string,
+  value: string | undefined,
+  wholeBytes: number = wholeMemoryBytes()
+): number | undefined {
+  const bytes = parseBytes(name, value)
+  if (bytes === undefined || bytes <= wholeBytes) return bytes
+  throw badInput(`--${name} cannot be '${value}': this machine has ${formatBytes(wholeBytes)}`, {
+    hint: 'Give less, or leave it out: 80% of what is free is taken then'
+  })
+}
+
 /** The engine's options from flags. @throws AppError BAD_INPUT */
 export function engineOptions(flags: EngineOptions): StartComputeOptions {
   return {
     threads: parseWhole('threads', flags.threads, 1, 1024),
     device: parseChoice<Device>('device', flags.device, ['cpu', 'cuda', 'webgpu']),
-    memoryBytes: parseBytes('memory', flags.memory),
+    memoryBytes: parseMemory('memory', flags.memory),
     diskBytes: parseBytes('disk', flags.disk)
   }
 }

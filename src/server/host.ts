@@ -52,6 +52,8 @@ export interface HostOptions {
    * blocks. Default: no limit.
    */
   diskBytes?: number | undefined
+  /** The model as it was typed, for people. Default: as its file calls it. */
+  name?: string
   /** Other names of the model. An invite may use any of them. */
   aliases?: readonly string[]
   /** Node to serve over. The caller closes it, after the host. */
@@ -68,9 +70,9 @@ export interface HostOptions {
   clock?: Clock
   log?: Log
   signal?: AbortSignal | undefined
-  /** Called whenever the host starts to serve a span. */
   /** Hears of each session and step, e.g. for metrics. */
   listener?: EventListener | undefined
+  /** Called whenever the host starts to serve a span. */
   onserving?: (span: SpanInfo, speed: Speed) => void
   /** Called with what is being done, for a progress line. */
   onstage?: (stage: string) => void
@@ -175,7 +177,8 @@ export class Host extends Resource {
     const length = await this.#fitting()
     if (membership) this.#gate = this.#makeGate(node, named)
     onstage('joining the swarm')
-    const { blockCount, name } = model.config
+    const { blockCount } = model.config
+    const { name = model.config.name } = this.#options
     this.events.tell('joining', `to serve ${length} of the ${blockCount} blocks of ${name}`, {
       model: name,
       peer: node.peer

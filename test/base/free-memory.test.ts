@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import { freemem } from 'node:os'
-import { freeMemoryBytes } from '../../src/base/free-memory.ts'
+import { freeMemoryBytes, wholeMemoryBytes } from '../../src/base/free-memory.ts'
 
 const files =
   (all: Readonly<Record<string, string>>) =>
@@ -30,6 +30,15 @@ test('freeMemoryBytes() is what a container leaves, its unused file pages counte
     '/sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes': '100\n'
   })
   expect([freeMemoryBytes(1000, second), freeMemoryBytes(1000, first)]).toEqual([150, 700])
+})
+
+test("wholeMemoryBytes() is the machine's, or the least limit of its containers", () => {
+  const nested = files({
+    '/proc/self/cgroup': '0::/outer/inner\n',
+    '/sys/fs/cgroup/outer/memory.max': '300\n',
+    '/sys/fs/cgroup/outer/inner/memory.max': 'max\n'
+  })
+  expect([wholeMemoryBytes(1000, files({})), wholeMemoryBytes(1000, nested)]).toEqual([1000, 300])
 })
 
 test('freeMemoryBytes() minds the limits of groups above, and is never below nothing', () => {

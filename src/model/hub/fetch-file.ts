@@ -8,6 +8,7 @@ import { folderError } from '../../base/files/file-error.ts'
 import { type Log, silentLog } from '../../base/log.ts'
 import type { AliasFile, FileSource } from '../aliases.ts'
 import { bringChunks } from './bring-chunks.ts'
+import { checkDisk, heldBytesOf } from '../store/cache-usage.ts'
 import { ChunkFile } from '../store/chunk-file.ts'
 import { CHUNK_BYTES, unverifiedPath, journalPath, fileWord } from '../store/chunk-map.ts'
 import { downloadFile } from './download.ts'
@@ -41,6 +42,8 @@ export interface FetchOptions {
   download?: Omit<HttpOptions, 'fetch' | 'clock' | 'signal'>
   /** Peers that may have it. Default: only the sources are asked. */
   peers?: ModelPeers | undefined
+  /** Most that all models in the cache may take, bytes. Default: what the disk has. */
+  diskBytes?: number | undefined
   /** Passed to fetchFromPip. */
   pipCommands?: readonly (readonly string[])[]
 }
@@ -71,6 +74,10 @@ export async function fetchFile(
         if (await isWhole(path, file, options)) return
         log.warn(`'${path}' was damaged and is thrown away`)
         await rm(path, { force: true })
+      }
+      if (!isBuiltIn) {
+        const { cacheDir, diskBytes } = options
+        await checkDisk(what, file.sizeBytes - (await heldBytesOf(path)), { cacheDir, diskBytes })
       }
       await fromSources(what, file, path, options)
       // Chunks of it may have been fetched as part of a repository.

@@ -53,7 +53,7 @@ export async function usedBytes(cacheDir: string): Promise<number> {
   let sum = convertedBytes(cacheDir)
   for (const folder of await readdir(root).catch(() => [])) {
     for (const name of await readdir(join(root, folder)).catch(() => [])) {
-      sum += await heldBytesOf(join(root, folder, name))
+      if (!name.endsWith('.lock')) sum += await heldBytesOf(join(root, folder, name))
     }
   }
   return sum
