@@ -47,6 +47,8 @@ export interface GenerateOptions extends SamplingOptions {
   speculate?: boolean
   /** Leave the texts of special tokens out. Default true. */
   skipSpecial?: boolean
+  /** Texts of special tokens that are left in all the same: marks of calls. Default none. */
+  shown?: readonly string[] | undefined
   /**
    * Ids of this answer that were generated before with the same options; they are returned first.
    */
@@ -155,7 +157,8 @@ export class Generator {
     const most = (options.maxTokens ?? Infinity) - made.length
     const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
     const { stats, signal } = run
-    const stream = tokenizer.stream({ after: prompt, skipSpecial: options.skipSpecial ?? true })
+    const { skipSpecial = true, shown } = options
+    const stream = tokenizer.stream({ after: prompt, skipSpecial, shown })
     using _ended = { [Symbol.dispose]: () => this.#swarm.answerEnded?.(this.fed.length) }
     for (const id of made) yield { id, text: stream.push(id) }
     const started = this.#clock.now()

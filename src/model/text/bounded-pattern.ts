@@ -20,43 +20,84 @@ interface Part {
   readonly max: number
   /** Of a group: what it holds, each a sequence. */
   readonly choices?: readonly (readonly Part[])[]
+  /** Of one letter as it stands: that letter. */
+  readonly letter?: string
+  /** Letters that are certainly none of it. */
+  readonly without?: string
 }
 
 /** False for a pattern that is not understood, too. */
 export function isBoundedPattern(pattern: string): boolean {
+  return isWithin(pattern, STRICT)
+}
+
+/** The same for texts of a few hundred characters, whose square is no time. */
+export function isHarmlessPattern(pattern: string): boolean {
+  return isWithin(pattern, { givers: 2, isAny: true })
+}
+
+interface Limits {
+  /** Repetitions that may be given up step by step, one within the other. */
+  readonly givers: number
+  /** Whether what is repeated may be all that texts are made of. */
+  readonly isAny: boolean
+}
+
+const STRICT: Limits = { givers: 1, isAny: false }
+
+function isWithin(pattern: string, limits: Limits): boolean {
   if (pattern.length > MAX_LENGTH) return false
   const choices = new Parser(pattern).parse()
-  return choices !== undefined && choices.every((choice) => waysOf(choice, false, 0) <= MAX_WAYS)
+  return choices?.every((choice) => waysOf(choice, END, limits) <= MAX_WAYS) ?? false
 }
+
+/** What stands behind a sequence. */
+interface Behind {
+  /** Whether something must match there, so that all ways of the sequence are tried. */
+  readonly needs: boolean
+  /** Repetitions there that are given up step by step. */
+  readonly givers: number
+  readonly next: Part | undefined
+}
+
+const END: Behind = { needs: false, givers: 0, next: undefined }
 
 /**
  * Ways to match a sequence that are tried at one place at most, those of one repetition of words or
  * of spaces not counted; Infinity when there is no such bound.
- * @param isFollowed whether something must match behind it, so that all its ways are tried
- * @param before repetitions behind it that are given up step by step
  */
-function waysOf(sequence: readonly Part[], isFollowed: boolean, before: number): number {
+function waysOf(sequence: readonly Part[], behind: Behind, limits: Limits): number {
   let ways = 1
-  let givers = before
-  let needs = isFollowed
+  let { needs, givers, next } = behind
   for (const part of sequence.toReversed()) {
     const { kinds, min, max, choices } = part
     if (choices) {
       if (max > 1 && !choices.every((choice) => isFixed(choice))) return Infinity
       if (max > 1 && choices.length > 1) return Infinity
-      const own = choices.map((choice) => waysOf(choice, needs, givers))
+      const own = choices.map((choice) => waysOf(choice, { needs, givers, next }, limits))
       if (needs) ways *= own.reduce((sum, each) => sum + each, min === 0 ? 1 : 0)
       else ways *= Math.max(...own)
-      if (choices.some((choice) => choice.some(isEndless)) && needs) givers++
+      const gives = (choice: readonly Part[]): boolean =>
+        choice.some(
+          (each, i) => isEndless(each) && !(i === choice.length - 1 && endsAt(each, next))
+        )
+      if (needs && choices.some(gives)) givers++
     } else if (isEndless(part)) {
       // What all texts are made of would be tried from each place to the text's end.
-      if (needs && kinds !== WORD && kinds !== SPACE) return Infinity
-      if (needs) givers++
+      if (needs && kinds !== WORD && kinds !== SPACE && !limits.isAny) return Infinity
+      if (needs && !endsAt(part, next)) givers++
     } else if (needs) ways *= max - min + 1
-    if (givers > 1) return Infinity
+    if (givers > limits.givers) return Infinity
     needs ||= min > 0
+    next = part
   }
   return ways
+}
+
+/** It ends where the next letter comes, which it cannot be: nothing is given up. */
+function endsAt({ without }: Part, next: Part | undefined): boolean {
+  if (next?.letter === undefined || next.min !== 1 || next.max !== 1) return false
+  return without?.includes(next.letter) ?? false
 }
 
 function isEndless({ max }: Part): boolean {
@@ -131,11 +172,19 @@ class Parser {
       if (choices.some((each) => each.length !== 1 || !isFixed(each))) throw new Unknown()
       return once(ANY)
     }
-    if (this.#take('[')) return once(this.#class(0))
+    if (this.#take('[')) {
+      const from = this.#at
+      const kinds = this.#class(0)
+      const plain = /^\^((?:[^\\[\]&-]|\\[nrt])*)\]$/.exec(this.#source.slice(from, this.#at))
+      return plain ? { ...once(kinds), without: plain[1] ?? '' } : once(kinds)
+    }
     if (this.#take('.')) return once(ANY)
     if (this.#take('^') || this.#take('$')) return once(ANY)
     if (/[*+?{}\])]/.test(this.#source[this.#at] ?? '')) throw new Unknown()
-    return once(this.#character())
+    const from = this.#at
+    const kinds = this.#character()
+    const letter = this.#source.slice(from, this.#at)
+    return letter.startsWith('\\') ? once(kinds) : { ...once(kinds), letter }
   }
 
   /** Within a class, behind its bracket. */

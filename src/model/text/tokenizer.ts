@@ -25,6 +25,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leaves special tokens out. Default true. */
   skipSpecial?: boolean
+  /** Texts of special tokens that are left in all the same: marks of calls. Default none. */
+  shown?: readonly string[] | undefined
 }
 
 export interface StreamOptions extends DecodeOptions {
@@ -88,6 +90,7 @@ const MAX_WINDOW = 24
 /** @throws AppError CORRUPT if the description cannot be used. */
 export function createTokenizer(spec: TokenizerSpec): Tokenizer {
   const added = addedTokens(spec.json)
+  const specialIds = new Set(added.filter((token) => token.special).map(({ id }) => id))
   const whole = openLibrary(spec.json, spec.config)
   // The library always takes added tokens out of a text, but special ones must not come from a
   // user's text. So a second instance, created on first use, knows them only by private characters.
@@ -144,13 +147,16 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
   }
 
   const decode = (ids: readonly number[], options: DecodeOptions = {}): string => {
+    const { skipSpecial = true, shown = [] } = options
+    const showsSome = skipSpecial && shown.length > 0
     const known = ids.filter((id) => {
       if (!Number.isInteger(id) || id < 0) throw badInput(`'${id}' cannot be decoded: it is no id`)
-      return whole.id_to_token(id) !== undefined
+      const text = whole.id_to_token(id)
+      return text !== undefined && (!showsSome || !specialIds.has(id) || shown.includes(text))
     })
     if (known.length === 0) return ''
     return whole.decode(known, {
-      skip_special_tokens: options.skipSpecial ?? true,
+      skip_special_tokens: skipSpecial && !showsSome,
       clean_up_tokenization_spaces: false
     })
   }

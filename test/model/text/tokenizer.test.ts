@@ -185,3 +185,11 @@ test('a token may be called like a member of Object', async () => {
     ['a', 2]
   ])
 })
+
+test('decode() shows the special tokens that it is told to, and no others', async () => {
+  const tokenizer = await smollm2()
+  const ids = tokenizer.encode('<|im_start|>a<file_sep>b<|im_end|>', { parseSpecial: true })
+  expect(tokenizer.decode(ids, { shown: ['<file_sep>'] })).toBe('a<file_sep>b')
+  const stream = tokenizer.stream({ shown: ['<file_sep>'] })
+  expect(ids.map((id) => stream.push(id)).join('') + stream.end()).toBe('a<file_sep>b')
+})
