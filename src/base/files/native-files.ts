@@ -73,7 +73,7 @@ function unpackAll(missing: readonly NativeFile[], folder: string, set: NativeSe
   } catch (error) {
     const size = set.files.reduce((sum, file) => sum + file.sizeBytes, 0)
     throw folderError(`Native libraries cannot be unpacked to '${folder}'`, error, {
-      hint: `Set PETALS_HOME to a folder that can be written, with ${formatBytes(size)} free.`
+      hint: `Set PETALS_HOME to a folder that can be written, with ${formatBytes(size)} free`
     })
   }
 }
@@ -106,6 +106,9 @@ function loadHint(reason: string): string {
   const version = /version [`'](\w+_[\d.]+)' not found/.exec(reason)?.[1]
   if (version !== undefined) {
     return `The C library of this system is too old: '${version}' is needed, of a newer system`
+  }
+  if (/requires the JIT/.test(reason)) {
+    return 'The runtime got no memory for code: lift the limit on address space (ulimit -v unlimited)'
   }
   if (/failed to map segment|Operation not permitted|Permission denied/.test(reason)) {
     return 'Its folder may be mounted noexec: set PETALS_HOME to one that is not'

@@ -75,7 +75,7 @@ export async function openDrafters(
   stack.use(draft)
   const progress = stderrProgress()
   try {
-    progress.update(`loading ${name ?? 'nothing'} to guess with`)
+    progress.update(`loading ${name ?? 'a small model'} to guess with`)
     await draft.ready()
   } finally {
     progress.done()

@@ -125,7 +125,8 @@ class Conversation {
     } catch (thrown) {
       const error = toAppError(thrown)
       if (this.#options.signal.aborted) throw cancelled('The conversation was ended')
-      this.#options.screen.write(`${errorText(error, { model: this.#talk.model })}\n`)
+      const text = errorText(error, { model: this.#talk.model })
+      this.#options.screen.write(`${this.#wrapped(text)}\n`)
     }
     return undefined
   }
@@ -208,7 +209,11 @@ class Conversation {
   #set(argument: string): void {
     const [name = '', value = ''] = argument.split(/[\s=]+/, 2)
     if (name !== '') this.#talk.set(name, value)
-    for (const line of this.#talk.settings()) this.#tell(line)
+    // Of one that was changed, its own line.
+    const asked = name.toLowerCase().replace(/^--/, '').replaceAll('_', '-')
+    for (const line of this.#talk.settings()) {
+      if (asked === '' || line.startsWith(`${asked} `)) this.#tell(line)
+    }
   }
 
   #copy(): void {
@@ -293,7 +298,7 @@ class Conversation {
   }
 
   #tell(text: string): void {
-    this.#options.screen.write(`${this.#options.style.dim(terminalText(text))}\n`)
+    this.#options.screen.write(`${this.#options.style.dim(this.#wrapped(text))}\n`)
   }
 }
 

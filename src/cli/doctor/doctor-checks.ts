@@ -14,6 +14,7 @@ import type {
   Refusal
 } from './doctor-facts.ts'
 import { EXIT } from '../exit.ts'
+import { limitCheck } from './limits.ts'
 
 /** What a check belongs to: the program and its folders, a device, or the network. */
 export type Area = 'program' | Device | 'network'
@@ -94,6 +95,7 @@ export function programChecks(facts: DoctorFacts): Check[] {
               ? 'compiled from their sources'
               : `unpacked to '${libraries.folder}'`
         },
+    ...(facts.limits ? [limitCheck(facts.limits)] : []),
     folderCheck('data folder', facts.data, LITTLE_DATA_BYTES),
     folderCheck('cache folder', facts.cache, LITTLE_CACHE_BYTES),
     ...identityChecks(facts.identities)

@@ -1,4 +1,5 @@
 // What petals doctor found out about this machine, as plain data; doctor-checks.ts judges it.
+import type { LimitFacts } from './limits.ts'
 import type { BuildInfo } from '../../base/build-info.ts'
 import type { DeviceFacts } from '../../blocks/device/examine.ts'
 import type { Device } from '../../blocks/types.ts'
@@ -51,6 +52,8 @@ export interface DoctorFacts {
   readonly executable: string
   /** Where the kernels lie that the executable unpacked, or that they are compiled here. */
   readonly libraries: { readonly folder: string | undefined } | Refusal
+  /** Undefined: this system tells none. */
+  readonly limits?: LimitFacts | undefined
   readonly data: FolderFacts
   readonly cache: FolderFacts
   /** Permission bits by path of the identities' files. */

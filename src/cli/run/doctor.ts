@@ -20,6 +20,7 @@ import { dhtFacts, hubFacts, socketFacts } from '../doctor/doctor-network.ts'
 import { doctorReport, doctorText } from '../doctor/doctor-text.ts'
 import { hubOptions } from '../../library/open/hub-env.ts'
 import { installCuda } from '../doctor/install-cuda.ts'
+import { limitFacts } from '../doctor/limits.ts'
 import {
   kernelFolder,
   noOnnxruntime,
@@ -97,6 +98,7 @@ async function gather(
     build: buildInfo(),
     executable: embedded ? process.execPath : Bun.main,
     libraries,
+    limits: limitFacts(),
     data,
     cache,
     identities,

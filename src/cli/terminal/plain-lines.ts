@@ -32,7 +32,11 @@ export class PlainLines implements LineSource {
     for (let isFirst = true; ; isFirst = false) {
       const line = await this.#line(signal)
       if (line === undefined) {
-        if (text === '') return { kind: 'end' }
+        if (text === '') {
+          // What comes next, the shell's prompt often, begins a line of its own.
+          write('\n')
+          return { kind: 'end' }
+        }
         return { kind: 'line', text: plainText(text), isPasted: false }
       }
       text = isFirst ? line : `${text}\n${line}`

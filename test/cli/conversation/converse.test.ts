@@ -100,7 +100,7 @@ test('converse() joins lines that end in a backslash or stand in quotes, and lea
 test('converse() ends with its input, and writes answers alone to where answers go', async () => {
   const { screen, answers, leaving } = await hold(new EchoTalk(), ['Why?'])
   expect([answers, leaving]).toEqual(['<Why?>\n', { kind: 'left' }])
-  expect(screen).toBe('echo: 5 blocks\n/help lists commands\n> \n> ')
+  expect(screen).toBe('echo: 5 blocks\n/help lists commands\n> \n> \n')
 })
 
 test('converse() ends at its signal, before it began, while it waits and in an answer', async () => {
@@ -229,7 +229,7 @@ test('what was said last is shown of a conversation that goes on', async () => {
   }
   const { screen } = await hold(talk, [])
   expect(screen).toBe(
-    'echo: 5 blocks\n/help lists commands\n> two\ntwo!\uFFFD\n\n> three\nthree!\uFFFD\n\n> '
+    'echo: 5 blocks\n/help lists commands\n> two\ntwo!\uFFFD\n\n> three\nthree!\uFFFD\n\n> \n'
   )
 })
 

@@ -5,6 +5,7 @@ import type { CudaFacts } from '../../../src/blocks/device/cuda.ts'
 import { diagnose, exitOf, verdictOf, type Check } from '../../../src/cli/doctor/doctor-checks.ts'
 import { endOf, mergeFacts, probeDevice } from '../../../src/cli/doctor/doctor-device.ts'
 import type { DeviceReport, DoctorFacts } from '../../../src/cli/doctor/doctor-facts.ts'
+import { limitFacts } from '../../../src/cli/doctor/limits.ts'
 import { doctorReport, doctorText } from '../../../src/cli/doctor/doctor-text.ts'
 
 const DONE = { kind: 'done' } as const
@@ -236,6 +237,32 @@ test('folders: what cannot be written fails, little room is a warning', () => {
     ]
   ])
   expect(said('data folder', { data: { path: '/d' } })).toEqual([['ok', "'/d', free room unknown"]])
+})
+
+test('limits of the process that stop it fail, and narrow ones are a warning', () => {
+  const proc = (address: string, files: string): string =>
+    'Limit                     Soft Limit           Hard Limit           Units     \n' +
+    `Max open files            ${files}                20000                files     \n` +
+    `Max address space         ${address}            unlimited            bytes     \n`
+  const state = (address: string, files: string): unknown[] => {
+    const limits = limitFacts(proc(address, files))
+    return [said('limits', { limits })[0], exitOf(diagnose(machine({ limits })), undefined)]
+  }
+  expect(state('unlimited', '20000')).toEqual([['ok', 'any address space, 20000 open files'], 0])
+  expect(state('1536000000', '1024')).toEqual([
+    ['failed', '1.4 GiB address space, 1024 open files', 'Lift the first: ulimit -v unlimited'],
+    7
+  ])
+  expect(state(String(16 * GIB), '1024')[0]).toMatchObject([
+    'warning',
+    '16.0 GiB address space, 1024 open files',
+    expect.any(String)
+  ])
+  expect(state('unlimited', '64')).toEqual([
+    ['warning', 'any address space, 64 open files', 'Allow more files: ulimit -n 4096'],
+    0
+  ])
+  expect(said('limits', {})).toEqual([])
 })
 
 test('identities that others may read are named, each with the way to close it', () => {
