@@ -67,8 +67,6 @@ function handle(request: Request): Answer | Promise<Answer> {
       if (step !== undefined) engine.beginTrain(job, step)
       return engine.train(job, stopFlag) ?? null
     }
-    case 'headLoss':
-      return engine.headLoss(request.args)
     case 'endTrain':
       engine.endTrain(request.args.job)
       return undefined

@@ -12,14 +12,12 @@ import { BlockServer } from './sessions/block-server.ts'
 import { sessionTokens } from './placement/budget.ts'
 import type { ServerEvents } from './events.ts'
 import type { Reach } from './links.ts'
-import { TrainServer } from './training/train-server.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 
 export interface Serving {
   readonly span: SpanInfo
   readonly speed: Speed
   readonly server: BlockServer
-  readonly trainer: TrainServer
 }
 
 export interface ServingOptions {
@@ -90,16 +88,7 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
       log
     })
     await server.ready()
-    const trainer = new TrainServer({
-      compute,
-      span,
-      config: model.config,
-      model: model.contentId,
-      status: () => server.status(),
-      clock,
-      log
-    })
-    return { span, speed, server, trainer }
+    return { span, speed, server }
   } catch (error) {
     await compute.unloadSpan(span.span)
     throw error
@@ -107,11 +96,7 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
 }
 
 /** Ends all sessions and frees the weights. */
-export async function closeServing(
-  { server, trainer, span }: Serving,
-  compute: ComputeApi
-): Promise<void> {
-  trainer.close()
+export async function closeServing({ server, span }: Serving, compute: ComputeApi): Promise<void> {
   await server.close()
   await compute.unloadSpan(span.span)
 }

@@ -3,8 +3,6 @@
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
-import type { HeadLoss } from '../train/train-types.ts'
-import { HeadLossProgram, type HeadParts } from '../train/head-loss.ts'
 import type { LoadedHead, StopFlag } from '../engine/loaded-span.ts'
 import { FINAL_NORM } from '../families/facts.ts'
 import { graphOf } from '../families/graph-of.ts'
@@ -26,8 +24,6 @@ export class KernelHead implements LoadedHead {
   readonly #program: Program
   readonly #store: WeightStore
   readonly #reserved: Reservation
-  readonly #parts: HeadParts
-  #loss: HeadLossProgram | undefined
 
   private constructor(parts: {
     context: KernelContext
@@ -44,9 +40,7 @@ export class KernelHead implements LoadedHead {
     this.#context = context
     this.#store = store
     this.#reserved = reserved
-    const weights = new KernelWeights(store)
-    this.#parts = { config, plan, weights }
-    this.#program = headProgram(config, plan, { isFloat, weights })
+    this.#program = headProgram(config, plan, { isFloat, weights: new KernelWeights(store) })
     context.runner.prepare(this.#program)
   }
 
@@ -96,11 +90,6 @@ export class KernelHead implements LoadedHead {
         abort: stop.word
       })
     }
-  }
-
-  loss(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss {
-    this.#loss ??= new HeadLossProgram(this.#context, this.#parts)
-    return this.#loss.run(hidden, targets, weight)
   }
 
   [Symbol.dispose](): void {

@@ -1,9 +1,9 @@
 // One block server over a fake engine, told things by hand; peers keep what it answers.
-import { BlockServer, type BlockServerOptions } from '../../src/server/sessions/block-server.ts'
-import type { ServerLink } from '../../src/server/links.ts'
-import { encodeTensor } from '../../src/wire/tensor.ts'
-import type { SessionOpened, Step, StepResult, WireError } from '../../src/wire/types.ts'
-import { FakeCompute } from '../support/fakes/fake-compute.ts'
+import { BlockServer, type BlockServerOptions } from '../../../src/server/sessions/block-server.ts'
+import type { ServerLink } from '../../../src/server/links.ts'
+import { encodeTensor } from '../../../src/wire/tensor.ts'
+import type { SessionOpened, Step, StepResult, WireError } from '../../../src/wire/types.ts'
+import { FakeCompute } from '../../support/fakes/fake-compute.ts'
 
 const HIDDEN = 4
 const MODEL: Uint8Array = new Uint8Array(32).fill(7)

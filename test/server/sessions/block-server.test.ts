@@ -1,10 +1,10 @@
 // One server over a plain engine, told things by hand: what it refuses, what it forgets, what it
 // keeps apart.
 import { expect, test } from 'bun:test'
-import { AppError, computeError } from '../../src/base/errors.ts'
-import { ServerEvents } from '../../src/server/events.ts'
-import { encodeTensor } from '../../src/wire/tensor.ts'
-import { FakeClock } from '../support/fakes/fake-clock.ts'
+import { AppError, computeError } from '../../../src/base/errors.ts'
+import { ServerEvents } from '../../../src/server/events.ts'
+import { encodeTensor } from '../../../src/wire/tensor.ts'
+import { FakeClock } from '../../support/fakes/fake-clock.ts'
 import { codes, id, open, Peer, serve, step } from './one-server.ts'
 
 test('open() refuses another model, other blocks, too many tokens and too many sessions', async () => {

@@ -1,12 +1,12 @@
 // What is kept of ended sessions: which goes when, and who gets it or a copy.
 import { expect, test } from 'bun:test'
-import { seededRandom } from '../../src/base/random.ts'
+import { seededRandom } from '../../../src/base/random.ts'
 import {
   evict,
   handOut,
   type Kept,
   type KeepLimits
-} from '../../src/server/sessions/prefix-policy.ts'
+} from '../../../src/server/sessions/prefix-policy.ts'
 
 const LIMITS: KeepLimits = { tokens: 1000, entries: 4, entriesPerOwner: 3, ttlMs: 1000 }
 

@@ -1,14 +1,14 @@
 // A server that keeps what ended sessions held: who gets it, which names hold, and that live
 // sessions never miss the room. The engine is plain arithmetic.
 import { expect, test } from 'bun:test'
-import { AppError } from '../../src/base/errors.ts'
-import { BlockServer, type BlockServerOptions } from '../../src/server/sessions/block-server.ts'
-import type { ServerLink } from '../../src/server/links.ts'
-import { publishedLabel } from '../../src/wire/published-label.ts'
-import { encodeTensor } from '../../src/wire/tensor.ts'
-import type { PrefixMark, SessionOpened, StepResult, WireError } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fakes/fake-clock.ts'
-import { FakeCompute } from '../support/fakes/fake-compute.ts'
+import { AppError } from '../../../src/base/errors.ts'
+import { BlockServer, type BlockServerOptions } from '../../../src/server/sessions/block-server.ts'
+import type { ServerLink } from '../../../src/server/links.ts'
+import { publishedLabel } from '../../../src/wire/published-label.ts'
+import { encodeTensor } from '../../../src/wire/tensor.ts'
+import type { PrefixMark, SessionOpened, StepResult, WireError } from '../../../src/wire/types.ts'
+import { FakeClock } from '../../support/fakes/fake-clock.ts'
+import { FakeCompute } from '../../support/fakes/fake-compute.ts'
 
 const HIDDEN = 4
 const MODEL = new Uint8Array(32).fill(7)

@@ -1,16 +1,16 @@
 import { expect, test } from 'bun:test'
-import type { AppError } from '../../src/base/errors.ts'
-import { sizesOf, workingBytes, type ModelSizes } from '../../src/blocks/sizes.ts'
-import type { Model } from '../../src/model/types.ts'
-import { openModel } from '../../src/model/open-model.ts'
+import type { AppError } from '../../../src/base/errors.ts'
+import { sizesOf, workingBytes, type ModelSizes } from '../../../src/blocks/sizes.ts'
+import type { Model } from '../../../src/model/types.ts'
+import { openModel } from '../../../src/model/open-model.ts'
 import {
   blocksThatFit,
   checkFits,
   fit,
   sessionTokens,
   spanNeed
-} from '../../src/server/placement/budget.ts'
-import { storiesLocation } from '../support/models/stories.ts'
+} from '../../../src/server/placement/budget.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
 
 const MIB = 2 ** 20
 const model = await openModel(storiesLocation)

@@ -1,6 +1,5 @@
 import { expect, test } from 'bun:test'
-import { chooseSpan, coverage } from '../../src/server/placement/placement.ts'
-import { freeInMs, roomInMs } from '../../src/server/sessions/retry-after.ts'
+import { freeInMs, roomInMs } from '../../../src/server/sessions/retry-after.ts'
 
 test('freeInMs() tells when enough sessions will have ended, by how long others lived', () => {
   const held = [
@@ -32,28 +31,4 @@ test('roomInMs() is the time of half of what waits, once a pace is known', () =>
     1280,
     250
   ])
-})
-
-test('coverage() shares a throughput over its blocks', () => {
-  expect([...coverage([{ start: 1, end: 3, throughput: 10 }], 4)]).toEqual([0, 5, 5, 0])
-})
-
-test('chooseSpan() fills the gap first', () => {
-  const spans = [
-    { start: 0, end: 10, throughput: 5 },
-    { start: 20, end: 30, throughput: 5 }
-  ]
-  expect(chooseSpan(spans, 30, 10)).toEqual({ start: 10, end: 20 })
-})
-
-test('chooseSpan() helps the weakest blocks when there is no gap', () => {
-  const spans = [
-    { start: 0, end: 15, throughput: 100 },
-    { start: 15, end: 30, throughput: 10 }
-  ]
-  expect(chooseSpan(spans, 30, 15)).toEqual({ start: 15, end: 30 })
-})
-
-test('chooseSpan() takes everything when the machine can hold it', () => {
-  expect(chooseSpan([], 30, 64)).toEqual({ start: 0, end: 30 })
 })

@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
-import { seededRandom } from '../../src/base/random.ts'
-import { coverage, weakestStart } from '../../src/server/placement/placement.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { coverage, weakestStart } from '../../../src/server/placement/placement.ts'
 import {
   checkPeriodMs,
   drainStep,
@@ -11,8 +11,8 @@ import {
   planMove,
   stillWorth,
   type PlacedServer
-} from '../../src/server/placement/rebalance.ts'
-import { infoOf } from '../swarm/world.ts'
+} from '../../../src/server/placement/rebalance.ts'
+import { infoOf } from '../../swarm/world.ts'
 
 function server(
   peer: string,

@@ -1,12 +1,12 @@
 // Who may open a session, and what an address that fills a server leaves to others.
 import { expect, test } from 'bun:test'
-import { admit, leastUsed } from '../../src/server/sessions/admission.ts'
-import { BlockServer, type BlockServerOptions } from '../../src/server/sessions/block-server.ts'
-import type { ServerLink } from '../../src/server/links.ts'
-import { encodeTensor } from '../../src/wire/tensor.ts'
-import type { SessionOpened, Step, WireError } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fakes/fake-clock.ts'
-import { FakeCompute } from '../support/fakes/fake-compute.ts'
+import { admit, leastUsed } from '../../../src/server/sessions/admission.ts'
+import { BlockServer, type BlockServerOptions } from '../../../src/server/sessions/block-server.ts'
+import type { ServerLink } from '../../../src/server/links.ts'
+import { encodeTensor } from '../../../src/wire/tensor.ts'
+import type { SessionOpened, Step, WireError } from '../../../src/wire/types.ts'
+import { FakeClock } from '../../support/fakes/fake-clock.ts'
+import { FakeCompute } from '../../support/fakes/fake-compute.ts'
 
 const MODEL = new Uint8Array(32).fill(7)
 const HIDDEN = 4

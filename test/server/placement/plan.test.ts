@@ -1,10 +1,10 @@
 import { expect, test } from 'bun:test'
-import { sizesOf, type ModelSizes } from '../../src/blocks/sizes.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { fit, spanNeed } from '../../src/server/placement/budget.ts'
-import { joinSpan, quantFit, sampleRange } from '../../src/server/placement/plan.ts'
-import { fakeInfo } from '../support/fakes/fake-swarm.ts'
-import { storiesLocation } from '../support/models/stories.ts'
+import { sizesOf, type ModelSizes } from '../../../src/blocks/sizes.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { fit, spanNeed } from '../../../src/server/placement/budget.ts'
+import { joinSpan, quantFit, sampleRange } from '../../../src/server/placement/plan.ts'
+import { fakeInfo } from '../../support/fakes/fake-swarm.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
 
 const MIB = 2 ** 20
 const model = await openModel(storiesLocation)

@@ -1,20 +1,20 @@
 // Who may open sessions and run steps at a server of a private swarm, and how much.
 import { describe, expect, test } from 'bun:test'
-import type { AppError } from '../../src/base/errors.ts'
-import { MemberGate } from '../../src/server/sessions/member-gate.ts'
-import { SessionMarks } from '../../src/server/sessions/session-marks.ts'
-import { SessionTable, type ServedSession } from '../../src/server/sessions/sessions.ts'
-import type { Capability } from '../../src/swarm/private/capability.ts'
-import type { Caveats } from '../../src/swarm/private/invite-codec.ts'
+import type { AppError } from '../../../src/base/errors.ts'
+import { MemberGate } from '../../../src/server/sessions/member-gate.ts'
+import { SessionMarks } from '../../../src/server/sessions/session-marks.ts'
+import { SessionTable, type ServedSession } from '../../../src/server/sessions/sessions.ts'
+import type { Capability } from '../../../src/swarm/private/capability.ts'
+import type { Caveats } from '../../../src/swarm/private/invite-codec.ts'
 import {
   createSwarm,
   issueInvite,
   narrowInvite,
   type Invite
-} from '../../src/swarm/private/invite.ts'
-import { encodeTensor } from '../../src/wire/tensor.ts'
-import type { OpenSession, Step } from '../../src/wire/types.ts'
-import { FakeClock } from '../support/fakes/fake-clock.ts'
+} from '../../../src/swarm/private/invite.ts'
+import { encodeTensor } from '../../../src/wire/tensor.ts'
+import type { OpenSession, Step } from '../../../src/wire/types.ts'
+import { FakeClock } from '../../support/fakes/fake-clock.ts'
 
 const swarm = createSwarm()
 const model = { id: 'ab'.repeat(32), names: ['Stories', 'stories260k'] }

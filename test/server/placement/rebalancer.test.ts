@@ -1,15 +1,15 @@
 // When a server moves, by a clock that stands still: what is said and done in which order, and what
 // makes it stay after all.
 import { expect, test } from 'bun:test'
-import { unavailable } from '../../src/base/errors.ts'
-import { silentLog } from '../../src/base/log.ts'
-import { seededRandom } from '../../src/base/random.ts'
-import { SwarmMonitor } from '../../src/server/placement/swarm-monitor.ts'
-import { Rebalancer, type RebalancerOptions } from '../../src/server/placement/rebalancer.ts'
-import { likelySuccessors } from '../../src/server/placement/successors.ts'
-import type { ServerInfo } from '../../src/wire/types.ts'
-import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
-import { infoOf } from '../swarm/world.ts'
+import { unavailable } from '../../../src/base/errors.ts'
+import { silentLog } from '../../../src/base/log.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { SwarmMonitor } from '../../../src/server/placement/swarm-monitor.ts'
+import { Rebalancer, type RebalancerOptions } from '../../../src/server/placement/rebalancer.ts'
+import { likelySuccessors } from '../../../src/server/placement/successors.ts'
+import type { ServerInfo } from '../../../src/wire/types.ts'
+import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
+import { infoOf } from '../../swarm/world.ts'
 
 const keyOf = (number: number): Uint8Array => new Uint8Array(32).fill(number)
 

@@ -1,10 +1,10 @@
 // Pushing to the next server: in order, within bounds, and again when a link turns out to be dead.
 import { expect, test } from 'bun:test'
-import { disconnected, timedOut, type AppError } from '../../src/base/errors.ts'
-import type { ServerLink } from '../../src/server/links.ts'
-import { Pusher } from '../../src/server/sessions/push.ts'
-import type { Step } from '../../src/wire/types.ts'
-import { FakeClock, settle } from '../support/fakes/fake-clock.ts'
+import { disconnected, timedOut, type AppError } from '../../../src/base/errors.ts'
+import type { ServerLink } from '../../../src/server/links.ts'
+import { Pusher } from '../../../src/server/sessions/push.ts'
+import type { Step } from '../../../src/wire/types.ts'
+import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
 
 const HOP = { peer: new Uint8Array(32).fill(5), start: 2, end: 4 }
 const SESSION = new Uint8Array(16)
