@@ -35,7 +35,9 @@ const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
   protobufjs: ['blocks'],
   'bun:ffi': ['kernels', 'blocks', 'udx', 'base'],
   '@huggingface/': ['model'],
-  cac: ['cli']
+  cac: ['cli'],
+  hono: ['api'],
+  'prom-client': ['api']
 }
 
 /**

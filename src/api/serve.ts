@@ -7,6 +7,8 @@ export interface ServeOptions {
   readonly host: string
   /** 0: any. */
   readonly port: number
+  /** The option that says the port, for errors. Default '--port'. */
+  readonly option?: string
 }
 
 /** What an app is told of the server beside the request. */
@@ -28,7 +30,7 @@ const IDLE_S = 60
 const MOST_BODY_BYTES = 2 ** 30
 
 /** @throws AppError IN_USE, UNAVAILABLE */
-export function serve({ app, host, port }: ServeOptions): ApiServer {
+export function serve({ app, host, port, option = '--port' }: ServeOptions): ApiServer {
   try {
     const server = Bun.serve({
       hostname: host,
@@ -44,7 +46,7 @@ export function serve({ app, host, port }: ServeOptions): ApiServer {
       close: () => server.stop(true)
     }
   } catch (error) {
-    throw listenError(error, host, port)
+    throw listenError(error, { host, port, option })
   }
 }
 
@@ -53,13 +55,18 @@ function shownHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
-function listenError(error: unknown, host: string, port: number): AppError {
+function listenError(
+  error: unknown,
+  { host, port, option }: { host: string; port: number; option: string }
+): AppError {
   const { code = '' } = error as NodeJS.ErrnoException
   if (code === 'EADDRINUSE') {
-    return inUse(`Port ${port} of ${host} is taken`, { hint: 'Give another --port, or 0 for any' })
+    return inUse(`Port ${port} of ${host} is taken`, {
+      hint: `Give another ${option}, or 0 for any`
+    })
   }
   return unavailable(`This machine cannot listen at ${host}:${port}`, {
     cause: error,
-    hint: 'Give another --host or --port; ports below 1024 need rights'
+    hint: `Give another address or ${option}; ports below 1024 need rights`
   })
 }

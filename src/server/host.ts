@@ -86,6 +86,8 @@ const NO_SESSIONS = new SessionTable()
 export interface HostLoad {
   readonly sessions: number
   readonly promisedTokens: number
+  /** KV tokens that all sessions together may hold; 0 while blocks are loaded. */
+  readonly capacityTokens: number
   /** Steps that wait or run. */
   readonly queue: number
   readonly links: number
@@ -146,6 +148,11 @@ export class Host extends Resource {
     return this.#serving.speed
   }
 
+  /** What is served now; undefined while blocks are loaded. */
+  get serving(): Pick<Serving, 'span' | 'speed'> | undefined {
+    return this.#serving
+  }
+
   get peer(): string {
     return this.#node.peer
   }
@@ -157,7 +164,14 @@ export class Host extends Resource {
     const { queue = 0 } = this.#serving?.server.status() ?? {}
     const { prefixes = 0, tokens = 0, hits = 0 } = this.#serving?.server.kept ?? {}
     const kept = { keptPrefixes: prefixes, keptTokens: tokens, prefixHits: hits }
-    return { sessions: size, promisedTokens, queue, links, ...kept }
+    const { capacityTokens = 0 } = this.#serving?.server ?? {}
+    return { sessions: size, promisedTokens, capacityTokens, queue, links, ...kept }
+  }
+
+  /** Whether it takes new sessions. */
+  get state(): 'loading' | 'serving' | 'draining' {
+    if (this.closing || this.#serving?.server.draining) return 'draining'
+    return this.#serving && this.opened ? 'serving' : 'loading'
   }
 
   /** Resolves with the reason when a move failed and no blocks are left to serve. */

@@ -34,7 +34,11 @@ export const join: Command = command<JoinFlags>({
     identity: text('folder', "Where this server's key lies (default: one per model and server)"),
     peerWeights: PEER_WEIGHTS,
     manifest: MANIFEST,
-    uploadLimit: text('size', 'Most bytes a second of weights given to others (default: 10m)')
+    uploadLimit: text('size', 'Most bytes a second of weights given to others (default: 10m)'),
+    metricsPort: text(
+      '[ip:]port',
+      'Answer /metrics (Prometheus) and /health there, on loopback without an address (default: nowhere)'
+    )
   },
   examples: ['petals join smollm2-135m --blocks 0:10 --bootstrap 127.0.0.1:49737'],
   isServer: true,

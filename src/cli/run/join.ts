@@ -14,6 +14,7 @@ import type { WeightExchange } from '../../weights/weight-exchange.ts'
 import type { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { claimIdentity } from '../claim-identity.ts'
+import type { Measured, MetricsPort } from '../metrics-port.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
@@ -41,6 +42,7 @@ export interface JoinFlags
   identity?: string | undefined
   disk?: string | undefined
   prefixCache?: string | undefined
+  metricsPort?: string | undefined
 }
 
 const GIVING_MS = 1000
@@ -58,6 +60,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const port = parseWhole('port', flags.port, 0, 65_535)
   if (flags.host !== undefined) requireOwnAddress('host', flags.host)
   const keepBytes = readKeepBytes(flags.prefixCache)
+  const metrics = await openMetrics(flags, () => ({ name, model, quant, host, weights }))
   const membership = await openMembership(flags, context)
   membership?.require('serve')
   const limit = uploadLimit(flags)
@@ -84,7 +87,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const compute = stack.use(await startCompute(flags, context))
   const progress = stderrProgress()
-  const host = new Host({
+  const host: Host = new Host({
     compute,
     model,
     name,
@@ -98,6 +101,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     drainMs: DRAIN_MS,
     log: context.log,
     signal: context.signal,
+    listener: metrics?.listener,
     onserving: (span, speed) => {
       progress.done()
       host.events.moved(
@@ -110,6 +114,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
   })
   let giving: Promise<void> | undefined
   try {
+    if (metrics) context.log.info(`metrics at ${metrics.listen(stack)}/metrics`)
     await host.ready()
     progress.done()
     const { span, speed } = host
@@ -138,6 +143,16 @@ export function parseKv({ kv, device }: Pick<JoinFlags, 'kv' | 'device'>): KvTyp
   throw badInput(`--kv cannot be used with --device ${device}`, {
     hint: 'Leave --kv out: on a GPU keys and values are f32'
   })
+}
+
+/** Its packages are loaded only where they are asked for. @throws AppError BAD_INPUT */
+async function openMetrics(
+  { metricsPort }: JoinFlags,
+  measured: () => Measured
+): Promise<MetricsPort | undefined> {
+  if (metricsPort === undefined) return undefined
+  const { MetricsPort } = await import('../metrics-port.ts')
+  return new MetricsPort(metricsPort, measured)
 }
 
 /** What users of this quantisation may not expect. */

@@ -58,6 +58,8 @@ export interface BlockServerOptions {
 
 export class BlockServer extends Resource {
   readonly span: SpanInfo
+  /** KV tokens that all sessions together may hold. */
+  readonly capacityTokens: number
   readonly #clock: Clock
   readonly #events: ServerEvents
   readonly #keeper: SessionKeeper
@@ -71,6 +73,7 @@ export class BlockServer extends Resource {
     const { compute, span, model, self, capacityTokens } = options
     const { clock = systemClock, log = silentLog } = options
     this.span = span
+    this.capacityTokens = capacityTokens
     this.#clock = clock
     const events = (this.#events = options.events ?? new ServerEvents({ clock }))
     this.#pusher = new Pusher(options.reach, { clock })
