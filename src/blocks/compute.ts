@@ -18,7 +18,7 @@ import {
 } from './messages.ts'
 import { Scheduler, type PieceOutcome } from './scheduler/scheduler.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
-import type { TrainResult, TrainStep } from './train/train-types.ts'
+import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
 import type {
   ComputeApi,
   ComputeOptions,
@@ -139,6 +139,11 @@ export class Compute extends Resource implements ComputeApi {
       if (isBegun) void this.#call('endTrain', { job }).catch(() => {})
       throw error
     }
+  }
+
+  async headLoss(step: HeadLossStep, signal?: AbortSignal): Promise<HeadLoss> {
+    if (!this.#isUsable()) await this.ready()
+    return this.#scheduler.train(() => this.#post('headLoss', step), signal)
   }
 
   async loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number> {

@@ -4,7 +4,7 @@ import type { BlockSpan } from '../base/block-span.ts'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
-import type { TrainResult, TrainStep } from './train/train-types.ts'
+import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
 import type { ComputeDevice, ComputeStats, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
 
 /** What a worker is started with; all defaults are filled in. */
@@ -52,6 +52,7 @@ export interface Calls {
   train: { args: { job: number; step: TrainStep | undefined }; answer: TrainResult | null }
   /** Forgets a training step that was stopped. */
   endTrain: { args: { job: number }; answer: undefined }
+  headLoss: { args: HeadLossStep; answer: HeadLoss }
   stats: { args: undefined; answer: ComputeStats }
   /** Cancels the loading with this id. */
   cancel: { args: { id: number }; answer: undefined }

@@ -2,7 +2,7 @@
 // Knows no peers; compute.ts starts the worker behind it.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
-import type { TrainResult, TrainStep } from './train/train-types.ts'
+import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
 
 /**
  * How weights are held. 'native' keeps the file's own types where the engine can hold them exactly.
@@ -133,6 +133,8 @@ export interface ComputeApi {
    * it is given may be given away.
    */
   train(step: TrainStep, signal?: AbortSignal): Promise<TrainResult>
+  /** Losses at the model's end and their gradient. What it is given may be given away. */
+  headLoss(step: HeadLossStep, signal?: AbortSignal): Promise<HeadLoss>
   /**
    * Loads final norm and output matrix. 'native' keeps the file's types as `Quant` does; 'f32' has
    * float activations.

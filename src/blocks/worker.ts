@@ -67,6 +67,8 @@ function handle(request: Request): Answer | Promise<Answer> {
       if (step !== undefined) engine.beginTrain(job, step)
       return engine.train(job, stopFlag) ?? null
     }
+    case 'headLoss':
+      return engine.headLoss(request.args)
     case 'endTrain':
       engine.endTrain(request.args.job)
       return undefined

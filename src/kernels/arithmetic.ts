@@ -28,10 +28,10 @@
 //   MXFP4          twice FP4's value               2 ** (exponent - 128)
 //   Q4_K, Q5_K     4 or 5 bits                     scale * 6 bits           -(minimum * 6 bits)
 //   IQ4_XS         IQ4's table of 4 bits           scale * (6 bits - 32)
-// Floats become I8 by w = float16 of max / 127, and I4 by a search: ranges divided by 14 to 16, each
-// fitted by least squares, and the least squared error of all (c/round.h).
-// Forms with two factors in a block have D = c0 * D0 + c1 * D1, of the first and the last 16, and
-// where there is a minimum y = fma(n0, d * S0, y), then y = fma(n1, d * S1, y):
+// Floats become I8 by w = float16 of max / 127, and I4 by a search: ranges divided by 14 to 16,
+// each fitted by least squares, and the least squared error of all (c/round.h). Forms with two
+// factors in a block have D = c0 * D0 + c1 * D1, of the first and the last 16, and where there is a
+// minimum y = fma(n0, d * S0, y), then y = fma(n1, d * S1, y):
 //   Q2_K           2 bits, c: 4 bits               scale                    -(minimum * 4 bits)
 //   Q3_K           3 bits - 4, c: 6 bits - 32      scale
 //   Q6_K           6 bits - 32, c: signed byte     scale
@@ -94,6 +94,9 @@
 // v[j][d]) - D), with a cap times fma(-y, y, 1) where y is its tanh, then * scale; dq[d] = chain
 // over j of t[j] * k[j][d]; dk[j][d] and dv[j][d] are chains over the heads that share them and, in
 // each, over the rows, of t[j] * q[d] and of p[j] * g[d].
+// Loss of a row of logits with target t: m the largest, z = sixteen lanes of acc + exp(x[i] - m);
+// -(x[t] - m) + log(z), that in float64 by base/double-math.ts. The gradient is exp(x[i] - m) *
+// (weight / z), less weight for i = t. A cap's is g * fma(-y, y, 1), y = capped / cap.
 //
 // # The rest
 // Residual streams, branches and biases are plain additions in the order in which the program has

@@ -22,7 +22,9 @@ const CODE = {
   attendBack: 15,
   activateBack: 16,
   lora: 17,
-  loraBack: 18
+  loraBack: 18,
+  entropy: 19,
+  softCapBack: 20
 }
 
 /** into = from */
@@ -189,6 +191,42 @@ export function loraBack(
     second: of.back.id,
     addresses: [record]
   })
+}
+
+/** Targets of a run's rows, and what is told of each row's loss. */
+export interface EntropyMemory {
+  /** (maxRows): an index of the row's logits; below 0: the row has no loss. */
+  readonly targets: Int32Array
+  /**
+   * (2 + 2 * maxRows): the weight of each row's loss in the gradient, nothing, and from then on for
+   * each row the sum of exp(logit - largest) and the target's logit - largest.
+   */
+  readonly facts: Float32Array
+}
+
+/** gradient = that of the rows' losses, -log of the target's share in the softmax of the logits. */
+export function entropy(
+  builder: ProgramBuilder,
+  of: { logits: Value; gradient: Value },
+  memory: EntropyMemory
+): void {
+  same(of.logits, of.gradient)
+  builder.operation({
+    code: CODE.entropy,
+    values: [of.logits.id, of.gradient.id],
+    addresses: [builder.keep(memory.targets), builder.keep(memory.facts)]
+  })
+}
+
+/** The gradient of what was capped, in place, from the capped values. */
+export function softCapBack(
+  builder: ProgramBuilder,
+  of: { capped: Value; gradient: Value },
+  cap: number
+): void {
+  same(of.capped, of.gradient)
+  const values = [of.capped.id, of.gradient.id] as const
+  builder.operation({ code: CODE.softCapBack, values, float: cap })
 }
 
 /** A `struct pk_lora`. */

@@ -129,6 +129,7 @@ export class Host extends Resource {
     this.#stopHandling = this.#node.handle(
       dispatchMessages({
         server: () => this.#serving?.server,
+        trainer: () => this.#serving?.trainer,
         gate: () => this.#gate,
         ongone: (peer) => this.#monitor?.gone(peer),
         events: this.events,

@@ -12,12 +12,14 @@ import { BlockServer } from './sessions/block-server.ts'
 import { sessionTokens } from './placement/budget.ts'
 import type { ServerEvents } from './events.ts'
 import type { Reach } from './links.ts'
+import { TrainServer } from './training/train-server.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 
 export interface Serving {
   readonly span: SpanInfo
   readonly speed: Speed
   readonly server: BlockServer
+  readonly trainer: TrainServer
 }
 
 export interface ServingOptions {
@@ -88,7 +90,16 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
       log
     })
     await server.ready()
-    return { span, speed, server }
+    const trainer = new TrainServer({
+      compute,
+      span,
+      config: model.config,
+      model: model.contentId,
+      status: () => server.status(),
+      clock,
+      log
+    })
+    return { span, speed, server, trainer }
   } catch (error) {
     await compute.unloadSpan(span.span)
     throw error
@@ -96,7 +107,11 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
 }
 
 /** Ends all sessions and frees the weights. */
-export async function closeServing({ server, span }: Serving, compute: ComputeApi): Promise<void> {
+export async function closeServing(
+  { server, trainer, span }: Serving,
+  compute: ComputeApi
+): Promise<void> {
+  trainer.close()
   await server.close()
   await compute.unloadSpan(span.span)
 }

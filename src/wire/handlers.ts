@@ -16,6 +16,8 @@ import type {
   SessionOpened,
   Step,
   StepResult,
+  Tune,
+  Tuned,
   Want,
   WireError
 } from './types.ts'
@@ -42,10 +44,26 @@ export interface HandlersOf<Link> {
   /** A request for weights. */
   onwant?(link: Link, message: Want): void
   ongive?(link: Link, message: Give): void
+  /** A piece of a training call. */
+  ontune?(link: Link, message: Tune): void
+  ontuned?(link: Link, message: Tuned): void
   /** Called once, whatever the reason; CLOSED when this end asked for it. */
   onclosed?(link: Link, error: AppError): void
   /** The status in pongs and in the link's own errors. */
   status?(): ServerStatus
+}
+
+interface PassedOn {
+  open(message: OpenSession): void
+  opened(message: SessionOpened): void
+  result(message: StepResult): void
+  cancel(message: CancelStep): void
+  close(message: CloseSession): void
+  keep(message: KeepPrefix): void
+  want(message: Want): void
+  give(message: Give): void
+  tune(message: Tune): void
+  tuned(message: Tuned): void
 }
 
 export interface Refusal {
@@ -83,4 +101,24 @@ export interface OptionsOf<Link> {
   silenceMs?: number
   /** When a peer that somebody waits for counts as gone. */
   liveness?: LivenessTimes
+}
+
+/** How messages go to handlers that need nothing else; those of no session wait for `isReady`. */
+export function passedOn<Link>(
+  link: Link,
+  handlers: HandlersOf<Link>,
+  isReady: () => boolean
+): PassedOn {
+  return {
+    open: (message) => handlers.onopen?.(link, message),
+    opened: (message) => handlers.onopened?.(link, message),
+    result: (message) => handlers.onresult?.(link, message),
+    cancel: (message) => handlers.oncancel?.(link, message),
+    close: (message) => handlers.onclosesession?.(link, message),
+    keep: (message) => handlers.onkeep?.(link, message),
+    want: (message) => isReady() && handlers.onwant?.(link, message),
+    give: (message) => isReady() && handlers.ongive?.(link, message),
+    tune: (message) => isReady() && handlers.ontune?.(link, message),
+    tuned: (message) => isReady() && handlers.ontuned?.(link, message)
+  }
 }

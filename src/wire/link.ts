@@ -21,7 +21,7 @@ import { helloCodec } from './codec/info.ts'
 import { readTarget } from './codec/step.ts'
 import { decodeMessage } from './codec/encode.ts'
 import type { Codec } from './codec/fields.ts'
-import type { HandlersOf, OptionsOf, Refusal } from './handlers.ts'
+import { passedOn, type HandlersOf, type OptionsOf, type Refusal } from './handlers.ts'
 import { FRAME_OVERHEAD, guardFrames, rawCodec, type LinkStream } from './link-stream.ts'
 import { Liveness } from './liveness.ts'
 import { checkOwn, CODECS, isAboutSession, isUse, type Messages } from './messages.ts'
@@ -243,6 +243,14 @@ export class PeerLink {
     return this.#send('give', message)
   }
 
+  tune(message: Messages['tune']): boolean {
+    return this.#send('tune', message)
+  }
+
+  tuned(message: Messages['tuned']): boolean {
+    return this.#send('tuned', message)
+  }
+
   /** Resolves when the transport has room again. @throws AppError when the link ends first */
   drained(): Promise<void> {
     return this.closed ? Promise.reject(this.#end()) : this.#queue.drained()
@@ -283,23 +291,16 @@ export class PeerLink {
   #makeReceivers(): Receivers {
     const handlers = this.#handlers
     return {
-      open: (message) => handlers.onopen?.(this, message),
-      opened: (message) => handlers.onopened?.(this, message),
+      ...passedOn(this, handlers, () => this.remote !== undefined),
       step: (message, size) => this.#onstep(message, size),
-      result: (message) => handlers.onresult?.(this, message),
       error: (message) => this.#onerror(message),
-      cancel: (message) => handlers.oncancel?.(this, message),
-      close: (message) => handlers.onclosesession?.(this, message),
       ping: ({ nonce }) => this.#send('pong', { nonce, status: this.#status() }),
       pong: ({ nonce }) => this.#liveness.pong(nonce),
       announce: (message) => {
         this.servers = message.servers
         if (!this.remote && this.#hello) this.#enter(this.#hello)
         handlers.onannounce?.(this, message)
-      },
-      keep: (message) => handlers.onkeep?.(this, message),
-      want: (message) => this.remote && handlers.onwant?.(this, message),
-      give: (message) => this.remote && handlers.ongive?.(this, message)
+      }
     }
   }
 

@@ -4,6 +4,7 @@ import { announceCodec } from './codec/info.ts'
 import { keepCodec, openCodec, openedCodec } from './codec/open.ts'
 import { resultCodec, stepCodec } from './codec/step.ts'
 import { cancelCodec, closeCodec, errorCodec, pingCodec, pongCodec } from './codec/control.ts'
+import { tuneCodec, tunedCodec } from './codec/tune.ts'
 import { giveCodec, wantCodec } from './codec/weights.ts'
 import type { Codec } from './codec/fields.ts'
 import type { MessageType } from './protocol.ts'
@@ -20,6 +21,8 @@ import type {
   SessionOpened,
   Step,
   StepResult,
+  Tune,
+  Tuned,
   Want,
   WireError
 } from './types.ts'
@@ -38,6 +41,8 @@ export interface Messages {
   keep: KeepPrefix
   want: Want
   give: Give
+  tune: Tune
+  tuned: Tuned
 }
 
 export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
@@ -53,11 +58,13 @@ export const CODECS: { readonly [K in MessageType]: Codec<Messages[K]> } = {
   announce: announceCodec,
   keep: keepCodec,
   want: wantCodec,
-  give: giveCodec
+  give: giveCodec,
+  tune: tuneCodec,
+  tuned: tunedCodec
 }
 
 const IDLE: ReadonlySet<MessageType> = new Set(['ping', 'pong', 'announce'])
-const SESSIONLESS: ReadonlySet<MessageType> = new Set([...IDLE, 'want', 'give'])
+const SESSIONLESS: ReadonlySet<MessageType> = new Set([...IDLE, 'want', 'give', 'tune', 'tuned'])
 
 /**
  * Whether the message shows that the link serves somebody, so that it is not closed as a spare one.

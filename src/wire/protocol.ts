@@ -74,6 +74,10 @@
 //                 what 0 catalogue, 1 holding, 2 hashes, 3 bytes
 //   12  give      flags | request uint | left uint | data bytes(65536)      both
 //                 bit 0 refused str(32)
+//   13  tune      flags | request uint | left uint | data bytes(65536)     C to S
+//                 bit 0 cancel
+//   14  tuned     flags | request uint | left uint | data bytes(65536)     S to C
+//                 bit 0 failure <error>
 //
 // STATES  A hello with a refusal (the server is full, the peer is no member) ends the link; such a
 // hello shows no servers. An end may send right after its own hello, before the other's has come:
@@ -115,6 +119,25 @@
 // A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim;
 // the peer that fetches decides what to believe (model/hub/bring-chunks.ts).
 //
+// TRAINING  Steps of training have no session and leave nothing behind. A call is one string of
+// bytes, sent in tunes with its number, in order, where `left` counts the bytes that follow; its
+// answer comes in tuneds likewise, or as a single tuned with a failure. `cancel` ends a call. All
+// floats are f32, little-endian. `lengths` are the rows of each sequence; rows of one see no other.
+//   call     flags | kind uint | model key | start uint | end uint | deadlineMs uint
+//            bit 0 lengths list(1024, uint), 1 hidden bytes, 2 gradient bytes, 3 prompts bytes,
+//            4 adapter key, 5 shape <shape>, 6 values bytes
+//            kind 0 forward: lengths, hidden -> answer's hidden
+//                 1 backward: lengths, hidden, gradient -> hidden is the gradient of hidden, and
+//                   gradients of adapter and prompts where the call has them
+//                 2 adapter: shape, values -> nothing. The server keeps the adapter for a while
+//                   under its id, the BLAKE2b-256 of the call's shape and values as they are
+//                   written here, each with its length before it; calls of the same blocks name it
+//                   by that.
+//            A call whose adapter is not (or no longer) there fails with NOT_FOUND.
+//   shape    flags | rank uint | scale f32 | targets list(16, str(64))
+//   answer   flags | hidden bytes | <status>
+//            bit 0 adapterGradient bytes, 1 promptGradient bytes
+//
 // PRIVATE SWARMS  A member's hello says who it is to other members and nothing to strangers: its
 // proof is a box that only members can open (swarm/private/proof.ts). Its servers are empty and
 // follow in an `announce`, which each end sends, empty or not, once the other's proof was accepted.
@@ -155,7 +178,9 @@ export const MESSAGE_TYPES = {
   announce: 9,
   keep: 10,
   want: 11,
-  give: 12
+  give: 12,
+  tune: 13,
+  tuned: 14
 } as const
 
 export type MessageType = keyof typeof MESSAGE_TYPES
@@ -215,6 +240,14 @@ export const LIMITS = {
   wantHashes: 2048,
   /** Wants of one link that may wait for an answer. */
   wants: 16,
+  /** A piece of a training call or of its answer: as long as a give. */
+  tuneBytes: 65_536,
+  /** A whole call: 4,096 rows of 8,192 floats and their gradient. */
+  callBytes: 285_212_672,
+  /** Sequences of one training step. */
+  sequences: 1024,
+  targets: 16,
+  targetBytes: 64,
   /** A catalogue of 1,024 files, or the bits of the largest file. */
   payloadBytes: 1_114_112,
   pathBytes: 256,

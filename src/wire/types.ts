@@ -215,6 +215,56 @@ export interface Announce {
   readonly revocations?: Uint8Array
 }
 
+/** A piece of a training call, in order. */
+export interface Tune {
+  /** Chosen by the caller: a number without an unanswered call. */
+  readonly request: number
+  /** Bytes that follow in later pieces. */
+  readonly left: number
+  readonly data: Uint8Array
+  /** The call is no longer wanted; nothing else in the message counts. */
+  readonly cancel?: boolean
+}
+
+/** A piece of a training call's answer, in order, or why there is none. */
+export interface Tuned {
+  readonly request: number
+  readonly left: number
+  readonly data: Uint8Array
+  readonly failure?: WireError
+}
+
+export const TUNE_KINDS = ['forward', 'backward', 'adapter'] as const
+export type TuneKind = (typeof TUNE_KINDS)[number]
+
+export interface WireAdapterShape {
+  readonly rank: number
+  readonly scale: number
+  readonly targets: readonly string[]
+}
+
+/** A training call; floats are bytes as they are written. */
+export interface TuneCall extends BlockSpan {
+  readonly kind: TuneKind
+  readonly model: Uint8Array
+  readonly deadlineMs: number
+  readonly lengths?: readonly number[]
+  readonly hidden?: Uint8Array
+  readonly gradient?: Uint8Array
+  readonly prompts?: Uint8Array
+  /** Id of an adapter that the server was given. */
+  readonly adapter?: Uint8Array
+  readonly shape?: WireAdapterShape
+  readonly values?: Uint8Array
+}
+
+export interface TuneAnswer {
+  readonly hidden: Uint8Array
+  readonly status: ServerStatus
+  readonly adapterGradient?: Uint8Array
+  readonly promptGradient?: Uint8Array
+}
+
 /** The kinds of request about weights, by their number on the wire. */
 export const WANTS = ['catalogue', 'holding', 'hashes', 'bytes'] as const
 

@@ -361,4 +361,21 @@ describe('Scheduler', () => {
     await alone
     expect(runs).toEqual(['1:1 2:1', '1:1'])
   })
+
+  test('runs a head at once, though a session is expected back', async () => {
+    const { clock, runs, scheduler, ask } = world()
+    for (let at = 0; at < 20; at++) {
+      const answer = ask(1, 1, undefined, at)
+      await clock.advance(11)
+      await answer
+      await clock.advance(1)
+    }
+    runs.length = 0
+    const rows = { session: 9, start: 0, count: 1, hidden: new Float32Array(1) }
+    const head = scheduler.step(rows, undefined)
+    await clock.advance(0.5)
+    expect(runs).toEqual(['9:1'])
+    await clock.advance(20)
+    await head
+  })
 })

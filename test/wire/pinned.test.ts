@@ -46,6 +46,18 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
   ],
   want: ['0009030a6f776e65722f6e616d65fe00000100fd0010'],
   give: ['0109fdfd0f03050607050442555359'],
+  call: [
+    '7f01bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bbbb0a14fdb80b050201fd2c0105040000803f05040000004005040000404020',
+    'eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee',
+    '18000800000040011073656c665f6174746e2e715f70726f6a050400008040'
+  ],
+  answer: ['03040000803f0003fd2c010000c03f0000803e050400000040050400004040'],
+  tune: ['0104fe905f01000301020300'],
+  tuned: [
+    '0104000027010000094e4f545f464f554e440a4e6f2061646170746572000003',
+    'fd2c010000c03f0000803e00'
+  ],
   open: [
     '0351515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a14fd00081401fd2c01eeeeeeeeee',

@@ -1,6 +1,7 @@
 // One message of each kind, with every optional field, in numbers that are easy to see in hex.
 import { CODECS, type Messages } from '../../src/wire/messages.ts'
 import { helloCodec, serverInfoCodec } from '../../src/wire/codec/info.ts'
+import { answerCodec, callCodec } from '../../src/wire/codec/tune.ts'
 import { catalogueCodec, holdingCodec } from '../../src/wire/codec/weights.ts'
 import type { Codec } from '../../src/wire/codec/fields.ts'
 import type {
@@ -9,6 +10,8 @@ import type {
   Holding,
   ServerInfo,
   ServerStatus,
+  TuneAnswer,
+  TuneCall,
   WireTensor
 } from '../../src/wire/types.ts'
 
@@ -115,7 +118,22 @@ export const messages: Messages = {
   announce: { servers: [info] },
   keep: { session, step: 6, marks: [mark, { ...mark, length: 16 }], shared: [mark] },
   want: { request: 9, what: 3, name: 'owner/name', start: 65_536, count: 4096 },
-  give: { request: 9, left: 4093, data: new Uint8Array([5, 6, 7]), refused: 'BUSY' }
+  give: { request: 9, left: 4093, data: new Uint8Array([5, 6, 7]), refused: 'BUSY' },
+  tune: { request: 4, left: 90_000, data: new Uint8Array([1, 2, 3]), cancel: true },
+  tuned: {
+    request: 4,
+    left: 0,
+    data: new Uint8Array(0),
+    failure: {
+      session: new Uint8Array(0),
+      step: -1,
+      code: 'NOT_FOUND',
+      message: 'No adapter',
+      retryable: true,
+      retryAfterMs: 0,
+      status
+    }
+  }
 }
 
 const catalogue: Catalogue = {
@@ -135,6 +153,28 @@ const holding: Holding = {
   root: new Uint8Array(32).fill(0xdd)
 }
 
+const shape = { rank: 8, scale: 2, targets: ['self_attn.q_proj'] }
+const call: TuneCall = {
+  kind: 'backward',
+  model,
+  start: 10,
+  end: 20,
+  deadlineMs: 3000,
+  lengths: [1, 300],
+  hidden: new Uint8Array([0, 0, 128, 63]),
+  gradient: new Uint8Array([0, 0, 0, 64]),
+  prompts: new Uint8Array([0, 0, 64, 64]),
+  adapter: new Uint8Array(32).fill(0xee),
+  shape,
+  values: new Uint8Array([0, 0, 128, 64])
+}
+const answer: TuneAnswer = {
+  hidden: new Uint8Array([0, 0, 128, 63]),
+  status,
+  adapterGradient: new Uint8Array([0, 0, 0, 64]),
+  promptGradient: new Uint8Array([0, 0, 64, 64])
+}
+
 /** Everything that has bytes of its own: name, codec, sample. */
 export const samples: readonly (readonly [string, Codec<unknown>, unknown])[] = [
   ['hello', helloCodec as Codec<unknown>, hello],
@@ -142,6 +182,8 @@ export const samples: readonly (readonly [string, Codec<unknown>, unknown])[] = 
   ['infoWithArithmetic', serverInfoCodec as Codec<unknown>, { ...info, arithmetic: 'petals-1' }],
   ['catalogue', catalogueCodec as Codec<unknown>, catalogue],
   ['holding', holdingCodec as Codec<unknown>, holding],
+  ['call', callCodec as Codec<unknown>, call],
+  ['answer', answerCodec as Codec<unknown>, answer],
   ...Object.entries(messages).map(
     ([type, message]) =>
       [type, CODECS[type as keyof Messages] as Codec<unknown>, message as unknown] as const

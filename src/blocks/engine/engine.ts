@@ -12,7 +12,7 @@ import {
 import { openModel } from '../../model/open-model.ts'
 import type { Model, ModelLocation } from '../../model/types.ts'
 import { MemoryBudget } from '../memory-budget.ts'
-import type { TrainResult, TrainStep } from '../train/train-types.ts'
+import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from '../train/train-types.ts'
 import { defaultKv, type SpanPlan } from '../span-plan.ts'
 import type { ComputeStats, SpanInfo, SpanOptions } from '../types.ts'
 import type {
@@ -208,6 +208,15 @@ export class Engine implements Disposable {
     const logits = new Float32Array(count * head.vocabSize)
     head.run(hidden, logits, stop)
     return logits
+  }
+
+  headLoss({ head: id, hidden, targets, weight }: HeadLossStep): HeadLoss {
+    const head = this.#head(id)
+    if (head.loss === undefined) throw unsupported('Heads on this device cannot be trained through')
+    if (targets.length === 0 || hidden.length !== targets.length * head.hiddenSize) {
+      throw badInput('A loss has rows and targets of different numbers')
+    }
+    return head.loss(hidden, targets, weight)
   }
 
   stats(): ComputeStats {

@@ -5,7 +5,7 @@ import type { AppError } from '../../base/errors.ts'
 import type { Model } from '../../model/types.ts'
 import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
-import type { TrainResult, TrainStep } from '../train/train-types.ts'
+import type { HeadLoss, TrainResult, TrainStep } from '../train/train-types.ts'
 import type { KvType, Quant } from '../types.ts'
 
 /** KV memory of one session over some blocks of a loaded span. */
@@ -67,6 +67,11 @@ export interface LoadedHead extends Disposable {
   readonly weightBytes: number
   /** (rows, hiddenSize) to (rows, vocabSize). @throws AppError COMPUTE, CANCELLED */
   run(hidden: Float32Array, logits: Float32Array, stop: StopFlag): void
+  /**
+   * Losses of rows (rows, hiddenSize) whose next token should be the target, and their gradient
+   * times `weight`. Absent where heads cannot be trained through.
+   */
+  loss?(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss
 }
 
 export interface SpanLoadOptions extends BlockSpan {

@@ -3,6 +3,8 @@
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
+import type { HeadLoss } from '../train/train-types.ts'
+import { HeadLossProgram, type HeadParts } from '../train/head-loss.ts'
 import type { LoadedHead, StopFlag } from '../engine/loaded-span.ts'
 import { FINAL_NORM } from '../families/facts.ts'
 import { graphOf } from '../families/graph-of.ts'
@@ -24,6 +26,8 @@ export class KernelHead implements LoadedHead {
   readonly #program: Program
   readonly #store: WeightStore
   readonly #reserved: Reservation
+  readonly #parts: HeadParts
+  #loss: HeadLossProgram | undefined
 
   private constructor(parts: {
     context: KernelContext
@@ -40,7 +44,9 @@ export class KernelHead implements LoadedHead {
     this.#context = context
     this.#store = store
     this.#reserved = reserved
-    this.#program = headProgram(config, plan, { isFloat, weights: new KernelWeights(store) })
+    const weights = new KernelWeights(store)
+    this.#parts = { config, plan, weights }
+    this.#program = headProgram(config, plan, { isFloat, weights })
     context.runner.prepare(this.#program)
   }
 
@@ -90,6 +96,11 @@ export class KernelHead implements LoadedHead {
         abort: stop.word
       })
     }
+  }
+
+  loss(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss {
+    this.#loss ??= new HeadLossProgram(this.#context, this.#parts)
+    return this.#loss.run(hidden, targets, weight)
   }
 
   [Symbol.dispose](): void {

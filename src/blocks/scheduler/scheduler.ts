@@ -138,6 +138,8 @@ export class Scheduler {
   async #gather(): Promise<void> {
     const { clock } = this.#options
     for (;;) {
+      // A head's rows share no run, and the session that is expected may be the one they are for.
+      if (this.#waiting.some(({ group }) => group === undefined)) return
       const now = clock.now()
       const onlyLong = this.#waiting.every(({ short }) => !short)
       const wait = gatherMs(this.#absent(now), { now, cost: this.#cost.estimate, onlyLong })

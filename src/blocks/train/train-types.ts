@@ -30,6 +30,24 @@ export interface TrainStep {
   readonly prompts?: Float32Array | undefined
 }
 
+/** What rows lose at the model's end. */
+export interface HeadLoss {
+  /** (rows): -log of the target's probability; 0 without a target. */
+  readonly losses: Float64Array
+  /** (rows, hiddenSize): of the rows, times the weight. */
+  readonly hidden: Float32Array
+}
+
+export interface HeadLossStep {
+  readonly head: number
+  /** (rows, hiddenSize) */
+  readonly hidden: Float32Array
+  /** (rows): token ids; below 0 a row has no loss. */
+  readonly targets: Int32Array
+  /** What each loss counts in the gradient. */
+  readonly weight: number
+}
+
 export interface TrainResult {
   /** (rows, hiddenSize): the output of the last block; backwards, the gradient of `hidden`. */
   readonly hidden: Float32Array

@@ -26,7 +26,7 @@ static PK_INLINE vf pk_bf16_at(const uint8_t* at, size_t k, int part) {
 // above, and their chains run beside each other.
 enum { PK_ROW_K = 16 };
 
-#define PK_DEFINE_FLOAT(name)                                                                      \
+#define PK_DEFINE_FLOAT(name, bytes)                                                                 \
   static void name##_row(const uint8_t* w, size_t groupBytes, int groups, const float* x,          \
                          size_t columns, vf (*sums)[PK_PARTS]) {                                   \
     for (size_t begin = 0; begin < columns; begin += PK_ROW_K) {                                   \
@@ -35,6 +35,8 @@ enum { PK_ROW_K = 16 };
         const uint8_t* at = w + (size_t)g * groupBytes;                                            \
         vf acc[PK_PARTS];                                                                          \
         PK_UNROLL for (int part = 0; part < PK_PARTS; part++) acc[part] = sums[g][part];           \
+        for (size_t line = begin * (bytes); line < end * (bytes); line += 64)                      \
+          pk_prefetch(at + line + PK_AHEAD);                                                       \
         for (size_t k = begin; k < end; k++) {                                                     \
           PK_UNROLL for (int part = 0; part < PK_PARTS; part++)                                    \
             acc[part] = vf_fma(name##_at(at, k, part), vf_set1(x[k]), acc[part]);                  \
@@ -48,9 +50,9 @@ enum { PK_ROW_K = 16 };
       for (int part = 0; part < PK_PARTS; part++)                                                  \
         vf_store(panel[i] + part * PK_W, name##_at(w, k + i, part));                               \
   }
-PK_DEFINE_FLOAT(pk_f32)
-PK_DEFINE_FLOAT(pk_f16)
-PK_DEFINE_FLOAT(pk_bf16)
+PK_DEFINE_FLOAT(pk_f32, 64)
+PK_DEFINE_FLOAT(pk_f16, 32)
+PK_DEFINE_FLOAT(pk_bf16, 32)
 
 // A decoded block's weights as floats: the integer times its scale, and the minimum, rounded once.
 static void pk_float_block(int kind, const struct pk_pblock* b, const float* factors, float (*panel)[PK_GROUP]) {

@@ -196,3 +196,34 @@ void pk_activate_back(int32_t kind, const float* x, const float* gradient, float
       PLAIN(silu_slope);
   }
 }
+
+void pk_entropy(const float* logits, int32_t target, float weight, int32_t width, float* gradient,
+                float* facts) {
+  if (target < 0) {
+    for (int32_t i = 0; i < width; i += LANES) put(gradient, i, width, v_set(0));
+    facts[0] = 1;
+    facts[1] = 0;
+    return;
+  }
+  float most = logits[0];
+  for (int32_t i = 1; i < width; i++) most = logits[i] > most ? logits[i] : most;
+  v16 sum = v_set(0);
+  for (int32_t i = 0; i < width; i += LANES) {
+    v16 e = within(v_exp(some(logits, i, width) - v_set(most)), i, width);
+    put(gradient, i, width, e);
+    sum += e;
+  }
+  float z = v_sum(sum);
+  v16 factor = v_set(weight / z);
+  for (int32_t i = 0; i < width; i += LANES) put(gradient, i, width, some(gradient, i, width) * factor);
+  gradient[target] = gradient[target] - weight;
+  facts[0] = z;
+  facts[1] = logits[target] - most;
+}
+
+void pk_soft_cap_back(const float* capped, float cap, int32_t width, float* gradient) {
+  for (int32_t i = 0; i < width; i += LANES) {
+    v16 t = some(capped, i, width) / v_set(cap);
+    put(gradient, i, width, some(gradient, i, width) * v_fma(-t, t, v_set(1)));
+  }
+}

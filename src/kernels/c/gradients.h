@@ -27,6 +27,13 @@ void pk_turn_back(float* gradient, const float* cosines, const float* sines, int
 // Gradient of an `enum pk_activation`'s input, as wide as that; `width` is that of its output.
 void pk_activate_back(int32_t kind, const float* x, const float* gradient, float* dx, int32_t width);
 
+// The gradient of logits (width) for one target, times `weight`; facts as PK_ENTROPY has them.
+void pk_entropy(const float* logits, int32_t target, float weight, int32_t width, float* gradient,
+                float* facts);
+
+// The gradient of what was capped, in place, from the capped values.
+void pk_soft_cap_back(const float* capped, float cap, int32_t width, float* gradient);
+
 // Attention of one sequence, (rows) of it `stride` floats apart. Rows of `prepared` and of its
 // gradient hold queries, keys and values; rows of `out` and of its gradient hold heads.
 struct pk_sequence {

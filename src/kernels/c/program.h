@@ -32,7 +32,12 @@ enum pk_code {
   PK_ATTEND_BACK = 15,     // v: prepared, out, gradient of out   i: gradient of prepared   p: as above
   PK_ACTIVATE_BACK = 16,   // v: in, gradient of out, of in   i: pk_activation
   PK_LORA = 17,            // v: in, low, out (adds)                    p: struct pk_lora
-  PK_LORA_BACK = 18        // v: in, low, gradient of out   i: of low, of in (adds)   p: struct pk_lora
+  PK_LORA_BACK = 18,       // v: in, low, gradient of out   i: of low, of in (adds)   p: struct pk_lora
+  // The gradient of logits from the loss of each row's target, times facts[0]; facts[2 + 2 * row] is
+  // the sum of exp(logit - largest), the one after it the target's logit - largest. Targets below 0
+  // have no loss: 1 and 0.
+  PK_ENTROPY = 19,         // v: logits, gradient          p: int32_t targets[], float facts[]
+  PK_SOFT_CAP_BACK = 20    // v: capped values, their gradient, in place     f: cap
 };
 
 enum pk_activation {

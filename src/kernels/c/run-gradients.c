@@ -19,6 +19,13 @@ static void row_job(void* argument, int32_t first, int32_t end, int32_t thread) 
     float* second = pk_row(context, op->v[1], row);
     if (op->code == PK_COPY) {
       __builtin_memcpy(in, second, (uint64_t)width_of(context, op->v[0]) * 4);
+    } else if (op->code == PK_ENTROPY) {
+      const int32_t* targets = op->p[0];
+      float* facts = (float*)op->p[1];
+      int32_t width = width_of(context, op->v[0]), target = targets[row];
+      pk_entropy(in, target < width ? target : -1, facts[0], width, second, facts + 2 + 2 * row);
+    } else if (op->code == PK_SOFT_CAP_BACK) {
+      pk_soft_cap_back(in, op->f[0], width_of(context, op->v[0]), second);
     } else if (op->code == PK_NORM_BACK) {
       pk_norm_back(in, second, op->p[0], op->i[1], op->f[0], width_of(context, op->v[0]), op->i[0],
                    pk_row(context, op->v[2], row));
@@ -200,6 +207,8 @@ int32_t pk_run_gradient(struct pk_context* context) {
     case PK_COPY:
     case PK_NORM_BACK:
     case PK_ACTIVATE_BACK:
+    case PK_ENTROPY:
+    case PK_SOFT_CAP_BACK:
       pk_pool_run(context->pool, row_job, context, rows, pk_grain(context, rows, 4));
       return 1;
     case PK_TURN:

@@ -1,7 +1,7 @@
 // Checks in a private swarm before a session is opened or a step runs: whether the peer's invite
 // allows it, and whether the quota it shares is used up. An open swarm has no gate. Called by
 // message-dispatch.ts. Knows no terminal.
-import { AppError, denied } from '../../base/errors.ts'
+import { AppError, denied, toAppError } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { whyNot, type Capability, type NamedModel } from '../../swarm/private/capability.ts'
 import type { OpenSession, Step } from '../../wire/types.ts'
@@ -55,6 +55,16 @@ export class MemberGate {
     if (sessions.get(step.session)?.owner === link) return true
     const member = memberOf(link)
     return member !== undefined && whyNot(member, { act: 'serve', model }) === undefined
+  }
+
+  /** Why the peer may not train here: it needs what a chat needs. */
+  whyNoTraining(link: object): AppError | undefined {
+    try {
+      this.#require(link, 'chat')
+      return undefined
+    } catch (error) {
+      return toAppError(error)
+    }
   }
 
   /** Counts the step for the session's owner, whoever sent it. @throws AppError DENIED */

@@ -9,11 +9,14 @@ import type { ServerStatus } from '../../wire/types.ts'
 import type { ServerEvents } from '../events.ts'
 import type { BlockServer } from './block-server.ts'
 import type { ServerLink } from '../links.ts'
+import type { TrainServer } from '../training/train-server.ts'
 import type { MemberGate } from './member-gate.ts'
 
 export interface DispatchOptions {
   /** Undefined while blocks are loaded. */
   server: () => BlockServer | undefined
+  /** As `server`, for training calls. */
+  trainer: () => TrainServer | undefined
   /** Set in a private swarm. */
   gate: () => MemberGate | undefined
   /** Called when a peer's link ends, and when a peer says that it serves nothing any more. */
@@ -33,7 +36,7 @@ export function notServing(): AppError {
 }
 
 export function dispatchMessages(options: DispatchOptions): LinkHandlers {
-  const { server, gate, ongone, events, log } = options
+  const { server, trainer, gate, ongone, events, log } = options
   const status = (): ServerStatus => server()?.status() ?? IDLE
   const refuse = (link: ServerLink, session: Uint8Array, step: number, error: AppError): void => {
     events.refused(link.peer, step < 0 ? 'a session' : 'a step', error)
@@ -79,6 +82,13 @@ export function dispatchMessages(options: DispatchOptions): LinkHandlers {
     oncancel: (link, message) => server()?.cancel(link, message),
     onkeep: (link, message) => server()?.keep(link, message),
     onclosesession: (link, message) => guard(server()?.closeSession(link, message)),
+    ontune: (link, message) => {
+      const now = trainer()
+      if (now !== undefined) return now.ontune(link, message, gate()?.whyNoTraining(link))
+      if (message.cancel === true) return
+      const failure = toWire(notServing(), { status: status() })
+      link.tuned({ request: message.request, left: 0, data: new Uint8Array(0), failure })
+    },
     onerror: (_link, message) => {
       // An answer of the next server to a step that was pushed to it.
       if (message.step < 0 || message.session.byteLength !== 16) return
@@ -89,6 +99,7 @@ export function dispatchMessages(options: DispatchOptions): LinkHandlers {
     },
     onclosed: (link) => {
       guard(server()?.disconnected(link))
+      trainer()?.onclosed(link)
       ongone(link.peer)
     },
     status

@@ -10,7 +10,7 @@ import type { ModelConfig } from '../../../src/model/types.ts'
 import { readFixture } from '../../families/support/fixture.ts'
 import { usableVariants } from '../../../src/kernels/load.ts'
 import { hashOf, Numbers } from '../../kernels/support/world.ts'
-import { testEngine, type TestEngine } from '../support/engine-helpers.ts'
+import { NEVER, testEngine, type TestEngine } from '../support/engine-helpers.ts'
 
 const LENGTHS = [9, 1, 14]
 const ROWS = 24
@@ -187,4 +187,38 @@ test('spans behind each other give the bits of one', async () => {
   expect(front.hidden).toEqual(whole.hidden)
   expect([...front.adapterGradient!, ...back.adapterGradient!]).toEqual([...whole.adapterGradient!])
   expect([...front.promptGradient!, ...back.promptGradient!]).toEqual([...whole.promptGradient!])
+})
+
+test.each(['gemma2', 'llama', 'bloom'])('losses and slopes at the end of %s', async (name) => {
+  using engine = testEngine()
+  const { location } = readFixture(name)
+  const { config } = await withModel(location)
+  const head = await engine.engine.loadHead(location, 'f32')
+  const numbers = new Numbers(5)
+  const rows = 70
+  const hidden = numbers.floats(rows * config.hiddenSize)
+  const targets = Int32Array.from({ length: rows }, (_, row) =>
+    row % 5 === 0 ? -1 : (row * 7) % config.vocabSize
+  )
+  const weight = 0.25
+  const lossOf = (values: Float32Array): number => {
+    const logits = engine.engine.head(head, values.slice(), NEVER)
+    let sum = 0
+    for (const [row, target] of targets.entries()) {
+      if (target < 0) continue
+      const own = logits.subarray(row * config.vocabSize, (row + 1) * config.vocabSize)
+      const total = own.reduce((all, one) => all + Math.exp(one), 0)
+      sum += weight * (Math.log(total) - own[target]!)
+    }
+    return sum
+  }
+  const result = engine.engine.headLoss({ head, hidden: hidden.slice(), targets, weight })
+  const total = weight * result.losses.reduce((sum, loss) => sum + loss, 0)
+  expect(Math.abs(total - lossOf(hidden)) / total).toBeLessThan(1e-5)
+  const way = result.hidden
+  const size = Math.sqrt(dot(way, way))
+  const unit = way.map((value) => value / size)
+  const slope = (lossOf(along(hidden, unit, 0.01)) - lossOf(along(hidden, unit, -0.01))) / 0.02
+  expect(Math.abs(slope - size) / size).toBeLessThan(TOLERANCE)
+  expect(result.losses.filter((loss) => loss === 0).length).toBe(14)
 })

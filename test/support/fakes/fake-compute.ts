@@ -11,7 +11,12 @@ import type {
   StepInput,
   StepOutput
 } from '../../../src/blocks/types.ts'
-import type { TrainResult, TrainStep } from '../../../src/blocks/train/train-types.ts'
+import type {
+  HeadLoss,
+  HeadLossStep,
+  TrainResult,
+  TrainStep
+} from '../../../src/blocks/train/train-types.ts'
 
 interface FakeSession extends BlockSpan {
   /** Per block, the rows that went in. */
@@ -183,6 +188,16 @@ export class FakeCompute implements ComputeApi {
     const sum = hidden.reduce((total, value) => total + value, 0)
     const { adapter } = step
     return { hidden, adapterGradient: adapter && adapter.values.map((value) => value + sum) }
+  }
+
+  /** Half the square of each value: the gradient is the value. */
+  async headLoss({ hidden, targets, weight }: HeadLossStep): Promise<HeadLoss> {
+    const width = this.hiddenSize
+    const of = (row: number): number =>
+      hidden.subarray(row * width, (row + 1) * width).reduce((sum, v) => sum + (v * v) / 2, 0)
+    const losses = Float64Array.from(targets, (target, row) => (target < 0 ? 0 : of(row)))
+    const kept = hidden.map((v, i) => (targets[Math.floor(i / width)]! < 0 ? 0 : v * weight))
+    return { losses, hidden: kept }
   }
 
   async loadHead(): Promise<number> {

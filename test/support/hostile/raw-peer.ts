@@ -215,7 +215,9 @@ export function everyMessage(target: Target, session: Uint8Array): [number, Uint
     announce: { servers: [] },
     keep: { session, step: 1, marks: [mark], shared: [mark] },
     want: { request: 1, what: 1, name: 'f'.repeat(64), start: 0, count: 0 },
-    give: { request: 1, left: 0, data: new Uint8Array(3) }
+    give: { request: 1, left: 0, data: new Uint8Array(3) },
+    tune: { request: 1, left: 9, data: new Uint8Array(3) },
+    tuned: { request: 1, left: 0, data: new Uint8Array(3) }
   }
   return TYPES.map((type) => [
     MESSAGE_TYPES[type],

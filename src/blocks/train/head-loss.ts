@@ -1,0 +1,93 @@
+// The model's end in training: losses of rows whose next token is known, and the gradient of the
+// rows, through final norm and output matrix. Knows no examples.
+import { log } from '../../base/double-math.ts'
+import { computeError } from '../../base/errors.ts'
+import {
+  copy,
+  entropy,
+  matmulBack,
+  normBack,
+  softCapBack
+} from '../../kernels/gradient-operations.ts'
+import { ProgramBuilder, type Program } from '../../kernels/program.ts'
+import type { ModelConfig } from '../../model/types.ts'
+import { FINAL_NORM } from '../families/facts.ts'
+import { graphOf } from '../families/graph-of.ts'
+import type { HeadPlan } from '../head-plan.ts'
+import type { KernelContext } from '../kernel/kernel-context.ts'
+import type { KernelWeights } from '../kernel/kernel-weights.ts'
+import type { HeadLoss } from './train-types.ts'
+
+/** Rows of one run: logits and their gradients are wide. */
+const LOSS_ROWS = 64
+
+export interface HeadParts {
+  readonly config: ModelConfig
+  readonly plan: HeadPlan
+  readonly weights: KernelWeights
+}
+
+export class HeadLossProgram {
+  readonly #context: KernelContext
+  readonly #program: Program
+  readonly #hiddenSize: number
+  readonly #targets = new Int32Array(new ArrayBuffer(4 * LOSS_ROWS))
+  readonly #facts = new Float32Array(new ArrayBuffer(8 + 8 * LOSS_ROWS))
+
+  constructor(context: KernelContext, parts: HeadParts) {
+    this.#context = context
+    this.#hiddenSize = parts.config.hiddenSize
+    this.#program = this.#build(parts)
+  }
+
+  /** Each loss counts `weight` in the gradient. @throws AppError COMPUTE when it is no number */
+  run(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss {
+    const width = this.#hiddenSize
+    const losses = new Float64Array(targets.length)
+    this.#facts[0] = weight
+    for (let from = 0; from < targets.length; from += LOSS_ROWS) {
+      const rows = Math.min(LOSS_ROWS, targets.length - from)
+      this.#targets.set(targets.subarray(from, from + rows))
+      const part = hidden.subarray(from * width, (from + rows) * width)
+      this.#context.runner.run(this.#program, {
+        first: 0,
+        end: 1,
+        rows,
+        hidden: part,
+        result: part
+      })
+      for (let row = 0; row < rows; row++) {
+        const [sum, target] = [this.#facts[2 + 2 * row]!, this.#facts[3 + 2 * row]!]
+        losses[from + row] = log(sum) - target
+      }
+    }
+    if (!losses.every(Number.isFinite)) throw computeError('A loss is no number')
+    return { losses, hidden }
+  }
+
+  #build({ config, plan, weights }: HeadParts): Program {
+    const { hiddenSize, vocabSize, rmsEps: epsilon, headSoftCap, family } = config
+    const { norm: kind } = graphOf(family)
+    const builder = new ProgramBuilder({
+      width: hiddenSize,
+      maxRows: LOSS_ROWS,
+      floatActivations: true
+    })
+    builder.block()
+    const [normed, logits] = [builder.value(hiddenSize), builder.value(vocabSize)]
+    const [gradient, back] = [builder.value(vocabSize), builder.value(hiddenSize)]
+    const weight = weights.address(FINAL_NORM.weight)
+    const bias = kind === 'layer' ? weights.address(FINAL_NORM.bias) : undefined
+    const matrices = plan.plans.map((one) => weights.matrix(one))
+    builder.norm(builder.hidden, normed, { kind, weight, bias, epsilon })
+    builder.matmul(normed, logits, matrices)
+    if (headSoftCap !== undefined) builder.softCap(logits, headSoftCap)
+    entropy(builder, { logits, gradient }, { targets: this.#targets, facts: this.#facts })
+    if (headSoftCap !== undefined) softCapBack(builder, { capped: logits, gradient }, headSoftCap)
+    matmulBack(builder, { gradient, back: normed }, { matrices, adds: false })
+    const norm = { kind, weight, epsilon, adds: false }
+    normBack(builder, { x: builder.hidden, gradient: normed, back }, norm)
+    copy(builder, builder.hidden, back)
+    return builder.build()
+  }
+}
