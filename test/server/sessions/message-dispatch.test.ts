@@ -25,6 +25,7 @@ function dispatch(server: BlockServer | undefined, gate?: Gate): Dispatch {
   const events = new ServerEvents({ clock: new FakeClock() })
   const handlers = dispatchMessages({
     server: () => server,
+    trainer: () => undefined,
     gate: () => gate as MemberGate | undefined,
     ongone: (peer) => gone.push(peer),
     events,
