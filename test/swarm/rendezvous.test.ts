@@ -270,4 +270,16 @@ describe('known nodes', () => {
     expect(await answering(one && two ? [two, one] : [], systemClock)).toEqual(one ? [one] : [])
     expect(await answering([], systemClock)).toEqual([])
   })
+
+  test('are asked from the address that was given', async () => {
+    const asked = Promise.withResolvers<string>()
+    const socket = await Bun.udpSocket({
+      hostname: '127.0.0.1',
+      socket: { data: (_socket, _bytes, _port, from) => asked.resolve(from) }
+    })
+    const asking = answering([{ host: '127.0.0.1', port: socket.port }], systemClock, '127.0.0.9')
+    expect(await asked.promise).toBe('127.0.0.9')
+    socket.close()
+    expect(await asking).toEqual([])
+  })
 })

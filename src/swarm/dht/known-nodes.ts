@@ -52,13 +52,18 @@ export function parseKnown(text: string): readonly KnownNode[] {
     })
 }
 
-/** Which of these nodes answer; those that are gone would slow every search down. */
+/**
+ * Which of these nodes answer; those that are gone would slow every search down.
+ * @param host the address to ask from. Default: whichever the system chooses
+ */
 export async function answering(
   addresses: readonly Address[],
-  clock: Clock
+  clock: Clock,
+  host?: string
 ): Promise<readonly Address[]> {
   if (addresses.length === 0) return []
-  const dht = new DHT({ bootstrap: [], ephemeral: true, port: [0, 0], anyPort: true })
+  const from = host === undefined ? {} : { host }
+  const dht = new DHT({ bootstrap: [], ephemeral: true, port: [0, 0], anyPort: true, ...from })
   try {
     await dht.fullyBootstrapped()
     return await pingAll(dht, addresses, clock)

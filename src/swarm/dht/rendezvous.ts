@@ -142,10 +142,10 @@ export class Rendezvous extends Resource {
 
   /** Who answers of those that are given, known of old, or on the local network. */
   async #findStart(): Promise<readonly Address[]> {
-    const { bootstrap } = this.#options
+    const { bootstrap, host } = this.#options
     const [heard = [], alive] = await Promise.all([
       this.#beacon?.ask(ASK_MS),
-      answering(distinct([...bootstrap, ...this.#known]), this.#clock)
+      answering(distinct([...bootstrap, ...this.#known]), this.#clock, host)
     ])
     return distinct([...heard, ...alive])
   }
