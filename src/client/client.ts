@@ -1,18 +1,17 @@
-// A client of one model: finds its servers, decides how activations travel and how exact the head
+// A client of one model: decides how activations travel and how exact the head
 // is, and opens sessions. Called by cli and api. Knows no terminal.
-import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { noRoute, toAppError, type AppError } from '../base/errors.ts'
+import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi } from '../blocks/types.ts'
 import type { Family, Model } from '../model/types.ts'
-import { covered, gapsOf } from '../swarm/coverage.ts'
-import { find } from '../swarm/directory.ts'
+import { covered } from '../swarm/coverage.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import { swarmConnections, type SwarmConnections } from './connections.ts'
+import { ServerFinder } from './server-finder.ts'
 import { LocalModel } from './text/local-model.ts'
 import type { Published } from './session/prefix-naming.ts'
 import type { LocalServers } from './route/local-servers.ts'
@@ -69,11 +68,6 @@ export interface PrefixSecret {
  */
 const EXACT_COLUMNS = 2048
 
-/**
- * A record lives a minute and is put anew every 20 s: whoever joined or left is seen soon enough.
- */
-const LOOK_MS = 20_000
-
 /** The range of f32 in half its bytes. */
 const WIDE: WireDtype = 'bf16'
 /** Their activations are known to go over 65,504, the largest value of f16. */
@@ -97,8 +91,7 @@ export class Client extends Resource {
   readonly #options: ClientOptions
   readonly #clock: Clock
   readonly #connections: SwarmConnections
-  readonly #known = new Map<string, ServerInfo>()
-  #lookedAt = -Infinity
+  readonly #finder: ServerFinder
   #local: LocalModel | undefined
   #dtype: WireDtype | undefined
   readonly #prefix: PrefixSecret | undefined
@@ -110,6 +103,7 @@ export class Client extends Resource {
     const { node, model, aliases = [], here } = options
     const serves = { id: toHex(model.contentId), names: [model.config.name, ...aliases] }
     this.#connections = swarmConnections(node, { serves, here })
+    this.#finder = new ServerFinder({ ...options, book: this.book, clock: this.#clock })
     const { prefix = { secret: crypto.getRandomValues(new Uint8Array(32)) } } = options
     this.#prefix = prefix || undefined
   }
@@ -135,8 +129,8 @@ export class Client extends Resource {
     const session = new InferenceSession({
       connections: this.#connections,
       book: this.book,
-      find: (signal) => this.servers(signal),
-      look: (signal) => this.look(signal),
+      find: (signal) => this.#finder.servers(signal),
+      look: (signal) => this.#finder.look(signal),
       model: contentId,
       blockCount: config.blockCount,
       hiddenSize: config.hiddenSize,
@@ -179,103 +173,17 @@ export class Client extends Resource {
     return new Map(others.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))
   }
 
-  /**
-   * Servers known now, and what is computed here. When those that did not fail leave a gap, the
-   * swarm is asked, and then what nobody serves is loaded here.
-   * @throws AppError NO_ROUTE or why the swarm cannot be asked, when blocks stay missing
-   */
-  async servers(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
-    const { blockCount } = this.#options.model.config
-    const usable = (infos: Iterable<ServerInfo>): readonly BlockSpan[] => {
-      const avoided = this.book.avoided(this.#clock.now())
-      const now = this.#clock.wall()
-      return [...infos, ...this.#own()]
-        .filter((info) => {
-          return !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
-        })
-        .map((info) => this.book.candidate(info))
-    }
-    if (!covered(usable(this.#known.values()), blockCount)) {
-      const asking = this.#find(signal, (infos) => {
-        for (const info of infos) this.book.noteInfo(info)
-        return covered(usable(infos), blockCount)
-      })
-      const failure = await asking.then(() => undefined, toAppError)
-      await this.#fill(gapsOf(usable(this.#known.values()), blockCount), failure, signal)
-    }
-    return this.#all().filter((info) => !info.draining)
-  }
-
-  /** Servers known now, those that drain too; asks the swarm when that was some time ago. */
-  async look(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
-    if (this.#clock.now() - this.#lookedAt > LOOK_MS) await this.#find(signal)
-    return this.#all()
-  }
-
-  /**
-   * What is computed here, as far as it can be used now; round trips to others count as its pings.
-   */
-  #own(): readonly ServerInfo[] {
-    const { here } = this.#options
-    if (!here) return []
-    const infos = here.infos
-    this.book.noteOwn({ kept: here.kept, peers: new Set(infos.map(({ peer }) => toHex(peer))) })
-    const pings = [...this.#known.values()].flatMap(({ peer }) => {
-      const ms = this.book.rttMs(toHex(peer))
-      return ms === undefined ? [] : { peer, ms }
-    })
-    return infos.map((info) => ({ ...info, pings }))
-  }
-
-  #all(): readonly ServerInfo[] {
-    return [...this.#known.values(), ...this.#own()]
-  }
-
-  /** @param failure why the swarm could not be asked */
-  async #fill(
-    gaps: readonly BlockSpan[],
-    failure: AppError | undefined,
-    signal: AbortSignal | undefined
-  ): Promise<void> {
-    const { here, model } = this.#options
-    if (failure?.code === 'CANCELLED' || (failure && !here)) throw failure
-    if (gaps.length === 0 || !here) return
-    const why = await here.fillGaps(gaps, signal)
-    const all = this.#all().map((info) => this.book.candidate(info))
-    // Those that failed may be asked again.
-    if (covered(all, model.config.blockCount)) return
-    if (why) throw nobodyServes(gaps, why, failure)
-    if (failure) throw failure
-  }
-
-  async #find(
-    signal: AbortSignal | undefined,
-    enough?: (infos: readonly ServerInfo[]) => boolean
-  ): Promise<void> {
-    const { node, model, findMs = 3000 } = this.#options
-    // A look that may end early does not count as one.
-    if (!enough) this.#lookedAt = this.#clock.now()
-    await node.ready()
-    const found = await find(node, model.contentId, model.config.blockCount, {
-      timeoutMs: findMs,
-      // Of a search that may end early: a route through those used before is there first.
-      ...(enough ? { enough, known: this.book.recalled } : {}),
-      ...(signal ? { signal } : {})
-    })
-    for (const info of found) {
-      this.#known.set(toHex(info.peer), info)
-      this.book.noteInfo(info)
-    }
-    const now = this.#clock.wall()
-    for (const [peer, info] of this.#known) if (info.expiresAt <= now) this.#known.delete(peer)
+  /** Servers that may compute blocks now. @throws AppError NO_ROUTE, or why nobody can be asked */
+  servers(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
+    return this.#finder.servers(signal)
   }
 
   protected override async _open(): Promise<void> {
     const { compute, model, here, signal } = this.#options
     await here?.ready()
-    const servers = await this.servers(signal).catch((error: unknown) => {
+    const servers = await this.#finder.servers(signal).catch((error: unknown) => {
       // They may be found yet: the first step looks again.
-      if (here && toAppError(error).code === 'NO_ROUTE') return this.#all()
+      if (here && toAppError(error).code === 'NO_ROUTE') return this.#finder.all
       throw error
     })
     this.#dtype =
@@ -291,19 +199,4 @@ export class Client extends Resource {
     if (this.#local) await this.#local.close()
     else this.#options.model.close()
   }
-}
-
-/** @param asking why the swarm could not be asked */
-function nobodyServes(
-  gaps: readonly BlockSpan[],
-  why: AppError,
-  asking: AppError | undefined
-): AppError {
-  const names = gaps.map(({ start, end }) => `${start}:${end}`).join(', ')
-  const reasons = [why, ...(asking ? [asking] : [])].map(({ message }) => message).join('; ')
-  const { hint } = why
-  return noRoute(`No route through the model: nobody serves blocks ${names} (${reasons})`, {
-    ...(hint === undefined ? {} : { hint }),
-    cause: why
-  })
 }

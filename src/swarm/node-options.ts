@@ -13,6 +13,8 @@ export interface SwarmNodeOptions {
   bootstrap?: readonly Address[]
   /** Finds out where to begin, in place of `bootstrap`; opened and closed with the node. */
   rendezvous?: Rendezvous | undefined
+  /** ready() waits until somebody answers in the DHT. Default: it fails after a while. */
+  waits?: boolean | undefined
   identity: Identity
   /** For people, e.g. 'petals/0.1.0 (linux x64)'. Default 'petals'. */
   agent?: string

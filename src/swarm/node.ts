@@ -28,7 +28,7 @@ import { HandlerSet } from './link-handlers.ts'
 import { LinkTable } from './link-table.ts'
 import { Members } from './private/members.ts'
 import type { Membership } from './private/membership.ts'
-import { joinDht, makeDht } from './dht/own-dht.ts'
+import { openDht } from './dht/own-dht.ts'
 import type { SwarmNodeOptions } from './node-options.ts'
 import { Publisher } from './publisher.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
@@ -228,16 +228,15 @@ export class SwarmNode extends Resource {
     await rendezvous?.ready()
     const start = rendezvous ? rendezvous.start : { bootstrap }
     const options = { ...this.#options, ...start, clock: this.clock, log: this.log, signal }
-    this.#dht = makeDht(options)
-    await joinDht(this.#dht, options)
+    const dht = await openDht(options, (made) => (this.#dht = made))
     this.#swarm = new Hyperswarm({
-      dht: this.#dht,
+      dht,
       keyPair: this.identity,
       ...(this.#options.relayThrough ? { relayThrough: this.#options.relayThrough } : {})
     })
     this.#swarm.on('connection', (stream) => this.#onincoming(stream))
     this.#dialer = new Dialer({
-      dht: this.#dht,
+      dht,
       clock: this.clock,
       identity: this.identity,
       relayThrough: this.#options.relayThrough ?? null,
@@ -246,8 +245,8 @@ export class SwarmNode extends Resource {
     })
     this.#cells = new TopicAnnouncer(this.#swarm, this.swarmSecret)
     this.#words = new TopicAnnouncer(this.#swarm, this.swarmSecret)
-    this.#publisher = this.#makePublisher(this.#dht, this.#swarm, this.#cells)
-    if (this.membership) await this.#followRevocations(this.#dht, this.membership)
+    this.#publisher = this.#makePublisher(dht, this.#swarm, this.#cells)
+    if (this.membership) await this.#followRevocations(dht, this.membership)
     rendezvous?.follow(this)
   }
 

@@ -48,7 +48,7 @@ async function ask(
   const model = await openModel(storiesLocation)
   model.missingBytes = () => fetchBytes
   const here = own.use(new LocalBlocks({ compute, model, plan, quant: 'f32' }))
-  const client = own.use(new Client({ node, compute, model, here, arithmetic: 'petals-1' }))
+  const client = own.use(new Client({ node, compute, model, here }))
   await client.ready()
   const session = own.use(await client.openSession())
   const generator = new Generator(client.local, session)

@@ -7,13 +7,13 @@ import { Client } from '../../client/client.ts'
 import type { InferenceSession } from '../../client/session/session.ts'
 import { Chat } from '../../client/text/chat.ts'
 import { Generator } from '../../client/text/generate.ts'
+import type { LocalBlocks } from '../../here/local-blocks.ts'
 import type { Model } from '../../model/types.ts'
 import type { SwarmNode } from '../../swarm/node.ts'
 import type { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { openNamedModel, startCompute } from '../engine.ts'
 import { manifestRoots, openWeights } from '../peer-weights.ts'
-import { ARITHMETIC } from '../../kernels/arithmetic.ts'
 import { openHere, parseHere } from '../../library/open/here.ts'
 import { namedModel } from '../../library/open/membership.ts'
 import { headOf, wireOf, type ChatFlags } from './chat-flags.ts'
@@ -39,6 +39,8 @@ export interface OpenTalkOptions {
 export interface OpenedTalk {
   readonly model: Model
   readonly client: Client
+  /** What this process computes itself. */
+  readonly here: LocalBlocks | undefined
   readonly session: InferenceSession
   readonly generator: Generator
   readonly chat: Chat
@@ -82,7 +84,6 @@ export async function openTalk(
       node,
       compute,
       here,
-      arithmetic: here && ARITHMETIC,
       model,
       aliases: named.names,
       dtype: wireOf(flags),
@@ -105,7 +106,7 @@ export async function openTalk(
   const chat = new Chat(client.local, generator, { system })
   if (saved) chat.resume(saved.messages, saved.unfinished)
   if (system !== undefined && !past) chat.setSystem(system)
-  return { model, client, session, generator, chat, saved }
+  return { model, client, here, session, generator, chat, saved }
 }
 
 /** The chat goes on with what is computed here. */

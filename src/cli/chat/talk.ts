@@ -1,6 +1,8 @@
 // A chat as a conversation uses it: answers that are reported and saved, and the actions of its
 // commands.
 import { stat } from 'node:fs/promises'
+import type { BlockSpan } from '../../base/block-span.ts'
+import { toHex } from '../../base/bytes.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
 import { hopName } from '../../client/route/route.ts'
@@ -40,7 +42,7 @@ export interface ToldTalk {
 
 export function createTalk(options: TalkOptions): ToldTalk {
   const { opened, name, flags, settings, context, isPrivate } = options
-  const { model, client, session, generator, chat } = opened
+  const { model, client, here, session, generator, chat } = opened
   const { session: path } = flags
   const raw = flags.raw === true
   const { contextLength, blockCount } = model.config
@@ -78,15 +80,15 @@ export function createTalk(options: TalkOptions): ToldTalk {
     model: name,
     async about() {
       const known = session.route.length > 0 ? [] : await client.servers(context.signal)
+      const others = known.filter(({ peer }) => !here?.connect(toHex(peer)))
       const hops = session.route.map((hop) => `${hop.start}:${hop.end} ${hopName(hop)}`)
+      const isWhole = here?.spans.some(({ start, end }) => start === 0 && end === blockCount)
       const used = generator.fed.length
       return [
-        `${name}: ${blockCount} blocks, ${route(hops, known.length)}`,
-        flags.here === 'all'
-          ? 'nothing that you type leaves this machine'
-          : isPrivate
-            ? 'a private swarm: its members can work out what you type'
-            : 'servers can work out what you type: nothing private here',
+        isWhole && others.length === 0 && hops.length === 0
+          ? `${name}: ${blockCount} blocks, which run here`
+          : `${name}: ${blockCount} blocks, ${route(hops, others.length)}`,
+        privacyText(here?.kept, { blockCount, isWhole, isPrivate }),
         ...(used > 0 ? [`${used} of ${contextLength} tokens of the context are used`] : [])
       ]
     },
@@ -116,6 +118,26 @@ export function createTalk(options: TalkOptions): ToldTalk {
     }
   }
   return { talk, reporter, ask, goOn, tell }
+}
+
+/**
+ * Who can work out what is typed.
+ * @param kept blocks that run here and nowhere else
+ */
+function privacyText(
+  kept: BlockSpan | undefined,
+  at: { blockCount: number; isWhole: boolean | undefined; isPrivate: boolean }
+): string {
+  if (kept?.start === 0) {
+    return kept.end === at.blockCount
+      ? 'nothing that you type leaves this machine'
+      : `servers get what comes out behind blocks 0:${kept.end}: it is hard to turn back into words`
+  }
+  const who = at.isPrivate ? 'members of your swarm' : 'servers'
+  if (at.isWhole) return `${who} that take over can work out what you type; --here all lets none`
+  return at.isPrivate
+    ? 'a private swarm: its members can work out what you type'
+    : 'servers can work out what you type: nothing private here'
 }
 
 /** The servers of the route, once there is one. */

@@ -50,7 +50,9 @@ export async function runChat(
   const prompt =
     isTalk || goesOn ? undefined : await readPrompt({ words: target.words, raw }, context)
   const identity = await sharingIdentity(stack, flags, context)
-  const node = await openNode(stack, { flags, context, membership, identity })
+  // What is computed here goes on meanwhile.
+  const waits = here === 'auto'
+  const node = await openNode(stack, { flags, context, membership, identity, waits })
   // Nothing leaves this machine: nobody is asked for anything.
   if (here !== 'all') joinSoon(node)
   const progress = stderrProgress()

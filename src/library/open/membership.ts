@@ -11,7 +11,7 @@ import { looksLikeInvite } from '../../swarm/private/invite-text.ts'
 import { parseInvite, swarmIdOf, type Invite } from '../../swarm/private/invite.ts'
 import { formatKnown, parseKnown } from '../../swarm/dht/known-nodes.ts'
 import { OPEN_LAN_KEY } from '../../swarm/dht/lan.ts'
-import { Rendezvous } from '../../swarm/dht/rendezvous.ts'
+import { Rendezvous, type RendezvousOptions } from '../../swarm/dht/rendezvous.ts'
 import { Membership } from '../../swarm/private/membership.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { findOwnSwarm, revocationsOf } from './own-swarms.ts'
@@ -60,12 +60,12 @@ export interface MeetingOptions extends SwarmOptions {
 
 /**
  * Where a swarm is met: at the nodes that the flags name, or at those of earlier runs.
- * @param serving whether this process stays and serves
+ * @param stay whether this process stays and serves, and whether it waits for somebody
  */
 export async function openRendezvous(
   flags: MeetingOptions,
   membership: Membership | undefined,
-  serving: boolean,
+  { serving, waits }: Pick<RendezvousOptions, 'serving' | 'waits'>,
   context: Surroundings
 ): Promise<Rendezvous> {
   const { bootstrap, log } = context
@@ -77,6 +77,7 @@ export async function openRendezvous(
     known: parseKnown(known?.toString('utf8') ?? ''),
     keep: path === undefined ? undefined : (nodes) => writePrivate(path, formatKnown(nodes)),
     serving,
+    waits,
     lanKey: lan ? (membership?.lanKey ?? OPEN_LAN_KEY) : undefined,
     host: flags.host,
     log

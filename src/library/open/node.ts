@@ -14,6 +14,8 @@ export interface NodeOptions {
   identity?: Identity | undefined
   /** Whether this process stays and serves. Default false. */
   serving?: boolean
+  /** ready() waits until somebody answers. Default: when it serves. */
+  waits?: boolean
   /** UDP port. Default any. */
   port?: number | undefined
   log?: Log
@@ -25,10 +27,12 @@ export async function openNode(
   options: NodeOptions
 ): Promise<SwarmNode> {
   const { flags, context, membership, serving = false, port, log = context.log } = options
-  const rendezvous = await openRendezvous(flags, membership, serving, context)
+  const { waits } = options
+  const rendezvous = await openRendezvous(flags, membership, { serving, waits }, context)
   const node = stack.use(
     new SwarmNode({
       rendezvous,
+      waits: waits ?? false,
       identity: options.identity ?? createIdentity(),
       membership,
       log,

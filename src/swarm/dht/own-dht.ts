@@ -1,7 +1,7 @@
 // The DHT node of a peer: how it is made for the network that its bootstrap nodes are in, and when
 // it counts as joined. Called by node.ts. Knows no links and no records.
 import DHT from 'hyperdht'
-import { deadline, type Clock } from '../../base/clock.ts'
+import { deadline, sleep, type Clock } from '../../base/clock.ts'
 import { AppError, inUse, toAppError, unavailable } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import { nameOf, type Address } from './address.ts'
@@ -21,13 +21,43 @@ export interface OwnDhtOptions {
   nodes?: readonly Address[] | undefined
   /** No NAT stands between the peers. Default: on loopback. */
   open?: boolean | undefined
+  /** Tries again until somebody answers. Default: fails. */
+  waits?: boolean | undefined
   signal?: AbortSignal
   clock: Clock
   log: Log
 }
 
 const BOOTSTRAP_MS = 10_000
+/** Between two tries, while it waits. */
+const WAIT_MS = 5_000
 const OPEN_MS = 1_000
+
+/**
+ * A DHT node that has joined.
+ * @param onmade called with each node that is made: a new one for each try
+ * @throws AppError UNAVAILABLE when nobody answers, IN_USE for the port, CANCELLED
+ */
+export async function openDht(
+  options: OwnDhtOptions,
+  onmade: (dht: DHT) => void = () => {}
+): Promise<DHT> {
+  const { waits = false, clock, log, signal } = options
+  for (;;) {
+    const dht = makeDht(options)
+    onmade(dht)
+    try {
+      await joinDht(dht, options)
+      return dht
+    } catch (error) {
+      const { code, message } = toAppError(error)
+      if (!waits || code !== 'UNAVAILABLE') throw error
+      log.debug(`${message}: trying again`)
+      await dht.destroy({ force: true })
+      await sleep(WAIT_MS, { clock, ...(signal ? { signal } : {}) })
+    }
+  }
+}
 
 export function makeDht(options: OwnDhtOptions): DHT {
   const { bootstrap, identity, port = 0 } = options

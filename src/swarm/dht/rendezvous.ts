@@ -21,11 +21,10 @@ export interface RendezvousOptions {
   known?: readonly KnownNode[]
   /** Keeps them for later runs. Default: nowhere. */
   keep?: ((nodes: readonly KnownNode[]) => Promise<void>) | undefined
-  /**
-   * Whether this process stays: it then keeps a node for others where it can be reached, and waits
-   * until somebody answers.
-   */
+  /** Whether this process stays: it then keeps a node for others where it can be reached. */
   serving: boolean
+  /** ready() waits until somebody answers. Default: when it serves. */
+  waits?: boolean | undefined
   /** Key of the beacon; undefined: the local network is not asked. */
   lanKey?: Uint8Array | undefined
   lanPort?: number
@@ -127,15 +126,15 @@ export class Rendezvous extends Resource {
     await this.#own?.close()
   }
 
-  /** Where to start from; a server waits for somebody, or begins alone on a local network. */
+  /** Where to start from; waits for somebody, or begins alone on a local network. */
   async #untilFound(): Promise<readonly Address[]> {
-    const { lanKey, serving } = this.#options
+    const { lanKey, serving, waits = serving } = this.#options
     for (let tries = 1; ; tries++) {
       const start = await this.#findStart()
       if (start.length > 0 || (serving && lanKey !== undefined)) return start
       const nobody = this.#nobody()
-      if (!serving) throw nobody
-      if (tries === 1) this.#log.warn(`${nobody.message}: waiting for one`)
+      if (!waits) throw nobody
+      if (tries === 1) this.#log[serving ? 'warn' : 'debug'](`${nobody.message}: waiting for one`)
       await sleep(WAIT_MS, { clock: this.#clock, signal: this.#stop.signal })
     }
   }
