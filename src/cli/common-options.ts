@@ -41,6 +41,11 @@ export const DISK: TextOption = text(
   'Most disk for models, converted ones too, e.g. 100g (default: what is free)'
 )
 
+export const CHAT_TEMPLATE: TextOption = text(
+  'file|name',
+  "Chat template in place of the model's own: a file, or chatml, llama2, llama3, mistral, ..."
+)
+
 export const HERE: TextOption = text(
   'blocks',
   'Computed by this process: auto, all, none, or blocks as 0:2, which nobody else then sees the input of (default: auto)'

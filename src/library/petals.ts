@@ -28,6 +28,8 @@ export interface PetalsOptions extends StartComputeOptions, MeetingOptions {
   peerWeights?: boolean | undefined
   /** Roots of manifests that alone are believed of peers. */
   roots?: readonly string[] | undefined
+  /** A chat template in place of the files' own: a file, or the name of a known one. */
+  chatTemplate?: string | undefined
   /** What servers may keep of prompts. Default: this process's own, for itself. */
   prefixCache?: boolean | undefined
   /** Answers of one model at once. Default 16. */
@@ -70,13 +72,14 @@ export class Petals extends Resource {
   async openModel(name: string, id: string = name): Promise<TextModel> {
     const { node, compute, weights, membership } = this.#parts
     const { dtype, headQuant, roots, diskBytes, prefixCache, parallel, progress } = this.#options
-    const { here = 'auto' } = this.#options
+    const { here = 'auto', chatTemplate } = this.#options
     const { log = silentLog, signal } = this.#surroundings
     const model = await openNamedModel(name, this.#surroundings, {
       need: 'client',
       weights,
       roots,
       diskBytes,
+      chatTemplate,
       ...(progress ? { progress } : {})
     })
     const named = namedModel(model, name)

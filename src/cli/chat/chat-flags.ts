@@ -30,6 +30,7 @@ export interface ChatFlags
   /** False with --no-speculate. */
   speculate?: boolean | undefined
   draft?: string | undefined
+  chatTemplate?: string | undefined
 }
 
 /** How answers are generated. */
@@ -49,6 +50,7 @@ const OF_THE_BEGINNING = [
   'seed',
   'system',
   'raw',
+  'chatTemplate',
   'share',
   'sharedBy'
 ] as const satisfies readonly (keyof ChatFlags)[]
@@ -75,6 +77,11 @@ export function checkChatFlags(flags: ChatFlags, words: string | undefined): voi
   if (flags.raw === true && flags.system !== undefined) {
     throw badInput('--raw gives the prompt as it is: --system cannot stand before it', {
       hint: 'Leave one of them out, or write the instructions into the prompt'
+    })
+  }
+  if (flags.raw === true && flags.chatTemplate !== undefined) {
+    throw badInput('--raw gives the prompt as it is: it has no use for --chat-template', {
+      hint: 'Leave one of them out'
     })
   }
   if (flags.continue !== true) return

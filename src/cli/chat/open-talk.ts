@@ -62,6 +62,7 @@ export async function openTalk(
   const model = await openNamedModel(name, context, {
     need: 'client',
     disk: flags.disk,
+    chatTemplate: flags.chatTemplate,
     weights,
     roots: manifestRoots(flags)
   })

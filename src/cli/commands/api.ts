@@ -1,6 +1,7 @@
 // Declares `petals api [MODEL...]`.
 import { type Command, command, text } from '../command.ts'
 import {
+  CHAT_TEMPLATE,
   DEVICE,
   DISK,
   HERE,
@@ -22,6 +23,7 @@ export const api: Command = command<ApiFlags>({
     host: text('address', 'Address to listen at (default: 127.0.0.1); others need --api-key'),
     apiKey: text('key', 'Demand this key of every request; @file reads it (PETALS_API_KEY)'),
     cors: text('origins', 'Sites whose pages may use it, with commas between, or *'),
+    chatTemplate: CHAT_TEMPLATE,
     parallel: text('n', 'Answers of one model at once; more wait (default: 16)'),
     here: HERE,
     threads: THREADS,

@@ -3,6 +3,7 @@ import { defaultModel } from '../chat/remember.ts'
 import { chatTarget } from '../chat/target.ts'
 import { type Command, command, flag, off, text } from '../command.ts'
 import {
+  CHAT_TEMPLATE,
   DEVICE,
   DISK,
   HERE,
@@ -25,6 +26,7 @@ export const chat: Command = command<ChatFlags>({
     maxTokens: text('n', 'Longest answer in tokens (default: until the model stops)'),
     system: text('text', 'Instructions before the first question'),
     raw: flag('Give the prompt as it is, without a chat template'),
+    chatTemplate: CHAT_TEMPLATE,
     temperature: text('t', '0 takes the likeliest token each time (default: 0.7)'),
     topP: text('p', 'Smallest set of tokens with this probability (default: 0.95)'),
     topK: text('k', 'The k likeliest tokens, 0 for all (default: 0)'),

@@ -26,6 +26,7 @@ export interface ApiFlags
   apiKey?: string | undefined
   cors?: string | undefined
   parallel?: string | undefined
+  chatTemplate?: string | undefined
   here?: string | undefined
 }
 
@@ -58,6 +59,7 @@ export async function runApi(
       here: parseHere(flags.here),
       peerWeights: flags.peerWeights,
       roots: manifestRoots(flags),
+      chatTemplate: flags.chatTemplate,
       parallel: parseWhole('parallel', flags.parallel, 1, 256),
       progress
     })

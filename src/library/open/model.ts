@@ -4,6 +4,7 @@ import { noProgress, type Progress } from '../../base/progress.ts'
 import { clientTensorNames } from '../../model/needed-tensors.ts'
 import { openModel } from '../../model/open-model.ts'
 import { findModel } from '../../model/resolve.ts'
+import { readTemplate, withTemplate } from '../../model/text/choose-template.ts'
 import { identifyModel } from '../../model/store/identify.ts'
 import type { Model } from '../../model/types.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
@@ -25,6 +26,8 @@ export interface OpenModelOptions {
   weights?: WeightExchange | undefined
   /** Roots of manifests that alone are believed of peers. */
   roots?: readonly string[] | undefined
+  /** A chat template in place of the files' own: a file, or the name of a known one. */
+  chatTemplate?: string | undefined
   /** Told what others may call a model, and whether that is known from peers alone. */
   onword?: (word: string, isUnverified: boolean) => void
   /** Shows transfers. Default: nothing. */
@@ -38,7 +41,8 @@ export async function openNamedModel(
   options: OpenModelOptions
 ): Promise<Model> {
   const { paths, signal, log } = context
-  const { diskBytes, progress = noProgress } = options
+  const { diskBytes, progress = noProgress, chatTemplate } = options
+  const template = chatTemplate === undefined ? undefined : readTemplate(chatTemplate)
   let model: Model | undefined
   try {
     const onprogress = transferLine(progress, name)
@@ -53,7 +57,12 @@ export async function openNamedModel(
       peers: options.weights?.peers,
       roots: options.roots
     })
-    model = await openModel(location, fetcher)
+    model = withTemplate(await openModel(location, fetcher), {
+      name,
+      template,
+      onguess: (known) =>
+        log.warn(`${name} has no chat template: '${known}' is used (--chat-template FILE|NAME)`)
+    })
     log.debug(`${name} calls itself '${model.config.name}'`)
     await identifyModel(model, {
       cacheDir: paths.cache,

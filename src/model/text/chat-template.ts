@@ -65,7 +65,7 @@ export function renderChat(
   const { chatTemplate: template } = model
   if (template === undefined || template === '') {
     throw badInput('The model cannot chat: it has no chat template', {
-      hint: 'Use --raw to give it the text as it is'
+      hint: 'Name one by --chat-template FILE|NAME, or use --raw to give it the text as it is'
     })
   }
   if (messages.length > MAX_MESSAGES) {
@@ -75,8 +75,10 @@ export function renderChat(
   }
   const specials = specialTexts(model)
   const hasCalls = messages.some(({ tool_calls: calls }) => (calls?.length ?? 0) > 0)
+  // Mistral's refuse any other id.
+  const shortIds = /length\s*!=\s*9/.test(template)
   const asText = hasCalls && takesTextArguments(template, specials)
-  const plain = messages.map((message) => plainMessage(message, asText))
+  const plain = messages.map((message) => plainMessage(message, { asText, shortIds }))
   return render(template, plain, options, specials)
 }
 
@@ -128,24 +130,43 @@ function parsed(source: string): ReturnType<typeof parse> {
   return parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true }))
 }
 
+/** How a template wants calls. */
+interface CallForm {
+  /** Arguments as JSON, and not as an object. */
+  readonly asText: boolean
+  /** Ids of nine letters and digits. */
+  readonly shortIds: boolean
+}
+
 /** Only what is there: a template may ask whether a message has a field at all. */
-function plainMessage(message: ChatMessage, asText: boolean): Fields {
-  const { tool_calls: calls, ...rest } = message
+function plainMessage(message: ChatMessage, form: CallForm): Fields {
+  const { tool_calls: calls, tool_call_id: id, ...rest } = message
   const given = Object.entries(rest).filter(([, value]) => value !== undefined)
-  const plain = Object.fromEntries(given)
-  if (!calls || calls.length === 0) return plain
-  return { ...plain, tool_calls: calls.map((call) => plainCall(call, asText)) }
+  return {
+    ...Object.fromEntries(given),
+    ...(id === undefined ? {} : { tool_call_id: idOf(id, form) }),
+    ...(calls?.length ? { tool_calls: calls.map((call) => plainCall(call, form)) } : {})
+  }
 }
 
 /** Arguments come as JSON from clients, and templates want the object; a few want the JSON. */
-function plainCall({ id, function: { name, arguments: given } }: ChatToolCall, asText: boolean) {
+function plainCall(call: ChatToolCall, form: CallForm): Fields {
+  const { name, arguments: given } = call.function
   const object = typeof given === 'string' ? objectOf(given) : given
   const json = typeof given === 'string' ? given : JSON.stringify(given)
   return {
-    ...(id === undefined ? {} : { id }),
+    ...(call.id === undefined ? {} : { id: idOf(call.id, form) }),
     type: 'function',
-    function: { name, arguments: asText ? json : (object ?? given) }
+    function: { name, arguments: form.asText ? json : (object ?? given) }
   }
+}
+
+function idOf(id: string, { shortIds }: CallForm): string {
+  if (!shortIds || /^[A-Za-z0-9]{9}$/.test(id)) return id
+  return id
+    .replaceAll(/[^A-Za-z0-9]/g, '')
+    .slice(-9)
+    .padStart(9, '0')
 }
 
 function objectOf(json: string): object | undefined {
@@ -166,7 +187,7 @@ function takesTextArguments(template: string, specials: Fields): boolean {
     const messages = [
       { role: 'user', content: 'a' },
       { role: 'assistant', content: '', tool_calls: [call] }
-    ].map((message) => plainMessage(message, asText))
+    ].map((message) => plainMessage(message, { asText, shortIds: true }))
     try {
       const text = render(template, messages, { addGenerationPrompt: false }, specials)
       return text.includes('petals-key') && text.includes('petals-value')

@@ -164,16 +164,16 @@ class Meter {
       return (itemsOf(object) + textOf(object).length) * UNITS_PER_ITEM
     }
     if (value.type !== 'FunctionValue' || object === undefined) return 0
-    this.#guardMethod(value as MethodValue, object)
+    this.#guardMethod(value as MethodValue, object, String(node.property?.value))
     // Every method reads its text or list once.
     return lengthOf(object)
   }
 
   /** A method of a text tells what it is about to make when it is called. */
-  #guardMethod(method: MethodValue, object: Value): void {
+  #guardMethod(method: MethodValue, object: Value, name: string): void {
     if (this.#sizes.has(method)) return
     this.#sizes.set(method, { whole: 1, nesting: 0 })
-    const own = method.value
+    const own = STRIPS[name] ? strip(textOf(object), STRIPS[name], method.value) : method.value
     method.value = (args, scope) => {
       this.#expect(this.#replaced(textOf(object), args))
       const made = own(args, scope)
@@ -275,4 +275,32 @@ function lengthOf(value: Value | undefined): number {
 
 function linesOf(text: string): number {
   return text.split('\n').length
+}
+
+/** Which ends of a text a method takes letters from. */
+const STRIPS: Readonly<Record<string, { readonly start: boolean; readonly end: boolean }>> = {
+  strip: { start: true, end: true },
+  lstrip: { start: true, end: false },
+  rstrip: { start: false, end: true }
+}
+
+/** As Python has it, with letters as the argument; the library takes spaces whatever it is told. */
+function strip(
+  text: string,
+  { start, end }: { start: boolean; end: boolean },
+  spaces: MethodValue['value']
+): MethodValue['value'] {
+  return (args, scope) => {
+    const made = spaces(args, scope)
+    const [given] = args
+    if (given?.type !== 'StringValue') return made
+    const letters = new Set(textOf(given))
+    const characters = Array.from(text)
+    let from = 0
+    let to = characters.length
+    if (start) while (from < to && letters.has(characters[from] ?? '')) from++
+    if (end) while (to > from && letters.has(characters[to - 1] ?? '')) to--
+    made.value = characters.slice(from, to).join('')
+    return made
+  }
 }
