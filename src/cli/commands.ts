@@ -12,6 +12,7 @@ import { models } from './commands/models.ts'
 import { plan } from './commands/plan.ts'
 import { pull } from './commands/pull.ts'
 import { rm } from './commands/rm.ts'
+import { service } from './commands/service.ts'
 import { status } from './commands/status.ts'
 import { swarm } from './commands/swarm.ts'
 import { verify } from './commands/verify.ts'
@@ -29,5 +30,6 @@ export const COMMANDS: readonly Command[] = [
   rm,
   verify,
   swarm,
+  service,
   doctor
 ]
