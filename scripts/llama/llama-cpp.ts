@@ -1,10 +1,25 @@
 // llama.cpp on this machine alone, by node-llama-cpp under node: fetched into .cache/llama on first
-// use, it is no part of the product. For bench.ts; the program at the other end is
-// bench-llama-cpp.mjs.
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+// use, it is no part of the product. PETALS_CPU=avx2 and avx512 limit it as they limit us. For
+// bench.ts; the program at the other end is bench-llama-cpp.mjs.
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
+import { wantedVariant } from '../../src/kernels/wanted.ts'
 
 export const LLAMA_CPP_VERSION = '3.21.1'
+
+/** Builds for CPUs with more than PETALS_CPU says; the others stay. */
+const BEYOND: Readonly<Record<string, RegExp>> = {
+  avx2: /cpu-(alderlake|cannonlake|cascadelake|cooperlake|icelake|sapphirerapids|skylakex|zen4)\.so$/,
+  avx512: /cpu-(alderlake|sapphirerapids)\.so$/
+}
 
 /** Something that can be timed at both kinds of work; ms each. */
 export interface Contender {
@@ -32,7 +47,7 @@ export async function startLlamaCpp(path: string, options: LlamaCppOptions): Pro
   const script = join(import.meta.dir, 'bench-llama-cpp.mjs')
   // Our worker steps back behind other programs; on a busy machine only the same is comparable.
   const nice = process.platform === 'linux' ? ['nice', '-n', '10'] : []
-  const args = [install(), path, String(threads), String(contextSize)]
+  const args = [limited(install()), path, String(threads), String(contextSize)]
   const child = Bun.spawn([...nice, 'node', script, ...args], {
     stdin: 'pipe',
     stdout: 'pipe',
@@ -82,6 +97,27 @@ function install(): string {
   })
   if (result.exitCode !== 0) throw new Error('node-llama-cpp could not be installed')
   return entry
+}
+
+/**
+ * The same package without builds that use more than PETALS_CPU permits, in a folder of its own.
+ */
+function limited(entry: string): string {
+  const variant = wantedVariant() ?? ''
+  const beyond = BEYOND[variant]
+  if (beyond === undefined) return entry
+  const whole = join(import.meta.dir, '..', '..', '.cache', 'llama')
+  const folder = `${whole}-${variant}`
+  const found = entry.replace(whole, folder)
+  if (existsSync(found)) return found
+  const draft = `${folder}.${process.pid}`
+  cpSync(whole, draft, { recursive: true, dereference: true })
+  const builds = join(draft, 'node_modules', '@node-llama-cpp')
+  for (const name of readdirSync(builds, { recursive: true, encoding: 'utf8' })) {
+    if (beyond.test(name)) rmSync(join(builds, name))
+  }
+  renameSync(draft, folder)
+  return found
 }
 
 async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
