@@ -22,6 +22,8 @@ export interface ChaosOptions {
   blocks: number
   random: Random
   quality: NetQuality
+  /** PETALS_CPU of the servers, in turn. Default: the best there is. */
+  cpus?: readonly string[]
 }
 
 export interface Server extends Served {
@@ -138,7 +140,10 @@ export class ChaosSwarm implements AsyncDisposable {
   async #join(span: string, name: string, number: number): Promise<Server> {
     const host = realHost(number)
     const args = ['--threads', '1', '--host', host, '--memory', '1g']
-    const served = await this.swarm.join(this.#options.model, span, args, name)
+    const { model, cpus = [] } = this.#options
+    const cpu = cpus[number % cpus.length]
+    const within = cpu === undefined ? undefined : ['env', `PETALS_CPU=${cpu}`]
+    const served = await this.swarm.join(model, span, args, name, within)
     const peer = / as ([0-9a-f]{8})/.exec(served.program.stderr)?.[1] ?? ''
     return { ...served, host, peer }
   }

@@ -1,11 +1,13 @@
 // bun scripts/prove/chaos.ts [--petals ./petals] [--seed 1] [--tokens 600] [--model smollm2-135m]
 //   [--delay 5] [--loss 0.005] [--only kill,freeze,...] [--temperature 0,0.8]
+//   [--cpu plain,avx2,avx512,amx]
 // Long answers while every server in turn is killed, frozen, restarted, cut off (both ways, or
 // one), has no room left, or is followed by one that answers garbage, at seeded moments: each text
 // must equal that of an undisturbed run. All are separate processes of the executable, behind a
-// seeded UDP proxy on loopback (loopback-net.ts; no root needed). Prints each fault's gap, and
-// where it goes. Exits with 1 when a text differs, or a fault was not survived or never done. Wrong
-// but likely values of a server are not noticed yet, so they are not among the faults.
+// seeded UDP proxy on loopback (loopback-net.ts; no root needed). --cpu gives servers instruction
+// sets in turn. Prints each fault's gap, and where it goes. Exits with 1 when a text differs, or a
+// fault was not survived or never done. Wrong but likely values of a server are not noticed yet, so
+// they are not among the faults.
 import { join } from 'node:path'
 import { scriptArguments } from '../arguments.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -28,6 +30,7 @@ const { values } = scriptArguments(import.meta.path, {
     jitter: { type: 'string', default: '2' },
     loss: { type: 'string', default: '0.005' },
     only: { type: 'string' },
+    cpu: { type: 'string' },
     /** Tells what the client said around faults that took long. */
     verbose: { type: 'boolean', default: false }
   }
@@ -208,7 +211,8 @@ async function main(): Promise<number> {
     return 2
   }
   const petals = values.petals.split(' ')
-  await using chaos = new ChaosSwarm({ petals, model, blocks, random, quality })
+  const cpus = values.cpu?.split(',') ?? []
+  await using chaos = new ChaosSwarm({ petals, model, blocks, random, quality, cpus })
   await chaos.start()
   let wrong = 0
   const plains: Plain[] = []

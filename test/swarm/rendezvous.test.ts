@@ -277,7 +277,8 @@ describe('known nodes', () => {
       hostname: '127.0.0.1',
       socket: { data: (_socket, _bytes, _port, from) => asked.resolve(from) }
     })
-    const asking = answering([{ host: '127.0.0.1', port: socket.port }], systemClock, '127.0.0.9')
+    const silent = [{ host: '127.0.0.1', port: socket.port }]
+    const asking = answering(silent, systemClock, '127.0.0.9')
     expect(await asked.promise).toBe('127.0.0.9')
     socket.close()
     expect(await asking).toEqual([])

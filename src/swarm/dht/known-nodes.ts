@@ -54,7 +54,8 @@ export function parseKnown(text: string): readonly KnownNode[] {
 
 /**
  * Which of these nodes answer; those that are gone would slow every search down.
- * @param host the address to ask from. Default: whichever the system chooses
+ * @param host the address to ask from. Default: loopback where all nodes are there, else whichever
+ * the system chooses
  */
 export async function answering(
   addresses: readonly Address[],
@@ -62,7 +63,9 @@ export async function answering(
   host?: string
 ): Promise<readonly Address[]> {
   if (addresses.length === 0) return []
-  const from = host === undefined ? {} : { host }
+  const isLoopback = addresses.every((address) => address.host.startsWith('127.'))
+  const own = host ?? (isLoopback ? '127.0.0.1' : undefined)
+  const from = own === undefined ? {} : { host: own }
   const dht = new DHT({ bootstrap: [], ephemeral: true, port: [0, 0], anyPort: true, ...from })
   try {
     await dht.fullyBootstrapped()
