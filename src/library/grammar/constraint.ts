@@ -1,0 +1,169 @@
+// What an answer must look like, held by letting only those ids through that keep it so. Works on
+// logits before an id is drawn, so guesses that do not fit are simply not drawn.
+import { badInput } from '../../base/errors.ts'
+import type { LogitsProcessor } from '../../client/text/logits.ts'
+import { tokenBytes } from '../../model/text/token-bytes.ts'
+import type { TokenizerSpec } from '../../model/types.ts'
+import { Automaton, DEAD, type State } from './automaton.ts'
+import { characters } from './code-points.ts'
+import { GrammarBuilder } from './grammar.ts'
+import { JsonParts } from './json-parts.ts'
+import { schemaFragment } from './json-schema.ts'
+import { regexFragment } from './regex.ts'
+import { createTokenTrie, type TokenTrie } from './token-trie.ts'
+
+/** What an answer must be. */
+export type Constraint =
+  /** Any JSON object. */
+  | { readonly kind: 'json' }
+  | { readonly kind: 'schema'; readonly schema: unknown }
+  /** A regular expression that matches all of it. */
+  | { readonly kind: 'regex'; readonly pattern: string }
+  /** One of these texts. */
+  | { readonly kind: 'choice'; readonly choices: readonly string[] }
+
+const MOST_CHOICES = 10_000
+/** Masks that are kept: each is an eighth of a vocabulary in bytes. */
+const MOST_MASKS = 512
+
+/** Ids that may follow in one state. */
+interface Mask {
+  /** A bit each. */
+  readonly allowed: Uint32Array
+  /** Whether any may. */
+  readonly isEmpty: boolean
+}
+
+/** Constraints of one model; its vocabulary is read once, when it is first needed. */
+export class Constraints {
+  readonly #spec: Pick<TokenizerSpec, 'json' | 'eosIds'>
+  readonly #vocabSize: number
+  #trie: TokenTrie | undefined
+
+  constructor(spec: Pick<TokenizerSpec, 'json' | 'eosIds'>, vocabSize: number) {
+    this.#spec = spec
+    this.#vocabSize = vocabSize
+  }
+
+  /**
+   * Holds answers to a constraint; each answer takes a processor() of its own.
+   * @throws AppError BAD_INPUT, naming what cannot be held
+   */
+  compile(constraint: Constraint): CompiledConstraint {
+    this.#trie ??= createTokenTrie(tokenBytes(this.#spec, this.#vocabSize))
+    return new CompiledConstraint(automatonOf(constraint), this.#trie, this.#spec.eosIds)
+  }
+}
+
+function automatonOf(constraint: Constraint): Automaton {
+  const builder = new GrammarBuilder()
+  switch (constraint.kind) {
+    case 'json': {
+      const parts = new JsonParts(builder)
+      const whole = builder.sequence(parts.space(), parts.anyObject(), parts.space())
+      return new Automaton(builder.finish(whole))
+    }
+    case 'schema':
+      return new Automaton(builder.finish(schemaFragment(builder, constraint.schema)))
+    case 'regex': {
+      const character = (ranges: Parameters<typeof characters>[1]) => characters(builder, ranges)
+      const fragment = regexFragment(constraint.pattern, { builder, character })
+      return new Automaton(builder.finish(fragment))
+    }
+    case 'choice': {
+      const { choices } = constraint
+      if (choices.length === 0 || choices.length > MOST_CHOICES || choices.includes('')) {
+        throw badInput(`Give from 1 to ${MOST_CHOICES} choices, none of them empty`)
+      }
+      const texts = [...new Set(choices)].map((text) => builder.text(text))
+      return new Automaton(builder.finish(builder.choice(texts)))
+    }
+    default:
+      throw new TypeError('No such constraint')
+  }
+}
+
+export class CompiledConstraint {
+  readonly #automaton: Automaton
+  readonly #trie: TokenTrie
+  readonly #eosIds: readonly number[]
+  readonly #masks = new Map<State, Mask>()
+  #generation = 0
+
+  constructor(automaton: Automaton, trie: TokenTrie, eosIds: readonly number[]) {
+    this.#automaton = automaton
+    this.#trie = trie
+    this.#eosIds = eosIds
+  }
+
+  /** Whether a text is whole and as the constraint wants it. */
+  accepts(text: string): boolean {
+    let state = this.#automaton.start()
+    for (const byte of Buffer.from(text, 'utf8')) state = this.#automaton.step(state, byte)
+    return this.#automaton.canEnd(state)
+  }
+
+  /** @param made text of this answer that is there already */
+  processor(made: string = ''): LogitsProcessor {
+    const automaton = this.#automaton
+    const bytes: number[] = [...Buffer.from(made, 'utf8')]
+    let generation = -1
+    let state: State = DEAD
+    /** Where the text stands; walked anew when the automaton has forgotten its states. */
+    const current = (): State => {
+      if (automaton.trim()) this.#masks.clear()
+      if (generation !== automaton.generation) {
+        generation = automaton.generation
+        state = automaton.start()
+        for (const byte of bytes) state = automaton.step(state, byte)
+      }
+      return state
+    }
+    return {
+      process: (logits) => this.#masked(logits, current()),
+      drew: (id) => {
+        let next = current()
+        for (const byte of this.#trie.bytesOf(id) ?? []) {
+          bytes.push(byte)
+          next = automaton.step(next, byte)
+        }
+        state = next
+      }
+    }
+  }
+
+  #masked(logits: Float32Array, state: State): Float32Array {
+    const { allowed, isEmpty } = this.#mask(state)
+    const canEnd = this.#automaton.canEnd(state) || isEmpty
+    const masked = new Float32Array(logits.length).fill(-Infinity)
+    for (const [word, bits] of allowed.entries()) {
+      for (let rest = bits, id = 32 * word; rest !== 0; rest >>>= 1, id++) {
+        if (rest & 1 && id < logits.length) masked[id] = logits[id] ?? -Infinity
+      }
+    }
+    if (canEnd) for (const id of this.#eosIds) masked[id] = logits[id] ?? -Infinity
+    return masked
+  }
+
+  #mask(state: State): Mask {
+    if (this.#generation !== this.#automaton.generation) {
+      this.#generation = this.#automaton.generation
+      this.#masks.clear()
+    }
+    const known = this.#masks.get(state)
+    if (known) return known
+    const allowed = new Uint32Array(Math.ceil(this.#trie.vocabSize / 32))
+    let count = 0
+    this.#trie.walk(this.#automaton, state, (id) => {
+      allowed[id >>> 5] = (allowed[id >>> 5] ?? 0) | (1 << (id & 31))
+      count++
+    })
+    const mask = { allowed, isEmpty: count === 0 }
+    if (this.#masks.size >= MOST_MASKS) {
+      const [oldest] = this.#masks.keys()
+      if (oldest !== undefined) this.#masks.delete(oldest)
+    }
+    this.#masks.set(state, mask)
+    return mask
+  }
+}
