@@ -2,7 +2,7 @@
 // logits before an id is drawn, so guesses that do not fit are simply not drawn.
 import { badInput } from '../../base/errors.ts'
 import type { LogitsProcessor } from '../../client/text/logits.ts'
-import { tokenBytes } from '../../model/text/token-bytes.ts'
+import { tokenBytes } from './token-bytes.ts'
 import type { TokenizerSpec } from '../../model/types.ts'
 import { Automaton, DEAD, type State } from './automaton.ts'
 import { characters } from './code-points.ts'

@@ -1,6 +1,6 @@
 // The bytes that each token stands for, by the way the vocabulary writes them. Knows no grammar.
-import type { TokenizerSpec } from '../types.ts'
-import { addedTokens } from './library.ts'
+import type { TokenizerSpec } from '../../model/types.ts'
+import { addedTokens } from '../../model/text/library.ts'
 
 /** Of byte-level vocabularies: the byte that each character stands for, as GPT-2 has it. */
 function byteLevelTable(): Map<string, number> {
