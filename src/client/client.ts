@@ -180,7 +180,12 @@ export class Client extends Resource {
 
   protected override async _open(): Promise<void> {
     const { compute, model, here, signal } = this.#options
-    await here?.ready()
+    const loading = here?.ready()
+    // Heard below.
+    loading?.catch(() => {})
+    // Made while the engine loads blocks.
+    void model.tokenizer
+    await loading
     const servers = await this.#finder.servers(signal).catch((error: unknown) => {
       // They may be found yet: the first step looks again.
       if (here && toAppError(error).code === 'NO_ROUTE') return this.#finder.all

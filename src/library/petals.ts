@@ -6,7 +6,6 @@ import { Resource } from '../base/resource.ts'
 import type { Compute } from '../blocks/compute.ts'
 import { Client } from '../client/client.ts'
 import { Generator } from '../client/text/generate.ts'
-import { ARITHMETIC } from '../kernels/arithmetic.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { Membership } from '../swarm/private/membership.ts'
 import { WeightExchange } from '../weights/weight-exchange.ts'
@@ -88,7 +87,6 @@ export class Petals extends Resource {
       node,
       compute,
       here: blocks,
-      arithmetic: blocks && ARITHMETIC,
       model,
       aliases: named.names,
       dtype,
@@ -130,7 +128,9 @@ export class Petals extends Resource {
     const node = await openNode(this.#stack, {
       flags: this.#options,
       context: this.#surroundings,
-      membership
+      membership,
+      // What is computed here goes on meanwhile.
+      waits: (this.#options.here ?? 'auto') === 'auto'
     })
     if (this.#options.here !== 'all') joinSoon(node)
     const { log } = this.#surroundings
