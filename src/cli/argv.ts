@@ -4,7 +4,7 @@
 // prevents that.
 import { cac } from 'cac'
 import { badInput } from '../base/errors.ts'
-import { type Command, type Options, typedName } from './command.ts'
+import { type Command, type Option, type Options, typedName } from './command.ts'
 import type { Flags, FlagValue } from './options.ts'
 import { GLOBAL_OPTIONS } from './common-options.ts'
 import { nearest } from './nearest.ts'
@@ -13,7 +13,12 @@ import { nearest } from './nearest.ts'
 const MARK = '='
 /** Stands for an option without a value. */
 const GIVEN = 'true'
-const SHORT: Readonly<Record<string, string>> = { '-h': '--help', '-v': '--version' }
+/** Letters that stand for options. */
+export const SHORT: Readonly<Record<string, string>> = {
+  '-h': '--help',
+  '-v': '--version',
+  '-x': '--extract'
+}
 
 export interface Typed {
   /** Undefined if none was typed. */
@@ -60,8 +65,12 @@ export function readArguments(typed: readonly string[], commands: readonly Comma
     run: false
   })
   const given = unmark(options)
+  const isGiven = (name: string): boolean => given[name]?.at(-1) === true
   const words = args.map((word) => word.slice(MARK.length))
-  if (given['help'] === true || given['version'] === true) return { command, words, flags: given }
+  if (isGiven('help') || isGiven('version')) {
+    const asked = ['help', 'version'].filter(isGiven).map((word) => [word, true] as const)
+    return { command, words, flags: Object.fromEntries(asked) }
+  }
   if (name !== undefined && !command) throw noCommand(name, commands)
   const where = command ? `petals ${command.name}` : 'petals'
   const flags = Object.entries(given).map(
@@ -78,7 +87,9 @@ function readHelp(rest: readonly string[], commands: readonly Command[]): Typed 
   return { command, words: [], flags: { help: true } }
 }
 
-type Kind = 'text' | 'flag' | 'off'
+type Kind = Option['kind']
+/** An option's value, or whether it stands there. */
+type Given = string | boolean
 
 /** What each typed `--name` is. */
 function byName(options: Options): Map<string, Kind> {
@@ -113,7 +124,8 @@ function takesNext(
   next: string | undefined,
   kinds: ReadonlyMap<string, Kind>
 ): next is string {
-  if (kinds.get(word) !== 'text' || next === undefined || next === '--') return false
+  const kind = kinds.get(word)
+  if ((kind !== 'text' && kind !== 'list') || next === undefined || next === '--') return false
   // '-' is stdin, '-1' a number, '- be short' a text; what looks like an option is one.
   return !/^(--?[a-z]\S*)$/i.test(next)
 }
@@ -142,14 +154,16 @@ function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): strin
   return [...options, ...words.map((word) => `${MARK}${word}`)]
 }
 
-function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, string | boolean> {
-  const flags: Record<string, string | boolean> = {}
+/** Everything that was given of each option, in order. */
+function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, Given[]> {
+  const flags: Record<string, Given[]> = {}
   for (const [key, value] of Object.entries(parsed)) {
     // Words after '--', of which mark() leaves none.
     if (key === '--') continue
-    const last: unknown = Array.isArray(value) ? value.at(-1) : value
-    flags[key] =
-      typeof last === 'string' && last.startsWith(MARK) ? last.slice(MARK.length) : last !== false
+    const all: unknown[] = Array.isArray(value) ? value : [value]
+    flags[key] = all.map((one) =>
+      typeof one === 'string' && one.startsWith(MARK) ? one.slice(MARK.length) : one !== false
+    )
   }
   return flags
 }
@@ -158,16 +172,13 @@ function unmark(parsed: Readonly<Record<string, unknown>>): Record<string, strin
  * Converts a flag to its kind.
  * @throws AppError BAD_INPUT for an option that the command does not have, or a wrong value
  */
-function readFlag(
-  key: string,
-  given: string | boolean,
-  options: Options,
-  where: string
-): FlagValue {
+function readFlag(key: string, all: readonly Given[], options: Options, where: string): FlagValue {
+  const given = all.at(-1) ?? false
   const option = Object.hasOwn(options, key) ? options[key] : undefined
   const name = given === false ? `no-${typedName(key)}` : typedName(key)
   if (option?.kind === 'text' && typeof given === 'string') return given
-  if (option?.kind === 'text' && given) {
+  if (option?.kind === 'list' && all.every((one) => typeof one === 'string')) return all
+  if ((option?.kind === 'text' || option?.kind === 'list') && given) {
     throw badInput(`--${name} has no value`, {
       hint: `--${name} <${option.value}>: ${option.help}. One that begins with a dash: --${name}=-...`
     })

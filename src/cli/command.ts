@@ -23,12 +23,23 @@ export interface OffOption {
   readonly help: string
 }
 
-export type Option = TextOption | FlagOption | OffOption
+/** An option with a value that may be given several times: all of them, in order. */
+export interface ListOption {
+  readonly kind: 'list'
+  readonly value: string
+  readonly help: string
+}
+
+export type Option = TextOption | FlagOption | OffOption | ListOption
 export type Options = Readonly<Record<string, Option>>
 
 /** The options that flags of type F need, each of the right kind. */
 export type OptionsFor<F> = {
-  readonly [K in keyof F]-?: string extends F[K] ? TextOption : FlagOption | OffOption
+  readonly [K in keyof F]-?: string extends F[K]
+    ? TextOption
+    : readonly string[] extends F[K]
+      ? ListOption
+      : FlagOption | OffOption
 }
 
 /** A command as the program sees it. */
@@ -84,6 +95,11 @@ export function text(value: string, help: string): TextOption {
 
 export function flag(help: string): FlagOption {
   return { kind: 'flag', help }
+}
+
+/** May be given several times. */
+export function list(value: string, help: string): ListOption {
+  return { kind: 'list', value, help }
 }
 
 /** Typed as --no-NAME. */

@@ -1,4 +1,5 @@
 // The text of --help: commands, options, the environment, and exit codes.
+import { SHORT } from './argv.ts'
 import { type Command, type Option, type Options, typedName } from './command.ts'
 import { GLOBAL_OPTIONS } from './common-options.ts'
 import { EXIT_HELP } from './exit.ts'
@@ -65,14 +66,21 @@ function typedOption(key: string, option: Option): string {
   const name = typedName(key)
   switch (option.kind) {
     case 'text':
+    case 'list':
       return `--${name} <${option.value}>`
     case 'flag':
-      return name === 'help' || name === 'version' ? `-${name[0]}, --${name}` : `--${name}`
+      return shortOf(`--${name}`)
     case 'off':
       return `--no-${name}`
     default:
       throw new TypeError(`No option is of this kind: '${String(option)}'`)
   }
+}
+
+/** With the letter that stands for it, where there is one. */
+function shortOf(typed: string): string {
+  const [letter] = Object.entries(SHORT).find(([, long]) => long === typed) ?? []
+  return letter === undefined ? typed : `${letter}, ${typed}`
 }
 
 function table(rows: readonly (readonly [string, string])[]): string {

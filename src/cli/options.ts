@@ -2,7 +2,7 @@
 import type { BlockSpan } from '../base/block-span.ts'
 import { badInput } from '../base/errors.ts'
 
-export type FlagValue = string | boolean | undefined
+export type FlagValue = string | boolean | readonly string[] | undefined
 /** Options as typed, by name. */
 export type Flags = Readonly<Record<string, FlagValue>>
 

@@ -68,6 +68,11 @@ test('of an option that is given twice the last holds, with and without a value'
   expect(flagsOf('--stats', '--stats', '--raw', '--raw=false')).toEqual({ stats: true, raw: false })
 })
 
+test('an option for several values has all of them, in order', () => {
+  expect(flagsOf('--file', 'a', 'm', '--file=b', '-x')).toEqual({ file: ['a', 'b'], extract: true })
+  expect(refusal('chat', '--file')).toContain('BAD_INPUT: --file has no value')
+})
+
 test('an option without a value takes no word with it', () => {
   expect(read('doctor', '--install-cuda', '--json')).toMatchObject({
     words: [],

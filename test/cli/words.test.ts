@@ -112,6 +112,18 @@ test('joinPrompt() puts words before the piped text and drops its last newline',
   ]).toEqual(['Once upon a time', 'Summarise\n\na\n\nb', '', 'x\n', undefined])
 })
 
+test('joinPrompt() puts files behind the words, under their names where there are several texts', () => {
+  const a = { name: 'a.md', text: 'one\n' }
+  const b = { name: 'b.md', text: 'two' }
+  expect(joinPrompt({ words: 'Say', piped: undefined, files: [a] })).toBe('Say\n\none')
+  expect(joinPrompt({ words: undefined, piped: '', files: [a, b] })).toBe(
+    '--- a.md ---\none\n\n--- b.md ---\ntwo'
+  )
+  expect(joinPrompt({ words: 'Say', piped: 'three\n', files: [a] })).toBe(
+    'Say\n\n--- a.md ---\none\n\n--- stdin ---\nthree'
+  )
+})
+
 test('readPiped() joins characters that chunks split', async () => {
   const bytes = new TextEncoder().encode('naïve 🙂')
   expect(await readPiped(pipe(bytes.slice(0, 3), bytes.slice(3, 9), bytes.slice(9)))).toBe(

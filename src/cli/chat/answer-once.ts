@@ -6,18 +6,27 @@ import { EXIT } from '../exit.ts'
 import { createOutput, type Output } from '../output.ts'
 import type { Answer, Write } from './reporter.ts'
 
-/** Returns the exit code. */
+/**
+ * Returns the exit code.
+ * @param whole what to write of the whole answer at its end. Default: it is written as it comes
+ */
 export async function answerOnce(
   begin: (signal: AbortSignal) => Answer,
   tell: (answer: Answer, write: Write) => Promise<void>,
-  context: Context
+  context: Context,
+  whole?: (text: string) => string
 ): Promise<number> {
   const output = createOutput()
   const signal = AbortSignal.any([context.signal, output.gone])
   const shown = process.stdout.isTTY ? terminalText : (text: string) => text
   try {
-    await tell(begin(signal), (text) => output.write(shown(text)))
-    if (process.stdout.isTTY) await output.write('\n')
+    let text = ''
+    await tell(begin(signal), async (piece) => {
+      if (whole) text += piece
+      else await output.write(shown(piece))
+    })
+    if (whole) await output.write(shown(whole(text)))
+    else if (process.stdout.isTTY) await output.write('\n')
     await output.end()
     return output.gone.aborted ? leftBehind(output) : EXIT.ok
   } catch (error) {

@@ -20,6 +20,9 @@ export interface ChatFlags
   repetitionPenalty?: string | undefined
   seed?: string | undefined
   strict?: boolean | undefined
+  json?: boolean | undefined
+  extract?: boolean | undefined
+  file?: readonly string[] | undefined
   stats?: boolean | undefined
   trace?: boolean | undefined
   wire?: string | undefined
@@ -51,6 +54,7 @@ const OF_THE_BEGINNING = [
   'system',
   'raw',
   'chatTemplate',
+  'file',
   'share',
   'sharedBy'
 ] as const satisfies readonly (keyof ChatFlags)[]

@@ -1,7 +1,7 @@
 // The prompt of a chat that answers once: its words, and stdin if that is meant for it (stdin.ts).
 import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
-import { joinPrompt, readOpenFile, readPiped } from './input.ts'
+import { joinPrompt, readOpenFile, readPiped, readTexts } from './input.ts'
 import { stdinFacts, useOfStdin } from './stdin.ts'
 
 export interface PromptOptions {
@@ -9,17 +9,23 @@ export interface PromptOptions {
   words: string | undefined
   /** Raw prompts may be blank. */
   raw: boolean
+  /** Paths of --file. */
+  files?: readonly string[] | undefined
 }
 
 /** @throws AppError BAD_INPUT if there is none */
-export async function readPrompt({ words, raw }: PromptOptions, context: Context): Promise<string> {
+export async function readPrompt(
+  { words, raw, files: paths = [] }: PromptOptions,
+  context: Context
+): Promise<string> {
+  const files = readTexts(paths)
   const facts = stdinFacts()
-  const use = useOfStdin(facts, words)
+  const isAlone = words === undefined && files.length === 0
+  const use = useOfStdin(facts, isAlone ? undefined : (words ?? ''))
   if (use.note !== undefined) context.log.info(use.note)
-  const waitingFor =
-    words === undefined
-      ? 'waiting for a prompt on stdin'
-      : 'waiting for text on stdin, which goes behind the prompt; < /dev/null for none'
+  const waitingFor = isAlone
+    ? 'waiting for a prompt on stdin'
+    : 'waiting for text on stdin, which goes behind the prompt; < /dev/null for none'
   const read = async (): Promise<string | undefined> => {
     if (!use.isRead) return undefined
     if (facts.kind === 'file') return readOpenFile(0)
@@ -28,7 +34,7 @@ export async function readPrompt({ words, raw }: PromptOptions, context: Context
       onsilence: () => context.tell(`${waitingFor}\n`)
     })
   }
-  const prompt = joinPrompt({ words, piped: await read() })
+  const prompt = joinPrompt({ words, piped: await read(), files })
   if (prompt !== undefined && (prompt.trim() !== '' || raw)) return prompt
   throw badInput('There is no prompt', {
     hint: 'Give one as an argument, or through a pipe: echo "Why is the sky blue?" | petals chat MODEL'

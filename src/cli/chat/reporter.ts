@@ -15,6 +15,8 @@ export type Answer = AsyncGenerator<GeneratedToken, GenerationStats>
 export interface Reporter {
   token(stats: GenerationStats): void
   done(stats: GenerationStats): void
+  /** What the last answer took; undefined before one has ended. */
+  readonly last: GenerationStats | undefined
   /** Why the last answer is incomplete; undefined if it is complete. */
   readonly cut: string | undefined
 }
@@ -36,10 +38,14 @@ export function createReporter(
   let steps: StepShares[] = []
   let latest: StepTimes | undefined
   let cut: string | undefined
+  let last: GenerationStats | undefined
   const { write } = options
   return {
     get cut() {
       return cut
+    },
+    get last() {
+      return last
     },
     token(stats) {
       const { report } = stats
@@ -52,6 +58,7 @@ export function createReporter(
       steps.push(sharesOf(times, report))
     },
     done(stats) {
+      last = stats
       cut = cutText(stats.finish, options.contextLength)
       const lines: string[] = []
       if (options.trace && steps.length > 0) lines.push(traceLine(steps))

@@ -1,7 +1,7 @@
 // Declares `petals chat [MODEL] [PROMPT]`.
 import { defaultModel } from '../chat/remember.ts'
 import { chatTarget } from '../chat/target.ts'
-import { type Command, command, flag, off, text } from '../command.ts'
+import { type Command, command, flag, list, off, text } from '../command.ts'
 import {
   CHAT_TEMPLATE,
   DEVICE,
@@ -33,6 +33,9 @@ export const chat: Command = command<ChatFlags>({
     minP: text('p', 'Drop tokens below this share of the likeliest (default: 0)'),
     repetitionPenalty: text('r', 'Over 1 avoids what was said lately (default: 1)'),
     seed: text('n', 'The same seed gives the same text'),
+    file: list('file', 'Put its text behind the prompt, as that of stdin; for more give it again'),
+    json: flag('Print one JSON object: text, finish, usage, speed, route'),
+    extract: flag('Print the code of the first ``` block in the answer, and nothing else'),
     session: text('file', 'Keep the conversation in a file and go on with it'),
     continue: flag('Print the whole of the answer that was interrupted, to its end (--session)'),
     prefixCache: off('Let servers keep nothing of it for the next time'),
@@ -60,7 +63,9 @@ export const chat: Command = command<ChatFlags>({
   },
   examples: [
     'echo "Why is the sky blue?" | petals chat smollm2-135m --temperature 0 > answer.txt',
-    'cat notes.txt | petals chat smollm2-135m "Summarise this" > out.txt'
+    'cat notes.txt | petals chat smollm2-135m "Summarise this" > out.txt',
+    'petals chat smollm2-135m "Compare these" --file a.md --file b.md --json | jq -r .text',
+    'petals chat qwen3-8b "Rename *.jpeg to *.jpg, in sh" -x > rename.sh'
   ],
   async run(words, flags, context) {
     const target = await chatTarget(words, { defaultModel: await defaultModel(context) })

@@ -11,6 +11,9 @@ import { readPrompt } from '../chat/prompt.ts'
 import { requireKeepable, type SavedChat } from '../chat/saved-chat.ts'
 import { lockSession } from '../chat/session-lock.ts'
 import { Settings } from '../conversation/settings.ts'
+import { decodeRate } from '../chat/stats.ts'
+import { answerRecord } from '../pipe/answer-record.ts'
+import { codeOf } from '../pipe/extract.ts'
 import { createTalk } from '../chat/talk.ts'
 import type { ChatTarget } from '../chat/target.ts'
 import { openTerminal } from '../conversation/terminal.ts'
@@ -41,14 +44,16 @@ export async function runChat(
   // Before the prompt: both may come through stdin, and then the prompt is in words.
   const membership = await openMembership(flags, context)
   membership?.require('chat')
-  const isTalk = isatty(0) && target.words === undefined && !goesOn
+  const { file: files = [], json, extract } = flags
+  const isOnce = goesOn || target.words !== undefined || files.length > 0
+  const isTalk = isatty(0) && !isOnce && json !== true && extract !== true
   if (target.near !== undefined) {
     context.log.warn(
       `'${target.words}' is taken for a prompt to ${target.model}; there is a model '${target.near}'`
     )
   }
   const prompt =
-    isTalk || goesOn ? undefined : await readPrompt({ words: target.words, raw }, context)
+    isTalk || goesOn ? undefined : await readPrompt({ words: target.words, raw, files }, context)
   const identity = await sharingIdentity(stack, flags, context)
   // What is computed here goes on meanwhile.
   const waits = here === 'auto'
@@ -80,8 +85,34 @@ export async function runChat(
   })
   const begin = (signal: AbortSignal): ReturnType<typeof goOn> =>
     prompt === undefined ? goOn(signal) : ask(prompt, signal)
-  const code = await answerOnce(begin, tell, context)
+  const whole = (text: string): string => {
+    const said = extract === true ? extracted(text, context) : text
+    if (json !== true || !reporter.last) return said
+    const { session } = opened
+    const { finish, promptTokens, reusedTokens, newTokens, firstTokenMs } = reporter.last
+    const record = answerRecord({
+      model: target.model,
+      text: said,
+      finish,
+      promptTokens,
+      reusedTokens,
+      newTokens,
+      firstTokenMs,
+      tokensPerSecond: decodeRate(reporter.last),
+      route: session.route
+    })
+    return `${JSON.stringify(record)}\n`
+  }
+  const isWhole = json === true || extract === true
+  const code = await answerOnce(begin, tell, context, isWhole ? whole : undefined)
   return code === EXIT.ok && flags.strict === true && reporter.cut !== undefined ? EXIT.cut : code
+}
+
+/** The answer's code; all of it when there is none, which is told. */
+function extracted(text: string, context: Context): string {
+  const code = codeOf(text)
+  if (code === undefined) context.log.warn('the answer has no ``` block: all of it is given')
+  return code ?? text
 }
 
 /** A conversation on a terminal, with one model after another; returns the exit code. */
