@@ -11,7 +11,7 @@ export const JOIN_OPTIONS: OptionsFor<JoinFlags> = {
   ),
   quant: text(
     'type',
-    "How weights are held: native (the file's own), f32, f16 (rounded, held as f32), int8 or int4 (default: native)"
+    "How weights are held: native (the file's own), f32, f16, int8 or int4 (default: native)"
   ),
   kv: text(
     'type',
