@@ -4,9 +4,10 @@
 // devices. Called by provider.ts, which stops at the first fault, and by examine.ts, which lists
 // all of them.
 import { existsSync, readdirSync, readlinkSync, renameSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
-import { unavailable, unsupported, type AppError } from '../../base/errors.ts'
+import { dirname, join } from 'node:path'
+import { toAppError, unavailable, unsupported, type AppError } from '../../base/errors.ts'
 import { folderError } from '../../base/files/file-error.ts'
+import { checkOwned } from '../../base/files/ownership.ts'
 import { openGlobally } from '../ort/libc.ts'
 import { CUDA_LIBRARIES, PROVIDERS, providerPath, providerVersions } from './cuda-packages.ts'
 
@@ -89,7 +90,7 @@ export function cudaFacts(place: CudaPlace, probe: CudaProbe = systemProbe): Cud
     (path) => !probe.exists(path)
   )
   const libraries = CUDA_LIBRARIES.map((name) =>
-    openOne(name, findLibrary(folder, name, probe), probe)
+    openOwn(name, findLibrary(folder, name, probe), { folder, probe })
   )
   return { ...about, driver, missing, versions: providerVersions(probe.list(folder)), libraries }
 }
@@ -131,6 +132,7 @@ export function prepareCuda(place: CudaPlace, probe: CudaProbe = systemProbe): v
   for (const name of PROVIDERS) {
     const beside = join(place.libraryDir, name)
     const path = providerPath(place.folder, name)
+    checkOwned(`'${name}'`, path, dirname(place.folder))
     // A file that somebody put there by hand stays.
     if (probe.target(beside) === path || (probe.exists(beside) && !probe.target(beside))) continue
     try {
@@ -187,6 +189,21 @@ function openOne(name: string, path: string, probe: CudaProbe): LibraryFact {
   const reason = probe.open(path)
   // The system's message begins with the name, which our message has already.
   return { name, path, reason: reason?.replace(`${path}: `, '') }
+}
+
+/** A library of the folder must be the user's own, since it is loaded as code. */
+function openOwn(
+  name: string,
+  path: string,
+  { folder, probe }: { folder: string; probe: CudaProbe }
+): LibraryFact {
+  if (path === name) return openOne(name, path, probe)
+  try {
+    checkOwned(`'${name}'`, path, dirname(folder))
+  } catch (error) {
+    return { name, path, reason: toAppError(error).message }
+  }
+  return openOne(name, path, probe)
 }
 
 /** Its path in the wheel's folder, or its bare name, which the system resolves. */

@@ -5,6 +5,7 @@ import { clientTensorNames } from '../../model/needed-tensors.ts'
 import { openModel } from '../../model/open-model.ts'
 import { findModel } from '../../model/resolve.ts'
 import { readTemplate, withTemplate } from '../../model/text/choose-template.ts'
+import { keepsSecrets } from '../../model/hub/hub.ts'
 import { identifyModel } from '../../model/store/identify.ts'
 import type { Model } from '../../model/types.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
@@ -47,9 +48,13 @@ export async function openNamedModel(
   try {
     const onprogress = transferLine(progress, name)
     progress.update(`${name}: looking`)
+    const hub = await hubOptions(context.env)
+    if (hub.token !== undefined && !keepsSecrets(hub)) {
+      log.warn(`HF_TOKEN is not sent to '${hub.endpoint}': it would go there in plain text`)
+    }
     const { location, fetcher, word, isUnverified, confirm } = await findModel(name, {
       cacheDir: paths.cache,
-      hub: await hubOptions(context.env),
+      hub,
       log,
       signal,
       diskBytes,

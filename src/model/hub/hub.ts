@@ -40,12 +40,22 @@ export function hubEndpoint(options: HubOptions = {}): string {
   return endpoint.replace(/\/+$/, '')
 }
 
-/** The token goes to the hub only: fetch drops it if a redirect leads to another host. */
+/**
+ * The token goes to the hub only, and by no way that others can read: fetch drops it if a redirect
+ * leads to another host.
+ */
 export function hubHeaders(options: HubOptions = {}): Record<string, string> {
+  const isSent = options.token !== undefined && keepsSecrets(options)
   return {
     'user-agent': 'petals',
-    ...(options.token ? { authorization: `Bearer ${options.token}` } : {})
+    ...(isSent ? { authorization: `Bearer ${options.token}` } : {})
   }
+}
+
+/** Whether nobody on the way can read what goes to the hub. */
+export function keepsSecrets(options: HubOptions = {}): boolean {
+  const { protocol, hostname } = new URL(hubEndpoint(options))
+  return protocol === 'https:' || /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname)
 }
 
 /** Path at which the hub's own tools keep a large file with this hash. */

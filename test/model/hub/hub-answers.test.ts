@@ -2,6 +2,7 @@
 // sources.
 import { expect, test } from 'bun:test'
 import { toHex } from '../../../src/base/bytes.ts'
+import { hubHeaders } from '../../../src/model/hub/hub.ts'
 import { createLog } from '../../../src/base/log.ts'
 import type { RepoAlias } from '../../../src/model/aliases.ts'
 import { hubRepo } from '../../support/models/hub-repo.ts'
@@ -131,4 +132,21 @@ test('listed names that lead elsewhere are not followed', async () => {
     code: 'NOT_FOUND',
     requests: 1
   })
+})
+
+test('a token goes over https or to this machine, and nowhere else', () => {
+  const sent = (endpoint?: string): boolean =>
+    'authorization' in hubHeaders({ token: 't', ...(endpoint === undefined ? {} : { endpoint }) })
+  expect([
+    sent(),
+    sent('https://hub.example'),
+    sent('http://127.0.0.1:8080'),
+    sent('http://localhost'),
+    sent('http://[::1]:1')
+  ]).toEqual([true, true, true, true, true])
+  expect([
+    sent('http://hub.example'),
+    sent('http://127.0.0.1.example'),
+    sent('http://localhost.example')
+  ]).toEqual([false, false, false])
 })
