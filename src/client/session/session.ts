@@ -59,7 +59,7 @@ export class InferenceSession extends Resource {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
-    this.#maxTokens = options.maxTokens
+    this.#maxTokens = Math.min(options.maxTokens, options.contextLength)
     const { dtype = 'f16', model, hiddenSize, prefix, silenceMs = 60_000 } = options
     if (prefix) this.#naming = new PrefixNaming({ ...prefix, model, dtype })
     const common = { session: this.id, clock: this.#clock }

@@ -75,6 +75,8 @@ function entryOf(
   if (found === undefined) return undefined
   const { name, part, isBias } = found
   const { type, sizeBytes, offset } = tensor
+  // What holds nothing, and is no part of the model, changes nothing.
+  if (sizeBytes === 0 && part === undefined) return undefined
   if (type !== 'F32' && type !== 'F16' && type !== 'BF16') {
     throw unsupported(`The model cannot be run: tensor '${name}' has the type ${type}`, {
       hint: 'F32, F16 and BF16 are known in safetensors; use a GGUF for quantised weights'

@@ -369,3 +369,12 @@ test('a server that refuses to open again and again is left alone', async () => 
   expect(refusals).toBe(1)
   expect(session.route.map((hop) => hop.peer)).toContain(spare.peer)
 })
+
+test('a session promises no more tokens than the model takes', async () => {
+  const swarm = new FakeSwarm(BLOCKS, HIDDEN)
+  const { server } = await swarm.add(0, BLOCKS)
+  await using session = await startSession(swarm, { contextLength: 64, maxTokens: 512 })
+  const input = inputRows(8)
+  expect(await decode(session, input, 4)).toEqual(reference(input))
+  expect(server.sessions.promisedTokens).toBe(64)
+})

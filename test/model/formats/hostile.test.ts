@@ -2,9 +2,12 @@
 // the lie.
 import { expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { toAppError } from '../../../src/base/errors.ts'
 import { seededRandom } from '../../../src/base/random.ts'
 import { openModel } from '../../../src/model/open-model.ts'
 import type { ModelLocation } from '../../../src/model/types.ts'
+import { randomModel, writeModel } from '../../families/support/random-model.ts'
 import { ByteWriter, type GgufSpec, writeGguf } from '../../support/models/gguf-writer.ts'
 import { outcome, spoil } from '../../support/hostile/hostile.ts'
 import { storiesGguf } from '../../support/models/stories-gguf.ts'
@@ -230,8 +233,10 @@ const LYING_SAFETENSORS: Readonly<Record<string, (header: Record<string, unknown
     (header['b'] = { dtype: 'F32', shape: [2 ** 40, 2 ** 40], data_offsets: [16, 32] }),
   'a shape of text': (header) =>
     (header['b'] = { dtype: 'F32', shape: '4', data_offsets: [16, 32] }),
-  'a type that is none': (header) =>
-    (header['b'] = { dtype: 'toString', shape: [4], data_offsets: [16, 32] }),
+  'a type that is no text': (header) =>
+    (header['b'] = { dtype: 7, shape: [4], data_offsets: [16, 32] }),
+  'an empty shape of other bytes': (header) =>
+    (header['b'] = { dtype: 'F32', shape: [0], data_offsets: [16, 32] }),
   'no tensor but null': (header) => (header['b'] = null)
 }
 
@@ -250,6 +255,42 @@ for (const [lie, change] of Object.entries(LYING_SAFETENSORS)) {
     )
   })
 }
+
+test('tensors that nobody wants may be empty or of a type that is not known', async () => {
+  const outcomeOf = async (change: (header: Record<string, unknown>) => void): Promise<string> => {
+    await using folder = await tempFolder()
+    const { config, tensors } = randomModel('llama', 1)
+    const location = writeModel({ config, tensors }, folder.path)
+    const file = join(folder.path, 'model.safetensors')
+    const bytes = readFileSync(file)
+    const length = Number(bytes.readBigUInt64LE())
+    const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<string, unknown>
+    change(header)
+    const text = Buffer.from(JSON.stringify(header))
+    const size = Buffer.alloc(8)
+    size.writeBigUInt64LE(BigInt(text.byteLength))
+    await folder.write('model.safetensors', Buffer.concat([size, text, bytes.subarray(8 + length)]))
+    try {
+      const model = await openModel(location)
+      model.close()
+      return 'opened'
+    } catch (error) {
+      return toAppError(error).code
+    }
+  }
+  const norm = 'model.norm.weight'
+  expect([
+    await outcomeOf((header) => {
+      header['spare'] = { dtype: 'F32', shape: [0, 4], data_offsets: [0, 0] }
+      const spare = 'model.layers.0.self_attn.rotary_emb.inv_freq'
+      header[spare] = { dtype: 'F4_X', shape: [3], data_offsets: [0, 0] }
+    }),
+    await outcomeOf(
+      (header) => (header[norm] = { ...(header[norm] as object), dtype: 'toString' })
+    ),
+    await outcomeOf((header) => (header[norm] = { dtype: 'F32', shape: [0], data_offsets: [0, 0] }))
+  ]).toEqual(['opened', 'UNSUPPORTED', 'CORRUPT'])
+})
 
 test('a folder whose index points outside of it is refused', async () => {
   await using folder = await tempFolder()
