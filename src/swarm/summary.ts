@@ -24,6 +24,13 @@ export interface ModelSummary {
   readonly versions: readonly string[]
 }
 
+/** What serves one block. */
+export interface BlockState {
+  readonly servers: number
+  /** All of them together. */
+  readonly tokensPerSecond: number
+}
+
 /** Models by their number of servers, then by name. */
 export function summarise(infos: readonly ServerInfo[]): readonly ModelSummary[] {
   const byModel = new Map<string, ServerInfo[]>()
@@ -41,6 +48,7 @@ export function summarise(infos: readonly ServerInfo[]): readonly ModelSummary[]
 function summaryOf(all: readonly ServerInfo[]): ModelSummary {
   const serving = all.filter((info) => !info.next?.left)
   const [{ model = new Uint8Array(), blockCount = 0 } = {}] = all
+  const states = blockStates(serving, blockCount)
   return {
     model: toHex(model),
     name: mostFrequent(all.map(({ modelName }) => modelName)),
@@ -48,22 +56,26 @@ function summaryOf(all: readonly ServerInfo[]): ModelSummary {
     servers: serving.length,
     loading: all.length - serving.length,
     gaps: gapsOf(serving, blockCount).map(({ start, end }) => ({ start, end })),
-    tokensPerSecond: Math.min(...blockRates(serving, blockCount)),
+    tokensPerSecond: Math.min(...states.map(({ tokensPerSecond }) => tokensPerSecond)),
     freeTokens: roomOf(serving, blockCount),
     quants: [...new Set(serving.map(({ quant }) => quant))].sort(),
     versions: [...new Set(all.map(({ version }) => version))].sort()
   }
 }
 
-/** Of each block, the tokens a second that its servers can do together. */
-export function blockRates(serving: readonly ServerInfo[], blockCount: number): number[] {
-  const rates = Array.from({ length: blockCount }, () => 0)
+/** The state of each block from the spans that are served. */
+export function blockStates(
+  serving: readonly (BlockSpan & { readonly throughput: number })[],
+  blockCount: number
+): readonly BlockState[] {
+  const states = Array.from({ length: blockCount }, () => ({ servers: 0, tokensPerSecond: 0 }))
   for (const { start, end, throughput } of serving) {
-    for (let block = start; block < end; block++) {
-      rates[block] = (rates[block] ?? 0) + throughput / (end - start)
+    for (const state of states.slice(start, end)) {
+      state.servers++
+      state.tokensPerSecond += throughput / (end - start)
     }
   }
-  return rates
+  return states
 }
 
 function roomOf(serving: readonly ServerInfo[], blockCount: number): number {

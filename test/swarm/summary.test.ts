@@ -1,6 +1,6 @@
 // Models of a swarm from what its servers say.
 import { expect, test } from 'bun:test'
-import { blockRates, summarise } from '../../src/swarm/summary.ts'
+import { blockStates, summarise } from '../../src/swarm/summary.ts'
 import { infoOf } from './world.ts'
 
 const other = { model: new Uint8Array(32).fill(8), blockCount: 4 }
@@ -38,7 +38,12 @@ test('summarise() tells models apart, the most served first, with gaps and the w
   expect(summarise([])).toEqual([])
 })
 
-test('blockRates() adds what servers of a block can do, each by the length of its span', () => {
-  const rates = blockRates([infoOf(0, 2, { throughput: 20 }), infoOf(1, 3, { throughput: 8 })], 4)
-  expect(rates).toEqual([10, 14, 4, 0])
+test('blockStates() adds what servers of a block can do, each by the length of its span', () => {
+  const infos = [infoOf(0, 2, { throughput: 20 }), infoOf(1, 3, { throughput: 8 })]
+  expect(blockStates(infos, 4)).toEqual([
+    { servers: 1, tokensPerSecond: 10 },
+    { servers: 2, tokensPerSecond: 14 },
+    { servers: 1, tokensPerSecond: 4 },
+    { servers: 0, tokensPerSecond: 0 }
+  ])
 })
