@@ -161,14 +161,16 @@ export class BlockServer extends Resource {
   /**
    * Accepts a step: queues it, or answers with an error. Resolves when the step's bytes are no
    * longer needed; never rejects.
+   * @param onaccepted called at once if it will be run
    */
-  step(link: ServerLink, step: Step): void | Promise<void> {
+  step(link: ServerLink, step: Step, onaccepted: () => void = () => {}): void | Promise<void> {
     try {
       const served = this.sessions.get(step.session)
       if (served && step.step <= served.lastStep) return
       checkStep(step, served, this.span.hiddenSize)
       if (!served) return
       this.#steps.checkRoom(served.owner.peer)
+      onaccepted()
       served.lastStep = step.step
       served.usedAt = this.#clock.now()
       served.marks.onstep(step.step, step.start, step.count)

@@ -67,14 +67,20 @@ export class MemberGate {
     }
   }
 
-  /** Counts the step for the session's owner, whoever sent it. @throws AppError DENIED */
+  /** Whether the session's owner may run the step, whoever sent it. @throws AppError DENIED */
   step(step: Step): void {
     const served = this.#options.sessions.get(step.session)
     if (!served || step.step <= served.lastStep) return
-    const owner = this.#require(served.owner, 'chat')
-    this.#checkTokens(owner, step.count)
-    for (const { id, tokensPerDay } of owner.quotas) {
-      if (tokensPerDay !== undefined) this.#tokens.set(id, this.#used(id) + step.count)
+    this.#checkTokens(this.#require(served.owner, 'chat'), step.count)
+  }
+
+  /** Counts a step that is run for the session's owner. */
+  spend({ session, count }: Pick<Step, 'session' | 'count'>): void {
+    const { memberOf, sessions } = this.#options
+    const served = sessions.get(session)
+    const quotas = served ? memberOf(served.owner)?.quotas : undefined
+    for (const { id, tokensPerDay } of quotas ?? []) {
+      if (tokensPerDay !== undefined) this.#tokens.set(id, this.#used(id) + count)
     }
   }
 

@@ -76,7 +76,7 @@ export function dispatchMessages(options: DispatchOptions): LinkHandlers {
       const now = server()
       const owner = now?.sessions.get(session)?.owner ?? link
       if (!permits(() => guarded?.step(message), { link: owner, session, step })) return
-      if (now) return now.step(link, message)
+      if (now) return now.step(link, message, () => guarded?.spend(message))
       refuse(link, session, step, notServing())
     },
     oncancel: (link, message) => server()?.cancel(link, message),

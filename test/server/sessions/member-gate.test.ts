@@ -84,6 +84,8 @@ class Gate {
     const message = stepOf(id, step, count)
     const result = attempt(() => this.gate.step(message))
     const served = this.sessions.get(message.session)
+    // As a server does that accepts it.
+    if (served && result === 'ok' && step > served.lastStep) this.gate.spend(message)
     if (served && result === 'ok') served.lastStep = Math.max(served.lastStep, step)
     return result
   }

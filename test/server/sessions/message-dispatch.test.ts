@@ -8,11 +8,12 @@ import type { BlockServer } from '../../../src/server/sessions/block-server.ts'
 import type { MemberGate } from '../../../src/server/sessions/member-gate.ts'
 import { dispatchMessages } from '../../../src/server/sessions/message-dispatch.ts'
 import { toWire } from '../../../src/wire/peer-error.ts'
+import { encodeTensor } from '../../../src/wire/tensor.ts'
 import type { LinkHandlers, PeerLink } from '../../../src/wire/link.ts'
 import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
 import { codes, id, open, Peer, serve, step } from './one-server.ts'
 
-type Gate = Pick<MemberGate, 'open' | 'mayBring' | 'step'>
+type Gate = Pick<MemberGate, 'open' | 'mayBring' | 'step' | 'spend'>
 
 interface Dispatch {
   readonly handlers: LinkHandlers
@@ -67,7 +68,12 @@ test('a session that the gate refuses is opened nowhere, and its client is told 
   const refuse = (): void => {
     throw denied('The invite has expired')
   }
-  const { handlers } = dispatch(server, { open: refuse, mayBring: () => true, step: () => {} })
+  const { handlers } = dispatch(server, {
+    open: refuse,
+    mayBring: () => true,
+    step: () => {},
+    spend: () => {}
+  })
   const peer = new Peer('a')
   handlers.onopen?.(linkOf(peer), openMessage(1))
   await settle()
@@ -78,7 +84,12 @@ test('a session that the gate refuses is opened nowhere, and its client is told 
 test("a stranger's step of somebody's session is not run and not answered", async () => {
   const { server, compute } = await serve()
   await using _server = server
-  const gate = { open: () => {}, mayBring: (link: object) => link !== thief, step: () => {} }
+  const gate = {
+    open: () => {},
+    mayBring: (link: object) => link !== thief,
+    step: () => {},
+    spend: () => {}
+  }
   const [owner, thief] = [new Peer('a'), new Peer('b')]
   const { handlers } = dispatch(server, gate)
   await open(server, owner, 1)
@@ -96,12 +107,37 @@ test('a step over the quota is refused to its owner, whoever brought it', async 
   const spent = (): void => {
     throw denied('The tokens of today are used up')
   }
-  const { handlers } = dispatch(server, { open: () => {}, mayBring: () => true, step: spent })
+  const { handlers } = dispatch(server, {
+    open: () => {},
+    mayBring: () => true,
+    step: spent,
+    spend: () => {}
+  })
   const [owner, pusher] = [new Peer('a'), new Peer('b')]
   await open(server, owner, 1)
   void handlers.onstep?.(linkOf(pusher), step(1, 4, 0))
   expect(owner.errors).toMatchObject([{ code: 'DENIED', step: 4 }])
   expect([pusher.errors, compute.steps]).toEqual([[], []])
+})
+
+test('a step that is refused or was there before costs no quota', async () => {
+  const { server } = await serve()
+  await using _server = server
+  const spent: number[] = []
+  const { handlers } = dispatch(server, {
+    open: () => {},
+    mayBring: () => true,
+    step: () => {},
+    spend: (message) => void spent.push(message.count)
+  })
+  const owner = new Peer('a')
+  await open(server, owner, 1)
+  const narrow = encodeTensor(new Float32Array(1), 1, 1, 'f32')
+  for (const one of [{ ...step(1, 0, 0), tensor: narrow }, step(1, 1, 0), step(1, 1, 0)]) {
+    void handlers.onstep?.(linkOf(owner), one)
+  }
+  await owner.until(1)
+  expect([spent, codes(owner)]).toEqual([[1], ['BAD_INPUT']])
 })
 
 test("the next server's refusal of a pushed step reaches the session's client", async () => {
