@@ -15,6 +15,7 @@ import { rm } from './commands/rm.ts'
 import { service } from './commands/service.ts'
 import { status } from './commands/status.ts'
 import { swarm } from './commands/swarm.ts'
+import { tune } from './commands/tune.ts'
 import { verify } from './commands/verify.ts'
 
 export const COMMANDS: readonly Command[] = [
@@ -22,6 +23,7 @@ export const COMMANDS: readonly Command[] = [
   join,
   chat,
   api,
+  tune,
   status,
   ls,
   plan,

@@ -102,6 +102,10 @@ export class LocalBlocks extends Resource implements LocalServers {
     return links.find((link) => link.peer === peer)
   }
 
+  spanOf(peer: string): SpanInfo | undefined {
+    return this.#served.find(({ keys }) => keys.some((key) => toHex(key) === peer))?.span
+  }
+
   listen(session: Uint8Array, events: SessionEvents): () => void {
     const id = toHex(session)
     this.#listeners.set(id, events)

@@ -2,6 +2,7 @@
 // before. Made by src/here/local-blocks.ts.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { AppError } from '../../base/errors.ts'
+import type { SpanInfo } from '../../blocks/types.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import type { ClientLink, SessionEvents } from './links.ts'
 
@@ -25,6 +26,8 @@ export interface LocalServers {
   fillGaps(gaps: readonly BlockSpan[], signal?: AbortSignal): Promise<AppError | undefined>
   /** A link to what goes by this key here. */
   connect(peer: string): ClientLink | undefined
+  /** The engine's span that goes by this key, for training. */
+  spanOf?(peer: string): SpanInfo | undefined
   /** Delivers a session's messages until the returned function is called. */
   listen(session: Uint8Array, events: SessionEvents): () => void
 }

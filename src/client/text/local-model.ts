@@ -2,6 +2,7 @@
 // machine. The compute worker runs the head; nothing here touches a peer.
 import { unsupported } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
+import type { HeadLoss, HeadLossStep } from '../../blocks/train/train-types.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
 import { embedTokens } from '../../model/embed.ts'
 import { clientTensorNames } from '../../model/needed-tensors.ts'
@@ -46,6 +47,12 @@ export class LocalModel extends Resource {
   head(hidden: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
     if (this.#head === undefined) throw unsupported('The head was used before it was loaded')
     return this.#compute.head(this.#head, hidden, signal)
+  }
+
+  /** Losses of rows whose next token is known, and their gradient. */
+  headLoss(step: Omit<HeadLossStep, 'head'>, signal?: AbortSignal): Promise<HeadLoss> {
+    if (this.#head === undefined) throw unsupported('The head was used before it was loaded')
+    return this.#compute.headLoss({ ...step, head: this.#head }, signal)
   }
 
   protected override async _open(): Promise<void> {

@@ -1,0 +1,255 @@
+// `petals tune MODEL DATA`: trains an adapter over the swarm. What it will take is said first, on
+// stderr; stdout gets the adapter's folder.
+import { createInterface } from 'node:readline/promises'
+import { readFile } from 'node:fs/promises'
+import { systemClock } from '../../base/clock.ts'
+import { toHex } from '../../base/bytes.ts'
+import { badInput } from '../../base/errors.ts'
+import { fileError } from '../../base/files/file-error.ts'
+import {
+  adapterNumbers,
+  adapterParts,
+  type AdapterShape
+} from '../../blocks/train/adapter-shape.ts'
+import { Client } from '../../client/client.ts'
+import { ARITHMETIC } from '../../kernels/arithmetic.ts'
+import { openHere, parseHere } from '../../library/open/here.ts'
+import { namedModel, openMembership, type SwarmOptions } from '../../library/open/membership.ts'
+import { openNode } from '../../library/open/node.ts'
+import type { Model, ModelConfig } from '../../model/types.ts'
+import { duration, forecast, forecastLines } from '../../tune/forecast.ts'
+import type { TuneMethod, TuneShape } from '../../tune/parameters.ts'
+import { prepare, runTuning, type StepNews, type TuningPlan } from '../../tune/run-tuning.ts'
+import type { ScheduleKind } from '../../tune/optimise/schedule.ts'
+import { Chain } from '../../tune/swarm/chain.ts'
+import { SwarmTraining } from '../../tune/swarm/train-swarm.ts'
+import { MICRO_ROWS } from '../../tune/tuner.ts'
+import type { Context } from '../context.ts'
+import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
+import { EXIT } from '../exit.ts'
+import { parseChoice, parseList, parseNumber, parseWhole } from '../options.ts'
+import { print } from '../output.ts'
+import { manifestRoots, openWeights, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
+import { stderrProgress } from '../terminal/stderr.ts'
+
+export interface TuneFlags
+  extends SwarmOptions, Omit<EngineOptions, 'memory'>, PeerFlags, ManifestFlags {
+  out?: string | undefined
+  method?: string | undefined
+  rank?: string | undefined
+  alpha?: string | undefined
+  targets?: string | undefined
+  positions?: string | undefined
+  lr?: string | undefined
+  schedule?: string | undefined
+  warmup?: string | undefined
+  weightDecay?: string | undefined
+  clip?: string | undefined
+  epochs?: string | undefined
+  batch?: string | undefined
+  rows?: string | undefined
+  maxLength?: string | undefined
+  evalSplit?: string | undefined
+  seed?: string | undefined
+  resume?: boolean | undefined
+  yes?: boolean | undefined
+  here?: string | undefined
+}
+
+/** Of a training file; more does not fit into one text. */
+const MOST_DATA_BYTES = 2 ** 29
+
+/** Returns the exit code. */
+export async function runTune(
+  name: string,
+  data: string,
+  flags: TuneFlags,
+  context: Context
+): Promise<number> {
+  const { log, signal } = context
+  const method = parseChoice<TuneMethod>('method', flags.method, ['lora', 'prompt', 'deep-prompt'])
+  const text = await readData(data, context)
+  const choice = parseHere(flags.here)
+  const membership = await openMembership(flags, context)
+  membership?.require('chat')
+  await using stack = new AsyncDisposableStack()
+  const node = await openNode(stack, { flags, context, membership })
+  const progress = stderrProgress()
+  const weights = openWeights(stack, node, flags, context)
+  const model = await openNamedModel(name, context, {
+    need: 'client',
+    disk: flags.disk,
+    weights,
+    roots: manifestRoots(flags)
+  })
+  const plan = planOf(flags, method ?? 'lora', model.config)
+  const named = namedModel(model, name)
+  const compute = stack.use(await startCompute(flags, context))
+  const here = openHere(choice, { compute, model, name, log, signal, progress })
+  if (here) stack.use(here)
+  if (choice !== 'all') await node.ready()
+  const client = stack.use(
+    new Client({
+      node,
+      compute,
+      here,
+      arithmetic: here && ARITHMETIC,
+      model,
+      aliases: named.names,
+      log,
+      signal
+    })
+  )
+  await client.ready()
+  const { tokenizer } = client.local
+  const prepared = prepare(text, data === '-' ? 'stdin' : data, { model, tokenizer, plan })
+  const swarm = stack.use(
+    new SwarmTraining({
+      node,
+      client,
+      model: model.contentId,
+      blockCount: model.config.blockCount,
+      serves: named,
+      here: here && { blocks: here, compute },
+      clock: systemClock
+    })
+  )
+  const hops = await swarm.plan({ start: 0, end: model.config.blockCount })
+  const own = new Set(here?.infos.map(({ peer }) => toHex(peer)))
+  const facts = {
+    config: model.config,
+    plan,
+    prepared,
+    hops,
+    infos: await client.servers(signal),
+    own,
+    numbers: numbersOf(plan.shape, model)
+  }
+  progress.done()
+  context.tell(`${forecastLines(forecast(facts), facts).join('\n')}\n`)
+  if (!(await mayBegin(flags, context))) return EXIT.ok
+  const chain = new Chain({
+    swarm,
+    blockCount: model.config.blockCount,
+    clock: systemClock,
+    onfailure: (peer, error) =>
+      log.warn(`server ${peer.slice(0, 8)} is left out for a while: ${error.message}`)
+  })
+  const out = flags.out ?? `${name.replaceAll(/[^\w.-]+/g, '-')}-tuned`
+  const result = await runTuning({
+    plan,
+    prepared,
+    model: client.local,
+    chain,
+    base: { name: model.config.name, id: toHex(model.contentId) },
+    out,
+    dataId: new Bun.CryptoHasher('sha256').update(text).digest('hex'),
+    resume: flags.resume === true,
+    clock: systemClock,
+    signal,
+    onstep: (news) => progress.update(stepLine(news))
+  })
+  progress.done()
+  const last = result.points.at(-1)
+  const loss = last === undefined ? '' : `, loss ${last.loss.toFixed(4)}`
+  if (result.isStopped) {
+    log.warn(`stopped after ${result.steps} of ${prepared.steps} steps${loss}: --resume goes on`)
+    return EXIT.interrupted
+  }
+  log.info(`trained ${result.steps} steps${loss}`)
+  await print(out)
+  return EXIT.ok
+}
+
+async function readData(path: string, context: Context): Promise<string> {
+  if (path === '-') return (await context.readStdin?.(MOST_DATA_BYTES)) ?? ''
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    throw fileError(`'${path}' cannot be read`, cause)
+  }
+}
+
+/** @throws AppError BAD_INPUT */
+function planOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): TuningPlan {
+  const schedule = parseChoice<ScheduleKind>('schedule', flags.schedule, [
+    'cosine',
+    'linear',
+    'constant'
+  ])
+  return {
+    shape: shapeOf(flags, method, config),
+    learningRate: share('lr', flags.lr, 10) ?? (method === 'lora' ? 2e-4 : 1e-2),
+    schedule: schedule ?? 'cosine',
+    warmup: share('warmup', flags.warmup, 1) ?? 0.03,
+    weightDecay: share('weight-decay', flags.weightDecay, 1) ?? 0,
+    clip: share('clip', flags.clip, 1e6) ?? 1,
+    epochs: parseWhole('epochs', flags.epochs, 1, 10_000) ?? 3,
+    batch: parseWhole('batch', flags.batch, 1, 4096) ?? 8,
+    maxLength: parseWhole('max-length', flags.maxLength, 2, 2 ** 20) ?? 1024,
+    evalSplit: share('eval-split', flags.evalSplit, 0.5) ?? 0,
+    seed: parseWhole('seed', flags.seed, 0, 2 ** 31 - 1) ?? 0,
+    microRows: parseWhole('rows', flags.rows, 1, 4096) ?? MICRO_ROWS
+  }
+}
+
+function shapeOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): TuneShape {
+  if (method !== 'lora') {
+    return { method, positions: parseWhole('positions', flags.positions, 1, 1024) ?? 16 }
+  }
+  const rank = parseWhole('rank', flags.rank, 1, 256) ?? 8
+  const alpha = share('alpha', flags.alpha, 1e6) ?? 2 * rank
+  const adapter: AdapterShape = { rank, scale: alpha / rank, targets: targetsOf(flags, config) }
+  return { method, adapter }
+}
+
+function targetsOf({ targets }: TuneFlags, config: ModelConfig): string[] {
+  const all = adapterParts(config).map(({ target }) => target)
+  if (targets === undefined) return all
+  const names = parseList('targets', targets)
+  const isNamed = (target: string, name: string): boolean =>
+    target === name || target.endsWith(`.${name}`)
+  const unknown = names.find((name) => !all.some((target) => isNamed(target, name)))
+  if (unknown !== undefined) {
+    throw badInput(`--targets cannot be '${unknown}': the model's blocks have no such matrix`, {
+      hint: `They have ${all.map((target) => target.split('.').at(-1)).join(', ')}`
+    })
+  }
+  return all.filter((target) => names.some((name) => isNamed(target, name)))
+}
+
+function share(name: string, value: string | undefined, most: number): number | undefined {
+  const number = parseNumber(name, value, `a number from 0 to ${most}`)
+  if (number === undefined || (number >= 0 && number <= most)) return number
+  throw badInput(`--${name} cannot be '${value}'`, { hint: `Give a number from 0 to ${most}` })
+}
+
+function numbersOf({ adapter, method, positions = 0 }: TuneShape, { config }: Model): number {
+  const range = { start: 0, end: config.blockCount }
+  if (adapter !== undefined) return adapterNumbers(config, adapter, range)
+  return positions * config.hiddenSize * (method === 'prompt' ? 1 : 1 + config.blockCount)
+}
+
+/** @throws AppError BAD_INPUT where nobody can be asked */
+async function mayBegin({ yes }: TuneFlags, context: Context): Promise<boolean> {
+  if (yes === true) return true
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw badInput('The training was not begun: nobody can be asked here', { hint: 'Give --yes' })
+  }
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    const answer = await lines.question('Begin? [Y/n] ', { signal: context.signal })
+    return /^(y(es)?)?$/i.test(answer.trim())
+  } finally {
+    lines.close()
+  }
+}
+
+function stepLine({ step, steps, loss, rows, seconds }: StepNews): string {
+  const left = duration((steps - step) * seconds)
+  const speed = (rows / Math.max(seconds, 1e-3)).toFixed(0)
+  const width = 20
+  const filled = Math.round((step / steps) * width)
+  const bar = `${'#'.repeat(filled)}${'.'.repeat(width - filled)}`
+  return `[${bar}] ${step}/${steps}  loss ${loss.toFixed(4)}  ${speed} tokens/s  ${left} left`
+}

@@ -1,0 +1,80 @@
+// What a training changes, as lists of numbers by name, and what of them travels with its steps.
+// Knows no optimiser and no files.
+import { power } from '../base/double-math.ts'
+import { seededRandom } from '../base/random.ts'
+import type { AdapterShape } from '../blocks/train/adapter-shape.ts'
+import type { ModelConfig } from '../model/types.ts'
+import { newAdapter } from './adapter/new-adapter.ts'
+import { addInto } from './optimise/vectors.ts'
+import type { ChainAdapter } from './swarm/chain.ts'
+
+/**
+ * `lora`: low-rank additions to the blocks' matrices. `prompt`: rows before the tokens' own.
+ * `deep-prompt`: besides, rows that are added to the first rows of each block's input.
+ */
+export type TuneMethod = 'lora' | 'prompt' | 'deep-prompt'
+
+export interface TuneShape {
+  readonly method: TuneMethod
+  /** Of `lora`. */
+  readonly adapter?: AdapterShape | undefined
+  /** Rows of `prompt` and `deep-prompt`. */
+  readonly positions?: number | undefined
+}
+
+/** Lists of numbers by name; absent where the method has none. */
+export interface TuneValues {
+  /** As adapter-shape.ts says. */
+  readonly adapter?: Float32Array | undefined
+  /** (positions, hiddenSize) */
+  readonly prompt?: Float32Array | undefined
+  /** (blocks, positions, hiddenSize) */
+  readonly deepPrompt?: Float32Array | undefined
+}
+
+export const VALUE_NAMES = ['adapter', 'prompt', 'deepPrompt'] as const
+
+/** Numbers to begin with; the same seed gives the same ones. */
+export function newValues(config: ModelConfig, shape: TuneShape, seed: number): TuneValues {
+  const { method, adapter, positions = 0 } = shape
+  if (method === 'lora') {
+    if (adapter === undefined) throw new TypeError('LoRA has a shape')
+    return { adapter: newAdapter(config, adapter, seed) }
+  }
+  const { hiddenSize, blockCount } = config
+  const random = seededRandom(seed)
+  // Of embeddings' size, roughly; deep prompts begin by changing nothing.
+  const scale = power(hiddenSize, -0.5)
+  const prompt = Float32Array.from(
+    { length: positions * hiddenSize },
+    () => (2 * random.next() - 1) * scale
+  )
+  if (method === 'prompt') return { prompt }
+  return { prompt, deepPrompt: new Float32Array(blockCount * positions * hiddenSize) }
+}
+
+/** A list of numbers of the same sizes, all 0. */
+export function zeros(values: TuneValues): TuneValues {
+  const of = (list: Float32Array | undefined): Float32Array | undefined =>
+    list && new Float32Array(list.length)
+  return {
+    adapter: of(values.adapter),
+    prompt: of(values.prompt),
+    deepPrompt: of(values.deepPrompt)
+  }
+}
+
+/** into += from, list by list. */
+export function addValues(into: TuneValues, from: TuneValues): void {
+  for (const name of VALUE_NAMES) {
+    const [sum, added] = [into[name], from[name]]
+    if (sum === undefined || added === undefined) continue
+    addInto(sum, added)
+  }
+}
+
+/** The adapter as a chain takes it: a copy, since the numbers change with the next step. */
+export function chainAdapter(shape: TuneShape, values: TuneValues): ChainAdapter | undefined {
+  if (shape.adapter === undefined || values.adapter === undefined) return undefined
+  return { shape: shape.adapter, values: values.adapter.slice() }
+}

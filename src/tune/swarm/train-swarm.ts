@@ -1,0 +1,191 @@
+// The servers of a model as training uses them: planned like a session's, called with pieces of the
+// adapter that each one's blocks need. Knows no rows beyond their sizes.
+import type { BlockSpan } from '../../base/block-span.ts'
+import type { Clock } from '../../base/clock.ts'
+import { toAppError, type AppError } from '../../base/errors.ts'
+import type { TrainStep } from '../../blocks/train/train-types.ts'
+import type { ComputeApi } from '../../blocks/types.ts'
+import type { Client } from '../../client/client.ts'
+import type { LocalServers } from '../../client/route/local-servers.ts'
+import { planRoute, type RouteHop } from '../../client/route/route.ts'
+import type { SwarmNode } from '../../swarm/node.ts'
+import type { NamedModel } from '../../swarm/private/capability.ts'
+import { adapterBytes } from '../../wire/codec/tune.ts'
+import { bytesOfFloats, floatsOf } from '../../wire/pieces.ts'
+import type { TuneAnswer, TuneCall } from '../../wire/types.ts'
+import type { ChainAdapter, SpanAnswer, SpanCall, TrainSwarm } from './chain.ts'
+import { TuneCaller, type CallLink } from './tune-caller.ts'
+
+export interface SwarmTrainOptions {
+  readonly node: SwarmNode
+  readonly client: Pick<Client, 'servers' | 'book'>
+  /** Content id, 32 bytes. */
+  readonly model: Uint8Array
+  readonly blockCount: number
+  readonly serves: NamedModel
+  /** What this process computes itself. */
+  readonly here?: { readonly blocks: LocalServers; readonly compute: ComputeApi } | undefined
+  readonly clock: Clock
+  /** Patience with one call, ms. Default 10 min. */
+  readonly deadlineMs?: number | undefined
+}
+
+const DEADLINE_MS = 600_000
+const CONNECT_MS = 10_000
+/** A server that failed is left out for so long, ms. */
+const AVOID_MS = 60_000
+
+/** The part of an adapter for some blocks, and who has it already. */
+interface AdapterPart {
+  readonly id: Uint8Array
+  readonly values: Uint8Array
+  readonly holders: WeakSet<object>
+}
+
+export class SwarmTraining implements TrainSwarm, Disposable {
+  readonly #options: SwarmTrainOptions
+  readonly #caller: TuneCaller
+  readonly #stop: () => void
+  /** By the adapter's numbers, then by blocks. */
+  readonly #parts = new WeakMap<ChainAdapter, Map<string, AdapterPart>>()
+  /** Bytes sent and received, for a report. */
+  sentBytes = 0
+  receivedBytes = 0
+
+  constructor(options: SwarmTrainOptions) {
+    this.#options = options
+    this.#caller = new TuneCaller(options.clock)
+    this.#stop = options.node.handle({
+      ontuned: (link, message) => {
+        this.receivedBytes += message.data.byteLength
+        this.#caller.ontuned(link, message)
+      },
+      onclosed: (link, error) => this.#caller.onclosed(link, error)
+    })
+  }
+
+  async plan({ start, end }: BlockSpan): Promise<readonly RouteHop[]> {
+    const { client, clock } = this.#options
+    const infos = await client.servers()
+    const candidates = infos.map((info) => client.book.candidate(info))
+    const avoid = client.book.avoided(clock.now())
+    return planRoute(candidates, start, end, { avoid }).hops
+  }
+
+  async call(call: SpanCall, signal: AbortSignal): Promise<SpanAnswer> {
+    const { node, serves, here } = this.#options
+    const own = here?.blocks.spanOf?.(call.hop.peer)
+    if (here !== undefined && own !== undefined) {
+      return here.compute.train(this.#ownStep(call, own.span), signal)
+    }
+    const key = new Uint8Array(Buffer.from(call.hop.peer, 'hex'))
+    const link = await node.connect(key, { signal, timeoutMs: CONNECT_MS, serves })
+    const part = this.#part(call)
+    if (part !== undefined && !part.holders.has(link)) await this.#bring(link, part, call, signal)
+    try {
+      return answerOf(await this.#send(link, this.#message(call, part), signal))
+    } catch (thrown) {
+      const error = toAppError(thrown)
+      if (part === undefined || error.code !== 'NOT_FOUND' || !error.retryable) throw error
+      // It had to make room for others.
+      await this.#bring(link, part, call, signal)
+      return answerOf(await this.#send(link, this.#message(call, part), signal))
+    }
+  }
+
+  failed(peer: string, _error: AppError): void {
+    const { client, clock } = this.#options
+    client.book.avoid(peer, clock.now() + AVOID_MS, clock.wall())
+  }
+
+  /** A call to blocks that this process computes itself. */
+  #ownStep({ hop, step, hidden, gradient }: SpanCall, span: number): TrainStep {
+    const { lengths, adapter, prompts } = step
+    const { start, end } = hop
+    return {
+      span,
+      range: { start, end },
+      lengths,
+      // The engine is given them; the chain keeps its own.
+      hidden: hidden.slice(),
+      gradient,
+      adapter: adapter && {
+        shape: adapter.shape,
+        values: this.#slice(adapter.values, hop).slice()
+      },
+      prompts: prompts && this.#slice(prompts, hop).slice()
+    }
+  }
+
+  /** Brings the adapter's part for a call's blocks. */
+  async #bring(
+    link: CallLink,
+    { id: _id, values, holders }: AdapterPart,
+    { hop, step }: SpanCall,
+    signal: AbortSignal
+  ): Promise<void> {
+    const shape = step.adapter?.shape
+    if (shape === undefined) return
+    await this.#send(link, { ...this.#about(hop), kind: 'adapter', shape, values }, signal)
+    holders.add(link)
+  }
+
+  async #send(link: CallLink, call: TuneCall, signal: AbortSignal): Promise<TuneAnswer> {
+    for (const bytes of [call.hidden, call.gradient, call.prompts, call.values]) {
+      this.sentBytes += bytes?.byteLength ?? 0
+    }
+    return this.#caller.call(link, call, signal)
+  }
+
+  #message({ hop, step, hidden, gradient }: SpanCall, part: AdapterPart | undefined): TuneCall {
+    const prompts = step.prompts && this.#slice(step.prompts, hop)
+    return {
+      ...this.#about(hop),
+      kind: gradient === undefined ? 'forward' : 'backward',
+      lengths: step.lengths,
+      hidden: bytesOfFloats(hidden),
+      ...(gradient === undefined ? {} : { gradient: bytesOfFloats(gradient) }),
+      ...(prompts === undefined ? {} : { prompts: bytesOfFloats(prompts) }),
+      ...(part === undefined ? {} : { adapter: part.id })
+    }
+  }
+
+  #about({ start, end }: BlockSpan): Pick<TuneCall, 'model' | 'start' | 'end' | 'deadlineMs'> {
+    const { model, deadlineMs = DEADLINE_MS } = this.#options
+    return { model, start, end, deadlineMs }
+  }
+
+  #part({ hop, step }: SpanCall): AdapterPart | undefined {
+    const { adapter } = step
+    if (adapter === undefined) return undefined
+    const parts = this.#parts.get(adapter) ?? new Map<string, AdapterPart>()
+    this.#parts.set(adapter, parts)
+    const key = `${hop.start}:${hop.end}`
+    const known = parts.get(key)
+    if (known !== undefined) return known
+    const values = bytesOfFloats(this.#slice(adapter.values, hop))
+    const hasher = new Bun.CryptoHasher('blake2b256')
+    const id = new Uint8Array(hasher.update(adapterBytes(adapter.shape, values)).digest())
+    const part = { id, values, holders: new WeakSet<object>() }
+    parts.set(key, part)
+    return part
+  }
+
+  /** The values of some blocks. */
+  #slice(values: Float32Array, { start, end }: BlockSpan): Float32Array {
+    const each = values.length / this.#options.blockCount
+    return values.subarray(start * each, end * each)
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop()
+  }
+}
+
+function answerOf({ hidden, adapterGradient, promptGradient }: TuneAnswer): SpanAnswer {
+  return {
+    hidden: floatsOf(hidden),
+    adapterGradient: adapterGradient && floatsOf(adapterGradient),
+    promptGradient: promptGradient && floatsOf(promptGradient)
+  }
+}
