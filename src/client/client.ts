@@ -21,29 +21,29 @@ import type { SessionOptions } from './session/session-options.ts'
 import { InferenceSession } from './session/session.ts'
 
 export interface ClientOptions {
-  /** Asks over it; its owner closes it, after the client. */
+  /** Node to use. The caller closes it, after the client. */
   node: SwarmNode
   compute: ComputeApi
   /**
    * What this process computes itself, over the same engine; its owner closes it, after the client.
    */
   here?: LocalServers | undefined
-  /** Closed with the client. */
+  /** The client closes it. */
   model: Model
-  /** What the model is called beside its own name: an invite may name it so. */
+  /** Other names of the model. An invite may use any of them. */
   aliases?: readonly string[]
   /** How activations travel. Default: see chooseDtype. */
   dtype?: WireDtype | undefined
-  /** Of this machine's kernels, ARITHMETIC of src/kernels; servers of the same are preferred. */
+  /** ARITHMETIC of this machine's kernels; servers with the same are preferred. */
   arithmetic?: string | undefined
-  /** Default: 'f32' when the servers found compute in f32, else 'native'. */
+  /** Default: 'f32' if the servers found compute in f32, else 'native'. */
   headQuant?: 'native' | 'f32' | undefined
   /**
-   * What servers may keep of sessions: the secret by which it is asked for again, 32 bytes; false:
-   * they keep nothing. Default: a secret of this client's, for its own sessions.
+   * The secret, 32 bytes, with which sessions are named and asked for again; false: servers keep
+   * nothing. Default: a secret of this client, for its own sessions.
    */
   prefix?: PrefixSecret | false | undefined
-  /** How long the first look for servers may take, ms. Default 3000. */
+  /** Longest first search for servers, ms. Default 3000. */
   findMs?: number
   clock?: Clock
   log?: Log
@@ -58,23 +58,21 @@ export type SessionEvents = Pick<SessionOptions, 'onreroute' | 'onwait'>
 
 export interface PrefixSecret {
   readonly secret: Uint8Array
-  /** Servers give what they kept, for the last time, and keep nothing more. Default false. */
+  /** Servers hand out what they kept for the last time and keep nothing more. Default false. */
   readonly forget?: boolean
 }
 
-/**
- * Up to this width a token's f32 row is 8 KiB: exactness costs less than a millisecond at 100
- * Mbit/s.
- */
+/** Up to this width an f32 row is 8 KiB: exactness costs less than a millisecond at 100 Mbit/s. */
 const EXACT_COLUMNS = 2048
 
 /** The range of f32 in half its bytes. */
 const WIDE: WireDtype = 'bf16'
-/** Their activations are known to go over 65,504, the largest value of f16. */
+/** Their activations are known to exceed 65,504, the largest value of f16. */
 const WIDE_FAMILIES: ReadonlySet<Family> = new Set<Family>(['gemma2', 'gemma3'])
 
 /**
- * f32 where servers compute in f32 or rows are small, so that how spans are cut changes nothing.
+ * f32 if servers compute in f32 or rows are small, so that results do not depend on how spans are
+ * cut.
  */
 export function chooseDtype(
   hiddenSize: number,
@@ -108,7 +106,7 @@ export class Client extends Resource {
     this.#prefix = prefix || undefined
   }
 
-  /** Tokenizer, embedding and head, after ready(). */
+  /** Tokenizer, embedding and head; available after ready(). */
   get local(): LocalModel {
     if (!this.#local) throw new TypeError('The client is not ready')
     return this.#local
@@ -159,15 +157,15 @@ export class Client extends Resource {
   }
 
   /**
-   * A value that f16 cannot hold makes sessions of this model travel as bf16, unless f16 was asked
-   * for.
+   * If a value exceeds f16, sessions of this model travel as bf16 from then on, unless f16 was
+   * asked for.
    */
   #widening(): { widerDtype?: WireDtype; onwiden?: () => void } {
     if (this.#options.dtype !== undefined || this.#dtype !== 'f16') return {}
     return { widerDtype: WIDE, onwiden: () => (this.#dtype = WIDE) }
   }
 
-  /** Of a route's servers, as measured, ms. */
+  /** Measured round trips to a route's servers, ms. */
   roundTrips(route: readonly RouteHop[]): Map<string, number> {
     const others = route.filter(({ isLocal }) => !isLocal)
     return new Map(others.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))

@@ -1,4 +1,5 @@
-// What the client room needs of connections; connections.ts makes it from the swarm's links.
+// The connections that the client room needs; connections.ts implements them over the swarm's
+// links.
 import type { AppError } from '../../base/errors.ts'
 import type {
   CancelStep,
@@ -13,13 +14,13 @@ import type {
 } from '../../wire/types.ts'
 
 export interface ClientLink {
-  /** Hex of the server's public key. */
+  /** Public key of the server, hex. */
   readonly peer: string
   readonly key: Uint8Array
   readonly closed: boolean
   /** The server is in this process: it pushes to nobody, and nobody pushes to it. Default false. */
   readonly isLocal?: boolean
-  /** What the server says of itself now; undefined when that is not known. */
+  /** The server's current description; undefined if unknown. */
   readonly servers?: readonly ServerInfo[]
   open(message: OpenSession): void
   step(message: Step): void
@@ -28,23 +29,23 @@ export interface ClientLink {
   closeSession(message: CloseSession): void
   /** Round trip in ms. @throws AppError TIMEOUT or DISCONNECTED */
   ping(timeoutMs: number): Promise<number>
-  /** Watches the server until the returned function is called: a silent one's link ends. */
+  /** Watches the server until the returned function is called: a silent server's link is ended. */
   awaited(): () => void
 }
 
-/** What arrives for one session, from whichever server. */
+/** Receives what arrives for one session, from whichever server. */
 export interface SessionEvents {
   onopened(link: ClientLink, message: SessionOpened): void
   onresult(link: ClientLink, message: StepResult): void
   onerror(link: ClientLink, message: WireError): void
-  /** @param why TIMEOUT when it was silent, else DISCONNECTED */
+  /** @param why TIMEOUT if the server was silent, else DISCONNECTED */
   ondisconnect(link: ClientLink, why: AppError): void
 }
 
 export interface Connections {
   /**
-   * Reaches a server within `timeoutMs`, or returns the link that is open. It may take longer only
-   * while the way to the server is being made, as through NATs.
+   * Connects to a server within `timeoutMs`, or returns the open link. It takes longer only while a
+   * path to the server is being set up, e.g. through NATs.
    */
   connect(peer: string, signal: AbortSignal, timeoutMs: number): Promise<ClientLink>
   /** Delivers a session's messages until the returned function is called. */

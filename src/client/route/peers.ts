@@ -1,5 +1,5 @@
-// What this client has seen of each server: round trips, engine times, failures.
-// Pure bookkeeping that turns the directory's records into routing candidates.
+// What this client has measured of each server: round trips, engine times, failures. Pure
+// bookkeeping that turns the directory's records into candidates for routes.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { ServerInfo, ServerStatus } from '../../wire/types.ts'
@@ -11,12 +11,11 @@ interface Seen {
   queueMs: number
   avoidUntil: number
   /**
-   * When it was found gone, by this machine's clock on the wall; Infinity: it is avoided for more.
+   * When it was found gone, by this machine's wall clock; Infinity: it is avoided for another
+   * reason.
    */
   goneAt: number
-  /**
-   * KV tokens that its last answer offered, and when that was by this machine's clock on the wall.
-   */
+  /** KV tokens offered in its last answer, and when that was by this machine's wall clock. */
   freeTokens: number
   freeAt: number
 }
@@ -29,21 +28,21 @@ export interface OwnBlocks {
 }
 
 export interface PeerBookOptions {
-  /** Round trip assumed of a server that was never asked, ms. Default 300. */
+  /** Assumed round trip to a server that was never measured, ms. Default 300. */
   unknownRttMs?: number
 }
 
-// Weight of a new reading in the moving averages.
+// Weight of a new measurement in the moving averages.
 const ALPHA = 0.2
-// Assumed of a server that was never asked. Who assumes less hops from stranger to stranger, each
-// time disappointed: at 50 scripts/simulate/simulate-routing.ts counts four times the moves, and
-// half the slow 5 %.
+// Assumed round trip to an unmeasured server. With a lower guess, sessions keep switching to
+// unmeasured servers and are disappointed each time: at 50 ms scripts/simulate/simulate-routing.ts
+// counts four times the moves, and a slow 5 % of sessions at half the speed.
 const UNKNOWN_RTT_MS = 300
 const UNKNOWN_BLOCK_MS = 5
 
 export class PeerBook {
   readonly #seen = new Map<string, Seen>()
-  /** Round trips of an earlier time, for servers not asked since. */
+  /** Round trips measured by an earlier process, for servers not measured since. */
   #recalled: ReadonlyMap<string, number> = new Map()
   readonly #unknownRttMs: number
   #own: OwnBlocks = { kept: undefined, peers: new Set() }
@@ -53,14 +52,14 @@ export class PeerBook {
   }
 
   /**
-   * Assumes these round trips, ms, of servers until they are measured: who was used lately is used
-   * again, and may still have what it kept.
+   * Assumes these round trips, ms, until servers are measured: servers that were used lately are
+   * used again, since they may still keep prefixes.
    */
   recall(rttMs: ReadonlyMap<string, number>): void {
     this.#recalled = rttMs
   }
 
-  /** Servers of an earlier time, those used last first. */
+  /** Servers of an earlier process, the most recently used first. */
   get recalled(): readonly string[] {
     return [...this.#recalled.keys()]
   }
@@ -76,15 +75,15 @@ export class PeerBook {
     seen.rttMs = blend(seen.rttMs, ms)
   }
 
-  /** The server's round trip as seen so far; undefined when it was never measured. */
+  /** The server's measured round trip; undefined if it was never measured. */
   rttMs(peer: string): number | undefined {
     return this.#seen.get(peer)?.rttMs
   }
 
   /**
-   * Notes one decode step over `blocks` blocks.
-   * @param wall the wall clock's reading: what is published later counts more. Default: nothing
-   * does less
+   * Records one decode step over `blocks` blocks.
+   * @param wall wall clock time: what is published later takes precedence. Default: anything
+   * published does
    */
   noteStep(peer: string, blocks: number, status: ServerStatus, wall = 0): void {
     const seen = this.#of(peer)
@@ -95,22 +94,23 @@ export class PeerBook {
   }
 
   /**
-   * Goes round a server until `until` (monotonic ms).
-   * @param goneAt the wall clock's reading, of one that does not answer: it may be back sooner
+   * Avoids a server until `until` (monotonic ms).
+   * @param goneAt wall clock time at which it did not answer; it may be used earlier if it
+   * publishes after that
    */
   avoid(peer: string, until: number, goneAt: number = Infinity): void {
     const { peers } = this.#own
     // What this process computes fails under one key as under another.
     for (const one of peers.has(peer) ? peers : [peer]) {
       const seen = this.#of(one)
-      // One that was avoided for longer is avoided for more than being gone.
+      // A longer avoidance has a graver reason and stays.
       if (until < seen.avoidUntil) continue
       seen.avoidUntil = until
       seen.goneAt = goneAt
     }
   }
 
-  /** What a server published: one that was gone when it did is back. */
+  /** A server's published description. If it is newer than its absence, the server is back. */
   noteInfo(info: ServerInfo): void {
     const seen = this.#seen.get(toHex(info.peer))
     if (seen && info.issuedAt > seen.goneAt) seen.avoidUntil = -Infinity
@@ -122,7 +122,7 @@ export class PeerBook {
     return all
   }
 
-  /** Servers to go round, those that are asked again soonest first. */
+  /** Avoided servers, those that may be used again soonest first. */
   avoidedInOrder(now: number): string[] {
     const all = [...this.#seen].filter(([, seen]) => seen.avoidUntil > now)
     return all.sort(([, a], [, b]) => a.avoidUntil - b.avoidUntil).map(([peer]) => peer)

@@ -1,11 +1,12 @@
-// Whether a session should leave its route for a planned one: only when what it saves over the
-// tokens to come pays for the replay, and not soon after the last move. Which servers are worth
-// measuring because one might. Pure; knows no connections: route-optimizer.ts acts, and the
-// simulator calls the same.
+// Whether a session should change to a planned route: only if the saving over its expected tokens
+// pays for the replay, and not soon after the last move. Also which servers are worth measuring
+// because a better route might use them. Pure; knows no connections. route-optimizer.ts carries it
+// out, and the simulator calls the same functions.
 import { planRoute, routeMs, type Candidate, type RouteHop } from './route.ts'
 
 /**
- * A route with its expected step as of now: both sides are estimated from the same observations.
+ * A route with its expected step time as of now: both routes are estimated from the same
+ * observations.
  */
 export interface TimedRoute {
   readonly hops: readonly RouteHop[]
@@ -14,48 +15,48 @@ export interface TimedRoute {
 }
 
 export interface ReplanOptions {
-  /** What the move costs at once, ms; see moveMs. Default 0. */
+  /** One-time cost of the move, ms; see moveMs. Default 0. */
   moveMs?: number
-  /** Tokens the session is expected to make yet. Default 64. */
+  /** Tokens that the session is expected to generate still. Default 64. */
   tokensLeft?: number
-  /** How many times faster the planned route must be. Default 1.4. */
+  /** Least factor by which the planned route must be faster. Default 1.4. */
   factor?: number
-  /** How many times the cost the saving must be. Default 2. */
+  /** Least factor by which the saving must exceed the cost. Default 2. */
   payback?: number
-  /** Least saving of a step worth a move, ms: below it, noise decides. Default 2. */
+  /** Least saving per step that justifies a move, ms: below it, noise decides. Default 2. */
   leastMs?: number
-  /** Time since the session's last move, ms. Default: never moved. */
+  /** Time since the session's last move, ms. Default: it never moved. */
   sinceMoveMs?: number
-  /** Moves the session has made so far: each doubles the rest and raises the factor. Default 0. */
+  /** Moves of the session so far: each doubles the pause and raises the factor. Default 0. */
   moves?: number
-  /** Rest after a first move, ms. Default 5000. */
+  /** Pause after the first move, ms. Default 5000. */
   restMs?: number
 }
 
-/** Most doublings of the rest: after 2^6 times 5 s a session may move again every five minutes. */
+/** Most doublings of the pause: at 2^6 times 5 s a session may move every five minutes. */
 const MOST_DOUBLINGS = 6
-/** Each move of a session asks the next to promise a tenth more, up to twice. */
+/** With each move, the next must promise a tenth more, up to twice as much. */
 const RISE = 0.1
 const MOST_RISE = 1
 
-/** A session as its moves are decided. */
+/** A session as far as its moves depend on it. */
 export interface Rider {
   readonly hops: readonly RouteHop[]
   /** Tokens so far. */
   readonly historyTokens: number
-  /** Tokens it is expected to make yet. */
+  /** Tokens that it is expected to generate still. */
   readonly tokensLeft: number
   /** KV tokens that a new server must have room for. */
   readonly maxTokens: number
   readonly blockCount: number
 }
 
-/** No answer of unknown length is worth less. */
+/** The least that is assumed for an answer of unknown length. */
 const LEAST_LEFT = 64
 
 /**
  * The route to change to, or undefined to stay.
- * @throws AppError NO_ROUTE when the candidates leave a gap
+ * @throws AppError NO_ROUTE if the candidates leave a gap
  */
 export function chooseRoute(
   rider: Rider,
@@ -82,12 +83,12 @@ export function chooseRoute(
   return move ? planned : undefined
 }
 
-/** As near as this, or as the nearest known server, a stranger is hoped to be, ms. */
+/** Hoped-for round trip to an unmeasured server, ms; at least that to the nearest known server. */
 const HOPED_MS = 20
 const FACTOR = 1.4
 
 /**
- * Servers never measured that would make a better route if they were near: worth a connection each.
+ * Unmeasured servers that would make a better route if they were near: worth one connection each.
  * @param known whether a server's round trip was measured
  */
 export function worthMeasuring(
@@ -110,7 +111,7 @@ export function worthMeasuring(
   return hoped.hops.flatMap(({ peer }) => (known(peer) ? [] : peer))
 }
 
-/** Whether to move from the current route to the planned one. */
+/** Whether to change from the current route to the planned one. */
 export function betterRoute(
   current: TimedRoute,
   planned: TimedRoute,
@@ -131,7 +132,7 @@ export function sameRoute(a: readonly RouteHop[], b: readonly RouteHop[]): boole
   return a.length === b.length && a.every((hop, index) => sameHop(hop, b[index]))
 }
 
-/** Hops of `planned` that the current route does not have: they are opened and replayed. */
+/** Hops of `planned` that are not in the current route: they are opened and replayed. */
 export function newHops(
   current: readonly RouteHop[],
   planned: readonly RouteHop[]
@@ -139,7 +140,7 @@ export function newHops(
   return planned.filter((hop) => !current.some((own) => sameHop(own, hop)))
 }
 
-/** What moving costs: opening the new hops at once, and running the history through each. */
+/** Cost of a move: opening all new hops at once, and running the history through each. */
 export function moveMs(
   current: readonly RouteHop[],
   planned: readonly RouteHop[],
@@ -147,7 +148,7 @@ export function moveMs(
   options: {
     /** Tokens of the session so far. */
     historyTokens: number
-    /** How much less a token of a prompt costs than a decoded one, as a share. Default 0.2. */
+    /** Cost of a prompt token relative to a decoded one. Default 0.2. */
     prefillShare?: number
   }
 ): number {

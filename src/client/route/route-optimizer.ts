@@ -1,7 +1,7 @@
-// Looks for a better route in the background while a session runs steps, and hands it over at a
-// step boundary: a clearly faster one, or one without a server that is about to leave. What is
-// measured of servers that the session does not use is measured here. Called by session.ts, which
-// changes over. The decisions are in route.ts and replan.ts.
+// Looks for a better route in the background while a session runs steps, and offers it between two
+// steps: one that is clearly faster, or one without a server that is about to leave. Also measures
+// servers that the session does not use. Called by session.ts, which changes routes. route.ts and
+// replan.ts decide.
 import { toHex } from '../../base/bytes.ts'
 import { deadline, type Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
@@ -14,12 +14,12 @@ import type { PeerBook } from './peers.ts'
 import { chooseRoute, newHops, worthMeasuring, type ReplanOptions } from './replan.ts'
 import type { Candidate, RouteHop } from './route.ts'
 
-/** What the session is doing now. */
+/** The session's current state. */
 export interface SessionNow {
   readonly hops: readonly (RouteHop & { readonly link: ClientLink })[]
   /** Tokens of the session so far. */
   readonly historyTokens: number
-  /** Tokens it is expected to make yet. */
+  /** Tokens that it is expected to generate still. */
   readonly tokensLeft: number
   /** KV tokens that a new server must have room for. */
   readonly maxTokens: number
@@ -28,7 +28,7 @@ export interface SessionNow {
 export interface OptimizerOptions {
   connections: Connections
   book: PeerBook
-  /** The directory's servers, looked up again when that was long ago. */
+  /** The directory's servers, looked up again if that was long ago. */
   look: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   blockCount: number
   session: () => SessionNow
@@ -44,16 +44,18 @@ export interface OptimizerOptions {
 }
 
 const EVERY_MS = 5_000
-/** Between looks for the sake of a server that leaves while nobody else has its blocks. */
+/** Time between looks, ms, while a server is leaving and nobody else has its blocks. */
 const HURRY_MS = 500
-/** A route is handed over while what it was judged by is not older than this many looks. */
+/** A route is offered only while the data it is based on is not older than this many looks. */
 const FRESH_LOOKS = 2
 const CONNECT_MS = 2_500
 const PING_MS = 2_000
-/** Strangers measured in one look, and in a session's life: each costs a connection. */
+/**
+ * Unmeasured servers that are tried in one look, and in a session's life: each costs a connection.
+ */
 const PROBES = 3
 const MOST_PROBES = 32
-/** One that could not be reached is left alone. */
+/** A server that could not be reached is not tried again for this long. */
 const UNREACHED_MS = 60_000
 
 export class RouteOptimizer {
@@ -75,8 +77,8 @@ export class RouteOptimizer {
   }
 
   /**
-   * Called between steps. Looks go on as long as it is; a server that leaves makes the next one
-   * come at once.
+   * Called between steps. Looks are made as long as it is called; a server that leaves triggers the
+   * next one at once.
    * @returns a route to change to now
    */
   between(): readonly RouteHop[] | undefined {
@@ -91,7 +93,7 @@ export class RouteOptimizer {
     return better.hops.some((hop) => avoided.has(hop.peer)) ? undefined : better.hops
   }
 
-  /** The session changed to what it was handed. */
+  /** The session has changed to the route it was offered. */
   moved(): void {
     this.#moves++
     this.#movedAt = this.#options.clock.now()
@@ -111,7 +113,7 @@ export class RouteOptimizer {
       meanMs * (0.75 + 0.5 * random.next()),
       () => {
         this.#waiting = false
-        // A session that rests costs nobody anything.
+        // An idle session causes no traffic.
         if (this.#used) this.#lookNow()
       },
       true
@@ -150,7 +152,7 @@ export class RouteOptimizer {
     ])
     const first = this.#compare(found)
     if (!first) return
-    // What is new is measured before anybody relies on it.
+    // New servers are measured before the session relies on them.
     const opened = newHops(session().hops, first)
     await Promise.all(opened.map((hop) => this.#measure(hop.peer)))
     const planned = this.#compare(found)
@@ -171,15 +173,15 @@ export class RouteOptimizer {
   }
 
   /**
-   * The servers that the session may use: those that say they stay, and while all do, no other
-   * bits.
+   * The servers that the session may use: those that do not plan to leave, and as long as all of
+   * its own stay, only those that compute the same bits.
    */
   #candidates(found: readonly ServerInfo[], staying: boolean): readonly Candidate[] {
     const { book } = this.#options
     const { hops } = this.#options.session()
     const infos = new Map(found.map((info) => [toHex(info.peer), info]))
     for (const hop of hops) {
-      // Its own link is newer than any record.
+      // The link's description is newer than any record.
       if (!hop.link.servers || hop.link.isLocal) continue
       const own = hop.link.servers.find((info) => covers(info, hop))
       if (own) infos.set(hop.peer, own)
@@ -192,19 +194,19 @@ export class RouteOptimizer {
     const used = new Set(hops.map((hop) => hop.peer))
     return [...infos.values()].flatMap((info) => {
       if (info.draining) return []
-      // Another quantisation or arithmetic rounds differently: speed is not worth other words.
+      // Another quantisation or arithmetic rounds differently: speed is not worth different words.
       const over = roundings.filter((one) => one.start < info.end && one.end > info.start)
       const own = roundingOf(info)
       if (staying && over.some(({ rounding }) => rounding && rounding !== own)) return []
       const { freeTokens, ...candidate } = book.candidate(info)
-      // A server in use has given this session its room already.
+      // A server in use has already given this session its room.
       return used.has(candidate.peer) || freeTokens === undefined
         ? candidate
         : { ...candidate, freeTokens }
     })
   }
 
-  /** Those to measure in this look. */
+  /** Servers to measure in this look. */
   #strangers(found: readonly ServerInfo[]): readonly string[] {
     const { book, clock, blockCount, session, replan } = this.#options
     const left = Math.min(PROBES, MOST_PROBES - this.#probes)
@@ -234,7 +236,7 @@ export class RouteOptimizer {
       book.noteRtt(peer, await link.ping(PING_MS))
     } catch (error) {
       if (signal.aborted) throw error
-      // Whether a server in use lives is the session's to see.
+      // Whether a server in use is alive is for the session to find out.
       if (!own) book.avoid(peer, clock.now() + UNREACHED_MS)
     }
   }

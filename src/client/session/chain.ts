@@ -15,7 +15,7 @@ export class Chain {
   readonly #hiddenSize: number
   #dtype: WireDtype
   #hops: readonly Hop[] = []
-  /** Inputs by the block they go into; they outlive the servers that were sent them. */
+  /** Inputs by the block they go into; kept when the servers that received them are gone. */
   readonly #inputs = new Map<number, History>()
 
   constructor({ hiddenSize, dtype }: ChainOptions) {
@@ -23,7 +23,7 @@ export class Chain {
     this.#dtype = dtype
   }
 
-  /** By first block. */
+  /** Ordered by first block. */
   get hops(): readonly Hop[] {
     return this.#hops
   }
@@ -38,7 +38,7 @@ export class Chain {
     return this.#dtype
   }
 
-  /** What goes into `block`. */
+  /** The input of `block`. */
   inputs(block: number): History {
     let inputs = this.#inputs.get(block)
     if (!inputs) {
@@ -68,13 +68,13 @@ export class Chain {
     return hop?.relay === true || hop?.link.isLocal === true || next?.link.isLocal === true
   }
 
-  /** Whether the chain has this server, which is not the last, and leaves it to push. */
+  /** Whether this server is in the chain, is not the last, and pushes to the next one. */
   canCarry(peer: string): boolean {
     const at = this.#hops.findIndex((one) => one.link.peer === peer)
     return at >= 0 && at + 1 < this.#hops.length && !this.isCarried(at)
   }
 
-  /** Lets the client carry what this server cannot push. */
+  /** From now on the client carries rows from this server to the next. */
   carryAfter(peer: string): void {
     const hop = this.#hops.find((one) => one.link.peer === peer)
     if (hop) hop.relay = true
@@ -84,14 +84,14 @@ export class Chain {
     this.#hops = [...this.#hops, ...hops].sort((a, b) => a.start - b.start)
   }
 
-  /** Takes a server out; what it was sent stays. */
+  /** Removes a server; what it was sent is kept. */
   remove(peer: string): Hop | undefined {
     const hop = this.#hops.find((one) => one.link.peer === peer)
     this.#hops = this.#hops.filter((one) => one !== hop)
     return hop
   }
 
-  /** Forgets positions from `length` on. */
+  /** Drops positions from `length` on. */
   truncate(length: number): void {
     for (const inputs of this.#inputs.values()) inputs.truncate(length)
     for (const hop of this.#hops) {
@@ -100,7 +100,7 @@ export class Chain {
     }
   }
 
-  /** Forgets what went across boundaries that the chain does not have. @returns their blocks */
+  /** Drops inputs at boundaries that the chain does not have. @returns their blocks */
   forgetInputs(): number[] {
     const starts = new Set(this.#hops.map((hop) => hop.start))
     const gone = [...this.#inputs.keys()].filter((block) => !starts.has(block))
@@ -109,8 +109,8 @@ export class Chain {
   }
 
   /**
-   * Rows travel in another type from now on. Whatever servers made of rows of the old type is made
-   * anew from what went into the first block.
+   * Rows travel in another type from now on. What servers computed from rows of the old type is
+   * computed again from the first block's inputs.
    */
   convert(dtype: WireDtype): void {
     const first = this.inputs(0).as(dtype)

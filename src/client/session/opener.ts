@@ -1,5 +1,5 @@
-// Opens a session on servers: reaches them, asks, waits for their answer, and reaches for spares.
-// Called by route-keeper.ts, which decides on whom. Knows no steps.
+// Opens a session on servers: connects, asks, waits for their answer, and connects to spares.
+// Called by route-keeper.ts, which decides which servers. Knows no steps.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { deadline, type Clock } from '../../base/clock.ts'
 import { protocolError, toAppError, type AppError } from '../../base/errors.ts'
@@ -14,9 +14,9 @@ export interface OpenerOptions {
   session: Uint8Array
   connections: Connections
   book: PeerBook
-  /** The model's content id. */
+  /** Content id of the model. */
   model: Uint8Array
-  /** Servers are to keep nothing of it, and no longer what they had. */
+  /** Servers shall keep nothing of the session and drop what they kept. */
   forget?: boolean | undefined
   clock: Clock
 }
@@ -25,9 +25,9 @@ export interface OpenerOptions {
 export interface Opening {
   readonly maxTokens: number
   readonly signal: AbortSignal
-  /** Beginnings of the session that the server may hold. */
+  /** Prefixes of the session that the server may have kept. */
   readonly prefix?: (link: ClientLink) => readonly PrefixMark[]
-  /** How long the server may take, ms. Default 12,000. */
+  /** Longest time that the server may take, ms. Default 12,000. */
   readonly openMs?: number
 }
 
@@ -38,7 +38,10 @@ export interface Opened {
 }
 
 const OPEN_MS = 12_000
-/** On loopback a link takes 15 ms, through a consistent NAT up to 100 ms. */
+/**
+ * First timeout for reaching a server, ms. On loopback a link takes 15 ms, through a consistent NAT
+ * up to 100 ms.
+ */
 const FIRST_TRY_MS = 2_500
 
 export class Opener {
@@ -51,14 +54,14 @@ export class Opener {
     this.#options = options
   }
 
-  /** Reaches a server and opens the session there. @throws HopFailure */
+  /** Connects to a server and opens the session there. @throws HopFailure */
   async enter(planned: RouteHop, opening: Opening): Promise<Opened> {
     const { connections, session } = this.#options
     const { signal, openMs: mostMs = OPEN_MS } = opening
     let link: ClientLink | undefined
     try {
-      // A server that was killed or never answers is found out soon; one behind a difficult NAT, or
-      // with much to do, gets its time later.
+      // A dead server is noticed soon this way; one behind a difficult NAT or under load gets its
+      // time at the second try.
       const openMs = this.#tried.has(planned.peer) ? mostMs : Math.min(FIRST_TRY_MS, mostMs)
       this.#tried.add(planned.peer)
       link = await connections.connect(planned.peer, signal, openMs)
@@ -66,8 +69,8 @@ export class Opener {
       this.#tried.delete(planned.peer)
       return { link, held }
     } catch (error) {
-      // It may yet open what nobody waits for any more. The link is others' too: whether its server
-      // lives is the link's to see.
+      // It may still open a session that nobody waits for. The link is shared with others; whether
+      // its server is alive is for the link to find out.
       if (link && !link.closed) link.closeSession({ session })
       if (error instanceof HopFailure) throw error
       throw new HopFailure(planned.peer, toAppError(error), { blocks: planned })
@@ -106,11 +109,11 @@ export class Opener {
     }
   }
 
-  /** Reaches for servers that may be needed soon. */
+  /** Connects to servers that may be needed soon. */
   warmUp(peers: readonly string[]): void {
     const { signal } = new AbortController()
     for (const peer of peers) {
-      // Whether it can be reached shows when it is needed.
+      // If it cannot be reached, that shows when it is needed.
       this.#options.connections.connect(peer, signal, OPEN_MS).catch(() => {})
     }
   }

@@ -1,5 +1,5 @@
 // Runs rows through the chain of a session, one segment of consecutive servers at a time: first
-// what servers lack of earlier rows, then the new ones. Called by session.ts. Knows no routes.
+// earlier rows that servers lack, then the new ones. Called by session.ts. Knows no routes.
 import type { Clock } from '../../base/clock.ts'
 import type { AppError } from '../../base/errors.ts'
 import type { StepResult, WireError, WireTensor } from '../../wire/types.ts'
@@ -21,7 +21,7 @@ export interface PipelineOptions {
   /** Longest wait for an answer before the slowest server is given up, ms. */
   silenceMs: number
   clock: Clock
-  /** Learns what steps of one row take. */
+  /** Learns how long steps of one row take. */
   book: PeerBook
 }
 
@@ -32,12 +32,13 @@ interface Send {
   readonly from: number
   readonly to: number
   readonly answerRows: number
-  /** What comes out is kept as the next hop's input. */
+  /** The output is kept as the next hop's input. */
   readonly gather: boolean
 }
 
 /**
- * Mirrors may be missing: their span must then be computed again. Bounded so that memory is, too.
+ * Mirrors may be missing; their span must then be computed again on failover. Bounded so that
+ * memory is.
  */
 const MOST_TRAILING = 64
 
@@ -45,7 +46,7 @@ export class Pipeline {
   readonly #options: PipelineOptions
   readonly #timeout: StepTimeout
   #running: Segment | undefined
-  /** Segments that have their answer, while servers still send what they sent one another. */
+  /** Segments that have their answer but still wait for mirrors. */
   #trailing: Segment[] = []
   #nextStep = 0
   #trace: HopTrace[] = []
@@ -56,7 +57,7 @@ export class Pipeline {
     this.#timeout = new StepTimeout(options.silenceMs)
   }
 
-  /** Number of the last step that was sent; -1 before the first. */
+  /** Number of the last step sent; -1 before the first. */
   get lastStep(): number {
     return this.#nextStep - 1
   }
@@ -66,7 +67,7 @@ export class Pipeline {
     return this.#trace
   }
 
-  /** Begins to record; `onrows` hears of rows that have gone through all blocks. */
+  /** Starts recording; `onrows` is called with the number of rows that have passed all blocks. */
   observe(onrows: ForwardOptions['onrows']): void {
     this.#trace = []
     this.#onrows = onrows
@@ -77,12 +78,12 @@ export class Pipeline {
     return this.#running !== undefined
   }
 
-  /** Rows from `length` on are others by now. */
+  /** Rows from `length` on are replaced by others. */
   truncate(length: number): void {
     for (const segment of this.#trailing) segment.truncate(length)
   }
 
-  /** What still comes of earlier steps is not wanted. */
+  /** Mirrors of earlier steps are no longer wanted. */
   forgetTrailing(): void {
     this.#trailing = []
   }
@@ -96,8 +97,8 @@ export class Pipeline {
   }
 
   /**
-   * Sends new rows [start, end) from the deepest hop that has them as input.
-   * @returns the last `answerRows` of what comes out
+   * Sends new rows [start, end), starting at the last hop that has them as input.
+   * @returns the last `answerRows` rows of the output
    * @throws HopFailure, or AppError CANCELLED
    */
   async advance(

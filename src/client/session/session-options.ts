@@ -1,4 +1,4 @@
-// What an inference session is made with.
+// Options of an inference session.
 import type { Clock } from '../../base/clock.ts'
 import type { AppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
@@ -12,45 +12,40 @@ import type { OptimizerOptions } from '../route/route-optimizer.ts'
 export interface SessionOptions {
   connections: Connections
   book: PeerBook
-  /** Servers of the model as the directory knows them now. */
+  /** Current servers of the model in the directory. */
   find: (signal: AbortSignal | undefined) => Promise<readonly ServerInfo[]>
-  /** The model's content id. */
+  /** Content id of the model. */
   model: Uint8Array
   blockCount: number
   hiddenSize: number
-  /** Longest length that servers are asked to promise at first. */
+  /** Length that servers are asked to promise at first, in tokens. */
   maxTokens: number
-  /** The model's context, which no promise goes beyond. */
+  /** The model's context, the limit of all promises. */
   contextLength: number
-  /** How activations travel. Default 'f16'. */
+  /** Type in which activations travel. Default 'f16'. */
   dtype?: WireDtype
-  /**
-   * What they travel as from the first value on that `dtype` cannot hold. Default: the step fails.
-   */
+  /** Type in which they travel once a value exceeds `dtype`. Default: the step fails. */
   widerDtype?: WireDtype | undefined
   /** Called when `widerDtype` is used from now on. */
   onwiden?: () => void
-  /** How long a failure may take to be mended, ms. Default 60,000. */
+  /** Longest time to recover from a failure, ms. Default 60,000. */
   recoverMs?: number
-  /** How long a first route may take to be found, ms. Default 5,000. */
+  /** Longest time to find a first route, ms. Default 5,000. */
   findMs?: number
-  /**
-   * What servers may keep of it when it ends, and be asked for when it begins. Default: nothing.
-   */
+  /** What servers may keep when it ends and be asked for when it begins. Default: nothing. */
   prefix?:
     | (Pick<NamingOptions, 'secret' | 'published' | 'stops'> & { readonly forget?: boolean })
     | undefined
   /**
-   * Longest wait for any answer to a step before the slowest server is given up, ms. Default
-   * 60,000.
+   * Longest wait for an answer to a step before the slowest server is given up, ms. Default 60,000.
    */
   silenceMs?: number
   /**
-   * The arithmetic of this client's own kernels: servers of the same are preferred. Default: that
-   * of the first server of the first route.
+   * Arithmetic of this client's kernels: servers with the same are preferred. Default: that of the
+   * first server of the first route.
    */
   arithmetic?: string | undefined
-  /** The directory's servers, looked up again when that was long ago. Default: as `find`. */
+  /** The directory's servers, looked up again if that was long ago. Default: as `find`. */
   look?: (signal: AbortSignal) => Promise<readonly ServerInfo[]>
   /** How often a better route is looked for, and what it must promise; false: never. */
   optimizer?: Pick<OptimizerOptions, 'everyMs' | 'firstMs' | 'replan'> | false
@@ -60,8 +55,8 @@ export interface SessionOptions {
   /** Called when a server is avoided. */
   onreroute?: (peer: string, why: AppError) => void
   /**
-   * Called while a step is being mended for long, with the time that is tried yet, ms; then with
-   * none.
+   * Called while recovery takes long, with the reason and the time left, ms; then once without a
+   * reason.
    */
   onwait?: (why: AppError | undefined, leftMs: number) => void
 }
