@@ -80,7 +80,9 @@ export function parseSafetensors(file: MappedFile): SafeTensor[] {
     tensors.push({ name, type: dtype, shape, offset: start + begin, sizeBytes })
   }
   let last = 0
-  for (const { name, offset, sizeBytes } of tensors.toSorted((a, b) => a.offset - b.offset)) {
+  // An empty tensor lies where the next one begins.
+  const inOrder = tensors.toSorted((a, b) => a.offset - b.offset || a.sizeBytes - b.sizeBytes)
+  for (const { name, offset, sizeBytes } of inOrder) {
     if (offset < last) throw bad(`tensor '${name}' lies over another`)
     last = offset + sizeBytes
   }
