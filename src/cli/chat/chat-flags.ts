@@ -22,6 +22,10 @@ export interface ChatFlags
   strict?: boolean | undefined
   json?: boolean | undefined
   extract?: boolean | undefined
+  jsonl?: boolean | undefined
+  parallel?: string | undefined
+  out?: string | undefined
+  promptTemplate?: string | undefined
   file?: readonly string[] | undefined
   stats?: boolean | undefined
   trace?: boolean | undefined
@@ -55,6 +59,7 @@ const OF_THE_BEGINNING = [
   'raw',
   'chatTemplate',
   'file',
+  'promptTemplate',
   'share',
   'sharedBy'
 ] as const satisfies readonly (keyof ChatFlags)[]
@@ -88,6 +93,18 @@ export function checkChatFlags(flags: ChatFlags, words: string | undefined): voi
       hint: 'Leave one of them out'
     })
   }
+  if (flags.promptTemplate !== undefined && flags.file !== undefined) {
+    throw badInput('--file cannot stand beside --prompt-template', {
+      hint: 'Give the text through stdin: the template has it as {{input}}'
+    })
+  }
+  if (flags.jsonl === true) checkBatch(flags, words)
+  else {
+    const alone = (['parallel', 'out'] as const).find((key) => flags[key] !== undefined)
+    if (alone !== undefined) {
+      throw badInput(`--${alone} is of --jsonl`, { hint: `Leave it out, or give --jsonl` })
+    }
+  }
   if (flags.continue !== true) return
   if (flags.session === undefined || words !== undefined) {
     throw badInput(
@@ -102,6 +119,32 @@ export function checkChatFlags(flags: ChatFlags, words: string | undefined): voi
       { hint: `Leave out --${typedName(given)}, or ask anew` }
     )
   }
+}
+
+/** What a batch has no use for. */
+const NOT_OF_BATCHES = [
+  'continue',
+  'session',
+  'file',
+  'forget',
+  'share',
+  'sharedBy',
+  'draft',
+  'trace'
+] as const satisfies readonly (keyof ChatFlags)[]
+
+/** @throws AppError BAD_INPUT */
+function checkBatch(flags: ChatFlags, words: string | undefined): void {
+  if (words !== undefined) {
+    throw badInput('--jsonl takes prompts from stdin, a line each', {
+      hint: 'Leave the prompt out; what all have in common goes into --prompt-template or --system'
+    })
+  }
+  const given = NOT_OF_BATCHES.find((key) => flags[key] !== undefined)
+  if (given === undefined) return
+  throw badInput(`--${typedName(given)} cannot stand beside --jsonl`, {
+    hint: `Leave out --${typedName(given)}`
+  })
 }
 
 export type NumberKey = Exclude<keyof SamplingOptions, 'repetitionWindow'>

@@ -2,6 +2,7 @@
 import { badInput } from '../../base/errors.ts'
 import type { Context } from '../context.ts'
 import { joinPrompt, readOpenFile, readPiped, readTexts } from './input.ts'
+import { fieldsIn, fillTemplate } from '../pipe/prompt-template.ts'
 import { stdinFacts, useOfStdin } from './stdin.ts'
 
 export interface PromptOptions {
@@ -11,11 +12,13 @@ export interface PromptOptions {
   raw: boolean
   /** Paths of --file. */
   files?: readonly string[] | undefined
+  /** Of --prompt-template. */
+  template?: string | undefined
 }
 
 /** @throws AppError BAD_INPUT if there is none */
 export async function readPrompt(
-  { words, raw, files: paths = [] }: PromptOptions,
+  { words, raw, files: paths = [], template }: PromptOptions,
   context: Context
 ): Promise<string> {
   const files = readTexts(paths)
@@ -34,7 +37,14 @@ export async function readPrompt(
       onsilence: () => context.tell(`${waitingFor}\n`)
     })
   }
-  const prompt = joinPrompt({ words, piped: await read(), files })
+  const piped = await read()
+  const prompt =
+    template === undefined
+      ? joinPrompt({ words, piped, files })
+      : fillTemplate(template, {
+          ...(piped === undefined ? {} : fieldsIn(piped.replace(/\r?\n$/, ''))),
+          ...(words === undefined ? {} : { prompt: words })
+        })
   if (prompt !== undefined && (prompt.trim() !== '' || raw)) return prompt
   throw badInput('There is no prompt', {
     hint: 'Give one as an argument, or through a pipe: echo "Why is the sky blue?" | petals chat MODEL'

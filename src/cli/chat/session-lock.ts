@@ -7,14 +7,19 @@ import { linkTarget } from '../../base/files/replace-file.ts'
 
 /**
  * Locks the file for this process; returns the release.
+ * @param what the file as messages call it
  * @param dataDir holds the lock if none can be made beside the file
  * @throws AppError IN_USE if another chat has it
  */
-export async function lockSession(path: string, dataDir: string): Promise<Release> {
+export async function lockSession(
+  path: string,
+  dataDir: string,
+  what = `The conversation in '${path}'`
+): Promise<Release> {
   const target = resolve(await linkTarget(path))
   const release = await tryFileLock(await lockPath(target, dataDir))
   if (release) return release
-  throw inUse(`The conversation in '${path}' is open in another chat`, {
+  throw inUse(`${what} is open in another chat`, {
     hint: 'End that one first, or name another file'
   })
 }

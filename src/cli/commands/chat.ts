@@ -36,6 +36,15 @@ export const chat: Command = command<ChatFlags>({
     file: list('file', 'Put its text behind the prompt, as that of stdin; for more give it again'),
     json: flag('Print one JSON object: text, finish, usage, speed, route'),
     extract: flag('Print the code of the first ``` block in the answer, and nothing else'),
+    promptTemplate: text(
+      'file',
+      'A prompt with {{fields}}: those of a JSON object on stdin or of a line, or {{input}}, and {{prompt}}'
+    ),
+    jsonl: flag(
+      'A batch: a line on stdin is a prompt ("text", {"prompt": ...}, {"messages": ...}), a line out its answer'
+    ),
+    parallel: text('n', 'Lines of --jsonl answered at once (default: 4)'),
+    out: text('file', 'Where --jsonl writes; what is in it already is not asked again'),
     session: text('file', 'Keep the conversation in a file and go on with it'),
     continue: flag('Print the whole of the answer that was interrupted, to its end (--session)'),
     prefixCache: off('Let servers keep nothing of it for the next time'),
@@ -65,6 +74,7 @@ export const chat: Command = command<ChatFlags>({
     'echo "Why is the sky blue?" | petals chat smollm2-135m --temperature 0 > answer.txt',
     'cat notes.txt | petals chat smollm2-135m "Summarise this" > out.txt',
     'petals chat smollm2-135m "Compare these" --file a.md --file b.md --json | jq -r .text',
+    'petals chat smollm2-135m --jsonl --out answers.jsonl < prompts.jsonl',
     'petals chat qwen3-8b "Rename *.jpeg to *.jpg, in sh" -x > rename.sh'
   ],
   async run(words, flags, context) {

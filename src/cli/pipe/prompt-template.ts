@@ -1,5 +1,7 @@
-// A prompt with places for values: {{name}}. Knows no files and no models.
-import { badInput } from '../../base/errors.ts'
+// A prompt with places for values: {{name}}. Knows no models.
+import { readFileSync } from 'node:fs'
+import { badInput, notFound } from '../../base/errors.ts'
+import { fileError } from '../../base/files/file-error.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -53,4 +55,16 @@ export function fieldsIn(text: string): Fields {
     }
   }
   return { input: text }
+}
+
+/** @throws AppError NOT_FOUND or as it cannot be read */
+export function readTemplate(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined
+  try {
+    return readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw notFound(`There is no file '${path}'`)
+    throw fileError(`The template in '${path}' cannot be read`, error)
+  }
 }

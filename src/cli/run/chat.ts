@@ -14,6 +14,7 @@ import { Settings } from '../conversation/settings.ts'
 import { decodeRate } from '../chat/stats.ts'
 import { answerRecord } from '../pipe/answer-record.ts'
 import { codeOf } from '../pipe/extract.ts'
+import { readTemplate } from '../pipe/prompt-template.ts'
 import { createTalk } from '../chat/talk.ts'
 import type { ChatTarget } from '../chat/target.ts'
 import { openTerminal } from '../conversation/terminal.ts'
@@ -32,6 +33,10 @@ export async function runChat(
 ): Promise<number> {
   const settings = new Settings(readRequest(flags))
   checkChatFlags(flags, target.words)
+  if (flags.jsonl === true) {
+    const { runBatch } = await import('./batch.ts')
+    return await runBatch(target.model, flags, context)
+  }
   const here = parseHere(flags.here)
   const { session: path } = flags
   const raw = flags.raw === true
@@ -46,14 +51,18 @@ export async function runChat(
   membership?.require('chat')
   const { file: files = [], json, extract } = flags
   const isOnce = goesOn || target.words !== undefined || files.length > 0
-  const isTalk = isatty(0) && !isOnce && json !== true && extract !== true
+  const template = readTemplate(flags.promptTemplate)
+  const isPiped = json === true || extract === true || template !== undefined
+  const isTalk = isatty(0) && !isOnce && !isPiped
   if (target.near !== undefined) {
     context.log.warn(
       `'${target.words}' is taken for a prompt to ${target.model}; there is a model '${target.near}'`
     )
   }
   const prompt =
-    isTalk || goesOn ? undefined : await readPrompt({ words: target.words, raw, files }, context)
+    isTalk || goesOn
+      ? undefined
+      : await readPrompt({ words: target.words, raw, files, template }, context)
   const identity = await sharingIdentity(stack, flags, context)
   // What is computed here goes on meanwhile.
   const waits = here === 'auto'

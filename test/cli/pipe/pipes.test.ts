@@ -79,3 +79,69 @@ test('-x gives all of an answer without a code block, and says so', async () => 
   expect({ code, stdout }).toEqual({ code: 0, stdout: plain.stdout })
   expect(stderr).toContain('warning: the answer has no ``` block: all of it is given\n')
 }, 120_000)
+
+interface Line {
+  line: number
+  id?: string
+  text?: string
+  error?: { code: string; message: string }
+}
+
+const lines = (text: string): Line[] =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line)
+
+test('--jsonl answers line by line, in order, and goes on where --out ended', async () => {
+  const asked = ['"Once upon a time"', '{"id":"b","prompt":"A cat"}', 'no JSON', '', '"The end"']
+  await folder.write('in.jsonl', new TextEncoder().encode(`${asked.join('\n')}\n`))
+  const batch = `${chat} --jsonl --parallel 3`
+  const whole = await sh(`${batch} <in.jsonl`)
+  expect(whole.code).toBe(2)
+  expect(whole.stderr).toBe('warning: 1 of 4 lines failed; the first: The line is no JSON\n')
+  const answers = lines(whole.stdout)
+  expect(answers.map(({ line, id, error }) => [line, id, error?.code])).toEqual([
+    [1, undefined, undefined],
+    [2, 'b', undefined],
+    [3, undefined, 'BAD_INPUT'],
+    [5, undefined, undefined]
+  ])
+  const once = await sh(`${chat} "Once upon a time" </dev/null`)
+  expect(answers[0]?.text).toBe(once.stdout)
+  // The first two lines, then the rest: the shell has taken a line of the file here.
+  const part = await sh(`head -2 in.jsonl | ${batch} --out out.jsonl && wc -l <out.jsonl`)
+  expect(part).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\s*2\s*$/) as string })
+  const rest = await sh(`${batch} --out out.jsonl <in.jsonl; cat out.jsonl`)
+  const texts = (all: readonly Line[]): unknown[] => all.map(({ line, text }) => [line, text])
+  expect(texts(lines(rest.stdout))).toEqual(texts(answers))
+  const cut = await sh(`head -1 in.jsonl | ${batch} --strict >/dev/null`)
+  expect(cut.code).toBe(9)
+}, 240_000)
+
+test('--prompt-template takes fields from stdin, and a loop of the shell keeps its lines', async () => {
+  await folder.write('greet.txt', new TextEncoder().encode('Once {{name}} saw {{what}}\n'))
+  const one = `${chat} --json --prompt-template greet.txt`
+  const filled = await sh(`echo '{"name":"Lily","what":"a dog"}' | ${one}`)
+  const plain = await sh(`${chat} --json "Once Lily saw a dog" </dev/null`)
+  const textOf = ({ stdout }: Ending): string => (JSON.parse(stdout) as Said).text
+  expect(textOf(filled)).toBe(textOf(plain))
+  const missing = await sh(`echo '{"name":"Lily"}' | ${one}`)
+  expect(missing).toMatchObject({ code: 2, stdout: '' })
+  expect(missing.stderr).toContain("error: The template wants 'what', which is not given\n")
+  await folder.write('names.txt', new TextEncoder().encode('Ann\nBob\n'))
+  const loop = await sh(`while read n; do ${chat} --json "$n" | wc -l; done <names.txt`)
+  expect(loop.stdout.trim().split(/\s+/)).toEqual(['1', '1'])
+}, 240_000)
+
+test('options that a batch cannot use are refused by name', async () => {
+  const refused = async (flags: string): Promise<string> =>
+    (await sh(`echo '"x"' | ${chat} ${flags}`)).stderr.split('\n')[0] ?? ''
+  expect(await refused('--jsonl --session s.json')).toBe(
+    'error: --session cannot stand beside --jsonl'
+  )
+  expect(await refused('--out x')).toBe('error: --out is of --jsonl')
+  expect(await refused('--jsonl "A prompt"')).toBe(
+    'error: --jsonl takes prompts from stdin, a line each'
+  )
+}, 120_000)
