@@ -84,7 +84,7 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
       plannedAt = now
       totals.plans++
       const began = performance.now()
-      const rider = {
+      const session = {
         hops: route,
         historyTokens: token,
         tokensLeft: tokens - token,
@@ -93,16 +93,17 @@ function simulate(world: World, rule: RuleName, tokens: number, unknownMs: numbe
       }
       // The optimizer measures a few that might be better, and what it would move to.
       const known = (peer: string): boolean => book.rttMs(peer) !== undefined
-      for (const peer of worthMeasuring(rider, candidates(), known).slice(0, PROBES)) measure(peer)
+      for (const peer of worthMeasuring(session, candidates(), known).slice(0, PROBES))
+        measure(peer)
       const options = {
         prefillShare: PREFILL_SHARE,
         moves: sessionMoves,
         sinceMoveMs: now - movedAt
       }
-      for (const hop of newHops(route, chooseRoute(rider, candidates(), options) ?? [])) {
+      for (const hop of newHops(route, chooseRoute(session, candidates(), options) ?? [])) {
         measure(hop.peer)
       }
-      const planned = chooseRoute(rider, candidates(), options)
+      const planned = chooseRoute(session, candidates(), options)
       totals.planMs += performance.now() - began
       if (!planned) return []
       const opened = newHops(route, planned)

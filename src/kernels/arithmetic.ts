@@ -61,11 +61,13 @@
 // Keys and values are held as float16 (or float32; or int8 with a scale for each position and head,
 // max / 127, value = nearest even of x * (127 / max)). Positions fall into chunks of 256 that begin
 // at multiples of 256. A chunk without a visible position is left out; in every other one:
-//   score[j] = (chain over d of q[d] * k[j][d]) * scale; int8: the chain is over integers, then times the
-//     position's scale, then times `scale`
-//   with a cap: score = cap * tanh(score / cap); with ALiBi: score = fma(slope, j - position, score)
-//   m = largest score; p[j] = exp(score[j] - m), 0 where j is not visible; z = sixteen lanes of acc + p[j],
-//   lanes by j modulo 16; a[d] = chain over visible j of p[j] * v[j][d] (int8: p[j] * scale[j])
+//   score[j] = (chain over d of q[d] * k[j][d]) * scale; int8: the chain is over integers, then
+//     times the position's scale, then times `scale`
+//   with a cap: score = cap * tanh(score / cap)
+//   with ALiBi: score = fma(slope, j - position, score)
+//   m = largest score; p[j] = exp(score[j] - m), 0 where j is not visible
+//   z = sixteen lanes of acc + p[j], lanes by j modulo 16
+//   a[d] = chain over visible j of p[j] * v[j][d] (int8: p[j] * scale[j])
 // Chunks join in order, beginning with the first one's (m, z, a): M = max(m, m'), f = exp(m - M), g
 // = exp(m' - M), z = fma(z, f, z' * g), a = fma(a, f, a' * g). A sink joins last, with m' = sink,
 // z' = 1, and a = a * f. The result is a * (1 / z).

@@ -40,7 +40,7 @@ const RISE = 0.1
 const MOST_RISE = 1
 
 /** A session as far as its moves depend on it. */
-export interface Rider {
+export interface MovableSession {
   readonly hops: readonly RouteHop[]
   /** Tokens so far. */
   readonly historyTokens: number
@@ -59,14 +59,14 @@ const LEAST_LEFT = 64
  * @throws AppError NO_ROUTE if the candidates leave a gap
  */
 export function chooseRoute(
-  rider: Rider,
+  session: MovableSession,
   candidates: readonly Candidate[],
   options: Omit<ReplanOptions, 'moveMs' | 'tokensLeft'> & {
     avoid?: ReadonlySet<string>
     prefillShare?: number
   } = {}
 ): readonly RouteHop[] | undefined {
-  const { hops, historyTokens, maxTokens: tokens, blockCount } = rider
+  const { hops, historyTokens, maxTokens: tokens, blockCount } = session
   const { avoid, prefillShare, ...policy } = options
   const planned = planRoute(candidates, 0, blockCount, { tokens, ...(avoid ? { avoid } : {}) }).hops
   if (sameRoute(hops, planned)) return undefined
@@ -78,7 +78,7 @@ export function chooseRoute(
       historyTokens,
       ...(prefillShare === undefined ? {} : { prefillShare })
     }),
-    tokensLeft: Math.max(LEAST_LEFT, rider.tokensLeft)
+    tokensLeft: Math.max(LEAST_LEFT, session.tokensLeft)
   })
   return move ? planned : undefined
 }
@@ -92,12 +92,12 @@ const FACTOR = 1.4
  * @param known whether a server's round trip was measured
  */
 export function worthMeasuring(
-  rider: Pick<Rider, 'hops' | 'maxTokens' | 'blockCount'>,
+  session: Pick<MovableSession, 'hops' | 'maxTokens' | 'blockCount'>,
   candidates: readonly Candidate[],
   known: (peer: string) => boolean,
   options: { avoid?: ReadonlySet<string>; factor?: number } = {}
 ): readonly string[] {
-  const { hops, maxTokens: tokens, blockCount } = rider
+  const { hops, maxTokens: tokens, blockCount } = session
   const { avoid, factor = FACTOR } = options
   // What this process computes itself says nothing of how near others are.
   const inUse = candidates.filter(

@@ -14,7 +14,7 @@ import type { TensorType } from '../types.ts'
  */
 const MAX_HEADER_BYTES = 2 ** 28 // the largest vocabularies (256k tokens, merges) need 16 MiB
 const MAX_KEYS = 65_536 // real files have under 100
-const MAX_NAME_BYTES = 1024 // the format says 65,535 for keys, 64 for tensors; real ones have under 64
+const MAX_NAME_BYTES = 1024 // the format: 65,535 for keys, 64 for tensors; real: under 64
 const MAX_STRING_BYTES = 2 ** 24 // chat templates have under 100 KiB
 const MAX_DIMENSIONS = 4 // as ggml
 const MAX_DIMENSION = 2 ** 40 // keeps products of two exact

@@ -2,7 +2,7 @@
 // sealed for members; members look for a newer one from time to time, and put back what the DHT
 // forgot. Links carry it too (members.ts), so that one member who has it is enough. Knows no links.
 //
-//   record   a box: 0 | list, or 1 | hashes of boxes in the order of the list's parts, 32 bytes each
+//   record   a box: 0 | list, or 1 | hashes of boxes in the order of its parts, 32 bytes each
 //
 // The DHT's own signature of the record is the root key's, so nobody else can put another there,
 // but whoever has read it can put the same again.
