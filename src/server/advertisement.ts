@@ -11,6 +11,8 @@ import type { Serving } from './serving.ts'
 
 export interface AdvertisementOptions {
   model: Model
+  /** Default: as the model's file calls it. */
+  name?: string | undefined
   quant: Quant
   /** The server never moves. */
   fixed: boolean
@@ -75,10 +77,11 @@ export class Advertisement {
   }
 
   #describe({ span, speed }: Pick<Serving, 'speed'> & { span: Described }): ServerInfo {
-    const { model, quant, self, fixed } = this.#options
+    const { model, name, quant, self, fixed } = this.#options
     const { version } = buildInfo()
     const info = describeSpan({ model, span, quant, speed, freeTokens: 0, version })
-    return { ...info, peer: self, ...(fixed ? { fixed } : {}) }
+    const { modelName } = info
+    return { ...info, modelName: name ?? modelName, peer: self, ...(fixed ? { fixed } : {}) }
   }
 
   #change(info: ServerInfo): void {

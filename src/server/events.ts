@@ -2,8 +2,8 @@
 // moves, and what it served in all. Called by host.ts and the sessions. Knows no terminal, no HTTP.
 import type { Clock } from '../base/clock.ts'
 import type { AppError, ErrorCode } from '../base/errors.ts'
+import { LineBudget } from '../base/line-budget.ts'
 import { silentLog, type Log, type LogFields } from '../base/log.ts'
-import { LineBudget } from './line-budget.ts'
 
 /** Why a session ended. */
 export type SessionEnd =

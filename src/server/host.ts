@@ -54,6 +54,11 @@ export interface HostOptions {
   diskBytes?: number | undefined
   /** The model as it was typed, for people. Default: as its file calls it. */
   name?: string
+  /**
+   * What the swarm is told that the model is called, never a path of this machine. Default: as its
+   * file calls it.
+   */
+  publicName?: string | undefined
   /** Other names of the model. An invite may use any of them. */
   aliases?: readonly string[]
   /** Node to serve over. The caller closes it, after the host. */
@@ -292,9 +297,10 @@ export class Host extends Resource {
     range: BlockSpan,
     others: readonly ServerInfo[]
   ): Advertisement {
-    const { model, quant, blocks } = this.#options
+    const { model, quant, blocks, publicName } = this.#options
     return new Advertisement(range, others, {
       model,
+      name: publicName,
       quant,
       fixed: blocks !== undefined,
       self: node.key,

@@ -32,6 +32,7 @@ import { openDht } from './dht/own-dht.ts'
 import type { SwarmNodeOptions } from './node-options.ts'
 import { Publisher } from './publisher.ts'
 import { LIFE_MS, MAX_RECORD_BYTES } from './record.ts'
+import { RefusalLog } from './refusal-log.ts'
 import { RevocationFeed } from './private/revocation-feed.ts'
 import { isKeyInUse } from './dht/sole-key.ts'
 import { SEAL_BYTES } from './private/seal.ts'
@@ -61,6 +62,7 @@ export class SwarmNode extends Resource {
   readonly #options: SwarmNodeOptions
   readonly #links: LinkTable
   readonly #hosts = new Map<string, number>()
+  readonly #refusals: RefusalLog
   readonly #handlers: HandlerSet
   readonly #stop = new AbortController()
   readonly #members: Members | undefined
@@ -85,6 +87,7 @@ export class SwarmNode extends Resource {
     this.random = options.random ?? seededRandom(freshSeed())
     this.#links = new LinkTable(this.peer, this.clock)
     this.#handlers = new HandlerSet(this.log)
+    this.#refusals = new RefusalLog(this.log, this.clock)
     this.#handlers.add(this.#own())
     const barred = Promise.withResolvers<AppError>()
     this.barred = barred.promise
@@ -313,12 +316,13 @@ export class SwarmNode extends Resource {
       stream.destroy()
       return
     }
-    if (full) this.#refuse(stream)
+    if (full) this.#refuse(stream, host)
     else this.#addLink(stream)
   }
 
   /** Says that there is no room, and no more. */
-  #refuse(stream: DHT.Connection): void {
+  #refuse(stream: DHT.Connection, host: string): void {
+    this.#refusals.refused(host, 'all the links that this peer takes are in use')
     const { agent = 'petals' } = this.#options
     const { status } = this.#handlers.handlers
     const refusal: WireError = {
@@ -343,7 +347,13 @@ export class SwarmNode extends Resource {
       ...(members
         ? {
             hello: (link) => members.hello(link),
-            refusal: (link, hello) => members.refusal(link, hello)
+            refusal: (link, hello) => {
+              const refusal = members.refusal(link, hello)
+              if (refusal && !link.initiator) {
+                this.#refusals.refused(link.peer.slice(0, 8), refusal.why.message)
+              }
+              return refusal
+            }
           }
         : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#served() } }),
       handlers: this.#handlers.handlers,

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'bun:test'
 import { networkInterfaces } from 'node:os'
 import type { AppError } from '../../src/base/errors.ts'
+import { createLog } from '../../src/base/log.ts'
 import { startBootstrap } from '../../src/swarm/dht/bootstrap.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import { SwarmNode } from '../../src/swarm/node.ts'
@@ -116,11 +117,14 @@ describe('SwarmNode', () => {
 
   test('tells who takes no more links that it is BUSY', async () => {
     await using world = await World.start()
-    const server = await world.server(0, 30, { maxLinks: 1 })
+    const told: string[] = []
+    const log = createLog('info', (line) => void told.push(line))
+    const server = await world.server(0, 30, { maxLinks: 1, log })
     const [first, second] = [await world.node(), await world.node()]
     const link = await first.connect(server.key)
     const error = await second.connect(server.key).catch((thrown: AppError) => thrown)
     expect(error).toMatchObject({ code: 'BUSY', retryable: true, retryAfterMs: 5000 })
+    expect(told.join('')).toMatch(/^refused: .* a link of 127\.0\.0\.1: all the links .* in use$/m)
     expect(await link.ping(30_000)).toBeGreaterThan(0)
   })
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'bun:test'
 import { toHex } from '../../src/base/bytes.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import type { AppError } from '../../src/base/errors.ts'
+import { createLog } from '../../src/base/log.ts'
 import { find, probe } from '../../src/swarm/directory.ts'
 import { createIdentity } from '../../src/swarm/identity.ts'
 import type { Caveats } from '../../src/swarm/private/invite-codec.ts'
@@ -130,12 +131,16 @@ describe('a private swarm', () => {
   test('tells a stranger who knows topic and key nothing, neither by links nor by records', async () => {
     await using swarm = await PrivateWorld.start()
     const busy = { queue: 3, freeTokens: 77, computeMs: 0, queueMs: 0 }
-    const server = await swarm.server(swarm.invite(), { handlers: { status: () => busy } })
+    const told: string[] = []
+    const log = createLog('info', (line) => void told.push(line))
+    const server = await swarm.server(swarm.invite(), { handlers: { status: () => busy }, log })
     const heard = watch()
     const stranger = await swarm.world.node({ handlers: heard })
     // The stranger's side refuses nobody, so its attempt may succeed before it is thrown out.
     await stranger.connect(server.key).catch(() => {})
     expect((await heard.ended).code).toBe('DISCONNECTED')
+    const from = stranger.peer.slice(0, 8)
+    expect(told.join('')).toMatch(new RegExp(`^refused: .* a link of ${from}: .* not let in`, 'm'))
     expect(heard.hellos.map(({ agent, servers }) => [agent, servers])).toEqual([['', []]])
     expect(heard.errors).toEqual([])
     const record = await stranger.dht.mutableGet(Buffer.from(server.key))

@@ -8,6 +8,7 @@ import { stderrProgress } from '../terminal/stderr.ts'
 import type { LogFields } from '../../base/log.ts'
 import type { KvType, Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
+import { findAlias } from '../../model/aliases.ts'
 import { Host } from '../../server/host.ts'
 import type { Speed } from '../../server/measure.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
@@ -91,6 +92,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     compute,
     model,
     name,
+    publicName: findAlias(name)?.name ?? words[0],
     blocks,
     quant,
     kv,

@@ -97,7 +97,7 @@ test('a private swarm serves whom it invited, as far and as long as it did', asy
     const { code, stdout } = await machine.run(['ls', '--json', ...swarm])
     return [code, JSON.parse(stdout)]
   }
-  const whatIsServed = { name: 'stories260K', blockCount: 5, servers: 2, gaps: [] }
+  const whatIsServed = { name: 'stories260k', blockCount: 5, servers: 2, gaps: [] }
   expect(await models(alice, ['--swarm', aliceInvite])).toEqual([
     0,
     { models: [expect.objectContaining(whatIsServed)] }

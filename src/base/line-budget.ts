@@ -1,6 +1,6 @@
 // How many log lines of one kind are written when peers decide how often something happens. Pure
 // but for the clock.
-import type { Clock } from '../base/clock.ts'
+import type { Clock } from './clock.ts'
 
 const WINDOW_MS = 60_000
 /** Kinds that are told apart; peers make new ones. */
