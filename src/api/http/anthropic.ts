@@ -7,6 +7,7 @@ import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
 import { mergeNeighbours, textOf } from './messages.ts'
 import { ReplyBlocks, type Block } from './reply-blocks.ts'
+import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
 import { eventStream, type EventWriter } from './sse.ts'
 import { readChoice, readTool, type ToolUse } from './tools.ts'
@@ -56,6 +57,7 @@ function readRequest(fields: Fields, context: EndpointContext, isCount = false):
     {
       messages: readMessages(fields),
       use: readTools(fields),
+      constraint: readResponseFormat(fields),
       ...(thinking === undefined
         ? {}
         : { variables: { enable_thinking: thinking !== 'disabled' } }),

@@ -11,6 +11,7 @@ import { chatRequest, type EndpointContext } from './chat-request.ts'
 import type { Fields } from './fields.ts'
 import { logProbContent } from './log-prob-text.ts'
 import { readMessages } from './messages.ts'
+import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
 import { eventStream, type EventWriter } from './sse.ts'
 import { readTools } from './tools.ts'
@@ -50,6 +51,7 @@ function readRequest(fields: Fields, context: EndpointContext): Asked {
     {
       messages: readMessages(fields),
       use: readTools(fields),
+      constraint: readResponseFormat(fields),
       variables: {
         ...(effort === undefined ? {} : { reasoning_effort: effort }),
         ...fields.object('chat_template_kwargs')?.body

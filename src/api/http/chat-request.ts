@@ -2,6 +2,9 @@
 // answer, made anew since parsers and penalties have state. Knows no endpoint's own words.
 import { encodeChat } from '../../model/text/chat-ids.ts'
 import type { ChatMessage, ChatOptions } from '../../model/text/chat-template.ts'
+import { createReplyParser } from '../../client/text/reply/parser.ts'
+import { callConstraint } from '../../library/grammar/call-constraint.ts'
+import type { Constraint } from '../../library/grammar/constraint.ts'
 import type { ReplyOptions } from '../../library/text/reply.ts'
 import type { TextModel } from '../../library/text/text-model.ts'
 import { PromptTooLong } from '../../model/text/tokenizer.ts'
@@ -14,6 +17,8 @@ export interface ChatInput {
   /** Other names that the template may ask for, e.g. enable_thinking. */
   readonly variables?: Readonly<Record<string, unknown>> | undefined
   readonly documents?: readonly object[] | undefined
+  /** What the answer must be; calls of tools that must be are not among it. */
+  readonly constraint?: Constraint | undefined
   /** Sampling and limits of one answer. */
   readonly options: () => ReplyOptions
 }
@@ -33,20 +38,58 @@ export interface EndpointContext {
 }
 
 /** @throws RequestError, AppError BAD_INPUT when the template refuses the messages */
-export function chatRequest(input: ChatInput, { model }: EndpointContext): ChatRequest {
+export function chatRequest(input: ChatInput, { model, newId }: EndpointContext): ChatRequest {
   const { messages, use, variables, documents } = input
-  const { local } = model
-  const tools = templateTools(use)
+  const { local, format } = model
+  const tools = use.choice === 'none' ? [] : use.tools
+  if (tools.length > 0 && !format.calls && !format.template) {
+    throw new RequestError("This model's chat template has no place for tools", {
+      code: 'unsupported_parameter',
+      param: 'tools'
+    })
+  }
+  const told = templateTools(use)
   const template: ChatOptions = {
-    ...(tools.length > 0 ? { tools } : {}),
+    ...(told.length > 0 ? { tools: told } : {}),
     ...(documents ? { documents } : {}),
     ...(variables ? { variables } : {})
   }
   const prompt = withinContext(() => encodeChat(local.model, local.tokenizer, messages, template))
   checkLength(prompt, local.config.contextLength)
+  const constraint = constraintOf(input, model)
+  const compiled = constraint && model.constraints.compile(constraint)
+  const end = local.tokenizer.decode(prompt.slice(-PROMPT_END), { skipSpecial: false })
   // What cannot be used is told before the answer begins.
   input.options()
-  return { prompt, options: input.options }
+  return {
+    prompt,
+    options() {
+      const options = input.options()
+      return {
+        ...options,
+        ...(format.shown.length > 0 ? { shown: format.shown } : {}),
+        parser: createReplyParser({ format, tools, prompt: end, newId: () => newId('call') }),
+        processors: [...(options.processors ?? []), ...(compiled ? [compiled.processor()] : [])]
+      }
+    }
+  }
+}
+
+/** Tokens at a prompt's end in which thinking may have been opened. */
+const PROMPT_END = 16
+
+/** @throws RequestError for two that contradict each other */
+function constraintOf({ use, constraint }: ChatInput, model: TextModel): Constraint | undefined {
+  const { choice, tools, parallel } = use
+  if (choice === 'auto' || choice === 'none') return constraint
+  if (constraint) {
+    throw new RequestError("A call that must be and 'response_format' exclude each other", {
+      param: 'tool_choice'
+    })
+  }
+  const wanted =
+    typeof choice === 'object' ? tools.filter(({ name }) => name === choice.name) : tools
+  return callConstraint(model.format, { tools: wanted, parallel })
 }
 
 /** @throws RequestError context_length_exceeded where encoding itself finds a prompt too long */

@@ -12,6 +12,7 @@ import { checkLength, withinContext, type EndpointContext } from './chat-request
 import { RequestError } from './errors.ts'
 import type { Fields } from './fields.ts'
 import { tokenText } from './log-prob-text.ts'
+import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
 import { eventStream, type EventWriter } from './sse.ts'
 
@@ -50,8 +51,15 @@ function readRequest(fields: Fields, context: EndpointContext): Asked {
   fields.integer('best_of', 1, 1)
   const top = fields.integer('logprobs', 0, MOST_TOP)
   const given = fields.has('max_tokens') || fields.has('max_completion_tokens')
+  const constraint = readResponseFormat(fields)
+  const compiled = constraint && model.constraints.compile(constraint)
+  const sampling = (): AnswerOptions => {
+    const options = samplingOf(fields, model.local.config)
+    const held = compiled ? [compiled.processor()] : []
+    return { ...options, processors: [...(options.processors ?? []), ...held] }
+  }
   const options = (): AnswerOptions => ({
-    ...samplingOf(fields, model.local.config),
+    ...sampling(),
     ...(given ? {} : { maxTokens: DEFAULT_TOKENS }),
     ...(top === undefined ? {} : { logProbs: top }),
     signal: abort.signal

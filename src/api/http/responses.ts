@@ -8,6 +8,7 @@ import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
 import { mergeNeighbours, textOf } from './messages.ts'
 import { ReplyBlocks, type Block } from './reply-blocks.ts'
+import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
 import { eventStream, type EventWriter } from './sse.ts'
 import { readChoice, readTool, type ToolUse } from './tools.ts'
@@ -58,6 +59,7 @@ function readRequest(fields: Fields, context: EndpointContext): ChatRequest {
     {
       messages: readInput(fields),
       use: readTools(fields),
+      constraint: readResponseFormat(fields),
       ...(effort === undefined ? {} : { variables: { reasoning_effort: effort } }),
       options: () => ({
         ...samplingOf(fields, local.config),

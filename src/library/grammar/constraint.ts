@@ -2,11 +2,12 @@
 // logits before an id is drawn, so guesses that do not fit are simply not drawn.
 import { badInput } from '../../base/errors.ts'
 import type { LogitsProcessor } from '../../client/text/logits.ts'
+import { addedTokens } from '../../model/text/library.ts'
 import { tokenBytes } from './token-bytes.ts'
 import type { TokenizerSpec } from '../../model/types.ts'
 import { Automaton, DEAD, type State } from './automaton.ts'
 import { characters } from './code-points.ts'
-import { GrammarBuilder } from './grammar.ts'
+import { GrammarBuilder, type Fragment } from './grammar.ts'
 import { JsonParts } from './json-parts.ts'
 import { schemaFragment } from './json-schema.ts'
 import { regexFragment } from './regex.ts'
@@ -21,8 +22,15 @@ export type Constraint =
   | { readonly kind: 'regex'; readonly pattern: string }
   /** One of these texts. */
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
+  /** Exactly this text; a special token where the vocabulary has one for it. */
+  | { readonly kind: 'mark'; readonly text: string }
+  /** One behind the other. */
+  | { readonly kind: 'sequence'; readonly parts: readonly Constraint[] }
+  | { readonly kind: 'any'; readonly parts: readonly Constraint[] }
 
 const MOST_CHOICES = 10_000
+/** Programs ask with the same schema again and again. */
+const MOST_COMPILED = 32
 /** Masks that are kept: each is an eighth of a vocabulary in bytes. */
 const MOST_MASKS = 512
 
@@ -38,7 +46,8 @@ interface Mask {
 export class Constraints {
   readonly #spec: Pick<TokenizerSpec, 'json' | 'eosIds'>
   readonly #vocabSize: number
-  #trie: TokenTrie | undefined
+  readonly #compiled = new Map<string, CompiledConstraint>()
+  #vocabulary: { trie: TokenTrie; specials: ReadonlyMap<string, number> } | undefined
 
   constructor(spec: Pick<TokenizerSpec, 'json' | 'eosIds'>, vocabSize: number) {
     this.#spec = spec
@@ -50,37 +59,84 @@ export class Constraints {
    * @throws AppError BAD_INPUT, naming what cannot be held
    */
   compile(constraint: Constraint): CompiledConstraint {
-    this.#trie ??= createTokenTrie(tokenBytes(this.#spec, this.#vocabSize))
-    return new CompiledConstraint(automatonOf(constraint), this.#trie, this.#spec.eosIds)
+    this.#vocabulary ??= this.#read()
+    const { trie, specials } = this.#vocabulary
+    const key = JSON.stringify(constraint)
+    const known = this.#compiled.get(key)
+    // The one used last is at the end.
+    this.#compiled.delete(key)
+    const compiled =
+      known ?? new CompiledConstraint(automatonOf(constraint, specials), trie, this.#spec.eosIds)
+    this.#compiled.set(key, compiled)
+    if (this.#compiled.size > MOST_COMPILED) {
+      const [oldest] = this.#compiled.keys()
+      if (oldest !== undefined) this.#compiled.delete(oldest)
+    }
+    return compiled
+  }
+
+  #read(): { trie: TokenTrie; specials: ReadonlyMap<string, number> } {
+    const bytes = tokenBytes(this.#spec, this.#vocabSize)
+    const specials = new Map<string, number>()
+    for (const { id, content, special } of addedTokens(this.#spec.json)) {
+      // What ends an answer is no part of it.
+      if (!special || id >= this.#vocabSize || this.#spec.eosIds.includes(id)) continue
+      specials.set(content, id)
+      bytes[id] = specialBytes(id)
+    }
+    return { trie: createTokenTrie(bytes), specials }
   }
 }
 
-function automatonOf(constraint: Constraint): Automaton {
+/** What a constraint is made with. */
+interface Making {
+  readonly builder: GrammarBuilder
+  /** Ids of special tokens, by text. */
+  readonly specials: ReadonlyMap<string, number>
+}
+
+function automatonOf(constraint: Constraint, specials: ReadonlyMap<string, number>): Automaton {
   const builder = new GrammarBuilder()
+  return new Automaton(builder.finish(fragmentOf(constraint, { builder, specials })))
+}
+
+function fragmentOf(constraint: Constraint, making: Making): Fragment {
+  const { builder, specials } = making
   switch (constraint.kind) {
     case 'json': {
       const parts = new JsonParts(builder)
-      const whole = builder.sequence(parts.space(), parts.anyObject(), parts.space())
-      return new Automaton(builder.finish(whole))
+      return builder.sequence(parts.space(), parts.anyObject(), parts.space())
     }
     case 'schema':
-      return new Automaton(builder.finish(schemaFragment(builder, constraint.schema)))
+      return schemaFragment(builder, constraint.schema)
     case 'regex': {
       const character = (ranges: Parameters<typeof characters>[1]) => characters(builder, ranges)
-      const fragment = regexFragment(constraint.pattern, { builder, character })
-      return new Automaton(builder.finish(fragment))
+      return regexFragment(constraint.pattern, { builder, character })
     }
     case 'choice': {
       const { choices } = constraint
       if (choices.length === 0 || choices.length > MOST_CHOICES || choices.includes('')) {
         throw badInput(`Give from 1 to ${MOST_CHOICES} choices, none of them empty`)
       }
-      const texts = [...new Set(choices)].map((text) => builder.text(text))
-      return new Automaton(builder.finish(builder.choice(texts)))
+      return builder.choice([...new Set(choices)].map((text) => builder.text(text)))
     }
+    case 'mark': {
+      const id = specials.get(constraint.text)
+      if (id === undefined) return builder.text(constraint.text)
+      return builder.sequence(...[...specialBytes(id)].map((byte) => builder.range(byte, byte)))
+    }
+    case 'sequence':
+      return builder.sequence(...constraint.parts.map((part) => fragmentOf(part, making)))
+    case 'any':
+      return builder.choice(constraint.parts.map((part) => fragmentOf(part, making)))
     default:
       throw new TypeError('No such constraint')
   }
+}
+
+/** What a special token is to the automaton: bytes that no text has. */
+function specialBytes(id: number): Uint8Array {
+  return Uint8Array.of(0xff, (id >>> 16) & 0xff, (id >>> 8) & 0xff, id & 0xff)
 }
 
 export class CompiledConstraint {

@@ -1,30 +1,9 @@
 // An answer in its parts: text for the reader, what the model thought, and calls of tools, as they
 // are certain. Knows no HTTP.
 import type { DrawnLogProb } from '../../client/text/logits.ts'
+import type { ReplyDelta, ReplyParser } from '../../client/text/reply/types.ts'
 import { answer, type AnswerEnd, type AnswerOptions } from './answer.ts'
 import type { Lender } from './text-model.ts'
-
-/** A part of a reply as the parser of the model's format finds it. */
-export type ReplyDelta =
-  | { readonly type: 'text'; readonly text: string }
-  | { readonly type: 'reasoning'; readonly text: string }
-  /** A call begins; calls are counted from 0. */
-  | {
-      readonly type: 'tool-start'
-      readonly index: number
-      readonly id: string
-      readonly name: string
-    }
-  /** More of a call's arguments, which are JSON. */
-  | { readonly type: 'tool-arguments'; readonly index: number; readonly text: string }
-  | { readonly type: 'tool-end'; readonly index: number }
-
-/** Finds the parts of a text that comes piece by piece. */
-export interface ReplyParser {
-  push(text: string): readonly ReplyDelta[]
-  /** The text has ended. */
-  end(): readonly ReplyDelta[]
-}
 
 export type ReplyEvent = ReplyDelta & {
   /** Of the tokens since the event before, where they were asked for. */

@@ -3,7 +3,10 @@ import { cancelled, closed, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import type { RouteHop } from '../../client/route/route.ts'
 import { commonPrefix, type Generator } from '../../client/text/generate.ts'
+import { replyFormat } from '../../client/text/reply/formats.ts'
+import type { ReplyFormat } from '../../client/text/reply/types.ts'
 import type { LocalModel } from '../../client/text/local-model.ts'
+import { Constraints } from '../grammar/constraint.ts'
 
 /** What happens to a session's route while it answers. */
 export interface RouteNews {
@@ -64,6 +67,10 @@ interface Waiter {
 export class TextModel extends Resource implements Lender {
   readonly id: string
   readonly local: TextModelOptions['local']
+  /** How its answers are written. */
+  readonly format: ReplyFormat
+  /** What answers may be held to. */
+  readonly constraints: Constraints
   readonly #options: TextModelOptions
   /** The one used last is at the end. */
   readonly #idle: OwnedGenerator[] = []
@@ -74,6 +81,9 @@ export class TextModel extends Resource implements Lender {
     super()
     this.id = options.id
     this.local = options.local
+    const { model, config } = options.local
+    this.format = replyFormat(model)
+    this.constraints = new Constraints(model.tokenizer, config.vocabSize)
     this.#options = options
   }
 

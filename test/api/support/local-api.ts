@@ -22,11 +22,11 @@ export interface LocalApi extends AsyncDisposable {
 
 /** stories260K with a chat template, in float, so that its texts are known. */
 export async function localApi(
-  options: Partial<AppOptions> & { parallel?: number } = {}
+  options: Partial<AppOptions> & { parallel?: number; template?: string } = {}
 ): Promise<LocalApi> {
   const stack = new AsyncDisposableStack()
   const folder = stack.use(await tempFolder())
-  const path = await folder.write('stories.gguf', await chatStoriesBytes())
+  const path = await folder.write('stories.gguf', await chatStoriesBytes(options.template))
   const compute = stack.use(new Compute({ threads: 1, keep: { cacheDir: join(folder.path, 'c') } }))
   const location = { kind: 'gguf', paths: [path] } as const
   const local = new LocalModel({ compute, model: await openModel(location), headQuant: 'f32' })

@@ -7,10 +7,18 @@ import { storiesLocation } from './stories.ts'
 /** Every message is a line of its text. */
 const TEMPLATE = "{% for message in messages %}{{ message.content + '\\n' }}{% endfor %}"
 
-export async function chatStoriesBytes(): Promise<Uint8Array> {
+/** A template that tells tools and calls as Hermes and Qwen do. */
+export const HERMES_TEMPLATE: string =
+  '{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}' +
+  '{% for message in messages %}{{ message.content }}' +
+  '{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}' +
+  "{{ '\\n' }}{% endfor %}"
+
+/** @param source of the chat template */
+export async function chatStoriesBytes(source: string = TEMPLATE): Promise<Uint8Array> {
   const model = await openModel(storiesLocation)
   const { metadata, tensors } = storiesGguf(model)
   model.close()
-  const template = { key: 'tokenizer.chat_template', type: 'string', value: TEMPLATE } as const
+  const template = { key: 'tokenizer.chat_template', type: 'string', value: source } as const
   return writeGguf({ metadata: [...metadata, template], tensors })
 }
