@@ -178,13 +178,12 @@ export class Client extends Resource {
 
   protected override async _open(): Promise<void> {
     const { compute, model, here, signal } = this.#options
-    const loading = here?.ready()
+    const beginning = this.#finder.begin(signal)
     // Heard below.
-    loading?.catch(() => {})
+    beginning.catch(() => {})
     // Made while the engine loads blocks.
     void model.tokenizer
-    await loading
-    const servers = await this.#finder.servers(signal).catch((error: unknown) => {
+    const servers = await beginning.catch((error: unknown) => {
       // They may be found yet: the first step looks again.
       if (here && toAppError(error).code === 'NO_ROUTE') return this.#finder.all
       throw error

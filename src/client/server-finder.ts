@@ -40,30 +40,36 @@ export class ServerFinder {
   }
 
   /**
+   * Loads what is computed here from the beginning. Where the swarm serves every block before that
+   * is done, nobody waits for it.
+   * @returns as servers()
+   * @throws AppError as servers(), or as loading blocks that are kept here fails
+   */
+  async begin(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
+    const { here } = this.#options
+    const loading = here?.ready()
+    if (!here || here.kept) {
+      await loading
+      return this.servers(signal)
+    }
+    const searching = this.#search(signal)
+    const served = searching.then(() => (this.#isCovered() ? undefined : loading))
+    await Promise.race([loading, served])
+    if (!this.#isCovered()) await this.#fill(await searching, signal)
+    return this.#staying()
+  }
+
+  /**
    * Servers known now, and what is computed here. When those that did not fail leave a gap, the
    * swarm is asked, and then what nobody serves is loaded here.
    * @throws AppError NO_ROUTE or why the swarm cannot be asked, when blocks stay missing
    */
   async servers(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
-    const { blockCount } = this.#options.model.config
-    const usable = (infos: Iterable<ServerInfo>): readonly BlockSpan[] => {
-      const avoided = this.#options.book.avoided(this.#options.clock.now())
-      const now = this.#options.clock.wall()
-      return [...infos, ...this.#own()]
-        .filter((info) => {
-          return !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
-        })
-        .map((info) => this.#options.book.candidate(info))
+    if (!this.#isCovered()) {
+      const failure = await this.#search(signal)
+      if (!this.#isCovered()) await this.#fill(failure, signal)
     }
-    if (!covered(usable(this.#known.values()), blockCount)) {
-      const asking = this.#find(signal, (infos) => {
-        for (const info of infos) this.#options.book.noteInfo(info)
-        return covered(usable(infos), blockCount)
-      })
-      const failure = await asking.then(() => undefined, toAppError)
-      await this.#fill(gapsOf(usable(this.#known.values()), blockCount), failure, signal)
-    }
-    return this.all.filter((info) => !info.draining)
+    return this.#staying()
   }
 
   /** Servers known now, those that drain too; asks the swarm when that was some time ago. */
@@ -95,17 +101,43 @@ export class ServerFinder {
     return [...this.#known.values(), ...this.#own()]
   }
 
-  /** @param failure why the swarm could not be asked */
-  async #fill(
-    gaps: readonly BlockSpan[],
-    failure: AppError | undefined,
-    signal: AbortSignal | undefined
-  ): Promise<void> {
-    const { here, model } = this.#options
+  #staying(): readonly ServerInfo[] {
+    return this.all.filter((info) => !info.draining)
+  }
+
+  /** Blocks that no server has, of those that did not fail and those of here. */
+  #gaps(known: Iterable<ServerInfo> = this.#known.values()): readonly BlockSpan[] {
+    const { book, clock, model } = this.#options
+    const [avoided, now] = [book.avoided(clock.now()), clock.wall()]
+    const usable = [...known, ...this.#own()].filter((info) => {
+      return !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
+    })
+    const spans = usable.map((info) => book.candidate(info))
+    return gapsOf(spans, model.config.blockCount)
+  }
+
+  #isCovered(): boolean {
+    return this.#gaps().length === 0
+  }
+
+  /** Asks the swarm until every block is served. @returns why it could not be asked */
+  async #search(signal: AbortSignal | undefined): Promise<AppError | undefined> {
+    const { book } = this.#options
+    const asking = this.#find(signal, (infos) => {
+      for (const info of infos) book.noteInfo(info)
+      return this.#gaps(infos).length === 0
+    })
+    return asking.then(() => undefined, toAppError)
+  }
+
+  /** Loads here what nobody serves. @param failure why the swarm could not be asked */
+  async #fill(failure: AppError | undefined, signal: AbortSignal | undefined): Promise<void> {
+    const { here, book, model } = this.#options
     if (failure?.code === 'CANCELLED' || (failure && !here)) throw failure
-    if (gaps.length === 0 || !here) return
+    if (!here) return
+    const gaps = this.#gaps()
     const why = await here.fillGaps(gaps, signal)
-    const all = this.all.map((info) => this.#options.book.candidate(info))
+    const all = this.all.map((info) => book.candidate(info))
     // Those that failed may be asked again.
     if (covered(all, model.config.blockCount)) return
     if (why) throw nobodyServes(gaps, why, failure)

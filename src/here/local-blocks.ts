@@ -70,6 +70,7 @@ export class LocalBlocks extends Resource implements LocalServers {
   readonly #clock: Clock
   readonly #log: Log
   readonly #listeners = new Map<string, SessionEvents>()
+  readonly #stop = new AbortController()
   #served: readonly Served[] = []
   /** Loading is one at a time. */
   #filling: Promise<unknown> = Promise.resolve()
@@ -118,6 +119,12 @@ export class LocalBlocks extends Resource implements LocalServers {
     return filling
   }
 
+  /** Ends loading that is under way, too. */
+  override close(): Promise<void> {
+    this.#stop.abort()
+    return super.close()
+  }
+
   protected override async _open(): Promise<void> {
     const { kept } = this
     if (kept) return this.#load(kept)
@@ -125,7 +132,13 @@ export class LocalBlocks extends Resource implements LocalServers {
     const all = { start: 0, end: model.config.blockCount }
     const { lackBytes, fetchBytes } = await this.#fit(all)
     // What would have to be fetched first may be served by others sooner.
-    if (lackBytes === 0 && fetchBytes === 0) await this.#load(all)
+    if (lackBytes > 0 || fetchBytes > 0) return
+    await this.#load(all).catch((error: unknown) => {
+      const { code, message } = toAppError(error)
+      if (code === 'CANCELLED') throw error
+      // Others may serve them.
+      this.#log.warn(`blocks 0:${all.end} do not run here: ${message}`)
+    })
   }
 
   protected override async _close(): Promise<void> {
@@ -147,6 +160,7 @@ export class LocalBlocks extends Resource implements LocalServers {
     gaps: readonly BlockSpan[],
     signal: AbortSignal | undefined
   ): Promise<AppError | undefined> {
+    await this.ready()
     if (this.kept || this.closing) return undefined
     let failure: AppError | undefined
     for (const gap of gaps) {
@@ -170,8 +184,8 @@ export class LocalBlocks extends Resource implements LocalServers {
 
   async #load(range: BlockSpan, stop?: AbortSignal): Promise<void> {
     const { compute, model, onstage = () => {}, onfetch, onchange } = this.#options
-    const signals = [this.#options.signal, stop].filter((one) => one !== undefined)
-    const signal = AbortSignal.any(signals)
+    const stops = [this.#stop.signal, this.#options.signal, stop]
+    const signal = AbortSignal.any(stops.filter((one) => one !== undefined))
     const fitting = await this.#fit(range)
     if (fitting.lackBytes > 0) throw doesNotFit(model, this.#quant, range, fitting)
     await fetchBlocks(range, { model, signal, onstage, onfetch })

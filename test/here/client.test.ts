@@ -1,7 +1,9 @@
 // One process, the real engine, and a swarm that is there, comes, goes, or was never there.
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import type { BlockSpan } from '../../src/base/block-span.ts'
+import { cancelled } from '../../src/base/errors.ts'
 import { Compute } from '../../src/blocks/compute.ts'
+import type { ComputeApi } from '../../src/blocks/types.ts'
 import { Client } from '../../src/client/client.ts'
 import { Generator } from '../../src/client/text/generate.ts'
 import { LocalBlocks, type HerePlan } from '../../src/here/local-blocks.ts'
@@ -33,7 +35,7 @@ interface Asked {
   /** Weights that are not on the disk, bytes. */
   fetchBytes?: number
   /** Default: with room for all. */
-  compute?: Compute
+  compute?: ComputeApi
   ontoken?: (count: number, route: readonly string[]) => unknown
 }
 
@@ -66,6 +68,22 @@ async function ask(
     await ontoken?.(ids.length, names())
   }
   return { ids, routes: [...routes] }
+}
+
+/** The engine, whose loading of blocks ends when it is cancelled alone. */
+function neverLoading(): ComputeApi {
+  return new Proxy<ComputeApi>(ample, {
+    get(target, key) {
+      if (key === 'loadSpan') {
+        return (_: unknown, signal: AbortSignal) =>
+          new Promise((_resolve, reject) => {
+            signal.addEventListener('abort', () => reject(cancelled('Loading was cancelled')))
+          })
+      }
+      const value: unknown = Reflect.get(target, key, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
 }
 
 const expected = golden?.ids.slice(0, 40) ?? []
@@ -106,6 +124,14 @@ test('an answer goes on here when its server is gone and nobody else has its blo
     }
   })
   expect(told).toEqual({ ids: expected, routes: ['there 0:5', 'here 0:5'] })
+}, 60_000)
+
+test('nobody waits for blocks to be loaded here when the swarm serves all of them', async () => {
+  await using world = await World.start()
+  await using _ = await serve(world.make(), { start: 0, end: BLOCKS })
+  // Loading ends by being given up.
+  const told = await ask(await world.node(), { plan: 'auto', compute: neverLoading() })
+  expect(told).toEqual({ ids: expected, routes: ['there 0:5'] })
 }, 60_000)
 
 test('what fits nowhere is told with what is missing, and what would serve it', async () => {
