@@ -21,6 +21,8 @@ export interface Gap {
 }
 
 const POLL_MS = 4
+/** What client/session/failover.ts reports when it gives a server up. */
+const LEAVING = 'debug: leaving '
 
 export class WatchedAnswer {
   readonly lines: Moment[] = []
@@ -62,10 +64,10 @@ export class WatchedAnswer {
   async gapAfter(at: number, feltMs: number, ms: number): Promise<Gap | undefined> {
     const news = (part: string): Moment | undefined =>
       this.lines.findLast((moment) => moment.ms >= at && moment.line.includes(part))
-    await this.until(() => news('going round') !== undefined, feltMs)
-    if (!news('going round')) return undefined
+    await this.until(() => news(LEAVING) !== undefined, feltMs)
+    if (!news(LEAVING)) return undefined
     const routeAfter = (): Moment | undefined => {
-      const [given, route] = [news('going round'), news('debug: route ')]
+      const [given, route] = [news(LEAVING), news('debug: route ')]
       return given && route && route.ms >= given.ms ? route : undefined
     }
     const textAfter = (): number | undefined => {
@@ -73,7 +75,7 @@ export class WatchedAnswer {
       return route && this.texts.find((text) => text > route.ms)
     }
     await this.until(() => textAfter() !== undefined, ms)
-    const [given, route, text] = [news('going round'), routeAfter(), textAfter()]
+    const [given, route, text] = [news(LEAVING), routeAfter(), textAfter()]
     if (!given || !route || text === undefined) return undefined
     const history = /history of (\d+) replayed in (\d+) ms/.exec(news('history of')?.line ?? '')
     return {

@@ -1,21 +1,47 @@
-// A GGUF with random weights in the shape of TinyLlama-1.1B, for benchmarks: 0.6 GiB, the same on
-// every machine, written once into a folder. Weights that llama.cpp and we both hold exactly: Q4_0,
-// the head Q8_0.
+// GGUFs with random weights in the shapes of TinyLlama-1.1B (0.6 GiB) and Mistral-7B (3.9 GiB), for
+// benchmarks: the same on every machine, written once into a folder. Weights that llama.cpp and we
+// both hold exactly: Q4_0, the head Q8_0.
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { seededRandom, type Random } from '../../../src/base/random.ts'
 import { countOf, TYPE_FACTS } from '../../../src/model/formats/tensor-types.ts'
 import { ggufHeader, padded, type MetadataEntry } from '../../../test/support/models/gguf-writer.ts'
 
-const BLOCKS = 22
-const HIDDEN = 2048
-const HEADS = 32
-const KV_HEADS = 4
-const FFN = 5632
+interface Shape {
+  readonly blocks: number
+  readonly hidden: number
+  readonly heads: number
+  readonly kvHeads: number
+  readonly ffn: number
+  /** Whether all blocks have the first one's weights: drawing 4 GB takes a minute. */
+  readonly repeats: boolean
+}
+
+export type RandomModel = 'random-1.1b' | 'random-7b'
+
+const SHAPES: Readonly<Record<RandomModel, Shape>> = {
+  'random-1.1b': {
+    blocks: 22,
+    hidden: 2048,
+    heads: 32,
+    kvHeads: 4,
+    ffn: 5632,
+    repeats: false
+  },
+  'random-7b': {
+    blocks: 32,
+    hidden: 4096,
+    heads: 32,
+    kvHeads: 8,
+    ffn: 14_336,
+    repeats: true
+  }
+}
+
+/** What scripts call the smaller one. */
+export const RANDOM_MODEL: RandomModel = 'random-1.1b'
 const VOCAB = 32_000
 const CONTEXT = 2048
-/** What scripts call it. */
-export const RANDOM_MODEL = 'random-1.1b'
 const SEED = 11
 /** Of matrices, times the square root of their width: values stay near one. */
 const GAIN = 0.8
@@ -31,17 +57,24 @@ interface Drawn {
 }
 
 /** The file in `folder`, written when it is not there. */
-export function randomModelFile(folder: string): string {
-  const path = join(folder, `${RANDOM_MODEL}.Q4_0.gguf`)
+export function randomModelFile(folder: string, name: RandomModel = RANDOM_MODEL): string {
+  const shape = SHAPES[name]
+  const path = join(folder, `${name}.Q4_0.gguf`)
   if (existsSync(path)) return path
   mkdirSync(folder, { recursive: true })
   const draft = `${path}.${process.pid}`
   const file = openSync(draft, 'w')
   try {
-    const tensors = allTensors()
-    writeAll(file, ggufHeader({ metadata: metadata(), tensors }))
+    const tensors = allTensors(shape)
+    writeAll(file, ggufHeader({ metadata: metadata(name, shape), tensors }))
     const random = seededRandom(SEED)
-    for (const tensor of tensors) writeAll(file, drawBytes(tensor, random))
+    const drawn = new Map<string, Uint8Array>()
+    for (const tensor of tensors) {
+      const key = shape.repeats ? tensor.name.replace(/\.\d+\./, '.') : tensor.name
+      const bytes = drawn.get(key) ?? drawBytes(tensor, random)
+      if (shape.repeats) drawn.set(key, bytes)
+      writeAll(file, bytes)
+    }
   } finally {
     closeSync(file)
   }
@@ -49,28 +82,28 @@ export function randomModelFile(folder: string): string {
   return path
 }
 
-function allTensors(): readonly Drawn[] {
+function allTensors({ blocks, hidden, heads, kvHeads, ffn }: Shape): readonly Drawn[] {
   const tensors: Drawn[] = []
   const add = (name: string, type: Drawn['type'], shape: Drawn['shape']): void => {
     const { blockSize, blockBytes } = TYPE_FACTS[type]
     const byteLength = (countOf(shape, name) / blockSize) * blockBytes
     tensors.push({ name: `${name}.weight`, type, shape, bytes: { byteLength } })
   }
-  const kvWidth = (HIDDEN / HEADS) * KV_HEADS
-  add('token_embd', 'Q4_0', [VOCAB, HIDDEN])
-  for (let i = 0; i < BLOCKS; i++) {
-    add(`blk.${i}.attn_norm`, 'F32', [HIDDEN])
-    add(`blk.${i}.attn_q`, 'Q4_0', [HIDDEN, HIDDEN])
-    add(`blk.${i}.attn_k`, 'Q4_0', [kvWidth, HIDDEN])
-    add(`blk.${i}.attn_v`, 'Q4_0', [kvWidth, HIDDEN])
-    add(`blk.${i}.attn_output`, 'Q4_0', [HIDDEN, HIDDEN])
-    add(`blk.${i}.ffn_norm`, 'F32', [HIDDEN])
-    add(`blk.${i}.ffn_gate`, 'Q4_0', [FFN, HIDDEN])
-    add(`blk.${i}.ffn_up`, 'Q4_0', [FFN, HIDDEN])
-    add(`blk.${i}.ffn_down`, 'Q4_0', [HIDDEN, FFN])
+  const kvWidth = (hidden / heads) * kvHeads
+  add('token_embd', 'Q4_0', [VOCAB, hidden])
+  for (let i = 0; i < blocks; i++) {
+    add(`blk.${i}.attn_norm`, 'F32', [hidden])
+    add(`blk.${i}.attn_q`, 'Q4_0', [hidden, hidden])
+    add(`blk.${i}.attn_k`, 'Q4_0', [kvWidth, hidden])
+    add(`blk.${i}.attn_v`, 'Q4_0', [kvWidth, hidden])
+    add(`blk.${i}.attn_output`, 'Q4_0', [hidden, hidden])
+    add(`blk.${i}.ffn_norm`, 'F32', [hidden])
+    add(`blk.${i}.ffn_gate`, 'Q4_0', [ffn, hidden])
+    add(`blk.${i}.ffn_up`, 'Q4_0', [ffn, hidden])
+    add(`blk.${i}.ffn_down`, 'Q4_0', [hidden, ffn])
   }
-  add('output_norm', 'F32', [HIDDEN])
-  add('output', 'Q8_0', [VOCAB, HIDDEN])
+  add('output_norm', 'F32', [hidden])
+  add('output', 'Q8_0', [VOCAB, hidden])
   return tensors
 }
 
@@ -98,19 +131,26 @@ function drawBytes({ type, shape, bytes }: Drawn, random: Random): Uint8Array {
   return out
 }
 
-function metadata(): MetadataEntry[] {
+function metadata(
+  name: RandomModel,
+  { blocks, hidden, heads, kvHeads, ffn }: Shape
+): MetadataEntry[] {
   const u32 = (key: string, value: number): MetadataEntry => ({ key, type: 'u32', value })
   const tokens = vocabulary()
   return [
     { key: 'general.architecture', type: 'string', value: 'llama' },
-    { key: 'general.name', type: 'string', value: 'Random 1.1B' },
-    u32('llama.block_count', BLOCKS),
+    {
+      key: 'general.name',
+      type: 'string',
+      value: name === 'random-1.1b' ? 'Random 1.1B' : 'Random 7B'
+    },
+    u32('llama.block_count', blocks),
     u32('llama.context_length', CONTEXT),
-    u32('llama.embedding_length', HIDDEN),
-    u32('llama.feed_forward_length', FFN),
-    u32('llama.attention.head_count', HEADS),
-    u32('llama.attention.head_count_kv', KV_HEADS),
-    u32('llama.rope.dimension_count', HIDDEN / HEADS),
+    u32('llama.embedding_length', hidden),
+    u32('llama.feed_forward_length', ffn),
+    u32('llama.attention.head_count', heads),
+    u32('llama.attention.head_count_kv', kvHeads),
+    u32('llama.rope.dimension_count', hidden / heads),
     { key: 'llama.rope.freq_base', type: 'f32', value: 10_000 },
     { key: 'llama.attention.layer_norm_rms_epsilon', type: 'f32', value: 1e-5 },
     { key: 'tokenizer.ggml.model', type: 'string', value: 'gpt2' },
