@@ -259,7 +259,7 @@ export class Host extends Resource {
     }
     if (this.#serving) await closeServing(this.#serving, compute)
     this.#stopHandling()
-    if (this.#advertisement) this.events.finished()
+    if (this.opened) this.events.finished()
     model.close()
   }
 
