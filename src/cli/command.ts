@@ -8,6 +8,8 @@ export interface TextOption {
   readonly kind: 'text'
   /** The value's name in the help. */
   readonly value: string
+  /** All values that it may have. Default: anything. */
+  readonly choices?: readonly string[]
   readonly help: string
 }
 
@@ -47,6 +49,8 @@ export interface Command {
   readonly name: string
   /** The words after it, as shown in the help, e.g. '<MODEL>'; required ones in <>. */
   readonly words: string
+  /** All that the first word may be; empty: anything. */
+  readonly choices: readonly string[]
   /** Most words that are allowed. */
   readonly mostWords: number
   readonly about: string
@@ -63,6 +67,7 @@ export interface Command {
 export interface CommandOptions<F> {
   name: string
   words?: string
+  choices?: readonly string[]
   mostWords?: number
   about: string
   usage?: string
@@ -74,10 +79,11 @@ export interface CommandOptions<F> {
 
 /** Declares a command with flags of type F: the compiler checks that each has its option. */
 export function command<F extends object>(options: CommandOptions<F>): Command {
-  const { words = '', examples = [], isServer = false, usage, run } = options
+  const { words = '', choices = [], examples = [], isServer = false, usage, run } = options
   return {
     name: options.name,
     words,
+    choices,
     mostWords: options.mostWords ?? words.split(' ').filter((word) => word !== '').length,
     about: options.about,
     options: options.options as Options,
@@ -89,8 +95,8 @@ export function command<F extends object>(options: CommandOptions<F>): Command {
   }
 }
 
-export function text(value: string, help: string): TextOption {
-  return { kind: 'text', value, help }
+export function text(value: string, help: string, choices?: readonly string[]): TextOption {
+  return { kind: 'text', value, help, ...(choices ? { choices } : {}) }
 }
 
 export function flag(help: string): FlagOption {

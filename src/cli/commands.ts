@@ -5,6 +5,7 @@ import type { Command } from './command.ts'
 import { api } from './commands/api.ts'
 import { bootstrap } from './commands/bootstrap.ts'
 import { chat } from './commands/chat.ts'
+import { completion, man } from './commands/completion.ts'
 import { doctor } from './commands/doctor.ts'
 import { join } from './commands/join.ts'
 import { ls } from './commands/ls.ts'
@@ -33,5 +34,7 @@ export const COMMANDS: readonly Command[] = [
   verify,
   swarm,
   service,
-  doctor
+  doctor,
+  completion(() => COMMANDS),
+  man(() => COMMANDS)
 ]

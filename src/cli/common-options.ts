@@ -52,15 +52,20 @@ export const HERE: TextOption = text(
 )
 
 export const THREADS: TextOption = text('n', 'Threads of the engine (default: cores - 1)')
-export const DEVICE: TextOption = text('name', 'cpu, cuda or webgpu (default: cpu)')
+export const DEVICE: TextOption = text('name', 'cpu, cuda or webgpu (default: cpu)', [
+  'cpu',
+  'cuda',
+  'webgpu'
+])
 export const JSON_OUTPUT: FlagOption = flag('As JSON')
 
 /** Of every command. */
 export const GLOBAL_OPTIONS: Options = {
-  logLevel: text('level', 'debug, info, warn or error'),
+  logLevel: text('level', 'debug, info, warn or error', ['debug', 'info', 'warn', 'error']),
   logFormat: text(
     'format',
-    'Lines on stderr as text, or as json: one object a line (default: text)'
+    'Lines on stderr as text, or as json: one object a line (default: text)',
+    ['text', 'json']
   ),
   debug: flag('Tell everything, with stacks'),
   help: flag('Show this text'),

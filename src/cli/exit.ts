@@ -20,13 +20,30 @@ export const EXIT = {
   brokenPipe: 141
 } as const
 
-export const EXIT_HELP = `Exit codes:
-  0 done                      5 nobody serves some blocks
-  1 a fault of ours           6 a peer, hub, device or network failed
-  2 wrong usage               7 no memory, port in use
-  3 no such model or file     8 not permitted, or a folder is read-only
-  4 damaged file or bytes     9 with --strict: the answer was cut
-  130 Ctrl-C                  141 the reader of stdout went away`
+/** What each code means. */
+export const EXITS: readonly (readonly [string, string])[] = [
+  ['0', 'done'],
+  ['1', 'a fault of ours'],
+  ['2', 'wrong usage'],
+  ['3', 'no such model or file'],
+  ['4', 'damaged file or bytes'],
+  ['130', 'Ctrl-C'],
+  ['5', 'nobody serves some blocks'],
+  ['6', 'a peer, hub, device or network failed'],
+  ['7', 'no memory, port in use'],
+  ['8', 'not permitted, or a folder is read-only'],
+  ['9', 'with --strict: the answer was cut'],
+  ['141', 'the reader of stdout went away']
+]
+
+/** In two columns. */
+export const EXIT_HELP: string = [
+  'Exit codes:',
+  ...EXITS.slice(0, EXITS.length / 2).map((left, i) => {
+    const [one, other] = [left, EXITS[i + EXITS.length / 2] ?? ['', '']]
+    return `  ${one.join(' ').padEnd(26)}  ${other.join(' ')}`
+  })
+].join('\n')
 
 /** The exit code for an error's code. */
 export function exitCode(code: ErrorCode): number {

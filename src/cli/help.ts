@@ -12,13 +12,19 @@ const MODEL =
   'MODEL is an alias (smollm2-135m, llama3-8b ...), owner/name[@revision] of a hub, a GGUF file,\n' +
   "a llama2.c checkpoint, or a folder in the hub's layout."
 
-const ENVIRONMENT = `Environment:
-  PETALS_BOOTSTRAP  stands for --bootstrap
-  PETALS_MODEL      the model of petals chat when none is named; else the one used last
-  PETALS_SWARM      stands for --swarm
-  PETALS_HOME       a folder for everything that is kept on disk
-  NO_COLOR          no colours; TERM=dumb: no escape sequences at all
-  HF_ENDPOINT, HF_TOKEN, HF_HOME  as the hub's own tools read them`
+/** Variables, and what each is for. */
+export const ENVIRONMENT: readonly (readonly [string, string])[] = [
+  ['PETALS_BOOTSTRAP', 'stands for --bootstrap'],
+  ['PETALS_MODEL', 'the model of petals chat when none is named; else the one used last'],
+  ['PETALS_SWARM', 'stands for --swarm'],
+  ['PETALS_HOME', 'a folder for everything that is kept on disk'],
+  ['NO_COLOR', 'no colours; TERM=dumb: no escape sequences at all'],
+  ['HF_ENDPOINT, HF_TOKEN, HF_HOME', "as the hub's own tools read them"]
+]
+
+const FILES = `Files:
+  config.toml of the data folder (petals doctor names it) has options as they are typed, without dashes,
+  for all commands, or for one below its [name]: temperature = 0.2`
 
 /** What `petals --help` prints, or `petals COMMAND --help`. */
 export function helpText(command: Command | undefined, commands: readonly Command[]): string {
@@ -38,7 +44,8 @@ function programSections(commands: readonly Command[]): string[] {
     `Options:\n${optionLines(GLOBAL_OPTIONS)}`,
     MODEL,
     MORE,
-    ENVIRONMENT
+    `Environment:\n${table(ENVIRONMENT)}`,
+    FILES
   ]
 }
 

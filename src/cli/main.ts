@@ -9,6 +9,7 @@ import { versionText } from '../base/version.ts'
 import { readArguments, type Typed } from './argv.ts'
 import type { Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
+import { readConfig } from './config.ts'
 import { createContext, logFormatOf } from './context.ts'
 import { EXAMINE } from './doctor/examine-word.ts'
 import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
@@ -40,9 +41,13 @@ async function fullVersion(): Promise<string> {
   return `${versionText()}\n${kernelsLine(resolvePaths(process.env).cache)}\n`
 }
 
-async function execute(command: Command, { words, flags }: Typed, how: Telling): Promise<number> {
+async function execute(command: Command, typed: Typed, how: Telling): Promise<number> {
+  const { words } = typed
   const life = interruptible()
   try {
+    const folder = resolvePaths(process.env).data
+    const config = readConfig({ folder, command, commands: COMMANDS, env: process.env })
+    const flags = { ...config, ...typed.flags }
     const context = await createContext(flags, life.signal)
     return (await command.run(words, flags, context)) ?? EXIT.ok
   } catch (thrown) {

@@ -61,8 +61,16 @@ export const chat: Command = command<ChatFlags>({
     strict: flag('Exit with 9 when --max-tokens or the context cut the answer'),
     stats: flag('A line on stderr: tokens, tokens/s, time to first token, guesses, route'),
     trace: flag("A line on stderr: where a step's time goes"),
-    wire: text('type', 'How activations travel: f32, f16, bf16 or int8 (default: by width)'),
-    head: text('type', "native or f32: how exact the last matrix is (default: as the servers')"),
+    wire: text('type', 'How activations travel: f32, f16, bf16 or int8 (default: by width)', [
+      'f32',
+      'f16',
+      'bf16',
+      'int8'
+    ]),
+    head: text('type', "native or f32: how exact the last matrix is (default: as the servers')", [
+      'native',
+      'f32'
+    ]),
     here: HERE,
     threads: THREADS,
     device: DEVICE,

@@ -11,7 +11,8 @@ export const JOIN_OPTIONS: OptionsFor<JoinFlags> = {
   ),
   quant: text(
     'type',
-    "How weights are held: native (the file's own), f32, f16, int8 or int4 (default: native)"
+    "How weights are held: native (the file's own), f32, f16, int8 or int4 (default: native)",
+    ['native', 'f32', 'f16', 'int8', 'int4']
   ),
   kv: text(
     'type',

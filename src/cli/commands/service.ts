@@ -11,6 +11,7 @@ const USAGE = `service ACTION
 export const service: Command = command<ServiceFlags>({
   name: 'service',
   words: 'ACTION',
+  choices: ['install', 'remove', 'status'],
   mostWords: 2,
   about: 'Servers that the system keeps running: install MODEL, remove, status',
   usage: USAGE,

@@ -15,6 +15,7 @@ const USAGE = `swarm ACTION
 export const swarm: Command = command<SwarmCommandFlags>({
   name: 'swarm',
   words: 'ACTION',
+  choices: ['create', 'list', 'invite', 'narrow', 'show', 'members', 'revoke'],
   mostWords: Infinity,
   about: 'Private swarms: create NAME, invite NAME, members NAME, ...',
   usage: USAGE,
