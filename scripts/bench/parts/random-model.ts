@@ -13,11 +13,14 @@ interface Shape {
   readonly heads: number
   readonly kvHeads: number
   readonly ffn: number
+  /** Tokens at most. */
+  readonly context: number
   /** Whether all blocks have the first one's weights: drawing 4 GB takes a minute. */
   readonly repeats: boolean
 }
 
-export type RandomModel = 'random-1.1b' | 'random-7b'
+/** `random-long` is two blocks of the smaller one, for long contexts. */
+export type RandomModel = 'random-1.1b' | 'random-7b' | 'random-long'
 
 const SHAPES: Readonly<Record<RandomModel, Shape>> = {
   'random-1.1b': {
@@ -26,6 +29,7 @@ const SHAPES: Readonly<Record<RandomModel, Shape>> = {
     heads: 32,
     kvHeads: 4,
     ffn: 5632,
+    context: 2048,
     repeats: false
   },
   'random-7b': {
@@ -34,14 +38,23 @@ const SHAPES: Readonly<Record<RandomModel, Shape>> = {
     heads: 32,
     kvHeads: 8,
     ffn: 14_336,
+    context: 2048,
     repeats: true
+  },
+  'random-long': {
+    blocks: 2,
+    hidden: 2048,
+    heads: 32,
+    kvHeads: 4,
+    ffn: 5632,
+    context: 33_000,
+    repeats: false
   }
 }
 
 /** What scripts call the smaller one. */
 export const RANDOM_MODEL: RandomModel = 'random-1.1b'
 const VOCAB = 32_000
-const CONTEXT = 2048
 const SEED = 11
 /** Of matrices, times the square root of their width: values stay near one. */
 const GAIN = 0.8
@@ -133,7 +146,7 @@ function drawBytes({ type, shape, bytes }: Drawn, random: Random): Uint8Array {
 
 function metadata(
   name: RandomModel,
-  { blocks, hidden, heads, kvHeads, ffn }: Shape
+  { blocks, hidden, heads, kvHeads, ffn, context }: Shape
 ): MetadataEntry[] {
   const u32 = (key: string, value: number): MetadataEntry => ({ key, type: 'u32', value })
   const tokens = vocabulary()
@@ -145,7 +158,7 @@ function metadata(
       value: name === 'random-1.1b' ? 'Random 1.1B' : 'Random 7B'
     },
     u32('llama.block_count', blocks),
-    u32('llama.context_length', CONTEXT),
+    u32('llama.context_length', context),
     u32('llama.embedding_length', hidden),
     u32('llama.feed_forward_length', ffn),
     u32('llama.attention.head_count', heads),
