@@ -6,7 +6,7 @@ import { toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi } from '../blocks/types.ts'
-import type { Family, Model } from '../model/types.ts'
+import type { Family, Model, ModelConfig } from '../model/types.ts'
 import { covered } from '../swarm/coverage.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
@@ -75,13 +75,12 @@ const WIDE_FAMILIES: ReadonlySet<Family> = new Set<Family>(['gemma2', 'gemma3'])
  * cut.
  */
 export function chooseDtype(
-  hiddenSize: number,
-  servers: readonly ServerInfo[],
-  family?: Family
+  { hiddenSize, family }: Pick<ModelConfig, 'hiddenSize' | 'family'>,
+  servers: readonly Pick<ServerInfo, 'quant'>[]
 ): WireDtype {
   const exact = servers.some((info) => info.quant === 'f32')
   if (exact || hiddenSize <= EXACT_COLUMNS) return 'f32'
-  return family !== undefined && WIDE_FAMILIES.has(family) ? WIDE : 'f16'
+  return WIDE_FAMILIES.has(family) ? WIDE : 'f16'
 }
 
 export class Client extends Resource {
@@ -188,8 +187,7 @@ export class Client extends Resource {
       if (here && toAppError(error).code === 'NO_ROUTE') return this.#finder.all
       throw error
     })
-    this.#dtype =
-      this.#options.dtype ?? chooseDtype(model.config.hiddenSize, servers, model.config.family)
+    this.#dtype = this.#options.dtype ?? chooseDtype(model.config, servers)
     const exact = servers.some((info) => info.quant === 'f32')
     const headQuant = this.#options.headQuant ?? (exact ? 'f32' : 'native')
     this.#local = new LocalModel({ compute, model, headQuant })

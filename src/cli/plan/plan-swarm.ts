@@ -154,7 +154,7 @@ export class SwarmView implements Disposable {
       connections: this.#connections,
       model: model.contentId,
       hiddenSize,
-      dtype: chooseDtype(hiddenSize, this.servers),
+      dtype: chooseDtype(model.config, this.servers),
       between,
       signal
     })

@@ -124,7 +124,7 @@ interface Measured {
 async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promise<Measured> {
   const { compute, model, fit, span, servers, progress, context } = facts
   const { signal, log } = context
-  const dtype = chooseDtype(model.config.hiddenSize, servers, model.config.family)
+  const dtype = chooseDtype(model.config, servers)
   const common = { compute, model, quant: fit.quant, dtype }
   if (!span) {
     progress.update('measuring')
