@@ -65,7 +65,8 @@ const STAGES: readonly Stage[] = [
       return { ok: faults.length === 0, output: faults.join('\n') }
     }
   },
-  { name: 'types', run: command('tsc', '-p', 'scripts/tsconfig.json') }
+  { name: 'types', run: command('tsc', '-p', 'scripts/tsconfig.json') },
+  { name: 'page', run: command('tsc', '-p', 'src/api/page/browser/tsconfig.json') }
 ]
 
 function seconds(startMs: number): string {

@@ -48,7 +48,7 @@ const PENDING: readonly string[] = ['src/kernels/c']
 /** Where the system's clock, chance and environment may be read. */
 const SYSTEM = /\b(Date\.now|Math\.random|process\.env|Bun\.env)\b/
 const SYSTEM_FILES =
-  /^src\/(base\/clock\.ts|cli\/|udx\/|kernels\/wanted\.ts|library\/surroundings\.ts)/
+  /^src\/(base\/clock\.ts|cli\/|udx\/|kernels\/wanted\.ts|library\/surroundings\.ts|api\/page\/browser\/)/
 const MAX_LINES = 450
 /** At the root of one folder. */
 const MAX_FILES = 20

@@ -1,5 +1,7 @@
 // Serves the HTTP surface on a port. Knows no models: an app answers.
 import type { Hono } from 'hono'
+import chatPage from './page/chat.html'
+import swarmPage from './page/swarm.html'
 import { type AppError, inUse, unavailable } from '../base/errors.ts'
 
 export interface ServeOptions {
@@ -37,6 +39,8 @@ export function serve({ app, host, port, option = '--port' }: ServeOptions): Api
       port,
       idleTimeout: IDLE_S,
       maxRequestBodySize: MOST_BODY_BYTES,
+      development: false,
+      routes: { '/': chatPage, '/swarm': swarmPage },
       fetch: (request, own) =>
         app.fetch(request, { keepOpen: (one: Request) => own.timeout(one, 0) })
     })

@@ -1,6 +1,7 @@
 // POST /v1/messages and /v1/messages/count_tokens: Anthropic's interface, which Claude Code speaks.
 import type { ChatMessage, ChatToolCall } from '../../model/text/chat-template.ts'
 import { reply, type ReplyEnd } from '../../library/text/reply.ts'
+import type { RouteNews } from '../../library/text/text-model.ts'
 import { collect } from './chat-completions.ts'
 import { chatRequest, type ChatRequest, type EndpointContext } from './chat-request.ts'
 import { errorAnswer, RequestError } from './errors.ts'
@@ -254,7 +255,7 @@ async function streamed(
   const options = {
     ...request.options(),
     signal: abort.signal,
-    onnews: ({ text }: { text: string }) => writer.comment(text)
+    onnews: (news: RouteNews) => writer.news(news)
   }
   const end = await collect(reply(model, request.prompt, options), (one) => blocks.take(one))
   blocks.end()

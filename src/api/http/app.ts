@@ -33,6 +33,8 @@ export interface AppOptions {
   hosts?: readonly string[] | undefined
   /** Largest body, bytes. Default 32 MiB. */
   maxBodyBytes?: number
+  /** What the monitor shows, as JSON. Default: there is none. */
+  swarm?: (() => object) | undefined
   clock?: Clock
   log?: Log
 }
@@ -94,6 +96,10 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     })
   }
   app.get('/health', () => Response.json({ status: 'ok' }))
+  app.get('/swarm.json', () => {
+    if (options.swarm) return Response.json(options.swarm())
+    throw new RequestError('This server watches no swarm', { status: 404, code: 'unknown_url' })
+  })
   app.get('/v1/models', () =>
     Response.json({ object: 'list', data: models.names.map(modelObject) })
   )

@@ -165,7 +165,7 @@ async function streamed(
       choices: [{ index, delta, logprobs: null, finish_reason: null, ...more }],
       ...usage
     })
-  const onnews = ({ text }: RouteNews): void => writer.comment(text)
+  const onnews = (news: RouteNews): void => writer.news(news)
   for (let index = 0; index < asked.choices; index++) {
     choice(index, { role: 'assistant', content: '' })
     const options = { ...choiceOptions(asked, index, abort.signal), onnews }

@@ -110,7 +110,7 @@ async function streamed(
         choice(text, { logprobs: logProbsOf(asked, drawn, length, context) })
         length += text.length
       }
-      const onnews = ({ text }: RouteNews): void => writer.comment(text)
+      const onnews = (news: RouteNews): void => writer.news(news)
       const end = await complete(asked, index, context, ontext, onnews)
       choice('', { finish_reason: end.finish })
       return end

@@ -2,6 +2,7 @@
 // and the AI SDK speak it.
 import type { ChatMessage } from '../../model/text/chat-template.ts'
 import { reply, type ReplyEnd } from '../../library/text/reply.ts'
+import type { RouteNews } from '../../library/text/text-model.ts'
 import { collect } from './chat-completions.ts'
 import { chatRequest, type ChatRequest, type EndpointContext } from './chat-request.ts'
 import { errorAnswer, RequestError } from './errors.ts'
@@ -183,7 +184,7 @@ function run(
   request: ChatRequest,
   context: EndpointContext,
   blocks: ReplyBlocks,
-  onnews?: (news: { text: string }) => void
+  onnews?: (news: RouteNews) => void
 ): Promise<ReplyEnd> {
   const options = { ...request.options(), signal: context.abort.signal, onnews }
   return collect(reply(context.model, request.prompt, options), (event) => blocks.take(event)).then(
@@ -311,7 +312,7 @@ async function streamed(
       event('response.output_item.done', { output_index: block.index, item })
     }
   })
-  const end = await run(request, context, blocks, ({ text }) => writer.comment(text))
+  const end = await run(request, context, blocks, (news) => writer.news(news))
   const response = finished(head, blocks.blocks, end)
   event(end.finish === 'length' ? 'response.incomplete' : 'response.completed', { response })
 }

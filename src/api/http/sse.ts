@@ -1,12 +1,14 @@
 // A streamed answer as server-sent events: data lines, comments that keep the connection alive, and
 // an error event when something fails midway. Knows no endpoint.
 import { systemClock, type Clock } from '../../base/clock.ts'
+import type { RouteNews } from '../../library/text/text-model.ts'
 import { errorAnswer } from './errors.ts'
 
 export interface EventWriter {
   /** One JSON event; with a name for endpoints whose events have one. */
   data(value: unknown, name?: string): void
-  comment(text: string): void
+  /** What happens to the route, as a comment, which clients pass over and the page reads. */
+  news(news: RouteNews): void
 }
 
 export interface StreamOptions {
@@ -52,7 +54,7 @@ export function eventStream(
       const writer: EventWriter = {
         data: (value, name) =>
           send(`${name === undefined ? '' : `event: ${name}\n`}data: ${JSON.stringify(value)}\n\n`),
-        comment: (text) => send(`: ${text.replaceAll(/[\r\n]+/g, ' ')}\n\n`)
+        news: (news) => send(`: petals ${JSON.stringify(news)}\n\n`)
       }
       send(': open\n\n')
       try {

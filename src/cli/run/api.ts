@@ -9,6 +9,7 @@ import { serve } from '../../api/serve.ts'
 import { ModelShelf } from '../../library/model-shelf.ts'
 import { parseHere } from '../../library/open/here.ts'
 import type { SwarmOptions } from '../../library/open/membership.ts'
+import { watchSwarm } from '../../library/watch-swarm.ts'
 import { Petals } from '../../library/petals.ts'
 import { defaultModel } from '../chat/remember.ts'
 import type { Context } from '../context.ts'
@@ -72,8 +73,11 @@ export async function runApi(
       open: (id) => petals.openModel(offered.get(id) ?? id, id)
     })
   )
+  const watch = stack.use(watchSwarm({ node: petals.node, swarmWords: swarmWords(flags) }))
+  watch.ready().catch(() => {})
   const app = createApp({
     models: shelf,
+    swarm: () => watch.snapshot(),
     apiKey,
     cors: parseList('cors', flags.cors),
     hosts: apiKey === undefined ? [...LOOPBACK, host] : undefined,
@@ -86,6 +90,12 @@ export async function runApi(
   context.log.info(`serving ${shelf.names.join(', ')} at ${server.url}/v1`)
   warmUp(shelf, context)
   await untilAborted(context.signal)
+}
+
+/** What leads into the same swarm, without an invite: that is for nobody else to see. */
+function swarmWords({ bootstrap, lan }: ApiFlags): string {
+  const words = bootstrap === undefined ? [] : ['--bootstrap', bootstrap]
+  return [...words, ...(lan ? ['--lan'] : [])].join(' ')
 }
 
 /**

@@ -72,10 +72,12 @@ export async function* answer(
     drawn = []
     return { text, logProbs: logs }
   }
+  const tellRoute = routeTeller(() => borrowed.route(), onnews)
   try {
     for (;;) {
       const step = await tokens.next()
       promptMs ||= clock.now() - began
+      tellRoute()
       if (step.done) {
         finish = step.value.finish === 'stop' ? 'stop' : 'length'
         const text = matcher.end()
@@ -111,6 +113,22 @@ export async function* answer(
       predicted_ms: predictedMs,
       predicted_per_second: perSecond(newTokens, predictedMs)
     }
+  }
+}
+
+/** Tells the route when it is another one than before. */
+function routeTeller(
+  routeOf: () => readonly RouteHop[],
+  onnews: AnswerOptions['onnews']
+): () => void {
+  let told = ''
+  return () => {
+    if (!onnews) return
+    const route = routeOf()
+    const text = route.map(({ start, end, peer }) => `${start}:${end} ${peer}`).join(', ')
+    if (text === told) return
+    told = text
+    onnews({ kind: 'route', text, route })
   }
 }
 

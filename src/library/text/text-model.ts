@@ -10,9 +10,11 @@ import { Constraints } from '../grammar/constraint.ts'
 
 /** What happens to a session's route while it answers. */
 export interface RouteNews {
-  readonly kind: 'reroute' | 'wait' | 'resume'
+  readonly kind: 'route' | 'reroute' | 'wait' | 'resume'
   /** In words, for people. */
   readonly text: string
+  /** With 'route': which servers compute which blocks from here on. */
+  readonly route?: readonly RouteHop[]
 }
 
 /** A generator with the session under it. */

@@ -1,0 +1,375 @@
+// The chat page: conversations of this browser, asked of the server that it came from.
+import { answer, listModels, ServerError, type Hop, type RouteNews } from './client.ts'
+import {
+  addTurn,
+  branchOf,
+  loadConversations,
+  newConversation,
+  saveConversations,
+  showBranch,
+  siblingsOf,
+  type Conversation,
+  type Settings,
+  type Turn
+} from './conversations.ts'
+import { byId, make } from './element.ts'
+import { copyButton, showMarkdown } from './markdown.ts'
+
+const side = byId('side', HTMLElement)
+const list = byId('conversations', HTMLUListElement)
+const messages = byId('messages', HTMLDivElement)
+const route = byId('route', HTMLDivElement)
+const model = byId('model', HTMLSelectElement)
+const promptBox = byId('prompt', HTMLTextAreaElement)
+const send = byId('send', HTMLButtonElement)
+const stop = byId('stop', HTMLButtonElement)
+const attached = byId('attached', HTMLDivElement)
+const file = byId('file', HTMLInputElement)
+const settingsBox = byId('settings', HTMLFieldSetElement)
+const fields: Readonly<Record<keyof Settings, HTMLInputElement | HTMLTextAreaElement>> = {
+  system: byId('system', HTMLTextAreaElement),
+  temperature: byId('temperature', HTMLInputElement),
+  topP: byId('topP', HTMLInputElement),
+  maxTokens: byId('maxTokens', HTMLInputElement),
+  seed: byId('seed', HTMLInputElement),
+  schema: byId('schema', HTMLTextAreaElement)
+}
+const SETTINGS = Object.keys(fields) as (keyof Settings)[]
+const MOST_FILE_BYTES = 2 ** 20
+const MODEL_KEY = 'petals-model'
+
+const conversations = loadConversations()
+let current = conversations[0] ?? newConversation()
+let running: AbortController | undefined
+let attachment: { name: string; text: string } | undefined
+
+function keep(): void {
+  if (!conversations.includes(current)) conversations.unshift(current)
+  saveConversations(conversations)
+  showList()
+}
+
+function showList(): void {
+  list.replaceChildren(
+    ...conversations
+      .filter(({ turns }) => turns.length > 0)
+      .toSorted((a, b) => b.changedAt - a.changedAt)
+      .map((one) =>
+        make(
+          'li',
+          {},
+          make(
+            'button',
+            { type: 'button', 'aria-current': String(one === current), click: () => open(one) },
+            one.title
+          ),
+          make(
+            'button',
+            { type: 'button', 'aria-label': `Delete ${one.title}`, click: () => remove(one) },
+            '×'
+          )
+        )
+      )
+  )
+}
+
+function open(conversation: Conversation): void {
+  running?.abort()
+  current = conversation
+  for (const key of SETTINGS) fields[key].value = current.settings[key] ?? ''
+  side.classList.remove('open')
+  showList()
+  showMessages()
+  promptBox.focus()
+}
+
+function remove(conversation: Conversation): void {
+  if (!confirm(`Delete '${conversation.title}'?`)) return
+  conversations.splice(conversations.indexOf(conversation), 1)
+  saveConversations(conversations)
+  if (conversation === current) open(conversations[0] ?? newConversation())
+  else showList()
+}
+
+function showMessages(): void {
+  const branch = branchOf(current)
+  messages.replaceChildren(...branch.map(messageElement))
+  if (branch.length === 0) {
+    const text = 'Conversations stay in this browser. Servers of the swarm can read what you ask.'
+    messages.append(make('p', { class: 'empty' }, text))
+  }
+  messages.scrollTop = messages.scrollHeight
+}
+
+function messageElement(turn: Turn): HTMLElement {
+  const body = make('div', { class: 'body' })
+  fillBody(body, turn)
+  const who = turn.role === 'user' ? 'You' : 'Model'
+  const element = make('article', { class: `message ${turn.role}`, 'aria-label': who })
+  element.append(make('div', { class: 'who' }, who), body, actionsOf(turn))
+  return element
+}
+
+function fillBody(body: HTMLElement, turn: Turn): void {
+  if (turn.role === 'user') body.textContent = turn.text
+  else showMarkdown(body, turn.text)
+  if (turn.thought) {
+    const thought = make('details', { class: 'thought' }, make('summary', {}, 'Thought'))
+    thought.append(turn.thought)
+    body.prepend(thought)
+  }
+  if (turn.note) body.append(make('p', { class: turn.failed ? 'error' : 'news' }, turn.note))
+}
+
+function actionsOf(turn: Turn): HTMLElement {
+  const actions = make(
+    'div',
+    { class: 'actions' },
+    copyButton(() => turn.text)
+  )
+  const again = turn.role === 'user' ? 'Edit' : 'Retry'
+  const act = (): void => (turn.role === 'user' ? edit(turn) : retry(turn))
+  actions.append(make('button', { type: 'button', click: act }, again))
+  const siblings = siblingsOf(current, turn)
+  if (siblings.length > 1) {
+    const at = siblings.indexOf(turn)
+    const go = (to: number, label: string, sign: string): HTMLElement => {
+      const target = siblings[to]
+      const click = (): void => {
+        if (!target) return
+        showBranch(current, target)
+        keep()
+        showMessages()
+      }
+      return make('button', { type: 'button', 'aria-label': label, disabled: !target, click }, sign)
+    }
+    const place = make('span', {}, `${at + 1} of ${siblings.length}`)
+    actions.append(go(at - 1, 'Branch before', '‹'), place, go(at + 1, 'Next branch', '›'))
+  }
+  return actions
+}
+
+/** The question comes back into the box; sending it begins a branch beside it. */
+function edit(turn: Turn): void {
+  running?.abort()
+  promptBox.value = turn.text
+  current.leaf = turn.parent
+  showMessages()
+  promptBox.focus()
+}
+
+function retry(turn: Turn): void {
+  running?.abort()
+  current.leaf = turn.parent
+  void run()
+}
+
+/** What the request says beside the messages. @throws Error for a schema that is no JSON */
+function requestOptions({ temperature, topP, maxTokens, seed, schema }: Settings): object {
+  const number = (name: string, text: string): object =>
+    text.trim() === '' ? {} : { [name]: Number(text) }
+  const format =
+    schema.trim() === ''
+      ? {}
+      : {
+          response_format: {
+            type: 'json_schema',
+            json_schema: { name: 'answer', schema: JSON.parse(schema) as unknown }
+          }
+        }
+  return {
+    ...number('temperature', temperature),
+    ...number('top_p', topP),
+    ...number('max_tokens', maxTokens),
+    ...number('seed', seed),
+    ...format
+  }
+}
+
+async function run(): Promise<void> {
+  const conversation = current
+  const branch = branchOf(conversation)
+  const { system } = conversation.settings
+  const turn = addTurn(conversation, { parent: conversation.leaf, role: 'assistant', text: '' })
+  showMessages()
+  const body = messages.lastElementChild?.querySelector<HTMLElement>('.body')
+  const abort = new AbortController()
+  running = abort
+  setRunning(true)
+  const began = performance.now()
+  let pieces = 0
+  let drawing = 0
+  const show = (): void => {
+    drawing = 0
+    if (!body || conversation !== current) return
+    const isAtEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 80
+    fillBody(body, turn)
+    if (isAtEnd) messages.scrollTop = messages.scrollHeight
+  }
+  const changed = (): void => {
+    drawing ||= requestAnimationFrame(show)
+  }
+  try {
+    const asked = {
+      model: model.value,
+      messages: [
+        ...(system.trim() === '' ? [] : [{ role: 'system', content: system }]),
+        ...branch.map(({ role, text }) => ({ role, content: text }))
+      ],
+      ...requestOptions(conversation.settings)
+    }
+    const end = await answer(
+      asked,
+      {
+        text(more) {
+          turn.text += more
+          pieces++
+          showSpeed((1000 * pieces) / (performance.now() - began))
+          changed()
+        },
+        thought(more) {
+          turn.thought = (turn.thought ?? '') + more
+          changed()
+        },
+        news: showNews
+      },
+      abort.signal
+    )
+    if (end.finish === 'length') turn.note = 'The answer was cut: a limit was reached.'
+    if (end.tokensPerSecond !== undefined) showSpeed(end.tokensPerSecond)
+  } catch (error) {
+    turn.failed = !abort.signal.aborted
+    turn.note = abort.signal.aborted ? 'Stopped.' : wordsOf(error)
+  } finally {
+    if (running === abort) {
+      running = undefined
+      setRunning(false)
+    }
+    conversation.changedAt = Date.now()
+    keep()
+    if (conversation === current) showMessages()
+  }
+}
+
+function wordsOf(error: unknown): string {
+  if (error instanceof ServerError) return error.message
+  if (error instanceof SyntaxError) return `The JSON schema is none: ${error.message}`
+  return `The server cannot be reached: ${error instanceof Error ? error.message : String(error)}`
+}
+
+function setRunning(isRunning: boolean): void {
+  send.hidden = isRunning
+  stop.hidden = !isRunning
+  messages.setAttribute('aria-busy', String(isRunning))
+}
+
+const speed = make('span', { class: 'speed' })
+const hops = make('span', { class: 'hops' })
+const newsLine = make('span', { class: 'news' })
+route.append(hops, speed, newsLine)
+let failedAt: number | undefined
+
+function showSpeed(tokensPerSecond: number): void {
+  speed.textContent = `${tokensPerSecond.toFixed(1)} tokens/s`
+}
+
+function showNews({ kind, text, route: now }: RouteNews): void {
+  if (kind === 'route') {
+    hops.replaceChildren(...(now ?? []).map(hopElement))
+    if (failedAt !== undefined) {
+      const ms = Math.round(performance.now() - failedAt)
+      newsLine.textContent = `gone on elsewhere after ${ms} ms, at the same word`
+      failedAt = undefined
+    }
+    return
+  }
+  if (kind === 'reroute') failedAt ??= performance.now()
+  newsLine.textContent = text
+}
+
+function hopElement({ peer, start, end, isLocal }: Hop): HTMLElement {
+  const name = isLocal ? 'here' : peer.slice(0, 8)
+  const what = `blocks ${start} to ${end - 1} ${isLocal ? 'on the machine of this server' : `by ${peer}`}`
+  return make(
+    'span',
+    { class: isLocal ? 'hop here' : 'hop', title: what, 'aria-label': what },
+    `${start}:${end} ${name}`
+  )
+}
+
+function submit(): void {
+  const typed = promptBox.value.trim()
+  if (running || (typed === '' && !attachment)) return
+  const text = attachment
+    ? [typed, `${attachment.name}:\n\n${attachment.text}`].filter((one) => one !== '').join('\n\n')
+    : typed
+  promptBox.value = ''
+  attach(undefined)
+  addTurn(current, { parent: current.leaf, role: 'user', text })
+  keep()
+  void run()
+}
+
+function attach(given: { name: string; text: string } | undefined): void {
+  attachment = given
+  attached.hidden = !given
+  attached.replaceChildren()
+  if (!given) return
+  attached.append(`Goes along: ${given.name} `)
+  attached.append(make('button', { type: 'button', click: () => attach(undefined) }, 'Remove'))
+}
+
+byId('composer', HTMLFormElement).addEventListener('submit', (event) => {
+  event.preventDefault()
+  submit()
+})
+promptBox.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
+  event.preventDefault()
+  submit()
+})
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return
+  running?.abort()
+  side.classList.remove('open')
+})
+stop.addEventListener('click', () => running?.abort())
+byId('new', HTMLButtonElement).addEventListener('click', () =>
+  open(newConversation(current.settings))
+)
+const menu = byId('menu', HTMLButtonElement)
+menu.addEventListener('click', () =>
+  menu.setAttribute('aria-expanded', String(side.classList.toggle('open')))
+)
+const options = byId('options', HTMLButtonElement)
+options.addEventListener('click', () => {
+  settingsBox.hidden = !settingsBox.hidden
+  options.setAttribute('aria-expanded', String(!settingsBox.hidden))
+})
+for (const key of SETTINGS) {
+  fields[key].addEventListener('input', () => {
+    current.settings[key] = fields[key].value
+    if (current.turns.length > 0) keep()
+  })
+}
+file.addEventListener('change', () => {
+  const [chosen] = file.files ?? []
+  file.value = ''
+  if (!chosen) return
+  if (chosen.size > MOST_FILE_BYTES) {
+    newsLine.textContent = `${chosen.name} is over 1 MiB`
+    return
+  }
+  void chosen.text().then((text) => attach({ name: chosen.name, text }))
+})
+model.addEventListener('change', () => localStorage.setItem(MODEL_KEY, model.value))
+
+open(current)
+try {
+  const names = await listModels()
+  model.append(...names.map((name) => make('option', { value: name }, name)))
+  const chosen = localStorage.getItem(MODEL_KEY)
+  if (chosen !== null && names.includes(chosen)) model.value = chosen
+} catch (error) {
+  newsLine.textContent = wordsOf(error)
+}

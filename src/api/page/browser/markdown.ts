@@ -1,0 +1,43 @@
+// Answers as people read them: Markdown made safe, and code that can be copied.
+import DOMPurify from 'dompurify'
+import { marked } from 'marked'
+import { make } from './element.ts'
+
+/** Fills `target` with what the text means. What is no plain markup is left out. */
+export function showMarkdown(target: HTMLElement, text: string): void {
+  const html = marked.parse(text, { async: false, gfm: true, breaks: true })
+  const clean = DOMPurify.sanitize(html, {
+    RETURN_DOM_FRAGMENT: true,
+    FORBID_TAGS: ['style', 'form', 'input', 'button', 'img', 'iframe', 'video', 'audio'],
+    FORBID_ATTR: ['style', 'class', 'id', 'name']
+  })
+  for (const link of clean.querySelectorAll('a')) {
+    link.rel = 'noopener noreferrer'
+    link.target = '_blank'
+  }
+  for (const block of clean.querySelectorAll('pre')) {
+    const code = block.textContent ?? ''
+    block.tabIndex = 0
+    block.append(copyButton(() => code))
+  }
+  target.replaceChildren(clean)
+}
+
+export function copyButton(text: () => string, label = 'Copy'): HTMLButtonElement {
+  const button = make(
+    'button',
+    {
+      type: 'button',
+      click: () => {
+        void navigator.clipboard.writeText(text()).then(() => {
+          button.textContent = 'Copied'
+          setTimeout(() => {
+            button.textContent = label
+          }, 1500)
+        })
+      }
+    },
+    label
+  )
+  return button
+}
