@@ -159,7 +159,7 @@ describe('narrowInvite()', () => {
         expect(parseInvite(inviteText(invite)).capability).toEqual(invite.capability)
       }
     }
-  })
+  }, 60_000)
 
   test('refuses to leave nothing, and a ninth block', () => {
     const chatOnly = issueInvite(swarm, { may: ['chat'] })

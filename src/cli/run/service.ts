@@ -65,9 +65,12 @@ export async function runService(
     case 'status':
       return status(model, flags, context)
     default:
-      throw badInput(`'petals service ${action ?? ''}' is no command`, {
-        hint: 'Use install MODEL, remove or status'
-      })
+      throw badInput(
+        action === undefined
+          ? 'petals service needs to be told what to do'
+          : `'petals service ${action}' is no command`,
+        { hint: 'Use install MODEL, remove or status' }
+      )
   }
 }
 
