@@ -7,6 +7,7 @@ import type { Flags } from './options.ts'
 import { resolveAddresses } from '../library/open/addresses.ts'
 import type { Address } from '../library/surroundings.ts'
 import { parseChoice } from './options.ts'
+import { writeStderr } from './terminal/stderr.ts'
 
 export interface Context {
   readonly paths: Paths
@@ -34,8 +35,8 @@ export async function createContext(flags: Flags, signal: AbortSignal): Promise<
   const logFormat = parseChoice('log-format', textOf(flags['logFormat']), LOG_FORMATS) ?? 'text'
   return {
     paths: resolvePaths(env),
-    log: createLog(debug ? 'debug' : (level ?? 'info'), undefined, { format: logFormat }),
-    tell: (text) => void process.stderr.write(asLines(text, logFormat)),
+    log: createLog(debug ? 'debug' : (level ?? 'info'), writeStderr, { format: logFormat }),
+    tell: (text) => writeStderr(asLines(text, logFormat)),
     debug,
     bootstrap: await resolveAddresses(
       textOf(flags['bootstrap']) ?? (env['PETALS_BOOTSTRAP'] || undefined)

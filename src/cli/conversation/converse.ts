@@ -99,6 +99,7 @@ class Conversation {
     this.#showPast()
     if (this.#talk.unfinished() !== undefined) await this.#goOn()
     for (let isLeaving = false; ;) {
+      for (const note of this.#options.notes()) this.#tell(note)
       const read = await lines.read(signal)
       if (read.kind === 'end' || (read.kind === 'interrupt' && isLeaving)) return { kind: 'left' }
       isLeaving = read.kind === 'interrupt'

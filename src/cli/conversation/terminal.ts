@@ -6,6 +6,7 @@ import type { Context } from '../context.ts'
 import { History } from '../terminal/history.ts'
 import type { LineSource } from '../terminal/line-source.ts'
 import { PlainLines } from '../terminal/plain-lines.ts'
+import { takeStderr } from '../terminal/stderr.ts'
 import { hasCursor, styleFor } from '../terminal/style.ts'
 import { TerminalLines, type TerminalOutput } from '../terminal/terminal-lines.ts'
 import type { ConverseOptions, TextOutput } from './converse.ts'
@@ -26,6 +27,8 @@ export async function openTerminal(context: Context): Promise<Terminal> {
   const history = new History(join(paths.data, 'chat-history'), log)
   await history.load()
   const notes: string[] = []
+  const keep = (text: string): void =>
+    void notes.push(...text.split('\n').filter((line) => line !== ''))
   const onexit = (): void => lines.close()
   const lines: LineSource = canMove
     ? new TerminalLines({
@@ -40,6 +43,10 @@ export async function openTerminal(context: Context): Promise<Terminal> {
         suspend: () => process.kill(process.pid, 'SIGTSTP')
       })
     : new PlainLines({ input: stdin, write: (text) => output.write(text) })
+  // A line of the log must not stand in what is typed, nor in an answer.
+  const giveBack = takeStderr((text) => {
+    if (!lines.above(text)) keep(text)
+  })
   // Also when a second signal ends the process at once.
   process.on('exit', onexit)
   const screen: TextOutput = {
@@ -63,10 +70,12 @@ export async function openTerminal(context: Context): Promise<Terminal> {
   }
   return {
     parts,
-    note: (text) => void notes.push(...text.split('\n').filter((line) => line !== '')),
+    note: keep,
     async [Symbol.asyncDispose]() {
       process.off('exit', onexit)
       lines.close()
+      giveBack()
+      for (const note of notes.splice(0)) output.write(`${note}\n`)
     }
   }
 }

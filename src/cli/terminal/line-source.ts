@@ -19,6 +19,8 @@ export interface LineSource {
    * signal fires
    */
   read(signal: AbortSignal): Promise<Read>
+  /** Shows whole lines above what is being typed; false while nobody reads. */
+  above(text: string): boolean
   /** Called for Ctrl-C while nobody reads; if undefined, it is kept for the next read. */
   onstop: (() => void) | undefined
   /** Restores the terminal. */

@@ -45,6 +45,11 @@ export class PlainLines implements LineSource {
     }
   }
 
+  above(text: string): boolean {
+    this.#options.write(text)
+    return true
+  }
+
   close(): void {
     const { input } = this.#options
     input.off('data', this.#ondata)

@@ -18,3 +18,19 @@ export function stderrTerminal(): ProgressStream {
 export function stderrProgress(): Progress {
   return createProgress(stderrTerminal())
 }
+
+let show = (text: string): void => void process.stderr.write(text)
+
+/** What is said beside the answer, in whole lines. */
+export function writeStderr(text: string): void {
+  show(text)
+}
+
+/** Lets `instead` show it, where a line is being edited; ends that. */
+export function takeStderr(instead: (text: string) => void): () => void {
+  const before = show
+  show = instead
+  return () => {
+    show = before
+  }
+}

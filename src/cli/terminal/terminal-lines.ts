@@ -85,6 +85,15 @@ export class TerminalLines implements LineSource {
     }
   }
 
+  above(text: string): boolean {
+    if (!this.#reading) return false
+    const { output } = this.#options
+    this.#screen.erase(output.columns || 80)
+    output.write(text)
+    this.#redraw()
+    return true
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true

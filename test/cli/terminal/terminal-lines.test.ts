@@ -171,3 +171,18 @@ test('a process that is stopped leaves the terminal to others meanwhile', async 
   terminal.type('half\x1a')
   expect([seen, terminal.isRaw, terminal.screen]).toEqual([[false], true, ['> half', '> half']])
 })
+
+test('a line that is told meanwhile stands above what is typed, also where that is long', async () => {
+  const { terminal, lines, read } = typing({}, 10)
+  expect(lines.above('early\n')).toBe(false)
+  const reading = read()
+  terminal.type('abcdefghijk\x1b[D')
+  expect(lines.above('told\n')).toBe(true)
+  expect([terminal.screen, terminal.cursor]).toEqual([
+    ['told', '> abcdefgh', 'ijk'],
+    [2, 2]
+  ])
+  terminal.type('!\r')
+  expect(await reading).toEqual(line('abcdefghij!k'))
+  expect(lines.above('late\n')).toBe(false)
+})
