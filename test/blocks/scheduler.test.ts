@@ -90,6 +90,19 @@ describe('pickRun()', () => {
     expect(rowsOf(waiting(10, 10, 3), state, { ...limits, rows: 16 })).toEqual([10, 0, 3])
   })
 
+  test('gives a long step no row more than a run has, whichever was picked first', () => {
+    const within = { sessions: 20, rows: 128 }
+    const full = Array.from({ length: 8 }, () => 16)
+    const late = { ...step('other', 'late', 500, 0), since: -1000 }
+    expect([
+      rowsOf(waiting(...full, 500), state, within),
+      rowsOf([late, ...waiting(...full)], state, within)
+    ]).toEqual([
+      [...full, 0],
+      [16, ...full.slice(1), 0]
+    ])
+  })
+
   test('serves owners in turn, not by who asks most', () => {
     const steps = [
       step('a', 'a1', 1, 0),

@@ -95,10 +95,12 @@ export function pickRun(
     }
     if (one.group !== group) continue
     if (!one.short) {
-      long ??= index
-      if (long !== index) continue
+      if (long !== undefined || total >= limits.rows) continue
+      long = index
     } else {
-      if (total > 0 && total + one.rows > limits.rows) continue
+      // A long step has one row at least.
+      const room = limits.rows - (long === undefined ? 0 : 1)
+      if (total > 0 && total + one.rows > room) continue
       shares.push({ index, rows: one.rows })
       total += one.rows
     }
