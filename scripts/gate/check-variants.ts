@@ -8,6 +8,29 @@ import { findTestFiles, killRunning, runTestFiles, type Tally } from './check-te
 
 const root = join(import.meta.dir, '..', '..')
 const FOLDERS = ['test/blocks/', 'test/client/', 'test/families/']
+/** What these show does not depend on the instruction set, or they go through all by themselves. */
+const ELSEWHERE = [
+  'test/blocks/cuda',
+  'test/blocks/forms',
+  'test/blocks/kept-weights',
+  'test/blocks/load-memory',
+  'test/blocks/parts',
+  'test/blocks/scheduler',
+  'test/blocks/sizes',
+  'test/blocks/train/',
+  'test/blocks/webgpu',
+  'test/client/hostile',
+  'test/client/route/',
+  'test/client/speculate/speculate-sim',
+  'test/families/bad-',
+  'test/families/graphs',
+  'test/families/hub-names',
+  'test/families/same-bits'
+]
+/**
+ * Minutes of plain C: test/families/same-bits and test/kernels/bits hold the same on small models.
+ */
+const TOO_LONG_PLAIN = ['test/blocks/exact-rows', 'test/blocks/trained']
 /** From better to plainer; arm64 has none between its own and plain. */
 const LESSER = ['avx2', 'plain'] as const
 
@@ -20,11 +43,13 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 const { values } = scriptArguments(import.meta.path, { options: { result: { type: 'string' } } })
 const own = loadKernels().variant
-const files = await findTestFiles(root, FOLDERS)
+const all = await findTestFiles(root, FOLDERS)
 const total: Tally = { passed: 0, failed: 0, skipped: 0 }
 const lesser = LESSER.filter((variant) => variant !== own && isUsable(variant))
 for (const variant of lesser) {
   const start = performance.now()
+  const left = [...ELSEWHERE, ...(variant === 'plain' ? TOO_LONG_PLAIN : [])]
+  const files = all.filter((file) => !left.some((prefix) => file.startsWith(prefix)))
   const { passed, failed, skipped } = await runTestFiles(root, files, {
     env: { PETALS_CPU: variant }
   })
