@@ -1,7 +1,7 @@
 // Prints a hash of packed weights and of products for every form: the same whatever it was compiled
 // for. scripts/prove/prove-neon.sh compiles and runs it. Inputs come from a generator, so that no
 // file is needed.
-#include "../../src/kernels/c/products.c"
+#include "../../src/kernels/c/products/products.c"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -16,8 +16,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 faults=0
 c=src/kernels/c
-kernels="$c/attention.c $c/executor.c $c/operators.c $c/pool.c $c/products.c $c/run-attention.c
-  $c/run-experts.c $c/self-check.c $c/system.c"
+kernels="$c/attention.c $c/executor.c $c/operators.c $c/system/pool.c $c/products/products.c $c/run-attention.c
+  $c/run-experts.c $c/self-check.c $c/system/system.c"
 
 # PROGRAM NAME TARGET CPU RUNNER...: compiles and runs; the first result is what the others are held
 # against.

@@ -29,9 +29,9 @@
 //   Q4_K, Q5_K     4 or 5 bits                     scale * 6 bits           -(minimum * 6 bits)
 //   IQ4_XS         IQ4's table of 4 bits           scale * (6 bits - 32)
 // Floats become I8 by w = float16 of max / 127, and I4 by a search: ranges divided by 14 to 16,
-// each fitted by least squares, and the least squared error of all (c/round.h). Forms with two
-// factors in a block have D = c0 * D0 + c1 * D1, of the first and the last 16, and where there is a
-// minimum y = fma(n0, d * S0, y), then y = fma(n1, d * S1, y):
+// each fitted by least squares, and the least squared error of all (c/products/round.h). Forms with
+// two factors in a block have D = c0 * D0 + c1 * D1, of the first and the last 16, and where there
+// is a minimum y = fma(n0, d * S0, y), then y = fma(n1, d * S1, y):
 //   Q2_K           2 bits, c: 4 bits               scale                    -(minimum * 4 bits)
 //   Q3_K           3 bits - 4, c: 6 bits - 32      scale
 //   Q6_K           6 bits - 32, c: signed byte     scale
@@ -39,7 +39,7 @@
 // of weight * x, plus bias. A weight is then code * w + n (Q2_K, Q3_K, Q6_K: code * (w * c) + n),
 // rounded once.
 //
-// # Functions (c/math.h has the constants)
+// # Functions (c/functions.h has the constants)
 // exp(x): n = nearest even of x * log2(e); r = fma(n, -ln2 low, fma(n, -ln2 high, x)); a polynomial
 // in r by Horner with fma; times 2 ** n. 0 below -87.3, infinite over 88.7. sigmoid(x) = 1 / (1 +
 // exp(-x)). silu(x) = x / (1 + exp(-x)). tanh(x): an odd polynomial for |x| < 0.625, else 1 - 2 /

@@ -14,7 +14,7 @@ export const ZIG_FOLDER: string = join('.cache', 'tools', 'zig', 'ziglang')
 export function compiledFolder(target: KernelTarget, root: string = ROOT): string {
   const sources = join(root, 'src', 'kernels', 'c')
   const hash = new Bun.CryptoHasher('sha256')
-  for (const name of readdirSync(sources).sort()) {
+  for (const name of filesBelow(sources)) {
     hash.update(`${name}\0`).update(readFileSync(join(sources, name)))
   }
   for (const path of [SCRIPT, join('src', 'kernels', 'libraries.ts')]) {
@@ -23,6 +23,13 @@ export function compiledFolder(target: KernelTarget, root: string = ROOT): strin
   const compiler = existsSync(join(root, ZIG_FOLDER)) ? 'zig' : 'cc'
   const name = `${target.platform}-${target.arch}-${compiler}-${hash.digest('hex').slice(0, 16)}`
   return join(root, '.cache', 'kernels', name)
+}
+
+function filesBelow(folder: string): readonly string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((name) => name.replaceAll('\\', '/'))
+    .filter((name) => /\.[ch]$/.test(name))
+    .sort()
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Address } from './program.ts'
 export const VARIANTS = ['plain', 'avx2', 'avx512', 'amx', 'neon'] as const
 export type Variant = (typeof VARIANTS)[number]
 
-/** Rows of a model's file on their way into a packed matrix (pk_pack in c/forms.h). */
+/** Rows of a model's file on their way into a packed matrix (pk_pack in c/products/forms.h). */
 export interface PackJob {
   /** Numbers of `enum pk_form`: of the matrix, and of `source`. */
   readonly form: number

@@ -11,19 +11,19 @@ export interface KernelTarget {
 /** C sources in src/kernels/c that are compiled; all others are included by these. */
 export const SOURCES = [
   'attention',
-  'cpu',
   'executor',
-  'freestanding',
   'gradients',
   'operators',
-  'pool',
-  'products',
   'run-attention',
   'run-experts',
   'run-gradients',
   'self-check',
   'sequences',
-  'system'
+  'products/products',
+  'system/cpu',
+  'system/freestanding',
+  'system/pool',
+  'system/system'
 ] as const
 
 /** The best comes last. */

@@ -1,7 +1,7 @@
 // What the parts of the executor share: a run's values, memory and threads.
 #ifndef PK_EXECUTOR_H
 #define PK_EXECUTOR_H
-#include "pool.h"
+#include "system/pool.h"
 #include "program.h"
 
 struct pk_value {

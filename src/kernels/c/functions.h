@@ -2,7 +2,7 @@
 // a say. Errors against the exact values: see test/kernels/functions.test.ts.
 #ifndef PK_FUNCTIONS_H
 #define PK_FUNCTIONS_H
-#include "vector.h"
+#include "vec/vector.h"
 
 // e^x. Below -87.33654 it is 0, above 88.72283 infinite.
 V_INLINE v16 v_exp(v16 x) {

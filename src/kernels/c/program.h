@@ -3,7 +3,7 @@
 // operation are.
 #ifndef PK_PROGRAM_H
 #define PK_PROGRAM_H
-#include "forms.h"
+#include "products/forms.h"
 #include <stdint.h>
 
 enum { PK_MAGIC = 0x31304b50, PK_PROGRAM_VERSION = 1, PK_NONE = -1 };

@@ -1,6 +1,6 @@
 // Matrix products and packing, all of it in one translation unit: included once for each
 // instruction set.
-#include "vec.h"
+#include "../vec/vec.h"
 #include "floats.h"
 #ifdef __AMX_INT8__
 #include "tiles.h"

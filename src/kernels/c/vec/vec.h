@@ -1,7 +1,7 @@
 // Vectors of the instruction set that the compiler was told: PK_W columns each, 16 a group.
 #ifndef PK_VEC_H
 #define PK_VEC_H
-#include "kinds.h"
+#include "../products/kinds.h"
 
 #define PK_DO_PRAGMA(text) _Pragma(#text)
 #ifdef __clang__

@@ -1,7 +1,7 @@
 // Floats rounded to blocks of 32 integers: int8 symmetric, int4 with a minimum. Sums go by sixteen
 // lanes that then fold, so that every compiler and instruction set finds the same codes.
 #include "numbers.h"
-#include "vector.h"
+#include "../vec/vector.h"
 
 static PK_INLINE float pk_largest(const float* values) {
   return v_largest(v_max(v_abs(v_load(values)), v_abs(v_load(values + 16))));
