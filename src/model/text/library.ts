@@ -86,10 +86,11 @@ const SAMPLES: readonly string[] = [
   'ab Cd',
   'AB CD',
   '\u00e9 \u0448',
-  'ab \u4f60'
+  'ab \u4f60',
+  '\u4f60\uff0c\u597d'
 ]
-/** A token that contains the space between two words. */
-const PHRASE = /[^\u2581\u0120 ][\u2581\u0120 ]\p{L}/u
+/** Text with a place to cut in it; U+FFFD is a part of a character. */
+const PHRASE = /[\p{L}\ufffd][ \n\uff0c\u3002\uff01\uff1f][\p{L}\ufffd]/u
 
 export interface CutPlace {
   readonly at: Cut
@@ -103,10 +104,28 @@ export function cutPlace(library: Library, json: object): CutPlace | undefined {
   const joined = (...texts: readonly string[]): string => texts.flatMap(tokens).join('\n')
   const addsSpace = /^[\u2581\u0120]/.test(tokens('a')[0] ?? '')
   const isCut = SAMPLES.every((sample) => {
-    const space = sample.indexOf(' ')
+    const space = sample.search(/[ \uff0c]/)
+    // Between words that have no spaces only those cut that split before they merge.
+    if (addsSpace && sample[space] !== ' ') return true
     const rest = sample.slice(addsSpace ? space + 1 : space)
     return joined(sample) === joined(sample.slice(0, space), rest)
   })
-  if (!isCut || vocabularyOf(json).some((token) => PHRASE.test(token))) return undefined
+  const textOf = tokens('\u00e9').join('') === '\u00c3\u00a9' ? textOfBytes : textOfPiece
+  if (!isCut || vocabularyOf(json).some((token) => PHRASE.test(textOf(token)))) return undefined
   return { at: addsSpace ? 'space' : 'line', addsSpace }
+}
+
+function textOfPiece(token: string): string {
+  return token.replaceAll('\u2581', ' ')
+}
+
+/** Characters that stand for bytes which are none, or spaces: U+0100 on, in the bytes' order. */
+const UNPRINTED: readonly number[] = Array.from({ length: 256 }, (_, byte) => byte).filter(
+  (byte) => byte < 33 || (byte > 126 && byte < 161) || byte === 173
+)
+
+function textOfBytes(token: string): string {
+  const codes = Array.from(token, (char) => char.charCodeAt(0))
+  const bytes = codes.map((code) => (code < 256 ? code : (UNPRINTED[code - 256] ?? 0)))
+  return new TextDecoder().decode(Uint8Array.from(bytes))
 }

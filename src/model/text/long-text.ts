@@ -5,21 +5,22 @@
 /** Least characters of a piece, if the text has as many. */
 const PIECE_CHARACTERS = 2 ** 14
 /** How far a place to cut is searched for. */
-const SEARCH_CHARACTERS = 2 ** 16
+const SEARCH_CHARACTERS = 2 ** 12
 /**
- * Between a letter and a space or newline that a letter follows: every known pattern splits there.
+ * Between a letter and a space, a newline or a full-width mark that a letter follows: every known
+ * pattern splits there.
  */
 const CUTS: Readonly<Record<Cut, RegExp>> = {
   space: /\p{L}(?= \p{L})/gu,
-  line: /\p{L}(?=[ \n]\p{L})/gu
+  line: /\p{L}(?=[ \n\uff0c\u3002\uff01\uff1f]\p{L})/gu
 }
 
-/** Where a text may be cut: before a space between words, or also before a newline. */
+/** Where a text may be cut: before a space between words, or also before newlines and marks. */
 export type Cut = 'space' | 'line'
 
 /**
  * The pieces of a text; all but the first begin with the separator. A text without a place to cut,
- * i.e. one endless word, is cut anywhere: no model has seen a word of 80,000 letters.
+ * i.e. one endless word, is cut anywhere: no model has seen a word of 20,000 letters.
  */
 export function* piecesOf(text: string, cut: Cut): Generator<string> {
   const pattern = CUTS[cut]

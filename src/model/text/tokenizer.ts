@@ -84,6 +84,8 @@ export interface Tokenizer {
 const MAX_TEXT_LENGTH = 2 ** 26
 /** Texts up to this length are encoded as a whole. */
 const SHORT_LENGTH = 2 ** 15
+/** How many tokens the end of a part may differ by. */
+const SLACK_TOKENS = 1000
 /** An incomplete character has at most three bytes, so only the last tokens can be uncertain. */
 const MAX_WINDOW = 24
 
@@ -119,12 +121,23 @@ export function createTokenizer(spec: TokenizerSpec): Tokenizer {
     checkLength(text.length, most)
     if (text.length <= SHORT_LENGTH) return encodePiece(text)
     cut ??= cutPlace(whole, spec.json) ?? null
-    if (!cut) return encodePiece(text)
+    if (!cut) {
+      // A part has as many tokens as in the whole, but for its last word.
+      for (let length = 2 * SHORT_LENGTH; length < text.length; length *= 2) {
+        const part = encodePiece(text.slice(0, length).toWellFormed())
+        if (part.length > 1.1 * most + SLACK_TOKENS) throw tooLong(most)
+      }
+      return encodePiece(text)
+    }
     const ids: number[] = []
+    let last = { piece: '', ids: ids as readonly number[] }
     for (const piece of piecesOf(text, cut.at)) {
       // If a space is added before each text, that is the space with which a later piece begins.
       const hasOwn = ids.length > 0 && cut.addsSpace && piece.startsWith(' ')
-      for (const id of encodePiece(hasOwn ? piece.slice(1) : piece)) ids.push(id)
+      // Endless lines of one character are cut into equal pieces.
+      const isSame = piece === last.piece
+      if (!isSame) last = { piece, ids: encodePiece(hasOwn ? piece.slice(1) : piece) }
+      for (const id of last.ids) ids.push(id)
       if (ids.length > most) throw tooLong(most)
     }
     return ids

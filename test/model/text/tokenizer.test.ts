@@ -2,6 +2,8 @@
 import { expect, test } from 'bun:test'
 import { seededRandom } from '../../../src/base/random.ts'
 import { openModel } from '../../../src/model/open-model.ts'
+import { byteLevelJson } from '../../../src/model/text/byte-level.ts'
+import { cutPlace, openLibrary } from '../../../src/model/text/library.ts'
 import { createTokenizer, type Tokenizer } from '../../../src/model/text/tokenizer.ts'
 import type { TokenizerSpec } from '../../../src/model/types.ts'
 import reference from '../../fixtures/smollm2.json'
@@ -192,4 +194,40 @@ test('decode() shows the special tokens that it is told to, and no others', asyn
   expect(tokenizer.decode(ids, { shown: ['<file_sep>'] })).toBe('a<file_sep>b')
   const stream = tokenizer.stream({ shown: ['<file_sep>'] })
   expect(ids.map((id) => stream.push(id)).join('') + stream.end()).toBe('a<file_sep>b')
+})
+
+/** Bytes as letters, and some tokens more. */
+function byteLevel(...more: readonly string[]): object {
+  const letters = Array.from({ length: 512 }, (_, code) => String.fromCharCode(code))
+  const pre = { patterns: [' ?\\p{L}+| ?[^\\s\\p{L}]+|\\s+(?!\\S)|\\s+'] }
+  return {
+    added_tokens: [],
+    post_processor: null,
+    ...byteLevelJson([...letters, ...more], [], pre)
+  }
+}
+
+test('texts are cut unless a token lies over words, whatever spaces it is made of', () => {
+  const cutOf = (...more: readonly string[]): unknown => {
+    const json = byteLevel(...more)
+    return cutPlace(openLibrary(json, {}), json)?.at
+  }
+  const noBreak = '\u0120\u00c2\u0142'
+  expect([cutOf(), cutOf(noBreak + noBreak, '\u010a\u0120\u0120')]).toEqual(['line', 'line'])
+  expect([cutOf('a\u0120b'), cutOf('a\u010ab')]).toEqual([undefined, undefined])
+})
+
+test('a long text that cannot be cut is refused all the same when it is too long', () => {
+  const json = byteLevel('a\u0120b')
+  const tokenizer = createTokenizer({
+    json,
+    config: {},
+    bosId: undefined,
+    eosIds: [],
+    addBos: false
+  })
+  expect(tokenizer.encode('ab '.repeat(30_000), { maxTokens: 100_000 })).toHaveLength(90_000)
+  expect(() => tokenizer.encode('ab '.repeat(60_000), { maxTokens: 64_000 })).toThrow(
+    expect.objectContaining({ code: 'BAD_INPUT' })
+  )
 })
