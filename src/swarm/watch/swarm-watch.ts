@@ -2,6 +2,7 @@
 // comes and goes. Gives snapshots for a page or a program. Called by whoever shows it. Serves
 // nothing and asks for nothing but the servers' own words and a ping.
 import { toHex } from '../../base/bytes.ts'
+import { deadline } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import { seededRandom, freshSeed, type Random } from '../../base/random.ts'
 import { Resource } from '../../base/resource.ts'
@@ -31,6 +32,7 @@ export interface SwarmWatchOptions {
 const EVERY_MS = 15_000
 const MOST_ASKED = 64
 const ASKED_AT_ONCE = 16
+const JOIN_MS = 15_000
 const HOUR_MS = 3_600_000
 /** Models of a snapshot: those with most servers. */
 const MOST_MODELS = 64
@@ -110,7 +112,8 @@ export class SwarmWatch extends Resource {
     if (signal.aborted) return
     const { clock, log } = this.#node
     try {
-      await this.#node.ready()
+      // It may wait for as long as nobody of the swarm answers.
+      await deadline(this.#node.ready(), JOIN_MS, { clock, signal, what: 'Joining the swarm' })
       for await (const info of findAllServers(this.#node, { signal })) {
         this.#known.heard(info, clock.wall())
       }

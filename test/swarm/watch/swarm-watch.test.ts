@@ -2,6 +2,10 @@
 // it shows becomes JSON.
 import { expect, test } from 'bun:test'
 import { watchSwarm } from '../../../src/library/watch-swarm.ts'
+import { startBootstrap } from '../../../src/swarm/dht/bootstrap.ts'
+import { Rendezvous } from '../../../src/swarm/dht/rendezvous.ts'
+import { createIdentity } from '../../../src/swarm/identity.ts'
+import { SwarmNode } from '../../../src/swarm/node.ts'
 import { createSwarm, issueInvite } from '../../../src/swarm/private/invite.ts'
 import { Membership } from '../../../src/swarm/private/membership.ts'
 import type { SwarmSnapshot } from '../../../src/swarm/watch/snapshot.ts'
@@ -101,4 +105,18 @@ test('a server that is killed is silent, and lost when its record has expired', 
   await watch.look()
   expect(watch.snapshot().models).toEqual([])
   expect(watch.snapshot().events[0]?.kind).toBe('lost')
+}, 60_000)
+
+test('ends at once while nobody of the swarm answers', async () => {
+  const gone = await startBootstrap({ port: 0, nodes: 1 })
+  const bootstrap = [{ host: gone.host, port: gone.port }]
+  await gone.close()
+  const rendezvous = new Rendezvous({ bootstrap, serving: true })
+  await using node = new SwarmNode({ rendezvous, identity: createIdentity() })
+  const watch = watchSwarm({ node })
+  await watch.ready()
+  const looking = watch.look()
+  expect(watch.snapshot()).toMatchObject({ looked: false, reachable: false, models: [] })
+  await watch.close()
+  await looking
 }, 60_000)
