@@ -53,8 +53,6 @@ interface Scheme {
   /** Made from the file's own weights, or from floats. */
   from: 'file' | 'floats'
   quant: Quant
-  /** Values that share a scale. */
-  block?: number
   /** Float activations instead of int8 ones. */
   exact?: boolean
   /** How keys and values are held. Default: as servers do. */
@@ -68,11 +66,9 @@ const SCHEMES: readonly Scheme[] = [
   { from: 'file', quant: 'native' },
   ...(['f16', 'int8'] as const).map((kv): Scheme => ({ from: 'floats', quant: 'f32', kv })),
   ...(['f32', 'int8'] as const).map((kv): Scheme => ({ from: 'file', quant: 'native', kv })),
-  ...[32, 64, 128].flatMap((block): Scheme[] => [
-    { from: 'floats', quant: 'int8', block },
-    { from: 'floats', quant: 'int4', block },
-    { from: 'floats', quant: 'int4', block, exact: true }
-  ])
+  { from: 'floats', quant: 'int8' },
+  { from: 'floats', quant: 'int4' },
+  { from: 'floats', quant: 'int4', exact: true }
 ]
 
 interface Quality {
@@ -164,8 +160,8 @@ function speedOf(
   return { decode: 1000 / median(steps), prefill: (1000 * PROMPT) / median(prefills) }
 }
 
-function bitsOf(model: Model, { quant, block }: Scheme): number {
-  const range = { start: 0, end: model.config.blockCount, quant, roundedBlock: block }
+function bitsOf(model: Model, { quant }: Scheme): number {
+  const range = { start: 0, end: model.config.blockCount, quant }
   const matrices = planSpan(model.config, model.tensors, range).blocks.flatMap(matricesOf)
   const bytes = matrices.reduce((sum, each) => sum + matrixBytes(each), 0)
   return (8 * bytes) / matrices.reduce((sum, { rows, columns }) => sum + rows * columns, 0)
@@ -207,17 +203,11 @@ try {
   )
   const reference: Reference = { logs: new Float32Array(0), tops: new Int32Array(0) }
   for (const scheme of SCHEMES) {
-    const { from, quant, block, exact = false, kv } = scheme
-    const name = `${quant}${block === undefined ? '' : ` by ${block}`}${kv ? `, kv ${kv}` : ''}`
+    const { from, quant, exact = false, kv } = scheme
+    const name = `${quant}${kv ? `, kv ${kv}` : ''}`
     const isReference = reference.tops.length === 0
     if (values.only !== undefined && !isReference && !name.includes(values.only)) continue
-    const facts = {
-      exact,
-      threads,
-      memoryBytes: 2 ** 34,
-      ...(block === undefined ? {} : { roundedBlock: block })
-    }
-    using engine = testEngine(facts)
+    using engine = testEngine({ exact, threads, memoryBytes: 2 ** 34 })
     const location = locations[from]
     const { span } = await engine.load({ location, start: 0, end: blockCount, quant, kv })
     const out = engine.feed(span, hidden, width, ids.length)

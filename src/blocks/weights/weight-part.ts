@@ -9,7 +9,7 @@ export const ALIGNMENT = 64
 /**
  * Increased whenever the same recipe gives other bytes, e.g. when src/kernels changes its layout.
  */
-const RECIPES = 4
+const RECIPES = 5
 
 /** Receives weights, tensor by tensor in the part's order. */
 export interface WeightSink {

@@ -5,11 +5,8 @@
 import { readSync, writeSync } from 'node:fs'
 import { corrupt } from '../../base/errors.ts'
 
-/**
- * Raised by every change of this layout, and of how floats are rounded to fewer bits; what another
- * number wrote is thrown away.
- */
-export const CONVERTED_VERSION = 2
+/** Raised by every change of this layout; what another number wrote is thrown away. */
+export const CONVERTED_VERSION = 1
 const MAGIC = Buffer.from('petalsWt', 'latin1')
 const HEAD_BYTES = 64
 export const KEY_BYTES = 32
