@@ -17,10 +17,12 @@ import { service } from './commands/service.ts'
 import { status } from './commands/status.ts'
 import { swarm } from './commands/swarm.ts'
 import { tune } from './commands/tune.ts'
+import { up } from './commands/up.ts'
 import { verify } from './commands/verify.ts'
 
 export const COMMANDS: readonly Command[] = [
   bootstrap,
+  up,
   join,
   chat,
   api,

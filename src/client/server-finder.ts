@@ -171,6 +171,8 @@ export class ServerFinder {
       ...(signal ? { signal } : {})
     })
     for (const info of found) {
+      // What this process serves itself is reached without the network.
+      if (toHex(info.peer) === node.peer) continue
       this.#known.set(toHex(info.peer), info)
       this.#options.book.noteInfo(info)
     }

@@ -6,6 +6,8 @@ import { Resource } from '../base/resource.ts'
 import type { Compute } from '../blocks/compute.ts'
 import { Client } from '../client/client.ts'
 import { Generator } from '../client/text/generate.ts'
+import type { LocalServers } from '../client/route/local-servers.ts'
+import type { Model } from '../model/types.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { Membership } from '../swarm/private/membership.ts'
 import { WeightExchange } from '../weights/weight-exchange.ts'
@@ -39,6 +41,16 @@ export interface PetalsOptions extends StartComputeOptions, MeetingOptions {
   progress?: Progress | undefined
 }
 
+/** What another part of the process has opened already; it closes it, after this. */
+export interface PetalsParts {
+  readonly node: SwarmNode
+  readonly compute: Compute
+  readonly weights: WeightExchange | undefined
+  readonly membership: Membership | undefined
+  /** What it serves of a model. */
+  readonly here: (model: Model) => LocalServers
+}
+
 interface Opened {
   readonly node: SwarmNode
   readonly compute: Compute
@@ -49,11 +61,14 @@ interface Opened {
 export class Petals extends Resource {
   readonly #surroundings: Surroundings
   readonly #options: PetalsOptions
+  readonly #given: PetalsParts | undefined
   readonly #stack = new AsyncDisposableStack()
   #opened: Opened | undefined
 
-  constructor(surroundings: Surroundings, options: PetalsOptions = {}) {
+  /** @param parts Default: opens its own */
+  constructor(surroundings: Surroundings, options: PetalsOptions = {}, parts?: PetalsParts) {
     super()
+    this.#given = parts
     this.#surroundings = surroundings
     this.#options = options
   }
@@ -82,11 +97,12 @@ export class Petals extends Resource {
       ...(progress ? { progress } : {})
     })
     const named = namedModel(model, name)
-    const blocks = openHere(here, { compute, model, name, log, signal, progress })
+    const own = this.#given?.here(model)
+    const blocks = own ? undefined : openHere(here, { compute, model, name, log, signal, progress })
     const client = new Client({
       node,
       compute,
-      here: blocks,
+      here: own ?? blocks,
       model,
       aliases: named.names,
       dtype,
@@ -102,7 +118,7 @@ export class Petals extends Resource {
     try {
       membership?.require('chat', named)
       // Blocks that are computed here need no swarm to begin.
-      if (!blocks) await node.ready()
+      if (!own && !blocks) await node.ready()
       await client.ready()
     } catch (error) {
       await close()
@@ -123,6 +139,10 @@ export class Petals extends Resource {
   }
 
   protected override async _open(): Promise<void> {
+    if (this.#given) {
+      this.#opened = this.#given
+      return
+    }
     const membership = await openMembership(this.#options, this.#surroundings)
     membership?.require('chat')
     const node = await openNode(this.#stack, {

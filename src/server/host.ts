@@ -155,7 +155,7 @@ export class Host extends Resource {
   }
 
   /** What is served now; undefined while blocks are loaded. */
-  get serving(): Pick<Serving, 'span' | 'speed'> | undefined {
+  get serving(): Pick<Serving, 'span' | 'speed' | 'server'> | undefined {
     return this.#serving
   }
 

@@ -37,18 +37,13 @@ const LOOPBACK: readonly string[] = ['localhost', '127.0.0.1', '[::1]', '::1']
 const LEAST_KEY = 8
 
 export async function runApi(
-  names: readonly string[],
+  words: readonly string[],
   flags: ApiFlags,
   context: Context
 ): Promise<void> {
   const { host = '127.0.0.1', bootstrap, swarm, lan } = flags
   const port = parseWhole('port', flags.port, 0, 65_535) ?? PORT
-  const apiKey = await readKey(flags.apiKey ?? context.env['PETALS_API_KEY'])
-  if (!isLoopback(host) && apiKey === undefined) {
-    throw badInput(`At '${host}' others can reach it: a key is needed`, {
-      hint: 'Give --api-key @FILE with a secret of your own, or leave --host out'
-    })
-  }
+  const apiKey = await requireKey(flags.apiKey, host, context)
   await using stack = new AsyncDisposableStack()
   const progress = stderrProgress()
   const petals = stack.use(
@@ -66,7 +61,28 @@ export async function runApi(
     })
   )
   await petals.ready()
-  const offered = modelIds(await modelNames(names, context))
+  const names = await modelNames(words, context)
+  await openSurface(stack, { petals, names, flags, apiKey, host, port, context })
+  progress.done()
+  await untilAborted(context.signal)
+}
+
+export interface SurfaceOptions {
+  petals: Petals
+  names: readonly string[]
+  flags: Pick<ApiFlags, 'bootstrap' | 'lan' | 'cors'>
+  apiKey: string | undefined
+  host: string
+  port: number
+  context: Context
+}
+
+/** The HTTP interfaces and pages over models; prints their address. @throws AppError IN_USE */
+export async function openSurface(
+  stack: AsyncDisposableStack,
+  { petals, names, flags, apiKey, host, port, context }: SurfaceOptions
+): Promise<string> {
+  const offered = modelIds(names)
   const shelf = stack.use(
     new ModelShelf({
       names: [...offered.keys()],
@@ -85,15 +101,16 @@ export async function runApi(
   })
   const server = serve({ app, host, port })
   stack.defer(() => server.close())
-  progress.done()
   await print(`${server.url}/v1\n`)
-  context.log.info(`serving ${shelf.names.join(', ')} at ${server.url}/v1`)
+  context.log.info(
+    `${shelf.names.join(', ')} for programs at ${server.url}/v1, for people at ${server.url}`
+  )
   warmUp(shelf, context)
-  await untilAborted(context.signal)
+  return server.url
 }
 
 /** What leads into the same swarm, without an invite: that is for nobody else to see. */
-function swarmWords({ bootstrap, lan }: ApiFlags): string {
+function swarmWords({ bootstrap, lan }: Pick<ApiFlags, 'bootstrap' | 'lan'>): string {
   const words = bootstrap === undefined ? [] : ['--bootstrap', bootstrap]
   return [...words, ...(lan ? ['--lan'] : [])].join(' ')
 }
@@ -134,6 +151,22 @@ function modelIds(names: readonly string[]): Map<string, string> {
     ids.set(ids.has(id) ? name : id, name)
   }
   return ids
+}
+
+/**
+ * The key that requests must show; undefined: none.
+ * @throws AppError BAD_INPUT for a bad key, or for none where others can reach the server
+ */
+export async function requireKey(
+  given: string | undefined,
+  host: string,
+  context: Context
+): Promise<string | undefined> {
+  const key = await readKey(given ?? context.env['PETALS_API_KEY'])
+  if (key !== undefined || isLoopback(host)) return key
+  throw badInput(`At '${host}' others can reach it: a key is needed`, {
+    hint: 'Give --api-key @FILE with a secret of your own, or leave it at loopback'
+  })
 }
 
 /** @throws AppError BAD_INPUT for a bad key */

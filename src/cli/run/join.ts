@@ -6,12 +6,14 @@ import { deadline } from '../../base/clock.ts'
 import { badInput, toAppError } from '../../base/errors.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 import type { LogFields } from '../../base/log.ts'
+import type { Compute } from '../../blocks/compute.ts'
 import type { KvType, Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import { findAlias } from '../../model/aliases.ts'
 import { Host } from '../../server/host.ts'
 import type { Speed } from '../../server/measure.ts'
 import type { WeightExchange } from '../../weights/weight-exchange.ts'
+import type { SwarmNode } from '../../swarm/node.ts'
 import type { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { claimIdentity } from '../claim-identity.ts'
@@ -52,7 +54,25 @@ const DRAIN_MS = 2_500
 const KV_TYPES: readonly KvType[] = ['f16', 'f32', 'int8']
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
-export async function runJoin(name: string, flags: JoinFlags, context: Context): Promise<void> {
+/** What a server gives to what else runs in its process. */
+export interface ServingParts {
+  readonly node: SwarmNode
+  readonly compute: Compute
+  readonly weights: WeightExchange | undefined
+  readonly membership: Membership | undefined
+  readonly host: Host
+  readonly quant: Quant
+}
+
+/**
+ * @param alongside Called when it serves; what it opens on the stack is closed before the server
+ */
+export async function runJoin(
+  name: string,
+  flags: JoinFlags,
+  context: Context,
+  alongside?: (stack: AsyncDisposableStack, parts: ServingParts) => Promise<void>
+): Promise<void> {
   const blocks = parseBlocks(flags.blocks)
   const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
   const kv = parseKv(flags)
@@ -115,6 +135,7 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     onfetch: transferLine(progress, name)
   })
   let giving: Promise<void> | undefined
+  const beside = new AsyncDisposableStack()
   try {
     if (metrics) context.log.info(`metrics at ${metrics.listen(stack)}/metrics`)
     await host.ready()
@@ -128,10 +149,12 @@ export async function runJoin(name: string, flags: JoinFlags, context: Context):
     )
     await rememberModel(context, name)
     if (weights) giving = give(weights, { model, words, isUnverified, limit, host, context })
+    await alongside?.(beside, { node, compute, weights, membership, host, quant })
     const ended = await Promise.race([untilAborted(context.signal), node.barred, host.failed])
     if (ended) throw ended
   } finally {
     progress.done()
+    await beside.disposeAsync()
     // An announcement that nobody accepts must not delay the end.
     if (giving) await deadline(giving, GIVING_MS).catch(() => {})
     await host.close()
