@@ -30,6 +30,8 @@ export interface SwarmWatchOptions {
 }
 
 const EVERY_MS = 15_000
+/** The first looks come soon: servers are often started together with the watch. */
+const SOON_MS: readonly number[] = [3_000, 6_000]
 const MOST_ASKED = 64
 const ASKED_AT_ONCE = 16
 const JOIN_MS = 15_000
@@ -48,6 +50,7 @@ export class SwarmWatch extends Resource {
   #stopHandling: () => void = () => {}
   #looking: Promise<void> = Promise.resolve()
   #since = 0
+  #looks = 0
   #looked = false
   #reachable = false
 
@@ -100,8 +103,9 @@ export class SwarmWatch extends Resource {
       ms,
       () => {
         const { everyMs = EVERY_MS } = this.#options
+        const nextMs = Math.min(everyMs, SOON_MS[this.#looks++] ?? everyMs)
         // Never rejects.
-        void this.look().then(() => this.#later(everyMs * (0.8 + 0.4 * this.#random.next())))
+        void this.look().then(() => this.#later(nextMs * (0.8 + 0.4 * this.#random.next())))
       },
       true
     )
