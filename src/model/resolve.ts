@@ -10,6 +10,7 @@ import { embeddedPath } from './embedded.ts'
 import { fetchFile } from './hub/fetch-file.ts'
 import { openMappedFile } from './formats/mapped-file.ts'
 import { isSilence } from './hub/bring-chunks.ts'
+import { hubSnapshot } from './hub/hub.ts'
 import { contentIdName } from './hub/unverified-model.ts'
 import { type FoundModel, openRepo, type RepoOptions } from './hub/repo.ts'
 import { parseRepoName, type RepoName, repoText } from './hub/repo-name.ts'
@@ -52,7 +53,7 @@ export async function findModel(name: string, options: ResolveOptions): Promise<
   const byId = contentIdName(name)
   if (byId) return await openRepo(byId, options)
   const repo = FILE_NAME.test(name) ? undefined : parseRepoName(name)
-  if (repo) return await openRepo(repo, options)
+  if (repo) return await openRepoOrSnapshot(repo, options)
   const nearest = nearestAlias(name, aliases)
   const list = aliases.map((each) => each.name).join(', ')
   throw notFound(`There is no model '${name}': it is no alias, no file and no folder`, {
@@ -76,7 +77,7 @@ async function fromRepos(alias: RepoAlias, options: ResolveOptions): Promise<Fou
     const isKnown = (await readRecord(options.cacheDir, name)) !== undefined
     if (isSilent && !isKnown && !options.peers) continue
     try {
-      const found = await openRepo(name, options)
+      const found = await openRepoOrSnapshot(name, options)
       if (i > 0) {
         log.info(`'${alias.name}' is taken from ${repoText(name)}: ${failures.at(-1)?.message}`)
       }
@@ -94,6 +95,31 @@ async function fromRepos(alias: RepoAlias, options: ResolveOptions): Promise<Fou
     `'${alias.name}' cannot be had from anywhere: ${failures.map((each) => each.message).join('; ')}`,
     { hint: first?.hint ?? 'Look at HF_ENDPOINT and HF_TOKEN', retryable: false }
   )
+}
+
+/** If the hub does not answer, what its own tools have downloaded. */
+async function openRepoOrSnapshot(name: RepoName, options: ResolveOptions): Promise<FoundModel> {
+  try {
+    return await openRepo(name, options)
+  } catch (error) {
+    const home = options.hub?.home
+    if (home === undefined || !isSilence(toAppError(error).code)) throw error
+    const folder = await hubSnapshot(home, name.repo, name.revision)
+    if (folder === undefined) throw error
+    const location = await snapshotLocation(folder, name.pick).catch(() => undefined)
+    if (!location) throw error
+    const { log = silentLog } = options
+    log.info(`The hub does not answer; '${repoText(name)}' is taken from '${folder}'`)
+    return { location, word: name.repo }
+  }
+}
+
+async function snapshotLocation(folder: string, pick: string | undefined): Promise<ModelLocation> {
+  if (pick === undefined) return await resolveFolder(folder)
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.gguf')).toSorted()
+  const first = names.find((name) => name === pick) ?? names.find((name) => name.includes(pick))
+  if (first === undefined) throw notFound(`'${folder}' has no GGUF '${pick}'`)
+  return await shardsOf(join(folder, first))
 }
 
 async function resolveFolder(path: string): Promise<ModelLocation> {

@@ -1,6 +1,6 @@
 // From a model's name to files: aliases through hub, pip and cache, and every kind of path.
 import { expect, test } from 'bun:test'
-import { readFileSync, utimesSync, writeFileSync, readdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, utimesSync, writeFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AppError } from '../../src/base/errors.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -297,4 +297,24 @@ test('hubUrl() keeps names inside the repository', () => {
     )
   }
   expect(() => hubUrl('a/b', 'main', 'x', { endpoint: 'ftp://x' })).toThrow(/HF_ENDPOINT|address/)
+})
+
+test("a snapshot of the hub's own cache is found by name where the hub does not answer", async () => {
+  await using folder = await tempFolder()
+  const commit = '0123456789abcdef0123456789abcdef01234567'
+  const cache = 'hf/hub/models--some-one--tiny.llama'
+  await folder.write(`${cache}/refs/main`, commit)
+  const snapshot = join(folder.path, cache, 'snapshots', commit)
+  mkdirSync(snapshot, { recursive: true })
+  writeHubFolder(await openModel(storiesLocation), snapshot, 2)
+  const hub = { endpoint: NOBODY, home: join(folder.path, 'hf') }
+  const given = { ...options(folder, NOBODY), hub }
+  const location = await resolveModel('some-one/tiny.llama', given)
+  expect(location).toEqual({ kind: 'folder', paths: [snapshot] })
+  const model = await openModel(location)
+  expect(model.config.name).toBe('tiny.llama')
+  model.close()
+  expect(await resolveModel(`some-one/tiny.llama@${commit}`, given)).toEqual(location)
+  const missing = resolveModel('some-one/other', given)
+  await expect(missing).rejects.toThrow(expect.objectContaining({ code: 'UNAVAILABLE' }))
 })

@@ -11,6 +11,7 @@ import { canonicalHubName, familyOfModelType, orderOf } from '../families.ts'
 import { folderChatTemplate, folderTokenizer } from '../text/folder-tokenizer.ts'
 import { readJsonObject } from './json-file.ts'
 import { type MappedFile, openMappedFile } from './mapped-file.ts'
+import { repoOfSnapshot } from '../hub/hub.ts'
 import { INDEX, weightNames } from '../hub/repo-files.ts'
 import { parseSafetensors, type SafeTensor } from './safetensors.ts'
 import { createTensorStore, type TensorEntry } from './tensor-store.ts'
@@ -27,7 +28,7 @@ export function openFolder(location: ModelLocation, fetcher?: RangeFetcher): Mod
   const modelType = json['model_type']
   if (typeof modelType !== 'string') throw corrupt(`'${folder}' names no model type in config.json`)
   const facts = familyOfModelType(modelType)
-  const hub = new HubFacts(json, cleanName(basename(folder)))
+  const hub = new HubFacts(json, cleanName(basename(repoOfSnapshot(folder) ?? folder)))
   const config = facts.fromHub(hub)
   checkHubKeys(hub, config.family)
   const files: MappedFile[] = []

@@ -1,5 +1,6 @@
 // Where a hub with the Hugging Face layout has a file, and where its own tools may have put it
 // already. Knows no transport; download.ts fetches.
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput } from '../../base/errors.ts'
 
@@ -60,5 +61,33 @@ export function keepsSecrets(options: HubOptions = {}): boolean {
 
 /** Path at which the hub's own tools keep a large file with this hash. */
 export function hubCachePath(home: string, repo: string, sha256: string): string {
-  return join(home, 'hub', `models--${repo.replace('/', '--')}`, 'blobs', sha256)
+  return join(repoCache(home, repo), 'blobs', sha256)
+}
+
+/**
+ * Folder in which the hub's own tools have a revision of a repository, as they last saw it, whole
+ * or not; undefined if they have none.
+ */
+export async function hubSnapshot(
+  home: string,
+  repo: string,
+  revision: string
+): Promise<string | undefined> {
+  const folder = repoCache(home, repo)
+  const saved = await readFile(join(folder, 'refs', ...revision.split('/')), 'utf8').catch(() => '')
+  const commit = saved.trim() || revision
+  if (!/^[0-9a-f]{40}$/.test(commit)) return undefined
+  const snapshot = join(folder, 'snapshots', commit)
+  const found = await stat(snapshot).catch(() => undefined)
+  return found?.isDirectory() ? snapshot : undefined
+}
+
+/** A repository's name, of a path within a snapshot; undefined for any other path. */
+export function repoOfSnapshot(path: string): string | undefined {
+  const [, owner, name] = /[/\\]models--([\w.-]+?)--([\w.-]+)[/\\]snapshots[/\\]/.exec(path) ?? []
+  return name === undefined ? undefined : `${owner}/${name}`
+}
+
+function repoCache(home: string, repo: string): string {
+  return join(home, 'hub', `models--${repo.replace('/', '--')}`)
 }
