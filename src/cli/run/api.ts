@@ -6,7 +6,7 @@ import { badInput, toAppError } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import { createApp } from '../../api/http/app.ts'
 import { serve } from '../../api/serve.ts'
-import { ModelShelf } from '../../library/model-shelf.ts'
+import { ModelPool } from '../../library/model-pool.ts'
 import { parseHere } from '../../library/open/here.ts'
 import type { SwarmOptions } from '../../library/open/membership.ts'
 import { watchSwarm } from '../../library/watch-swarm.ts'
@@ -83,8 +83,8 @@ export async function openSurface(
   { petals, names, flags, apiKey, host, port, context }: SurfaceOptions
 ): Promise<string> {
   const offered = modelIds(names)
-  const shelf = stack.use(
-    new ModelShelf({
+  const pool = stack.use(
+    new ModelPool({
       names: [...offered.keys()],
       open: (id) => petals.openModel(offered.get(id) ?? id, id)
     })
@@ -92,7 +92,7 @@ export async function openSurface(
   const watch = stack.use(watchSwarm({ node: petals.node, swarmWords: swarmWords(flags) }))
   watch.ready().catch(() => {})
   const app = createApp({
-    models: shelf,
+    models: pool,
     swarm: () => watch.snapshot(),
     apiKey,
     cors: parseList('cors', flags.cors),
@@ -103,9 +103,9 @@ export async function openSurface(
   stack.defer(() => server.close())
   await print(`${server.url}/v1\n`)
   context.log.info(
-    `${shelf.names.join(', ')} for programs at ${server.url}/v1, for people at ${server.url}`
+    `${pool.names.join(', ')} for programs at ${server.url}/v1, for people at ${server.url}`
   )
-  warmUp(shelf, context)
+  warmUp(pool, context)
   return server.url
 }
 
@@ -119,10 +119,10 @@ function swarmWords({ bootstrap, lan }: Pick<ApiFlags, 'bootstrap' | 'lan'>): st
  * Opens the first model before anybody asks. A failure is reported, and it is tried again when
  * somebody asks.
  */
-function warmUp(shelf: ModelShelf, context: Context): void {
-  const [first] = shelf.names
+function warmUp(pool: ModelPool, context: Context): void {
+  const [first] = pool.names
   if (first === undefined) return
-  shelf.take(first).then(
+  pool.take(first).then(
     () => context.log.info(`${first} is ready`),
     (error: unknown) => {
       if (context.signal.aborted) return

@@ -23,7 +23,7 @@ import { toWire } from '../../wire/peer-error.ts'
 import { bytesOfFloats, floatsOf, Pieces, piecesOf } from '../../wire/pieces.ts'
 import { LIMITS } from '../../wire/protocol.ts'
 import type { ServerStatus, Tune, TuneAnswer, TuneCall, Tuned } from '../../wire/types.ts'
-import { AdapterShelf } from './adapter-shelf.ts'
+import { AdapterStore } from './adapter-store.ts'
 
 /** The part of a connection that training uses. */
 export interface TuneLink {
@@ -69,12 +69,12 @@ interface Call {
 
 export class TrainServer {
   readonly #options: TrainServerOptions
-  readonly #adapters: AdapterShelf
+  readonly #adapters: AdapterStore
   readonly #calls = new Set<Call>()
 
   constructor(options: TrainServerOptions) {
     this.#options = options
-    this.#adapters = new AdapterShelf(options.adapterBytes ?? ADAPTER_BYTES)
+    this.#adapters = new AdapterStore(options.adapterBytes ?? ADAPTER_BYTES)
   }
 
   /** Calls under way. */

@@ -5,7 +5,7 @@ import { notFound } from '../base/errors.ts'
 import { Resource } from '../base/resource.ts'
 import type { TextModel } from './text/text-model.ts'
 
-export interface ModelShelfOptions {
+export interface ModelPoolOptions {
   /** As users name them. */
   readonly names: readonly string[]
   readonly open: (name: string) => Promise<TextModel>
@@ -21,15 +21,15 @@ interface Shelved {
 
 const IDLE_MS = 15 * 60_000
 
-export class ModelShelf extends Resource {
+export class ModelPool extends Resource {
   readonly names: readonly string[]
-  readonly #options: ModelShelfOptions
+  readonly #options: ModelPoolOptions
   readonly #clock: Clock
   readonly #open = new Map<string, Shelved>()
   /** Those that are being closed. */
   readonly #closing = new Set<Promise<void>>()
 
-  constructor(options: ModelShelfOptions) {
+  constructor(options: ModelPoolOptions) {
     super()
     this.names = options.names
     this.#options = options

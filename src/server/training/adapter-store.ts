@@ -5,7 +5,7 @@ import { toHex } from '../../base/bytes.ts'
 import { noMemory, notFound } from '../../base/errors.ts'
 import type { StepAdapter } from '../../blocks/train/train-types.ts'
 
-export class AdapterShelf {
+export class AdapterStore {
   readonly #limitBytes: number
   #usedBytes = 0
   /** By id and blocks, that used last at the end. */
