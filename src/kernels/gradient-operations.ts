@@ -154,10 +154,12 @@ export interface Lora {
   readonly outputs: number
   /** The first column of the product's output that it adds to. */
   readonly column: number
-  /** A: (rank, inputs), and (inputs, rank). */
+  /** `rank` up to a multiple of 16; zeros fill rows of so many values. */
+  readonly stride: number
+  /** A: (rank, inputs), and (inputs, stride). */
   readonly a: Float32Array
   readonly aTurned: Float32Array
-  /** B: (outputs, rank), and (rank, outputs). */
+  /** B: (outputs, stride), and (rank, outputs). */
   readonly b: Float32Array
   readonly bTurned: Float32Array
   /** Written by loraBack(): (rank, inputs), and B's turned: (rank, outputs). */
@@ -231,12 +233,12 @@ export function softCapBack(
 
 /** A `struct pk_lora`. */
 export function loraRecord(builder: ProgramBuilder, options: Lora): Address {
-  const { rank, scale, inputs, outputs, column } = options
+  const { rank, scale, inputs, outputs, column, stride } = options
   const { a, b, aTurned, bTurned, aGradient, bGradient } = options
   const record = new Struct(72)
   record.i32(rank, inputs, outputs, column)
   record.f32(scale)
-  record.i32(0)
+  record.i32(stride)
   const matrices = [a, b, aTurned, bTurned, aGradient, bGradient]
   record.u64(...matrices.map((matrix) => builder.keep(matrix)))
   return builder.keep(record.bytes)

@@ -28,7 +28,8 @@ export class AdapterSlots {
       parts.map((part) => ({ part, lora: emptyLora(part, shape) }))
     )
     // Both orders, and the gradients.
-    this.sizeBytes = (end - start) * blockNumbers(parts, shape.rank) * 4 * 3
+    const stride = strideOf(shape.rank)
+    this.sizeBytes = (end - start) * blockNumbers(parts, stride) * 4 * 3
   }
 
   loras(block: number, group: string): readonly Lora[] {
@@ -49,10 +50,13 @@ export class AdapterSlots {
     const next = (count: number): Float32Array => values.subarray(at, (at += count))
     for (const { lora } of this.#slotsOf(range)) {
       const { rank, inputs, outputs } = lora
-      lora.a.set(next(rank * inputs))
-      turn(lora.a, lora.aTurned, inputs)
-      lora.b.set(next(outputs * rank))
-      turn(lora.b, lora.bTurned, rank)
+      const [a, b] = [next(rank * inputs), next(outputs * rank)]
+      lora.a.set(a)
+      turn(a, lora.aTurned, { columns: inputs, stride: lora.stride })
+      for (let row = 0; row < outputs; row++) {
+        lora.b.set(b.subarray(row * rank, (row + 1) * rank), row * lora.stride)
+      }
+      turn(b, lora.bTurned, { columns: rank, stride: outputs })
     }
   }
 
@@ -65,7 +69,7 @@ export class AdapterSlots {
       const { rank, inputs, outputs, aGradient, bGradient } = lora
       values.set(aGradient, at)
       at += rank * inputs
-      turn(bGradient, values.subarray(at, at + outputs * rank), outputs)
+      turn(bGradient, values.subarray(at, at + outputs * rank), { columns: outputs, stride: rank })
       at += outputs * rank
     }
     return values
@@ -78,6 +82,7 @@ export class AdapterSlots {
 
 function emptyLora({ inputs, outputs, column }: AdapterPart, shape: AdapterShape): Lora {
   const { rank, scale } = shape
+  const stride = strideOf(rank)
   const memory = (count: number): Float32Array => new Float32Array(new ArrayBuffer(4 * count))
   return {
     rank,
@@ -85,21 +90,28 @@ function emptyLora({ inputs, outputs, column }: AdapterPart, shape: AdapterShape
     inputs,
     outputs,
     column,
+    stride,
     a: memory(rank * inputs),
-    aTurned: memory(rank * inputs),
-    b: memory(outputs * rank),
+    aTurned: memory(stride * inputs),
+    b: memory(outputs * stride),
     bTurned: memory(outputs * rank),
     aGradient: memory(rank * inputs),
     bGradient: memory(rank * outputs)
   }
 }
 
-/** Rows of `columns` values become columns. */
-function turn(from: Float32Array, to: Float32Array, columns: number): void {
-  const rows = from.length / columns
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      to[column * rows + row] = from[row * columns + column]!
-    }
+/** Kernels take whole vectors of 16. */
+function strideOf(rank: number): number {
+  return Math.ceil(rank / 16) * 16
+}
+
+/** Rows of `columns` values become columns, in rows of `stride` values. */
+function turn(
+  from: Float32Array,
+  to: Float32Array,
+  { columns, stride }: { columns: number; stride: number }
+): void {
+  for (const [at, value] of from.entries()) {
+    to[(at % columns) * stride + Math.floor(at / columns)] = value
   }
 }

@@ -80,7 +80,7 @@ function linear(scope: TrainScope, x: Node, name: string): Node {
   builder.matmul(x.value, made.value, matrices)
   const added = scope.loras(name).map((one) => {
     const record = loraRecord(builder, one)
-    const low = tape.take(one.rank)
+    const low = tape.take(one.stride)
     lora(builder, { x: x.value, low, out: made.value }, record)
     return { record, low }
   })

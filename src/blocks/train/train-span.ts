@@ -12,6 +12,7 @@ import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import type { AdapterShape } from './adapter-shape.ts'
 import { AdapterSlots } from './adapter-slots.ts'
+import { KeptInputs } from './kept-inputs.ts'
 import { trainProgram } from './train-program.ts'
 import type { TrainResult, TrainStep } from './train-types.ts'
 
@@ -39,11 +40,14 @@ interface Prepared {
 export class TrainSpan implements Disposable {
   readonly #options: TrainSpanOptions
   readonly #prepared = new Map<string, Prepared>()
+  /** Inputs of the blocks that lately ran forwards. */
+  readonly #kept: KeptInputs
   #arena: { readonly memory: Arena; readonly reserved: Reservation } | undefined
   #step: TrainRun | undefined
 
   constructor(options: TrainSpanOptions) {
     this.#options = options
+    this.#kept = new KeptInputs(options.budget)
   }
 
   /**
@@ -58,6 +62,7 @@ export class TrainSpan implements Disposable {
       const isDone = run.next(stop)
       if (!isDone) return undefined
       this.#step = undefined
+      if (step.gradient === undefined) this.#kept.keep(run.key, run.inputs)
       return run.result()
     } catch (error) {
       this.#step = undefined
@@ -85,7 +90,16 @@ export class TrainSpan implements Disposable {
       backwards: step.gradient === undefined ? undefined : program('backwards')
     }
     const arena = this.#reserveArena(Object.values(programs))
-    return new TrainRun(this.#options, { step, programs, arena, slots: prepared.slots })
+    const key = keyOf(step)
+    const inputs = step.gradient === undefined ? undefined : this.#kept.take(key)
+    return new TrainRun(this.#options, {
+      step,
+      programs,
+      arena,
+      slots: prepared.slots,
+      key,
+      inputs
+    })
   }
 
   #prepare(shape: AdapterShape | undefined): Prepared {
@@ -140,6 +154,7 @@ export class TrainSpan implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#kept[Symbol.dispose]()
     for (const { reserved } of this.#prepared.values()) reserved[Symbol.dispose]()
     this.#prepared.clear()
     this.#arena?.reserved[Symbol.dispose]()
@@ -153,16 +168,20 @@ interface RunParts {
   readonly programs: { readonly forwards: Program; readonly backwards: Program | undefined }
   readonly arena: Arena
   readonly slots: AdapterSlots | undefined
+  readonly key: string
+  /** Inputs of all blocks, when they are known. */
+  readonly inputs: readonly Float32Array[] | undefined
 }
 
 /** One step on its way through the blocks. */
 class TrainRun {
   readonly step: TrainStep
+  readonly key: string
   readonly #options: TrainSpanOptions
   readonly #parts: RunParts
   readonly #done = new Int32Array(new ArrayBuffer(4))
-  /** Inputs of the blocks that are to be run back, the first one's first. */
-  readonly #inputs: Float32Array[] = []
+  /** Inputs of the blocks so far, the first one's first. */
+  readonly inputs: Float32Array[] = []
   readonly #prompts: PromptRows | undefined
   readonly #adapterGradients: Float32Array[] = []
   /** Rows forwards; gradients backwards. */
@@ -173,6 +192,7 @@ class TrainRun {
   constructor(options: TrainSpanOptions, parts: RunParts) {
     const { step } = parts
     this.step = step
+    this.key = parts.key
     this.#options = options
     this.#parts = parts
     this.#block = step.range.start
@@ -181,7 +201,11 @@ class TrainRun {
       const { hiddenSize } = options.plan.config
       this.#prompts = new PromptRows(step.prompts, { step, hiddenSize })
     }
-    this.#enter()
+    if (parts.inputs === undefined) this.#enter()
+    else {
+      this.inputs.push(...parts.inputs)
+      this.#block = step.range.end - 1
+    }
   }
 
   /** Runs until all is done (true) or it is stopped (false). @throws AppError COMPUTE */
@@ -220,7 +244,7 @@ class TrainRun {
   /** Rows come to a block. */
   #enter(): void {
     this.#prompts?.addTo(this.#rows, this.#block - this.step.range.start)
-    if (this.step.gradient !== undefined) this.#inputs.push(this.#rows.slice())
+    this.inputs.push(this.#rows.slice())
   }
 
   #forwards(stop: StopFlag): boolean {
@@ -232,14 +256,14 @@ class TrainRun {
 
   #backwards(stop: StopFlag): boolean {
     const { programs, slots } = this.#parts
-    const input = this.#inputs[this.#block - this.step.range.start]
+    const input = this.inputs[this.#block - this.step.range.start]
     if (programs.backwards === undefined || input === undefined) {
       throw new TypeError('A step without a gradient does not go back')
     }
     const rows = { hidden: input, result: input, out: this.#rows }
     if (!this.#run(programs.backwards, stop, rows)) return false
     this.#rows = input
-    this.#inputs.pop()
+    this.inputs.pop()
     this.#prompts?.takeFrom(input, this.#block - this.step.range.start)
     const range = { start: this.#block, end: this.#block + 1 }
     if (slots !== undefined) {
@@ -281,6 +305,16 @@ class TrainRun {
     this.#done[0] = 0
     return true
   }
+}
+
+/** Two steps of one key have the same inputs in all blocks: nobody can find another such step. */
+function keyOf({ range, lengths, hidden, prompts, adapter }: TrainStep): string {
+  const hasher = new Bun.CryptoHasher('blake2b256')
+  const facts = { range, lengths, shape: adapter?.shape, prompts: prompts?.length }
+  hasher.update(JSON.stringify(facts)).update(hidden)
+  if (prompts !== undefined) hasher.update(prompts)
+  if (adapter !== undefined) hasher.update(adapter.values)
+  return hasher.digest('hex')
 }
 
 const NO_PAGES = new BigUint64Array(0)

@@ -92,10 +92,10 @@ struct pk_experts {
 struct pk_lora {
   int32_t rank, inputs, outputs, column;
   float scale;
-  int32_t reserved;
-  const float* a;      // (rank, inputs)
-  const float* b;      // (outputs, rank)
-  const float* a_turned;  // (inputs, rank)
+  int32_t stride;         // rank, up to a multiple of 16: zeros fill rows up to it
+  const float* a;         // (rank, inputs)
+  const float* b;         // (outputs, stride)
+  const float* a_turned;  // (inputs, stride)
   const float* b_turned;  // (rank, outputs)
   float* a_gradient;      // (rank, inputs), set by PK_LORA_BACK
   float* b_gradient;      // (rank, outputs)

@@ -139,17 +139,18 @@ static void lora_job(void* argument, int32_t first, int32_t end, int32_t thread)
     const struct pk_value *in = &context->values[op->v[0]], *out = &context->values[op->v[2]];
     float* lows = pk_row(context, low, row);
     int64_t stride = context->values[low].stride;
-    struct pk_chains down = {.rows = rows, .columns = lora->rank, .al = 1, .c = lows, .ci = stride};
+    // Whole vectors: what fills them up is zeros.
+    struct pk_chains down = {.rows = rows, .columns = lora->stride, .al = 1, .c = lows, .ci = stride};
     struct pk_chains up = {.rows = rows, .length = lora->rank, .a = lows, .ai = stride, .al = 1, .adds = 1};
     if (backwards) {
       down.a = out->at + row * out->stride + lora->column, down.ai = out->stride;
-      down.length = lora->outputs, down.b = lora->b, down.bl = lora->rank;
+      down.length = lora->outputs, down.b = lora->b, down.bl = lora->stride;
       const struct pk_value* gradient = &context->values[op->i[1]];
       up.columns = lora->inputs, up.b = lora->a, up.bl = lora->inputs;
       up.c = gradient->at + row * gradient->stride, up.ci = gradient->stride;
     } else {
       down.a = in->at + row * in->stride, down.ai = in->stride;
-      down.length = lora->inputs, down.b = lora->a_turned, down.bl = lora->rank;
+      down.length = lora->inputs, down.b = lora->a_turned, down.bl = lora->stride;
       up.columns = lora->outputs, up.b = lora->b_turned, up.bl = lora->outputs;
       up.c = out->at + row * out->stride + lora->column, up.ci = out->stride;
     }
