@@ -11,7 +11,7 @@ import { draftName } from './draft.ts'
 import { checkPrefixFlags, type PrefixFlags } from './prefix-flags.ts'
 
 export interface ChatFlags
-  extends Omit<EngineOptions, 'memory'>, SwarmOptions, PeerFlags, ManifestFlags, PrefixFlags {
+  extends EngineOptions, SwarmOptions, PeerFlags, ManifestFlags, PrefixFlags {
   maxTokens?: string | undefined
   temperature?: string | undefined
   topP?: string | undefined

@@ -26,6 +26,7 @@ export const api: Command = command<ApiFlags>({
     chatTemplate: CHAT_TEMPLATE,
     parallel: text('n', 'Answers of one model at once; more wait (default: 16)'),
     here: HERE,
+    memory: text('size', 'Most memory for blocks that run here, e.g. 8g (default: 80% of free)'),
     threads: THREADS,
     device: DEVICE,
     disk: DISK,

@@ -72,6 +72,7 @@ export const chat: Command = command<ChatFlags>({
       'f32'
     ]),
     here: HERE,
+    memory: text('size', 'Most memory for blocks that run here, e.g. 8g (default: 80% of free)'),
     threads: THREADS,
     device: DEVICE,
     disk: DISK,

@@ -20,8 +20,7 @@ import { print } from '../output.ts'
 import { manifestRoots, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 
-export interface ApiFlags
-  extends SwarmOptions, Omit<EngineOptions, 'memory'>, PeerFlags, ManifestFlags {
+export interface ApiFlags extends SwarmOptions, EngineOptions, PeerFlags, ManifestFlags {
   port?: string | undefined
   host?: string | undefined
   apiKey?: string | undefined

@@ -76,6 +76,15 @@ test('--here takes blocks of the model alone', async () => {
   expect(word.stderr).toContain("--here cannot be 'some'")
 }, 120_000)
 
+test('what does not fit says how much is missing, and what would serve it', async () => {
+  await using alone = await machine(NOBODY)
+  const { code, stderr } = await alone.chat('--here', 'all', '--memory', '400k')
+  expect(code).toBe(7)
+  expect(stderr).toMatch(
+    /^error: Blocks 0:5 do not fit here: .* are needed and 400 KiB are free, .* are missing\n .*petals join/
+  )
+}, 120_000)
+
 test('the first blocks stay here and a server has the others, with the same text', async () => {
   await using server = await machine(NOBODY)
   await using bootstrap = server.start(['bootstrap', '--port', '0'])
