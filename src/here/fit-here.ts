@@ -1,5 +1,5 @@
-// Whether blocks can be computed by this process beside all else: memory that they take and that is
-// there, and what to do when it is not enough. Pure.
+// Whether this process can compute blocks besides everything else: memory they need, memory there
+// is, and what to do if it is not enough. Pure.
 import type { BlockSpan } from '../base/block-span.ts'
 import { formatBytes } from '../base/bytes.ts'
 import { noMemory, type AppError } from '../base/errors.ts'
@@ -10,20 +10,20 @@ import type { Model } from '../model/types.ts'
 import { fit, spanNeed } from '../server/placement/budget.ts'
 
 export interface HereFit {
-  /** For weights, a conversation and work. */
+  /** For weights, one conversation and working memory. */
   readonly needBytes: number
-  /** Memory that may be taken. */
+  /** Memory that may be used. */
   readonly freeBytes: number
   /** What is missing; 0 when they fit. */
   readonly lackBytes: number
-  /** Weights that are not on this machine yet. */
+  /** Weights that must be fetched first. */
   readonly fetchBytes: number
 }
 
-/** A conversation that there should be room for, in tokens. */
+/** Length of a conversation that must fit, in tokens. */
 const TOKENS = 2048
 
-/** What blocks [start, end) of a model take of `freeBytes` of memory. */
+/** What blocks [start, end) of a model need of `freeBytes` of memory. */
 export function fitHere(model: Model, quant: Quant, span: BlockSpan, freeBytes: number): HereFit {
   const needBytes = spanNeed(sizesOf(model.config, model.tensors, quant), span, TOKENS).totalBytes
   const names = blockTensorNames(model.tensors, span.start, span.end)

@@ -1,5 +1,5 @@
 // Blocks that this process serves to a swarm, for its own client: reached by loopback links instead
-// of a connection to itself. Made by whoever serves and asks at once. Knows no swarm.
+// of a connection to itself. Created by whoever serves and asks at once. Knows no swarm.
 import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
@@ -18,7 +18,7 @@ import { openLoopback, type Loopback } from './loopback.ts'
 type Serving = NonNullable<Host['serving']>
 
 export interface HostedBlocksOptions {
-  /** Serves the blocks; its owner opens and closes it. */
+  /** Serves the blocks; the caller opens and closes it. */
   host: Pick<Host, 'serving'>
   model: Model
   quant: Quant
@@ -51,7 +51,7 @@ export class HostedBlocks implements LocalServers {
   /** The host has loaded them already. */
   async ready(): Promise<void> {}
 
-  /** The host alone says what is loaded. */
+  /** Only the host decides what is loaded. */
   async fillGaps(
     _gaps: readonly BlockSpan[],
     _signal?: AbortSignal
@@ -69,7 +69,7 @@ export class HostedBlocks implements LocalServers {
     return () => void this.#listeners.delete(id)
   }
 
-  /** Links to what the host serves now; those to what it served before are given up. */
+  /** Links to what the host serves now; links to what it served before are given up. */
   #loopback(): Loopback | undefined {
     const { host, log = silentLog } = this.#options
     const { serving } = host

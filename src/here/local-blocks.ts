@@ -1,5 +1,5 @@
-// Blocks of a model that this process computes itself, off the wire: loaded, served to the client
-// room by loopback links, and given up with it. Made by the CLI and the API. Knows no swarm.
+// Blocks of a model that this process computes itself, off the wire: loaded, offered to the client
+// room through loopback links, and closed with it. Created by the CLI and the API. Knows no swarm.
 import type { BlockSpan } from '../base/block-span.ts'
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
@@ -21,14 +21,14 @@ import { doesNotFit, fitHere } from './fit-here.ts'
 import { openLoopback, type Loopback } from './loopback.ts'
 
 /**
- * 'all': every block, and no server is asked for any. A span: these, which no server is asked for,
- * and no others. 'auto': what fits and what nobody serves.
+ * 'all': every block, and no server is asked for any. A span: only these blocks, which no server is
+ * asked for. 'auto': what fits and nobody serves.
  */
 export type HerePlan = 'all' | 'auto' | BlockSpan
 
 export interface LocalBlocksOptions {
   compute: ComputeApi
-  /** Its owner closes it, after this. */
+  /** The caller closes it, after this. */
   model: Model
   plan: HerePlan
   /** Default 'native'. */
@@ -36,23 +36,23 @@ export interface LocalBlocksOptions {
   clock?: Clock
   log?: Log
   signal?: AbortSignal | undefined
-  /** Called when other blocks are computed here than before. */
+  /** Called when the blocks that are computed here have changed. */
   onchange?: (spans: readonly BlockSpan[]) => void
-  /** Says what is being done, for a progress line. */
+  /** Called with what is being done, for a progress line. */
   onstage?: (stage: string) => void
-  /** Told while weights are fetched. */
+  /** Called while weights are fetched. */
   onfetch?: (progress: FetchedBytes) => void
 }
 
-/** Between the blocks of this many other servers, blocks of here may stand. */
+/** Local blocks may stand between the blocks of this many other servers in a route. */
 const KEYS = 8
-/** All of one user: what memory there is limits them. */
+/** All sessions belong to one user, so only memory limits them. */
 const LIMITS = { sessionsPerPeer: 1024, sessionsPerHost: 1024, sessions: 1024 }
-/** Until a block was timed here: bytes of weights that a slow machine reads in a second. */
+/** Assumed until a block was timed here: bytes of weights that a slow machine reads per second. */
 const BYTES_PER_S = 8e9
-/** Of the smallest block, for what is not reading weights. */
+/** Least time of a block, for work other than reading weights. */
 const LEAST_BLOCK_MS = 0.05
-/** Weight of a new reading in the moving average. */
+/** Weight of a new measurement in the moving average. */
 const ALPHA = 0.2
 
 interface Served {
@@ -60,7 +60,7 @@ interface Served {
   readonly server: BlockServer
   readonly loopback: Loopback
   readonly keys: readonly Uint8Array[]
-  /** Of one block for one token. */
+  /** Time of one block for one token, ms. */
   blockMs: number
 }
 
@@ -72,7 +72,7 @@ export class LocalBlocks extends Resource implements LocalServers {
   readonly #listeners = new Map<string, SessionEvents>()
   readonly #stop = new AbortController()
   #served: readonly Served[] = []
-  /** Loading is one at a time. */
+  /** Blocks are loaded one after another. */
   #filling: Promise<unknown> = Promise.resolve()
 
   constructor(options: LocalBlocksOptions) {
@@ -119,7 +119,7 @@ export class LocalBlocks extends Resource implements LocalServers {
     return filling
   }
 
-  /** Ends loading that is under way, too. */
+  /** Also cancels loading. */
   override close(): Promise<void> {
     this.#stop.abort()
     return super.close()
@@ -131,7 +131,7 @@ export class LocalBlocks extends Resource implements LocalServers {
     const { model } = this.#options
     const all = { start: 0, end: model.config.blockCount }
     const { lackBytes, fetchBytes } = await this.#fit(all)
-    // What would have to be fetched first may be served by others sooner.
+    // Others may serve sooner what would have to be fetched here first.
     if (lackBytes > 0 || fetchBytes > 0) return
     await this.#load(all).catch((error: unknown) => {
       const { code, message } = toAppError(error)
@@ -249,7 +249,7 @@ export class LocalBlocks extends Resource implements LocalServers {
   }
 }
 
-/** Learns what a block takes for one token. */
+/** Learns how long a block takes for one token. */
 function note(served: Served, { session, count, trace }: StepResult): void {
   const ran = served.server.sessions.get(session)
   const computeMs = trace.at(-1)?.status.computeMs

@@ -1,5 +1,5 @@
-// Links of the client room to a block server of the same process: messages are handed over, none
-// is encoded. Knows no weights; local-blocks.ts makes the server.
+// Links of the client room to a block server in the same process: messages are passed on without
+// encoding. Knows no weights; local-blocks.ts creates the server.
 import { toHex } from '../base/bytes.ts'
 import { toAppError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -10,20 +10,20 @@ import type { ServerInfo, StepResult } from '../wire/types.ts'
 
 export interface LoopbackOptions {
   server: BlockServer
-  /** By which the server goes; each stands for it once in a route. */
+  /** Keys of the server. Each may stand for it once in a route. */
   keys: readonly Uint8Array[]
-  /** What it says of itself under one of them, now. */
+  /** Its current description under one of its keys. */
   infoOf: (key: Uint8Array) => ServerInfo
-  /** Who listens for a session. */
+  /** Receiver of a session's messages. */
   listener: (session: Uint8Array) => SessionEvents | undefined
-  /** Told of each answer. */
+  /** Called with each answer. */
   onresult: (message: StepResult) => void
   log: Log
 }
 
 export interface Loopback {
   readonly links: readonly ClientLink[]
-  /** No link can be used from here on. */
+  /** From now on no link can be used. */
   close(): void
 }
 
@@ -40,7 +40,7 @@ function linkOf(
   isClosed: () => boolean
 ): ClientLink {
   const peer = toHex(key)
-  // Nobody is called back before its own call has returned, as over a network.
+  // Calls nobody back before its own call has returned, as over a network.
   const later = (act: () => void): void =>
     queueMicrotask(() => {
       if (!isClosed()) act()
@@ -65,7 +65,7 @@ function linkOf(
     error: (message) => tell(message, (events, own) => events.onerror(link, own)),
     step() {}
   }
-  /** The server's session of the same one under this key. */
+  /** The message with the id that the session has at the server under this key. */
   const of = <M extends { session: Uint8Array }>(message: M): M => {
     return { ...message, session: aliased(message.session, index) }
   }
@@ -82,7 +82,7 @@ function linkOf(
     open: (message) => later(() => void server.open(owner, of(message))),
     step(message) {
       const { tensor } = message
-      // What a history holds may be written over before the step runs.
+      // The history may overwrite its rows before the step runs, so they are copied.
       const own = of({ ...message, tensor: { ...tensor, data: tensor.data.slice() } })
       later(() => void server.step(owner, own))
     },
@@ -100,7 +100,7 @@ function linkOf(
   return link
 }
 
-/** Another id for each index, and the first one again when it is done twice. */
+/** A different id for each index; applied twice it gives the first one again. */
 function aliased(session: Uint8Array, index: number): Uint8Array {
   const alias = new Uint8Array(session)
   alias[0] = (alias[0] ?? 0) ^ index

@@ -1,5 +1,5 @@
-// Where the kernels' libraries lie in a source tree: compiled by the first process that finds none
-// of these sources, while others wait for it. An executable carries its own and never comes here.
+// The kernels' libraries in a source tree: the first process that finds none for these sources
+// compiles them, while others wait for it. An executable carries its own and never comes here.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { unavailable } from '../base/errors.ts'
@@ -7,10 +7,10 @@ import type { KernelTarget } from './libraries.ts'
 
 const ROOT = join(import.meta.dir, '..', '..')
 const SCRIPT = join('scripts', 'build', 'kernels.ts')
-/** zig, where setup.sh has laid it; without it the system's compiler is taken. */
+/** zig, if setup.sh has installed it; otherwise the system's compiler is used. */
 export const ZIG_FOLDER: string = join('.cache', 'tools', 'zig', 'ziglang')
 
-/** A folder for what is compiled of the present sources by the present compiler. */
+/** The folder for libraries of these sources by this compiler. */
 export function compiledFolder(target: KernelTarget, root: string = ROOT): string {
   const sources = join(root, 'src', 'kernels', 'c')
   const hash = new Bun.CryptoHasher('sha256')
@@ -32,9 +32,7 @@ function filesBelow(folder: string): readonly string[] {
     .sort()
 }
 
-/**
- * The folder with this machine's libraries. @throws AppError UNAVAILABLE when they do not compile
- */
+/** The folder with this machine's libraries. @throws AppError UNAVAILABLE if they do not compile */
 export function developmentLibraries(): string {
   const folder = compiledFolder(process)
   if (existsSync(folder)) return folder

@@ -1,6 +1,6 @@
 // Operations of training for programs (c/program.h, PK_COPY and after): rows of whole sequences,
-// each a segment that begins at position 0, and the gradients of operations. arithmetic.ts says
-// under "Training" what each computes. Who writes a program of them: blocks/train.
+// each a segment that begins at position 0, and gradients of operations. arithmetic.ts says under
+// "Training" what each computes. blocks/train writes programs of them.
 import type {
   Activation,
   Address,
@@ -38,7 +38,7 @@ export interface NormBackOptions {
   /** (width) */
   readonly weight: Address
   readonly epsilon: number
-  /** Adds to `back`; else sets it. */
+  /** Adds to `back`; otherwise sets it. */
   readonly adds: boolean
 }
 
@@ -83,7 +83,7 @@ export function matmulBack(
   })
 }
 
-/** Attention of whole sequences, taken apart: queries and keys are prepared, then attended. */
+/** Attention over whole sequences in two steps: queries and keys are prepared, then attended. */
 export class SequenceAttention {
   readonly #builder: ProgramBuilder
   readonly #record: Address
@@ -96,7 +96,7 @@ export class SequenceAttention {
     this.#widths = { qkv: (heads + 2 * kvHeads) * headDim, out: heads * headDim }
   }
 
-  /** prepared = qkv with the norms of its heads, turned by their positions. */
+  /** prepared = qkv with norms of its heads, rotated by position. */
   turn(qkv: Value, prepared: Value): void {
     this.#check([qkv, prepared], [])
     this.#add(CODE.turn, [qkv.id, prepared.id])
@@ -145,14 +145,14 @@ export function activateBack(
   })
 }
 
-/** A low-rank addition to some columns of a product; its memory outlives the program. */
+/** A low-rank addition to some columns of a product. Its memory must outlive the program. */
 export interface Lora {
   readonly rank: number
-  /** What the product of both matrices is multiplied by. */
+  /** Factor of the product of both matrices. */
   readonly scale: number
   readonly inputs: number
   readonly outputs: number
-  /** The first column of the product's output that it adds to. */
+  /** The first column of the product's output that it is added to. */
   readonly column: number
   /** `rank` up to a multiple of 16; zeros fill rows of so many values. */
   readonly stride: number
@@ -162,7 +162,7 @@ export interface Lora {
   /** B: (outputs, stride), and (rank, outputs). */
   readonly b: Float32Array
   readonly bTurned: Float32Array
-  /** Written by loraBack(): (rank, inputs), and B's turned: (rank, outputs). */
+  /** Written by loraBack(): (rank, inputs), and B's transposed: (rank, outputs). */
   readonly aGradient: Float32Array
   readonly bGradient: Float32Array
 }
@@ -180,7 +180,7 @@ export function lora(
   })
 }
 
-/** Gradients of both matrices, and of `low`; the gradient of `x` takes its own in addition. */
+/** Gradients of both matrices and of `low`; what `x` contributes is added to its gradient. */
 export function loraBack(
   builder: ProgramBuilder,
   of: { x: Value; low: Value; gradient: Value; lowGradient: Value; back: Value },
@@ -195,9 +195,9 @@ export function loraBack(
   })
 }
 
-/** Targets of a run's rows, and what is told of each row's loss. */
+/** Targets of a run's rows, and what is reported of each row's loss. */
 export interface EntropyMemory {
-  /** (maxRows): an index of the row's logits; below 0: the row has no loss. */
+  /** (maxRows): index of the target among the row's logits; below 0: the row has no loss. */
   readonly targets: Int32Array
   /**
    * (2 + 2 * maxRows): the weight of each row's loss in the gradient, nothing, and from then on for

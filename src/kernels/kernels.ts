@@ -1,4 +1,4 @@
-// The kernels' functions as they are called; load.ts finds the library that has them.
+// The kernels' functions as TypeScript calls them; load.ts finds the library.
 import type { Address } from './program.ts'
 
 /** Instruction sets, from the plainest; `neon` is arm64's with dot products. */
@@ -11,9 +11,9 @@ export interface PackJob {
   readonly form: number
   readonly sourceForm: number
   readonly columns: number
-  /** (count, columns), aligned to nothing. */
+  /** (count, columns), not aligned. */
   readonly source: Uint8Array
-  /** Which row of the matrix that begins at `packed` the source's first is. */
+  /** Which row of the matrix at `packed` the source's first row is. */
   readonly first: number
   readonly count: number
   readonly packed: Uint8Array
@@ -30,18 +30,19 @@ export interface Kernels {
   /** A number of `enum pk_status`. */
   run(program: Address, batch: Address, arena: Address, pool: Address): number
   /**
-   * Copies positions [0, positions) of blocks [first, end) from a page that begins with `first`.
+   * Copies positions [0, positions) of blocks [first, end) from a page that begins with block
+   * `first`.
    */
   copyPage(
     program: Address,
     copy: { first: number; end: number; from: bigint; to: bigint; positions: number }
   ): void
   /**
-   * -1 when all is packed, -2 where forms or columns do not fit, else the first row of `source`
-   * that is not finite.
+   * -1 if everything is packed, -2 if forms or columns do not fit, otherwise the first row of
+   * `source` that is not finite.
    */
   pack(job: PackJob): number
-  /** Bytes of a packed matrix; 0 where the form cannot hold it. */
+  /** Bytes of a packed matrix; 0 if the form cannot hold it. */
   packedBytes(form: number, rows: number, columns: number): number
   /** First row with a value that is not finite, or -1. */
   firstBadRow(values: Address, rows: number, width: number): number

@@ -2,13 +2,13 @@
 import { badInput, unsupported } from '../base/errors.ts'
 import { VARIANTS, type Variant } from './kernels.ts'
 
-/** The systems' names are node's. */
+/** In node's names. */
 export interface KernelTarget {
   readonly platform: string
   readonly arch: string
 }
 
-/** C sources in src/kernels/c that are compiled; all others are included by these. */
+/** C sources below src/kernels/c that are compiled; the others are included by these. */
 export const SOURCES = [
   'attention',
   'executor',
@@ -26,7 +26,7 @@ export const SOURCES = [
   'system/system'
 ] as const
 
-/** The best comes last. */
+/** Ascending: the best is last. */
 export function variantsOf(arch: string): readonly Variant[] {
   if (arch === 'x64') return ['plain', 'avx2', 'avx512', 'amx']
   if (arch === 'arm64') return ['plain', 'neon']
@@ -38,7 +38,7 @@ export function libraryName(variant: Variant, platform: string): string {
   return `petals-${variant}.${ending}`
 }
 
-/** What PETALS_CPU says, or undefined when it is not set. @throws AppError BAD_INPUT */
+/** The value of PETALS_CPU, or undefined if it is not set. @throws AppError BAD_INPUT */
 export function parseVariant(text: string | undefined): Variant | undefined {
   if (text === undefined || text === '') return undefined
   const found = VARIANTS.find((variant) => variant === text)

@@ -1,5 +1,5 @@
-// Loads the kernels: the best library that processor and system permit, after it has shown that it
-// computes as it should. Knows where libraries lie in a source tree; an executable says where it
+// Loads the kernels: the best library that processor and system support, after it has shown that it
+// computes correctly. Knows where libraries are in a source tree; an executable says where it has
 // unpacked its own.
 import { dlopen, type FFIFunction, type Pointer } from 'bun:ffi'
 import { readFileSync } from 'node:fs'
@@ -15,13 +15,13 @@ import { wantedVariant } from './wanted.ts'
 export interface LoadOptions {
   /** Folder with the libraries. Default: compiled from the sources beside this file. */
   readonly folder?: string | undefined
-  /** At most this one. Default: what PETALS_CPU says, else the best there is. */
+  /** At most this one. Default: PETALS_CPU, else the best there is. */
   readonly variant?: Variant | undefined
-  /** Told, in a sentence, why a better library is not used. */
+  /** Called with a sentence on why a better library is not used. */
   readonly onwarn?: ((text: string) => void) | undefined
 }
 
-/** What `pk_self_check` comes to; it changes with the arithmetic. */
+/** The result of `pk_self_check`; it changes with the arithmetic. */
 export const SELF_CHECK = 0x607a78e953b3ffcbn
 
 /** Bits of `pk_cpu`. */
@@ -43,9 +43,8 @@ const FUNCTIONS = {
 type Symbols = ReturnType<typeof dlopen<typeof FUNCTIONS>>['symbols']
 
 /**
- * @throws AppError UNSUPPORTED when `variant` cannot be had here; UNAVAILABLE when a library cannot
- * be
- *   loaded or does not compute as it should
+ * @throws AppError UNSUPPORTED if `variant` is not available here; UNAVAILABLE if a library cannot
+ * be loaded or does not compute correctly
  */
 export function loadKernels(options: LoadOptions = {}): Kernels {
   const { variant = wantedVariant(), onwarn } = options
@@ -75,10 +74,7 @@ export function loadKernels(options: LoadOptions = {}): Kernels {
   throw unavailable('No kernels can be used', { retryable: false })
 }
 
-/**
- * Instruction sets that this CPU and system permit, up to what PETALS_CPU says; the best comes
- * last.
- */
+/** Instruction sets that this CPU and system support, up to PETALS_CPU; the best is last. */
 export function usableVariants(): readonly Variant[] {
   const plain = openLibrary(developmentLibraries(), 'plain')
   const usable = variantsOf(process.arch).filter((one) => permits(plain, one))
@@ -105,7 +101,7 @@ function permits(plain: Symbols, variant: Variant): boolean {
 const AT_HWCAP = 16n
 const HWCAP_ASIMDDP = 1n << 20n
 
-/** Of arm64 only the system can say it. */
+/** On arm64 only the system can tell. */
 function hasDotProducts(): boolean {
   if (process.platform === 'darwin') return true
   try {
@@ -117,7 +113,7 @@ function hasDotProducts(): boolean {
       if (words[at] === AT_HWCAP) return ((words[at + 1] ?? 0n) & HWCAP_ASIMDDP) !== 0n
     }
   } catch {
-    // Windows, or a /proc that cannot be read: the plain ones run everywhere.
+    // Windows, or a /proc that cannot be read: the plain variant runs everywhere.
   }
   return false
 }

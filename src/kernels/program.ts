@@ -1,6 +1,6 @@
-// Writes programs for the kernels: the operations of a span's blocks, or of a head, made once and
-// run by one call (run.ts). c/program.h has the same records; arithmetic.ts says what each
-// operation computes. Knows no models and no sessions. Addresses are of memory that outlives the
+// Writes programs for the kernels: the operations of a span's blocks, or of a head, written once
+// and run by one call (run.ts). c/program.h has the same records; arithmetic.ts says what each
+// operation computes. Knows no models and no sessions. Addresses point to memory that outlives the
 // program.
 import { ptr } from 'bun:ffi'
 import { Struct } from './struct.ts'
@@ -11,10 +11,10 @@ export type NativeMemory = Uint8Array | Int32Array | BigUint64Array | Float32Arr
 /** An address of native memory. */
 export type Address = number
 
-/** Rows of floats inside a program; only programs of the same builder know it. */
+/** Rows of floats inside a program; only valid for the builder that made them. */
 export interface Value {
   readonly id: number
-  /** Floats of a row. */
+  /** Floats per row. */
   readonly width: number
 }
 
@@ -49,17 +49,17 @@ export function activationNumber(kind: Activation): number {
 }
 
 export interface ProgramOptions {
-  /** Floats of a hidden row. */
+  /** Floats per hidden row. */
   readonly width: number
-  /** Floats of a row of `out`, such as logits. Default: there is none. */
+  /** Floats per row of `out`, e.g. logits. Default: none. */
   readonly outWidth?: number
-  /** Rows of one run. Default 256. */
+  /** Most rows of one run. Default 256. */
   readonly maxRows?: number
   /** How keys and values are held. Default 'f16'. */
   readonly kv?: KvType
   /** Positions of a page, a multiple of 16. Default 32. */
   readonly pagePositions?: number
-  /** Integer weights meet rows that are not rounded to int8: slow, for proofs. Default false. */
+  /** Rows are not rounded to int8 for integer weights either: slow, for proofs. Default false. */
   readonly floatActivations?: boolean
 }
 
@@ -79,7 +79,7 @@ export interface RopeAddresses {
   readonly cos: Address
   readonly sin: Address
   readonly positions: number
-  /** Values of each head that are turned, pairs (i, i + rotary / 2); at most headDim. */
+  /** Values of each head that are rotated, in pairs (i, i + rotary / 2); at most headDim. */
   readonly rotary: number
 }
 
@@ -89,16 +89,16 @@ export interface AttentionOptions {
   readonly headDim: number
   /** Default headDim ** -0.5. */
   readonly scale?: number | undefined
-  /** Positions that a row sees, its own included. Default: all. */
+  /** Positions that a row sees, including its own. Default: all. */
   readonly window?: number | undefined
   /** Scores become cap * tanh(score / cap). Default: none. */
   readonly softCap?: number | undefined
   readonly rope?: RopeAddresses | undefined
-  /** RMS norms of each query's and key's head before it is turned, (headDim) weights each. */
+  /** RMS norms of each query's and key's head before rotation, (headDim) weights each. */
   readonly headNorms?: { query: Address; key: Address; epsilon: number } | undefined
   /** (heads), times (key's position - row's position) is added to scaled scores. Default: none. */
   readonly slopes?: Address | undefined
-  /** (heads), a score that takes its share of the softmax and brings no value. Default: none. */
+  /** (heads): a score that takes its share of the softmax without a value. Default: none. */
   readonly sinks?: Address | undefined
 }
 
@@ -108,7 +108,9 @@ export interface ExpertsOptions {
   readonly experts: readonly { readonly gateUp: PackedMatrix; readonly down: PackedMatrix }[]
   /** Experts of each row. */
   readonly chosen: number
-  /** Shares are of the softmax over all experts, else over the chosen ones. Default false. */
+  /**
+   * Weights are from the softmax over all experts; otherwise over the chosen ones. Default false.
+   */
   readonly sharesOfAll?: boolean | undefined
   /** Default 'swiglu'. */
   readonly activation?: 'swiglu' | 'geglu-tanh' | 'geglu-erf'
@@ -127,7 +129,7 @@ const CODE = {
 const NONE = -1
 const MAGIC = 0x31304b50
 const VERSION = 1
-/** Positions whose keys lie in lanes beside each other. */
+/** Keys of this many positions are interleaved. */
 const LANES = 16
 
 /** A `struct pk_op`. */
@@ -150,9 +152,12 @@ export interface Program {
   /** 0 without attention. */
   readonly pagePositions: number
   readonly kv: KvType
-  /** Bytes of a page of blocks [first, last): where each begins, and the end of all. */
+  /**
+   * Byte offsets of blocks in a page, and the end of the last: bytes of a page of blocks [first,
+   * last) follow from them.
+   */
   readonly blockOffsets: readonly number[]
-  /** What `address` and what lies behind it point into. */
+  /** Memory that `address` and the records behind it point into. */
   readonly memory: readonly NativeMemory[]
 }
 
@@ -169,11 +174,11 @@ export function kvBlockBytes(
 }
 
 /**
- * Operations in order. `block()` begins each block: a run may use blocks [a, b) alone, so each
- * block leaves all that the next one takes in `hidden`.
+ * Operations in order. `block()` starts each block. A run may use only blocks [a, b), so each block
+ * leaves everything that the next one needs in `hidden`.
  */
 export class ProgramBuilder {
-  /** (width): the rows as they come in, and as they are when the last operation has run. */
+  /** (width): the incoming rows, and the result after the last operation. */
   readonly hidden: Value
   /** (outWidth): rows of their own, e.g. logits; only with `outWidth`. */
   readonly out: Value
@@ -196,12 +201,12 @@ export class ProgramBuilder {
     this.out = { id: 1, width: outWidth }
   }
 
-  /** New rows in the run's memory; values of different blocks may be the same. */
+  /** New rows in the run's memory; values of different blocks may share it. */
   value(width: number): Value {
     return { id: this.#widths.push(width) - 1, width }
   }
 
-  /** Begins the next block. A head is one block. */
+  /** Starts the next block. A head is one block. */
   block(): void {
     this.#blockOps.push(this.#ops.length)
     if (this.#blockOps.length > 1) this.#blockOffsets.push(this.#offset)
@@ -220,7 +225,7 @@ export class ProgramBuilder {
     })
   }
 
-  /** out = x times the matrices, side by side; or residual += it, through `out`. */
+  /** out = x times the matrices, concatenated; or residual += it, through `out`. */
   matmul(x: Value, out: Value, matrices: readonly PackedMatrix[], residual?: Value): void {
     const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0)
     same(rows, out.width)
@@ -235,8 +240,9 @@ export class ProgramBuilder {
   }
 
   /**
-   * Causal attention of each row over its session's pages, which first take the row's own key and
-   * value. qkv is (heads + 2 * kvHeads) * headDim wide and is changed; out is heads * headDim wide.
+   * Causal attention of each row over its session's pages, to which the row's own key and value are
+   * added first. qkv is (heads + 2 * kvHeads) * headDim wide and is overwritten; out is heads *
+   * headDim wide.
    */
   attention(qkv: Value, out: Value, options: AttentionOptions): void {
     const { heads, kvHeads, headDim } = options
@@ -249,7 +255,9 @@ export class ProgramBuilder {
     this.#ops.push({ code: CODE.attention, values: [qkv.id, out.id], addresses: [at] })
   }
 
-  /** Gated kinds take gate and up side by side, twice as wide as out; the others are as wide. */
+  /**
+   * Gated kinds take gate and up side by side, twice the width of out; the others have its width.
+   */
   activate(x: Value, out: Value, kind: Activation): void {
     const gated = kind === 'swiglu' || kind.startsWith('geglu')
     same(x.width, gated ? 2 * out.width : out.width)
@@ -290,7 +298,7 @@ export class ProgramBuilder {
     this.#ops.push({ code: CODE.scale, values: [x.id], float: factor })
   }
 
-  /** The program, with memory of its own. Nothing may be added afterwards. */
+  /** The program, with its own memory. Nothing may be added afterwards. */
   build(): Program {
     const { width, outWidth, maxRows, kv, floatActivations } = this.#options
     const blocks = this.#blockOps.length
@@ -328,12 +336,12 @@ export class ProgramBuilder {
     return record.bytes
   }
 
-  /** Any operation, with widths that its caller has checked. */
+  /** Any operation; the caller has checked the widths. */
   operation(operation: Operation): void {
     this.#ops.push(operation)
   }
 
-  /** A `struct pk_attention`, whose keys and values lie where the next attention's will. */
+  /** A `struct pk_attention`, whose keys and values are where the next attention's will be. */
   attentionRecord(options: AttentionOptions): Address {
     const { heads, kvHeads, headDim, rope, headNorms } = options
     const { kv } = this.#options
@@ -358,7 +366,7 @@ export class ProgramBuilder {
     return this.keep(record.bytes)
   }
 
-  /** The address of memory that lives as long as the program. */
+  /** The address of memory that is kept as long as the program. */
   keep(memory: NativeMemory): Address {
     this.#memory.push(memory)
     return Number(ptr(memory))

@@ -1,14 +1,14 @@
-// Which products of a model an adapter adds to, and how its numbers lie in one list. Knows no
+// Which products of a model an adapter adds to, and the order of its numbers in one list. Knows no
 // memory and no files.
 import { badInput, unsupported } from '../../base/errors.ts'
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { graphOf } from '../families/graph-of.ts'
 
-/** What all numbers of an adapter have in common. */
+/** What all numbers of an adapter share. */
 export interface AdapterShape {
   readonly rank: number
-  /** What the product of both matrices is multiplied by: alpha / rank. */
+  /** Factor of the product of both matrices: alpha / rank. */
   readonly scale: number
   /** Parts of a block by their canonical names, e.g. 'self_attn.q_proj', in the family's order. */
   readonly targets: readonly string[]
@@ -20,14 +20,14 @@ export interface AdapterPart {
   readonly group: string
   readonly inputs: number
   readonly outputs: number
-  /** The first column of the group's product that it adds to. */
+  /** First column of the group's product that it is added to. */
   readonly column: number
 }
 
-/** Ranks over this are no longer low, and their memory is not bounded well. */
+/** A larger rank is not low any more, and would need too much memory. */
 export const MOST_RANK = 256
 
-/** Every part of a block that an adapter can add to, in order. */
+/** All parts of a block that an adapter can add to, in order. */
 export function adapterParts(config: ModelConfig): AdapterPart[] {
   return graphOf(config.family)
     .matrices(config)
@@ -44,8 +44,8 @@ export function adapterParts(config: ModelConfig): AdapterPart[] {
 
 /**
  * The parts of a shape's targets, in order.
- * @throws AppError BAD_INPUT for a rank or scale that cannot be, UNSUPPORTED for a target that the
- *   model's blocks do not have
+ * @throws AppError BAD_INPUT for an impossible rank or scale, UNSUPPORTED for a target that the
+ * model's blocks do not have
  */
 export function targetParts(config: ModelConfig, shape: AdapterShape): AdapterPart[] {
   const { rank, scale, targets } = shape

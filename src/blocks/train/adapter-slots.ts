@@ -1,5 +1,5 @@
-// Memory of an adapter's matrices where programs have their addresses: an adapter is copied into it
-// before a run, and gradients are copied out of it afterwards.
+// Memory of an adapter's matrices at addresses that programs know: an adapter is copied into it
+// before a run, and gradients are copied out afterwards.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Lora } from '../../kernels/gradient-operations.ts'
@@ -38,7 +38,7 @@ export class AdapterSlots {
   }
 
   /**
-   * Takes the numbers of blocks [start, end), as adapter-shape.ts says how they lie.
+   * Copies in the numbers of blocks [start, end), in the order of adapter-shape.ts.
    * @throws AppError BAD_INPUT
    */
   fill(range: BlockSpan, values: Float32Array): void {

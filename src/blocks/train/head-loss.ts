@@ -1,5 +1,5 @@
-// The model's end in training: losses of rows whose next token is known, and the gradient of the
-// rows, through final norm and output matrix. Knows no examples.
+// The model's end in training: losses of rows whose next token is known, and the rows' gradient
+// through final norm and output matrix. Knows no examples.
 import { log } from '../../base/double-math.ts'
 import { computeError } from '../../base/errors.ts'
 import {
@@ -18,7 +18,7 @@ import type { KernelContext } from '../kernel/kernel-context.ts'
 import type { KernelWeights } from '../kernel/kernel-weights.ts'
 import type { HeadLoss } from './train-types.ts'
 
-/** Rows of one run: logits and their gradients are wide. */
+/** Rows of one run; few, because logits and their gradients are wide. */
 const LOSS_ROWS = 64
 
 export interface HeadParts {
@@ -40,7 +40,7 @@ export class HeadLossProgram {
     this.#program = this.#build(parts)
   }
 
-  /** Each loss counts `weight` in the gradient. @throws AppError COMPUTE when it is no number */
+  /** Each loss has weight `weight` in the gradient. @throws AppError COMPUTE if it is not finite */
   run(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss {
     const width = this.#hiddenSize
     const losses = new Float64Array(targets.length)

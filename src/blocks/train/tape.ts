@@ -1,11 +1,11 @@
-// One block written forwards, and then backwards, as operations of a program. Each operation leaves
-// on the tape how gradients go back through it; backwards, the tape is run from its end. Knows no
+// One block, written forwards and then backwards as operations of a program. Each operation records
+// on the tape how gradients pass back through it; backwards, the tape is run from its end. Knows no
 // model: train-parts.ts says which operations a block has.
 import { copy } from '../../kernels/gradient-operations.ts'
 import type { ProgramBuilder, Value } from '../../kernels/program.ts'
 import type { ValuePool } from '../kernel/recorded-block.ts'
 
-/** Rows that an operation made, and their gradient once anybody has added to it. */
+/** Rows that an operation made, and their gradient once something was added to it. */
 export interface Node {
   readonly value: Value
   gradient?: Value
@@ -13,7 +13,7 @@ export interface Node {
 
 interface Entry {
   readonly made: Node
-  /** Further rows that live as long. */
+  /** Further rows that are needed as long. */
   readonly beside: readonly Value[]
   readonly back: (gradient: Value) => void
 }
@@ -28,17 +28,17 @@ export class Tape {
     this.#pool = pool
   }
 
-  /** Rows that live until the tape ends. */
+  /** Rows that stay until the tape ends. */
   take(width: number): Value {
     return this.#pool.take(width)
   }
 
-  /** Gives back rows that nobody will read. */
+  /** Frees rows that nobody will read. */
   giveBack(value: Value): void {
     this.#pool.giveBack(value)
   }
 
-  /** Notes how the gradient of `made` goes on to what it was made of, with the help of `beside`. */
+  /** Records how the gradient of `made` passes to what it was made from, using `beside`. */
   record(made: Node, back: Entry['back'], beside: readonly Value[] = []): Node {
     this.#entries.push({ made, back, beside })
     return made
@@ -58,7 +58,7 @@ export class Tape {
     else copy(this.builder, back, gradient)
   }
 
-  /** Runs back to the beginning; rows are given back as they become needless. */
+  /** Runs back to the beginning and frees rows when they are no longer needed. */
   back(): void {
     for (const { made, back, beside } of this.#entries.splice(0).reverse()) {
       if (made.gradient !== undefined) {
@@ -69,7 +69,7 @@ export class Tape {
     }
   }
 
-  /** Gives back what was made, without running back. */
+  /** Frees everything without running back. */
   end(): void {
     for (const { made, beside } of this.#entries.splice(0)) {
       for (const value of [made.value, ...beside]) this.giveBack(value)

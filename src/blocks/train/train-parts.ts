@@ -1,6 +1,6 @@
-// The parts of a block as operations on whole sequences, with how gradients go back through each.
-// Weights stay as they are; only low-rank additions to products get gradients of their own. Knows
-// no memory: addresses are handed over.
+// The parts of a block as operations on whole sequences, and how gradients pass back through each.
+// Weights are not trained; only low-rank additions to products have gradients. Knows no memory:
+// addresses are given.
 import { unsupported } from '../../base/errors.ts'
 import {
   activateBack,

@@ -1,5 +1,5 @@
-// Programs of training over a span's blocks: one that computes blocks forwards, and one that
-// computes a block forwards and then back. In both each block can be run by itself. Knows no rows.
+// Programs of training over a span's blocks: one runs blocks forwards, one runs a block forwards
+// and then backwards. In both, each block can be run on its own. Knows no rows.
 import { copy, type Lora } from '../../kernels/gradient-operations.ts'
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { graphOf } from '../families/graph-of.ts'
@@ -10,11 +10,11 @@ import { Tape, type Node } from './tape.ts'
 import { sum, trainParts, type TrainScope } from './train-parts.ts'
 
 export interface TrainProgramOptions {
-  /** Rows of a run. */
+  /** Most rows of a run. */
   readonly maxRows: number
   /**
-   * Backwards a run takes a block's input as `hidden` and the gradient of its output as `out`; its
-   * `result` is the gradient of its input. Forwards `result` is its output.
+   * Backwards, a run takes a block's input as `hidden` and the gradient of its output as `out`; its
+   * `result` is the gradient of its input. Forwards, `result` is the output.
    */
   readonly direction: 'forwards' | 'backwards'
   /** Additions to the products of a block's matrix group. */

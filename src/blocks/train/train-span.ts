@@ -1,5 +1,5 @@
-// Training steps over the weights of a span: programs by their shape, and steps that can be stopped
-// between two operations and go on later. Called by the engine; knows no messages.
+// Training steps over the weights of a span: programs by shape, and steps that can be stopped
+// between two operations and continued later. Called by the engine; knows no messages.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError, badInput, computeError, overLimit } from '../../base/errors.ts'
 import type { Program } from '../../kernels/program.ts'
@@ -16,10 +16,10 @@ import { KeptInputs } from './kept-inputs.ts'
 import { trainProgram } from './train-program.ts'
 import type { TrainResult, TrainStep } from './train-types.ts'
 
-/** Rows of one step. */
+/** Most rows of one step. */
 export const MOST_TRAIN_ROWS = 4096
 const LEAST_ROWS = 64
-/** Shapes of adapters whose programs are kept; each has programs for some numbers of rows. */
+/** Shapes of adapters whose programs are kept; each has programs for several numbers of rows. */
 const KEPT_SHAPES = 2
 
 export interface TrainSpanOptions {
@@ -51,8 +51,8 @@ export class TrainSpan implements Disposable {
   }
 
   /**
-   * Begins a step, or goes on with one that was stopped; the step's result, or undefined when it
-   * was stopped again. Another step takes its place.
+   * Starts a step or continues one that was stopped. Returns its result, or undefined if it was
+   * stopped again. Another step replaces it.
    * @throws AppError BAD_INPUT, LIMIT, NO_MEMORY, UNSUPPORTED, COMPUTE
    */
   run(step: TrainStep, stop: StopFlag): TrainResult | undefined {
@@ -124,7 +124,7 @@ export class TrainSpan implements Disposable {
     of: { direction: 'forwards' | 'backwards'; rows: number }
   ): Program {
     const { plan, weights } = this.#options
-    // Few programs serve all numbers of rows.
+    // A few programs serve all numbers of rows.
     let maxRows = LEAST_ROWS
     while (maxRows < of.rows) maxRows *= 2
     const key = `${of.direction} ${maxRows}`
@@ -136,7 +136,7 @@ export class TrainSpan implements Disposable {
     return made
   }
 
-  /** Memory for the programs' runs, counted before it is taken. */
+  /** Memory for the programs' runs, reserved before it is allocated. */
   #reserveArena(programs: readonly (Program | undefined)[]): Arena {
     const { context, budget } = this.#options
     const bytes = programs.reduce(
@@ -208,7 +208,7 @@ class TrainRun {
     }
   }
 
-  /** Runs until all is done (true) or it is stopped (false). @throws AppError COMPUTE */
+  /** Runs until it is finished (true) or stopped (false). @throws AppError COMPUTE */
   next(stop: StopFlag): boolean {
     const { start, end } = this.step.range
     const { gradient } = this.step
@@ -241,7 +241,7 @@ class TrainRun {
     }
   }
 
-  /** Rows come to a block. */
+  /** Rows enter a block. */
   #enter(): void {
     this.#prompts?.addTo(this.#rows, this.#block - this.step.range.start)
     this.inputs.push(this.#rows.slice())
@@ -336,7 +336,7 @@ class PromptRows {
     this.gradient = new Float32Array(values.length)
   }
 
-  /** Each sequence's first rows get the block's prompt. */
+  /** Adds the block's prompt to each sequence's first rows. */
   addTo(rows: Float32Array, block: number): void {
     this.#each(block, (prompt, row) => {
       rows[row] = rows[row]! + this.#values[prompt]!

@@ -1,10 +1,10 @@
-// What is asked of a span in training, and what it answers: two steps without a session. Forwards a
-// span computes whole sequences; backwards it computes them anew and then the gradients. It keeps
+// Requests to a span in training and their answers: two kinds of step without a session. Forwards a
+// span computes whole sequences; backwards it computes them again and then the gradients. It keeps
 // nothing of either.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { AdapterShape } from './adapter-shape.ts'
 
-/** An adapter's numbers for the blocks of a step; adapter-shape.ts says how they lie. */
+/** An adapter's numbers for the blocks of a step, in the order of adapter-shape.ts. */
 export interface StepAdapter {
   readonly shape: AdapterShape
   readonly values: Float32Array
@@ -19,7 +19,7 @@ export interface TrainStep {
   /** (rows, hiddenSize): the input of the first block. */
   readonly hidden: Float32Array
   /**
-   * (rows, hiddenSize): the gradient of the last block's output. It makes the step a backward one.
+   * (rows, hiddenSize): gradient of the last block's output. With it the step is a backward step.
    */
   readonly gradient?: Float32Array | undefined
   readonly adapter?: StepAdapter | undefined
@@ -30,9 +30,9 @@ export interface TrainStep {
   readonly prompts?: Float32Array | undefined
 }
 
-/** What rows lose at the model's end. */
+/** Losses of rows at the model's end. */
 export interface HeadLoss {
-  /** (rows): -log of the target's probability; 0 without a target. */
+  /** (rows): -log of the target's probability; 0 for rows without a target. */
   readonly losses: Float64Array
   /** (rows, hiddenSize): of the rows, times the weight. */
   readonly hidden: Float32Array
@@ -44,14 +44,14 @@ export interface HeadLossStep {
   readonly hidden: Float32Array
   /** (rows): token ids; below 0 a row has no loss. */
   readonly targets: Int32Array
-  /** What each loss counts in the gradient. */
+  /** Weight of each loss in the gradient. */
   readonly weight: number
 }
 
 export interface TrainResult {
   /** (rows, hiddenSize): the output of the last block; backwards, the gradient of `hidden`. */
   readonly hidden: Float32Array
-  /** Backwards, of the adapter's numbers and of the prompts, where the step has them. */
+  /** Backwards: gradients of the adapter's numbers and of the prompts, if the step has them. */
   readonly adapterGradient?: Float32Array | undefined
   readonly promptGradient?: Float32Array | undefined
 }

@@ -1,5 +1,5 @@
-// Adapters that callers brought, for a while, within bounded memory: those that were used longest
-// ago go first. Nothing of them is written anywhere. Knows no links.
+// Adapters that callers sent, kept for a while in bounded memory: the least recently used are
+// dropped first. Nothing is written to disk. Knows no links.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
 import { noMemory, notFound } from '../../base/errors.ts'
@@ -8,7 +8,7 @@ import type { StepAdapter } from '../../blocks/train/train-types.ts'
 export class AdapterStore {
   readonly #limitBytes: number
   #usedBytes = 0
-  /** By id and blocks, that used last at the end. */
+  /** By id and blocks, the most recently used last. */
   readonly #adapters = new Map<string, StepAdapter>()
 
   constructor(limitBytes: number) {
@@ -19,7 +19,7 @@ export class AdapterStore {
     return this.#usedBytes
   }
 
-  /** @throws AppError NO_MEMORY for one that is larger than all the memory */
+  /** @throws AppError NO_MEMORY if it exceeds all the memory */
   put(id: Uint8Array, range: BlockSpan, adapter: StepAdapter): void {
     const size = adapter.values.byteLength
     if (size > this.#limitBytes) throw noMemory('An adapter cannot be held: it is too large')
@@ -33,7 +33,7 @@ export class AdapterStore {
     this.#usedBytes += size
   }
 
-  /** @throws AppError NOT_FOUND, which tells the caller to bring it */
+  /** @throws AppError NOT_FOUND, which asks the caller to send it */
   take(id: Uint8Array, range: BlockSpan): StepAdapter {
     const key = keyOf(id, range)
     const found = this.#adapters.get(key)

@@ -1,6 +1,6 @@
-// Serves training calls for one span: puts their pieces together within bounded memory, hands them
-// to the engine, where they give way to sessions, and sends the answers in pieces. It keeps nothing
-// of a call but adapters, for a while. Called by message-dispatch.ts. Knows no sessions.
+// Serves training calls for one span: joins their pieces in bounded memory, passes them to the
+// engine, where sessions have priority, and sends the answers in pieces. Keeps nothing of a call
+// except adapters, for a while. Called by message-dispatch.ts. Knows no sessions.
 import type { Clock } from '../../base/clock.ts'
 import {
   badInput,
@@ -29,7 +29,7 @@ import { AdapterStore } from './adapter-store.ts'
 export interface TuneLink {
   readonly peer: string
   readonly closed: boolean
-  /** False when many bytes wait: then drained(). */
+  /** False if many bytes wait: then drained(). */
   tuned(message: Tuned): boolean
   drained(): Promise<void>
 }
@@ -43,18 +43,18 @@ export interface TrainServerOptions {
   readonly status: () => ServerStatus
   readonly clock: Clock
   readonly log: Log
-  /** Most memory of adapters, bytes. Default 256 MiB. */
+  /** Most memory for adapters, bytes. Default 256 MiB. */
   readonly adapterBytes?: number | undefined
-  /** Most memory of calls that are under way, bytes. Default 512 MiB. */
+  /** Most memory for calls under way, bytes. Default 512 MiB. */
   readonly callBytes?: number | undefined
 }
 
 const ADAPTER_BYTES = 256 * 2 ** 20
 const CALL_BYTES = 512 * 2 ** 20
-/** Calls of one peer: enough to keep a server busy while others are on their way. */
+/** Most calls of one peer: enough to keep a server busy while others travel. */
 const CALLS_OF_PEER = 8
 const BUSY_MS = 500
-/** A call whose pieces stop coming is forgotten, ms. */
+/** A call whose pieces stop arriving is dropped after this, ms. */
 const SILENCE_MS = 20_000
 
 interface Call {
@@ -82,7 +82,7 @@ export class TrainServer {
     return this.#calls.size
   }
 
-  /** A piece of a call; never throws. `refusal` is why the peer may not train here. */
+  /** Handles a piece of a call; never throws. `refusal` says why the peer may not train here. */
   ontune(link: TuneLink, message: Tune, refusal?: AppError): void {
     const known = this.#find(link, message.request)
     if (message.cancel === true) {
@@ -204,7 +204,7 @@ export class TrainServer {
       throw badInput('An adapter came without values')
     const { config } = this.#options
     const numbers = floatsOf(values)
-    // Before any memory but the call's own is taken.
+    // Before any memory is allocated except the call's own.
     const expected = adapterNumbers(config, shape, { start, end })
     if (numbers.length !== expected) {
       throw badInput(`An adapter of ${numbers.length} numbers cannot be used: ${expected} belong`)
