@@ -48,7 +48,7 @@ export const CHAT_TEMPLATE: TextOption = text(
 
 export const HERE: TextOption = text(
   'blocks',
-  'Computed by this process: auto, all, none, or blocks as 0:2, which nobody else then sees the input of (default: auto)'
+  'Blocks that this process computes: auto, all, none, or e.g. 0:2, for which no server is asked (default: auto)'
 )
 
 export const THREADS: TextOption = text('n', 'Threads of the engine (default: cores - 1)')

@@ -81,7 +81,7 @@ test('what does not fit says how much is missing, and what would serve it', asyn
   const { code, stderr } = await alone.chat('--here', 'all', '--memory', '400k')
   expect(code).toBe(7)
   expect(stderr).toMatch(
-    /^error: Blocks 0:5 do not fit here: .* are needed and 400 KiB are free, .* are missing\n .*petals join/
+    /^error: Blocks 0:5 do not fit here: .* are needed and 400\.0 KiB are free, .* are missing\n .*petals join/
   )
 }, 120_000)
 
