@@ -14,7 +14,7 @@ export interface ModelPoolOptions {
   readonly clock?: Clock
 }
 
-interface Shelved {
+interface Pooled {
   readonly opening: Promise<TextModel>
   stopTimer: () => void
 }
@@ -25,7 +25,7 @@ export class ModelPool extends Resource {
   readonly names: readonly string[]
   readonly #options: ModelPoolOptions
   readonly #clock: Clock
-  readonly #open = new Map<string, Shelved>()
+  readonly #open = new Map<string, Pooled>()
   /** Those that are being closed. */
   readonly #closing = new Set<Promise<void>>()
 
@@ -52,33 +52,33 @@ export class ModelPool extends Resource {
         hint: `Use one of ${this.names.join(', ')}`
       })
     }
-    const shelved = this.#open.get(name) ?? this.#shelve(name)
-    const model = await shelved.opening
-    this.#watch(name, shelved)
+    const pooled = this.#open.get(name) ?? this.#shelve(name)
+    const model = await pooled.opening
+    this.#watch(name, pooled)
     return model
   }
 
-  #shelve(name: string): Shelved {
+  #shelve(name: string): Pooled {
     const opening = this.#options.open(name)
-    const shelved: Shelved = { opening, stopTimer: () => {} }
-    this.#open.set(name, shelved)
+    const pooled: Pooled = { opening, stopTimer: () => {} }
+    this.#open.set(name, pooled)
     // What failed to open is tried again by the next who asks.
     opening.catch(() => {
-      if (this.#open.get(name) === shelved) this.#open.delete(name)
+      if (this.#open.get(name) === pooled) this.#open.delete(name)
     })
-    return shelved
+    return pooled
   }
 
   /** Closes the model when it has rested for long; each request begins that time anew. */
-  #watch(name: string, shelved: Shelved): void {
+  #watch(name: string, pooled: Pooled): void {
     const { idleMs = IDLE_MS } = this.#options
-    shelved.stopTimer()
-    shelved.stopTimer = this.#clock.after(
+    pooled.stopTimer()
+    pooled.stopTimer = this.#clock.after(
       idleMs,
       () => {
-        void shelved.opening.then((model) => {
-          if (model.active > 0 || model.waiting > 0) return this.#watch(name, shelved)
-          if (this.#open.get(name) !== shelved) return
+        void pooled.opening.then((model) => {
+          if (model.active > 0 || model.waiting > 0) return this.#watch(name, pooled)
+          if (this.#open.get(name) !== pooled) return
           this.#open.delete(name)
           const closing = model.close().finally(() => this.#closing.delete(closing))
           this.#closing.add(closing)
@@ -92,11 +92,11 @@ export class ModelPool extends Resource {
   protected override async _open(): Promise<void> {}
 
   protected override async _close(): Promise<void> {
-    const shelved = [...this.#open.values()]
+    const pooled = [...this.#open.values()]
     this.#open.clear()
     await Promise.allSettled([
       ...this.#closing,
-      ...shelved.map(async ({ opening, stopTimer }) => {
+      ...pooled.map(async ({ opening, stopTimer }) => {
         stopTimer()
         await (await opening).close()
       })

@@ -147,7 +147,8 @@ describe('converted weights', () => {
     // A table of positions, the head, and each block four times.
     expect([all.size, Object.keys(kept(other.path)).length]).toEqual([4, 2 + 4 * SHAPE.blocks])
     await run(other.path, { from: of, onnx: true })
-    expect(Object.keys(kept(other.path))).toHaveLength(2 + 4 * SHAPE.blocks + 2 + SHAPE.blocks)
+    // The table of positions is the same for graphs; head and blocks are not.
+    expect(Object.keys(kept(other.path))).toHaveLength(2 + 4 * SHAPE.blocks + 1 + SHAPE.blocks)
   })
 
   test('are read into memory where files cannot be mapped', async () => {
@@ -314,7 +315,7 @@ describe('a disk without room', () => {
     await using cache = await tempFolder()
     await using other = await tempFolder()
     const good = await run(other.path, { onnx: true })
-    const keep = { cacheDir: cache.path, diskBytes: 20_000 }
+    const keep = { cacheDir: cache.path, diskBytes: 14_000 }
     const { hidden, logits, warnings } = await run(cache.path, { store: { keep }, onnx: true })
     expect([hidden, logits]).toEqual([good.hidden, good.logits])
     expect(warnings).toEqual([
