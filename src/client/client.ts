@@ -170,6 +170,11 @@ export class Client extends Resource {
     return new Map(others.map(({ peer }) => [peer, this.book.rttMs(peer) ?? 0]))
   }
 
+  /** Servers known so far, and what is computed here. */
+  get known(): readonly ServerInfo[] {
+    return this.#finder.all.filter((info) => !info.draining)
+  }
+
   /** Servers that may compute blocks now. @throws AppError NO_ROUTE, or why nobody can be asked */
   servers(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
     return this.#finder.servers(signal)

@@ -79,7 +79,7 @@ export function createTalk(options: TalkOptions): ToldTalk {
   const talk: Talk = {
     model: name,
     async about() {
-      const known = session.route.length > 0 ? [] : await client.servers(context.signal)
+      const known = session.route.length > 0 ? [] : client.known
       const others = known.filter(({ peer }) => !here?.connect(toHex(peer)))
       const hops = session.route.map((hop) => `${hop.start}:${hop.end} ${hopName(hop)}`)
       const isWhole = here?.spans.some(({ start, end }) => start === 0 && end === blockCount)
