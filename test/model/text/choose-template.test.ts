@@ -7,7 +7,7 @@ import {
   readTemplate,
   withTemplate
 } from '../../../src/model/text/choose-template.ts'
-import { KNOWN_TEMPLATES } from '../../../src/model/text/known-templates.ts'
+import { KNOWN_TEMPLATES } from '../../../src/model/text/template/known-templates.ts'
 import { openModel } from '../../../src/model/open-model.ts'
 import type { Model } from '../../../src/model/types.ts'
 import { chatModel } from '../../support/models/chat-model.ts'

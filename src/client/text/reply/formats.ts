@@ -1,5 +1,6 @@
 // Which format a model's answers have, from what its files say: its own response template, or the
 // marks that its chat template writes. parser.ts takes answers apart by it.
+import { hasPlaceForTools } from '../../../model/text/template/told-tools.ts'
 import type { Model } from '../../../model/types.ts'
 import { OPENINGS } from './call-readers.ts'
 import { readResponseTemplate } from './response-template.ts'
@@ -38,7 +39,9 @@ function styleOf(template: string): CallStyle | undefined {
   const isLlama =
     template.includes('<|python_tag|>') ||
     (template.includes('<|start_header_id|>') && /["']parameters["']/.test(template))
-  return isLlama ? 'llama' : undefined
+  if (isLlama) return 'llama'
+  // Where the template has no place for tools, they are told in words.
+  return template !== '' && !hasPlaceForTools(template) ? 'hermes' : undefined
 }
 
 /** Special tokens that are written out in a response template, where patterns escape them. */

@@ -103,7 +103,9 @@ test('replyFormat() takes the response template, else what the chat template wri
   })
   expect(replyFormat(chatModel('{{ "[TOOL_CALLS]" }}')).calls).toBe('mistral')
   expect(replyFormat(chatModel('{{ "<|python_tag|>" }}')).calls).toBe('llama')
-  expect(replyFormat(chatModel('{{ messages }}'))).toEqual({ shown: [] })
+  expect(replyFormat(chatModel('{{ messages }}')).calls).toBe('hermes')
+  expect(replyFormat(chatModel('{{ tools }}'))).toEqual({ shown: [] })
+  expect(replyFormat(chatModel(''))).toEqual({ shown: [] })
   const model = chatModel(hermes, ['<bos>', '<|tool_call>', '<tool_call|>', '<|turn>'])
   const config = { response_template: TEMPLATES['marks of its own'] }
   const format = replyFormat({ ...model, tokenizer: { ...model.tokenizer, config } })

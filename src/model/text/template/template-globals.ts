@@ -1,6 +1,6 @@
 // The names that a chat template finds beside its messages, in place of the Jinja library's own,
 // whose range() has no limit and whose clock is the system's.
-import { badInput } from '../../base/errors.ts'
+import { badInput } from '../../../base/errors.ts'
 
 const MAX_RANGE = 100_000 // real templates count messages
 

@@ -3,7 +3,7 @@
 // is about to make is told from its arguments before it does. Knows no chats; chat-template.ts says
 // what a template is given.
 import { type Environment, Interpreter } from '@huggingface/jinja'
-import { badInput } from '../../base/errors.ts'
+import { badInput } from '../../../base/errors.ts'
 
 export interface TemplateBudget {
   /** Units of work: 16 a node or an item of a list, 64 a turn of a loop, 1 a character. */

@@ -1,5 +1,5 @@
 // Chat templates of ours for models whose files have none: formats that families were trained on,
-// by name. choose-template.ts says which model gets which; chat-template.ts renders them.
+// by name. ../choose-template.ts says which model gets which; chat-template.ts renders them.
 
 /** Roles that speak in turn, between marks of their own. */
 const CHATML = `
