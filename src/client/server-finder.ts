@@ -78,27 +78,24 @@ export class ServerFinder {
     return this.all
   }
 
-  /**
-   * What is computed here, as far as it can be used now; round trips to others count as its pings.
-   */
+  /** What is computed here, as far as it can be used now. */
   #own(): readonly ServerInfo[] {
-    const { here } = this.#options
+    const { here, book } = this.#options
     if (!here) return []
-    const infos = here.infos
-    this.#options.book.noteOwn({
-      kept: here.kept,
-      peers: new Set(infos.map(({ peer }) => toHex(peer)))
-    })
-    const pings = [...this.#known.values()].flatMap(({ peer }) => {
-      const ms = this.#options.book.rttMs(toHex(peer))
-      return ms === undefined ? [] : { peer, ms }
-    })
-    return infos.map((info) => ({ ...info, pings }))
+    const { infos, kept } = here
+    book.noteOwn({ kept, peers: new Set(infos.map(({ peer }) => toHex(peer))) })
+    return infos
   }
 
   /** All that is known, and what is computed here. */
   get all(): readonly ServerInfo[] {
-    return [...this.#known.values(), ...this.#own()]
+    const known = [...this.#known.values()]
+    // Between here and a server there is what is between this client and that server.
+    const pings = known.flatMap(({ peer }) => {
+      const ms = this.#options.book.rttMs(toHex(peer))
+      return ms === undefined ? [] : { peer, ms }
+    })
+    return [...known, ...this.#own().map((info) => ({ ...info, pings }))]
   }
 
   #staying(): readonly ServerInfo[] {
@@ -112,7 +109,7 @@ export class ServerFinder {
     const usable = [...known, ...this.#own()].filter((info) => {
       return !avoided.has(toHex(info.peer)) && !info.draining && info.expiresAt > now
     })
-    const spans = usable.map((info) => book.candidate(info))
+    const spans = usable.map((info) => book.spanOf(info))
     return gapsOf(spans, model.config.blockCount)
   }
 
@@ -137,7 +134,7 @@ export class ServerFinder {
     if (!here) return
     const gaps = this.#gaps()
     const why = await here.fillGaps(gaps, signal)
-    const all = this.all.map((info) => book.candidate(info))
+    const all = this.all.map((info) => book.spanOf(info))
     // Those that failed may be asked again.
     if (covered(all, model.config.blockCount)) return
     if (why) throw nobodyServes(gaps, why, failure)

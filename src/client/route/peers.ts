@@ -128,11 +128,17 @@ export class PeerBook {
     return all.sort(([, a], [, b]) => a.avoidUntil - b.avoidUntil).map(([peer]) => peer)
   }
 
+  /** The blocks that a server may be asked for. */
+  spanOf(info: ServerInfo): BlockSpan {
+    const { peers, kept } = this.#own
+    return kept === undefined || peers.has(toHex(info.peer)) ? info : without(info, kept)
+  }
+
   candidate(info: ServerInfo): Candidate {
     const peer = toHex(info.peer)
     const seen = this.#seen.get(peer)
     const claimed = info.throughput > 0 ? 1000 / info.throughput : UNKNOWN_BLOCK_MS
-    const { start, end } = this.#own.peers.has(peer) ? info : without(info, this.#own.kept)
+    const { start, end } = this.spanOf(info)
     return {
       peer,
       start,
@@ -167,8 +173,8 @@ export class PeerBook {
 }
 
 /** The longer part of a span that none of `kept` is in. */
-function without(span: BlockSpan, kept: BlockSpan | undefined): BlockSpan {
-  if (!kept || kept.start >= span.end || kept.end <= span.start) return span
+function without(span: BlockSpan, kept: BlockSpan): BlockSpan {
+  if (kept.start >= span.end || kept.end <= span.start) return span
   const before = { start: span.start, end: Math.max(span.start, kept.start) }
   const behind = { start: Math.min(span.end, kept.end), end: span.end }
   const longer = before.end - before.start >= behind.end - behind.start ? before : behind
