@@ -1,9 +1,12 @@
-import { expect, test } from 'bun:test'
+import { expect, setDefaultTimeout, test } from 'bun:test'
 import { loadKernels } from '../../src/kernels/load.ts'
 import { type KvType, type Program, ProgramBuilder } from '../../src/kernels/program.ts'
 import { Runner } from '../../src/kernels/run.ts'
 import { attention, type AttentionFacts } from './support/reference.ts'
-import { addressOf, matrix, Numbers, runRows, worst } from './support/world.ts'
+import { addressOf, aligned, matrix, Numbers, runRows, worst } from './support/world.ts'
+
+// A machine that does other things at the same time must not fail these.
+setDefaultTimeout(120_000)
 
 const kernels = loadKernels()
 
@@ -56,9 +59,7 @@ function programOf(facts: AttentionFacts, options: { kv: KvType; width: number }
 
 /** Packs a matrix's source anew, into memory of its own. */
 function repack(of: ReturnType<typeof matrix>): void {
-  const packed = new Uint8Array(kernels.packedBytes(of.form, of.rows, of.columns) + 64)
-  const at = addressOf(packed)
-  const offset = (64 - (at % 64)) % 64
+  const packed = aligned(kernels.packedBytes(of.form, of.rows, of.columns))
   const status = kernels.pack({
     form: of.form,
     sourceForm: 0,
@@ -66,10 +67,10 @@ function repack(of: ReturnType<typeof matrix>): void {
     source: new Uint8Array(of.source.buffer),
     first: 0,
     count: of.rows,
-    packed: packed.subarray(offset)
+    packed
   })
   if (status !== -1) throw new Error(`pack() says ${status}`)
-  Object.assign(of, { data: at + offset })
+  Object.assign(of, { data: addressOf(packed) })
 }
 
 const numbers = new Numbers(11)
@@ -104,6 +105,28 @@ const CASES: readonly [string, AttentionFacts, number][] = [
       }
     },
     290
+  ],
+  ['heads of 1', { heads: 2, kvHeads: 1, headDim: 1 }, 40],
+  ['heads of 7', { heads: 3, kvHeads: 3, headDim: 7 }, 270],
+  ['heads of 80 and a window', { heads: 2, kvHeads: 1, headDim: 80, window: 100 }, 130],
+  ['heads of 256', { heads: 2, kvHeads: 1, headDim: 256 }, 40],
+  [
+    'a window, sinks, a cap and slopes at once',
+    {
+      heads: 6,
+      kvHeads: 2,
+      headDim: 20,
+      window: 261,
+      softCap: 9,
+      sinks: numbers.floats(6, 2),
+      slopes: numbers.floats(6, 0.05, 0.06)
+    },
+    560
+  ],
+  [
+    'a window of one position and a sink',
+    { heads: 2, kvHeads: 1, headDim: 12, window: 1, sinks: numbers.floats(2, 1) },
+    40
   ],
   ['turned whole', { heads: 2, kvHeads: 2, headDim: 40, rope: { ...tables(20), rotary: 40 } }, 60]
 ]

@@ -1,5 +1,5 @@
 // The promise: a row's bits depend on nothing but the row, what it sees, and the weights.
-import { describe, expect, test } from 'bun:test'
+import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import type { Kernels, Variant } from '../../src/kernels/kernels.ts'
 import { variantsOf } from '../../src/kernels/libraries.ts'
@@ -8,6 +8,9 @@ import type { KvType, Program } from '../../src/kernels/program.ts'
 import { Runner } from '../../src/kernels/run.ts'
 import { threeBlocks } from './support/blocks.ts'
 import { hashOf, Numbers, pages, runRows } from './support/world.ts'
+
+// A machine that does other things at the same time must not fail these.
+setDefaultTimeout(120_000)
 
 /** Hashes of 300 rows through three blocks: a change of one is a change of ARITHMETIC. */
 const PINNED: Readonly<Record<KvType, string>> = {

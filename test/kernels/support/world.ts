@@ -36,7 +36,8 @@ export function addressOf(memory: Float32Array | Uint8Array): Address {
 }
 
 export function aligned(bytes: number): Uint8Array {
-  const memory = new Uint8Array(bytes + 64)
+  // A small array without a buffer of its own moves when it gets one.
+  const memory = new Uint8Array(new ArrayBuffer(bytes + 64))
   kept.push(memory)
   const offset = (64 - (Number(ptr(memory)) % 64)) % 64
   return memory.subarray(offset, offset + bytes)
