@@ -25,6 +25,8 @@ const MAX_PEERS = 16
 /** Of these the sixteen are chosen by chance, so that who announces first gains nothing. */
 const MAX_FOUND = 128
 const FIND_MS = 3000
+/** A node may wait for an answer for ever; who wants weights then turns to other sources. */
+const JOIN_MS = 12_000
 const CONNECT_MS = 5000
 /** How long who was found, or that nobody was, is good for. */
 const FOUND_MS = 30_000
@@ -73,9 +75,10 @@ export class WeightFinder {
   }
 
   async #search(word: string, signal: AbortSignal | undefined): Promise<readonly PeerLink[]> {
-    const { node, log, random } = this.#options
+    const { node, log, random, clock } = this.#options
     try {
-      await node.ready()
+      const what = 'Joining the swarm'
+      await deadline(node.ready(), JOIN_MS, { clock, what, ...(signal ? { signal } : {}) })
     } catch (error) {
       if (toAppError(error).code === 'CANCELLED' || signal?.aborted) throw error
       log.debug(`peers cannot be asked for weights: ${toAppError(error).message}`)

@@ -143,9 +143,7 @@ async function revoke(
   const node = await openNode(stack, { flags, context, membership, log })
   await node.ready()
   await publishRevocations(node.dht, swarm.root, list, systemClock)
-  context.log.info(
-    `${list.ids.size} invites to '${name}' are revoked; members hear within a minute`
-  )
+  context.log.info(`${countOf(list.ids.size)} to '${name}' revoked; members hear within a minute`)
   context.log.info(`  at once, from its servers: petals status MODEL --swarm ${name}`)
 }
 
@@ -175,4 +173,8 @@ function readCaveats(flags: SwarmCommandFlags): Caveats {
     ...(expiresAt === undefined ? {} : { expiresAt }),
     ...(flags.label === undefined ? {} : { label: flags.label })
   }
+}
+
+function countOf(invites: number): string {
+  return invites === 1 ? '1 invite' : `${invites} invites`
 }
