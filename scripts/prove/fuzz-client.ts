@@ -1,7 +1,7 @@
 // bun scripts/prove/fuzz-client.ts [--from 1] [--seeds 500]
 // The long version of test/client/hostile.test.ts: sessions through hostile servers, one for each
 // seed. Prints what went wrong, by seed, and the slowest; exits with 1 when a session failed, had
-// other rows or went round an honest server, or when memory grows.
+// other rows or avoided an honest server, or when memory grows.
 import { scriptArguments } from '../arguments.ts'
 import { fuzzClient } from '../../test/support/hostile/hostile-server.ts'
 

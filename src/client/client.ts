@@ -53,7 +53,7 @@ export interface ClientOptions {
   onwait?: (why: AppError | undefined, leftMs: number) => void
 }
 
-/** What a session tells while it goes round servers or waits for them. */
+/** What a session reports when it avoids servers or waits for them. */
 export type SessionEvents = Pick<SessionOptions, 'onreroute' | 'onwait'>
 
 export interface PrefixSecret {

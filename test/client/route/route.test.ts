@@ -37,7 +37,7 @@ test('planRoute() leaves a slow server as soon as a faster one can go on', () =>
   expect(names(all)).toEqual(['slow 0:12', 'fast 12:30'])
 })
 
-test('planRoute() goes round a long queue', () => {
+test('planRoute() avoids a long queue', () => {
   const all = [server('a', 0, 30, { queueMs: 500 }), server('b', 0, 30)]
   expect(names(all)).toEqual(['b 0:30'])
 })
