@@ -76,11 +76,19 @@ function bashScript(commands: readonly Command[]): string {
   })
   const names = commands.map(({ name }) => name).join(' ')
   const globals = optionsOf(GLOBAL_OPTIONS).map(({ name }) => `--${name}`)
+  // Options may stand before the command, and their values are none.
+  const valued = commands.flatMap(allOptions).filter(({ value }) => value !== undefined)
+  const skipped = [...new Set(valued.map(({ name }) => `--${name}`))].join('|')
   return `# petals completion bash > ~/.local/share/bash-completion/completions/petals
 _petals() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} words= files= command= word
+  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} words= files= command= word skip=
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $word in -*) ;; *) command=$word; break ;; esac
+    if [[ -n $skip ]]; then skip=; continue; fi
+    case $word in
+      ${skipped}) skip=1 ;;
+      -*) ;;
+      *) command=$word; break ;;
+    esac
   done
   case $command in
 ${cases.join('\n')}

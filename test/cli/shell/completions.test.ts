@@ -28,6 +28,7 @@ test('bash completes commands, options, models, choices and files', async () => 
   expect(await offered('chat', '--wire', 'i')).toEqual(['int8'])
   expect(await offered('swarm', 're')).toEqual(['revoke'])
   expect(await offered('chat', '--session', 'comple')).toEqual(['completions.test.ts'])
+  expect(await offered('--log-level', 'debug', 'chat', '--max-t')).toEqual(['--max-tokens'])
   // A value that only its person knows.
   expect(await offered('chat', '--seed', '')).toEqual([])
 })
