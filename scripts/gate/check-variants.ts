@@ -28,9 +28,10 @@ const ELSEWHERE = [
   'test/families/same-bits'
 ]
 /**
- * Minutes of plain C: test/families/same-bits and test/kernels/bits hold the same on small models.
+ * Minutes of plain C: test/families/same-bits and test/kernels/bits hold the same on small models,
+ * and the worker's messages are no arithmetic.
  */
-const TOO_LONG_PLAIN = ['test/blocks/exact-rows', 'test/blocks/trained']
+const TOO_LONG_PLAIN = ['test/blocks/compute', 'test/blocks/exact-rows', 'test/blocks/trained']
 /** From better to plainer; arm64 has none between its own and plain. */
 const LESSER = ['avx2', 'plain'] as const
 
