@@ -22,6 +22,7 @@ export interface ChatFlags
   strict?: boolean | undefined
   json?: boolean | undefined
   extract?: boolean | undefined
+  schema?: string | undefined
   jsonl?: boolean | undefined
   parallel?: string | undefined
   out?: string | undefined
@@ -96,6 +97,16 @@ export function checkChatFlags(flags: ChatFlags, words: string | undefined): voi
   if (flags.promptTemplate !== undefined && flags.file !== undefined) {
     throw badInput('--file cannot stand beside --prompt-template', {
       hint: 'Give the text through stdin: the template has it as {{input}}'
+    })
+  }
+  if (flags.schema !== undefined && flags.session !== undefined) {
+    throw badInput('--schema cannot stand beside --session: the file keeps no schema', {
+      hint: 'Leave one of them out'
+    })
+  }
+  if (flags.schema !== undefined && flags.extract === true) {
+    throw badInput('--extract has nothing to take out of an answer that is JSON alone', {
+      hint: 'Leave --extract out'
     })
   }
   if (flags.jsonl === true) checkBatch(flags, words)

@@ -22,6 +22,7 @@ import { loadServers } from './known-servers.ts'
 import { prefixSecret, publishedSystem } from './prefix-flags.ts'
 import { rememberModel } from './remember.ts'
 import { loadChat, type SavedChat } from './saved-chat.ts'
+import { schemaHolder, type SchemaHolder } from './schema-flag.ts'
 import { waitLine } from './wait-line.ts'
 
 export interface OpenTalkOptions {
@@ -46,6 +47,8 @@ export interface OpenedTalk {
   readonly chat: Chat
   /** What --session saved. */
   readonly saved: SavedChat | undefined
+  /** Holds each answer to --schema. */
+  readonly hold: SchemaHolder
 }
 
 /** @throws AppError; `stack` closes what was opened */
@@ -70,6 +73,7 @@ export async function openTalk(
   if (flags.continue === true && !saved?.unfinished) {
     throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })
   }
+  const hold = await schemaHolder(flags.schema, model)
   const named = namedModel(model, name)
   membership?.require('chat', named)
   const compute = stack.use(await startCompute(flags, context))
@@ -107,7 +111,7 @@ export async function openTalk(
   const chat = new Chat(client.local, generator, { system })
   if (saved) chat.resume(saved.messages, saved.unfinished)
   if (system !== undefined && !past) chat.setSystem(system)
-  return { model, client, here, session, generator, chat, saved }
+  return { model, client, here, session, generator, chat, saved, hold }
 }
 
 /** The chat goes on with what is computed here. */

@@ -42,7 +42,7 @@ export interface ToldTalk {
 
 export function createTalk(options: TalkOptions): ToldTalk {
   const { opened, name, flags, settings, context, isPrivate } = options
-  const { model, client, here, session, generator, chat } = opened
+  const { model, client, here, session, generator, chat, hold } = opened
   const { session: path } = flags
   const raw = flags.raw === true
   const { contextLength, blockCount } = model.config
@@ -73,7 +73,7 @@ export function createTalk(options: TalkOptions): ToldTalk {
     }
   }
   const ask = (question: string, signal: AbortSignal, more = {}): Answer =>
-    chat.ask(question, { ...settings.request, raw, signal, ...more })
+    chat.ask(question, { ...settings.request, raw, signal, processors: hold(), ...more })
   const goOn = (signal: AbortSignal, more = {}): Answer =>
     chat.goOn({ speculate: settings.request.speculate, signal, ...more })
   const talk: Talk = {

@@ -58,6 +58,10 @@ export const chat: Command = command<ChatFlags>({
       'model',
       'A small model with the same tokens that guesses here, or none (default: one of the cache, where it pays)'
     ),
+    schema: text(
+      'schema',
+      "Hold the answer to a JSON schema: a file, JSON, or fields as 'name, age int'"
+    ),
     strict: flag('Exit with 9 when --max-tokens or the context cut the answer'),
     stats: flag('A line on stderr: tokens, tokens/s, time to first token, guesses, route'),
     trace: flag("A line on stderr: where a step's time goes"),

@@ -9,6 +9,7 @@ import { parseHere } from '../../library/open/here.ts'
 import { Petals } from '../../library/petals.ts'
 import { encodeChat } from '../../model/text/chat-ids.ts'
 import { headOf, readRequest, wireOf, type ChatFlags } from '../chat/chat-flags.ts'
+import { schemaHolder, type SchemaHolder } from '../chat/schema-flag.ts'
 import { rememberModel } from '../chat/remember.ts'
 import { lockSession } from '../chat/session-lock.ts'
 import { stdinFacts } from '../chat/stdin.ts'
@@ -77,6 +78,7 @@ export async function runBatch(name: string, flags: ChatFlags, context: Context)
   )
   await petals.ready()
   const model = stack.use(await petals.openModel(name))
+  const hold = await schemaHolder(flags.schema, model.local.model)
   await rememberModel(context, name)
   progress.done()
 
@@ -88,7 +90,12 @@ export async function runBatch(name: string, flags: ChatFlags, context: Context)
   const work = async (line: TextLine): Promise<Told> => {
     try {
       const asked = parseBatchLine(line.text, { template, system: flags.system })
-      const said = await askTwice(model, asked, { ...request, raw: flags.raw, signal: stop })
+      const said = await askTwice(model, asked, {
+        ...request,
+        raw: flags.raw,
+        signal: stop,
+        hold
+      })
       return told(line, asked, said, { name, model, extract: flags.extract === true })
     } catch (thrown) {
       const failure = toAppError(thrown)
@@ -150,6 +157,8 @@ async function* linesAfter(done: number): AsyncGenerator<TextLine, void> {
 type AskOptions = ReturnType<typeof readRequest> & {
   raw: boolean | undefined
   signal: AbortSignal
+  /** Holds each answer to --schema. */
+  hold: SchemaHolder
 }
 
 /** Once more where the swarm failed in a way that may pass. */
@@ -169,7 +178,7 @@ async function askTwice(
 async function ask(
   model: TextModel,
   { messages }: Asked,
-  { raw, signal, ...options }: AskOptions
+  { raw, signal, hold, ...options }: AskOptions
 ): Promise<{ text: string; end: AnswerEnd }> {
   const { local } = model
   const { contextLength: maxTokens } = local.config
@@ -179,7 +188,7 @@ async function ask(
       ? local.tokenizer.encode(last, { addSpecial: true, parseSpecial: true, maxTokens })
       : encodeChat(local.model, local.tokenizer, messages)
   checkPrompt(prompt, maxTokens)
-  const pieces = answer(model, prompt, { ...options, signal })
+  const pieces = answer(model, prompt, { ...options, signal, processors: hold() })
   let text = ''
   for (;;) {
     const step = await pieces.next()

@@ -126,18 +126,19 @@ export class Chat {
    * none
    */
   async *goOn(
-    options: Pick<GenerateOptions, 'signal' | 'speculate' | 'onprompt'> = {}
+    options: Pick<GenerateOptions, 'signal' | 'speculate' | 'onprompt' | 'processors'> = {}
   ): AsyncGenerator<GeneratedToken, GenerationStats> {
     const unfinished = this.#unfinished
     if (!unfinished) throw badInput('There is no interrupted answer to go on with')
     const { question, raw, prompt, ids, sampling, maxTokens } = unfinished
-    const { signal, speculate, onprompt } = options
+    const { signal, speculate, onprompt, processors } = options
     const made = [...ids]
     const answering = this.#generator.generate(prompt, {
       ...sampling,
       made,
       signal,
       onprompt,
+      ...(processors ? { processors } : {}),
       ...(speculate === undefined ? {} : { speculate }),
       ...(maxTokens === undefined ? {} : { maxTokens })
     })
