@@ -10,6 +10,7 @@ enum { WIDTH = 96, FFN = 64, HEADS = 6, KV_HEADS = 2, DIM = 20, EXPERTS = 4, ROW
 enum { NORMED = 2, QKV, SEEN, OUT, GATE_UP, ACTIVE, VALUES };
 
 uint64_t pk_self_check(void);
+int32_t pk_cpu(void);
 uint64_t pk_kv_head_bytes(int32_t kind, int32_t dim, int32_t positions);
 
 static uint32_t state = 7;
@@ -65,6 +66,8 @@ static uint64_t run(const struct pk_program* program, const float* hidden, int32
 }
 
 int main(void) {
+  // Asks the system for AMX's tiles, where it has them.
+  pk_cpu();
   printf("self check %016llx\n", (unsigned long long)pk_self_check());
   struct pk_matrix qkv[2] = {matrix(PK_I8, HEADS * DIM, WIDTH), matrix(PK_I4, 2 * KV_HEADS * DIM, WIDTH)};
   struct pk_matrix out = matrix(PK_F32, WIDTH, HEADS * DIM), router = matrix(PK_F32, EXPERTS, WIDTH);

@@ -52,7 +52,11 @@ static void fill(int32_t form, const int* deltas, uint8_t* source) {
   }
 }
 
+int32_t pk_cpu(void);
+
 int main(void) {
+  // Asks the system for AMX's tiles, where it has them.
+  pk_cpu();
   static float x[INPUTS * COLUMNS], y[INPUTS * ROWS], bias[ROWS], row[COLUMNS];
   uint8_t* source = malloc((size_t)ROWS * COLUMNS * 4);
   uint8_t* packed = aligned_alloc(64, (size_t)(ROWS + 16) * COLUMNS * 4);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh scripts/prove/prove-neon.sh: matrix products of every form, and whole blocks on a pool of threads,
-# have the same bits in plain C, AVX2 and AVX-512, and on arm64 in plain C and NEON under qemu. Takes
+# have the same bits in plain C, AVX2, AVX-512 and AMX, and on arm64 in plain C and NEON under qemu. Takes
 # 2 minutes of a CPU. Needs zig (setup.sh) or `python3 -m ziglang`, and on Debian:
 # apt-get install qemu-user-static libc6-arm64-cross
 set -eu
@@ -15,9 +15,8 @@ command -v qemu-aarch64-static >/dev/null || {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 faults=0
-c=src/kernels/c
-kernels="$c/attention.c $c/executor.c $c/operators.c $c/system/pool.c $c/products/products.c $c/run-attention.c
-  $c/run-experts.c $c/self-check.c $c/system/system.c"
+# All but what others include, and what stands for a C library.
+kernels=$(find src/kernels/c -name '*.c' ! -name pack.c ! -name rows.c ! -name freestanding.c)
 
 # PROGRAM NAME TARGET CPU RUNNER...: compiles and runs; the first result is what the others are held
 # against.
@@ -25,7 +24,7 @@ prove_one() {
   program=$1 name=$2 target=$3 cpu=$4
   shift 4
   # products.c has the products inside.
-  [ "$program" = products ] && sources= || sources=$kernels
+  [ "$program" = products ] && sources=src/kernels/c/system/cpu.c || sources=$kernels
   # shellcheck disable=SC2086
   $zig cc -target "$target" "-mcpu=$cpu" -O3 -ffp-contract=off -Wno-psabi $sources \
     "scripts/prove/$program.c" -o "$work/$name"
@@ -48,6 +47,8 @@ prove() {
 prove plain x86_64-linux-gnu x86_64 env
 grep -q ' avx2 ' /proc/cpuinfo && prove avx2 x86_64-linux-gnu x86_64_v3 env
 grep -q ' avx512_vnni ' /proc/cpuinfo && prove avx512 x86_64-linux-gnu x86_64_v4+avx512vnni env
+grep -q ' amx_int8 ' /proc/cpuinfo &&
+  prove amx x86_64-linux-gnu x86_64_v4+avx512vnni+amx_tile+amx_int8 env
 prove arm64-plain aarch64-linux-gnu generic qemu-aarch64-static -L /usr/aarch64-linux-gnu
 prove arm64-neon aarch64-linux-gnu generic+dotprod qemu-aarch64-static -L /usr/aarch64-linux-gnu
 exit $faults
