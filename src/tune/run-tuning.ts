@@ -14,7 +14,7 @@ import { requireKeepable, writePeft } from './adapter/peft.ts'
 import { safetensors } from './adapter/safetensors-file.ts'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import { stepCount, stepsOf } from './data/batches.ts'
-import { parseExamples } from './data/examples.ts'
+import type { Example } from './data/examples.ts'
 import { tokenExamples, type TokenExample, type TokenExamples } from './data/tokens.ts'
 import { lossChart, type LossPoint } from './loss-chart.ts'
 import { rowsOf, type TuneModel } from './micro-batch.ts'
@@ -92,9 +92,9 @@ const LOG = 'log.jsonl'
 /** A checkpoint after so much work, ms, and at the end. */
 const CHECKPOINT_MS = 60_000
 
-/** @throws AppError BAD_INPUT with all bad lines */
+/** @throws AppError BAD_INPUT when nothing of `lines` can be learnt */
 export function prepare(
-  text: string,
+  lines: readonly Example[],
   name: string,
   of: { model: ChatModel; tokenizer: Tokenizer; plan: TuningPlan }
 ): Prepared {
@@ -102,7 +102,7 @@ export function prepare(
   const { contextLength } = model.config
   const positions = plan.shape.positions ?? 0
   const maxLength = Math.min(plan.maxLength, contextLength - positions)
-  const { examples, cut, empty } = tokenExamples(model, tokenizer, parseExamples(text, name), {
+  const { examples, cut, empty } = tokenExamples(model, tokenizer, lines, {
     maxLength
   })
   // Every n-th, so that the share is held whatever the file's order is.

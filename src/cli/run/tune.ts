@@ -17,6 +17,7 @@ import { openHere, parseHere } from '../../library/open/here.ts'
 import { namedModel, openMembership, type SwarmOptions } from '../../library/open/membership.ts'
 import { openNode } from '../../library/open/node.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
+import { parseExamples } from '../../tune/data/examples.ts'
 import { duration, forecast, forecastLines } from '../../tune/forecast.ts'
 import type { TuneMethod, TuneShape } from '../../tune/parameters.ts'
 import { prepare, runTuning, type StepNews, type TuningPlan } from '../../tune/run-tuning.ts'
@@ -69,6 +70,9 @@ export async function runTune(
   const { log, signal } = context
   const method = parseChoice<TuneMethod>('method', flags.method, ['lora', 'prompt', 'deep-prompt'])
   const text = await readData(data, context)
+  // Bad lines are told before anything is opened.
+  const source = data === '-' ? 'stdin' : data
+  const lines = parseExamples(text, source)
   const choice = parseHere(flags.here)
   const membership = await openMembership(flags, context)
   membership?.require('chat')
@@ -102,7 +106,7 @@ export async function runTune(
   )
   await client.ready()
   const { tokenizer } = client.local
-  const prepared = prepare(text, data === '-' ? 'stdin' : data, { model, tokenizer, plan })
+  const prepared = prepare(lines, source, { model, tokenizer, plan })
   const swarm = stack.use(
     new SwarmTraining({
       node,
