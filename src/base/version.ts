@@ -5,9 +5,13 @@ import { join } from 'node:path'
 import type { BuildInfo } from './build-info.ts'
 import { embedded } from './embedded.ts'
 
+/** Read once: from source git is asked, and servers of this process describe themselves often. */
+let known: BuildInfo | undefined
+
 /** The build facts of the running program. */
 export function buildInfo(): BuildInfo {
-  return embedded?.build ?? readBuildInfo()
+  known ??= embedded?.build ?? readBuildInfo()
+  return known
 }
 
 /** One line for the program and one for each runtime. */
