@@ -1,7 +1,6 @@
 // Serves the HTTP surface on a port. Knows no models: an app answers.
 import type { Hono } from 'hono'
-import chatPage from './page/chat.html'
-import swarmPage from './page/swarm.html'
+import type { Pages } from './page/pages.ts'
 import { type AppError, inUse, unavailable } from '../base/errors.ts'
 
 export interface ServeOptions {
@@ -11,6 +10,8 @@ export interface ServeOptions {
   readonly port: number
   /** The option that says the port, for errors. Default '--port'. */
   readonly option?: string
+  /** Shown beside the app's paths. Default: none. */
+  readonly pages?: Pages
 }
 
 /** What an app is told of the server beside the request. */
@@ -32,7 +33,7 @@ const IDLE_S = 60
 const MOST_BODY_BYTES = 2 ** 30
 
 /** @throws AppError IN_USE, UNAVAILABLE */
-export function serve({ app, host, port, option = '--port' }: ServeOptions): ApiServer {
+export function serve({ app, host, port, option = '--port', pages = {} }: ServeOptions): ApiServer {
   try {
     const server = Bun.serve({
       hostname: host,
@@ -40,7 +41,7 @@ export function serve({ app, host, port, option = '--port' }: ServeOptions): Api
       idleTimeout: IDLE_S,
       maxRequestBodySize: MOST_BODY_BYTES,
       development: false,
-      routes: { '/': chatPage, '/swarm': swarmPage },
+      routes: pages,
       fetch: (request, own) =>
         app.fetch(request, { keepOpen: (one: Request) => own.timeout(one, 0) })
     })

@@ -126,6 +126,23 @@ test('unknown paths and methods are told in the same shape', async () => {
   expect(((await response.json()) as ErrorReply).error.code).toBe('unknown_url')
 })
 
+test('metrics count requests by endpoint, tokens and times, and no path that was made up', async () => {
+  await using fresh = await localApi()
+  const send = (path: string): Promise<Response> =>
+    fetch(`${fresh.url}${path}`, { method: 'POST', body: JSON.stringify(chat) })
+  await (await send('/v1/chat/completions')).json()
+  await send('/v1/made-up-path')
+  const text = await (await fetch(`${fresh.url}/metrics`)).text()
+  const value = (line: string): number => Number(text.split(`${line} `)[1]?.split('\n')[0])
+  expect(value('petals:generation_tokens_total{model_name="stories"}')).toBe(4)
+  expect(value('petals:prompt_tokens_total{model_name="stories"}')).toBeGreaterThan(4)
+  expect(value('petals:time_to_first_token_seconds_count{model_name="stories"}')).toBe(1)
+  expect(value('petals:num_requests_running{model_name="stories"}')).toBe(0)
+  const ok = 'petals:http_requests_total{endpoint="/v1/chat/completions",status="200"}'
+  expect(value(ok)).toBe(1)
+  expect(text).not.toContain('made-up')
+})
+
 test('tokens go there and back', async () => {
   const content = 'Once upon a time'
   const { tokens } = (await (await post('/tokenize', { content })).json()) as { tokens: number[] }

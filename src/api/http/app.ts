@@ -5,6 +5,7 @@ import { timingSafeEqual } from 'node:crypto'
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { silentLog, type Log } from '../../base/log.ts'
 import type { TextModel } from '../../library/text/text-model.ts'
+import { ApiMetrics } from '../metrics/api-metrics.ts'
 import { anthropicError, anthropicMessages, countTokens } from './anthropic.ts'
 import { readBody } from './body.ts'
 import { chatCompletions } from './chat-completions.ts'
@@ -72,6 +73,14 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
       code: 'unknown_url'
     })
   })
+  const asked = new Map<string, TextModel>()
+  const metrics = new ApiMetrics(() => asked.values())
+  app.use('*', async (c, next) => {
+    await next()
+    // A path that was asked for may be anything; only those that there are become labels.
+    const route = c.req.matchedRoutes.findLast(({ path }) => path !== '*' && path !== '/*')
+    metrics.requested(route?.path ?? 'other', c.res.status)
+  })
   app.use('*', async (c, next) => {
     const allowed = checkOrigin(c, options)
     if (c.req.method === 'OPTIONS') return preflight(c, allowed)
@@ -83,7 +92,10 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     const fields = new Fields(asObject(await readBody(c.req.raw, maxBodyBytes), 'body'))
     // An answer may take long to begin.
     c.env?.keepOpen?.(c.req.raw)
-    const model = await models.take(modelName(fields, models))
+    const name = modelName(fields, models)
+    const model = await models.take(name)
+    asked.set(name, model)
+    model.listener ??= metrics.listenerOf(name)
     const abort = new AbortController()
     const { signal } = c.req.raw
     if (signal.aborted) abort.abort()
@@ -96,6 +108,9 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     })
   }
   app.get('/health', () => Response.json({ status: 'ok' }))
+  app.get('/metrics', async () => {
+    return new Response(await metrics.text(), { headers: { 'content-type': metrics.contentType } })
+  })
   app.get('/swarm.json', () => {
     if (options.swarm) return Response.json(options.swarm())
     throw new RequestError('This server watches no swarm', { status: 404, code: 'unknown_url' })

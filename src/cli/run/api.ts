@@ -5,6 +5,7 @@ import { basename } from 'node:path'
 import { badInput, toAppError } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import { createApp } from '../../api/http/app.ts'
+import { PAGES } from '../../api/page/pages.ts'
 import { serve } from '../../api/serve.ts'
 import { ModelPool } from '../../library/model-pool.ts'
 import { parseHere } from '../../library/open/here.ts'
@@ -98,7 +99,7 @@ export async function openSurface(
     hosts: apiKey === undefined ? [...LOOPBACK, host] : undefined,
     log: context.log
   })
-  const server = serve({ app, host, port })
+  const server = serve({ app, host, port, pages: PAGES })
   stack.defer(() => server.close())
   await print(`${server.url}/v1\n`)
   context.log.info(

@@ -4,6 +4,7 @@ import { systemClock, type Clock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import type { GenerateOptions } from '../../client/text/generate.ts'
 import { recordLogProbs, type DrawnLogProb } from '../../client/text/logits.ts'
+import type { AnswerEnd } from './answer-end.ts'
 import { StopMatcher } from './stop-matcher.ts'
 import type { RouteHop } from '../../client/route/route.ts'
 import type { Lender, RouteNews } from './text-model.ts'
@@ -24,29 +25,7 @@ export interface AnswerPiece {
   readonly logProbs: readonly DrawnLogProb[]
 }
 
-/** Counts and times of an answer, named as llama-server's `timings` are. */
-export interface AnswerTimes {
-  readonly cache_n: number
-  readonly prompt_n: number
-  readonly prompt_ms: number
-  readonly prompt_per_second: number
-  readonly predicted_n: number
-  readonly predicted_ms: number
-  readonly predicted_per_second: number
-}
-
-export interface AnswerEnd {
-  /** 'stop': the model ended, or a stop text came; 'length': a limit was reached. */
-  readonly finish: 'stop' | 'length'
-  readonly promptTokens: number
-  readonly cachedTokens: number
-  readonly newTokens: number
-  readonly times: AnswerTimes
-  /** Which servers computed it, at its end. */
-  readonly route: readonly RouteHop[]
-  /** The stop text that ended it. */
-  readonly stop?: string | undefined
-}
+export type { AnswerEnd, AnswerTimes } from './answer-end.ts'
 
 /** @throws AppError what the model throws; the session it ran on is then given up */
 export async function* answer(
@@ -97,7 +76,7 @@ export async function* answer(
   }
   const { promptTokens, reusedTokens, newTokens } = generator.stats
   const predictedMs = clock.now() - began - promptMs
-  return {
+  const end: AnswerEnd = {
     finish,
     route: borrowed.route(),
     stop: stopped,
@@ -114,6 +93,8 @@ export async function* answer(
       predicted_per_second: perSecond(newTokens, predictedMs)
     }
   }
+  model.listener?.answered(end)
+  return end
 }
 
 /** Tells the route when it is another one than before. */

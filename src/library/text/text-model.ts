@@ -7,6 +7,7 @@ import { replyFormat } from '../../client/text/reply/formats.ts'
 import type { ReplyFormat } from '../../client/text/reply/types.ts'
 import type { LocalModel } from '../../client/text/local-model.ts'
 import { Constraints } from '../grammar/constraint.ts'
+import type { AnswerEnd } from './answer-end.ts'
 
 /** What happens to a session's route while it answers. */
 export interface RouteNews {
@@ -52,6 +53,12 @@ export interface BorrowOptions {
   readonly onnews?: ((news: RouteNews) => void) | undefined
 }
 
+/** Hears of all answers of a model. */
+export interface AnswerListener {
+  answered(end: AnswerEnd): void
+  news(news: RouteNews): void
+}
+
 /** What an answer is made on: a model, or a session that goes on. */
 export interface Lender {
   /**
@@ -59,6 +66,7 @@ export interface Lender {
    * @throws AppError CANCELLED, CLOSED, or what opening a session throws
    */
   borrow(prompt: readonly number[], options?: BorrowOptions): Promise<Borrowed>
+  readonly listener?: AnswerListener | undefined
 }
 
 interface Waiter {
@@ -73,6 +81,8 @@ export class TextModel extends Resource implements Lender {
   readonly format: ReplyFormat
   /** What answers may be held to. */
   readonly constraints: Constraints
+  /** Hears of its answers. Default: nobody. */
+  listener: AnswerListener | undefined
   readonly #options: TextModelOptions
   /** The one used last is at the end. */
   readonly #idle: OwnedGenerator[] = []
@@ -109,7 +119,10 @@ export class TextModel extends Resource implements Lender {
     await this.#turn(signal)
     try {
       const owned = this.#takeBest(prompt) ?? (await this.#options.open())
-      owned.onnews = onnews ?? (() => {})
+      owned.onnews = (news) => {
+        this.listener?.news(news)
+        onnews?.(news)
+      }
       let spoilt = false
       return {
         generator: owned.generator,

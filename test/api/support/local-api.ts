@@ -1,6 +1,7 @@
 // The HTTP surface over a model that is computed in this process: real tokens, no swarm.
 import { join } from 'node:path'
 import { createApp, type AppOptions } from '../../../src/api/http/app.ts'
+import { PAGES } from '../../../src/api/page/pages.ts'
 import { serve } from '../../../src/api/serve.ts'
 import { Compute } from '../../../src/blocks/compute.ts'
 import { DraftBlocks } from '../../../src/client/speculate/draft-blocks.ts'
@@ -55,7 +56,12 @@ export async function localApi(
   )
   await model.ready()
   const models = { names: [MODEL], take: async () => model }
-  const server = serve({ app: createApp({ models, ...options }), host: '127.0.0.1', port: 0 })
+  const server = serve({
+    app: createApp({ models, ...options }),
+    host: '127.0.0.1',
+    port: 0,
+    pages: PAGES
+  })
   stack.defer(() => server.close())
   return {
     url: server.url,
