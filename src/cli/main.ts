@@ -29,10 +29,22 @@ async function main(typed: readonly string[]): Promise<number> {
     const { command, flags } = read
     if (flags['version'] === true) return await print(await fullVersion())
     if (command && flags['help'] !== true) return await execute(command, read, how)
+    if (typed.length === 0) return await greet()
     const left = await print(helpText(command, COMMANDS))
     return left !== EXIT.ok || flags['help'] === true ? left : EXIT.usage
   } catch (thrown) {
     return fail(errorOf(thrown), how)
+  }
+}
+
+/** `petals` alone. */
+async function greet(): Promise<number> {
+  const life = interruptible()
+  try {
+    const { runHome } = await import('./run/home.ts')
+    return await runHome(await createContext({}, life.signal))
+  } finally {
+    life.stop()
   }
 }
 
