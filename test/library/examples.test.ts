@@ -1,0 +1,65 @@
+// The examples are run as they are, by the gate, on this machine alone.
+import { describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { join } from 'node:path'
+import { localApi } from '../api/support/local-api.ts'
+import { readReferences } from '../support/models/stories.ts'
+import { tempFolder } from '../support/temp-folder.ts'
+
+setDefaultTimeout(120_000)
+
+const root = join(import.meta.dir, '..', '..')
+const examples = join(root, 'scripts', 'examples')
+
+async function run(command: readonly string[], env: Record<string, string>): Promise<string> {
+  const child = Bun.spawn([...command], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stderr: 'pipe'
+  })
+  const [text, error] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text()
+  ])
+  expect({ code: await child.exited, error }).toMatchObject({ code: 0 })
+  return text
+}
+
+describe('a program of the library', () => {
+  const told = readReferences().find(({ prompt }) => prompt === 'Once upon a time')!.text
+  test.each([
+    ['generate.ts', `Once upon a time${told.slice(0, 40)}`],
+    ['stream.ts', '20 tokens by 1 servers'],
+    ['session.ts', 'The dog was very sad']
+  ])('%s', async (file, expected) => {
+    await using folder = await tempFolder()
+    // Nobody answers there: the model runs here.
+    const env = { PETALS_HOME: folder.path, PETALS_BOOTSTRAP: '127.0.0.1:9' }
+    expect(await run([process.execPath, join(examples, file)], env)).toContain(expected)
+  })
+})
+
+test.skipIf(Bun.which('curl') === null)('schema.sh gets JSON that follows its schema', async () => {
+  await using api = await localApi()
+  const text = await run(['sh', join(examples, 'schema.sh')], { PETALS_URL: api.url })
+  const { choices } = JSON.parse(text) as { choices: { message: { content: string } }[] }
+  const cat = JSON.parse(choices[0]!.message.content) as { name: string; age: number }
+  expect(Object.keys(cat)).toEqual(['name', 'age'])
+  expect(cat.age).toBeLessThanOrEqual(25)
+})
+
+const hasOpenai =
+  Bun.which('python3') !== null &&
+  Bun.spawnSync(['python3', '-c', 'import openai'], { stderr: 'ignore' }).exitCode === 0
+
+test.skipIf(!hasOpenai)('the notebook runs, cell after cell', async () => {
+  await using api = await localApi()
+  const { cells } = (await Bun.file(join(examples, 'notebook.ipynb')).json()) as {
+    cells: { cell_type: string; source: string[] }[]
+  }
+  const code = cells
+    .filter(({ cell_type: type }) => type === 'code')
+    .map(({ source }) => source.join(''))
+  expect(await run(['python3', '-c', code.join('\n')], { PETALS_URL: api.url })).toContain(
+    "{'ok': "
+  )
+})
