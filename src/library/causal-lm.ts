@@ -191,7 +191,9 @@ export class AutoDistributedModelForCausalLM extends Resource {
 
   /** Options of an answer behind a prompt of this length. */
   #limited(request: GenerateRequest, prompt: readonly number[]): GenerateRequest['answer'] {
-    const { answer: options, maxLength } = request
+    const { answer, maxLength, constraint } = request
+    const held = constraint ? [this.#model.constraints.compile(constraint).processor()] : []
+    const options = { ...answer, processors: [...(answer.processors ?? []), ...held] }
     if (maxLength === undefined) return options
     const maxTokens = Math.min(
       options.maxTokens ?? Infinity,

@@ -2,6 +2,7 @@
 import { badInput } from '../base/errors.ts'
 import type { LogitsProcessor } from '../client/text/logits.ts'
 import type { ChatMessage } from '../model/text/chat-template.ts'
+import type { Constraint } from './grammar/constraint.ts'
 import { InferenceSession } from './inference-session.ts'
 import {
   booleanOption,
@@ -52,6 +53,12 @@ export interface GenerateInput {
   seed?: number
   /** Told ids as they are made; of one prompt and one answer only. */
   streamer?: Streamer
+  /** A JSON schema that each answer follows. */
+  json_schema?: object | boolean
+  /** A regular expression that matches each answer from its first character to its last. */
+  regex?: string
+  /** Texts of which each answer is one. */
+  choices?: readonly string[]
   /** What changes logits before an id is drawn. */
   logits_processor?: readonly LogitsProcessor[]
   /** Ids are added to what the session holds. */
@@ -84,6 +91,9 @@ const NAMES = [
   'stop_strings',
   'seed',
   'streamer',
+  'json_schema',
+  'regex',
+  'choices',
   'logits_processor',
   'session',
   'speculate',
@@ -113,6 +123,8 @@ export interface GenerateRequest {
   readonly streamer: Streamer | undefined
   readonly session: InferenceSession | undefined
   readonly asObject: boolean
+  /** What each answer must be. */
+  readonly constraint: Constraint | undefined
   readonly answer: AnswerOptions
 }
 
@@ -155,6 +167,7 @@ export function readGenerate(given: object): GenerateRequest {
   const minP = numberOption('min_p', o.min_p, 0, 1)
   return {
     prompt: promptOf(o, session),
+    constraint: constraintOf(o),
     maxLength: wholeOption('max_length', o.max_length, 1, MOST_TOKENS),
     beams,
     lengthPenalty: numberOption('length_penalty', o.length_penalty, -10, 10) ?? 1,
@@ -199,6 +212,24 @@ function promptOf(
     }
   }
   return { kind: 'ids', batch: batchOf(o.input_ids) }
+}
+
+function constraintOf(
+  o: Partial<Record<'json_schema' | 'regex' | 'choices' | 'num_beams', unknown>>
+): Constraint | undefined {
+  const { json_schema: schema } = o
+  const pattern = textOption('regex', o.regex)
+  const choices = textsOption('choices', o.choices)
+  const found: Constraint[] = [
+    ...(schema === undefined ? [] : [{ kind: 'schema', schema } as const]),
+    ...(pattern === undefined ? [] : [{ kind: 'regex', pattern } as const]),
+    ...(choices.length === 0 ? [] : [{ kind: 'choice', choices } as const])
+  ]
+  if (found.length > 1) throw badInput('An answer can be held to one form only')
+  if (found.length > 0 && o.num_beams !== undefined && o.num_beams !== 1) {
+    throw badInput('Beam search holds its texts to no form', { hint: 'Leave num_beams out' })
+  }
+  return found[0]
 }
 
 /** One prompt, or several; none is one without ids, for a session that goes on. */

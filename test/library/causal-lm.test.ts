@@ -109,6 +109,36 @@ describe('generate()', () => {
     expect(scores[0]!).toBeGreaterThanOrEqual((await scoreOf(greedy!)) - 1e-6)
   })
 
+  test('answers are held to a schema, a pattern or choices, each by masks of its own', async () => {
+    const schema = {
+      type: 'object',
+      properties: { name: { type: 'string', maxLength: 6 }, age: { type: 'integer', minimum: 1 } },
+      required: ['name', 'age'],
+      additionalProperties: false
+    }
+    const ask = {
+      input_ids,
+      do_sample: true,
+      seed: 1,
+      num_return_sequences: 3,
+      max_new_tokens: 120
+    }
+    const dict = { ...ask, return_dict_in_generate: true } as const
+    for (const text of (await model.generate({ ...dict, json_schema: schema })).texts) {
+      const { name, age } = JSON.parse(text) as { name: string; age: number }
+      expect([...name].length).toBeLessThanOrEqual(6)
+      expect(age).toBeGreaterThanOrEqual(1)
+    }
+    for (const text of (await model.generate({ ...dict, regex: '\\d{3}-[a-c]+' })).texts) {
+      expect(text).toMatch(/^\d{3}-[a-c]+$/)
+    }
+    for (const text of (await model.generate({ ...dict, choices: ['yes', 'no'] })).texts) {
+      expect(['yes', 'no']).toContain(text)
+    }
+    await expect(model.generate({ ...ask, regex: 'a', choices: ['b'] })).rejects.toThrow('one form')
+    await expect(model.generate({ ...ask, json_schema: { not: {} } })).rejects.toThrow("'not'")
+  })
+
   test('a cancelled one ends, and the next is unharmed', async () => {
     const abort = new AbortController()
     const streamer = { put: () => abort.abort(), end: () => {} }
