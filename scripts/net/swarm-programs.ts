@@ -65,6 +65,19 @@ export class ProgramSwarm implements AsyncDisposable {
     return this.#start(name, ['chat', model, ...swarm, ...args], input)
   }
 
+  /** Starts `petals api`, and waits until its model is open. */
+  async api(
+    model: string,
+    args: readonly string[],
+    name = 'api'
+  ): Promise<{ readonly url: string; readonly pid: number }> {
+    const all = ['api', model, '--bootstrap', this.address, '--port', '0', ...args]
+    const program = this.#start(name, all)
+    const [, url = ''] = await program.match('stdout', /^(http:\S+)$/m, READY_MS)
+    await program.match('stderr', /is ready$/m, READY_MS)
+    return { url, pid: program.pid }
+  }
+
   async ask(model: string, args: readonly string[], input = '', ms = 300_000): Promise<Ending> {
     await using program = this.chat(model, args, input)
     const ending = await program.end(ms)
