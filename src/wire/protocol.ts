@@ -92,14 +92,14 @@
 // length first. `announce` replaces the infos of hello; an empty one says that this end serves
 // nothing any more.
 //
-// PREFIXES  A server may keep the KV of a session that ended, under the labels that its client gave
-// with `keep`: each names the session's first `length` tokens as they were after step `step`. A
-// label is a secret of its maker. Opening a session with a label in `prefix` gives a session over
-// the same blocks that already holds that many tokens, as `held` says. A server keeps what is
-// `shared` under the first 16 bytes of BLAKE2b-256(key of the link's peer, label) instead: no other
-// peer can store anything there, and everybody who knows key and label finds it. With `forget` the
-// server gives what it held, drops everything else that begins so and is not shared, and keeps
-// nothing of the session. client/session/prefix.ts makes the labels.
+// PREFIXES A server may keep the KV of a session that ended, and copy that of one that still runs,
+// under the labels that its client gave with `keep`: each names the session's first `length` tokens
+// as they were after step `step`. A label is a secret of its maker. Opening a session with a label
+// in `prefix` gives a session over the same blocks that already holds that many tokens, as `held`
+// says. A server keeps what is `shared` under the first 16 bytes of BLAKE2b-256(key of the link's
+// peer, label) instead: no other peer can store anything there, and everybody who knows key and
+// label finds it. With `forget` the server gives what it held, drops everything else that begins so
+// and is not shared, and keeps nothing of the session. client/session/prefix.ts makes the labels.
 //
 // WEIGHTS  A server gives the files of its model to every peer that may speak with it. A want is
 // answered by gives with its number: pieces of one string of bytes, in order, where `left` counts

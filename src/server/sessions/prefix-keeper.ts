@@ -1,4 +1,5 @@
-// Keeps the KV of ended sessions in the engine and hands it to sessions that begin the same way.
+// Keeps the KV of ended sessions in the engine and hands it to sessions that begin the same way;
+// of sessions that still run it hands out copies.
 // Kept prefixes use memory that live sessions leave free. They are freed when live sessions are
 // promised that memory, and when the engine runs out of memory all the same, since caches grow
 // beyond promises (last-resort.ts). Called by session-keeper.ts. Knows no connections and no steps.
@@ -12,6 +13,7 @@ import { withRoom } from './last-resort.ts'
 import { originOf } from '../links.ts'
 import { handOut, LEAST_PREFIX, type KeepLimits } from './prefix-policy.ts'
 import { PrefixStore, type Hit, type KeptPrefix } from './prefix-store.ts'
+import { longestRunning, type RunningHit, type RunningPrefix } from './running-prefix.ts'
 import type { NamedPrefix } from './session-marks.ts'
 import type { ServedSession } from './sessions.ts'
 
@@ -84,11 +86,19 @@ export class PrefixKeeper {
     )
   }
 
-  /** The kept prefix for a session, moved or copied; undefined: it begins empty. */
-  async begin(message: OpenSession): Promise<Beginning | undefined> {
+  /**
+   * The kept prefix for a session, moved or copied, or a copy of what one of `running` holds, if
+   * that is longer; undefined: it begins empty.
+   */
+  async begin(
+    message: OpenSession,
+    running: readonly RunningPrefix[] = []
+  ): Promise<Beginning | undefined> {
     const { prefix = [], maxTokens, forget } = message
     const hit = this.#store.find(prefix, message, maxTokens)
-    const begun = hit && (await this.#handOut(hit))
+    const live = longestRunning(prefix, { range: message, mostTokens: maxTokens, running })
+    const isLonger = live !== undefined && live.length > (hit?.length ?? 0)
+    const begun = isLonger ? await this.#fork(live) : hit && (await this.#handOut(hit))
     if (forget) await this.#store.forget(prefix)
     if (begun) {
       this.hits++
@@ -153,19 +163,27 @@ export class PrefixKeeper {
   }
 
   async #copy(hit: Hit): Promise<Beginning | undefined> {
-    const { kept, length, shared } = hit
+    const { kept } = hit
     kept.usedAt = this.#options.clock.now()
-    // The kept session's own names belong to its owner: a peer that knows only the shared name must
-    // not learn them.
-    const marks = shared ? [] : kept.marks.filter((mark) => mark.length <= length)
+    return this.#fork({ ...hit, session: kept.session, marks: kept.marks }, kept)
+  }
+
+  /** @param spare what is not freed for it */
+  async #fork(
+    { session, marks, length, shared }: RunningHit,
+    spare?: KeptPrefix
+  ): Promise<Beginning | undefined> {
+    // The session's own names belong to its owner: a peer that knows only the shared name must not
+    // learn them.
+    const own = shared ? [] : marks.filter((mark) => mark.length <= length)
     try {
       // Free memory first: the engine works in the order of requests.
-      const freed = this.#store.shrink(this.#roomTokens, kept)
-      const session = await this.#options.compute.forkSession(kept.session, length)
+      const freed = this.#store.shrink(this.#roomTokens, spare)
+      const forked = await this.#options.compute.forkSession(session, length)
       await freed
-      return { session, length, marks, peak: length }
+      return { session: forked, length, marks: own, peak: length }
     } catch (error) {
-      this.#options.log.debug(`a kept prefix was not copied: ${toAppError(error).message}`)
+      this.#options.log.debug(`a prefix was not copied: ${toAppError(error).message}`)
       return undefined
     }
   }

@@ -13,6 +13,7 @@ import type { ServerEvents, SessionEnd } from '../events.ts'
 import { originOf, type ServerLink } from '../links.ts'
 import type { PrefixKeeper } from './prefix-keeper.ts'
 import { freeInMs } from './retry-after.ts'
+import type { RunningPrefix } from './running-prefix.ts'
 import { SessionMarks } from './session-marks.ts'
 import { SessionTable, type ServedSession } from './sessions.ts'
 import type { StepsUnderWay } from './steps-under-way.ts'
@@ -163,7 +164,7 @@ export class SessionKeeper {
     const { compute, prefixes } = this.#options
     const { start, end } = served
     try {
-      const begun = await prefixes.begin(message)
+      const begun = await prefixes.begin(message, this.#running())
       if (begun) {
         served.length = begun.length
         served.marks.begin(begun.marks, begun.peak)
@@ -178,6 +179,15 @@ export class SessionKeeper {
       served.closed = true
       throw error
     }
+  }
+
+  /** What open sessions hold under names. */
+  #running(): RunningPrefix[] {
+    return this.table
+      .all()
+      .flatMap(({ compute: session, start, end, marks, closed, forget }) =>
+        session === undefined || closed || forget ? [] : [{ session, start, end, marks: marks.all }]
+      )
   }
 
   /** Closes idle sessions to make room for one that would be refused. @throws AppError */

@@ -134,6 +134,50 @@ test('a session that ended is taken up under its names, by any peer that knows o
   expect([held, bench.compute.sessions.size, other.errors]).toEqual([64, 1, []])
 })
 
+test('a session that still runs gives copies of what it holds under names, and goes on', async () => {
+  await using bench = new Bench()
+  const [peer, other] = [new Peer(1), new Peer(2)]
+  await bench.open(peer, 1)
+  const step = await bench.run(peer, 1, 0, 64)
+  bench.server.keep(peer, { session: id(1), step, marks: [mark(16), mark(64)] })
+  await bench.run(peer, 1, 64, 1)
+  const held = [
+    await bench.open(other, 2, { prefix: [mark(16), mark(64), mark(65)] }),
+    await bench.open(other, 3, { prefix: [mark(16)] }),
+    await bench.open(other, 4, { prefix: [mark(64)], end: 3 }),
+    await bench.open(other, 5, { prefix: [mark(64, 9)] })
+  ]
+  expect(held).toEqual([64, 16, 0, 0])
+  // What it cuts is not given any more; what was given stays.
+  await bench.run(peer, 1, 20, 1)
+  expect(await bench.open(other, 6, { prefix: [mark(64)], maxTokens: 100 })).toBe(64)
+  await bench.server.closeSession(other, { session: id(2) })
+  await bench.server.closeSession(other, { session: id(6) })
+  expect([peer.errors, other.errors]).toEqual([[], []])
+})
+
+test('of what is kept and what runs the longer is taken', async () => {
+  await using bench = new Bench()
+  const peer = new Peer(1)
+  await bench.leave(peer, 1, 48, [mark(16), mark(48)])
+  await bench.open(peer, 2)
+  const step = await bench.run(peer, 2, 0, 64)
+  bench.server.keep(peer, { session: id(2), step, marks: [mark(16), mark(64)] })
+  expect(await bench.open(peer, 3, { prefix: [mark(48), mark(64)] })).toBe(64)
+  expect([await bench.open(peer, 4, { prefix: [mark(48)] }), bench.server.kept.prefixes]).toEqual([
+    48, 0
+  ])
+})
+
+test('a session that is to be forgotten gives nothing while it runs', async () => {
+  await using bench = new Bench()
+  const peer = new Peer(1)
+  await bench.open(peer, 1, { forget: true })
+  const step = await bench.run(peer, 1, 0, 64)
+  bench.server.keep(peer, { session: id(1), step, marks: [mark(64)] })
+  expect(await bench.open(peer, 2, { prefix: [mark(64)] })).toBe(0)
+})
+
 test('without a name it knows, over other blocks, or beyond its promise a session begins empty', async () => {
   await using bench = new Bench()
   const peer = new Peer(1)
