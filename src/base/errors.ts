@@ -26,8 +26,16 @@ export type ErrorCode =
   | 'INTERNAL' // our own fault
 
 export interface AppErrorOptions {
-  /** What to try next, shown to the user under the message. */
+  /**
+   * What to try next, shown under the message to whoever started this program; it may name
+   * commands. Default: the advice.
+   */
   hint?: string
+  /**
+   * What whoever asked for this can ask for instead; other programs are told it too, so it names no
+   * commands.
+   */
+  advice?: string
   /** Whether the same request may succeed elsewhere or later. Default: by code. */
   retryable?: boolean
   /** How long to wait before trying the same peer again, in ms. */
@@ -50,6 +58,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
 export class AppError extends Error {
   readonly code: ErrorCode
   readonly hint: string | undefined
+  readonly advice: string | undefined
   readonly retryable: boolean
   readonly retryAfterMs: number | undefined
 
@@ -57,7 +66,8 @@ export class AppError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'AppError'
     this.code = code
-    this.hint = options.hint
+    this.hint = options.hint ?? options.advice
+    this.advice = options.advice
     this.retryable = options.retryable ?? RETRYABLE.has(code)
     this.retryAfterMs = options.retryAfterMs
   }

@@ -47,11 +47,20 @@ const STATUS: Readonly<Partial<Record<ErrorCode, number>>> = {
   NO_MEMORY: 503,
   UNAVAILABLE: 503,
   DISCONNECTED: 503,
-  TIMEOUT: 504
+  CLOSED: 503,
+  TIMEOUT: 504,
+  // As nginx has it; the client has left and does not read it.
+  CANCELLED: 499
 }
 
-/** The status and body of a failure. */
-export function errorAnswer(thrown: unknown): { status: number; body: ErrorBody } {
+/**
+ * The status and body of a failure, and after how long it may be tried again, where it is known.
+ */
+export function errorAnswer(thrown: unknown): {
+  status: number
+  body: ErrorBody
+  retryAfterMs?: number | undefined
+} {
   if (thrown instanceof RequestError) {
     const { message, status, code, param, details } = thrown
     return { status, body: { error: { message, type: typeOf(status), code, param, ...details } } }
@@ -61,12 +70,14 @@ export function errorAnswer(thrown: unknown): { status: number; body: ErrorBody 
   const code = error.code.toLowerCase()
   return {
     status,
+    retryAfterMs: error.retryAfterMs,
     body: { error: { message: told(error), type: typeOf(status), code, param: null } }
   }
 }
 
-function told(error: AppError): string {
-  return error.hint === undefined ? error.message : `${error.message}. ${error.hint}`
+/** Hints are for whoever started the server: they name its commands, and are logged. */
+function told({ message, advice }: AppError): string {
+  return advice === undefined ? message : `${message}. ${advice}`
 }
 
 function typeOf(status: number): string {

@@ -349,7 +349,8 @@ export function checkPrompt(
 ): void {
   if (prompt.length === 0) {
     throw badInput('There is nothing to continue: the prompt has no tokens', {
-      hint: 'Give a prompt as an argument or through a pipe'
+      hint: 'Give a prompt as an argument or through a pipe',
+      advice: 'Give a prompt that is not empty'
     })
   }
   if (prompt.length < contextLength) return
@@ -359,7 +360,7 @@ export function checkPrompt(
         hint: 'Begin a new one (/new, or another --session file), or take back what was said last (/undo)'
       })
     : badInput(`The prompt is too long: ${sizes}`, {
-        hint: 'Shorten the text, or use a model with a longer context'
+        advice: 'Shorten the text, or use a model with a longer context'
       })
 }
 

@@ -22,7 +22,7 @@ export function biasProcessor(
   for (const [id, bias] of biases) {
     if (!Number.isInteger(id) || id < 0 || id >= vocabSize || !(Math.abs(bias) <= 100)) {
       throw badInput(`The bias ${bias} of token ${id} cannot be used`, {
-        hint: `Ids go from 0 to ${vocabSize - 1}, biases from -100 to 100`
+        advice: `Ids go from 0 to ${vocabSize - 1}, biases from -100 to 100`
       })
     }
   }

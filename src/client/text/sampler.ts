@@ -67,7 +67,7 @@ export function samplingRange(name: keyof Sampling): string {
 function check(name: keyof Sampling, value: number): void {
   const { title, low, high, whole = false } = RANGES[name]
   if (value >= low && value <= high && (!whole || Number.isInteger(value))) return
-  throw badInput(`The ${title} cannot be '${value}'`, { hint: `Give ${samplingRange(name)}` })
+  throw badInput(`The ${title} cannot be '${value}'`, { advice: `Give ${samplingRange(name)}` })
 }
 
 /** Ids with probabilities, most probable first, summing to 1. */

@@ -42,7 +42,7 @@ export function callConstraint(format: ReplyFormat, options: CallConstraintOptio
       return body(tools, 'parameters')
     default:
       throw unsupported('This model writes calls in a form that cannot be forced', {
-        hint: "Leave tool_choice at 'auto'"
+        advice: "Leave tool_choice at 'auto'"
       })
   }
 }

@@ -58,7 +58,7 @@ export class GrammarBuilder {
   node(): Node {
     if (this.#edges.length >= MOST_NODES) {
       throw badInput('The schema, pattern or list of choices is too large', {
-        hint: 'Lower its minLength, maxLength, minItems and maxItems, or make it smaller'
+        advice: 'Lower its minLength, maxLength, minItems and maxItems, or make it smaller'
       })
     }
     return this.#edges.push([]) - 1

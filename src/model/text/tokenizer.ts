@@ -51,7 +51,7 @@ export class PromptTooLong extends AppError {
       'BAD_INPUT',
       `The prompt is too long: over the ${mostTokens} tokens that the model takes`,
       {
-        hint: 'Shorten the text, or use a model with a longer context'
+        advice: 'Shorten the text, or use a model with a longer context'
       }
     )
     this.mostTokens = mostTokens

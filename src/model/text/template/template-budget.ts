@@ -240,7 +240,8 @@ type MethodValue = Extract<Value, { value: (...args: never[]) => unknown }>
 
 function spent(why: string): Error {
   return badInput(`The chat template cannot be used: ${why}`, {
-    hint: 'Use --raw to give the model the text as it is'
+    hint: 'Use --raw to give the model the text as it is',
+    advice: 'Ask for a completion, which gives the model a text as it is'
   })
 }
 
