@@ -19,12 +19,15 @@ export interface ChatOptions {
   date?: Date
   /** Descriptions of tools, as JSON has them: `{ type: 'function', function: { name, ... } }`. */
   tools?: readonly object[]
+  /** Tells tools in words also where the template has a place for them. Default false. */
+  toolsInWords?: boolean
   /** Texts to answer from, each `{ title, text }`. */
   documents?: readonly object[]
   /** Other names that a template may ask for, e.g. `enable_thinking`. */
   variables?: Readonly<Record<string, unknown>>
 }
 
+const AS_IT_IS = 'Ask for a completion, which gives the model a text as it is'
 /**
  * A template is a program that comes with a file; these limits keep it from using up the machine.
  */
@@ -47,7 +50,8 @@ export function renderChat(
   const { chatTemplate: template } = model
   if (template === undefined || template === '') {
     throw badInput('The model cannot chat: it has no chat template', {
-      hint: 'Name one by --chat-template FILE|NAME, or use --raw to give it the text as it is'
+      hint: 'Name one by --chat-template FILE|NAME, or use --raw to give it the text as it is',
+      advice: AS_IT_IS
     })
   }
   if (messages.length > MAX_MESSAGES) {
@@ -56,8 +60,9 @@ export function renderChat(
     )
   }
   const specials = specialTexts(model)
-  const { tools = [], ...rest } = options
-  if (isWithoutPlace(template, messages, tools)) {
+  const { tools = [], toolsInWords = false, ...rest } = options
+  const inWords = toolsInWords && tools.length > 0
+  if (inWords || isWithoutPlace(template, messages, tools)) {
     const told = withToldTools(messages, tools, template)
     return render(
       template,
@@ -118,6 +123,7 @@ function render(
     if (error instanceof AppError) throw error
     throw badInput(`The chat template refuses these messages: ${toAppError(error).message}`, {
       hint: 'Use --raw to give the model the text as it is',
+      advice: AS_IT_IS,
       cause: error
     })
   }

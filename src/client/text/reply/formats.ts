@@ -6,6 +6,11 @@ import { OPENINGS } from './call-readers.ts'
 import { readResponseTemplate } from './response-template.ts'
 import type { CallStyle, ReplyFormat } from './types.ts'
 
+/** How a call is forced where a model's own form of calls is no text that can be prescribed. */
+export const FORCED_CALLS: ReplyFormat = {
+  calls: 'hermes',
+  shown: [...OPENINGS.hermes, '</tool_call>']
+}
 /** Pairs of marks around thoughts. */
 const THOUGHTS = [
   { open: '<think>', close: '</think>' },
@@ -22,10 +27,13 @@ export function replyFormat(model: Pick<Model, 'chatTemplate' | 'tokenizer'>): R
   const reasoning = THOUGHTS.find(
     ({ open, close }) => chatTemplate.includes(open) || chatTemplate.includes(close)
   )
-  const calls = styleOf(chatTemplate)
+  const own = styleOf(chatTemplate)
+  const calls = own ?? (chatTemplate === '' ? undefined : 'hermes')
   return {
     ...(reasoning && { reasoning }),
     ...(calls && { calls }),
+    // Where the template has no place for tools, they are told so anyway.
+    ...(calls && !own && hasPlaceForTools(chatTemplate) && { toolsInWords: true }),
     shown: [
       ...(reasoning ? [reasoning.open, reasoning.close] : []),
       ...(calls ? [...OPENINGS[calls], ...WITHIN] : [])
@@ -39,9 +47,7 @@ function styleOf(template: string): CallStyle | undefined {
   const isLlama =
     template.includes('<|python_tag|>') ||
     (template.includes('<|start_header_id|>') && /["']parameters["']/.test(template))
-  if (isLlama) return 'llama'
-  // Where the template has no place for tools, they are told in words.
-  return template !== '' && !hasPlaceForTools(template) ? 'hermes' : undefined
+  return isLlama ? 'llama' : undefined
 }
 
 /** Special tokens that are written out in a response template, where patterns escape them. */

@@ -45,6 +45,10 @@ class Parser implements ReplyParser {
     if (reasoning && prompt.trimEnd().endsWith(reasoning.open)) this.#think()
   }
 
+  get isThinking(): boolean {
+    return this.#mode === 'reasoning'
+  }
+
   push(text: string): ReplyDelta[] {
     this.#buffer += text
     while (this.#step());

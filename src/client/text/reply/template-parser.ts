@@ -40,6 +40,10 @@ export class TemplateParser implements ReplyParser {
     if (opened) this.#enter(opened, '')
   }
 
+  get isThinking(): boolean {
+    return this.#field !== undefined && REASONING.has(this.#field.name)
+  }
+
   push(text: string): ReplyDelta[] {
     this.#buffer += text
     this.#read(false)

@@ -23,6 +23,8 @@ export interface ReplyParser {
   push(text: string): ReplyDelta[]
   /** The text has ended. */
   end(): ReplyDelta[]
+  /** Whether what was given last belongs to a thought that has not ended. */
+  readonly isThinking: boolean
 }
 
 /** How calls are written: a mark, then what a reader of that kind reads. */
@@ -32,6 +34,10 @@ export interface ReplyFormat {
   /** Around what the model thinks, at the beginning of an answer. */
   readonly reasoning?: { readonly open: string; readonly close: string }
   readonly calls?: CallStyle
+  /**
+   * The template tells tools in a way whose calls cannot be read: they are told in words instead.
+   */
+  readonly toolsInWords?: boolean
   /** A model's own description of its answers, as transformers reads it. */
   readonly template?: ResponseTemplate
   /** Special tokens that must be in the text, though an answer shows no others. */
