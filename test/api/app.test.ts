@@ -1,6 +1,7 @@
 // The HTTP surface towards requests that are wrong, hostile or cut short.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { connect } from 'node:net'
+import { busy } from '../../src/base/errors.ts'
 import { localApi, MODEL, type LocalApi } from './support/local-api.ts'
 
 setDefaultTimeout(60_000)
@@ -84,6 +85,24 @@ describe('a request that cannot be used is told which field and why', () => {
     expect(error.code).toBe('context_length_exceeded')
     expect(error.n_ctx).toBe(512)
   })
+})
+
+test('errors give advice to who asked, and keep what is for who started the server', async () => {
+  await using bare = await localApi({ template: '{{ messages | unknown }}' })
+  const send = (): Promise<Response> =>
+    fetch(`${bare.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify(chat) })
+  const { error } = (await (await send()).json()) as ErrorReply
+  expect(error.message).toContain('Ask for a completion')
+  expect(error.message).not.toContain('--')
+  await using full = await localApi()
+  full.model.borrow = () =>
+    Promise.reject(busy('No room', { hint: 'Give more with --memory', retryAfterMs: 1500 }))
+  const response = await fetch(`${full.url}/v1/chat/completions`, {
+    method: 'POST',
+    body: JSON.stringify({ ...chat, stream: true })
+  })
+  expect([response.status, response.headers.get('retry-after')]).toEqual([503, '2'])
+  expect(((await response.json()) as ErrorReply).error.message).toBe('No room')
 })
 
 test('fields that change nothing here are passed over', async () => {

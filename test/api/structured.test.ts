@@ -11,6 +11,11 @@ import { localApi, MODEL, type LocalApi } from './support/local-api.ts'
 
 setDefaultTimeout(60_000)
 
+/** Tells tools, and has calls written, as no reader here knows. */
+const FOREIGN_TEMPLATE =
+  '{% if tools %}<|tools|>{{ tools | tojson }}{% endif %}' +
+  '{% for message in messages %}{{ message.content }}{{ "\\n" }}{% endfor %}'
+
 let api: LocalApi
 let openai: OpenAI
 let baseURL: string
@@ -259,6 +264,29 @@ describe('tools', () => {
     expect(['Oslo', 'Rome']).toContain((JSON.parse(given) as { city: string }).city)
     expect(events).toContain('response.function_call_arguments.delta')
     expect(events.at(-1)).toBe('response.completed')
+  })
+
+  test.each([
+    ['a template whose calls cannot be read', FOREIGN_TEMPLATE, undefined],
+    ['a response template', HERMES_TEMPLATE, { template: { fields: [] }, shown: [] }]
+  ])('that must be called are, with %s', async (_, template, format) => {
+    await using own = await localApi({ template })
+    if (format) Object.assign(own.model, { format })
+    const client = new OpenAI({ baseURL: `${own.url}/v1`, apiKey: 'none', maxRetries: 0 })
+    const { choices } = await client.chat.completions.create({
+      ...ask,
+      tools,
+      tool_choice: { type: 'function', function: { name: 'get_weather' } },
+      parallel_tool_calls: false
+    })
+    const [call] = choices[0]!.message.tool_calls ?? []
+    if (call?.type !== 'function') throw new Error('no function is called')
+    const { city } = JSON.parse(call.function.arguments) as { city: string }
+    expect(['Oslo', 'Rome']).toContain(city)
+    // Nobody is refused for offering them, and what they are is told.
+    const offered = await client.chat.completions.create({ ...ask, tools, max_tokens: 1 })
+    const without = await client.chat.completions.create({ ...ask, max_tokens: 1 })
+    expect(offered.usage!.prompt_tokens).toBeGreaterThan(without.usage!.prompt_tokens + 20)
   })
 
   test('are told in words to a model whose template has no place for them', async () => {

@@ -1,16 +1,15 @@
 // POST /v1/messages and /v1/messages/count_tokens: Anthropic's interface, which Claude Code speaks.
 import type { ChatMessage, ChatToolCall } from '../../model/text/chat-template.ts'
-import { reply, type ReplyEnd } from '../../library/text/reply.ts'
-import type { RouteNews } from '../../library/text/text-model.ts'
-import { collect } from './chat-completions.ts'
-import { chatRequest, type ChatRequest, type EndpointContext } from './chat-request.ts'
+import type { ReplyEnd } from '../../library/text/reply.ts'
+import { chatRequest, type ChatRequest } from './chat-request.ts'
+import type { Endpoint, EndpointContext } from './endpoint.ts'
 import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
 import { mergeNeighbours, textOf } from './messages.ts'
-import { ReplyBlocks, type Block } from './reply-blocks.ts'
+import { replyBlocks, type Block, type BlockListener } from './reply-blocks.ts'
 import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
-import { eventStream, type EventWriter } from './sse.ts'
+import type { EventWriter } from './sse.ts'
 import { readChoice, readTool, type ToolUse } from './tools.ts'
 
 const MOST_MESSAGES = 10_000
@@ -20,21 +19,22 @@ const MOST_STOPS = 16
 /** Claude Code begins with a line that differs each time, so that no server could keep the rest. */
 const BILLING_LINE = /^x-anthropic-billing-header:[^\n]*\n*/
 
-export async function anthropicMessages(
-  fields: Fields,
-  context: EndpointContext
-): Promise<Response> {
-  const request = readRequest(fields, context)
-  if (fields.boolean('stream') !== true) return Response.json(await whole(request, context))
-  return eventStream((writer) => streamed(request, context, writer), {
-    abort: context.abort,
+export function anthropicMessages(fields: Fields): Endpoint {
+  return {
     last: '',
-    onerror: (thrown, writer) => writer.data(anthropicError(thrown).body, 'error')
-  })
+    onerror: (thrown, writer) => writer.data(anthropicError(thrown).body, 'error'),
+    prepare(context) {
+      const request = readRequest(fields, context)
+      return {
+        whole: () => whole(request, context),
+        streamed: (writer) => streamed(request, context, writer)
+      }
+    }
+  }
 }
 
-export function countTokens(fields: Fields, context: EndpointContext): Response {
-  return Response.json({ input_tokens: readRequest(fields, context, true).prompt.length })
+export function countTokens(fields: Fields, context: EndpointContext): object {
+  return { input_tokens: readRequest(fields, context, true).prompt.length }
 }
 
 /** An error in the shape that Anthropic's clients read. */
@@ -206,17 +206,13 @@ function parsed(text: string): unknown {
 }
 
 async function whole(request: ChatRequest, context: EndpointContext): Promise<object> {
-  const { model, abort, newId } = context
-  const blocks = new ReplyBlocks()
-  const options = { ...request.options(), signal: abort.signal }
-  const end = await collect(reply(model, request.prompt, options), (event) => blocks.take(event))
-  blocks.end()
+  const { blocks, end } = await replyBlocks(request, context)
   return {
-    id: newId('msg'),
+    id: context.newId('msg'),
     type: 'message',
     role: 'assistant',
-    model: model.id,
-    content: blocks.blocks.map(contentOf),
+    model: context.model.id,
+    content: blocks.map(contentOf),
     stop_reason: stopReason(end),
     stop_sequence: end.stop ?? null,
     usage: usageOf(end)
@@ -228,21 +224,21 @@ async function streamed(
   context: EndpointContext,
   writer: EventWriter
 ): Promise<void> {
-  const { model, abort, newId } = context
   const event = (type: string, more: object): void => writer.data({ type, ...more }, type)
-  event('message_start', {
-    message: {
-      id: newId('msg'),
-      type: 'message',
-      role: 'assistant',
-      model: model.id,
-      content: [],
-      stop_reason: null,
-      stop_sequence: null,
-      usage: { input_tokens: request.prompt.length, output_tokens: 0 }
-    }
-  })
-  const blocks = new ReplyBlocks({
+  const listener: BlockListener = {
+    started: () =>
+      event('message_start', {
+        message: {
+          id: context.newId('msg'),
+          type: 'message',
+          role: 'assistant',
+          model: context.model.id,
+          content: [],
+          stop_reason: null,
+          stop_sequence: null,
+          usage: { input_tokens: request.prompt.length, output_tokens: 0 }
+        }
+      }),
     began: (block) =>
       event('content_block_start', {
         index: block.index,
@@ -251,14 +247,11 @@ async function streamed(
     grew: ({ kind, index }, more) =>
       event('content_block_delta', { index, delta: deltaOf(kind, more) }),
     ended: ({ index }) => event('content_block_stop', { index })
-  })
-  const options = {
-    ...request.options(),
-    signal: abort.signal,
-    onnews: (news: RouteNews) => writer.news(news)
   }
-  const end = await collect(reply(model, request.prompt, options), (one) => blocks.take(one))
-  blocks.end()
+  const { end } = await replyBlocks(request, context, {
+    listener,
+    onnews: (news) => writer.news(news)
+  })
   event('message_delta', {
     delta: { stop_reason: stopReason(end), stop_sequence: end.stop ?? null },
     usage: usageOf(end)

@@ -3,26 +3,27 @@
 import { Hono, type Context } from 'hono'
 import { timingSafeEqual } from 'node:crypto'
 import { systemClock, type Clock } from '../../base/clock.ts'
+import { toAppError } from '../../base/errors.ts'
 import { silentLog, type Log } from '../../base/log.ts'
 import type { TextModel } from '../../library/text/text-model.ts'
 import { ApiMetrics } from '../metrics/api-metrics.ts'
 import { anthropicError, anthropicMessages, countTokens } from './anthropic.ts'
 import { readBody } from './body.ts'
 import { chatCompletions } from './chat-completions.ts'
-import type { EndpointContext } from './chat-request.ts'
 import { completions } from './completions.ts'
+import {
+  respond,
+  type EndpointContext,
+  type MakeEndpoint,
+  type RequestContext,
+  type RespondOptions
+} from './endpoint.ts'
 import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
+import { modelName, offeredName, type ModelSource } from './model-source.ts'
 import type { ServerBindings } from '../serve.ts'
 import { responses } from './responses.ts'
 import { detokenize, tokenize } from './tokens.ts'
-
-/** Where models come from; they are opened on first use. */
-export interface ModelSource {
-  readonly names: readonly string[]
-  /** @throws AppError NOT_FOUND for a model that is not offered */
-  take(name: string): Promise<TextModel>
-}
 
 export interface AppOptions {
   models: ModelSource
@@ -48,7 +49,10 @@ export interface AppEnvironment {
 }
 
 type AppContext = Context<AppEnvironment>
-type Endpoint = (fields: Fields, context: EndpointContext) => Promise<Response> | Response
+/** What a model is asked without making an answer; given back as JSON. */
+type Question = (fields: Fields, context: EndpointContext) => object
+/** Given how a request is answered. */
+type Answerer = (call: RespondOptions) => Promise<Response>
 
 export function createApp(options: AppOptions): Hono<AppEnvironment> {
   const { models, clock = systemClock, log = silentLog } = options
@@ -62,10 +66,12 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
   const { maxBodyBytes = MAX_BODY_BYTES } = options
   const app = new Hono<AppEnvironment>()
   app.onError((error, c) => {
-    const { status, body } = errorAnswer(error)
-    if (status >= 500) log.warn(`a request failed: ${body.error.message}`)
+    const { status, body, retryAfterMs } = errorAnswer(error)
+    if (status >= 500) log.warn(`a request failed: ${withHint(error)}`)
     const isAnthropic = c.req.path.startsWith('/v1/messages')
-    return Response.json(isAnthropic ? anthropicError(error).body : body, { status })
+    const headers: Record<string, string> =
+      retryAfterMs === undefined ? {} : { 'retry-after': `${Math.ceil(retryAfterMs / 1000)}` }
+    return Response.json(isAnthropic ? anthropicError(error).body : body, { status, headers })
   })
   app.notFound((c) => {
     throw new RequestError(`There is no ${c.req.method} ${c.req.path}`, {
@@ -88,25 +94,37 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     await next()
     if (allowed !== undefined) c.res.headers.set('access-control-allow-origin', allowed)
   })
-  const endpoint = (run: Endpoint) => async (c: AppContext) => {
+  const open = async (name: string): Promise<TextModel> => {
+    const model = await models.take(name)
+    asked.set(name, model)
+    model.listener ??= metrics.listenerOf(name)
+    return model
+  }
+  const asking = (answer: Answerer) => async (c: AppContext) => {
     const fields = new Fields(asObject(await readBody(c.req.raw, maxBodyBytes), 'body'))
     // An answer may take long to begin.
     c.env?.keepOpen?.(c.req.raw)
     const name = modelName(fields, models)
-    const model = await models.take(name)
-    asked.set(name, model)
-    model.listener ??= metrics.listenerOf(name)
     const abort = new AbortController()
     const { signal } = c.req.raw
     if (signal.aborted) abort.abort()
     signal.addEventListener('abort', () => abort.abort(), { once: true })
-    return run(fields, {
-      model,
+    const request: RequestContext = {
+      modelName: name,
       created: Math.floor(clock.wall() / 1000),
       abort,
       newId: (prefix) => `${prefix}-${crypto.randomUUID().replaceAll('-', '')}`
-    })
+    }
+    const opening = open(name)
+    // Heard by whoever answers, unless the client has left.
+    opening.catch(() => {})
+    return answer({ fields, request, opening, clock })
   }
+  const endpoint = (make: MakeEndpoint) => asking((call) => respond(make, call))
+  const question = (answer: Question) =>
+    asking(async ({ fields, request, opening }) =>
+      Response.json(answer(fields, { ...request, model: await opening }))
+    )
   app.get('/health', () => Response.json({ status: 'ok' }))
   app.get('/metrics', async () => {
     return new Response(await metrics.text(), { headers: { 'content-type': metrics.contentType } })
@@ -120,37 +138,21 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
   )
   // Ids may hold slashes: owner/name.
   app.get('/v1/models/:id{.+}', (c) => {
-    const id = c.req.param('id')
-    if (!models.names.includes(id)) throw unknownModel(id, models)
-    return Response.json(modelObject(id))
+    return Response.json(modelObject(offeredName(c.req.param('id'), models)))
   })
   app.post('/v1/chat/completions', endpoint(chatCompletions))
   app.post('/v1/completions', endpoint(completions))
   app.post('/v1/responses', endpoint(responses))
   app.post('/v1/messages', endpoint(anthropicMessages))
-  app.post('/v1/messages/count_tokens', endpoint(countTokens))
-  app.post('/tokenize', endpoint(tokenize))
-  app.post('/detokenize', endpoint(detokenize))
+  app.post('/v1/messages/count_tokens', question(countTokens))
+  app.post('/tokenize', question(tokenize))
+  app.post('/detokenize', question(detokenize))
   return app
 }
 
-/** @throws RequestError when several are here and none was named, or the one named is not here */
-function modelName(fields: Fields, models: ModelSource): string {
-  const given = fields.string('model')
-  const [only, ...others] = models.names
-  if (given === undefined) {
-    if (only !== undefined && others.length === 0) return only
-    throw new RequestError("'model' is missing", { param: 'model' })
-  }
-  if (!models.names.includes(given)) throw unknownModel(given, models)
-  return given
-}
-
-function unknownModel(name: string, models: ModelSource): RequestError {
-  return new RequestError(
-    `The model '${name}' is not offered here: use one of ${models.names.join(', ')}`,
-    { status: 404, code: 'model_not_found', param: 'model' }
-  )
+function withHint(thrown: unknown): string {
+  const { message, hint } = toAppError(thrown)
+  return hint === undefined ? message : `${message}. ${hint}`
 }
 
 /** In constant time. @throws RequestError 401 */

@@ -2,12 +2,14 @@
 // answer, made anew since parsers and penalties have state. Knows no endpoint's own words.
 import { encodeChat } from '../../model/text/chat-ids.ts'
 import type { ChatMessage, ChatOptions } from '../../model/text/chat-template.ts'
+import { FORCED_CALLS } from '../../client/text/reply/formats.ts'
 import { createReplyParser } from '../../client/text/reply/parser.ts'
+import type { ReplyFormat } from '../../client/text/reply/types.ts'
 import { callConstraint } from '../../library/grammar/call-constraint.ts'
 import type { Constraint } from '../../library/grammar/constraint.ts'
 import type { ReplyOptions } from '../../library/text/reply.ts'
-import type { TextModel } from '../../library/text/text-model.ts'
 import { PromptTooLong } from '../../model/text/tokenizer.ts'
+import type { EndpointContext } from './endpoint.ts'
 import { RequestError } from './errors.ts'
 import { templateTools, type ToolUse } from './tools.ts'
 
@@ -25,48 +27,37 @@ export interface ChatInput {
 
 export interface ChatRequest {
   readonly prompt: readonly number[]
-  readonly options: () => ReplyOptions
-}
-
-export interface EndpointContext {
-  readonly model: TextModel
-  /** Wall clock, seconds. */
-  readonly created: number
-  readonly abort: AbortController
-  /** A fresh id with this prefix. */
-  readonly newId: (prefix: string) => string
+  /** Options of one answer: of several, each has its number. */
+  readonly options: (choice?: number) => ReplyOptions
 }
 
 /** @throws RequestError, AppError BAD_INPUT when the template refuses the messages */
 export function chatRequest(input: ChatInput, { model, newId }: EndpointContext): ChatRequest {
   const { messages, use, variables, documents } = input
-  const { local, format } = model
+  const { local } = model
   const tools = use.choice === 'none' ? [] : use.tools
-  if (tools.length > 0 && !format.calls && !format.template) {
-    throw new RequestError("This model's chat template has no place for tools", {
-      code: 'unsupported_parameter',
-      param: 'tools'
-    })
-  }
+  const mustCall = use.choice !== 'auto' && use.choice !== 'none'
+  const format = mustCall && !model.format.calls ? FORCED_CALLS : model.format
   const told = templateTools(use)
   const template: ChatOptions = {
-    ...(told.length > 0 ? { tools: told } : {}),
+    ...(told.length > 0 ? { tools: told, toolsInWords: format.toolsInWords ?? false } : {}),
     ...(documents ? { documents } : {}),
     ...(variables ? { variables } : {})
   }
   const prompt = withinContext(() => encodeChat(local.model, local.tokenizer, messages, template))
   checkLength(prompt, local.config.contextLength)
-  const constraint = constraintOf(input, model)
+  const constraint = constraintOf(input, format)
   const compiled = constraint && model.constraints.compile(constraint)
   const end = local.tokenizer.decode(prompt.slice(-PROMPT_END), { skipSpecial: false })
   // What cannot be used is told before the answer begins.
   input.options()
   return {
     prompt,
-    options() {
+    options(choice = 0) {
       const options = input.options()
       return {
         ...options,
+        ...seedOf(options, choice),
         ...(format.shown.length > 0 ? { shown: format.shown } : {}),
         parser: createReplyParser({ format, tools, prompt: end, newId: () => newId('call') }),
         processors: [...(options.processors ?? []), ...(compiled ? [compiled.processor()] : [])]
@@ -75,11 +66,16 @@ export function chatRequest(input: ChatInput, { model, newId }: EndpointContext)
   }
 }
 
+/** Each of several answers draws with a seed of its own, the first with the one that was given. */
+export function seedOf({ seed }: Pick<ReplyOptions, 'seed'>, choice: number): { seed?: number } {
+  return seed === undefined ? {} : { seed: seed + choice }
+}
+
 /** Tokens at a prompt's end in which thinking may have been opened. */
 const PROMPT_END = 16
 
 /** @throws RequestError for two that contradict each other */
-function constraintOf({ use, constraint }: ChatInput, model: TextModel): Constraint | undefined {
+function constraintOf({ use, constraint }: ChatInput, format: ReplyFormat): Constraint | undefined {
   const { choice, tools, parallel } = use
   if (choice === 'auto' || choice === 'none') return constraint
   if (constraint) {
@@ -89,7 +85,7 @@ function constraintOf({ use, constraint }: ChatInput, model: TextModel): Constra
   }
   const wanted =
     typeof choice === 'object' ? tools.filter(({ name }) => name === choice.name) : tools
-  return callConstraint(model.format, { tools: wanted, parallel })
+  return callConstraint(format, { tools: wanted, parallel })
 }
 
 /** @throws RequestError context_length_exceeded where encoding itself finds a prompt too long */

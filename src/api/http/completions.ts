@@ -6,49 +6,36 @@ import {
   type AnswerOptions,
   type AnswerPiece
 } from '../../library/text/answer.ts'
-import type { RouteNews } from '../../library/text/text-model.ts'
-import { collect } from './chat-completions.ts'
-import { checkLength, withinContext, type EndpointContext } from './chat-request.ts'
+import { checkLength, seedOf, withinContext } from './chat-request.ts'
+import {
+  choicesPerPrompt,
+  preparedChoices,
+  type ChoiceHooks,
+  type ChoiceTeller
+} from './choices.ts'
+import type { Endpoint, EndpointContext, Prepared } from './endpoint.ts'
 import { RequestError } from './errors.ts'
 import type { Fields } from './fields.ts'
 import { tokenText } from './log-prob-text.ts'
 import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
-import { eventStream, type EventWriter } from './sse.ts'
 
 /** What clients expect when they do not say. */
 const DEFAULT_TOKENS = 16
 const MOST_PROMPTS = 64
 const MOST_TOP = 20
 
-/** What of one prompt's text is certain, with what is known of its tokens. */
-type OnText = (text: string, drawn: readonly DrawnLogProb[]) => void
+/** What of one text is certain. */
+type Part = Omit<AnswerPiece, 'tokens'>
 
-interface Asked {
-  readonly head: object
-  readonly prompts: readonly (readonly number[])[]
-  readonly echo: boolean
-  /** Most probable tokens to tell beside each. */
-  readonly top: number | undefined
-  /** Options of one answer, made anew for each: what counts tokens counts those of one. */
-  readonly options: () => AnswerOptions
-}
-
-export async function completions(fields: Fields, context: EndpointContext): Promise<Response> {
-  const asked = readRequest(fields, context)
-  if (fields.boolean('stream') !== true) return Response.json(await whole(asked, context))
-  const withUsage = fields.object('stream_options')?.boolean('include_usage') === true
-  return eventStream((writer) => streamed(asked, context, { writer, withUsage }), {
-    abort: context.abort
-  })
+export function completions(fields: Fields): Endpoint {
+  return { prepare: (context) => prepare(fields, context) }
 }
 
 /** @throws RequestError */
-function readRequest(fields: Fields, context: EndpointContext): Asked {
-  const { model, created, abort, newId } = context
+function prepare(fields: Fields, context: EndpointContext): Prepared {
+  const { model } = context
   fields.refuse('suffix', 'the model fills nothing in between')
-  fields.integer('n', 1, 1)
-  fields.integer('best_of', 1, 1)
   const top = fields.integer('logprobs', 0, MOST_TOP)
   const given = fields.has('max_tokens') || fields.has('max_completion_tokens')
   const constraint = readResponseFormat(fields)
@@ -58,123 +45,94 @@ function readRequest(fields: Fields, context: EndpointContext): Asked {
     const held = compiled ? [compiled.processor()] : []
     return { ...options, processors: [...(options.processors ?? []), ...held] }
   }
-  const options = (): AnswerOptions => ({
-    ...sampling(),
-    ...(given ? {} : { maxTokens: DEFAULT_TOKENS }),
-    ...(top === undefined ? {} : { logProbs: top }),
-    signal: abort.signal
-  })
+  const options = (choice: number): AnswerOptions => {
+    const own = sampling()
+    return {
+      ...own,
+      ...seedOf(own, choice),
+      ...(given ? {} : { maxTokens: DEFAULT_TOKENS }),
+      ...(top === undefined ? {} : { logProbs: top })
+    }
+  }
   // What cannot be used is told before the answer begins.
-  options()
-  return {
-    head: { id: newId('cmpl'), object: 'text_completion', created, model: model.id },
-    prompts: promptsOf(fields, context),
-    echo: fields.boolean('echo') === true,
-    top,
-    options
-  }
-}
-
-async function whole(asked: Asked, context: EndpointContext): Promise<object> {
-  const made = await Promise.all(
-    asked.prompts.map(async (_, index) => {
-      let text = ''
-      const all: DrawnLogProb[] = []
-      const end = await complete(asked, index, context, (more, drawn) => {
-        text += more
-        all.push(...drawn)
-      })
-      const logprobs = logProbsOf(asked, all, 0, context)
-      return { end, choice: { index, text, logprobs, finish_reason: end.finish } }
+  options(0)
+  const prompts = promptsOf(fields, context)
+  const perPrompt = choicesPerPrompt(fields, prompts.length)
+  if ((fields.integer('best_of', 1, perPrompt) ?? perPrompt) !== perPrompt) {
+    throw new RequestError("'best_of' must be as large as 'n': all answers are given", {
+      code: 'unsupported_parameter',
+      param: 'best_of'
     })
-  )
-  const ends = made.map(({ end }) => end)
-  const choices = made.map(({ choice }) => choice)
-  return { ...asked.head, choices, usage: usageOfAll(ends), timings: ends.at(-1)?.times }
-}
-
-async function streamed(
-  asked: Asked,
-  context: EndpointContext,
-  { writer, withUsage }: { writer: EventWriter; withUsage: boolean }
-): Promise<void> {
-  const ends = await Promise.all(
-    asked.prompts.map(async (_, index) => {
-      let length = 0
-      const choice = (text: string, more: object): void =>
-        writer.data({
-          ...asked.head,
-          choices: [{ index, text, logprobs: null, finish_reason: null, ...more }]
-        })
-      const ontext: OnText = (text, drawn) => {
-        choice(text, { logprobs: logProbsOf(asked, drawn, length, context) })
-        length += text.length
-      }
-      const onnews = (news: RouteNews): void => writer.news(news)
-      const end = await complete(asked, index, context, ontext, onnews)
-      choice('', { finish_reason: end.finish })
-      return end
-    })
-  )
-  if (withUsage) writer.data({ ...asked.head, choices: [], usage: usageOfAll(ends) })
-}
-
-async function complete(
-  asked: Asked,
-  index: number,
-  context: EndpointContext,
-  ontext: OnText,
-  onnews?: (news: RouteNews) => void
-): Promise<AnswerEnd> {
-  const { model } = context
-  const prompt = asked.prompts[index] ?? []
-  if (asked.echo) {
-    const text = model.local.tokenizer.decode(prompt)
-    ontext(text, asked.top === undefined ? [] : await promptLogProbs(prompt, asked.top, context))
   }
-  return collect(
-    answer(model, prompt, { ...asked.options(), onnews }),
-    ({ text, logProbs }: AnswerPiece) => ontext(text, logProbs)
+  const echo = fields.boolean('echo') === true
+  const echoes = prompts.map((prompt) => echoOf(prompt, top, context))
+  return preparedChoices<Part, AnswerEnd>(
+    {
+      idPrefix: 'cmpl',
+      object: 'text_completion',
+      chunkObject: 'text_completion',
+      prompts: prompts.length,
+      perPrompt,
+      async *make(place, hooks) {
+        const prompt = prompts[place.prompt] ?? []
+        if (echo) yield (await echoes[place.prompt]?.(hooks)) ?? { text: '', logProbs: [] }
+        return yield* answer(model, prompt, { ...options(place.choice), ...hooks })
+      },
+      teller: () => textTeller(top !== undefined, context)
+    },
+    context,
+    fields
   )
+}
+
+/** A prompt as the first part of its answers, computed when it is first asked for. */
+function echoOf(
+  prompt: readonly number[],
+  top: number | undefined,
+  context: EndpointContext
+): (hooks: ChoiceHooks) => Promise<Part> {
+  let made: Promise<Part> | undefined
+  const make = async ({ signal }: ChoiceHooks): Promise<Part> => ({
+    text: context.model.local.tokenizer.decode(prompt),
+    logProbs: top === undefined ? [] : await promptLogProbs(prompt, { top, signal }, context)
+  })
+  return (hooks) => (made ??= make(hooks))
 }
 
 /** How probable each id of a prompt was behind those before it; of the first nothing is known. */
 async function promptLogProbs(
   prompt: readonly number[],
-  top: number,
-  { model, abort }: EndpointContext
+  { top, signal }: { top: number; signal: AbortSignal },
+  { model }: EndpointContext
 ): Promise<DrawnLogProb[]> {
-  await using borrowed = await model.borrow(prompt, { signal: abort.signal })
+  await using borrowed = await model.borrow(prompt, { signal })
   const { generator } = borrowed
-  const rows = await generator.logits(prompt, { rows: prompt.length, signal: abort.signal })
+  const rows = await generator.logits(prompt, { rows: prompt.length, signal })
   return prompt.map((id, i) => {
     const logits = rows[i - 1]
     return logits ? logProbOf(logits, id, top) : { id, logprob: Number.NaN, top: [] }
   })
 }
 
-function logProbsOf(
-  asked: Asked,
-  drawn: readonly DrawnLogProb[],
-  offset: number,
+/** Tells a text's parts, and puts them together. */
+function textTeller(
+  withLogProbs: boolean,
   { model }: EndpointContext
-): object | null {
-  if (asked.top === undefined) return null
+): ChoiceTeller<Part, AnswerEnd> {
+  let all = ''
+  const drawn: DrawnLogProb[] = []
   const { tokenizer } = model.local
-  return legacyLogProbs(drawn, (id) => tokenText(tokenizer, id), offset)
-}
-
-/** Prompts differ here: each one's tokens count. */
-function usageOfAll(ends: readonly AnswerEnd[]): object {
-  const sum = (count: (end: AnswerEnd) => number): number =>
-    ends.reduce((total, end) => total + count(end), 0)
-  const prompt = sum((end) => end.promptTokens)
-  const made = sum((end) => end.newTokens)
+  const logProbsOf = (some: readonly DrawnLogProb[], offset: number): object | null =>
+    withLogProbs ? legacyLogProbs(some, (id) => tokenText(tokenizer, id), offset) : null
   return {
-    prompt_tokens: prompt,
-    completion_tokens: made,
-    total_tokens: prompt + made,
-    prompt_tokens_details: { cached_tokens: sum((end) => end.cachedTokens) }
+    part({ text, logProbs }) {
+      const told = { text, logprobs: logProbsOf(logProbs, all.length) }
+      all += text
+      drawn.push(...logProbs)
+      return told
+    },
+    closing: { text: '' },
+    whole: ({ finish }) => ({ text: all, logprobs: logProbsOf(drawn, 0), finish_reason: finish })
   }
 }
 

@@ -1,6 +1,10 @@
 // Follows a reply as a row of blocks, as the Responses and Messages interfaces tell it: each
 // begins, grows and ends before the next. Knows no interface's words.
-import type { ReplyEvent } from '../../library/text/reply.ts'
+import { reply, type ReplyEnd, type ReplyEvent } from '../../library/text/reply.ts'
+import type { RouteNews } from '../../library/text/text-model.ts'
+import { collect } from '../../library/text/together.ts'
+import type { ChatRequest } from './chat-request.ts'
+import type { EndpointContext } from './endpoint.ts'
 
 export type Block =
   | { readonly kind: 'text'; readonly index: number; text: string }
@@ -15,15 +19,18 @@ export type Block =
     }
 
 export interface BlockListener {
+  /** Before the first block, or at the end of a reply without any. */
+  started?(): void
   began?(block: Block): void
   grew?(block: Block, more: string): void
   ended?(block: Block): void
 }
 
-export class ReplyBlocks {
+class ReplyBlocks {
   readonly blocks: Block[] = []
   readonly #listener: BlockListener
   #open: Block | undefined
+  #isStarted = false
 
   constructor(listener: BlockListener = {}) {
     this.#listener = listener
@@ -42,7 +49,7 @@ export class ReplyBlocks {
       case 'tool-arguments':
         return this.#open?.kind === 'call' ? this.#grow(this.#open, event.text) : undefined
       case 'tool-end':
-        return this.end()
+        return this.#close()
       default:
         throw new TypeError('No such part of a reply')
     }
@@ -50,6 +57,16 @@ export class ReplyBlocks {
 
   /** The reply has ended. */
   end(): void {
+    this.#start()
+    this.#close()
+  }
+
+  #start(): void {
+    if (!this.#isStarted) this.#listener.started?.()
+    this.#isStarted = true
+  }
+
+  #close(): void {
     if (this.#open) this.#listener.ended?.(this.#open)
     this.#open = undefined
   }
@@ -60,7 +77,8 @@ export class ReplyBlocks {
   }
 
   #begin(block: Block): Block {
-    this.end()
+    this.#start()
+    this.#close()
     this.blocks.push(block)
     this.#open = block
     this.#listener.began?.(block)
@@ -71,4 +89,17 @@ export class ReplyBlocks {
     block.text += more
     this.#listener.grew?.(block, more)
   }
+}
+
+/** Makes the reply to a request; its blocks and its end. */
+export async function replyBlocks(
+  request: ChatRequest,
+  { model, abort }: EndpointContext,
+  { listener, onnews }: { listener?: BlockListener; onnews?: (news: RouteNews) => void } = {}
+): Promise<{ blocks: readonly Block[]; end: ReplyEnd }> {
+  const all = new ReplyBlocks(listener)
+  const options = { ...request.options(), signal: abort.signal, onnews }
+  const end = await collect(reply(model, request.prompt, options), (event) => all.take(event))
+  all.end()
+  return { blocks: all.blocks, end }
 }

@@ -1,17 +1,16 @@
 // POST /v1/responses: OpenAI's newer interface, without anything kept between requests; Codex CLI
 // and the AI SDK speak it.
 import type { ChatMessage } from '../../model/text/chat-template.ts'
-import { reply, type ReplyEnd } from '../../library/text/reply.ts'
-import type { RouteNews } from '../../library/text/text-model.ts'
-import { collect } from './chat-completions.ts'
-import { chatRequest, type ChatRequest, type EndpointContext } from './chat-request.ts'
+import type { ReplyEnd } from '../../library/text/reply.ts'
+import { chatRequest, type ChatRequest } from './chat-request.ts'
+import type { Endpoint, EndpointContext, RequestContext } from './endpoint.ts'
 import { errorAnswer, RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
 import { mergeNeighbours, textOf } from './messages.ts'
-import { ReplyBlocks, type Block } from './reply-blocks.ts'
+import { replyBlocks, type Block, type BlockListener } from './reply-blocks.ts'
 import { readResponseFormat } from './response-format.ts'
 import { samplingOf } from './sampling.ts'
-import { eventStream, type EventWriter } from './sse.ts'
+import type { EventWriter } from './sse.ts'
 import { readChoice, readTool, type ToolUse } from './tools.ts'
 
 const MOST_ITEMS = 10_000
@@ -23,28 +22,26 @@ const ROLES: Readonly<Record<string, string>> = {
   assistant: 'assistant'
 }
 
-export async function responses(fields: Fields, context: EndpointContext): Promise<Response> {
-  const request = readRequest(fields, context)
-  const head = responseHead(fields, context)
-  if (fields.boolean('stream') !== true) {
-    const blocks = new ReplyBlocks()
-    const end = await run(request, context, blocks)
-    return Response.json(finished(head, blocks.blocks, end))
-  }
-  return eventStream((writer) => streamed(request, context, { writer, head }), {
-    abort: context.abort,
+export function responses(fields: Fields, request: RequestContext): Endpoint {
+  const head = responseHead(fields, request)
+  return {
     last: '',
     onerror: (thrown, writer) => {
       const { message, code } = errorAnswer(thrown).body.error
-      writer.data(
-        {
-          type: 'response.failed',
-          response: { ...head, status: 'failed', error: { code, message } }
+      const response = { ...head, status: 'failed', error: { code, message } }
+      writer.data({ type: 'response.failed', response }, 'response.failed')
+    },
+    prepare(context) {
+      const asked = readRequest(fields, context)
+      return {
+        async whole() {
+          const { blocks, end } = await replyBlocks(asked, context)
+          return finished(head, blocks, end)
         },
-        'response.failed'
-      )
+        streamed: (writer) => streamed(asked, context, { writer, head })
+      }
     }
-  })
+  }
 }
 
 /** @throws RequestError */
@@ -153,12 +150,12 @@ function joinCalls(messages: readonly ChatMessage[]): ChatMessage[] {
 }
 
 /** What every form of the response says. */
-function responseHead(fields: Fields, { model, created, newId }: EndpointContext): object {
+function responseHead(fields: Fields, { modelName, created, newId }: RequestContext): object {
   return {
     id: newId('resp'),
     object: 'response',
     created_at: created,
-    model: model.id,
+    model: modelName,
     status: 'in_progress',
     error: null,
     incomplete_details: null,
@@ -180,21 +177,6 @@ function responseHead(fields: Fields, { model, created, newId }: EndpointContext
   }
 }
 
-function run(
-  request: ChatRequest,
-  context: EndpointContext,
-  blocks: ReplyBlocks,
-  onnews?: (news: RouteNews) => void
-): Promise<ReplyEnd> {
-  const options = { ...request.options(), signal: context.abort.signal, onnews }
-  return collect(reply(context.model, request.prompt, options), (event) => blocks.take(event)).then(
-    (end) => {
-      blocks.end()
-      return end
-    }
-  )
-}
-
 function finished(head: object, blocks: readonly Block[], end: ReplyEnd): object {
   const isCut = end.finish === 'length'
   return {
@@ -206,7 +188,7 @@ function finished(head: object, blocks: readonly Block[], end: ReplyEnd): object
       input_tokens: end.promptTokens,
       input_tokens_details: { cached_tokens: end.cachedTokens },
       output_tokens: end.newTokens,
-      output_tokens_details: { reasoning_tokens: 0 },
+      output_tokens_details: { reasoning_tokens: end.reasoningTokens },
       total_tokens: end.promptTokens + end.newTokens
     }
   }
@@ -264,10 +246,12 @@ async function streamed(
   let sequence = 0
   const event = (type: string, more: object): void =>
     writer.data({ type, sequence_number: sequence++, ...more }, type)
-  event('response.created', { response: head })
-  event('response.in_progress', { response: head })
   const at = (block: Block): object => ({ item_id: itemId(block), output_index: block.index })
-  const blocks = new ReplyBlocks({
+  const listener: BlockListener = {
+    started() {
+      event('response.created', { response: head })
+      event('response.in_progress', { response: head })
+    },
     began(block) {
       const item = itemOf(block, 'in_progress')
       event('response.output_item.added', { output_index: block.index, item })
@@ -311,8 +295,11 @@ async function streamed(
       const item = itemOf(block, 'completed')
       event('response.output_item.done', { output_index: block.index, item })
     }
+  }
+  const { blocks, end } = await replyBlocks(request, context, {
+    listener,
+    onnews: (news) => writer.news(news)
   })
-  const end = await run(request, context, blocks, (news) => writer.news(news))
-  const response = finished(head, blocks.blocks, end)
+  const response = finished(head, blocks, end)
   event(end.finish === 'length' ? 'response.incomplete' : 'response.completed', { response })
 }

@@ -15,6 +15,11 @@ export interface StreamOptions {
   clock?: Clock
   /** Silence after which a comment is sent, ms. Default 10,000: some clients give up after that. */
   aliveMs?: number
+  /**
+   * What goes wrong within this time, and before the first event, is thrown, so that it becomes the
+   * status; later it is an event, ms. Default 5000.
+   */
+  settleMs?: number
   /** Ends the work when the client leaves. */
   abort: AbortController
   /** Sent after the last event, as OpenAI's clients want it. Default '[DONE]'; '' for none. */
@@ -29,56 +34,103 @@ const HEADERS = {
   'x-accel-buffering': 'no'
 }
 
-/** Answers with what `write` sends; it ends when the returned promise settles. */
-export function eventStream(
+/**
+ * Answers with what `write` sends; the stream ends when the promise that it returns settles. The
+ * status is 200 once the first event is written, or when `settleMs` have passed.
+ * @throws what `write` throws before that
+ */
+export async function eventStream(
   write: (writer: EventWriter) => Promise<void>,
   options: StreamOptions
-): Response {
-  const { clock = systemClock, aliveMs = 10_000, abort, last = '[DONE]' } = options
-  const encoder = new TextEncoder()
-  let stopAlive: () => void = () => {}
-  const body = new ReadableStream<Uint8Array>({
-    async start(controller) {
-      let open = true
-      const send = (text: string): void => {
-        if (!open) return
-        stopAlive()
-        stopAlive = clock.after(aliveMs, () => send(': keep-alive\n\n'))
-        try {
-          controller.enqueue(encoder.encode(text))
-        } catch {
-          // The client has left; its abort is on the way.
-          open = false
-        }
-      }
-      const writer: EventWriter = {
-        data: (value, name) =>
-          send(`${name === undefined ? '' : `event: ${name}\n`}data: ${JSON.stringify(value)}\n\n`),
-        news: (news) => send(`: petals ${JSON.stringify(news)}\n\n`)
-      }
-      send(': open\n\n')
-      try {
-        await write(writer)
-      } catch (error) {
-        if (!abort.signal.aborted) {
-          if (options.onerror) options.onerror(error, writer)
-          else writer.data(errorAnswer(error).body)
-        }
-      } finally {
-        if (last !== '') send(`data: ${last}\n\n`)
-        open = false
-        stopAlive()
-        try {
-          controller.close()
-        } catch {
-          // The client closed it.
-        }
-      }
+): Promise<Response> {
+  const { clock = systemClock, aliveMs = 10_000, settleMs = 5000, abort, last = '[DONE]' } = options
+  const stream = new SentStream(clock, aliveMs, () => abort.abort())
+  const settled = Promise.withResolvers<void>()
+  let isSettled = false
+  const settle = (): void => {
+    isSettled = true
+    stopSettling()
+    settled.resolve()
+  }
+  const stopSettling = clock.after(settleMs, settle)
+  const writer: EventWriter = {
+    data(value, name) {
+      settle()
+      const event = name === undefined ? '' : `event: ${name}\n`
+      stream.send(`${event}data: ${JSON.stringify(value)}\n\n`)
     },
-    cancel() {
-      stopAlive()
-      abort.abort()
+    news: (news) => stream.send(`: petals ${JSON.stringify(news)}\n\n`)
+  }
+  const run = async (): Promise<void> => {
+    try {
+      await write(writer)
+    } catch (error) {
+      if (!isSettled) {
+        stopSettling()
+        stream.end()
+        settled.reject(error)
+        return
+      }
+      if (!abort.signal.aborted) {
+        if (options.onerror) options.onerror(error, writer)
+        else writer.data(errorAnswer(error).body)
+      }
     }
-  })
-  return new Response(body, { headers: HEADERS })
+    settle()
+    if (last !== '') stream.send(`data: ${last}\n\n`)
+    stream.end()
+  }
+  stream.send(': open\n\n')
+  run().catch(() => stream.end())
+  await settled.promise
+  return new Response(stream.body, { headers: HEADERS })
+}
+
+/** A body that is written to, with comments where it would be silent. */
+class SentStream {
+  readonly body: ReadableStream<Uint8Array>
+  readonly #clock: Clock
+  readonly #aliveMs: number
+  readonly #encoder = new TextEncoder()
+  #controller: ReadableStreamDefaultController<Uint8Array> | undefined
+  #stopAlive: () => void = () => {}
+
+  constructor(clock: Clock, aliveMs: number, onleave: () => void) {
+    this.#clock = clock
+    this.#aliveMs = aliveMs
+    this.body = new ReadableStream<Uint8Array>({
+      start: (controller) => void (this.#controller = controller),
+      cancel: () => {
+        this.#leave()
+        onleave()
+      }
+    })
+  }
+
+  send(text: string): void {
+    if (!this.#controller) return
+    this.#stopAlive()
+    this.#stopAlive = this.#clock.after(this.#aliveMs, () => this.send(': keep-alive\n\n'))
+    try {
+      this.#controller.enqueue(this.#encoder.encode(text))
+    } catch {
+      // The client has left; its abort is on the way.
+      this.#leave()
+    }
+  }
+
+  end(): void {
+    const controller = this.#controller
+    this.#leave()
+    try {
+      controller?.close()
+    } catch {
+      // The client closed it.
+    }
+  }
+
+  #leave(): void {
+    this.#controller = undefined
+    this.#stopAlive()
+  }
 }

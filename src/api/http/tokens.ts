@@ -1,27 +1,27 @@
 // POST /tokenize and /detokenize, as llama-server has them.
 import { RequestError } from './errors.ts'
-import type { EndpointContext } from './chat-request.ts'
+import type { EndpointContext } from './endpoint.ts'
 import type { Fields } from './fields.ts'
 
 const MOST_IDS = 2 ** 22
 
-export function tokenize(fields: Fields, { model }: EndpointContext): Response {
+export function tokenize(fields: Fields, { model }: EndpointContext): object {
   const { tokenizer } = model.local
   const tokens = tokenizer.encode(fields.string('content') ?? '', {
     addSpecial: fields.boolean('add_special') ?? false,
     parseSpecial: fields.boolean('parse_special') ?? true
   })
-  if (fields.boolean('with_pieces') !== true) return Response.json({ tokens })
+  if (fields.boolean('with_pieces') !== true) return { tokens }
   const pieces = tokens.map((id) => ({ id, piece: tokenizer.decode([id], { skipSpecial: false }) }))
-  return Response.json({ tokens: pieces })
+  return { tokens: pieces }
 }
 
-export function detokenize(fields: Fields, { model }: EndpointContext): Response {
+export function detokenize(fields: Fields, { model }: EndpointContext): object {
   const ids = fields.array('tokens', MOST_IDS)
   const { vocabSize } = model.local.config
   if (!ids.every((id) => Number.isInteger(id) && Number(id) >= 0 && Number(id) < vocabSize)) {
     throw new RequestError("'tokens' must be ids of the model's vocabulary", { param: 'tokens' })
   }
   const content = model.local.tokenizer.decode(ids as number[], { skipSpecial: false })
-  return Response.json({ content })
+  return { content }
 }

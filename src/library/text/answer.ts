@@ -14,6 +14,8 @@ export interface AnswerOptions extends GenerateOptions {
   readonly stop?: readonly string[]
   /** Most probable ids to tell beside each drawn one. Default: no probabilities at all. */
   readonly logProbs?: number | undefined
+  /** Called once, when the prompt is computed: other answers may begin with what it left. */
+  readonly onbegun?: (() => void) | undefined
   /** Told of fail-overs while it is made. */
   readonly onnews?: ((news: RouteNews) => void) | undefined
   readonly clock?: Clock
@@ -21,6 +23,8 @@ export interface AnswerOptions extends GenerateOptions {
 
 export interface AnswerPiece {
   readonly text: string
+  /** Tokens that were drawn since the piece before. */
+  readonly tokens: number
   /** Of the ids that the text came from, where they were asked for. */
   readonly logProbs: readonly DrawnLogProb[]
 }
@@ -33,29 +37,37 @@ export async function* answer(
   prompt: readonly number[],
   options: AnswerOptions = {}
 ): AsyncGenerator<AnswerPiece, AnswerEnd> {
-  const { stop = [], logProbs, onnews, clock = systemClock, ...rest } = options
+  const { stop = [], logProbs, onbegun, onnews, clock = systemClock, ...rest } = options
   const began = clock.now()
   await using borrowed = await model.borrow(prompt, { signal: rest.signal, onnews })
   const { generator } = borrowed
   const matcher = new StopMatcher(stop)
   let drawn: DrawnLogProb[] = []
+  let told = 0
   const recorder =
     logProbs === undefined ? [] : [recordLogProbs(logProbs, (one) => drawn.push(one))]
   const processors = [...(rest.processors ?? []), ...recorder]
   const tokens = generator.generate(prompt, { ...rest, processors })
   let finish: AnswerEnd['finish'] = 'stop'
+  let hasBegun = false
   let promptMs = 0
   let stopped: string | undefined
   const piece = (text: string): AnswerPiece => {
-    const logs = drawn
+    const { newTokens } = generator.stats
+    const made = { text, tokens: newTokens - told, logProbs: drawn }
     drawn = []
-    return { text, logProbs: logs }
+    told = newTokens
+    return made
   }
   const tellRoute = routeTeller(() => borrowed.route(), onnews)
   try {
     for (;;) {
       const step = await tokens.next()
-      promptMs ||= clock.now() - began
+      if (!hasBegun) {
+        hasBegun = true
+        promptMs = clock.now() - began
+        onbegun?.()
+      }
       tellRoute()
       if (step.done) {
         finish = step.value.finish === 'stop' ? 'stop' : 'length'

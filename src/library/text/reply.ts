@@ -13,6 +13,8 @@ export type ReplyEvent = ReplyDelta & {
 export interface ReplyEnd extends Omit<AnswerEnd, 'finish'> {
   /** 'length' also where a call was cut. */
   readonly finish: AnswerEnd['finish'] | 'tool_calls'
+  /** Those of the new tokens with which the model thought, marks included. */
+  readonly reasoningTokens: number
 }
 
 export interface ReplyOptions extends AnswerOptions {
@@ -30,6 +32,8 @@ export async function* reply(
   const pieces = answer(model, prompt, rest)
   let logProbs: DrawnLogProb[] = []
   let isCalling = false
+  let tokens = 0
+  let reasoningTokens = 0
   const take = (deltas: readonly ReplyDelta[]): ReplyEvent[] =>
     deltas.map((delta) => {
       isCalling ||= delta.type === 'tool-start'
@@ -40,13 +44,22 @@ export async function* reply(
   try {
     for (;;) {
       const step = await pieces.next()
+      const wasThinking = parser.isThinking
       if (step.done) {
         yield* take(parser.end())
-        const { finish } = step.value
-        return { ...step.value, finish: isCalling && finish === 'stop' ? 'tool_calls' : finish }
+        const { finish, newTokens } = step.value
+        if (wasThinking) reasoningTokens += newTokens - tokens
+        return {
+          ...step.value,
+          finish: isCalling && finish === 'stop' ? 'tool_calls' : finish,
+          reasoningTokens
+        }
       }
       logProbs.push(...step.value.logProbs)
-      yield* take(parser.push(step.value.text))
+      const deltas = parser.push(step.value.text)
+      tokens += step.value.tokens
+      if (wasThinking || parser.isThinking) reasoningTokens += step.value.tokens
+      yield* take(deltas)
     }
   } finally {
     await pieces.return(NOTHING)
@@ -54,6 +67,7 @@ export async function* reply(
 }
 
 const PLAIN: ReplyParser = {
+  isThinking: false,
   push: (text) => (text === '' ? [] : [{ type: 'text', text }]),
   end: () => []
 }

@@ -69,6 +69,9 @@ export interface Lender {
   readonly listener?: AnswerListener | undefined
 }
 
+/** Tokens that a new session must save over an idle one: opening it takes a trip to the servers. */
+const WORTH_OPENING = 32
+
 interface Waiter {
   start(): void
   fail(error: AppError): void
@@ -86,6 +89,7 @@ export class TextModel extends Resource implements Lender {
   readonly #options: TextModelOptions
   /** The one used last is at the end. */
   readonly #idle: OwnedGenerator[] = []
+  readonly #lent = new Set<OwnedGenerator>()
   readonly #waiting: Waiter[] = []
   #active = 0
 
@@ -110,8 +114,9 @@ export class TextModel extends Resource implements Lender {
   }
 
   /**
-   * Lends the idle session that shares most with `prompt`, else a new one, when it is this answer's
-   * turn.
+   * Lends the idle session that shares most with `prompt`, when it is this answer's turn; a new one
+   * if there is none, or if a session that is lent shares more: servers give a new session what
+   * they hold of another that begins alike.
    * @throws AppError CANCELLED, CLOSED, or what opening a session throws
    */
   async borrow(prompt: readonly number[], options: BorrowOptions = {}): Promise<Borrowed> {
@@ -119,6 +124,7 @@ export class TextModel extends Resource implements Lender {
     await this.#turn(signal)
     try {
       const owned = this.#takeBest(prompt) ?? (await this.#options.open())
+      this.#lent.add(owned)
       owned.onnews = (news) => {
         this.listener?.news(news)
         onnews?.(news)
@@ -130,6 +136,7 @@ export class TextModel extends Resource implements Lender {
         spoil: () => void (spoilt = true),
         [Symbol.asyncDispose]: async () => {
           owned.onnews = () => {}
+          this.#lent.delete(owned)
           this.#next()
           await this.#giveBack(owned, spoilt || this.closing)
         }
@@ -180,6 +187,9 @@ export class TextModel extends Resource implements Lender {
       if (best >= 0 && shared < most) continue
       best = index
       most = shared
+    }
+    for (const { generator } of this.#lent) {
+      if (commonPrefix(generator.fed, prompt) >= most + WORTH_OPENING) return undefined
     }
     return best < 0 ? undefined : this.#idle.splice(best, 1)[0]
   }

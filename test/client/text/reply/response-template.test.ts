@@ -104,7 +104,12 @@ test('replyFormat() takes the response template, else what the chat template wri
   expect(replyFormat(chatModel('{{ "[TOOL_CALLS]" }}')).calls).toBe('mistral')
   expect(replyFormat(chatModel('{{ "<|python_tag|>" }}')).calls).toBe('llama')
   expect(replyFormat(chatModel('{{ messages }}')).calls).toBe('hermes')
-  expect(replyFormat(chatModel('{{ tools }}'))).toEqual({ shown: [] })
+  // Calls in a form of its own cannot be read: they are asked for in words.
+  expect(replyFormat(chatModel('{{ tools }}'))).toMatchObject({
+    calls: 'hermes',
+    toolsInWords: true
+  })
+  expect(replyFormat(chatModel('{{ messages }}')).toolsInWords).toBeUndefined()
   expect(replyFormat(chatModel(''))).toEqual({ shown: [] })
   const model = chatModel(hermes, ['<bos>', '<|tool_call>', '<tool_call|>', '<|turn>'])
   const config = { response_template: TEMPLATES['marks of its own'] }

@@ -1,0 +1,84 @@
+// Replies over a generator whose tokens are given: how the tokens of thoughts are counted, and
+// which session an answer is lent.
+import { expect, test } from 'bun:test'
+import type { Generator } from '../../src/client/text/generate.ts'
+import { createReplyParser } from '../../src/client/text/reply/parser.ts'
+import { reply } from '../../src/library/text/reply.ts'
+import { TextModel, type OwnedGenerator } from '../../src/library/text/text-model.ts'
+import { collect } from '../../src/library/text/together.ts'
+import { openModel } from '../../src/model/open-model.ts'
+import { storiesLocation } from '../support/models/stories.ts'
+
+const THINKING = { reasoning: { open: '<think>', close: '</think>' }, shown: [] }
+
+/** A generator that says these tokens, whatever it is asked. */
+function saying(tokens: readonly string[], fed: number[] = []): OwnedGenerator {
+  const stats = { promptTokens: 1, reusedTokens: 0, newTokens: 0, finish: 'stop' }
+  const generator = {
+    fed,
+    stats,
+    async *generate() {
+      for (const [id, text] of tokens.entries()) {
+        stats.newTokens++
+        yield { id, text }
+      }
+      return stats
+    }
+  }
+  return {
+    generator: generator as unknown as Generator,
+    route: () => [],
+    onnews: () => {},
+    close: async () => {}
+  }
+}
+
+async function reasoningTokens(tokens: readonly string[], prompt = ''): Promise<number[]> {
+  await using model = await modelOf(() => saying(tokens))
+  const parser = createReplyParser({ format: THINKING, prompt, newId: () => 'id' })
+  const end = await collect(reply(model, [1], { parser }), () => {})
+  return [end.reasoningTokens, end.newTokens]
+}
+
+async function modelOf(open: () => OwnedGenerator): Promise<TextModel> {
+  const model = await openModel(storiesLocation)
+  const { config, tokenizer } = model
+  const local = { model, config, tokenizer, eosIds: new Set(), ready: async () => {} }
+  return new TextModel({
+    id: 'a',
+    local: local as unknown as TextModel['local'],
+    open: async () => open()
+  })
+}
+
+test('tokens of a thought are counted with its marks, and those behind it are not', async () => {
+  const thought = ['<think>', 'It', ' is', ' so', '.', '</think>']
+  expect(await reasoningTokens([...thought, '\n\n', 'Yes', '.'])).toEqual([6, 9])
+  expect(await reasoningTokens(['Yes', '.'])).toEqual([0, 2])
+  // Opened by the template, and cut before it ended.
+  expect(await reasoningTokens(['It', ' is'], '<think>\n')).toEqual([2, 2])
+  expect(await reasoningTokens(['It', '</think>', 'Yes'], '<think>')).toEqual([2, 3])
+})
+
+test('a new session is opened where one under way holds more of the prompt than an idle one', async () => {
+  const opened: number[][] = []
+  await using model = await modelOf(() => {
+    const fed: number[] = []
+    opened.push(fed)
+    return saying([], fed)
+  })
+  const prompt = Array.from({ length: 100 }, (_, i) => i)
+  const first = await model.borrow(prompt)
+  const second = await model.borrow([7])
+  await second[Symbol.asyncDispose]()
+  // The first is computing: the idle one is as good as a new one until it has got somewhere.
+  await using third = await model.borrow(prompt)
+  expect(opened.length).toBe(2)
+  expect(third.generator.fed).toBe(opened[1]!)
+  await third[Symbol.asyncDispose]()
+  opened[0]!.push(...prompt)
+  await using fourth = await model.borrow(prompt)
+  expect(opened.length).toBe(3)
+  expect(fourth.generator.fed).toBe(opened[2]!)
+  await first[Symbol.asyncDispose]()
+})
