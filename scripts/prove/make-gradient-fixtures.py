@@ -1,7 +1,7 @@
 # python3 scripts/prove/make-gradient-fixtures.py test/fixtures/families test/fixtures/gradients.json
 # What torch says of the gradients through the blocks of the families' tiny models: the reference of
-# test/blocks/train that is not ours. Made once, with torch 2.15.0, transformers 5.24.0, in float64 and
-# eager attention; the file is committed, so no test needs Python. Inputs are drawn by the generator
+# test/blocks/train that is not ours. Made once, with torch 2.15.0, transformers 5.24.0, in float64; the
+# file is committed, so no test needs Python. Inputs are drawn by the generator
 # of test/kernels/support/world.ts, so that only answers are kept.
 import base64
 import json
@@ -19,9 +19,11 @@ GATED = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.
 # Of joined queries, keys and values the rows lie in another order here: they are left out.
 JOINED = ['self_attention.dense', 'mlp.dense_h_to_4h', 'mlp.dense_4h_to_h']
 GPT2 = ['attn.c_proj', 'mlp.c_fc', 'mlp.c_proj']
-# Experts have no gradients yet; transformers 5 adds Falcon's ALiBi otherwise than transformers 4, which
-# made the family's own fixture.
-LEFT_OUT = {'mixtral', 'qwen3moe', 'falcon-rw'}
+ATTENTION = GATED[:4]
+# Experts themselves are not trained.
+EXPERTS = ('mixtral', 'qwen3moe')
+# Eager attention of transformers 5 adds Falcon's ALiBi twice: to the mask, and to the scores.
+FUSED = {'falcon-rw'}
 
 
 class Numbers:
@@ -43,6 +45,8 @@ def layers_of(model):
 def targets_of(name):
     if name.startswith('gpt2'):
         return GPT2
+    if name.startswith(EXPERTS):
+        return ATTENTION
     return JOINED if name.startswith(('bloom', 'falcon')) else GATED
 
 
@@ -55,7 +59,8 @@ def sizes_of(module):
 
 def answer(folder, name):
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        os.path.join(folder, name), attn_implementation='eager', dtype=torch.float64)
+        os.path.join(folder, name), attn_implementation='sdpa' if name in FUSED else 'eager',
+        experts_implementation='eager', dtype=torch.float64)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     layers, width, targets = layers_of(model), model.config.hidden_size, targets_of(name)
@@ -107,8 +112,7 @@ def answer(folder, name):
 
 def main():
     folder, path = sys.argv[1:3]
-    names = [name for name in sorted(os.listdir(folder)) if name not in LEFT_OUT]
-    answers = {name: answer(folder, name) for name in names}
+    answers = {name: answer(folder, name) for name in sorted(os.listdir(folder))}
     with open(path, 'w') as file:
         json.dump(answers, file, indent=1)
         file.write('\n')

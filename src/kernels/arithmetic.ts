@@ -95,7 +95,13 @@
 // Backwards: D = sixteen lanes of fma(g[d], out[d], acc); t[j] = p[j] * ((chain over d of g[d] *
 // v[j][d]) - D), with a cap times fma(-y, y, 1) where y is its tanh, then * scale; dq[d] = chain
 // over j of t[j] * k[j][d]; dk[j][d] and dv[j][d] are chains over the heads that share them and, in
-// each, over the rows, of t[j] * q[d] and of p[j] * g[d].
+// each, over the rows, of t[j] * q[d] and of p[j] * g[d]. Experts: of a row's chosen ones, in their
+// order, the gradient of what one gave is g * share, that of its share the sixteen lanes of fma(g,
+// down, acc); back through `down`, activation and gateUp as above; dx is the sum of what they come
+// to, from 0, in that order. a = chain of share * its gradient; a chosen score's gradient is share
+// * (its gradient - a), of the others 0, or where shares are of all scores -((e / sum) * a). dx
+// then goes on as the chain over the experts of these
+// * the router's weight.
 // Loss of a row of logits with target t: m the largest, z = sixteen lanes of acc + exp(x[i] - m);
 // -(x[t] - m) + log(z), that in float64 by base/double-math.ts. The gradient is exp(x[i] - m) *
 // (weight / z), less weight for i = t. A cap's is g * fma(-y, y, 1), y = capped / cap.

@@ -5,12 +5,15 @@ import type {
   Activation,
   Address,
   AttentionOptions,
+  ExpertsOptions,
   PackedMatrix,
   ProgramBuilder,
   Value
 } from './program.ts'
 import { activationNumber } from './program.ts'
 import { Struct } from './struct.ts'
+
+const NONE = -1
 
 const CODE = {
   copy: 9,
@@ -24,7 +27,8 @@ const CODE = {
   lora: 17,
   loraBack: 18,
   entropy: 19,
-  softCapBack: 20
+  softCapBack: 20,
+  expertsBack: 21
 }
 
 /** into = from */
@@ -145,6 +149,22 @@ export function activateBack(
   })
 }
 
+/** The gradient of the experts' input `x`, from that of their output; it is set, or added to. */
+export function expertsBack(
+  builder: ProgramBuilder,
+  of: { x: Value; gradient: Value; back: Value },
+  options: ExpertsOptions & { adds: boolean }
+): void {
+  same(of.x, of.gradient)
+  same(of.x, of.back)
+  builder.operation({
+    code: CODE.expertsBack,
+    values: [of.x.id, of.gradient.id, of.back.id],
+    integer: options.adds ? 1 : 0,
+    addresses: [builder.expertsRecord(options)]
+  })
+}
+
 /** A low-rank addition to some columns of a product. Its memory must outlive the program. */
 export interface Lora {
   readonly rank: number
@@ -167,17 +187,24 @@ export interface Lora {
   readonly bGradient: Float32Array
 }
 
-/** low = (x A) * scale; out += low B. */
-export function lora(
+/** low = (x A) * scale */
+export function loraDown(
   builder: ProgramBuilder,
-  of: { x: Value; low: Value; out: Value },
+  of: { x: Value; low: Value },
   record: Address
 ): void {
-  builder.operation({
-    code: CODE.lora,
-    values: [of.x.id, of.low.id, of.out.id],
-    addresses: [record]
-  })
+  const values = [of.x.id, of.low.id, NONE] as const
+  builder.operation({ code: CODE.lora, values, addresses: [record] })
+}
+
+/** out += low B */
+export function loraUp(
+  builder: ProgramBuilder,
+  of: { low: Value; out: Value },
+  record: Address
+): void {
+  const values = [NONE, of.low.id, of.out.id] as const
+  builder.operation({ code: CODE.lora, values, addresses: [record] })
 }
 
 /** Gradients of both matrices and of `low`; what `x` contributes is added to its gradient. */

@@ -128,7 +128,7 @@ const CODE = {
 }
 const NONE = -1
 const MAGIC = 0x31304b50
-const VERSION = 1
+const VERSION = 2
 /** Keys of this many positions are interleaved. */
 const LANES = 16
 
@@ -157,6 +157,8 @@ export interface Program {
    * last) follow from them.
    */
   readonly blockOffsets: readonly number[]
+  /** Bytes of kept values per row. */
+  readonly keptBytes: number
   /** Memory that `address` and the records behind it point into. */
   readonly memory: readonly NativeMemory[]
 }
@@ -184,6 +186,8 @@ export class ProgramBuilder {
   readonly out: Value
   readonly #options: Required<ProgramOptions>
   readonly #widths: number[]
+  /** Ids of kept values. */
+  readonly #kept = new Set<number>()
   readonly #ops: Operation[] = []
   readonly #memory: NativeMemory[] = []
   readonly #blockOps: number[] = []
@@ -204,6 +208,13 @@ export class ProgramBuilder {
   /** New rows in the run's memory; values of different blocks may share it. */
   value(width: number): Value {
     return { id: this.#widths.push(width) - 1, width }
+  }
+
+  /** New rows in memory that the caller keeps from run to run, in the order of these calls. */
+  kept(width: number): Value {
+    const value = this.value(width)
+    this.#kept.add(value.id)
+    return value
   }
 
   /** Starts the next block. A head is one block. */
@@ -267,19 +278,24 @@ export class ProgramBuilder {
 
   /** out = each row through its experts; or residual += it, through `out`. */
   experts(x: Value, out: Value, options: ExpertsOptions, residual?: Value): void {
+    same(x.width, out.width)
+    this.#ops.push({
+      code: CODE.experts,
+      values: [x.id, out.id, residual?.id ?? NONE],
+      addresses: [this.expertsRecord(options)]
+    })
+  }
+
+  /** A `struct pk_experts`. */
+  expertsRecord(options: ExpertsOptions): Address {
     const { router, experts, chosen, sharesOfAll = false, activation = 'swiglu' } = options
     same(router.rows, experts.length)
-    same(x.width, out.width)
     const record = new Struct(40)
     record.i32(experts.length, chosen, sharesOfAll ? 1 : 0, activationNumber(activation))
     record.u64(this.matrices([router]))
     record.u64(this.matrices(experts.map(({ gateUp }) => gateUp)))
     record.u64(this.matrices(experts.map(({ down }) => down)))
-    this.#ops.push({
-      code: CODE.experts,
-      values: [x.id, out.id, residual?.id ?? NONE],
-      addresses: [this.keep(record.bytes)]
-    })
+    return this.keep(record.bytes)
   }
 
   /** into += from */
@@ -305,12 +321,13 @@ export class ProgramBuilder {
     if (blocks === 0) throw new TypeError('A program has at least one block')
     const pagePositions = this.#attends ? this.#options.pagePositions : 0
     const blockOffsets = [...this.#blockOffsets, this.#offset]
-    const header = new Struct(64)
+    const kept = Int32Array.from(this.#widths, (_, id) => (this.#kept.has(id) ? 1 : 0))
+    const header = new Struct(72)
     header.i32(MAGIC, VERSION, maxRows, this.#widths.length, this.#ops.length, blocks)
     header.i32(pagePositions, floatActivations ? 1 : 0)
     header.u64(this.keep(Int32Array.from(this.#widths)), this.keep(this.#encodedOps()))
     header.u64(this.keep(Int32Array.from([...this.#blockOps, this.#ops.length])))
-    header.u64(this.keep(BigUint64Array.from(blockOffsets, BigInt)))
+    header.u64(this.keep(BigUint64Array.from(blockOffsets, BigInt)), this.keep(kept))
     const address = this.keep(header.bytes)
     const memory = this.#memory
     return {
@@ -322,6 +339,7 @@ export class ProgramBuilder {
       pagePositions,
       kv,
       blockOffsets,
+      keptBytes: [...this.#kept].reduce((sum, id) => sum + rowBytes(this.#widths[id] ?? 0), 0),
       memory
     }
   }
@@ -371,6 +389,12 @@ export class ProgramBuilder {
     this.#memory.push(memory)
     return Number(ptr(memory))
   }
+}
+
+/** As c/executor.c lays rows: at multiples of 64 bytes, but never of 2048. */
+function rowBytes(width: number): number {
+  const bytes = Math.ceil(width / 16) * 64
+  return bytes % 2048 === 0 ? bytes + 64 : bytes
 }
 
 function same(width: number, other: number): void {

@@ -38,6 +38,10 @@ export interface Run {
    * goes on from there if nothing else was run in the same arena.
    */
   readonly done?: Int32Array | undefined
+  /**
+   * Address of the program's kept values, at a multiple of 64: rows * keptBytes, written and read.
+   */
+  readonly kept?: Address | undefined
 }
 
 /** Memory that runs need; what it holds is of one run, also between its parts. */
@@ -55,7 +59,7 @@ const DONE = 0
 const ABORTED = 1
 const NOT_FINITE = 4
 const SEGMENT_BYTES = 32
-const BATCH_BYTES = 64
+const BATCH_BYTES = 72
 
 /** A pool of threads and the memory that its runs need; runs one program at a time. */
 export class Runner implements Disposable {
@@ -100,6 +104,7 @@ export class Runner implements Disposable {
       const address = memory === undefined ? 0n : BigInt(ptr(memory))
       view.setBigUint64(16 + 8 * index, address, true)
     }
+    view.setBigUint64(64, BigInt(run.kept ?? 0), true)
     const status = this.#kernels.run(program.address, Number(ptr(view)), memory, this.#pool)
     if (status === DONE) return
     if (status === ABORTED) throw cancelled('The step was ended')

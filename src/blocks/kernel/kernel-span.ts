@@ -138,7 +138,7 @@ function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: b
     pagePositions: PAGE_TOKENS,
     floatActivations
   })
-  const pool = new ValuePool(builder)
+  const pool = new ValuePool((width) => builder.value(width))
   for (const { block, groups } of plan.blocks) {
     const recorded = new RecordedBlock(config.hiddenSize)
     const scope: KernelScope = { ...weights.scope(config, { block, groups }), recorded }

@@ -12,15 +12,16 @@ export interface Rows {
 
 /** Free places of a program, by width; all its blocks share them. */
 export class ValuePool {
-  readonly #builder: ProgramBuilder
+  readonly #make: (width: number) => Value
   readonly #free = new Map<number, Value[]>()
 
-  constructor(builder: ProgramBuilder) {
-    this.#builder = builder
+  /** `make` gives new rows. */
+  constructor(make: (width: number) => Value) {
+    this.#make = make
   }
 
   take(width: number): Value {
-    return this.#free.get(width)?.pop() ?? this.#builder.value(width)
+    return this.#free.get(width)?.pop() ?? this.#make(width)
   }
 
   giveBack(value: Value): void {

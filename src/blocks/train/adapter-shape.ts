@@ -27,6 +27,9 @@ export interface AdapterPart {
 /** A larger rank is not low any more, and would need too much memory. */
 export const MOST_RANK = 256
 
+/** Parts of experts as files call them. */
+const EXPERTS = /\b(experts|block_sparse_moe|router|mlp\.gate)\b/
+
 /** All parts of a block that an adapter can add to, in order. */
 export function adapterParts(config: ModelConfig): AdapterPart[] {
   return graphOf(config.family)
@@ -56,7 +59,8 @@ export function targetParts(config: ModelConfig, shape: AdapterShape): AdapterPa
   const all = adapterParts(config)
   const unknown = targets.find((target) => !all.some((part) => part.target === target))
   if (unknown !== undefined) {
-    throw unsupported(`An adapter for '${unknown}' cannot be used: the model's blocks lack it`, {
+    const why = EXPERTS.test(unknown) ? 'experts are not trained' : "the model's blocks lack it"
+    throw unsupported(`An adapter for '${unknown}' cannot be used: ${why}`, {
       hint: `They have ${all.map(({ target }) => target).join(', ')}`
     })
   }

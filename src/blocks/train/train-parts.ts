@@ -1,19 +1,20 @@
 // The parts of a block as operations on whole sequences, and how gradients pass back through each.
 // Weights are not trained; only low-rank additions to products have gradients. Knows no memory:
 // addresses are given.
-import { unsupported } from '../../base/errors.ts'
 import {
   activateBack,
   copy,
-  lora,
+  expertsBack,
   loraBack,
+  loraDown,
   loraRecord,
+  loraUp,
   matmulBack,
   normBack,
   SequenceAttention,
   type Lora
 } from '../../kernels/gradient-operations.ts'
-import type { Activation, Value } from '../../kernels/program.ts'
+import type { Activation } from '../../kernels/program.ts'
 import type { AttentionOptions, BlockParts, NormKind, Stream } from '../families/parts.ts'
 import {
   attentionOptions,
@@ -21,7 +22,7 @@ import {
   normOptions,
   type WeightScope
 } from '../kernel/kernel-parts.ts'
-import type { Node, Tape } from './tape.ts'
+import { valueOf, type Node, type Tape } from './tape.ts'
 
 export interface TrainScope extends WeightScope {
   readonly tape: Tape
@@ -51,24 +52,35 @@ export function trainParts(scope: TrainScope, kind: NormKind): BlockParts<Node> 
 /** The stream as one sum. */
 export function sum({ tape }: TrainScope, { residual, branch }: Stream<Node>): Node {
   if (branch === undefined) return residual
-  const made = { value: tape.take(residual.value.width) }
-  copy(tape.builder, made.value, residual.value)
-  tape.builder.add(made.value, branch.value)
-  return tape.record(made, (gradient) => {
-    tape.addTo(residual, gradient)
-    tape.addTo(branch, gradient)
+  const { builder } = tape
+  return tape.add({
+    width: residual.width,
+    inputs: [residual, branch],
+    write(out) {
+      copy(builder, out, valueOf(residual))
+      builder.add(out, valueOf(branch))
+    },
+    reads: [],
+    back(gradient) {
+      tape.addTo(residual, gradient)
+      tape.addTo(branch, gradient)
+    }
   })
 }
 
 function norm(scope: TrainScope, x: Node, of: { part: string; kind: NormKind }): Node {
   const { tape } = scope
   const options = normOptions(scope, of.part, of.kind)
-  const made = { value: tape.take(x.value.width) }
-  tape.builder.norm(x.value, made.value, options)
-  return tape.record(made, (gradient) => {
-    const { back, adds } = tape.gradientOf(x)
-    const { kind, weight, epsilon } = options
-    normBack(tape.builder, { x: x.value, gradient, back }, { kind, weight, epsilon, adds })
+  return tape.add({
+    width: x.width,
+    inputs: [x],
+    write: (out) => tape.builder.norm(valueOf(x), out, options),
+    reads: [x],
+    back(gradient) {
+      const { back, adds } = tape.gradientOf(x)
+      const { kind, weight, epsilon } = options
+      normBack(tape.builder, { x: valueOf(x), gradient, back }, { kind, weight, epsilon, adds })
+    }
   })
 }
 
@@ -76,66 +88,99 @@ function linear(scope: TrainScope, x: Node, name: string): Node {
   const { tape } = scope
   const { builder } = tape
   const matrices = scope.matrices(name)
-  const made = { value: tape.take(matrices.reduce((rows, matrix) => rows + matrix.rows, 0)) }
-  builder.matmul(x.value, made.value, matrices)
   const added = scope.loras(name).map((one) => {
     const record = loraRecord(builder, one)
-    const low = tape.take(one.stride)
-    lora(builder, { x: x.value, low, out: made.value }, record)
+    const low = tape.add({
+      width: one.stride,
+      inputs: [x],
+      write: (out) => loraDown(builder, { x: valueOf(x), low: out }, record),
+      isCostly: true,
+      reads: []
+    })
     return { record, low }
   })
-  const goBack = (gradient: Value): void => {
-    const { back, adds } = tape.gradientOf(x)
-    matmulBack(builder, { gradient, back }, { matrices, adds })
-    for (const { record, low } of added) {
-      const lowGradient = tape.take(low.width)
-      loraBack(builder, { x: x.value, low, gradient, lowGradient, back }, record)
-      tape.giveBack(lowGradient)
+  const lows = added.map(({ low }) => low)
+  return tape.add({
+    width: matrices.reduce((rows, matrix) => rows + matrix.rows, 0),
+    inputs: [x, ...lows],
+    write(out) {
+      builder.matmul(valueOf(x), out, matrices)
+      for (const { record, low } of added) loraUp(builder, { low: valueOf(low), out }, record)
+    },
+    isCostly: true,
+    reads: added.length === 0 ? [] : [x, ...lows],
+    back(gradient) {
+      const { back, adds } = tape.gradientOf(x)
+      matmulBack(builder, { gradient, back }, { matrices, adds })
+      for (const { record, low } of added) {
+        const lowGradient = tape.take(low.width)
+        const of = { x: valueOf(x), low: valueOf(low), gradient, lowGradient, back }
+        loraBack(builder, of, record)
+        tape.giveBack(lowGradient)
+      }
     }
-  }
-  return tape.record(
-    made,
-    goBack,
-    added.map(({ low }) => low)
-  )
+  })
 }
 
 function attention(scope: TrainScope, qkv: Node, options: AttentionOptions = {}): Node {
   const { tape, config } = scope
-  const { width } = qkv.value
-  const parts = new SequenceAttention(tape.builder, attentionOptions(scope, options))
-  const prepared: Node = { value: tape.take(width) }
-  parts.turn(qkv.value, prepared.value)
-  tape.record(prepared, (gradient) => {
-    const { back, adds } = tape.gradientOf(qkv)
-    if (adds) throw new TypeError('Queries, keys and values are read once')
-    parts.turnBack({ qkv: qkv.value, gradient, back })
+  const { width } = qkv
+  const record = attentionOptions(scope, options)
+  const parts = new SequenceAttention(tape.builder, record)
+  const hasNorms = record.headNorms !== undefined
+  const prepared = tape.add({
+    width,
+    inputs: [qkv],
+    write: (out) => parts.turn(valueOf(qkv), out),
+    reads: hasNorms ? [qkv] : [],
+    back(gradient) {
+      const { back, adds } = tape.gradientOf(qkv)
+      if (adds) throw new TypeError('Queries, keys and values are read once')
+      parts.turnBack({ qkv: hasNorms ? valueOf(qkv) : gradient, gradient, back })
+    }
   })
-  const made: Node = { value: tape.take(config.headCount * config.headDim) }
-  parts.attend(prepared.value, made.value)
-  return tape.record(made, (gradient) => {
-    const { back } = tape.gradientOf(prepared)
-    parts.attendBack({ prepared: prepared.value, out: made.value, gradient, back })
+  return tape.add({
+    width: config.headCount * config.headDim,
+    inputs: [prepared],
+    write: (out) => parts.attend(valueOf(prepared), out),
+    isCostly: true,
+    reads: [prepared],
+    readsOwn: true,
+    back(gradient, own) {
+      const { back } = tape.gradientOf(prepared)
+      const of = { prepared: valueOf(prepared), out: valueOf(own), gradient, back }
+      parts.attendBack(of)
+    }
   })
 }
 
 function activate({ tape }: TrainScope, x: Node, kind: Activation): Node {
-  const { width } = x.value
   const isGated = kind === 'swiglu' || kind.startsWith('geglu')
-  const made = { value: tape.take(isGated ? width / 2 : width) }
-  tape.builder.activate(x.value, made.value, kind)
-  return tape.record(made, (gradient) => {
-    const { back, adds } = tape.gradientOf(x)
-    if (adds) throw new TypeError('What is activated is read once')
-    activateBack(tape.builder, { x: x.value, gradient, back }, kind)
+  return tape.add({
+    width: isGated ? x.width / 2 : x.width,
+    inputs: [x],
+    write: (out) => tape.builder.activate(valueOf(x), out, kind),
+    reads: [x],
+    back(gradient) {
+      const { back, adds } = tape.gradientOf(x)
+      if (adds) throw new TypeError('What is activated is read once')
+      activateBack(tape.builder, { x: valueOf(x), gradient, back }, kind)
+    }
   })
 }
 
 function experts(scope: TrainScope, x: Node): Node {
   const { tape } = scope
-  const made = { value: tape.take(x.value.width) }
-  tape.builder.experts(x.value, made.value, expertsOptions(scope))
-  return tape.record(made, () => {
-    throw unsupported(`'${scope.config.family}' models cannot be trained yet: they have experts`)
+  const options = expertsOptions(scope)
+  return tape.add({
+    width: x.width,
+    inputs: [x],
+    write: (out) => tape.builder.experts(valueOf(x), out, options),
+    isCostly: true,
+    reads: [x],
+    back(gradient) {
+      const { back, adds } = tape.gradientOf(x)
+      expertsBack(tape.builder, { x: valueOf(x), gradient, back }, { ...options, adds })
+    }
   })
 }

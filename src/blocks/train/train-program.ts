@@ -9,6 +9,8 @@ import type { SpanPlan } from '../span-plan.ts'
 import { Tape, type Node } from './tape.ts'
 import { sum, trainParts, type TrainScope } from './train-parts.ts'
 
+export type Direction = 'forwards' | 'backwards'
+
 export interface TrainProgramOptions {
   /** Most rows of a run. */
   readonly maxRows: number
@@ -16,19 +18,23 @@ export interface TrainProgramOptions {
    * Backwards, a run takes a block's input as `hidden` and the gradient of its output as `out`; its
    * `result` is the gradient of its input. Forwards, `result` is the output.
    */
-  readonly direction: 'forwards' | 'backwards'
+  readonly direction: Direction
+  /**
+   * Whether rows are kept forwards that the way back reads. Backwards with the same choice finds
+   * them there, and otherwise computes a block's rows anew.
+   */
+  readonly keeps: boolean
   /** Additions to the products of a block's matrix group. */
   readonly loras: (block: number, group: string) => readonly Lora[]
 }
 
-/** @throws AppError UNSUPPORTED for blocks with experts, backwards */
 export function trainProgram(
   plan: SpanPlan,
   weights: KernelWeights,
   options: TrainProgramOptions
 ): Program {
   const { config } = plan
-  const { maxRows, direction, loras } = options
+  const { maxRows, direction, keeps, loras } = options
   const width = config.hiddenSize
   const isBackwards = direction === 'backwards'
   const builder = new ProgramBuilder({
@@ -38,25 +44,27 @@ export function trainProgram(
     floatActivations: true
   })
   const family = graphOf(config.family)
-  const pool = new ValuePool(builder)
+  const pools = {
+    rows: new ValuePool((width) => builder.value(width)),
+    kept: keeps ? new ValuePool((width) => builder.kept(width)) : undefined
+  }
   for (const planned of plan.blocks) {
     builder.block()
-    const tape = new Tape(builder, pool)
+    const tape = new Tape(builder, pools)
     const scope: TrainScope = {
       ...weights.scope(config, planned),
       tape,
       loras: (group) => loras(planned.block, group)
     }
-    const input: Node = { value: builder.hidden }
+    const input: Node = { width, value: builder.hidden }
     const stream = family.block(trainParts(scope, family.norm), { residual: input })
     const output = sum(scope, stream)
     if (!isBackwards) {
-      copy(builder, builder.hidden, output.value)
-      tape.end()
+      tape.forwards(output, (value) => copy(builder, builder.hidden, value))
       continue
     }
     tape.addTo(output, builder.out)
-    tape.back()
+    tape.backwards()
     if (input.gradient === undefined) throw new TypeError('A block does not read its input')
     copy(builder, builder.hidden, input.gradient)
     tape.giveBack(input.gradient)

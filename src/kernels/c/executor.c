@@ -9,6 +9,16 @@ enum { COLUMNS_AT_A_TIME = 512 };
 
 static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
+// Rows that lie at multiples of 4 KiB would push each other out of the first cache.
+static uint64_t row_bytes(int32_t width) {
+  uint64_t bytes = pk_aligned((uint64_t)width * 4);
+  return bytes % 2048 == 0 ? bytes + 64 : bytes;
+}
+
+static int32_t keeps(const struct pk_program* program, int32_t value) {
+  return program->kept && program->kept[value];
+}
+
 int32_t pk_takes_rounded(const struct pk_program* program, const struct pk_matrix* matrices,
                          int32_t count) {
   if (program->float_activations) return 0;
@@ -41,13 +51,15 @@ static struct pk_layout layout_of(const struct pk_program* program, int32_t thre
       xq = most(xq, pk_xq_bytes(program->widths[op->v[0]]));
       experts = most(experts, pk_experts_bytes(program, op));
     } else {
+      if (op->code == PK_EXPERTS_BACK) experts = most(experts, pk_experts_bytes(program, op));
       scratch = most(scratch, pk_gradient_thread_bytes(program, op));
     }
   }
   layout.values = at;
   at += pk_aligned(sizeof(struct pk_value) * (uint64_t)program->values);
   for (int32_t i = PK_OUT + 1; i < program->values; i++) {
-    at += pk_aligned((uint64_t)program->widths[i] * 4) * rows;
+    if (keeps(program, i)) continue;
+    at += row_bytes(program->widths[i]) * rows;
   }
   layout.xq = at;
   at += pk_aligned(xq * rows);
@@ -72,16 +84,21 @@ static void lay_values(struct pk_context* context) {
   const struct pk_program* program = context->program;
   char* at = context->arena + context->layout.values +
              pk_aligned(sizeof(struct pk_value) * (uint64_t)program->values);
+  char* kept = context->batch->kept;
   for (int32_t i = 0; i < program->values; i++) {
     struct pk_value* value = &context->values[i];
-    uint64_t bytes = (uint64_t)program->widths[i] * 4;
+    uint64_t bytes = row_bytes(program->widths[i]);
     if (i == PK_RESULT || i == PK_OUT) {
       value->at = i == PK_RESULT ? context->batch->result : context->batch->out;
       value->stride = program->widths[i];
+    } else if (keeps(program, i)) {
+      value->at = (float*)kept;
+      value->stride = (int64_t)bytes / 4;
+      kept += bytes * (uint64_t)context->batch->rows;
     } else {
       value->at = (float*)at;
-      value->stride = (int64_t)pk_aligned(bytes) / 4;
-      at += pk_aligned(bytes) * (uint64_t)program->max_rows;
+      value->stride = (int64_t)bytes / 4;
+      at += bytes * (uint64_t)program->max_rows;
     }
   }
 }
@@ -262,6 +279,9 @@ static int32_t fits(const struct pk_program* program, const struct pk_batch* bat
   if (batch->first_block < 0 || batch->end_block > program->blocks) return 0;
   if (batch->first_block >= batch->end_block) return 0;
   if (program->widths[PK_OUT] > 0 && !batch->out) return 0;
+  for (int32_t i = 0; i < program->values; i++) {
+    if (keeps(program, i) && !batch->kept) return 0;
+  }
   int32_t rows = 0, longest = 0;
   for (int32_t i = 0; i < batch->segments; i++) {
     const struct pk_segment* segment = &batch->segment[i];

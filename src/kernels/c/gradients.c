@@ -21,18 +21,18 @@ V_INLINE void put(float* x, int32_t i, int32_t end, v16 value) {
 
 // As many vectors as registers hold beside a row of b.
 #if defined(__AVX512F__)
-enum { TILE_ROWS = 6, TILE_VECTORS = 4 };
+enum { TILE_ROWS = 6, TILE_VECTORS = 4, NARROW_ROWS = 12 };
 #else
-enum { TILE_ROWS = 3, TILE_VECTORS = 2 };
+enum { TILE_ROWS = 3, TILE_VECTORS = 2, NARROW_ROWS = 6 };
 #endif
 
 // A tile of whole vectors.
 V_INLINE void tile(int R, int C, const struct pk_chains* s, int32_t i, int32_t j) {
-  v16 acc[TILE_ROWS][TILE_VECTORS];
+  v16 acc[NARROW_ROWS][TILE_VECTORS];
   const float* a = s->a + i * s->ai;
   const float* b = s->b + j;
   float* c = s->c + i * s->ci + j;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < R; r++) {
 #pragma GCC unroll 8
     for (int v = 0; v < C; v++) acc[r][v] = s->adds ? v_load(c + r * s->ci + LANES * v) : v_set(0);
@@ -41,14 +41,14 @@ V_INLINE void tile(int R, int C, const struct pk_chains* s, int32_t i, int32_t j
     v16 from[TILE_VECTORS];
 #pragma GCC unroll 8
     for (int v = 0; v < C; v++) from[v] = v_load(b + LANES * v);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
       v16 factor = v_set(a[r * s->ai]);
 #pragma GCC unroll 8
       for (int v = 0; v < C; v++) acc[r][v] = v_fma(factor, from[v], acc[r][v]);
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < R; r++) {
 #pragma GCC unroll 8
     for (int v = 0; v < C; v++) v_store(c + r * s->ci + LANES * v, acc[r][v]);
@@ -68,12 +68,15 @@ static void edge(const struct pk_chains* s, int32_t i, int32_t j) {
 static void wide(const struct pk_chains* s, int32_t j) {
   int32_t i = 0;
   for (; i + TILE_ROWS <= s->rows; i += TILE_ROWS) tile(TILE_ROWS, TILE_VECTORS, s, i, j);
+  if (TILE_ROWS > 4 && i + 4 <= s->rows) tile(4, TILE_VECTORS, s, i, j), i += 4;
+  if (i + 2 <= s->rows) tile(2, TILE_VECTORS, s, i, j), i += 2;
   for (; i < s->rows; i++) tile(1, TILE_VECTORS, s, i, j);
 }
 
 static void narrow(const struct pk_chains* s, int32_t j) {
   int32_t i = 0;
-  for (; i + TILE_ROWS <= s->rows; i += TILE_ROWS) tile(TILE_ROWS, 1, s, i, j);
+  for (; i + NARROW_ROWS <= s->rows; i += NARROW_ROWS) tile(NARROW_ROWS, 1, s, i, j);
+  for (; i + 4 <= s->rows; i += 4) tile(4, 1, s, i, j);
   for (; i < s->rows; i++) tile(1, 1, s, i, j);
 }
 
@@ -225,5 +228,32 @@ void pk_soft_cap_back(const float* capped, float cap, int32_t width, float* grad
   for (int32_t i = 0; i < width; i += LANES) {
     v16 t = some(capped, i, width) / v_set(cap);
     put(gradient, i, width, some(gradient, i, width) * v_fma(-t, t, v_set(1)));
+  }
+}
+
+float pk_share_back(const float* down, const float* gradient, float share, int32_t width,
+                    float* down_gradient) {
+  v16 along = v_set(0);
+  for (int32_t i = 0; i < width; i += LANES) {
+    v16 g = some(gradient, i, width);
+    along = v_fma(g, some(down, i, width), along);
+    put(down_gradient, i, width, g * v_set(share));
+  }
+  return v_sum(along);
+}
+
+void pk_route_back(const float* scores, int32_t count, int32_t chosen, int32_t shares_of_all,
+                   const int32_t* numbers, const float* shares, const float* share_gradient,
+                   float* score_gradient) {
+  float along = 0, sum = 0, most = scores[numbers[0]];
+  for (int32_t at = 0; at < chosen; at++) along = pk_fma(shares[at], share_gradient[at], along);
+  if (shares_of_all) {
+    for (int32_t i = 0; i < count; i++) sum += pk_exp(scores[i] - most);
+  }
+  for (int32_t i = 0; i < count; i++) {
+    score_gradient[i] = shares_of_all ? -(pk_exp(scores[i] - most) / sum * along) : 0;
+  }
+  for (int32_t at = 0; at < chosen; at++) {
+    score_gradient[numbers[at]] = shares[at] * (share_gradient[at] - along);
   }
 }

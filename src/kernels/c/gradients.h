@@ -34,6 +34,15 @@ void pk_entropy(const float* logits, int32_t target, float weight, int32_t width
 // The gradient of what was capped, in place, from the capped values.
 void pk_soft_cap_back(const float* capped, float cap, int32_t width, float* gradient);
 
+// The gradient of an expert's share in a row, from that of the row; the gradient of what the expert
+// gave (width) is set.
+float pk_share_back(const float* down, const float* gradient, float share, int32_t width,
+                    float* down_gradient);
+// The gradient of all scores (count) from those of the chosen ones' shares; the rest is pk_route's.
+void pk_route_back(const float* scores, int32_t count, int32_t chosen, int32_t shares_of_all,
+                   const int32_t* numbers, const float* shares, const float* share_gradient,
+                   float* score_gradient);
+
 // Attention of one sequence, (rows) of it `stride` floats apart. Rows of `prepared` and of its
 // gradient hold queries, keys and values; rows of `out` and of its gradient hold heads.
 struct pk_sequence {
@@ -51,6 +60,13 @@ int64_t pk_sequence_floats(const struct pk_attention* shape, int32_t rows);
 void pk_attend(const struct pk_sequence* sequence, int32_t head, float* scratch);
 // Sets the gradients of a head of keys and values, and of the heads of queries that share it.
 void pk_attend_back(const struct pk_sequence* sequence, int32_t kv_head, float* scratch);
+
+// Columns [k, k + PK_TURNED) of rows of out: gradient (rows, matrix's rows) times the matrix;
+// `adds` as above. Rows are `gradient_stride` and `out_stride` floats apart. The scratch has
+// pk_matmul_back_bytes().
+void pk_matmul_back(const struct pk_matrix* matrix, int32_t k, int32_t rows, const float* gradient,
+                    int64_t gradient_stride, float* out, int64_t out_stride, int32_t adds, float* scratch);
+uint64_t pk_matmul_back_bytes(void);
 
 // 0 when the operation is unknown.
 int32_t pk_run_gradient(struct pk_context* context);

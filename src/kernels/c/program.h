@@ -6,10 +6,10 @@
 #include "products/forms.h"
 #include <stdint.h>
 
-enum { PK_MAGIC = 0x31304b50, PK_PROGRAM_VERSION = 1, PK_NONE = -1 };
+enum { PK_MAGIC = 0x31304b50, PK_PROGRAM_VERSION = 2, PK_NONE = -1 };
 
 // Values are rows of floats, `width` each. Value 0 is the batch's `result` (which starts as its
-// `hidden`), value 1 the batch's `out`; all others lie in the arena.
+// `hidden`), value 1 the batch's `out`; all others lie in the arena, or in the batch's `kept`.
 enum { PK_RESULT = 0, PK_OUT = 1 };
 
 enum pk_code {
@@ -31,13 +31,14 @@ enum pk_code {
   PK_ATTEND = 14,          // v: prepared, out                          p: struct pk_attention
   PK_ATTEND_BACK = 15,     // v: prepared, out, gradient of out   i: gradient of prepared   p: as above
   PK_ACTIVATE_BACK = 16,   // v: in, gradient of out, of in   i: pk_activation
-  PK_LORA = 17,            // v: in, low, out (adds)                    p: struct pk_lora
+  PK_LORA = 17,            // v: in or -1: low is there; low, out or -1 (adds)    p: struct pk_lora
   PK_LORA_BACK = 18,       // v: in, low, gradient of out   i: of low, of in (adds)   p: struct pk_lora
-  // The gradient of logits from the loss of each row's target, times facts[0]; facts[2 + 2 * row] is
-  // the sum of exp(logit - largest), the one after it the target's logit - largest. Targets below 0
-  // have no loss: 1 and 0.
+  // The gradient of logits from the loss of each row's target, times facts[0]; facts[2 + 2 * row]
+  // is the sum of exp(logit - largest), the one after it the target's logit - largest. Targets
+  // below 0 have no loss: 1 and 0.
   PK_ENTROPY = 19,         // v: logits, gradient          p: int32_t targets[], float facts[]
-  PK_SOFT_CAP_BACK = 20    // v: capped values, their gradient, in place     f: cap
+  PK_SOFT_CAP_BACK = 20,   // v: capped values, their gradient, in place     f: cap
+  PK_EXPERTS_BACK = 21     // v: in, gradient of out, of in   i: adds         p: struct pk_experts
 };
 
 enum pk_activation {
@@ -111,6 +112,7 @@ struct pk_program {
   const struct pk_op* op;    // (ops)
   const int32_t* block_op;   // (blocks + 1): where each block's operations begin
   const uint64_t* block_kv;  // (blocks + 1): where each block begins in a page; the last: a whole page
+  const int32_t* kept;       // (values): 1: its rows lie in the batch's `kept`; or null
 };
 
 // Rows of one session in a run, consecutive positions.
@@ -133,6 +135,9 @@ struct pk_batch {
   // Null, or operations of these blocks that were run already: an aborted run goes on with the same
   // arena. Written when it is aborted.
   int32_t* done;
+  // At a multiple of 64: rows of the program's kept values, one value after the other, which
+  // outlive the run. Each row takes what it takes in the arena. Null where the program keeps none.
+  char* kept;
 };
 
 enum pk_status {

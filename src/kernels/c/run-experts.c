@@ -2,6 +2,7 @@
 // that every matrix is read once for all of its rows, and their results are summed up in each row's
 // own order.
 #include "executor.h"
+#include "gradients.h"
 #include "operators.h"
 #include <stddef.h>
 
@@ -10,6 +11,9 @@ struct memory {
   float *scores, *shares, *wide, *narrow, *down;
   int32_t *numbers, *places, *sources, *begins;
   char *xq, *narrow_xq;
+  // Backwards: gradients of what `down`, `narrow` and `wide` hold, of their rows of x, and of
+  // scores and shares.
+  float *down_gradient, *narrow_gradient, *wide_gradient, *x_gradient, *score_gradient, *share_gradient;
   uint64_t total;
 };
 
@@ -37,6 +41,14 @@ static struct memory lay(const struct pk_program* program, const struct pk_op* o
   TAKE(narrow, 4 * picks * (uint64_t)padded(ffn));
   TAKE(narrow_xq, picks * pk_xq_bytes(ffn));
   TAKE(down, 4 * picks * (uint64_t)padded(width));
+  if (op->code == PK_EXPERTS_BACK) {
+    TAKE(down_gradient, 4 * picks * (uint64_t)padded(width));
+    TAKE(narrow_gradient, 4 * picks * (uint64_t)padded(ffn));
+    TAKE(wide_gradient, 4 * picks * (uint64_t)(2 * padded(ffn) + 16));
+    TAKE(x_gradient, 4 * picks * (uint64_t)padded(width));
+    TAKE(score_gradient, 4 * rows * (uint64_t)padded(experts->count));
+    TAKE(share_gradient, 4 * picks);
+  }
 #undef TAKE
   memory.total = (uint64_t)(at - begin);
   return memory;
@@ -193,33 +205,149 @@ static void round_rows(void* argument, int32_t first, int32_t end, int32_t threa
                    context->arena + context->layout.xq + (uint64_t)first * pk_xq_bytes(width));
 }
 
-void pk_run_experts(struct pk_context* context) {
+// Chooses experts and runs them, up to what each gives; returns how many have rows.
+static int32_t run_chosen(struct pk_context* context, struct detail* detail) {
   const struct pk_op* op = context->op;
-  struct detail detail;
-  detail.experts = op->p[0];
-  detail.memory = lay(context->program, op, context->arena + context->layout.experts);
-  detail.width = context->program->widths[op->v[0]];
-  detail.ffn = ffn_of(detail.experts);
-  detail.rounded = pk_takes_rounded(context->program, detail.experts->gate_up, 1);
-  context->detail = &detail;
+  detail->experts = op->p[0];
+  detail->memory = lay(context->program, op, context->arena + context->layout.experts);
+  detail->width = context->program->widths[op->v[0]];
+  detail->ffn = ffn_of(detail->experts);
+  detail->rounded = pk_takes_rounded(context->program, detail->experts->gate_up, 1);
+  context->detail = detail;
   int32_t rows = context->batch->rows;
   struct pk_pool* pool = context->pool;
-  if (detail.rounded && context->rounded != op->v[0]) {
+  if (detail->rounded && context->rounded != op->v[0]) {
     pk_pool_run(pool, round_rows, context, rows, pk_grain(context, rows, 4));
     context->rounded = op->v[0];
   }
   pk_pool_run(pool, route_rows, context, rows, pk_grain(context, rows, 4));
-  sort(context, &detail);
-  pk_pool_run(pool, copy_rows, context, detail.picks, pk_grain(context, detail.picks, 4));
+  sort(context, detail);
+  pk_pool_run(pool, copy_rows, context, detail->picks, pk_grain(context, detail->picks, 4));
   int32_t active = 0;
-  for (int32_t i = 0; i < detail.experts->count; i++) {
-    active += detail.memory.begins[i + 1] > detail.memory.begins[i];
+  for (int32_t i = 0; i < detail->experts->count; i++) {
+    active += detail->memory.begins[i + 1] > detail->memory.begins[i];
   }
-  int32_t wide = active * ((detail.experts->gate_up[0].rows + PK_GROUP - 1) / PK_GROUP);
-  int32_t down = active * ((detail.width + PK_GROUP - 1) / PK_GROUP);
+  int32_t wide = active * ((detail->experts->gate_up[0].rows + PK_GROUP - 1) / PK_GROUP);
+  int32_t down = active * ((detail->width + PK_GROUP - 1) / PK_GROUP);
   pk_pool_run(pool, multiply_wide, context, wide, pk_grain(context, wide, 8));
-  pk_pool_run(pool, activate, context, detail.picks, pk_grain(context, detail.picks, 4));
+  pk_pool_run(pool, activate, context, detail->picks, pk_grain(context, detail->picks, 4));
   pk_pool_run(pool, multiply_down, context, down, pk_grain(context, down, 8));
-  pk_pool_run(pool, sum_rows, context, rows, pk_grain(context, rows, 4));
+  return active;
+}
+
+void pk_run_experts(struct pk_context* context) {
+  struct detail detail;
+  run_chosen(context, &detail);
+  int32_t rows = context->batch->rows;
+  pk_pool_run(context->pool, sum_rows, context, rows, pk_grain(context, rows, 4));
+  context->rounded = PK_NONE;
+}
+
+// Gradients of each row's shares and scores, and of what its experts gave.
+static void rows_back(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct detail* detail = context->detail;
+  const struct memory* memory = &detail->memory;
+  const struct pk_experts* experts = detail->experts;
+  int32_t chosen = experts->chosen, width = detail->width, stride = padded(experts->count);
+  for (int32_t row = first; row < end; row++) {
+    const float* gradient = pk_row(context, context->op->v[1], row);
+    for (int32_t pick = row * chosen; pick < (row + 1) * chosen; pick++) {
+      int64_t at = (int64_t)memory->places[pick] * padded(width);
+      memory->share_gradient[pick] = pk_share_back(memory->down + at, gradient, memory->shares[pick], width,
+                                                   memory->down_gradient + at);
+    }
+    pk_route_back(memory->scores + (int64_t)row * stride, experts->count, chosen, experts->shares_of_all,
+                  memory->numbers + row * chosen, memory->shares + row * chosen,
+                  memory->share_gradient + row * chosen, memory->score_gradient + (int64_t)row * stride);
+  }
+}
+
+// Items: PK_TURNED columns of an expert's input each, of all experts behind each other.
+static void multiply_back(struct pk_context* context, const struct pk_matrix* matrices, int32_t first,
+                          int32_t end, int32_t thread, int32_t isDown) {
+  const struct detail* detail = context->detail;
+  const struct memory* memory = &detail->memory;
+  int32_t wide = 2 * padded(detail->ffn) + 16, narrow = padded(detail->ffn), width = padded(detail->width);
+  int32_t ldg = isDown ? width : wide, ldo = isDown ? narrow : width;
+  const float* gradient = isDown ? memory->down_gradient : memory->wide_gradient;
+  float* out = isDown ? memory->narrow_gradient : memory->x_gradient;
+  int32_t items = (matrices[0].columns + PK_TURNED - 1) / PK_TURNED, item = 0;
+  for (int32_t expert = 0; expert < detail->experts->count && item < end; expert++) {
+    int32_t begin = memory->begins[expert], rows = memory->begins[expert + 1] - begin;
+    if (rows == 0) continue;
+    for (int32_t i = 0; i < items; i++, item++) {
+      if (item < first || item >= end) continue;
+      pk_matmul_back(&matrices[expert], i * PK_TURNED, rows, gradient + (int64_t)begin * ldg, ldg,
+                     out + (int64_t)begin * ldo, ldo, 0, pk_scratch_of(context, thread));
+    }
+  }
+}
+
+static void down_back(void* argument, int32_t first, int32_t end, int32_t thread) {
+  struct pk_context* context = argument;
+  const struct detail* detail = context->detail;
+  multiply_back(context, detail->experts->down, first, end, thread, 1);
+}
+
+static void wide_back(void* argument, int32_t first, int32_t end, int32_t thread) {
+  struct pk_context* context = argument;
+  const struct detail* detail = context->detail;
+  multiply_back(context, detail->experts->gate_up, first, end, thread, 0);
+}
+
+static void activate_back(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct detail* detail = context->detail;
+  const struct memory* memory = &detail->memory;
+  int32_t ffn = detail->ffn, wide = 2 * padded(ffn) + 16, narrow = padded(ffn);
+  for (int32_t at = first; at < end; at++) {
+    pk_activate_back(detail->experts->activation, memory->wide + (int64_t)at * wide,
+                     memory->narrow_gradient + (int64_t)at * narrow,
+                     memory->wide_gradient + (int64_t)at * wide, ffn);
+  }
+}
+
+// What a row's experts say of its x, in the row's order.
+static void sum_back(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct detail* detail = context->detail;
+  const struct pk_op* op = context->op;
+  int32_t chosen = detail->experts->chosen, width = detail->width;
+  for (int32_t row = first; row < end; row++) {
+    float* out = pk_row(context, op->v[2], row);
+    for (int32_t i = 0; op->i[0] == 0 && i < width; i++) out[i] = 0;
+    for (int32_t pick = row * chosen; pick < (row + 1) * chosen; pick++) {
+      pk_add(out, detail->memory.x_gradient + (int64_t)detail->memory.places[pick] * padded(width), width);
+    }
+  }
+}
+
+// The router's part is added last.
+static void router_back(void* argument, int32_t first, int32_t end, int32_t thread) {
+  struct pk_context* context = argument;
+  const struct detail* detail = context->detail;
+  const struct pk_value* out = &context->values[context->op->v[2]];
+  for (int32_t item = first; item < end; item++) {
+    pk_matmul_back(detail->experts->router, item * PK_TURNED, context->batch->rows,
+                   detail->memory.score_gradient, padded(detail->experts->count), out->at, out->stride, 1,
+                   pk_scratch_of(context, thread));
+  }
+}
+
+void pk_run_experts_back(struct pk_context* context) {
+  struct detail detail;
+  int32_t active = run_chosen(context, &detail), rows = context->batch->rows;
+  struct pk_pool* pool = context->pool;
+  int32_t narrow = (detail.ffn + PK_TURNED - 1) / PK_TURNED, wide = (detail.width + PK_TURNED - 1) / PK_TURNED;
+  pk_pool_run(pool, rows_back, context, rows, pk_grain(context, rows, 4));
+  pk_pool_run(pool, down_back, context, active * narrow, 1);
+  pk_pool_run(pool, activate_back, context, detail.picks, pk_grain(context, detail.picks, 4));
+  pk_pool_run(pool, wide_back, context, active * wide, 1);
+  pk_pool_run(pool, sum_back, context, rows, pk_grain(context, rows, 4));
+  pk_pool_run(pool, router_back, context, wide, 1);
   context->rounded = PK_NONE;
 }

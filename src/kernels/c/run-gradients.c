@@ -98,31 +98,40 @@ static void attend_job(void* argument, int32_t first, int32_t end, int32_t threa
   }
 }
 
+void pk_matmul_back(const struct pk_matrix* matrix, int32_t k, int32_t rows, const float* gradient,
+                    int64_t gradient_stride, float* out, int64_t out_stride, int32_t adds, float* scratch) {
+  float* panel = scratch;
+  void* unpacking = panel + PANEL_GROUPS * PK_GROUP * PK_TURNED;
+  int32_t count = matrix->columns - k < PK_TURNED ? matrix->columns - k : PK_TURNED;
+  for (int32_t n = 0; n < matrix->rows; n += PANEL_GROUPS * PK_GROUP) {
+    int32_t left = matrix->rows - n, most = PANEL_GROUPS * PK_GROUP;
+    int32_t length = left < most ? left : most, group = n / PK_GROUP;
+    pk_unpack_turned(matrix, group, group + (length + PK_GROUP - 1) / PK_GROUP, k, count, panel, unpacking);
+    struct pk_chains product = {
+        .rows = rows, .columns = count, .length = length,
+        .a = gradient + n, .ai = gradient_stride, .al = 1,
+        .b = panel, .bl = PK_TURNED, .c = out + k, .ci = out_stride, .adds = adds || n > 0};
+    pk_chain(&product);
+  }
+}
+
+uint64_t pk_matmul_back_bytes(void) {
+  return 4 * (uint64_t)(PANEL_GROUPS * PK_GROUP * PK_TURNED) + pk_scratch_bytes();
+}
+
 // Items: PK_TURNED columns of the matrices' input each.
 static void matmul_back_job(void* argument, int32_t first, int32_t end, int32_t thread) {
   struct pk_context* context = argument;
   const struct pk_op* op = context->op;
   const struct pk_matrix* matrices = op->p[0];
   const struct pk_value *gradient = &context->values[op->v[0]], *out = &context->values[op->v[1]];
-  float* panel = pk_scratch_of(context, thread);
-  void* scratch = panel + PANEL_GROUPS * PK_GROUP * PK_TURNED;
   for (int32_t item = first; item < end; item++) {
-    int32_t k = item * PK_TURNED, adds = op->i[1], column = 0;
+    int32_t column = 0;
     for (int32_t i = 0; i < op->i[0]; i++) {
-      const struct pk_matrix* matrix = &matrices[i];
-      int32_t count = matrix->columns - k < PK_TURNED ? matrix->columns - k : PK_TURNED;
-      for (int32_t n = 0; n < matrix->rows; n += PANEL_GROUPS * PK_GROUP) {
-        int32_t left = matrix->rows - n, most = PANEL_GROUPS * PK_GROUP;
-        int32_t rows = left < most ? left : most, group = n / PK_GROUP;
-        pk_unpack_turned(matrix, group, group + (rows + PK_GROUP - 1) / PK_GROUP, k, count, panel, scratch);
-        struct pk_chains product = {
-            .rows = context->batch->rows, .columns = count, .length = rows,
-            .a = gradient->at + column + n, .ai = gradient->stride, .al = 1,
-            .b = panel, .bl = PK_TURNED, .c = out->at + k, .ci = out->stride, .adds = adds};
-        pk_chain(&product);
-        adds = 1;
-      }
-      column += matrix->rows;
+      pk_matmul_back(&matrices[i], item * PK_TURNED, context->batch->rows, gradient->at + column,
+                     gradient->stride, out->at, out->stride, op->i[1] || i > 0,
+                     pk_scratch_of(context, thread));
+      column += matrices[i].rows;
     }
   }
 }
@@ -154,9 +163,11 @@ static void lora_job(void* argument, int32_t first, int32_t end, int32_t thread)
       up.columns = lora->outputs, up.b = lora->b_turned, up.bl = lora->outputs;
       up.c = out->at + row * out->stride + lora->column, up.ci = out->stride;
     }
-    pk_chain(&down);
-    for (int32_t i = 0; i < rows; i++) pk_scale(lows + i * stride, lora->scale, lora->rank);
-    pk_chain(&up);
+    if (backwards || op->v[0] >= 0) {
+      pk_chain(&down);
+      for (int32_t i = 0; i < rows; i++) pk_scale(lows + i * stride, lora->scale, lora->rank);
+    }
+    if (backwards || op->v[2] >= 0) pk_chain(&up);
   }
 }
 
@@ -195,8 +206,7 @@ uint64_t pk_gradient_thread_bytes(const struct pk_program* program, const struct
   if (op->code == PK_ATTEND || op->code == PK_ATTEND_BACK) {
     return 4 * (uint64_t)pk_sequence_floats(op->p[0], program->max_rows);
   }
-  if (op->code != PK_MATMUL_BACK) return 0;
-  return 4 * (uint64_t)(PANEL_GROUPS * PK_GROUP * PK_TURNED) + pk_scratch_bytes();
+  return op->code == PK_MATMUL_BACK || op->code == PK_EXPERTS_BACK ? pk_matmul_back_bytes() : 0;
 }
 
 int32_t pk_run_gradient(struct pk_context* context) {
@@ -229,6 +239,9 @@ int32_t pk_run_gradient(struct pk_context* context) {
     case PK_LORA:
     case PK_LORA_BACK:
       run_lora(context);
+      return 1;
+    case PK_EXPERTS_BACK:
+      pk_run_experts_back(context);
       return 1;
     default:
       return 0;

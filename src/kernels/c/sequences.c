@@ -28,8 +28,17 @@ static struct room room_of(const struct pk_sequence* sequence, float* scratch) {
 }
 
 static void turn(const struct pk_sequence* sequence, const float* from, float* to, int64_t stride) {
-  for (int32_t row = 0; row < sequence->rows; row++) {
-    for (int32_t d = 0; d < sequence->shape->dim; d++) to[d * stride + row] = from[row * sequence->stride + d];
+  int32_t row = 0, dim = sequence->shape->dim;
+  for (; row + 16 <= sequence->rows; row += 16) {
+    const float* rows = from + row * sequence->stride;
+    int32_t d = 0;
+    for (; d + 16 <= dim; d += 16) v_turn(rows + d, sequence->stride, to + d * stride + row, stride);
+    for (; d < dim; d++) {
+      for (int i = 0; i < 16; i++) to[d * stride + row + i] = rows[i * sequence->stride + d];
+    }
+  }
+  for (; row < sequence->rows; row++) {
+    for (int32_t d = 0; d < dim; d++) to[d * stride + row] = from[row * sequence->stride + d];
   }
 }
 
@@ -128,7 +137,11 @@ static void score_slopes(const struct pk_sequence* sequence, const struct room* 
     float* slopes = room->slopes + (row - first) * room->stride;
     int64_t at = row * sequence->out_stride + (int64_t)head * shape->dim;
     v16 sum = v_set(0);
-    for (int32_t d = 0; d < shape->dim; d++) {
+    int32_t d = 0;
+    for (; d + 16 <= shape->dim; d += 16) {
+      sum = v_fma(v_load(sequence->out_gradient + at + d), v_load(sequence->out + at + d), sum);
+    }
+    for (; d < shape->dim; d++) {
       sum[d & 15] = pk_fma(sequence->out_gradient[at + d], sequence->out[at + d], sum[d & 15]);
     }
     v16 along = v_set(v_sum(sum));

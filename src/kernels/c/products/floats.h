@@ -8,7 +8,6 @@ enum { PK_FPANEL_K = 256 };
 
 struct pk_float_scratch {
   float panel[PK_PANEL_GROUPS][PK_FPANEL_K][PK_GROUP];
-  float tile[PK_FPANEL_K * PK_FROWS];
   struct pk_pblock blocks[PK_FPANEL_K / 32];
 };
 
@@ -87,55 +86,76 @@ static void pk_factors(const struct pk_pblock* b, float* out) {
   }
 }
 
-// R rows times one group, `count` of k. A tile holds x as (k, R).
-static PK_INLINE void pk_float_tile(int R, const float (*panel)[PK_GROUP], const float* tile, size_t count,
-                                    int began, const float* bias, float* y, int64_t ldy) {
-  vf acc[PK_FROWS][PK_PARTS];
+// Groups that share the rows of a tile: where a group is one vector, each x serves two.
+#define PK_FGROUPS (PK_PARTS == 1 ? 2 : 1)
+
+// R rows times G groups, `count` of k.
+static PK_INLINE void pk_float_tile(int R, int G, const float (*panel)[PK_FPANEL_K][PK_GROUP], const float* x,
+                                    int64_t ldx, size_t count, int began, const struct pk_target* to) {
+  vf acc[PK_FROWS][PK_FGROUPS][PK_PARTS];
   PK_UNROLL for (int r = 0; r < R; r++) {
-    PK_UNROLL for (int part = 0; part < PK_PARTS; part++)
-      acc[r][part] = began ? vf_load(y + r * ldy + part * PK_W) : vf_zero();
+    PK_UNROLL for (int g = 0; g < G; g++) {
+      PK_UNROLL for (int part = 0; part < PK_PARTS; part++)
+        acc[r][g][part] = began ? vf_load(to[g].y + r * to[g].ldy + part * PK_W) : vf_zero();
+    }
   }
-  for (size_t k = 0; k < count; k++, tile += R) {
-    vf w[PK_PARTS];
-    PK_UNROLL for (int part = 0; part < PK_PARTS; part++) w[part] = vf_load(panel[k] + part * PK_W);
+  for (size_t k = 0; k < count; k++) {
+    vf w[PK_FGROUPS][PK_PARTS];
+    PK_UNROLL for (int g = 0; g < G; g++) {
+      PK_UNROLL for (int part = 0; part < PK_PARTS; part++) w[g][part] = vf_load(panel[g][k] + part * PK_W);
+    }
     PK_UNROLL for (int r = 0; r < R; r++) {
-      vf x = vf_set1(tile[r]);
-      PK_UNROLL for (int part = 0; part < PK_PARTS; part++) acc[r][part] = vf_fma(w[part], x, acc[r][part]);
+      vf factor = vf_set1(x[r * ldx + (int64_t)k]);
+      PK_UNROLL for (int g = 0; g < G; g++) {
+        PK_UNROLL for (int part = 0; part < PK_PARTS; part++)
+          acc[r][g][part] = vf_fma(w[g][part], factor, acc[r][g][part]);
+      }
     }
   }
   PK_UNROLL for (int r = 0; r < R; r++) {
-    PK_UNROLL for (int part = 0; part < PK_PARTS; part++) {
-      vf sum = acc[r][part];
-      if (bias) sum = vf_add(sum, vf_load(bias + part * PK_W));
-      vf_store(y + r * ldy + part * PK_W, sum);
+    PK_UNROLL for (int g = 0; g < G; g++) {
+      PK_UNROLL for (int part = 0; part < PK_PARTS; part++) {
+        vf sum = acc[r][g][part];
+        if (to[g].bias) sum = vf_add(sum, vf_load(to[g].bias + part * PK_W));
+        vf_store(to[g].y + r * to[g].ldy + part * PK_W, sum);
+      }
     }
   }
 }
 
-typedef void (*pk_float_function)(const float (*)[PK_GROUP], const float*, size_t, int, const float*, float*,
-                                  int64_t);
-#define PK_DEFINE_FLOAT_TILE(R)                                                                    \
-  static void pk_float_tile_##R(const float (*panel)[PK_GROUP], const float* tile, size_t count,   \
-                                int began, const float* bias, float* y, int64_t ldy) {             \
-    pk_float_tile(R, panel, tile, count, began, bias, y, ldy);                                     \
+typedef void (*pk_float_function)(const float (*)[PK_FPANEL_K][PK_GROUP], const float*, int64_t, size_t, int,
+                                  const struct pk_target*);
+#define PK_DEFINE_FLOAT_TILE(R, G)                                                                  \
+  static void pk_float_tile_##R##_##G(const float (*panel)[PK_FPANEL_K][PK_GROUP], const float* x, \
+                                      int64_t ldx, size_t count, int began,                        \
+                                      const struct pk_target* to) {                                \
+    pk_float_tile(R, G, panel, x, ldx, count, began, to);                                          \
   }
-PK_DEFINE_FLOAT_TILE(1)
-PK_DEFINE_FLOAT_TILE(2)
-PK_DEFINE_FLOAT_TILE(4)
+#if PK_PARTS == 1
+#define PK_DEFINE_FLOAT_TILES(R) PK_DEFINE_FLOAT_TILE(R, 1) PK_DEFINE_FLOAT_TILE(R, 2)
+#define PK_FLOAT_TILES(R) {pk_float_tile_##R##_1, pk_float_tile_##R##_2}
+#else
+#define PK_DEFINE_FLOAT_TILES(R) PK_DEFINE_FLOAT_TILE(R, 1)
+#define PK_FLOAT_TILES(R) {pk_float_tile_##R##_1}
+#endif
+PK_DEFINE_FLOAT_TILES(1)
+PK_DEFINE_FLOAT_TILES(2)
+PK_DEFINE_FLOAT_TILES(4)
 #if PK_FROWS == 12
-PK_DEFINE_FLOAT_TILE(8)
-PK_DEFINE_FLOAT_TILE(12)
+PK_DEFINE_FLOAT_TILES(8)
+PK_DEFINE_FLOAT_TILES(12)
 static const int PK_FLOAT_ROWS[] = {12, 8, 4, 2, 1};
-static const pk_float_function pk_float_tiles[] = {pk_float_tile_12, pk_float_tile_8, pk_float_tile_4,
-                                                   pk_float_tile_2, pk_float_tile_1};
+static const pk_float_function pk_float_tiles[][PK_FGROUPS] = {
+    PK_FLOAT_TILES(12), PK_FLOAT_TILES(8), PK_FLOAT_TILES(4), PK_FLOAT_TILES(2), PK_FLOAT_TILES(1)};
 #elif PK_FROWS == 6
-PK_DEFINE_FLOAT_TILE(6)
+PK_DEFINE_FLOAT_TILES(6)
 static const int PK_FLOAT_ROWS[] = {6, 4, 2, 1};
-static const pk_float_function pk_float_tiles[] = {pk_float_tile_6, pk_float_tile_4, pk_float_tile_2,
-                                                   pk_float_tile_1};
+static const pk_float_function pk_float_tiles[][PK_FGROUPS] = {PK_FLOAT_TILES(6), PK_FLOAT_TILES(4),
+                                                               PK_FLOAT_TILES(2), PK_FLOAT_TILES(1)};
 #else
 static const int PK_FLOAT_ROWS[] = {4, 2, 1};
-static const pk_float_function pk_float_tiles[] = {pk_float_tile_4, pk_float_tile_2, pk_float_tile_1};
+static const pk_float_function pk_float_tiles[][PK_FGROUPS] = {PK_FLOAT_TILES(4), PK_FLOAT_TILES(2),
+                                                               PK_FLOAT_TILES(1)};
 #endif
 
 static void pk_floats_one(const struct pk_product* job, const float* x, int32_t group0, int32_t group1) {
@@ -191,16 +211,13 @@ static void pk_floats_many(const struct pk_product* job, const float* x, int64_t
       for (int32_t row = 0, size = 0; row < job->rows; row += PK_FLOAT_ROWS[size]) {
         while (PK_FLOAT_ROWS[size] > job->rows - row) size++;
         int R = PK_FLOAT_ROWS[size];
-        for (int r = 0; r < R; r++) {
-          const float* from = x + (row + r) * ldx + k;
-          for (size_t i = 0; i < count; i++) scratch->tile[i * (size_t)R + (size_t)r] = from[i];
-        }
-        for (int32_t g = 0; g < groups; g++) {
-          struct pk_target to;
-          pk_open_target(job, &to, first + g, row, R, R, k > 0, count == left);
-          pk_float_tiles[size]((const float(*)[PK_GROUP])scratch->panel[g], scratch->tile, count, k > 0,
-                               to.bias, to.y, to.ldy);
-          pk_close_target(job, &to, first + g, row, R);
+        for (int32_t g = 0; g < groups; g += PK_FGROUPS) {
+          struct pk_target to[PK_FGROUPS];
+          int G = groups - g < PK_FGROUPS ? groups - g : PK_FGROUPS;
+          for (int i = 0; i < G; i++) pk_open_target(job, &to[i], first + g + i, row, R, R, k > 0, count == left);
+          pk_float_tiles[size][G - 1]((const float(*)[PK_FPANEL_K][PK_GROUP])&scratch->panel[g],
+                                      x + row * ldx + (int64_t)k, ldx, count, k > 0, to);
+          for (int i = 0; i < G; i++) pk_close_target(job, &to[i], first + g + i, row, R);
         }
       }
     }

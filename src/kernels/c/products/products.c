@@ -1,6 +1,7 @@
 // Matrix products and packing, all of it in one translation unit: included once for each
 // instruction set.
 #include "../vec/vec.h"
+#include "../vec/vector.h"
 #include "floats.h"
 #ifdef __AMX_INT8__
 #include "tiles.h"
@@ -42,7 +43,9 @@ void pk_unpack_turned(const struct pk_matrix* matrix, int32_t group0, int32_t gr
   job.groupBytes = pk_group_bytes(matrix->form, matrix->columns);
   for (int32_t group = group0; group < group1; group++, out += PK_GROUP * PK_TURNED) {
     pk_float_panel(&job, group, (size_t)k, (size_t)count, own->blocks, own->panel[0]);
-    for (int32_t i = 0; i < count; i++) {
+    int32_t i = 0;
+    for (; i + PK_GROUP <= count; i += PK_GROUP) v_turn(own->panel[0][i], PK_GROUP, out + i, PK_TURNED);
+    for (; i < count; i++) {
       for (int32_t n = 0; n < PK_GROUP; n++) out[n * PK_TURNED + i] = own->panel[0][i][n];
     }
   }

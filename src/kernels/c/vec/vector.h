@@ -107,6 +107,26 @@ V_INLINE i16x v_lanes(void) {
   return (i16x){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 }
 
+// 16 rows of 16 values as columns: to[j][i] = from[i][j].
+V_INLINE void v_turn(const float* from, ptrdiff_t from_stride, float* to, ptrdiff_t to_stride) {
+  v16 a[16], b[16];
+#define V_ZIP(x, y, at)                                                                                     \
+  __builtin_shufflevector(x, y, at, 16 + at, at + 1, 17 + at, at + 2, 18 + at, at + 3, 19 + at, at + 4,      \
+                          20 + at, at + 5, 21 + at, at + 6, 22 + at, at + 7, 23 + at)
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) a[i] = v_load(from + i * from_stride);
+#pragma GCC unroll 2
+  for (int twice = 0; twice < 2; twice++) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) b[2 * i] = V_ZIP(a[i], a[i + 8], 0), b[2 * i + 1] = V_ZIP(a[i], a[i + 8], 8);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) a[2 * i] = V_ZIP(b[i], b[i + 8], 0), a[2 * i + 1] = V_ZIP(b[i], b[i + 8], 8);
+  }
+#undef V_ZIP
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) v_store(to + i * to_stride, a[i]);
+}
+
 // Nearest even, for |x| < 2^22.
 V_INLINE v16 v_round(v16 x) {
   const v16 magic = v_set(12582912.0f);
