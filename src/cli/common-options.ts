@@ -8,6 +8,7 @@ import {
   type Options,
   type TextOption
 } from './command.ts'
+import { KV_TYPES } from './options.ts'
 
 export const BOOTSTRAP: TextOption = text(
   'host:port',
@@ -29,6 +30,12 @@ export const SWARM_OPTIONS: {
 
 export const PEER_WEIGHTS: OffOption = off(
   'Take weights from the hub alone, and give none to other peers'
+)
+
+export const KV: TextOption = text(
+  'type',
+  'How keys and values are held on a CPU: f16, f32 or int8 (default: f16; f32 with --quant f32)',
+  KV_TYPES
 )
 
 export const MANIFEST: TextOption = text(

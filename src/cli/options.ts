@@ -1,6 +1,7 @@
 // Turns what was typed into values, or says what should have been typed.
 import type { BlockSpan } from '../base/block-span.ts'
 import { badInput } from '../base/errors.ts'
+import type { KvType } from '../blocks/types.ts'
 
 export type FlagValue = string | boolean | readonly string[] | undefined
 /** Options as typed, by name. */
@@ -28,6 +29,24 @@ export function parseBlocks(value: string | undefined): BlockSpan | undefined {
     })
   }
   return { start, end }
+}
+
+export const KV_TYPES: readonly KvType[] = ['f16', 'f32', 'int8']
+
+/**
+ * How keys and values are to be held; undefined if not given.
+ * @throws AppError BAD_INPUT, also on devices, whose keys and values are f32
+ */
+export function parseKv(flags: {
+  kv?: string | undefined
+  device?: string | undefined
+}): KvType | undefined {
+  const { kv, device } = flags
+  const choice = parseChoice('kv', kv, KV_TYPES)
+  if (choice === undefined || device === undefined || device === 'cpu') return choice
+  throw badInput(`--kv cannot be used with --device ${device}`, {
+    hint: 'Leave --kv out: on a GPU keys and values are f32'
+  })
 }
 
 /** The number in a text; NaN if there is none. */

@@ -3,11 +3,12 @@ import { parseMemory } from '../../src/cli/engine.ts'
 import { errorOf, errorText, exitCode, naming } from '../../src/cli/exit.ts'
 import { badInput, internal, noRoute, toAppError, type AppError } from '../../src/base/errors.ts'
 import { joinPrompt, readPiped } from '../../src/cli/chat/input.ts'
-import { parseKv, quantNote } from '../../src/cli/run/join.ts'
+import { quantNote } from '../../src/cli/run/join.ts'
 import {
   parseBlocks,
   parseBytes,
   parseChoice,
+  parseKv,
   parseList,
   parseNumber,
   parseWhole

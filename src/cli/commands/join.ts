@@ -1,6 +1,14 @@
 // Declares `petals join MODEL`.
 import { type Command, command, type OptionsFor, text } from '../command.ts'
-import { DEVICE, DISK, MANIFEST, PEER_WEIGHTS, SWARM_OPTIONS, THREADS } from '../common-options.ts'
+import {
+  DEVICE,
+  DISK,
+  KV,
+  MANIFEST,
+  PEER_WEIGHTS,
+  SWARM_OPTIONS,
+  THREADS
+} from '../common-options.ts'
 import type { JoinFlags } from '../run/join.ts'
 
 /** Of a server, however it is started. */
@@ -14,10 +22,7 @@ export const JOIN_OPTIONS: OptionsFor<JoinFlags> = {
     "How weights are held: native (the file's own), f32, f16, int8 or int4 (default: native)",
     ['native', 'f32', 'f16', 'int8', 'int4']
   ),
-  kv: text(
-    'type',
-    'How keys and values are held on a CPU: f16, f32 or int8 (default: f16; f32 with --quant f32)'
-  ),
+  kv: KV,
   threads: THREADS,
   device: DEVICE,
   memory: text('size', 'Most memory for weights and sessions, e.g. 8g (default: 80% of free)'),

@@ -4,6 +4,7 @@ import {
   DEVICE,
   DISK,
   JSON_OUTPUT,
+  KV,
   PEER_WEIGHTS,
   SWARM_OPTIONS,
   THREADS
@@ -16,6 +17,7 @@ export const plan: Command = command<PlanFlags>({
   about: 'What fits here, and how fast it would be, before joining',
   options: {
     quant: text('type', 'native, f32, int8 or int4: what is measured (default: native)'),
+    kv: KV,
     threads: THREADS,
     device: DEVICE,
     memory: text('size', 'As for join (default: 80% of free)'),

@@ -3,7 +3,7 @@
 // Prints nothing.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Log } from '../../base/log.ts'
-import type { SpanInfo } from '../../blocks/types.ts'
+import type { KvType, SpanInfo } from '../../blocks/types.ts'
 import { swarmConnections } from '../../client/connections.ts'
 import { engineTimes, type EngineTimes, type HopTimes } from '../../client/route/forecast.ts'
 import { tryChains } from '../../client/route/trial.ts'
@@ -16,6 +16,8 @@ import type { ServerInfo } from '../../wire/types.ts'
 import type { ClientOptions } from './plan-client.ts'
 
 export interface MeasureOptions extends ClientOptions {
+  /** How keys and values are held. Default: as for join. */
+  kv: KvType | undefined
   /** Blocks to measure, which are on this machine already. */
   sample: BlockSpan
   /** The client's own part of a step. */
@@ -41,10 +43,10 @@ const PROCESS_MS = 0.4
 
 /** @throws AppError NO_MEMORY, COMPUTE, CANCELLED */
 export async function measureServing(options: MeasureOptions): Promise<ServingTimes> {
-  const { compute, model, quant, sample, signal, dtype, between } = options
+  const { compute, model, quant, kv, sample, signal, dtype, between } = options
   await using stack = new AsyncDisposableStack()
   const { start, end } = sample
-  const span = await compute.loadSpan({ location: model.location, start, end, quant }, signal)
+  const span = await compute.loadSpan({ location: model.location, start, end, quant, kv }, signal)
   stack.defer(() => compute.unloadSpan(span.span).catch(() => {}))
   const loopback = stack.use(await startBootstrap({ port: 0 }))
   const bootstrap = [{ host: loopback.host, port: loopback.port }]

@@ -17,6 +17,8 @@ export interface Plan {
   readonly fits: readonly QuantFit[]
   /** Quantisation of the measurements and forecasts. */
   readonly quant: string
+  /** How keys and values are held in these. */
+  readonly kv: string
   readonly client: OwnTimes | undefined
   readonly serving: ServingTimes | undefined
   /** What a join would serve. */
@@ -97,7 +99,7 @@ function fitRow(fit: QuantFit): string[] {
   ]
 }
 
-function measuredLines({ client, serving, span, fetchBytes, quant }: Plan): string[] {
+function measuredLines({ client, serving, span, fetchBytes, quant, kv }: Plan): string[] {
   const lines: string[] = []
   const head = client
     ? `head ${ms(client.times.headMs)} ms${client.headMeasured ? '' : ' (reckoned: it is not here)'}`
@@ -105,8 +107,8 @@ function measuredLines({ client, serving, span, fetchBytes, quant }: Plan): stri
   if (serving) {
     const { sample, engine, hop } = serving
     lines.push(
-      `measured with blocks ${sample.start}:${sample.end} in ${quant}: ${ms(engine.blockMs)} ms a block ` +
-        `+ ${ms(engine.stepMs)} ms a step, ${head}, a trip on loopback ${ms(hop.tripMs)} ms`
+      `measured with blocks ${sample.start}:${sample.end} in ${quant}, keys and values in ${kv}: ` +
+        `${ms(engine.blockMs)} ms a block + ${ms(engine.stepMs)} ms a step, ${head}, a trip on loopback ${ms(hop.tripMs)} ms`
     )
   } else if (client) lines.push(`measured: ${head}`)
   if (span) {
@@ -164,6 +166,7 @@ export function planJson(plan: Plan): object {
       headBytes: fit.sizes.headBytes
     })),
     quant: plan.quant,
+    kv: plan.kv,
     measured: client
       ? { headMeasured: client.headMeasured, ...client.times, serving: servingJson(serving) }
       : null,

@@ -7,7 +7,7 @@ import { badInput, toAppError } from '../../base/errors.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 import type { LogFields } from '../../base/log.ts'
 import type { Compute } from '../../blocks/compute.ts'
-import type { KvType, Quant, SpanInfo } from '../../blocks/types.ts'
+import type { Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import { findAlias } from '../../model/aliases.ts'
 import { Host } from '../../server/host.ts'
@@ -22,7 +22,7 @@ import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
 import { joinSoon, openNode } from '../../library/open/node.ts'
-import { parseBlocks, parseBytes, parseChoice, parseWhole } from '../options.ts'
+import { parseBlocks, parseBytes, parseChoice, parseKv, parseWhole } from '../options.ts'
 import {
   manifestRoots,
   openWeights,
@@ -51,7 +51,6 @@ export interface JoinFlags
 const GIVING_MS = 1000
 /** When the server is told to stop, sessions that run get a few steps to fail over. */
 const DRAIN_MS = 2_500
-const KV_TYPES: readonly KvType[] = ['f16', 'f32', 'int8']
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
 /** What a server gives to what else runs in its process. */
@@ -159,15 +158,6 @@ export async function runJoin(
     if (giving) await deadline(giving, GIVING_MS).catch(() => {})
     await host.close()
   }
-}
-
-/** @throws AppError BAD_INPUT on devices, whose keys and values are f32 */
-export function parseKv({ kv, device }: Pick<JoinFlags, 'kv' | 'device'>): KvType | undefined {
-  const choice = parseChoice('kv', kv, KV_TYPES)
-  if (choice === undefined || device === undefined || device === 'cpu') return choice
-  throw badInput(`--kv cannot be used with --device ${device}`, {
-    hint: 'Leave --kv out: on a GPU keys and values are f32'
-  })
 }
 
 /** Its packages are loaded only where they are asked for. @throws AppError BAD_INPUT */

@@ -6,7 +6,8 @@ import { toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import type { Progress } from '../../base/progress.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
-import type { ComputeApi, Quant } from '../../blocks/types.ts'
+import { defaultKv } from '../../blocks/span-plan.ts'
+import type { ComputeApi, KvType, Quant } from '../../blocks/types.ts'
 import { chooseDtype } from '../../client/client.ts'
 import { forecast } from '../../client/route/forecast.ts'
 import { uncovered, type RouteHop } from '../../client/route/route.ts'
@@ -25,7 +26,7 @@ import type { Context } from '../context.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { joinSoon, openNode } from '../../library/open/node.ts'
-import { parseChoice } from '../options.ts'
+import { parseChoice, parseKv } from '../options.ts'
 import { print } from '../output.ts'
 import { openWeights, type PeerFlags } from '../peer-weights.ts'
 import { startClient, type OwnTimes, type OwnWork } from '../plan/plan-client.ts'
@@ -39,6 +40,7 @@ const CLIENT_ROUNDS = 32
 
 export interface PlanFlags extends EngineOptions, SwarmOptions, PeerFlags {
   quant?: string | undefined
+  kv?: string | undefined
   disk?: string | undefined
   /** Without looking at the swarm. */
   alone?: boolean | undefined
@@ -48,6 +50,7 @@ export interface PlanFlags extends EngineOptions, SwarmOptions, PeerFlags {
 /** Returns the exit code. */
 export async function runPlan(name: string, flags: PlanFlags, context: Context): Promise<number> {
   const quant = parseChoice<Quant>('quant', flags.quant, PLAN_QUANTS) ?? 'native'
+  const kv = parseKv(flags)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const membership = await openMembership(flags, context)
   await using stack = new AsyncDisposableStack()
@@ -63,7 +66,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   })
   const compute = stack.use(await startCompute(flags, context))
   const memoryBytes = (await compute.stats()).freeBytes
-  const fits = PLAN_QUANTS.map((each) => quantFit(model, each, { memoryBytes, diskBytes }))
+  const fits = PLAN_QUANTS.map((each) => quantFit(model, each, { memoryBytes, diskBytes }, kv))
   const fit = fits.find((each) => each.quant === quant)
   if (!fit) throw new TypeError(`No sizes for ${quant}`)
   progress.update('looking for servers')
@@ -75,7 +78,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   const servers = view instanceof SwarmView ? view.servers : []
   const { blockCount } = model.config
   const span = fit.blocks > 0 ? joinSpan(servers, blockCount, fit.blocks) : undefined
-  const facts = { compute, model, fit, span, servers, progress, context }
+  const facts = { compute, model, fit, kv, span, servers, progress, context }
   const { own, client, serving } = await measure(stack, facts)
   progress.update('trying servers')
   const plan: Plan = {
@@ -87,6 +90,7 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
     diskBytes,
     fits,
     quant,
+    kv: isOnCpu(flags) ? (kv ?? defaultKv(quant)) : 'f32',
     client,
     serving,
     span,
@@ -104,10 +108,15 @@ export async function runPlan(name: string, flags: PlanFlags, context: Context):
   return await print(json ? `${JSON.stringify(planJson(plan), undefined, 2)}\n` : planText(plan))
 }
 
+function isOnCpu({ device = 'cpu' }: PlanFlags): boolean {
+  return device === 'cpu'
+}
+
 interface MeasureFacts {
   compute: ComputeApi
   model: Model
   fit: QuantFit
+  kv: KvType | undefined
   span: BlockSpan | undefined
   servers: readonly ServerInfo[]
   progress: Progress
@@ -122,7 +131,7 @@ interface Measured {
 
 /** Fetches blocks to measure if none are here, and measures. */
 async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promise<Measured> {
-  const { compute, model, fit, span, servers, progress, context } = facts
+  const { compute, model, fit, kv, span, servers, progress, context } = facts
   const { signal, log } = context
   const dtype = chooseDtype(model.config, servers)
   const common = { compute, model, quant: fit.quant, dtype }
@@ -141,7 +150,7 @@ async function measure(stack: AsyncDisposableStack, facts: MeasureFacts): Promis
   progress.update(`measuring ${what}`)
   const own = await startClient(stack, common)
   const { between } = own
-  const serving = await measureServing({ ...common, sample, between, log, signal })
+  const serving = await measureServing({ ...common, kv, sample, between, log, signal })
   const msPerByte =
     (serving.engine.blockMs * (sample.end - sample.start)) / serving.span.weightBytes
   return { own, client: own.times(msPerByte * fit.sizes.headBytes), serving }

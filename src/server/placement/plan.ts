@@ -3,7 +3,7 @@
 // estimate of all. Pure.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { sizesOf, spanBytes, type ModelSizes } from '../../blocks/sizes.ts'
-import type { Quant } from '../../blocks/types.ts'
+import type { KvType, Quant } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import type { ServerInfo } from '../../wire/types.ts'
 import { fit, missingOf, sessionTokens, spanNeed, type Fit, type Room } from './budget.ts'
@@ -30,8 +30,9 @@ export interface QuantFit extends Fit {
 /** Tokens of KV that the table's memory column includes. */
 const KV_TOKENS = 4096
 
-export function quantFit(model: Model, quant: Quant, room: Room): QuantFit {
-  const sizes = sizesOf(model.config, model.tensors, quant)
+/** @param kv how keys and values would be held; default: as for join */
+export function quantFit(model: Model, quant: Quant, room: Room, kv?: KvType): QuantFit {
+  const sizes = sizesOf(model.config, model.tensors, { quant, kv })
   const { blockCount } = model.config
   const found = fit(sizes, room, room.diskBytes === undefined ? [] : missingOf(model))
   const range = { start: 0, end: Math.max(1, found.blocks) }

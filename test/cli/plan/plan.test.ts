@@ -35,6 +35,7 @@ interface Outlook {
 }
 
 interface Plan {
+  kv: string
   fits: { quant: string; blocks: number; bound: string; sessionTokens: number }[]
   measured: { headMeasured: boolean; serving: BlockSpan }
   join: (BlockSpan & { fetchBytes: number }) | null
@@ -129,6 +130,26 @@ test('plan needs no swarm, and says in words what it found', async () => {
   expect(stdout).toMatch(/^petals join would serve blocks 0:5$/m)
   expect(stdout).toMatch(/^\d+\.\d +alone +\d+\.\d\d +\d+\.\d\d \(\d+ %\)/m)
   expect(stdout).not.toContain('swarm')
+})
+
+test('plan --kv foretells with keys and values held so, and measures them', async () => {
+  await using folder = await tempFolder()
+  const args = ['plan', 'stories260k', '--alone', '--memory', '1g', '--json', '--kv']
+  const plan = async (kv: string): Promise<Plan> => {
+    await using program = petals(folder.path, [...args, kv])
+    const { code, stdout, stderr } = await program.end(60_000)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    return JSON.parse(stdout) as Plan
+  }
+  const [exact, small] = [await plan('f32'), await plan('int8')]
+  expect([exact.kv, small.kv]).toEqual(['f32', 'int8'])
+  for (const [at, { sessionTokens }] of small.fits.entries()) {
+    expect(sessionTokens).toBeGreaterThan(2 * exact.fits[at]!.sessionTokens)
+  }
+  expectWhole(small.alone, 5)
+  await using wrong = petals(folder.path, [...args, 'f8'])
+  const { code, stderr } = await wrong.end(60_000)
+  expect([code, stderr]).toEqual([2, expect.stringContaining("--kv cannot be 'f8'")])
 })
 
 test('a plan through a bootstrap node that is not there tells so beside what it can tell', async () => {

@@ -52,6 +52,19 @@ test('quantFit() calls a machine able to be alone when blocks and head fit toget
   )
 })
 
+test('quantFit() has room for more tokens where keys and values are held smaller', () => {
+  const memoryBytes = 70 * MIB
+  const tokens = (kv?: 'f32' | 'f16' | 'int8'): number =>
+    quantFit(model, 'native', { memoryBytes }, kv).sessionTokens
+  expect(tokens()).toBe(tokens('f16'))
+  expect(tokens('f16')).toBeGreaterThan(1.8 * tokens('f32'))
+  expect(tokens('int8')).toBeGreaterThan(1.4 * tokens('f16'))
+  for (const kv of ['f32', 'f16', 'int8'] as const) {
+    const { sizes } = quantFit(model, 'native', { memoryBytes }, kv)
+    expect(sizes).toEqual(sizesOf(model.config, model.tensors, { quant: 'native', kv }))
+  }
+})
+
 test('joinSpan() goes where the servers that stay leave a gap', () => {
   const info = (start: number, end: number, draining = false): ReturnType<typeof fakeInfo> => ({
     ...fakeInfo(new Uint8Array(32).fill(start), start, end, 10, 8),
