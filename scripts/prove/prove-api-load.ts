@@ -77,4 +77,5 @@ for (let done = 0; done < requests; done += 50) {
 }
 memory.push(memoryMiB())
 console.log(`memory over ${requests} requests, MiB: ${memory.join(', ')}`)
-process.exit(isSame && quiet.texts === 1 ? 0 : 1)
+// Not process.exit(): that would leave the swarm's programs running.
+process.exitCode = isSame && quiet.texts === 1 ? 0 : 1
