@@ -157,6 +157,8 @@ test('metrics count requests by endpoint, tokens and times, and no path that was
   expect(value('petals:prompt_tokens_total{model_name="stories"}')).toBeGreaterThan(4)
   expect(value('petals:time_to_first_token_seconds_count{model_name="stories"}')).toBe(1)
   expect(value('petals:num_requests_running{model_name="stories"}')).toBe(0)
+  // Before the first fail-over, or Prometheus would not see that one as a rise.
+  expect(value('petals:reroutes_total{model_name="stories"}')).toBe(0)
   const ok = 'petals:http_requests_total{endpoint="/v1/chat/completions",status="200"}'
   expect(value(ok)).toBe(1)
   expect(text).not.toContain('made-up')
@@ -212,6 +214,10 @@ describe('who may ask', () => {
     expect(await status({ authorization: 'Bearer correct horse' })).toBe(200)
     expect(await status({ 'x-api-key': 'correct horse' })).toBe(200)
     expect((await fetch(`${locked.url}/health`)).status).toBe(200)
+    expect((await fetch(`${locked.url}/metrics`)).status).toBe(401)
+    const headers = { authorization: 'Bearer correct horse' }
+    const metrics = await (await fetch(`${locked.url}/metrics`, { headers })).text()
+    expect(metrics).toContain('endpoint="/metrics",status="401"} 1')
   })
 })
 

@@ -91,6 +91,8 @@ export class ApiMetrics {
   /** What hears of a model's answers. */
   listenerOf(id: string): AnswerListener {
     const labels = { model_name: id }
+    // Or the first would be seen by nobody: Prometheus counts rises alone.
+    this.#reroutes.inc(labels, 0)
     return {
       answered: ({ times, promptTokens, cachedTokens, newTokens }: AnswerEnd) => {
         const { prompt_ms: promptMs, predicted_ms: predictedMs } = times
