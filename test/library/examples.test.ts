@@ -2,6 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { join } from 'node:path'
 import { localApi } from '../api/support/local-api.ts'
+import { chatStoriesBytes } from '../support/models/chat-stories.ts'
 import { readReferences } from '../support/models/stories.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
@@ -10,10 +11,15 @@ setDefaultTimeout(120_000)
 const root = join(import.meta.dir, '..', '..')
 const examples = join(root, 'scripts', 'examples')
 
-async function run(command: readonly string[], env: Record<string, string>): Promise<string> {
+async function run(
+  command: readonly string[],
+  env: Record<string, string>,
+  input = ''
+): Promise<string> {
   const child = Bun.spawn([...command], {
     cwd: root,
     env: { ...process.env, ...env },
+    stdin: Buffer.from(input),
     stderr: 'pipe'
   })
   const [text, error] = await Promise.all([
@@ -36,6 +42,46 @@ describe('a program of the library', () => {
     const env = { PETALS_HOME: folder.path, PETALS_BOOTSTRAP: '127.0.0.1:9' }
     expect(await run([process.execPath, join(examples, file)], env)).toContain(expected)
   })
+
+  test('chat.ts answers both turns', async () => {
+    await using folder = await tempFolder()
+    const model = await folder.write('stories.gguf', await chatStoriesBytes())
+    const env = { PETALS_HOME: folder.path, PETALS_BOOTSTRAP: '127.0.0.1:9' }
+    const text = await run([process.execPath, join(examples, 'chat.ts'), model], env)
+    const turns =
+      /^user: Once upon a time\nassistant: (\S[^]*)\nuser: What came next\?\nassistant: (\S[^]*)\n$/
+    const [, first, second] = turns.exec(text) ?? []
+    expect(first).toBeDefined()
+    expect(second).not.toBe(first)
+  })
+})
+
+test('batch.sh answers lines in their order', async () => {
+  await using folder = await tempFolder()
+  const model = await folder.write('stories.gguf', await chatStoriesBytes())
+  const env = {
+    PETALS: `${process.execPath} ${join(root, 'src', 'cli', 'main.ts')}`,
+    PETALS_HOME: folder.path,
+    PETALS_BOOTSTRAP: '127.0.0.1:9'
+  }
+  const input = ['Once upon a time', 'The dog']
+    .map((prompt, i) => `${JSON.stringify({ id: `line ${i}`, prompt })}\n`)
+    .join('')
+  const lines = (await run(['sh', join(examples, 'batch.sh'), model], env, input))
+    .trim()
+    .split('\n')
+  const answers = lines.map((line) => JSON.parse(line) as { id: string; text: string })
+  expect(answers.map(({ id }) => id)).toEqual(['line 0', 'line 1'])
+  for (const { text } of answers) expect(text.length).toBeGreaterThan(5)
+})
+
+test.skipIf(Bun.which('curl') === null)('curl.sh sends any prompt, and its key', async () => {
+  await using api = await localApi({ apiKey: 'correct horse' })
+  const prompt = String.raw`She said "hi" \ and left`
+  const env = { PETALS_URL: api.url, PETALS_KEY: 'correct horse' }
+  const text = await run(['sh', join(examples, 'curl.sh'), prompt], env)
+  expect(text).toContain('"finish_reason":"length"')
+  expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true)
 })
 
 test.skipIf(Bun.which('curl') === null)('schema.sh gets JSON that follows its schema', async () => {
