@@ -1,6 +1,9 @@
 import { expect, test } from 'bun:test'
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { corrupt } from '../../src/base/errors.ts'
 import { fileError, folderError } from '../../src/base/files/file-error.ts'
+import { tempFolder } from '../support/temp-folder.ts'
 
 function failure(code: string): Error {
   return Object.assign(new Error(`${code}: it failed`), { code })
@@ -18,6 +21,29 @@ test('fileError() tells what is forbidden from what is missing and what is broke
     ['UNAVAILABLE', 'It cannot be kept: the disk is full', 'Move it', false],
     ['UNAVAILABLE', 'It cannot be kept: EIO', 'Move it', false]
   ])
+})
+
+test('fileError() tells a missing file from a missing folder', async () => {
+  await using folder = await tempFolder()
+  const { path } = folder
+  const acts = [
+    () => readFileSync(join(path, 'file')),
+    () => readFileSync(join(path, 'folder', 'file')),
+    () => writeFileSync(join(path, 'folder', 'file'), ''),
+    () => readdirSync(join(path, 'folder')),
+    () => mkdirSync(join(path, 'folder', 'other')),
+    () => renameSync(join(path, 'file'), join(path, 'other'))
+  ]
+  const reasons = acts.map((act) => {
+    try {
+      return act()
+    } catch (error) {
+      return fileError('No', error).message
+    }
+  })
+  const [file, other] = ['No: there is no such file', 'No: there is no such folder']
+  expect(reasons).toEqual([file, other, other, other, other, file])
+  expect(fileError('No', failure('ENOENT')).message).toBe('No: it is not there')
 })
 
 test('fileError() leaves an error of ours as it is', () => {

@@ -1,5 +1,7 @@
 // Turns an error of the file system into an AppError with the right code: a missing permission is
 // not a broken disk. Knows nothing of what the files are for.
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { AppError, denied, notFound, unavailable, type AppErrorOptions } from '../errors.ts'
 
 const FORBIDDEN: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS'])
@@ -9,7 +11,6 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   EROFS: 'the file system is read-only',
-  ENOENT: 'there is no such folder',
   ENOTDIR: 'a file stands where a folder should',
   EEXIST: 'a file stands where a folder should',
   EISDIR: 'it is a folder',
@@ -17,15 +18,27 @@ const REASONS: Readonly<Record<string, string>> = {
   EDQUOT: 'the quota of the disk is spent'
 }
 
+/** Calls that are about a folder: what they miss is one. */
+const OF_FOLDERS: ReadonlySet<string> = new Set(['mkdir', 'mkdtemp', 'scandir', 'opendir'])
+
 /** Why a call of the file system failed, for people. */
 export function fileReason(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException
+  if (code === 'ENOENT') return missing(cause as NodeJS.ErrnoException)
   return REASONS[codeOf(cause)] ?? code ?? message ?? String(cause)
 }
 
+/** The file itself, or the folder that it should be in. */
+function missing({ path, dest, syscall = '' }: NodeJS.ErrnoException & { dest?: string }): string {
+  const place = dest ?? path
+  if (place === undefined) return 'it is not there'
+  const isFolder = OF_FOLDERS.has(syscall) || !existsSync(dirname(place))
+  return isFolder ? 'there is no such folder' : 'there is no such file'
+}
+
 /**
- * DENIED where it is forbidden, NOT_FOUND where the folder is missing, else UNAVAILABLE; an error
- * of ours stays as it is. `what` is what could not be done.
+ * DENIED where it is forbidden, NOT_FOUND where the file or its folder is missing, else
+ * UNAVAILABLE; an error of ours stays as it is. `what` is what could not be done.
  */
 export function fileError(what: string, cause: unknown, options: AppErrorOptions = {}): AppError {
   if (cause instanceof AppError) return cause

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline/promises'
 import { readFile } from 'node:fs/promises'
 import { systemClock } from '../../base/clock.ts'
 import { toHex } from '../../base/bytes.ts'
-import { badInput, notFound } from '../../base/errors.ts'
+import { badInput } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import {
   adapterNumbers,
@@ -170,7 +170,6 @@ async function readData(path: string, context: Context): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') throw notFound(`'${path}' is not there`)
     throw fileError(`'${path}' cannot be read`, cause)
   }
 }
