@@ -60,6 +60,8 @@ export interface Command {
   readonly examples: readonly string[]
   /** Runs until it is told to stop, and says why it ends. */
   readonly isServer: boolean
+  /** Takes options from config.toml that were not typed. */
+  readonly isConfigured: boolean
   /** Runs it. Resolves to the exit code; nothing means 0. */
   run(words: readonly string[], flags: Flags, context: Context): Promise<number | void>
 }
@@ -74,6 +76,8 @@ export interface CommandOptions<F> {
   options: OptionsFor<F>
   examples?: readonly string[]
   isServer?: boolean
+  /** Default true. */
+  isConfigured?: boolean
   run: (words: readonly string[], flags: F, context: Context) => Promise<number | void>
 }
 
@@ -89,6 +93,7 @@ export function command<F extends object>(options: CommandOptions<F>): Command {
     options: options.options as Options,
     examples,
     isServer,
+    isConfigured: options.isConfigured ?? true,
     ...(usage === undefined ? {} : { usage }),
     // argv.ts gives text for text options and booleans for the others, nothing else.
     run: (typed, flags, context) => run(typed, flags as F, context)

@@ -86,7 +86,7 @@ function parse(text: string, path: string): Table {
 }
 
 function optionsOf(command: Command): Readonly<Record<string, Option>> {
-  return { ...command.options, ...GLOBAL_OPTIONS }
+  return { ...(command.isConfigured ? command.options : {}), ...GLOBAL_OPTIONS }
 }
 
 function nameOf(key: string, { kind }: Option): string {

@@ -23,6 +23,8 @@ export const service: Command = command<ServiceFlags>({
     'petals service install smollm2-135m --memory 4g --metrics-port 9400',
     'petals service install smollm2-135m --swarm @box.invite'
   ],
+  // What it starts reads the file, each time: a value written down here would hide later changes.
+  isConfigured: false,
   async run(words, flags, context) {
     const { runService } = await import('../run/service.ts')
     return runService(words, flags, context, JOIN_OPTIONS)

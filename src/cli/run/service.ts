@@ -12,6 +12,7 @@ import { inviteText } from '../../swarm/private/invite.ts'
 import { isThere } from '../chat/target.ts'
 import type { Options } from '../command.ts'
 import { GLOBAL_OPTIONS } from '../common-options.ts'
+import { CONFIG_FILE } from '../config.ts'
 import type { Context } from '../context.ts'
 import { EXIT } from '../exit.ts'
 import { print } from '../output.ts'
@@ -109,6 +110,9 @@ async function install(
   await writeUnit(files)
   await runAll(files.start, files, context)
   context.log.info(`${files.label} is installed and started; its log: ${files.logHint}`)
+  if (await isThere(join(context.paths.data, CONFIG_FILE))) {
+    context.log.info(`  what ${CONFIG_FILE} says holds for it too, each time it starts`)
+  }
   if (process.platform === 'linux') {
     context.log.info('  to run while nobody is logged in: loginctl enable-linger')
   }

@@ -37,11 +37,14 @@ test.skipIf(process.platform !== 'linux')(
     ])
     await run(['swarm', 'create', 'ours'])
     const invite = (await run(['swarm', 'invite', 'ours', '--may', 'serve'])).stdout.trim()
+    await Bun.write(join(home, 'petals', 'config.toml'), '[join]\nmemory = "1g"\nthreads = 7\n')
     const words = ['service', 'install', 'stories260k', '--blocks', '0:5', '--swarm', '-']
     const done = await run([...words, '--metrics-port', '9400'], invite)
     expect([done.code, done.stderr.includes(invite.slice(0, 40))]).toEqual([0, false])
     expect(done.stderr).toContain('petals-stories260k.service is installed and started')
 
+    // A value in the unit would hide later changes of the file.
+    expect(done.stderr).toContain('what config.toml says holds for it too, each time it starts')
     const unit = join(home, '.config', 'systemd', 'user', 'petals-stories260k.service')
     const secret = join(home, 'petals', 'services', 'stories260k.invite')
     const text = await readFile(unit, 'utf8')
@@ -51,6 +54,7 @@ test.skipIf(process.platform !== 'linux')(
     )
     expect(text).toContain(`Environment="PETALS_HOME=${join(home, 'petals')}"`)
     expect(text.includes(invite.slice(0, 40))).toBe(false)
+    expect(text).not.toMatch(/--memory|--threads/)
     expect((await readFile(secret, 'utf8')).trim()).toBe(invite)
     expect((await stat(secret)).mode & 0o777).toBe(0o600)
     expect((await readFile(noted, 'utf8')).trimEnd().split('\n')).toEqual([

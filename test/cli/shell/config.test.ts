@@ -47,6 +47,12 @@ memory = "8g"
   expect(flagsOf('')).toEqual({})
 })
 
+test('what is installed as a service reads the file itself, each time it starts', () => {
+  const text = 'threads = 2\nlog-level = "debug"\n[join]\nmemory = "8g"'
+  expect(flagsOf(text, 'service')).toEqual({ logLevel: 'debug' })
+  expect(refusal('[service]\nmemory = "8g"')).toContain('c.toml, [service]: there is no option')
+})
+
 test('the environment comes before the file', () => {
   const text = 'bootstrap = "127.0.0.1:1"\nswarm = "home"'
   expect(flagsOf(text, 'chat', { PETALS_SWARM: 'work' })).toEqual({ bootstrap: '127.0.0.1:1' })
