@@ -5,6 +5,8 @@ import { terminalText } from './terminal-text.ts'
 export interface Progress {
   /** Shows `text`, at most ten times a second. */
   update(text: string): void
+  /** Shows what is being done from now on, in words that stay the same while it is done. */
+  stage(text: string): void
   /** Removes the line. */
   done(): void
 }
@@ -22,14 +24,16 @@ export function createProgress(
 ): Progress {
   let last = -Infinity
   let shown = false
+  const update = (text: string): void => {
+    if (!stream.isTTY || now() - last < 100) return
+    last = now()
+    shown = true
+    // Some terminals say that they are 0 wide.
+    stream.write(`\r\x1b[2K${fitWidth(terminalText(text), (stream.columns || 80) - 1)}`)
+  }
   return {
-    update(text) {
-      if (!stream.isTTY || now() - last < 100) return
-      last = now()
-      shown = true
-      // Some terminals say that they are 0 wide.
-      stream.write(`\r\x1b[2K${fitWidth(terminalText(text), (stream.columns || 80) - 1)}`)
-    },
+    update,
+    stage: update,
     done() {
       if (shown) stream.write('\r\x1b[2K')
       shown = false
@@ -37,7 +41,7 @@ export function createProgress(
   }
 }
 
-export const noProgress: Progress = { update() {}, done() {} }
+export const noProgress: Progress = { update() {}, stage() {}, done() {} }
 
 /** As much of `text` as fits into so many columns of a terminal. */
 export function fitWidth(text: string, columns: number): string {

@@ -41,7 +41,11 @@ test('transferText() shows a bar, and speed and rest once they are known', () =>
 test('transferLine() measures from where it began, not what was there before', async () => {
   const clock = new FakeClock()
   const shown: string[] = []
-  const show = transferLine({ update: (text) => shown.push(text), done() {} }, 'm', clock)
+  const show = transferLine(
+    { update: (text) => shown.push(text), stage() {}, done() {} },
+    'm',
+    clock
+  )
   show({ doneBytes: 1000, totalBytes: 5000 })
   await clock.advance(2000)
   show({ doneBytes: 3000, totalBytes: 5000 })

@@ -1,5 +1,6 @@
 // Declares `petals up MODEL`.
 import { type Command, command, flag, text } from '../command.ts'
+import { CHAT_TEMPLATE } from '../common-options.ts'
 import type { UpFlags } from '../run/up.ts'
 import { JOIN_OPTIONS } from './join.ts'
 
@@ -14,6 +15,7 @@ export const up: Command = command<UpFlags>({
     apiHost: text('address', 'Address for them (default: 127.0.0.1); others need --api-key'),
     apiKey: text('key', 'Demand this key of every request; @file reads it (PETALS_API_KEY)'),
     cors: text('origins', 'Sites whose pages may use it, with commas between, or *'),
+    chatTemplate: CHAT_TEMPLATE,
     ...JOIN_OPTIONS
   },
   examples: ['petals up smollm2-135m'],

@@ -8,27 +8,22 @@ import { createApp } from '../../api/http/app.ts'
 import { PAGES } from '../../api/page/pages.ts'
 import { serve } from '../../api/serve.ts'
 import { ModelPool } from '../../library/model-pool.ts'
-import { parseHere } from '../../library/open/here.ts'
-import type { SwarmOptions } from '../../library/open/membership.ts'
 import { watchSwarm } from '../../library/watch-swarm.ts'
 import { Petals } from '../../library/petals.ts'
 import { defaultModel } from '../chat/remember.ts'
 import type { Context } from '../context.ts'
-import { engineOptions, type EngineOptions } from '../engine.ts'
+import { petalsOptions, type PetalsFlags } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
 import { parseList, parseWhole } from '../options.ts'
 import { print } from '../output.ts'
-import { manifestRoots, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
-import { stderrProgress } from '../terminal/stderr.ts'
+import { serverProgress } from '../terminal/stderr.ts'
 
-export interface ApiFlags extends SwarmOptions, EngineOptions, PeerFlags, ManifestFlags {
+export interface ApiFlags extends PetalsFlags {
   port?: string | undefined
   host?: string | undefined
   apiKey?: string | undefined
   cors?: string | undefined
   parallel?: string | undefined
-  chatTemplate?: string | undefined
-  here?: string | undefined
 }
 
 const PORT = 8080
@@ -41,29 +36,16 @@ export async function runApi(
   flags: ApiFlags,
   context: Context
 ): Promise<void> {
-  const { host = '127.0.0.1', bootstrap, swarm, lan } = flags
+  const { host = '127.0.0.1' } = flags
   const port = parseWhole('port', flags.port, 0, 65_535) ?? PORT
   const apiKey = await requireKey(flags.apiKey, host, context)
   await using stack = new AsyncDisposableStack()
-  const progress = stderrProgress()
-  const petals = stack.use(
-    new Petals(context, {
-      ...engineOptions(flags),
-      bootstrap,
-      swarm,
-      lan,
-      here: parseHere(flags.here),
-      peerWeights: flags.peerWeights,
-      roots: manifestRoots(flags),
-      chatTemplate: flags.chatTemplate,
-      parallel: parseWhole('parallel', flags.parallel, 1, 256),
-      progress
-    })
-  )
+  const parallel = parseWhole('parallel', flags.parallel, 1, 256)
+  const progress = serverProgress(context.log)
+  const petals = stack.use(new Petals(context, { ...petalsOptions(flags), parallel, progress }))
   await petals.ready()
   const names = await modelNames(words, context)
   await openSurface(stack, { petals, names, flags, apiKey, host, port, context })
-  progress.done()
   await untilAborted(context.signal)
 }
 
@@ -86,7 +68,11 @@ export async function openSurface(
   const pool = stack.use(
     new ModelPool({
       names: [...offered.keys()],
-      open: (id) => petals.openModel(offered.get(id) ?? id, id)
+      async open(id) {
+        const model = await petals.openModel(offered.get(id) ?? id, { id })
+        context.log.info(`${id} is ready`)
+        return model
+      }
     })
   )
   const watch = stack.use(watchSwarm({ node: petals.node, swarmWords: swarmWords(flags) }))
@@ -122,14 +108,11 @@ function swarmWords({ bootstrap, lan }: Pick<ApiFlags, 'bootstrap' | 'lan'>): st
 function warmUp(pool: ModelPool, context: Context): void {
   const [first] = pool.names
   if (first === undefined) return
-  pool.take(first).then(
-    () => context.log.info(`${first} is ready`),
-    (error: unknown) => {
-      if (context.signal.aborted) return
-      const { message, hint } = toAppError(error)
-      context.log.warn(`${first} cannot be used yet: ${message}${hint ? `. ${hint}` : ''}`)
-    }
-  )
+  pool.take(first).catch((error: unknown) => {
+    if (context.signal.aborted) return
+    const { message, hint } = toAppError(error)
+    context.log.warn(`${first} cannot be used yet: ${message}${hint ? `. ${hint}` : ''}`)
+  })
 }
 
 async function modelNames(words: readonly string[], context: Context): Promise<readonly string[]> {

@@ -4,16 +4,13 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { formatBytes } from '../../base/bytes.ts'
 import { deadline } from '../../base/clock.ts'
 import { badInput, toAppError } from '../../base/errors.ts'
-import { stderrProgress } from '../terminal/stderr.ts'
+import { serverProgress } from '../terminal/stderr.ts'
 import type { LogFields } from '../../base/log.ts'
-import type { Compute } from '../../blocks/compute.ts'
 import type { Quant, SpanInfo } from '../../blocks/types.ts'
 import type { Model } from '../../model/types.ts'
 import { findAlias } from '../../model/aliases.ts'
 import { Host } from '../../server/host.ts'
 import type { Speed } from '../../server/measure.ts'
-import type { WeightExchange } from '../../weights/weight-exchange.ts'
-import type { SwarmNode } from '../../swarm/node.ts'
 import type { Membership } from '../../swarm/private/membership.ts'
 import type { Context } from '../context.ts'
 import { claimIdentity } from '../claim-identity.ts'
@@ -22,7 +19,9 @@ import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
 import { joinSoon, openNode } from '../../library/open/node.ts'
+import type { PetalsParts } from '../../library/petals.ts'
 import { parseBlocks, parseBytes, parseChoice, parseKv, parseWhole } from '../options.ts'
+import type { WeightExchange } from '../../weights/weight-exchange.ts'
 import {
   manifestRoots,
   openWeights,
@@ -53,16 +52,6 @@ const GIVING_MS = 1000
 const DRAIN_MS = 2_500
 const QUANTS: readonly Quant[] = ['native', 'f32', 'f16', 'int8', 'int4']
 
-/** What a server gives to what else runs in its process. */
-export interface ServingParts {
-  readonly node: SwarmNode
-  readonly compute: Compute
-  readonly weights: WeightExchange | undefined
-  readonly membership: Membership | undefined
-  readonly host: Host
-  readonly quant: Quant
-}
-
 /**
  * @param alongside Called when it serves; what it opens on the stack is closed before the server
  */
@@ -70,7 +59,7 @@ export async function runJoin(
   name: string,
   flags: JoinFlags,
   context: Context,
-  alongside?: (stack: AsyncDisposableStack, parts: ServingParts) => Promise<void>
+  alongside?: (stack: AsyncDisposableStack, parts: PetalsParts) => Promise<void>
 ): Promise<void> {
   const blocks = parseBlocks(flags.blocks)
   const quant = parseChoice('quant', flags.quant, QUANTS) ?? 'native'
@@ -93,11 +82,13 @@ export async function runJoin(
   const weights = openWeights(stack, node, flags, context)
   const words: string[] = []
   let isUnverified = false
+  const progress = serverProgress(context.log)
   const model = await openNamedModel(name, context, {
     need: 'facts',
     disk: flags.disk,
     weights,
     roots: manifestRoots(flags),
+    progress,
     onword(word, isKnownByPeers) {
       words.push(word)
       isUnverified = isKnownByPeers
@@ -106,7 +97,6 @@ export async function runJoin(
   checkBlocks(blocks, name, model)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const compute = stack.use(await startCompute(flags, context))
-  const progress = stderrProgress()
   const host: Host = new Host({
     compute,
     model,
@@ -130,7 +120,7 @@ export async function runJoin(
         factsOf(span)
       )
     },
-    onstage: (stage) => progress.update(stage),
+    onstage: (stage) => progress.stage(stage),
     onfetch: transferLine(progress, name)
   })
   let giving: Promise<void> | undefined

@@ -1,7 +1,6 @@
 // `petals up MODEL`: for a home. Serves blocks, answers programs and shows the page in one process,
 // in a private swarm of its own that is made on first use.
 import { join } from 'node:path'
-import { HostedBlocks } from '../../here/hosted-blocks.ts'
 import { systemClock } from '../../base/clock.ts'
 import {
   createOwnSwarm,
@@ -16,6 +15,7 @@ import { badInput } from '../../base/errors.ts'
 import { defaultModel } from '../chat/remember.ts'
 import type { Context } from '../context.ts'
 import { parseWhole } from '../options.ts'
+import { serverProgress } from '../terminal/stderr.ts'
 import { openSurface, requireKey } from './api.ts'
 import { runJoin, type JoinFlags } from './join.ts'
 
@@ -26,6 +26,7 @@ export interface UpFlags extends JoinFlags {
   apiHost?: string | undefined
   apiKey?: string | undefined
   cors?: string | undefined
+  chatTemplate?: string | undefined
 }
 
 /** The private swarm of this machine's user. */
@@ -58,17 +59,10 @@ export async function runUp(
       `another machine of yours joins with: petals up ${name} --join ${invite}${words}`
     )
   }
-  await runJoin(name, own, context, async (stack, { host: server, quant, ...parts }) => {
-    const petals = stack.use(
-      new Petals(
-        context,
-        {},
-        {
-          ...parts,
-          here: (model) => new HostedBlocks({ host: server, model, quant, log: context.log })
-        }
-      )
-    )
+  await runJoin(name, own, context, async (stack, parts) => {
+    const { chatTemplate } = flags
+    const progress = serverProgress(context.log)
+    const petals = stack.use(new Petals(context, { chatTemplate, progress }, parts))
     await petals.ready()
     await openSurface(stack, {
       petals,

@@ -1,6 +1,7 @@
 // stderr for lines that are rewritten in place; it counts as a terminal only if the cursor can be
 // moved.
 import { createProgress, type Progress, type ProgressStream } from '../../base/progress.ts'
+import type { Log } from '../../base/log.ts'
 import { hasCursor } from './style.ts'
 
 export function stderrTerminal(): ProgressStream {
@@ -17,6 +18,23 @@ export function stderrTerminal(): ProgressStream {
 /** A line of progress on stderr. */
 export function stderrProgress(): Progress {
   return createProgress(stderrTerminal())
+}
+
+/**
+ * The same for what runs long: what is done is told in lines of the log where no line can be
+ * rewritten.
+ */
+export function serverProgress(log: Log, terminal: ProgressStream = stderrTerminal()): Progress {
+  const line = createProgress(terminal)
+  if (terminal.isTTY) return line
+  let last = ''
+  return {
+    ...line,
+    stage(text) {
+      if (text !== last) log.info(text)
+      last = text
+    }
+  }
 }
 
 let show = (text: string): void => void process.stderr.write(text)

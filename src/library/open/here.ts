@@ -53,7 +53,7 @@ export function openHere(choice: HereChoice, options: OpenHereOptions): LocalBlo
     plan: choice,
     log,
     signal,
-    onstage: (stage) => progress.update(`${name}: ${stage}`),
+    onstage: (stage) => progress.stage(`${name}: ${stage}`),
     onfetch: transferLine(progress, name),
     onchange(spans) {
       progress.done()

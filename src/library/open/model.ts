@@ -47,7 +47,7 @@ export async function openNamedModel(
   let model: Model | undefined
   try {
     const onprogress = transferLine(progress, name)
-    progress.update(`${name}: looking`)
+    progress.stage(`opening ${name}`)
     const hub = await hubOptions(context.env)
     if (hub.token !== undefined && !keepsSecrets(hub)) {
       log.warn(`HF_TOKEN is not sent to '${hub.endpoint}': it would go there in plain text`)

@@ -25,7 +25,10 @@ export function transferLine(
   let start: { atMs: number; doneBytes: number } | undefined
   let last = 0
   return ({ doneBytes, totalBytes, peerBytes = 0 }) => {
-    if (!start || doneBytes < last) start = { atMs: clock.now(), doneBytes }
+    if (!start || doneBytes < last) {
+      start = { atMs: clock.now(), doneBytes }
+      progress.stage(`fetching ${what}, ${formatBytes(totalBytes)}`)
+    }
     last = doneBytes
     const ms = clock.now() - start.atMs
     const bytesPerSecond = ms < MIN_MS ? undefined : ((doneBytes - start.doneBytes) * 1000) / ms
