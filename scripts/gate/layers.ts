@@ -26,6 +26,15 @@ const RANKS: Readonly<Record<string, number>> = {
   cli: 9
 }
 
+/**
+ * What commands use through the library alone, but for those that plan routes over a swarm or train
+ * over it.
+ */
+const THROUGH_LIBRARY: Readonly<Record<string, RegExp>> = {
+  client: /^src\/cli\/(plan\/|run\/(plan|tune)\.ts$)/,
+  here: /^$/
+}
+
 /** Packages that only some rooms know. A name ending in '/' stands for a scope. */
 const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
   'udx-native': ['swarm'],
@@ -125,6 +134,9 @@ function importFaults(path: string, specifier: string): string[] {
   if (mine === undefined) faults.push(`'${room}' is no room of the layer list`)
   else if (theirs === undefined) faults.push(`'${other}' is no room of the layer list`)
   else if (theirs >= mine) faults.push(`${room} must not import ${other}: '${specifier}'`)
+  else if (room === 'cli' && THROUGH_LIBRARY[other]?.test(path) === false) {
+    faults.push(`a command uses ${other} through the library: '${specifier}'`)
+  }
   return faults
 }
 

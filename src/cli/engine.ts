@@ -7,8 +7,12 @@ import type { Compute } from '../blocks/compute.ts'
 import type { Device } from '../blocks/types.ts'
 import * as opening from '../library/open/model.ts'
 import { startCompute as start, type StartComputeOptions } from '../library/open/compute.ts'
+import { parseHere } from '../library/open/here.ts'
+import type { SwarmOptions } from '../library/open/membership.ts'
+import type { PetalsOptions } from '../library/petals.ts'
 import type { Model } from '../model/types.ts'
 import type { Context } from './context.ts'
+import { manifestRoots, type ManifestFlags, type PeerFlags } from './peer-weights.ts'
 import { stderrProgress } from './terminal/stderr.ts'
 import { parseBytes, parseChoice, parseWhole } from './options.ts'
 
@@ -20,7 +24,13 @@ export interface EngineOptions {
   disk?: string | undefined
 }
 
-export interface OpenOptions extends Omit<opening.OpenModelOptions, 'diskBytes' | 'progress'> {
+/** Flags of commands that answer. */
+export interface PetalsFlags extends EngineOptions, SwarmOptions, PeerFlags, ManifestFlags {
+  chatTemplate?: string | undefined
+  here?: string | undefined
+}
+
+export interface OpenOptions extends Omit<opening.OpenModelOptions, 'diskBytes'> {
   /** --disk: most bytes of all models in the cache, e.g. 100g. */
   disk?: string | undefined
 }
@@ -32,8 +42,11 @@ export function openNamedModel(
   { disk, ...options }: OpenOptions
 ): Promise<Model> {
   const diskBytes = parseBytes('disk', disk)
-  const progress = stderrProgress()
-  return opening.openNamedModel(name, context, { ...options, diskBytes, progress })
+  return opening.openNamedModel(name, context, {
+    progress: stderrProgress(),
+    ...options,
+    diskBytes
+  })
 }
 
 /** Memory that this machine has. @throws AppError BAD_INPUT */
@@ -56,6 +69,24 @@ export function engineOptions(flags: EngineOptions): StartComputeOptions {
     device: parseChoice<Device>('device', flags.device, ['cpu', 'cuda', 'webgpu']),
     memoryBytes: parseMemory('memory', flags.memory),
     diskBytes: parseBytes('disk', flags.disk)
+  }
+}
+
+/**
+ * What opens Petals from flags; more comes from those of the command. @throws AppError BAD_INPUT
+ */
+export function petalsOptions(flags: PetalsFlags): PetalsOptions {
+  const { bootstrap, swarm, lan, chatTemplate, peerWeights } = flags
+  return {
+    ...engineOptions(flags),
+    bootstrap,
+    swarm,
+    lan,
+    chatTemplate,
+    peerWeights,
+    here: parseHere(flags.here),
+    roots: manifestRoots(flags),
+    progress: stderrProgress()
   }
 }
 

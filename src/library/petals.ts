@@ -1,24 +1,36 @@
 // One process's part in the swarm, for programs that ask models: a node, a compute worker, and the
 // models that are open. The commands, the API and the library stand on it. Knows no HTTP.
-import { silentLog } from '../base/log.ts'
+import { toHex } from '../base/bytes.ts'
+import { toAppError } from '../base/errors.ts'
+import { silentLog, type Log } from '../base/log.ts'
 import type { Progress } from '../base/progress.ts'
 import { Resource } from '../base/resource.ts'
 import type { Compute } from '../blocks/compute.ts'
-import { Client } from '../client/client.ts'
+import type { Quant } from '../blocks/types.ts'
+import { Client, type PrefixSecret } from '../client/client.ts'
 import { Generator } from '../client/text/generate.ts'
 import type { LocalServers } from '../client/route/local-servers.ts'
+import { HostedBlocks, type HostedBlocksOptions } from '../here/hosted-blocks.ts'
+import { LocalBlocks } from '../here/local-blocks.ts'
 import type { Model } from '../model/types.ts'
+import type { Identity } from '../swarm/identity.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import type { Membership } from '../swarm/private/membership.ts'
 import { WeightExchange } from '../weights/weight-exchange.ts'
 import type { WireDtype } from '../wire/types.ts'
 import { startCompute, type StartComputeOptions } from './open/compute.ts'
+import { openDrafters } from './open/drafters.ts'
 import { openHere, type HereChoice } from './open/here.ts'
+import { loadServers, saveServers } from './open/known-servers.ts'
 import { namedModel, openMembership, type MeetingOptions } from './open/membership.ts'
 import { openNamedModel } from './open/model.ts'
 import { joinSoon, openNode } from './open/node.ts'
 import type { Surroundings } from './surroundings.ts'
-import { TextModel, type OwnedGenerator, type RouteNews } from './text/text-model.ts'
+import type { OwnedGenerator, RouteNews, SessionWishes } from './text/owned-generator.ts'
+import { TextModel, type BlocksNow } from './text/text-model.ts'
+import { waitText } from './text/wait-text.ts'
+
+export type { PrefixSecret }
 
 export interface PetalsOptions extends StartComputeOptions, MeetingOptions {
   /** How activations travel. Default: by the model's width. */
@@ -31,14 +43,28 @@ export interface PetalsOptions extends StartComputeOptions, MeetingOptions {
   roots?: readonly string[] | undefined
   /** A chat template in place of the files' own: a file, or the name of a known one. */
   chatTemplate?: string | undefined
-  /** What servers may keep of prompts. Default: this process's own, for itself. */
-  prefixCache?: boolean | undefined
+  /**
+   * What servers may keep of prompts: nothing, or what this process, or another one with the same
+   * secret, asks for again. Default true: for this process alone.
+   */
+  prefixCache?: boolean | PrefixSecret | undefined
+  /** The key of this process. Default: a new one, under which nobody knows it again. */
+  identity?: Identity | undefined
   /** Answers of one model at once. Default 16. */
   parallel?: number | undefined
   /** Which blocks this process computes itself. Default 'auto': what fits and nobody serves. */
   here?: HereChoice | undefined
-  /** Shows transfers. Default: nothing. */
+  /** Shows transfers and what is waited for. Default: nothing. */
   progress?: Progress | undefined
+}
+
+export interface OpenTextModelOptions {
+  /** As clients call it. Default: its name. */
+  id?: string
+  /**
+   * Called when its files are open, before servers are looked for. @throws what ends the opening
+   */
+  check?: (model: Model) => Promise<void>
 }
 
 /** What another part of the process has opened already; it closes it, after this. */
@@ -47,13 +73,15 @@ export interface PetalsParts {
   readonly compute: Compute
   readonly weights: WeightExchange | undefined
   readonly membership: Membership | undefined
-  /** What it serves of a model. */
-  readonly here: (model: Model) => LocalServers
+  /** Serves blocks, which are used here without a network. */
+  readonly host: HostedBlocksOptions['host']
+  /** How it holds them. */
+  readonly quant: Quant
 }
 
 interface Opened {
   readonly node: SwarmNode
-  readonly compute: Compute
+  readonly compute: Promise<Compute> | Compute
   readonly weights: WeightExchange | undefined
   readonly membership: Membership | undefined
 }
@@ -78,15 +106,45 @@ export class Petals extends Resource {
     return this.#parts.node
   }
 
+  /** Whether it is in a private swarm, where strangers cannot read along; after ready(). */
+  get isPrivate(): boolean {
+    return this.#parts.membership !== undefined
+  }
+
   /**
    * Opens a model by its name; the caller closes it, before this.
-   * @param id as clients call it
    * @throws AppError as it cannot be found, fetched, read, or may not be used in this swarm
    */
-  async openModel(name: string, id: string = name): Promise<TextModel> {
-    const { node, compute, weights, membership } = this.#parts
-    const { dtype, headQuant, roots, diskBytes, prefixCache, parallel, progress } = this.#options
-    const { here = 'auto', chatTemplate } = this.#options
+  async openModel(name: string, options: OpenTextModelOptions = {}): Promise<TextModel> {
+    const { parallel, progress } = this.#options
+    const { id = name, check } = options
+    await using stack = new AsyncDisposableStack()
+    try {
+      const opened = await this.#openClient(stack, name, check)
+      const { client, here } = opened
+      const closing = stack.move()
+      return new TextModel({
+        id,
+        local: client.local,
+        open: (wishes) => this.#openSession(opened, wishes),
+        blocks: () => blocksNow(client, here),
+        ...(parallel === undefined ? {} : { parallel }),
+        onclose: () => closing.disposeAsync()
+      })
+    } finally {
+      progress?.done()
+    }
+  }
+
+  /** The model, blocks of it that are computed here, and its client; `stack` closes them. */
+  async #openClient(
+    stack: AsyncDisposableStack,
+    name: string,
+    check: OpenTextModelOptions['check']
+  ): Promise<OpenedModel> {
+    const { node, weights, membership } = this.#parts
+    const { dtype, headQuant, roots, diskBytes, prefixCache = true, progress } = this.#options
+    const { here: choice = 'auto', chatTemplate } = this.#options
     const { log = silentLog, signal } = this.#surroundings
     const model = await openNamedModel(name, this.#surroundings, {
       need: 'client',
@@ -96,41 +154,83 @@ export class Petals extends Resource {
       chatTemplate,
       ...(progress ? { progress } : {})
     })
+    stack.defer(() => model.close())
+    await check?.(model)
     const named = namedModel(model, name)
-    const own = this.#given?.here(model)
-    const blocks = own ? undefined : openHere(here, { compute, model, name, log, signal, progress })
-    const client = new Client({
-      node,
-      compute,
-      here: own ?? blocks,
+    membership?.require('chat', named)
+    const compute = await this.#parts.compute
+    const here = this.#given
+      ? new HostedBlocks({ ...this.#given, model, log })
+      : openHere(choice, { compute, model, name, log, signal, progress })
+    if (here instanceof LocalBlocks) stack.use(here)
+    const client = stack.use(
+      new Client({
+        node,
+        compute,
+        here,
+        model,
+        aliases: named.names,
+        dtype,
+        headQuant,
+        log,
+        signal,
+        ...(prefixCache === true ? {} : { prefix: prefixCache })
+      })
+    )
+    // Others with this secret went through servers that may have kept what is asked for again.
+    const remembers = typeof prefixCache === 'object'
+    if (remembers) client.book.recall(await loadServers(this.#surroundings, model.contentId))
+    // Blocks that are computed here need no swarm to begin.
+    if (!here) {
+      progress?.stage(`looking for servers of ${name}`)
+      await node.ready()
+    }
+    await client.ready()
+    return { name, model, client, compute, here, remembers }
+  }
+
+  /** A session of this client with the generator over it. */
+  async #openSession(of: OpenedModel, wishes: SessionWishes = {}): Promise<OwnedGenerator> {
+    const { name, model, client, compute, remembers } = of
+    const { published, draft = 'none' } = wishes
+    await using stack = new AsyncDisposableStack()
+    const tell = (news: RouteNews): void => owned.onnews(news)
+    const session = stack.use(
+      await client.openSession(undefined, published, {
+        onreroute: (peer, why) =>
+          tell({ kind: 'reroute', text: `server ${peer.slice(0, 8)} is avoided: ${why.message}` }),
+        onwait: (why, leftMs) =>
+          tell(
+            why === undefined
+              ? { kind: 'resume', text: 'going on' }
+              : { kind: 'wait', text: waitText(why, leftMs) }
+          )
+      })
+    )
+    const drafters = await openDrafters(stack, {
+      draft,
+      name,
       model,
-      aliases: named.names,
-      dtype,
-      headQuant,
-      log,
-      signal,
-      ...(prefixCache === false ? { prefix: false } : {})
+      compute,
+      context: this.#surroundings,
+      weights: this.#parts.weights,
+      progress: this.#options.progress
     })
-    const close = async (): Promise<void> => {
-      await client.close()
-      await blocks?.close()
+    const opened = stack.move()
+    const owned: OwnedGenerator = {
+      generator: new Generator(client.local, session, { drafters }),
+      route: () => session.route,
+      reroutes: () => session.reroutes,
+      onnews: () => {},
+      ...(remembers
+        ? {
+            remember: () =>
+              saveServers(this.#surroundings, model.contentId, client.roundTrips(session.route))
+          }
+        : {}),
+      close: () => opened.disposeAsync()
     }
-    try {
-      membership?.require('chat', named)
-      // Blocks that are computed here need no swarm to begin.
-      if (!own && !blocks) await node.ready()
-      await client.ready()
-    } catch (error) {
-      await close()
-      throw error
-    }
-    return new TextModel({
-      id,
-      local: client.local,
-      open: () => openGenerator(client),
-      ...(parallel === undefined ? {} : { parallel }),
-      onclose: close
-    })
+    return owned
   }
 
   get #parts(): Opened {
@@ -149,17 +249,30 @@ export class Petals extends Resource {
       flags: this.#options,
       context: this.#surroundings,
       membership,
+      identity: this.#options.identity,
       // What is computed here goes on meanwhile.
       waits: (this.#options.here ?? 'auto') === 'auto'
     })
-    if (this.#options.here !== 'all') joinSoon(node)
     const { log } = this.#surroundings
+    // Nothing leaves this machine: nobody is asked for anything.
+    if (this.#options.here !== 'all') joinSoon(node, (error) => tellWithoutSwarm(error, log))
     const weights =
       this.#options.peerWeights === false
         ? undefined
         : this.#stack.use(new WeightExchange({ node, log }))
-    const compute = this.#stack.use(await startCompute(this.#options, this.#surroundings))
-    this.#opened = { node, compute, weights, membership }
+    this.#opened = { node, compute: this.#startCompute(), weights, membership }
+  }
+
+  /** It starts while a model's files are opened. */
+  #startCompute(): Promise<Compute> {
+    const compute = startCompute(this.#options, this.#surroundings)
+    // Heard by who opens a model.
+    compute.catch(() => {})
+    this.#stack.defer(async () => {
+      const started = await compute.catch(() => undefined)
+      await started?.close()
+    })
+    return compute
   }
 
   protected override async _close(): Promise<void> {
@@ -167,27 +280,28 @@ export class Petals extends Resource {
   }
 }
 
-/** A session of this client with the generator over it. */
-async function openGenerator(client: Client): Promise<OwnedGenerator> {
-  const tell = (news: RouteNews): void => owned.onnews(news)
-  const session = await client.openSession(undefined, undefined, {
-    onreroute: (peer, why) =>
-      tell({ kind: 'reroute', text: `server ${peer.slice(0, 8)} is avoided: ${why.message}` }),
-    onwait: (why, leftMs) =>
-      tell(
-        why === undefined
-          ? { kind: 'resume', text: 'going on' }
-          : {
-              kind: 'wait',
-              text: `waiting for servers, ${Math.ceil(leftMs / 1000)} s more: ${why.message}`
-            }
-      )
-  })
-  const owned: OwnedGenerator = {
-    generator: new Generator(client.local, session),
-    route: () => session.route,
-    onnews: () => {},
-    close: () => session.close()
-  }
-  return owned
+/** A model, and what sessions of it need. */
+interface OpenedModel {
+  readonly name: string
+  readonly model: Model
+  readonly client: Client
+  readonly compute: Compute
+  /** Blocks that are computed here. */
+  readonly here: LocalServers | undefined
+  /** Whether the servers of its routes are remembered for other processes. */
+  readonly remembers: boolean
+}
+
+function blocksNow(client: Client, here: LocalServers | undefined): BlocksNow {
+  const others = client.known.filter(({ peer }) => !here?.connect(toHex(peer)))
+  const { infos = [], kept } = here ?? {}
+  const spans = new Map(infos.map(({ start, end }) => [`${start}:${end}`, { start, end }]))
+  return { servers: others.length, here: [...spans.values()], kept }
+}
+
+/** What is computed here goes on without. */
+function tellWithoutSwarm(error: unknown, log: Log): void {
+  const { code, message } = toAppError(error)
+  if (code === 'DENIED') log.warn(message)
+  else if (code !== 'CLOSED') log.debug(message)
 }

@@ -19,6 +19,12 @@ describe('layerFaults()', () => {
     expect(faultsOf('src/blocks/span.ts', code)).toEqual([])
   })
 
+  test('lets commands that plan and train over a swarm use the client', () => {
+    const code = "import { b } from '../../client/b.ts'"
+    expect(faultsOf('src/cli/run/plan.ts', code)).toEqual([])
+    expect(faultsOf('src/cli/plan/a.ts', code)).toEqual([])
+  })
+
   test.each([
     ['src/base/a.ts', '../wire/b.ts', 'base must not import wire'],
     ['src/wire/a.ts', '../model/b.ts', 'wire must not import model'],
@@ -29,6 +35,8 @@ describe('layerFaults()', () => {
     ['src/udx/a.ts', '../base/b.ts', 'udx stands alone'],
     ['src/swarm/a.ts', '../udx/b.ts', "import 'udx-native' instead"],
     ['src/model/a.ts', '../../test/b.ts', 'lies outside of src'],
+    ['src/cli/run/a.ts', '../../client/b.ts', 'a command uses client through the library'],
+    ['src/cli/run/plan.ts', '../../here/b.ts', 'a command uses here through the library'],
     ['src/cellar/a.ts', '../base/b.ts', "'cellar' is no room"]
   ])('refuses that %s imports %s', (path, specifier, expected) => {
     const faults = faultsOf(path, `import { b } from '${specifier}'`)

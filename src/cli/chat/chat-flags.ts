@@ -1,13 +1,16 @@
 // What chat's flags mean, and which of them exclude each other: no flag is silently ignored.
 import { badInput } from '../../base/errors.ts'
-import { resolveSampling, samplingRange, type SamplingOptions } from '../../client/text/sampler.ts'
 import { typedName } from '../command.ts'
 import type { EngineOptions } from '../engine.ts'
 import type { WireDtype } from '../../wire/types.ts'
 import { parseChoice, parseNumber, parseWhole } from '../options.ts'
 import type { ManifestFlags, PeerFlags } from '../peer-weights.ts'
 import type { SwarmOptions } from '../../library/open/membership.ts'
-import { draftName } from './draft.ts'
+import {
+  resolveSampling,
+  samplingRange,
+  type SamplingOptions
+} from '../../library/text/sampling.ts'
 import { checkPrefixFlags, type PrefixFlags } from './prefix-flags.ts'
 
 export interface ChatFlags
@@ -59,6 +62,7 @@ const OF_THE_BEGINNING = [
   'system',
   'raw',
   'chatTemplate',
+  'schema',
   'file',
   'promptTemplate',
   'share',
@@ -75,10 +79,25 @@ export function headOf(flags: ChatFlags): 'native' | 'f32' | undefined {
   return parseChoice('head', flags.head, ['native', 'f32'])
 }
 
+/**
+ * Who guesses tokens, as SessionWishes has it: --draft, or a model of the cache where it pays.
+ * @throws AppError BAD_INPUT
+ */
+export function draftOf({
+  draft,
+  speculate
+}: Pick<ChatFlags, 'draft' | 'speculate'>): string | false {
+  if (speculate !== false) return draft ?? 'auto'
+  if (draft === undefined || draft === 'none') return false
+  throw badInput('--draft and --no-speculate exclude each other', {
+    hint: 'Leave one of them out'
+  })
+}
+
 /** @throws AppError BAD_INPUT if flags contradict each other or the words */
 export function checkChatFlags(flags: ChatFlags, words: string | undefined): void {
   checkPrefixFlags(flags)
-  draftName(flags)
+  draftOf(flags)
   wireOf(flags)
   headOf(flags)
   if (flags.session === '') {
@@ -97,11 +116,6 @@ export function checkChatFlags(flags: ChatFlags, words: string | undefined): voi
   if (flags.promptTemplate !== undefined && flags.file !== undefined) {
     throw badInput('--file cannot stand beside --prompt-template', {
       hint: 'Give the text through stdin: the template has it as {{input}}'
-    })
-  }
-  if (flags.schema !== undefined && flags.session !== undefined) {
-    throw badInput('--schema cannot stand beside --session: the file keeps no schema', {
-      hint: 'Leave one of them out'
     })
   }
   if (flags.schema !== undefined && flags.extract === true) {

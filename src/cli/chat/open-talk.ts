@@ -1,28 +1,15 @@
-// Opens everything that a chat with one model needs, in order: model, engine, servers, session, and
-// the earlier conversation.
-import { badInput, toAppError } from '../../base/errors.ts'
-import type { Log } from '../../base/log.ts'
-import type { Progress } from '../../base/progress.ts'
-import { Client } from '../../client/client.ts'
-import type { InferenceSession } from '../../client/session/session.ts'
-import { Chat } from '../../client/text/chat.ts'
-import { Generator } from '../../client/text/generate.ts'
-import type { LocalBlocks } from '../../here/local-blocks.ts'
-import type { Model } from '../../model/types.ts'
-import type { SwarmNode } from '../../swarm/node.ts'
-import type { Membership } from '../../swarm/private/membership.ts'
+// Opens everything that a chat with one model needs: the model, and a conversation with what an
+// earlier one left.
+import { badInput } from '../../base/errors.ts'
+import type { Constraint } from '../../library/grammar/constraint.ts'
+import type { Petals } from '../../library/petals.ts'
+import type { Conversation, SavedConversation } from '../../library/text/conversation.ts'
+import type { RouteNews, TextModel } from '../../library/text/text-model.ts'
 import type { Context } from '../context.ts'
-import { openNamedModel, startCompute } from '../engine.ts'
-import { manifestRoots, openWeights } from '../peer-weights.ts'
-import { openHere, parseHere } from '../../library/open/here.ts'
-import { namedModel } from '../../library/open/membership.ts'
-import { headOf, wireOf, type ChatFlags } from './chat-flags.ts'
-import { openDrafters } from './draft.ts'
-import { loadServers } from './known-servers.ts'
-import { prefixSecret, publishedSystem } from './prefix-flags.ts'
+import { draftOf, type ChatFlags } from './chat-flags.ts'
+import { publishedSystem } from './prefix-flags.ts'
 import { rememberModel } from './remember.ts'
-import { loadChat, type SavedChat } from './saved-chat.ts'
-import { schemaHolder, type SchemaHolder } from './schema-flag.ts'
+import { loadChat } from './saved-chat.ts'
 import { waitLine } from './wait-line.ts'
 
 export interface OpenTalkOptions {
@@ -30,25 +17,19 @@ export interface OpenTalkOptions {
   name: string
   flags: ChatFlags
   context: Context
-  node: SwarmNode
-  membership: Membership | undefined
-  progress: Progress
+  petals: Petals
+  /** What answers are held to. */
+  constraint: Constraint | undefined
   /** The earlier conversation, with another model. Default: what --session saved. */
-  past?: SavedChat | undefined
+  past?: SavedConversation | undefined
 }
 
 export interface OpenedTalk {
-  readonly model: Model
-  readonly client: Client
-  /** What this process computes itself. */
-  readonly here: LocalBlocks | undefined
-  readonly session: InferenceSession
-  readonly generator: Generator
-  readonly chat: Chat
+  readonly model: TextModel
+  readonly conversation: Conversation
+  readonly constraint: Constraint | undefined
   /** What --session saved. */
-  readonly saved: SavedChat | undefined
-  /** Holds each answer to --schema. */
-  readonly hold: SchemaHolder
+  readonly saved: SavedConversation | undefined
 }
 
 /** @throws AppError; `stack` closes what was opened */
@@ -56,67 +37,40 @@ export async function openTalk(
   stack: AsyncDisposableStack,
   options: OpenTalkOptions
 ): Promise<OpenedTalk> {
-  const { name, flags, context, node, membership, progress, past } = options
-  const { log, signal } = context
+  const { name, flags, context, petals, past, constraint } = options
   const { session: path, system } = flags
-  const choice = parseHere(flags.here)
-  progress.update(`opening ${name}`)
-  const weights = openWeights(stack, node, flags, context)
-  const model = await openNamedModel(name, context, {
-    need: 'client',
-    disk: flags.disk,
-    chatTemplate: flags.chatTemplate,
-    weights,
-    roots: manifestRoots(flags)
-  })
-  const saved = past ?? (path === undefined ? undefined : await loadChat(path, model.contentId))
-  if (flags.continue === true && !saved?.unfinished) {
-    throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })
-  }
-  const hold = await schemaHolder(flags.schema, model)
-  const named = namedModel(model, name)
-  membership?.require('chat', named)
-  const compute = stack.use(await startCompute(flags, context))
-  const here = openHere(choice, { compute, model, name, log, signal, progress })
-  if (here) stack.use(here)
-  else {
-    progress.update('looking for servers')
-    await node.ready()
-  }
-  if (choice !== 'all') node.ready().catch((error: unknown) => tellWithoutSwarm(error, log))
-  const client = stack.use(
-    new Client({
-      node,
-      compute,
-      here,
-      model,
-      aliases: named.names,
-      dtype: wireOf(flags),
-      headQuant: headOf(flags),
-      prefix: await prefixSecret(flags, context),
-      log,
-      signal,
-      onreroute: (peer, why) => log.debug(`server ${peer.slice(0, 8)} is avoided: ${why.message}`),
-      onwait: waitLine()
+  let saved = past
+  const model = stack.use(
+    await petals.openModel(name, {
+      async check({ contentId }) {
+        if (!past && path !== undefined) saved = await loadChat(path, contentId)
+        if (flags.continue !== true || saved?.unfinished) return
+        throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })
+      }
     })
   )
-  if (flags.prefixCache !== false) client.book.recall(await loadServers(context, model.contentId))
-  await client.ready()
   await rememberModel(context, name)
-  const published = publishedSystem(flags, client.local, node.key)
-  const session = stack.use(await client.openSession(undefined, published))
-  if (published?.make) log.info(`shared: give others --shared-by ${node.peer}`)
-  const drafters = await openDrafters(stack, { name, flags, model, compute, context, weights })
-  const generator = new Generator(client.local, session, { drafters })
-  const chat = new Chat(client.local, generator, { system })
-  if (saved) chat.resume(saved.messages, saved.unfinished)
-  if (system !== undefined && !past) chat.setSystem(system)
-  return { model, client, here, session, generator, chat, saved, hold }
+  const { node } = petals
+  const published = publishedSystem(flags, model.local, node.key)
+  const conversation = stack.use(
+    await model.converse({
+      system,
+      resume: saved,
+      published,
+      draft: draftOf(flags),
+      onnews: newsTeller(context)
+    })
+  )
+  if (published?.make) context.log.info(`shared: give others --shared-by ${node.peer}`)
+  if (system !== undefined && !past) conversation.setSystem(system)
+  return { model, conversation, constraint, saved }
 }
 
-/** The chat goes on with what is computed here. */
-function tellWithoutSwarm(error: unknown, log: Log): void {
-  const { code, message } = toAppError(error)
-  if (code === 'DENIED') log.warn(message)
-  else if (code !== 'CLOSED') log.debug(message)
+/** A line below the answer while it waits for servers. */
+function newsTeller({ log }: Context): (news: RouteNews) => void {
+  const line = waitLine()
+  return ({ kind, text }) => {
+    if (kind === 'reroute') log.debug(text)
+    else line(kind === 'wait' ? text : undefined)
+  }
 }

@@ -2,13 +2,13 @@
 // it is asked for next time, and whose published instructions a conversation begins with.
 import { join } from 'node:path'
 import { badInput, corrupt, toAppError } from '../../base/errors.ts'
-import { systemTokens, type ChatModel } from '../../client/text/chat.ts'
-import type { PrefixSecret } from '../../client/client.ts'
-import type { Published } from '../../client/session/prefix-naming.ts'
 import type { Identity } from '../../swarm/identity.ts'
 import { claimIdentity } from '../claim-identity.ts'
 import type { Context } from '../context.ts'
 import { readPrivate, writePrivate } from '../../library/open/private-file.ts'
+import type { PrefixSecret } from '../../library/petals.ts'
+import { systemTokens, type ChatModel } from '../../library/text/conversation.ts'
+import type { Published } from '../../library/text/owned-generator.ts'
 
 export interface PrefixFlags {
   system?: string | undefined

@@ -1,16 +1,18 @@
 // Reports about answers on stderr: --stats, --trace, and that an answer was cut.
-import type {
-  FinishReason,
-  GeneratedToken,
-  GenerationStats,
-  Generator,
-  StepTimes
-} from '../../client/text/generate.ts'
-import type { InferenceSession } from '../../client/session/session.ts'
-import { promptLine, sharesOf, statsLine, traceLine, type StepShares } from './stats.ts'
+import type { Answering, Conversation } from '../../library/text/conversation.ts'
+import {
+  promptLine,
+  sharesOf,
+  statsLine,
+  traceLine,
+  type FinishReason,
+  type GenerationStats,
+  type StepShares,
+  type StepTimes
+} from '../../library/text/report.ts'
 
 export type Write = (text: string) => Promise<void>
-export type Answer = AsyncGenerator<GeneratedToken, GenerationStats>
+export type Answer = Answering
 
 export interface Reporter {
   token(stats: GenerationStats): void
@@ -33,7 +35,7 @@ export interface ReporterOptions {
 
 export function createReporter(
   options: ReporterOptions,
-  session: Pick<InferenceSession, 'route' | 'reroutes'>
+  conversation: Pick<Conversation, 'route' | 'reroutes'>
 ): Reporter {
   let steps: StepShares[] = []
   let latest: StepTimes | undefined
@@ -62,7 +64,7 @@ export function createReporter(
       cut = cutText(stats.finish, options.contextLength)
       const lines: string[] = []
       if (options.trace && steps.length > 0) lines.push(traceLine(steps))
-      if (options.stats) lines.push(statsLine(stats, session.route, session.reroutes))
+      if (options.stats) lines.push(statsLine(stats, conversation.route, conversation.reroutes))
       if (cut !== undefined) lines.push(`the answer was cut: ${cut}\n`)
       if (lines.length > 0) write(`${options.isShared ? '\n' : ''}${lines.join('')}`)
       steps = []
@@ -87,14 +89,14 @@ export function cutText(finish: FinishReason, contextLength: number): string | u
 /** Writes an answer as it is generated, and reports it. */
 export async function stream(
   answer: Answer,
-  generator: Pick<Generator, 'stats'>,
+  conversation: Pick<Conversation, 'stats'>,
   report: Reporter,
   write: Write
 ): Promise<void> {
   for (;;) {
     const step = await answer.next()
     if (step.done) return report.done(step.value)
-    report.token(generator.stats)
+    report.token(conversation.stats)
     await write(step.value.text)
   }
 }

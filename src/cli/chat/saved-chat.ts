@@ -5,9 +5,9 @@ import { toHex } from '../../base/bytes.ts'
 import { badInput, corrupt } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import { replaceFile, requireReplaceable } from '../../base/files/replace-file.ts'
-import type { Unfinished } from '../../client/text/chat.ts'
-import { resolveSampling } from '../../client/text/sampler.ts'
-import type { ChatMessage } from '../../model/text/chat-template.ts'
+import { checkConstraint, type Constraint } from '../../library/grammar/constraint.ts'
+import type { SavedConversation, Unfinished } from '../../library/text/conversation.ts'
+import { resolveSampling } from '../../library/text/sampling.ts'
 import { LIMITS } from '../../wire/protocol.ts'
 
 /** A longer file cannot be a conversation that fits a context. */
@@ -17,17 +17,11 @@ const FORMAT = 'petals-chat-1'
 const HINT = 'Choose a file in a folder that can be written'
 const NO_ROOM = 'Free some room on that disk, or keep the conversation in a file elsewhere'
 
-export interface SavedChat {
-  readonly messages: readonly ChatMessage[]
-  /** The last answer, if it was interrupted. */
-  readonly unfinished?: Unfinished | undefined
-}
-
 /**
  * The conversation in `path`; empty if there is no such file or it is empty.
  * @throws AppError CORRUPT, or BAD_INPUT if it was held with another model
  */
-export async function loadChat(path: string, model: Uint8Array): Promise<SavedChat> {
+export async function loadChat(path: string, model: Uint8Array): Promise<SavedConversation> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw fileError(`The conversation in '${path}' cannot be read`, error)
@@ -60,7 +54,11 @@ export async function requireKeepable(path: string): Promise<void> {
 }
 
 /** Writes the whole conversation; the old file stays until the new one is complete. */
-export async function saveChat(path: string, model: Uint8Array, chat: SavedChat): Promise<void> {
+export async function saveChat(
+  path: string,
+  model: Uint8Array,
+  chat: SavedConversation
+): Promise<void> {
   const { messages, unfinished } = chat
   const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages, unfinished })
   try {
@@ -76,7 +74,7 @@ function cannotKeep(path: string, cause: unknown): Error {
   return fileError(`The conversation cannot be kept in '${path}'`, cause, { hint })
 }
 
-function parse(path: string, text: string): SavedChat & { model: string } {
+function parse(path: string, text: string): SavedConversation & { model: string } {
   const bad = (why: string): Error =>
     corrupt(`'${path}' is no conversation: ${why}`, { hint: 'Remove it to begin a new one' })
   if (text.length > MAX_FILE_BYTES) throw bad('it is too long')
@@ -104,7 +102,7 @@ function parse(path: string, text: string): SavedChat & { model: string } {
 
 function parseUnfinished(value: unknown, bad: (why: string) => Error): Unfinished {
   const fields = (value ?? {}) as Record<string, unknown>
-  const { question, raw, prompt, ids, sampling, maxTokens } = fields
+  const { question, raw, prompt, ids, sampling, maxTokens, constraint } = fields
   const isCount = (one: unknown): one is number => Number.isSafeInteger(one) && Number(one) >= 0
   const areIds = (all: unknown): all is number[] =>
     Array.isArray(all) && all.length <= LIMITS.tokens && all.every(isCount)
@@ -112,11 +110,25 @@ function parseUnfinished(value: unknown, bad: (why: string) => Error): Unfinishe
     throw bad('its last answer cannot be gone on with')
   }
   if (maxTokens !== undefined && !isCount(maxTokens)) throw bad('its last answer has no limit')
+  const held = constraint === undefined ? {} : { constraint: parseConstraint(constraint, bad) }
   try {
     const checked = resolveSampling({ ...(sampling as object), seed: Number(fieldOf(sampling)) })
-    return { question, raw, prompt, ids, sampling: checked, maxTokens }
+    return { question, raw, prompt, ids, sampling: checked, maxTokens, ...held }
   } catch {
     throw bad('its last answer has no way of sampling')
+  }
+}
+
+/** Of --schema. */
+function parseConstraint(value: unknown, bad: (why: string) => Error): Constraint {
+  const { kind, schema } = (value ?? {}) as Record<string, unknown>
+  const constraint: Constraint = { kind: 'schema', schema }
+  try {
+    if (kind !== 'schema') throw new TypeError('no schema')
+    checkConstraint(constraint)
+    return constraint
+  } catch {
+    throw bad('the schema of its last answer cannot be held')
   }
 }
 

@@ -3,9 +3,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
-import type { LogitsProcessor } from '../../client/text/logits.ts'
-import { Constraints } from '../../library/grammar/constraint.ts'
-import type { Model } from '../../model/types.ts'
+import { checkConstraint, type Constraint } from '../../library/grammar/constraint.ts'
 
 const MOST_BYTES = 512 * 1024
 const TYPES: Readonly<Record<string, string>> = {
@@ -20,19 +18,15 @@ const TYPES: Readonly<Record<string, string>> = {
 }
 const FIELD = /^([\p{L}_][\p{L}\p{N}_-]*)(?:\s+(\w+))?(?:\s*:\s*(.+))?$/u
 
-/** Makes what holds one answer to the schema; undefined without one. */
-export type SchemaHolder = () => LogitsProcessor[]
-
-/** @throws AppError BAD_INPUT for no schema, or what cannot be held */
-export async function schemaHolder(
-  given: string | undefined,
-  model: Pick<Model, 'tokenizer' | 'config'>
-): Promise<SchemaHolder> {
-  if (given === undefined) return () => []
-  const schema = await readSchema(given)
-  const constraints = new Constraints(model.tokenizer, model.config.vocabSize)
-  const compiled = constraints.compile({ kind: 'schema', schema })
-  return () => [compiled.processor()]
+/**
+ * What answers are held to; undefined without a schema.
+ * @throws AppError BAD_INPUT for no schema, or what cannot be held
+ */
+export async function schemaConstraint(given: string | undefined): Promise<Constraint | undefined> {
+  if (given === undefined) return undefined
+  const constraint: Constraint = { kind: 'schema', schema: await readSchema(given) }
+  checkConstraint(constraint)
+  return constraint
 }
 
 /** @throws AppError BAD_INPUT, UNAVAILABLE for a file that cannot be read */

@@ -2,14 +2,11 @@
 // commands.
 import { stat } from 'node:fs/promises'
 import type { BlockSpan } from '../../base/block-span.ts'
-import { toHex } from '../../base/bytes.ts'
 import { badInput } from '../../base/errors.ts'
-import type { Context } from '../context.ts'
-import { hopName } from '../../client/route/route.ts'
+import { routeTexts } from '../../library/text/report.ts'
 import type { ChatFlags } from './chat-flags.ts'
 import { ChatKeeper } from './chat-keeper.ts'
 import type { Answering, Talk } from '../conversation/converse.ts'
-import { saveServers } from './known-servers.ts'
 import type { OpenedTalk } from './open-talk.ts'
 import { createReporter, stream, type Answer, type Reporter, type Write } from './reporter.ts'
 import { loadChat, saveChat } from './saved-chat.ts'
@@ -21,7 +18,6 @@ export interface TalkOptions {
   name: string
   flags: ChatFlags
   settings: Settings
-  context: Context
   /** Receives reports. */
   report: (text: string) => void
   /** Whether the answer is written to the terminal that reports go to. */
@@ -41,11 +37,12 @@ export interface ToldTalk {
 }
 
 export function createTalk(options: TalkOptions): ToldTalk {
-  const { opened, name, flags, settings, context, isPrivate } = options
-  const { model, client, here, session, generator, chat, hold } = opened
+  const { opened, name, flags, settings, isPrivate } = options
+  const { model, conversation, constraint } = opened
   const { session: path } = flags
   const raw = flags.raw === true
-  const { contextLength, blockCount } = model.config
+  const { config, contentId } = model.local.model
+  const { contextLength, blockCount } = config
   const reporter = createReporter(
     {
       stats: flags.stats === true,
@@ -54,64 +51,61 @@ export function createTalk(options: TalkOptions): ToldTalk {
       isShared: options.isShared,
       write: options.report
     },
-    session
+    conversation
   )
   const keeper =
-    path === undefined ? undefined : new ChatKeeper(() => saveChat(path, model.contentId, chat))
+    path === undefined ? undefined : new ChatKeeper(() => saveChat(path, contentId, conversation))
   const tell = async (answer: Answer, write: Write): Promise<void> => {
     keeper?.note()
     try {
-      await stream(answer, generator, reporter, (text) => {
+      await stream(answer, conversation, reporter, (text) => {
         keeper?.note()
         return write(text)
       })
     } finally {
       await keeper?.flush()
-      if (flags.prefixCache !== false) {
-        await saveServers(context, model.contentId, client.roundTrips(session.route))
-      }
     }
   }
   const ask = (question: string, signal: AbortSignal, more = {}): Answer =>
-    chat.ask(question, { ...settings.request, raw, signal, processors: hold(), ...more })
+    conversation.ask(question, { ...settings.request, raw, signal, constraint, ...more })
   const goOn = (signal: AbortSignal, more = {}): Answer =>
-    chat.goOn({ speculate: settings.request.speculate, signal, ...more })
+    conversation.goOn({ speculate: settings.request.speculate, signal, ...more })
   const talk: Talk = {
     model: name,
     async about() {
-      const known = session.route.length > 0 ? [] : client.known
-      const others = known.filter(({ peer }) => !here?.connect(toHex(peer)))
-      const hops = session.route.map((hop) => `${hop.start}:${hop.end} ${hopName(hop)}`)
-      const isWhole = here?.spans.some(({ start, end }) => start === 0 && end === blockCount)
-      const used = generator.fed.length
+      const { servers, here, kept } = model.blocks
+      const hops = routeTexts(conversation.route)
+      const others = hops.length > 0 ? 0 : servers
+      const isWhole = here.some(({ start, end }) => start === 0 && end === blockCount)
+      const used = conversation.usedTokens
       return [
-        isWhole && others.length === 0 && hops.length === 0
+        isWhole && others === 0 && hops.length === 0
           ? `${name}: ${blockCount} blocks, which run here`
-          : `${name}: ${blockCount} blocks, ${route(hops, others.length)}`,
-        privacyText(here?.kept, { blockCount, isWhole, isPrivate }),
+          : `${name}: ${blockCount} blocks, ${route(hops, others)}`,
+        privacyText(kept, { blockCount, isWhole, isPrivate }),
         ...(used > 0 ? [`${used} of ${contextLength} tokens of the context are used`] : [])
       ]
     },
     ask: (question, { write, signal, onprompt }: Answering) =>
       tell(ask(question, signal, { onprompt }), write),
-    unfinished: () => chat.unfinished?.question,
+    unfinished: () => conversation.unfinished?.question,
     goOn: ({ write, signal, onprompt }) => tell(goOn(signal, { onprompt }), write),
-    messages: () => chat.messages,
-    reset: () => chat.reset(),
-    undo: () => chat.undo(),
-    setSystem: (text) => chat.setSystem(text),
+    messages: () => conversation.messages,
+    reset: () => conversation.reset(),
+    undo: () => conversation.undo(),
+    setSystem: (text) => conversation.setSystem(text),
     set: (key, value) => settings.set(key, value),
     settings: () => settings.lines(),
     async save(to) {
-      await requireOurs(to, model.contentId)
-      await saveChat(to, model.contentId, chat)
+      await requireOurs(to, contentId)
+      await saveChat(to, contentId, conversation)
     },
     async load(from) {
       const found = await stat(from).catch(() => undefined)
       if (!found) throw badInput(`There is no conversation in '${from}': no such file`)
-      const { messages, unfinished } = await loadChat(from, model.contentId)
-      chat.reset()
-      chat.resume(messages, unfinished)
+      const saved = await loadChat(from, contentId)
+      conversation.reset()
+      conversation.resume(saved)
     },
     async keep() {
       await keeper?.flush()
@@ -126,7 +120,7 @@ export function createTalk(options: TalkOptions): ToldTalk {
  */
 function privacyText(
   kept: BlockSpan | undefined,
-  at: { blockCount: number; isWhole: boolean | undefined; isPrivate: boolean }
+  at: { blockCount: number; isWhole: boolean; isPrivate: boolean }
 ): string {
   if (kept?.start === 0) {
     return kept.end === at.blockCount

@@ -1,6 +1,6 @@
 // How answers are generated, as the user changes it within a conversation (/set).
 import { badInput } from '../../base/errors.ts'
-import { resolveSampling, samplingRange } from '../../client/text/sampler.ts'
+import { resolveSampling, samplingRange } from '../../library/text/sampling.ts'
 import { typedName } from '../command.ts'
 import { nearest } from '../nearest.ts'
 import { parseNumber, parseWhole } from '../options.ts'

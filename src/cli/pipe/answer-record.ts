@@ -1,5 +1,5 @@
 // An answer with what is known of it, as --json and --jsonl print it.
-import type { RouteHop } from '../../client/route/route.ts'
+import type { RouteHop } from '../../library/text/report.ts'
 
 export interface AnswerFacts {
   /** As it was typed. */

@@ -2,23 +2,22 @@
 // --out carries answers alone.
 import { isatty } from 'node:tty'
 import { badInput, toAppError, type AppError } from '../../base/errors.ts'
-import { checkPrompt } from '../../client/text/generate.ts'
+import { noProgress } from '../../base/progress.ts'
+import type { Constraint } from '../../library/grammar/constraint.ts'
 import { answer, type AnswerEnd } from '../../library/text/answer.ts'
 import type { TextModel } from '../../library/text/text-model.ts'
-import { parseHere } from '../../library/open/here.ts'
 import { Petals } from '../../library/petals.ts'
 import { encodeChat } from '../../model/text/chat-ids.ts'
 import { headOf, readRequest, wireOf, type ChatFlags } from '../chat/chat-flags.ts'
-import { schemaHolder, type SchemaHolder } from '../chat/schema-flag.ts'
+import { schemaConstraint } from '../chat/schema-flag.ts'
 import { rememberModel } from '../chat/remember.ts'
 import { lockSession } from '../chat/session-lock.ts'
 import { stdinFacts } from '../chat/stdin.ts'
 import type { Context } from '../context.ts'
-import { engineOptions } from '../engine.ts'
+import { petalsOptions } from '../engine.ts'
 import { EXIT, exitCode } from '../exit.ts'
 import { parseWhole } from '../options.ts'
 import { createOutput } from '../output.ts'
-import { manifestRoots } from '../peer-weights.ts'
 import { answerRecord } from '../pipe/answer-record.ts'
 import { type Asked, idOf, parseBatchLine } from '../pipe/batch-line.ts'
 import { openBatchOut } from '../pipe/batch-out.ts'
@@ -26,7 +25,6 @@ import { codeOf } from '../pipe/extract.ts'
 import { readTemplate } from '../pipe/prompt-template.ts'
 import { inOrder } from '../pipe/in-order.ts'
 import { openFileChunks, textLines, type TextLine } from '../pipe/text-lines.ts'
-import { stderrProgress } from '../terminal/stderr.ts'
 
 const PARALLEL = 4
 /** Lines that may be begun behind a slow one, for each that is answered at once. */
@@ -46,6 +44,7 @@ export async function runBatch(name: string, flags: ChatFlags, context: Context)
   const request = readRequest(flags)
   const parallel = parseWhole('parallel', flags.parallel, 1, 256) ?? PARALLEL
   const template = readTemplate(flags.promptTemplate)
+  const constraint = await schemaConstraint(flags.schema)
   if (isatty(0)) {
     throw badInput('There are no lines: --jsonl reads them from stdin', {
       hint: `petals chat MODEL --jsonl < prompts.jsonl > answers.jsonl`
@@ -56,29 +55,20 @@ export async function runBatch(name: string, flags: ChatFlags, context: Context)
     stack.defer(await lockSession(flags.out, context.paths.data, `'${flags.out}'`))
   }
   const out = flags.out === undefined ? undefined : stack.use(openBatchOut(flags.out))
-  const progress = stderrProgress()
+  const common = petalsOptions(flags)
+  const { progress = noProgress } = common
   stack.defer(() => progress.done())
-  const { bootstrap, swarm, lan, chatTemplate } = flags
   const petals = stack.use(
     new Petals(context, {
-      ...engineOptions(flags),
-      bootstrap,
-      swarm,
-      lan,
-      chatTemplate,
-      here: parseHere(flags.here),
+      ...common,
       dtype: wireOf(flags),
       headQuant: headOf(flags),
       prefixCache: flags.prefixCache,
-      peerWeights: flags.peerWeights,
-      roots: manifestRoots(flags),
-      parallel,
-      progress
+      parallel
     })
   )
   await petals.ready()
   const model = stack.use(await petals.openModel(name))
-  const hold = await schemaHolder(flags.schema, model.local.model)
   await rememberModel(context, name)
   progress.done()
 
@@ -94,7 +84,7 @@ export async function runBatch(name: string, flags: ChatFlags, context: Context)
         ...request,
         raw: flags.raw,
         signal: stop,
-        hold
+        constraint
       })
       return told(line, asked, said, { name, model, extract: flags.extract === true })
     } catch (thrown) {
@@ -157,8 +147,8 @@ async function* linesAfter(done: number): AsyncGenerator<TextLine, void> {
 type AskOptions = ReturnType<typeof readRequest> & {
   raw: boolean | undefined
   signal: AbortSignal
-  /** Holds each answer to --schema. */
-  hold: SchemaHolder
+  /** What each answer is held to. */
+  constraint: Constraint | undefined
 }
 
 /** Once more where the swarm failed in a way that may pass. */
@@ -178,7 +168,7 @@ async function askTwice(
 async function ask(
   model: TextModel,
   { messages }: Asked,
-  { raw, signal, hold, ...options }: AskOptions
+  { raw, signal, constraint, ...options }: AskOptions
 ): Promise<{ text: string; end: AnswerEnd }> {
   const { local } = model
   const { contextLength: maxTokens } = local.config
@@ -187,8 +177,8 @@ async function ask(
     raw === true
       ? local.tokenizer.encode(last, { addSpecial: true, parseSpecial: true, maxTokens })
       : encodeChat(local.model, local.tokenizer, messages)
-  checkPrompt(prompt, maxTokens)
-  const pieces = answer(model, prompt, { ...options, signal, processors: hold() })
+  const processors = constraint ? [model.constraints.compile(constraint).processor()] : []
+  const pieces = answer(model, prompt, { ...options, signal, processors })
   let text = ''
   for (;;) {
     const step = await pieces.next()

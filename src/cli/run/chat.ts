@@ -3,15 +3,15 @@
 import { isatty } from 'node:tty'
 import { toAppError } from '../../base/errors.ts'
 import { answerOnce } from '../chat/answer-once.ts'
-import { checkChatFlags, readRequest, type ChatFlags } from '../chat/chat-flags.ts'
+import { checkChatFlags, headOf, readRequest, wireOf, type ChatFlags } from '../chat/chat-flags.ts'
 import { converse } from '../conversation/converse.ts'
 import { openTalk, type OpenTalkOptions } from '../chat/open-talk.ts'
-import { sharingIdentity } from '../chat/prefix-flags.ts'
+import { prefixSecret, sharingIdentity } from '../chat/prefix-flags.ts'
+import { schemaConstraint } from '../chat/schema-flag.ts'
 import { readPrompt } from '../chat/prompt.ts'
-import { requireKeepable, type SavedChat } from '../chat/saved-chat.ts'
+import { requireKeepable } from '../chat/saved-chat.ts'
 import { lockSession } from '../chat/session-lock.ts'
 import { Settings } from '../conversation/settings.ts'
-import { decodeRate } from '../chat/stats.ts'
 import { answerRecord } from '../pipe/answer-record.ts'
 import { codeOf } from '../pipe/extract.ts'
 import { readTemplate } from '../pipe/prompt-template.ts'
@@ -19,11 +19,11 @@ import { createTalk } from '../chat/talk.ts'
 import type { ChatTarget } from '../chat/target.ts'
 import { openTerminal } from '../conversation/terminal.ts'
 import type { Context } from '../context.ts'
+import { petalsOptions } from '../engine.ts'
 import { errorText, EXIT } from '../exit.ts'
-import { parseHere } from '../../library/open/here.ts'
-import { joinSoon, openNode } from '../../library/open/node.ts'
-import { openMembership } from '../../library/open/membership.ts'
-import { stderrProgress } from '../terminal/stderr.ts'
+import { Petals } from '../../library/petals.ts'
+import type { SavedConversation } from '../../library/text/conversation.ts'
+import { decodeRate } from '../../library/text/report.ts'
 
 /** Returns the exit code. */
 export async function runChat(
@@ -37,7 +37,8 @@ export async function runChat(
     const { runBatch } = await import('./batch.ts')
     return await runBatch(target.model, flags, context)
   }
-  const here = parseHere(flags.here)
+  const constraint = await schemaConstraint(flags.schema)
+  const template = readTemplate(flags.promptTemplate)
   const { session: path } = flags
   const raw = flags.raw === true
   const goesOn = flags.continue === true
@@ -46,12 +47,20 @@ export async function runChat(
     await requireKeepable(path)
     stack.defer(await lockSession(path, context.paths.data))
   }
-  // Before the prompt: both may come through stdin, and then the prompt is in words.
-  const membership = await openMembership(flags, context)
-  membership?.require('chat')
+  const identity = await sharingIdentity(stack, flags, context)
+  const petals = stack.use(
+    new Petals(context, {
+      ...petalsOptions(flags),
+      identity,
+      dtype: wireOf(flags),
+      headQuant: headOf(flags),
+      prefixCache: await prefixSecret(flags, context)
+    })
+  )
+  // Before the prompt: an invite may come through stdin too, and then the prompt is in words.
+  await petals.ready()
   const { file: files = [], json, extract } = flags
   const isOnce = goesOn || target.words !== undefined || files.length > 0
-  const template = readTemplate(flags.promptTemplate)
   const isPiped = json === true || extract === true || template !== undefined
   const isTalk = isatty(0) && !isOnce && !isPiped
   if (target.near !== undefined) {
@@ -63,17 +72,9 @@ export async function runChat(
     isTalk || goesOn
       ? undefined
       : await readPrompt({ words: target.words, raw, files, template }, context)
-  const identity = await sharingIdentity(stack, flags, context)
-  // What is computed here goes on meanwhile.
-  const waits = here === 'auto'
-  const node = await openNode(stack, { flags, context, membership, identity, waits })
-  // Nothing leaves this machine: nobody is asked for anything.
-  if (here !== 'all') joinSoon(node)
-  const progress = stderrProgress()
-  const opening = { name: target.model, flags, context, node, membership, progress }
+  const opening = { name: target.model, flags, context, petals, constraint }
   if (isTalk) return await talkWith(opening, settings)
   const opened = await openTalk(stack, opening)
-  progress.done()
   if (prompt !== undefined && opened.saved?.unfinished) {
     context.log.warn(
       `the interrupted answer in '${path}' is forgotten: --continue goes on with one`
@@ -87,17 +88,15 @@ export async function runChat(
     name: target.model,
     flags,
     settings,
-    context,
     report: context.tell,
     isShared: process.stdout.isTTY,
-    isPrivate: membership !== undefined
+    isPrivate: petals.isPrivate
   })
   const begin = (signal: AbortSignal): ReturnType<typeof goOn> =>
     prompt === undefined ? goOn(signal) : ask(prompt, signal)
   const whole = (text: string): string => {
     const said = extract === true ? extracted(text, context) : text
     if (json !== true || !reporter.last) return said
-    const { session } = opened
     const { finish, promptTokens, reusedTokens, newTokens, firstTokenMs } = reporter.last
     const record = answerRecord({
       model: target.model,
@@ -108,7 +107,7 @@ export async function runChat(
       newTokens,
       firstTokenMs,
       tokensPerSecond: decodeRate(reporter.last),
-      route: session.route
+      route: opened.conversation.route
     })
     return `${JSON.stringify(record)}\n`
   }
@@ -126,37 +125,33 @@ function extracted(text: string, context: Context): string {
 
 /** A conversation on a terminal, with one model after another; returns the exit code. */
 async function talkWith(opening: OpenTalkOptions, settings: Settings): Promise<number> {
-  const { flags, context, membership, progress } = opening
+  const { flags, context, petals } = opening
   let { name } = opening
-  let before: { name: string; past: SavedChat } | undefined
+  let before: { name: string; past: SavedConversation } | undefined
   for (;;) {
     await using stack = new AsyncDisposableStack()
     try {
       const past = before?.past
       const opened = await openTalk(stack, { ...opening, name, past })
-      progress.done()
       await using terminal = await openTerminal(context)
       const { talk } = createTalk({
         opened,
         name,
         flags,
         settings,
-        context,
         report: (text) => terminal.note(text),
         isShared: false,
-        isPrivate: membership !== undefined
+        isPrivate: petals.isPrivate
       })
       const leaving = await converse({ talk, ...terminal.parts })
       if (leaving.kind === 'left') return EXIT.ok
-      before = { name, past: { messages: [...opened.chat.messages] } }
+      before = { name, past: { messages: opened.conversation.save().messages } }
       ;({ name } = leaving)
     } catch (thrown) {
       const error = toAppError(thrown)
       if (!before || before.name === name || error.code === 'CANCELLED') throw thrown
       process.stderr.write(errorText(error, { model: name }))
       ;({ name } = before)
-    } finally {
-      progress.done()
     }
   }
 }

@@ -88,6 +88,11 @@ export class Constraints {
   }
 }
 
+/** Whether a constraint can be held at all, before there is a model. @throws AppError BAD_INPUT */
+export function checkConstraint(constraint: Constraint): void {
+  automatonOf(constraint, new Map())
+}
+
 /** What a constraint is made with. */
 interface Making {
   readonly builder: GrammarBuilder

@@ -1,9 +1,9 @@
-// What guesses tokens for a chat: the text itself, and a small local model with the same
-// vocabulary, given by --draft or found in the cache once trips through the swarm are long enough
-// for it to pay.
+// What guesses tokens for an answer: the text itself, and a small local model with the same
+// vocabulary, given by name or found in the cache once trips through the swarm are long enough for
+// it to pay.
 import { badInput, toAppError } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
-import { stderrProgress } from '../terminal/stderr.ts'
+import { noProgress, type Progress } from '../../base/progress.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
 import { AutoDrafter, mayPay, type OwnedDrafter } from '../../client/speculate/auto-draft.ts'
 import { ModelDrafter, sharesVocabulary } from '../../client/speculate/draft-model.ts'
@@ -13,69 +13,49 @@ import { listCachedModels, type CachedModel } from '../../model/store/model-cach
 import { openModel } from '../../model/open-model.ts'
 import { findModel } from '../../model/resolve.ts'
 import type { Model } from '../../model/types.ts'
-import type { Context } from '../context.ts'
-import { openNamedModel, type OpenOptions } from '../engine.ts'
-import { hubOptions } from '../../library/open/hub-env.ts'
-
-export interface DraftFlags {
-  draft?: string | undefined
-  speculate?: boolean | undefined
-}
+import type { Surroundings } from '../surroundings.ts'
+import { hubOptions } from './hub-env.ts'
+import { openNamedModel, type OpenModelOptions } from './model.ts'
 
 export interface DraftOptions {
-  flags: DraftFlags
+  /** A model's name, 'none', 'auto' for one of the cache, or false for no guesses at all. */
+  draft: string | false
   /** What is guessed for, as it was typed. */
   name: string
-
   model: Model
   compute: ComputeApi
-  context: Context
-  weights?: OpenOptions['weights']
+  context: Surroundings
+  weights?: OpenModelOptions['weights']
+  progress?: Progress | undefined
 }
 
-const NONE = 'none'
 /** A cached model may be the draft if it is this many times smaller. */
 const SMALLER = 3
 /** Most models that are opened to compare their vocabulary. */
 const MOST_LOOKED_AT = 8
 
 /**
- * The value of --draft: a model, 'none', or undefined for whatever the cache has.
- * @throws AppError BAD_INPUT
- */
-export function draftName({ draft, speculate }: DraftFlags): string | undefined {
-  const name = draft === undefined ? undefined : String(draft)
-  if (name !== undefined && name !== NONE && speculate === false) {
-    throw badInput('--draft and --no-speculate exclude each other', {
-      hint: 'Leave one of them out'
-    })
-  }
-  return name
-}
-
-/**
  * Drafters for a generator; `stack` closes them.
- * @throws AppError if --draft's model cannot be used
+ * @throws AppError if the model that is named cannot be used
  */
 export async function openDrafters(
   stack: AsyncDisposableStack,
   options: DraftOptions
 ): Promise<readonly Drafter[]> {
-  const name = draftName(options.flags)
-  if (options.flags.speculate === false) return []
+  const { draft: name, context, progress = noProgress } = options
+  if (name === false) return []
   const text = new NgramDrafter()
-  if (name === NONE) return [text]
+  if (name === 'none') return [text]
   const draft =
-    name === undefined
+    name === 'auto'
       ? new AutoDrafter({
           find: (tripMs) => findDraft(tripMs, options),
-          onerror: (error) => options.context.log.debug(`no draft model: ${error.message}`)
+          onerror: (error) => context.log.debug(`no draft model: ${error.message}`)
         })
       : await openNamed(name, options)
   stack.use(draft)
-  const progress = stderrProgress()
   try {
-    progress.update(`loading ${name ?? 'a small model'} to guess with`)
+    progress.stage(`loading ${name === 'auto' ? 'a small model' : name} to guess with`)
     await draft.ready()
   } finally {
     progress.done()
@@ -84,8 +64,8 @@ export async function openDrafters(
 }
 
 async function openNamed(name: string, options: DraftOptions): Promise<OwnedDrafter> {
-  const { name: asked, model, context, weights } = options
-  const draft = await openNamedModel(name, context, { need: 'facts', weights })
+  const { name: asked, model, context, weights, progress = noProgress } = options
+  const draft = await openNamedModel(name, context, { need: 'facts', weights, progress })
   if (sharesVocabulary(model.tokenizer, draft.tokenizer)) return drafterOf(draft, options)
   draft.close()
   throw badInput(`'${name}' cannot guess for '${asked}': its tokens are others`, {
@@ -130,7 +110,7 @@ function weightBytes(model: Model): number {
 }
 
 /** Without a progress line, because an answer is being written. */
-async function openQuietly(candidate: CachedModel, context: Context): Promise<Model> {
+async function openQuietly(candidate: CachedModel, context: Surroundings): Promise<Model> {
   const { cache: cacheDir } = context.paths
   const [first] = candidate.files
   // A GGUF file is complete in itself; for others the hub's record says where the parts are.

@@ -6,7 +6,7 @@ import { toHex } from '../../base/bytes.ts'
 import { systemClock } from '../../base/clock.ts'
 import { toAppError } from '../../base/errors.ts'
 import { replaceFile } from '../../base/files/replace-file.ts'
-import type { Context } from '../context.ts'
+import type { Surroundings } from '../surroundings.ts'
 
 /** A server of a model, and the round trip to it. */
 export interface KnownServer {
@@ -70,7 +70,7 @@ export function parseServers(text: string, now: number): KnownServer[] {
 
 /** Round trips to a model's servers, ms; the most recently used first. */
 export async function loadServers(
-  context: Context,
+  context: Surroundings,
   model: Uint8Array
 ): Promise<ReadonlyMap<string, number>> {
   const known = (await read(context)).filter((one) => one.model === toHex(model))
@@ -79,7 +79,7 @@ export async function loadServers(
 
 /** Remembers the servers of a route. It is no error if the folder cannot be written. */
 export async function saveServers(
-  context: Context,
+  context: Surroundings,
   model: Uint8Array,
   rttMs: ReadonlyMap<string, number>
 ): Promise<void> {
@@ -95,11 +95,11 @@ export async function saveServers(
   }
 }
 
-async function read(context: Context): Promise<KnownServer[]> {
+async function read(context: Surroundings): Promise<KnownServer[]> {
   const text = await readFile(pathOf(context), 'utf8').catch(() => '')
   return parseServers(text, systemClock.wall())
 }
 
-function pathOf(context: Context): string {
+function pathOf(context: Surroundings): string {
   return join(context.paths.cache, 'servers')
 }

@@ -48,7 +48,10 @@ export async function openNode(
   return node
 }
 
-/** Begins to join while other things are done; whoever awaits ready() hears what came of it. */
-export function joinSoon(node: SwarmNode): void {
-  node.ready().catch(() => {})
+/**
+ * Begins to join while other things are done; whoever awaits ready() hears what came of it.
+ * @param onfailure told when it cannot
+ */
+export function joinSoon(node: SwarmNode, onfailure: (error: unknown) => void = () => {}): void {
+  node.ready().catch(onfailure)
 }

@@ -1,7 +1,20 @@
-// The line of --stats and the table of --trace, from the client's measurements.
+// What answers took and which way they went, in lines for people.
 import type { GenerationStats, StepTimes } from '../../client/text/generate.ts'
 import { hopName, type RouteHop } from '../../client/route/route.ts'
 import type { ForwardReport, HopTrace } from '../../client/session/forward.ts'
+
+export type { RouteHop }
+export type {
+  FinishReason,
+  GeneratedToken,
+  GenerationStats,
+  StepTimes
+} from '../../client/text/generate.ts'
+
+/** Which server computes which blocks, one text for each. */
+export function routeTexts(route: readonly RouteHop[]): string[] {
+  return route.map((hop) => `${hop.start}:${hop.end} ${hopName(hop)}`)
+}
 
 /** Tokens, tokens a second, time to first token, route. */
 export function statsLine(

@@ -1,31 +1,33 @@
 // What an answer is made with: a model's client side, and sessions over the swarm. Knows no HTTP.
+import type { BlockSpan } from '../../base/block-span.ts'
 import { cancelled, closed, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
-import type { RouteHop } from '../../client/route/route.ts'
-import { commonPrefix, type Generator } from '../../client/text/generate.ts'
+import { commonPrefix } from '../../client/text/generate.ts'
 import { replyFormat } from '../../client/text/reply/formats.ts'
 import type { ReplyFormat } from '../../client/text/reply/types.ts'
 import type { LocalModel } from '../../client/text/local-model.ts'
 import { Constraints } from '../grammar/constraint.ts'
 import type { AnswerEnd } from './answer-end.ts'
+import { Conversation, type ConversationOptions } from './conversation.ts'
+import type { OwnedGenerator, RouteNews, SessionWishes } from './owned-generator.ts'
 
-/** What happens to a session's route while it answers. */
-export interface RouteNews {
-  readonly kind: 'route' | 'reroute' | 'wait' | 'resume'
-  /** In words, for people. */
-  readonly text: string
-  /** With 'route': which servers compute which blocks from here on. */
-  readonly route?: readonly RouteHop[]
+export type { RouteNews }
+
+/** What a conversation is opened with. */
+export interface ConverseOptions
+  extends SessionWishes, Pick<ConversationOptions, 'system' | 'resume'> {
+  /** Told of fail-overs. */
+  readonly onnews?: ((news: RouteNews) => void) | undefined
 }
 
-/** A generator with the session under it. */
-export interface OwnedGenerator {
-  readonly generator: Generator
-  /** Which servers compute which blocks now. */
-  route(): readonly RouteHop[]
-  /** Told what happens to the route; replaced by each answer. */
-  onnews: (news: RouteNews) => void
-  close(): Promise<void>
+/** Who may compute blocks now. */
+export interface BlocksNow {
+  /** Servers known to the client, without this process. */
+  readonly servers: number
+  /** Blocks that this process computes. */
+  readonly here: readonly BlockSpan[]
+  /** Those of them that no server is asked for. */
+  readonly kept: BlockSpan | undefined
 }
 
 export interface TextModelOptions {
@@ -33,7 +35,9 @@ export interface TextModelOptions {
   readonly id: string
   readonly local: Pick<LocalModel, 'model' | 'config' | 'tokenizer' | 'eosIds' | 'ready'>
   /** Opens a session over the swarm. */
-  readonly open: () => Promise<OwnedGenerator>
+  readonly open: (wishes?: SessionWishes) => Promise<OwnedGenerator>
+  /** Who may compute its blocks now. Default: it is not known. */
+  readonly blocks?: () => BlocksNow
   /** Answers at once; more wait for their turn, the first come first. Default 16. */
   readonly parallel?: number
   /** Sessions that are kept between answers, for prompts that begin alike. Default 4. */
@@ -145,6 +149,27 @@ export class TextModel extends Resource implements Lender {
       this.#next()
       throw error
     }
+  }
+
+  /**
+   * A conversation over a session of its own, which waits for nobody's turn; the caller closes it,
+   * before this.
+   * @throws AppError as opening a session does
+   */
+  async converse(options: ConverseOptions = {}): Promise<Conversation> {
+    const { system, resume, onnews, ...wishes } = options
+    const { local, constraints } = this
+    const owned = await this.#options.open(wishes)
+    owned.onnews = (news) => {
+      this.listener?.news(news)
+      onnews?.(news)
+    }
+    return new Conversation({ local, owned, constraints, system, resume })
+  }
+
+  /** Who may compute its blocks now. */
+  get blocks(): BlocksNow {
+    return this.#options.blocks?.() ?? { servers: 0, here: [], kept: undefined }
   }
 
   async #turn(signal: AbortSignal | undefined): Promise<void> {

@@ -8,8 +8,9 @@ import { silentLog } from '../../../src/base/log.ts'
 import { Compute } from '../../../src/blocks/compute.ts'
 import type { ComputeApi } from '../../../src/blocks/types.ts'
 import type { Context } from '../../../src/cli/context.ts'
-import { draftCandidates, draftName, openDrafters } from '../../../src/cli/chat/draft.ts'
-import { statsLine } from '../../../src/cli/chat/stats.ts'
+import { draftOf } from '../../../src/cli/chat/chat-flags.ts'
+import { draftCandidates, openDrafters } from '../../../src/library/open/drafters.ts'
+import { statsLine } from '../../../src/library/text/report.ts'
 import { AutoDrafter } from '../../../src/client/speculate/auto-draft.ts'
 import type { CachedModel } from '../../../src/model/store/model-cache.ts'
 import { openModel } from '../../../src/model/open-model.ts'
@@ -43,13 +44,14 @@ test('whole models of the cache that are small enough may guess, the largest fir
 })
 
 test('--draft with --no-speculate is refused, but none', () => {
-  const refused = (): string | undefined => draftName({ draft: 'm', speculate: false })
+  const refused = (): string | false => draftOf({ draft: 'm', speculate: false })
   expect(refused).toThrow(expect.objectContaining({ code: 'BAD_INPUT' } as Partial<AppError>))
-  expect([draftName({ draft: 'none', speculate: false }), draftName({ draft: 'm' })]).toEqual([
-    'none',
-    'm'
-  ])
-  expect(draftName({})).toBeUndefined()
+  expect([
+    draftOf({ draft: 'none', speculate: false }),
+    draftOf({ draft: 'm' }),
+    draftOf({ speculate: false }),
+    draftOf({})
+  ]).toEqual([false, 'm', false, 'auto'])
 })
 
 test('the line of --stats names whose guesses were right', () => {
@@ -90,10 +92,10 @@ test('a draft model whose tokens are others is refused', async () => {
   const { tokenizer } = stories
   const model = { ...stories, tokenizer: { ...tokenizer, json: { model: { vocab: { a: 0 } } } } }
   const context = contextIn(folder.path)
-  const flags = { draft: 'stories260k' }
+  const draft = 'stories260k'
   // Refused before the engine is asked for anything.
   const compute = {} as ComputeApi
-  const opening = openDrafters(stack, { name: './large.gguf', flags, model, compute, context })
+  const opening = openDrafters(stack, { name: './large.gguf', draft, model, compute, context })
   await expect(opening).rejects.toMatchObject({
     code: 'BAD_INPUT',
     message: "'stories260k' cannot guess for './large.gguf': its tokens are others"
@@ -117,7 +119,7 @@ test('over long trips a model of the cache guesses by itself, if its tokens are 
       await using stack = new AsyncDisposableStack()
       const [, draft] = await openDrafters(stack, {
         name: 'stories',
-        flags: {},
+        draft: 'auto',
         model,
         compute,
         context

@@ -5,12 +5,16 @@ import { join } from 'node:path'
 import { expect, test } from 'bun:test'
 import type { AppError } from '../../../src/base/errors.ts'
 import type { Context } from '../../../src/cli/context.ts'
-import { formatServers, mergeServers, parseServers } from '../../../src/cli/chat/known-servers.ts'
 import {
   checkPrefixFlags,
   prefixSecret,
   type PrefixFlags
 } from '../../../src/cli/chat/prefix-flags.ts'
+import {
+  formatServers,
+  mergeServers,
+  parseServers
+} from '../../../src/library/open/known-servers.ts'
 import { tempFolder } from '../../support/temp-folder.ts'
 
 function contextIn(data: string, warnings: string[] = []): Context {

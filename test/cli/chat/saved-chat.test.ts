@@ -43,6 +43,12 @@ test('an answer that was interrupted comes back with all it takes to go on', asy
   await withFile(async (path) => {
     await saveChat(path, MODEL, { messages: MESSAGES, unfinished: UNFINISHED })
     expect(await loadChat(path, MODEL)).toMatchObject({ unfinished: UNFINISHED })
+    const held = {
+      ...UNFINISHED,
+      constraint: { kind: 'schema', schema: { type: 'string' } } as const
+    }
+    await saveChat(path, MODEL, { messages: MESSAGES, unfinished: held })
+    expect(await loadChat(path, MODEL)).toMatchObject({ unfinished: held })
   })
 })
 
@@ -53,6 +59,9 @@ test('an interrupted answer that cannot be gone on with is CORRUPT', async () =>
     { ...UNFINISHED, prompt: undefined },
     { ...UNFINISHED, question: 1 },
     { ...UNFINISHED, maxTokens: -1 },
+    { ...UNFINISHED, constraint: null },
+    { ...UNFINISHED, constraint: { kind: 'choice', choices: ['a'] } },
+    { ...UNFINISHED, constraint: { kind: 'schema', schema: { type: 'nothing' } } },
     { ...UNFINISHED, sampling: { temperature: 0 } },
     { ...UNFINISHED, sampling: { ...UNFINISHED.sampling, topP: 7 } }
   ]

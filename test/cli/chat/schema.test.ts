@@ -1,8 +1,6 @@
 // --schema: what it takes, and that answers follow it.
 import { expect, test } from 'bun:test'
-import { readSchema, schemaHolder, shortSchema } from '../../../src/cli/chat/schema-flag.ts'
-import { openModel } from '../../../src/model/open-model.ts'
-import { storiesLocation } from '../../support/models/stories.ts'
+import { readSchema, schemaConstraint, shortSchema } from '../../../src/cli/chat/schema-flag.ts'
 import { tempFolder } from '../../support/temp-folder.ts'
 
 test('is a file, JSON, or fields with types', async () => {
@@ -39,19 +37,11 @@ test('what is no schema is told', async () => {
   }
 })
 
-test('holds each answer by a processor of its own', async () => {
-  const model = await openModel(storiesLocation)
-  const hold = await schemaHolder('{"enum": ["yes", "no"]}', model)
-  const { vocabSize } = model.config
-  const logits = new Float32Array(vocabSize)
-  const allowed = (of: ReturnType<typeof hold>): number[] =>
-    [...of[0]!.process(logits, []).entries()].filter(([, v]) => v === 0).map(([id]) => id)
-  const [first, second] = [hold(), hold()]
-  const before = allowed(first)
-  expect(before.length).toBeGreaterThan(0)
-  expect(before.length).toBeLessThan(20)
-  first[0]!.drew?.(before[0]!, logits)
-  expect(allowed(first)).not.toEqual(before)
-  expect(allowed(second)).toEqual(before)
-  model.close()
+test('what cannot be held is told before anything is opened', async () => {
+  await expect(schemaConstraint('{"type": "string", "not": {}}')).rejects.toThrow("'not'")
+  expect(await schemaConstraint(undefined)).toBeUndefined()
+  expect(await schemaConstraint('{"enum": ["yes", "no"]}')).toEqual({
+    kind: 'schema',
+    schema: { enum: ['yes', 'no'] }
+  })
 })

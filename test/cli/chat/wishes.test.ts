@@ -68,6 +68,16 @@ test('--system holds for a conversation that goes on', async () => {
   expect(await asked('sys')).toEqual(['Be long', 'one', 'two'])
 })
 
+test('--schema holds one answer of a kept conversation, and not the next', async () => {
+  const held = await sh(`$P chat $M --here none --session s.json --schema '{"const":[1]}' one`)
+  expect([held.code, held.stdout.replaceAll(/\s/g, '')]).toEqual([0, '[1]'])
+  const free = await sh(`${chat} --session s.json two`)
+  expect([free.code, await asked('s.json')]).toEqual([0, ['one', 'two']])
+  expect(free.stdout.replaceAll(/\s/g, '')).not.toBe('[1]')
+  const changed = await sh(`$P chat $M --session s.json --continue --schema 'a int'`)
+  expect([changed.code, changed.stderr.includes('--schema cannot be changed')]).toEqual([2, true])
+})
+
 test('a loop of the shell keeps its lines, from a file and from a pipe', async () => {
   await writeFile(join(folder.path, 'lines'), 'one\ntwo\nthree\n')
   const loop = (to: string): string => `while read l; do ${chat} --session ${to} "$l"; done`
