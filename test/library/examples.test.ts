@@ -77,7 +77,7 @@ test('batch.sh answers lines in their order', async () => {
 
 test.skipIf(Bun.which('curl') === null)('curl.sh sends any prompt, and its key', async () => {
   await using api = await localApi({ apiKey: 'correct horse' })
-  const prompt = String.raw`She said "hi" \ and left`
+  const prompt = String.raw`She said "hi" \ and left` + '\nat once'
   const env = { PETALS_URL: api.url, PETALS_KEY: 'correct horse' }
   const text = await run(['sh', join(examples, 'curl.sh'), prompt], env)
   expect(text).toContain('"finish_reason":"length"')
