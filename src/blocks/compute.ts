@@ -16,6 +16,7 @@ import {
   type Reply,
   type WorkerOptions
 } from './messages.ts'
+import type { SpanAdapter, Weighted } from './adapters/adapter-types.ts'
 import { Scheduler, type PieceOutcome } from './scheduler/scheduler.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
 import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
@@ -95,10 +96,25 @@ export class Compute extends Resource implements ComputeApi {
     await this.#call('unloadSpan', { span })
   }
 
-  async openSession(span: number, range?: BlockSpan): Promise<number> {
-    const session = await this.#call('openSession', { span, range })
+  async openSession(
+    span: number,
+    range?: BlockSpan,
+    adapters?: readonly Weighted<number>[]
+  ): Promise<number> {
+    const session = await this.#call('openSession', { span, range, adapters })
     this.#groups.set(session, `${span}/${range ? `${range.start}:${range.end}` : 'all'}`)
     return session
+  }
+
+  async loadAdapter(
+    span: number,
+    adapter: SpanAdapter
+  ): Promise<{ adapter: number; sizeBytes: number }> {
+    return this.#call('loadAdapter', { span, adapter })
+  }
+
+  async unloadAdapter(adapter: number): Promise<void> {
+    await this.#call('unloadAdapter', { adapter })
   }
 
   async forkSession(session: number, length: number): Promise<number> {

@@ -3,6 +3,7 @@
 import type { BlockSpan } from '../base/block-span.ts'
 import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
+import type { SpanAdapter, Weighted } from './adapters/adapter-types.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
 import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
 import type { ComputeDevice, ComputeStats, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
@@ -40,7 +41,19 @@ export interface Calls {
   start: { args: StartOptions; answer: StartReply }
   loadSpan: { args: SpanOptions; answer: SpanInfo }
   unloadSpan: { args: { span: number }; answer: undefined }
-  openSession: { args: { span: number; range: BlockSpan | undefined }; answer: number }
+  openSession: {
+    args: {
+      span: number
+      range: BlockSpan | undefined
+      adapters: readonly Weighted<number>[] | undefined
+    }
+    answer: number
+  }
+  loadAdapter: {
+    args: { span: number; adapter: SpanAdapter }
+    answer: { adapter: number; sizeBytes: number }
+  }
+  unloadAdapter: { args: { adapter: number }; answer: undefined }
   forkSession: { args: { session: number; length: number }; answer: number }
   closeSession: { args: { session: number }; answer: undefined }
   /** Pieces of different sessions over the same blocks. */

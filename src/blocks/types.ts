@@ -2,6 +2,7 @@
 // Knows no peers; compute.ts starts the worker behind it.
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
+import type { SpanAdapter, Weighted } from './adapters/adapter-types.ts'
 import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
 
 /**
@@ -76,6 +77,8 @@ export interface SpanInfo extends BlockSpan {
    * default ('petals-1', 'petals-1, kv int8'); absent when a library computes it.
    */
   readonly arithmetic?: string
+  /** Its sessions can run with adapters. */
+  readonly adapts?: true
 }
 
 export interface StepInput {
@@ -117,9 +120,21 @@ export interface ComputeApi {
   /**
    * Opens an empty session. KV memory grows in steps as tokens arrive. `range` uses only blocks
    * [start, end) of the span (spans of a route may overlap); an ONNX graph for it is built on first
-   * use over the same weights. Default: the whole span.
+   * use over the same weights. Default: the whole span. `adapters` are numbers of loadAdapter():
+   * what they add to a row is added in this order. Default: none.
    */
-  openSession(span: number, range?: BlockSpan): Promise<number>
+  openSession(
+    span: number,
+    range?: BlockSpan,
+    adapters?: readonly Weighted<number>[]
+  ): Promise<number>
+  /**
+   * Takes an adapter's numbers for all blocks of a span; `sizeBytes` of memory are used.
+   * @throws AppError UNSUPPORTED on devices, BAD_INPUT, NO_MEMORY
+   */
+  loadAdapter(span: number, adapter: SpanAdapter): Promise<{ adapter: number; sizeBytes: number }>
+  /** Frees an adapter once no session uses it; none can be opened with it any more. */
+  unloadAdapter(adapter: number): Promise<void>
   closeSession(session: number): Promise<void>
   /**
    * A new session with the same first `length` tokens over the same blocks, independent from then

@@ -54,7 +54,12 @@ function handle(request: Request): Answer | Promise<Answer> {
       engine.unloadSpan(request.args.span)
       return undefined
     case 'openSession':
-      return engine.openSession(request.args.span, request.args.range)
+      return engine.openSession(request.args.span, request.args.range, request.args.adapters)
+    case 'loadAdapter':
+      return engine.loadAdapter(request.args.span, request.args.adapter)
+    case 'unloadAdapter':
+      engine.unloadAdapter(request.args.adapter)
+      return undefined
     case 'forkSession':
       return engine.forkSession(request.args.session, request.args.length)
     case 'closeSession':

@@ -78,6 +78,13 @@
 // experts or over the chosen ones in that order; share = e / sum. The result is the chain over the
 // chosen ones, in their order, of share * (down of the activation of gateUp).
 //
+// # Adapters
+// A session may run with adapters; a session without one has the bits that it had. To a row's
+// product y of x, with its bias, each adapter of the session adds in their order: low = (chain over
+// k of x * A) * scale, of x as floats, not rounded; then y = fma(low, B, y) for the ranks in order.
+// `scale` is alpha / rank * the adapter's weight in float64, then rounded. A row at position p that
+// enters a block becomes x + prompt[p] where the session has a prompt of more than p rows there.
+//
 // # Training
 // Steps of training take whole sequences. Nothing is rounded to int8: products are chains over k.
 // Gradients are named g, that of x by dx; where several come together they are added in the order

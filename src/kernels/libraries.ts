@@ -14,6 +14,7 @@ export const SOURCES = [
   'executor',
   'gradients',
   'operators',
+  'run-adapters',
   'run-attention',
   'run-experts',
   'run-gradients',

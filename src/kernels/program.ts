@@ -124,7 +124,9 @@ const CODE = {
   experts: 5,
   add: 6,
   softCap: 7,
-  scale: 8
+  scale: 8,
+  adapt: 22,
+  prompt: 23
 }
 const NONE = -1
 const MAGIC = 0x31304b50
@@ -149,6 +151,8 @@ export interface Program {
   readonly outWidth: number
   readonly maxRows: number
   readonly blocks: number
+  /** Where sessions' adapters may add something: see additions.ts. */
+  readonly slots: number
   /** 0 without attention. */
   readonly pagePositions: number
   readonly kv: KvType
@@ -193,6 +197,7 @@ export class ProgramBuilder {
   readonly #blockOps: number[] = []
   readonly #blockOffsets: number[] = [0]
   #attends = false
+  #slots = 0
   #offset = 0
 
   constructor(options: ProgramOptions) {
@@ -314,6 +319,26 @@ export class ProgramBuilder {
     this.#ops.push({ code: CODE.scale, values: [x.id], float: factor })
   }
 
+  /**
+   * out += what adapters of each row's session add to a product of x.
+   * @returns the slot of these additions
+   */
+  adapt(x: Value, out: Value): number {
+    const slot = this.#slots++
+    this.#ops.push({ code: CODE.adapt, values: [x.id, out.id], integer: slot })
+    return slot
+  }
+
+  /**
+   * x += the row of its session's prompt at the row's position.
+   * @returns the slot of these prompts
+   */
+  prompt(x: Value): number {
+    const slot = this.#slots++
+    this.#ops.push({ code: CODE.prompt, values: [x.id], integer: slot })
+    return slot
+  }
+
   /** The program, with its own memory. Nothing may be added afterwards. */
   build(): Program {
     const { width, outWidth, maxRows, kv, floatActivations } = this.#options
@@ -336,6 +361,7 @@ export class ProgramBuilder {
       outWidth,
       maxRows,
       blocks,
+      slots: this.#slots,
       pagePositions,
       kv,
       blockOffsets,

@@ -3,6 +3,7 @@
 // owns.
 import { ptr } from 'bun:ffi'
 import { AppError, cancelled, computeError } from '../base/errors.ts'
+import type { Additions } from './additions.ts'
 import type { Kernels } from './kernels.ts'
 import type { Address, Program } from './program.ts'
 
@@ -15,6 +16,8 @@ export interface Segment {
   /** Position of the first row. */
   readonly position: number
   readonly rows: number
+  /** What its adapters add, at the program's slots. Default: nothing. */
+  readonly additions?: Additions | undefined
 }
 
 export interface Run {
@@ -58,8 +61,8 @@ export class Arena {
 const DONE = 0
 const ABORTED = 1
 const NOT_FINITE = 4
-const SEGMENT_BYTES = 32
-const BATCH_BYTES = 72
+const SEGMENT_BYTES = 40
+const BATCH_BYTES = 88
 
 /** A pool of threads and the memory that its runs need; runs one program at a time. */
 export class Runner implements Disposable {
@@ -69,6 +72,8 @@ export class Runner implements Disposable {
   readonly #batch = new DataView(new ArrayBuffer(BATCH_BYTES))
   #segments = new DataView(new ArrayBuffer(16 * SEGMENT_BYTES))
   readonly #arena = new Arena()
+  /** Rows between both matrices of adapters. */
+  #low = new Float32Array(0)
 
   constructor(kernels: Kernels, threads: number) {
     this.threads = threads
@@ -105,6 +110,13 @@ export class Runner implements Disposable {
       view.setBigUint64(16 + 8 * index, address, true)
     }
     view.setBigUint64(64, BigInt(run.kept ?? 0), true)
+    const lowStride = Math.max(
+      0,
+      ...(run.segments ?? []).map(({ additions }) => additions?.lowStride ?? 0)
+    )
+    if (this.#low.length < rows * lowStride) this.#low = new Float32Array(rows * lowStride)
+    view.setBigUint64(72, lowStride === 0 ? 0n : BigInt(ptr(this.#low)), true)
+    view.setBigInt64(80, BigInt(lowStride), true)
     const status = this.#kernels.run(program.address, Number(ptr(view)), memory, this.#pool)
     if (status === DONE) return
     if (status === ABORTED) throw cancelled('The step was ended')
@@ -117,7 +129,7 @@ export class Runner implements Disposable {
     const size = segments.length * SEGMENT_BYTES
     if (this.#segments.byteLength < size) this.#segments = new DataView(new ArrayBuffer(2 * size))
     let row = 0
-    for (const [index, { pages, kvBlock, position, rows }] of segments.entries()) {
+    for (const [index, { pages, kvBlock, position, rows, additions }] of segments.entries()) {
       const at = index * SEGMENT_BYTES
       const view = this.#segments
       view.setBigUint64(at, pages.length === 0 ? 0n : BigInt(ptr(pages)), true)
@@ -126,6 +138,7 @@ export class Runner implements Disposable {
       view.setInt32(at + 16, position, true)
       view.setInt32(at + 20, row, true)
       view.setInt32(at + 24, rows, true)
+      view.setBigUint64(at + 32, BigInt(additions?.address ?? 0), true)
       row += rows
     }
     return this.#segments

@@ -11,6 +11,7 @@ import {
 } from '../../base/errors.ts'
 import { openModel } from '../../model/open-model.ts'
 import type { Model, ModelLocation } from '../../model/types.ts'
+import type { LoadedAdapter, SpanAdapter, Weighted } from '../adapters/adapter-types.ts'
 import { MemoryBudget } from '../memory-budget.ts'
 import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from '../train/train-types.ts'
 import { defaultKv, type SpanPlan } from '../span-plan.ts'
@@ -48,6 +49,16 @@ export type EngineOutcome = Float32Array | AppError
 interface OpenSession {
   readonly span: LoadedSpan
   readonly session: SpanSession
+  readonly adapters: readonly OpenAdapter[]
+}
+
+interface OpenAdapter {
+  readonly span: LoadedSpan
+  readonly memory: LoadedAdapter
+  /** Sessions that use it. */
+  users: number
+  /** It is freed with the last of them. */
+  isUnloaded: boolean
 }
 
 export class Engine implements Disposable {
@@ -55,6 +66,7 @@ export class Engine implements Disposable {
   readonly #budget: MemoryBudget
   readonly #spans = new Map<number, LoadedSpan>()
   readonly #sessions = new Map<number, OpenSession>()
+  readonly #adapters = new Map<number, OpenAdapter>()
   readonly #heads = new Map<number, LoadedHead>()
   /** Training steps that were begun, by number. */
   readonly #training = new Map<number, TrainStep>()
@@ -86,30 +98,73 @@ export class Engine implements Disposable {
     for (const [session, open] of this.#sessions) {
       if (open.span === span) this.closeSession(session)
     }
+    for (const [adapter, one] of this.#adapters) if (one.span === span) this.unloadAdapter(adapter)
     for (const [job, step] of this.#training) if (step.span === id) this.#training.delete(job)
     this.#spans.delete(id)
     span[Symbol.dispose]()
   }
 
-  openSession(spanId: number, range?: BlockSpan): number {
+  openSession(
+    spanId: number,
+    range?: BlockSpan,
+    adapters: readonly Weighted<number>[] = []
+  ): number {
     const span = this.#span(spanId)
     if (range !== undefined) checkRange(range, span.range, 'The span')
-    return this.#add(span, () => span.openSession(range ?? span.range))
+    const used = adapters.map(({ adapter, weight }) => ({
+      adapter: this.#adapter(adapter),
+      weight
+    }))
+    const memories = used.map(({ adapter, weight }) => {
+      if (adapter.span !== span) throw badInput('An adapter cannot be used: another span has it')
+      return { adapter: adapter.memory, weight }
+    })
+    const open = used.map(({ adapter }) => adapter)
+    return this.#add({ span, adapters: open }, () => {
+      return span.openSession(range ?? span.range, memories)
+    })
+  }
+
+  /** @throws AppError UNSUPPORTED, BAD_INPUT, NO_MEMORY */
+  loadAdapter(spanId: number, adapter: SpanAdapter): { adapter: number; sizeBytes: number } {
+    const span = this.#span(spanId)
+    if (span.loadAdapter === undefined) {
+      throw unsupported('Blocks on this device cannot use adapters yet', {
+        hint: 'Use servers on the CPU'
+      })
+    }
+    const memory = span.loadAdapter(adapter)
+    const id = this.#next++
+    this.#adapters.set(id, { span, memory, users: 0, isUnloaded: false })
+    return { adapter: id, sizeBytes: memory.sizeBytes }
+  }
+
+  /** Frees an adapter, once no session uses it. */
+  unloadAdapter(id: number): void {
+    const adapter = this.#adapter(id)
+    this.#adapters.delete(id)
+    adapter.isUnloaded = true
+    if (adapter.users === 0) adapter.memory[Symbol.dispose]()
   }
 
   /** @throws AppError BAD_INPUT if `length` exceeds the session's length, NO_MEMORY */
   forkSession(id: number, length: number): number {
-    const { span, session } = this.#session(id)
+    const open = this.#session(id)
+    const { session } = open
     if (!isCount(length) || length > session.length) {
       throw badInput(`${length} tokens cannot be copied: the session has ${session.length}`)
     }
-    return this.#add(span, () => session.fork(length))
+    return this.#add(open, () => session.fork(length))
   }
 
   closeSession(id: number): void {
-    const { session } = this.#session(id)
+    const { session, adapters } = this.#session(id)
     this.#sessions.delete(id)
     session[Symbol.dispose]()
+    for (const adapter of adapters) {
+      adapter.users--
+      if (adapter.isUnloaded && adapter.users === 0) adapter.memory[Symbol.dispose]()
+    }
   }
 
   cutSession(id: number, length: number): void {
@@ -259,13 +314,15 @@ export class Engine implements Disposable {
     return { span, part: { session, hidden, result: new Float32Array(hidden.length) } }
   }
 
-  #add(span: LoadedSpan, open: () => SpanSession): number {
+  #add(of: Omit<OpenSession, 'session'>, open: () => SpanSession): number {
+    const { span, adapters } = of
     if (this.#sessions.size >= MAX_SESSIONS) {
       throw overLimit(`A session cannot be opened: ${MAX_SESSIONS} are open`)
     }
     const session = open()
     const id = this.#next++
-    this.#sessions.set(id, { span, session })
+    this.#sessions.set(id, { span, session, adapters })
+    for (const adapter of adapters) adapter.users++
     return id
   }
 
@@ -279,6 +336,12 @@ export class Engine implements Disposable {
     const session = this.#sessions.get(id)
     if (session === undefined) throw notFound(`Session ${id} is not open`)
     return session
+  }
+
+  #adapter(id: number): OpenAdapter {
+    const adapter = this.#adapters.get(id)
+    if (adapter === undefined) throw notFound(`Adapter ${id} is not loaded`)
+    return adapter
   }
 
   #head(id: number): LoadedHead {
@@ -297,11 +360,8 @@ export class Engine implements Disposable {
   }
 }
 
-function infoOf(
-  id: number,
-  { plan, range, pageTokens }: LoadedSpan,
-  arithmetic: string | undefined
-): SpanInfo {
+function infoOf(id: number, loaded: LoadedSpan, arithmetic: string | undefined): SpanInfo {
+  const { plan, range, pageTokens } = loaded
   return {
     span: id,
     start: range.start,
@@ -312,6 +372,7 @@ function infoOf(
     kvPageTokens: pageTokens,
     maxTokens: plan.config.contextLength,
     notes: plan.notes,
+    ...(loaded.loadAdapter === undefined ? {} : { adapts: true as const }),
     ...(arithmetic === undefined ? {} : { arithmetic: `${arithmetic}${kvWord(plan)}` })
   }
 }

@@ -2,7 +2,10 @@
 // of our own kernels over pages of KV (CPU), and ONNX graphs (CUDA, WebGPU).
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { AppError } from '../../base/errors.ts'
+import type { Additions } from '../../kernels/additions.ts'
 import type { Model } from '../../model/types.ts'
+import type { LoadedAdapter, SpanAdapter, Weighted } from '../adapters/adapter-types.ts'
+import type { AdapterSet } from '../adapters/span-adapters.ts'
 import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import type { HeadLoss, TrainResult, TrainStep } from '../train/train-types.ts'
@@ -46,7 +49,12 @@ export interface LoadedSpan extends Disposable {
   /** KV memory of all sessions, bytes. */
   readonly kvBytes: number
   /** @throws AppError NO_MEMORY */
-  openSession(range: BlockSpan): SpanSession
+  openSession(range: BlockSpan, adapters?: readonly Weighted<LoadedAdapter>[]): SpanSession
+  /**
+   * Takes an adapter's numbers for all blocks. Absent where adapters cannot be applied.
+   * @throws AppError BAD_INPUT, UNSUPPORTED, NO_MEMORY
+   */
+  loadAdapter?(adapter: SpanAdapter): LoadedAdapter
   /**
    * Runs parts of different sessions over the same range in one run. Afterwards each session has
    * grown by its rows. Where a part failed, its error is at its index and its session has the
@@ -109,6 +117,10 @@ export interface KernelProgram extends Disposable {
   copyPage(range: BlockSpan, from: bigint, to: bigint, tokens: number): void
   /** @throws AppError COMPUTE, CANCELLED */
   run(range: BlockSpan, rows: KernelRows, stop: StopFlag): void
+  /** As LoadedSpan has it. */
+  loadAdapter(adapter: SpanAdapter): LoadedAdapter
+  /** What adapters add together. @throws AppError BAD_INPUT */
+  openAdapters(adapters: readonly Weighted<LoadedAdapter>[]): AdapterSet
   /** A training step, as LoadedSpan has it. */
   train(step: TrainStep, stop: StopFlag): TrainResult | undefined
 }
@@ -129,4 +141,6 @@ export interface KernelSegment {
   /** Position of the first row. */
   readonly start: number
   readonly rows: number
+  /** What the session's adapters add. */
+  readonly additions?: Additions | undefined
 }

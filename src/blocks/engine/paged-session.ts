@@ -1,6 +1,8 @@
 // A session's keys and values as a list of pages. Forks share pages; a shared page is copied before
 // it is written to. Knows no rows.
 import type { BlockSpan } from '../../base/block-span.ts'
+import type { Additions } from '../../kernels/additions.ts'
+import type { AdapterSet } from '../adapters/span-adapters.ts'
 import type { KernelProgram, SpanSession } from './loaded-span.ts'
 import type { Page, PagePool } from './page-pool.ts'
 
@@ -10,16 +12,24 @@ export class PagedSession implements SpanSession {
   readonly #pool: PagePool
   readonly #pages: Page[] = []
   #addresses: BigUint64Array = new BigUint64Array(8)
+  readonly #adapters: AdapterSet | undefined
   #length = 0
 
-  constructor(program: KernelProgram, pool: PagePool, range: BlockSpan) {
+  /** @param adapters released with the session */
+  constructor(program: KernelProgram, pool: PagePool, range: BlockSpan, adapters?: AdapterSet) {
     this.range = range
     this.#program = program
     this.#pool = pool
+    this.#adapters = adapters
   }
 
   get length(): number {
     return this.#length
+  }
+
+  /** What its adapters add. */
+  get additions(): Additions | undefined {
+    return this.#adapters?.additions
   }
 
   /** Addresses of all pages, in order. */
@@ -53,7 +63,8 @@ export class PagedSession implements SpanSession {
   }
 
   fork(length: number): PagedSession {
-    const forked = new PagedSession(this.#program, this.#pool, this.range)
+    this.#adapters?.share()
+    const forked = new PagedSession(this.#program, this.#pool, this.range, this.#adapters)
     for (const page of this.#pages.slice(0, Math.ceil(length / this.#program.pageTokens))) {
       page.holders++
       forked.#add(page)
@@ -94,5 +105,6 @@ export class PagedSession implements SpanSession {
   [Symbol.dispose](): void {
     this.#length = 0
     this.#shrink(0)
+    this.#adapters?.[Symbol.dispose]()
   }
 }

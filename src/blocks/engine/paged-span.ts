@@ -2,6 +2,7 @@
 // pages. Knows no weights and no operators: a KernelProgram has them.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { computeError, toAppError, type AppError } from '../../base/errors.ts'
+import type { LoadedAdapter, SpanAdapter, Weighted } from '../adapters/adapter-types.ts'
 import { hasOnlyNumbers } from '../finite.ts'
 import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
@@ -35,8 +36,13 @@ export class PagedSpan implements LoadedSpan {
     return this.#pool.usedBytes
   }
 
-  openSession(range: BlockSpan): PagedSession {
-    return new PagedSession(this.#program, this.#pool, range)
+  openSession(range: BlockSpan, adapters: readonly Weighted<LoadedAdapter>[] = []): PagedSession {
+    const set = adapters.length === 0 ? undefined : this.#program.openAdapters(adapters)
+    return new PagedSession(this.#program, this.#pool, range, set)
+  }
+
+  loadAdapter(adapter: SpanAdapter): LoadedAdapter {
+    return this.#program.loadAdapter(adapter)
   }
 
   run(parts: readonly RunPart<PagedSession>[], stop: StopFlag): (AppError | undefined)[] {
@@ -60,11 +66,14 @@ export class PagedSpan implements LoadedSpan {
     return this.#program.train(step, stop)
   }
 
-  #runRows(range: BlockSpan, parts: readonly RunPart<PagedSession>[], stop: StopFlag): void {
+  #runRows(range: BlockSpan, given: readonly RunPart<PagedSession>[], stop: StopFlag): void {
     const { hiddenSize } = this.plan.config
+    // Rows with the same adapters behind each other: their matrices are read once for all.
+    const parts = [...given].sort((a, b) => addressOf(a) - addressOf(b))
     const segments = parts.map(({ session, hidden }) => ({
       pages: session.addresses,
       start: session.length,
+      additions: session.additions,
       rows: hidden.length / hiddenSize
     }))
     const [only] = parts
@@ -90,4 +99,8 @@ export class PagedSpan implements LoadedSpan {
   [Symbol.dispose](): void {
     this.#program[Symbol.dispose]()
   }
+}
+
+function addressOf({ session }: RunPart<PagedSession>): number {
+  return session.additions?.address ?? 0
 }

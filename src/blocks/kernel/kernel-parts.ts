@@ -10,6 +10,7 @@ import type {
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, tensorName } from '../families/facts.ts'
 import type { AttentionOptions, BlockParts, NormKind, Stream } from '../families/parts.ts'
+import type { AdapterSlotNames } from '../adapters/span-adapters.ts'
 import type { RecordedBlock, Rows } from './recorded-block.ts'
 
 /** Where the weights of one block lie. */
@@ -29,6 +30,8 @@ export interface WeightScope {
 /** What the parts of one block are written into, too. */
 export interface KernelScope extends WeightScope {
   readonly recorded: RecordedBlock
+  /** Where adapters add something is noted here. */
+  readonly slots: AdapterSlotNames
 }
 
 export function kernelParts(scope: KernelScope, kind: NormKind): BlockParts<Rows> {
@@ -60,7 +63,10 @@ export function kernelParts(scope: KernelScope, kind: NormKind): BlockParts<Rows
     linear(x, name) {
       const matrices = scope.matrices(name)
       const out = { width: matrices.reduce((sum, { rows }) => sum + rows, 0) }
-      recorded.step([x, out], (builder, place) => builder.matmul(place(x), place(out), matrices))
+      recorded.step([x, out], (builder, place) => {
+        builder.matmul(place(x), place(out), matrices)
+        scope.slots.setProduct(scope.block, name, builder.adapt(place(x), place(out)))
+      })
       return out
     },
     attention: (qkv, options) => attention(scope, qkv, options),
@@ -75,6 +81,13 @@ export function kernelParts(scope: KernelScope, kind: NormKind): BlockParts<Rows
       return a
     }
   }
+}
+
+/** Begins a block: adds prompts to the rows that enter it. */
+export function enterBlock({ recorded, slots, block }: KernelScope): Stream<Rows> {
+  const { hidden } = recorded
+  recorded.step([hidden], (builder, place) => slots.setPrompt(block, builder.prompt(place(hidden))))
+  return { residual: hidden }
 }
 
 /** Ends a block: adds what is still a branch to the stream. */

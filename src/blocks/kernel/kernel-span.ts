@@ -5,6 +5,8 @@ import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { NotFinite } from '../../kernels/run.ts'
 import type { Model } from '../../model/types.ts'
 import type { KernelProgram, KernelRows, SpanLoadOptions, StopFlag } from '../engine/loaded-span.ts'
+import type { LoadedAdapter, SpanAdapter, Weighted } from '../adapters/adapter-types.ts'
+import { AdapterSlotNames, SpanAdapters, type AdapterSet } from '../adapters/span-adapters.ts'
 import { graphOf } from '../families/graph-of.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 import { PAGE_TOKENS, planSpan, type SpanPlan } from '../span-plan.ts'
@@ -12,7 +14,7 @@ import type { Quant } from '../types.ts'
 import { spanParts } from '../weights/span-parts.ts'
 import { WeightStore } from '../weights/weight-store.ts'
 import { MAX_ROWS, type KernelContext } from './kernel-context.ts'
-import { joinStream, kernelParts, type KernelScope } from './kernel-parts.ts'
+import { enterBlock, joinStream, kernelParts, type KernelScope } from './kernel-parts.ts'
 import { KernelWeights } from './kernel-weights.ts'
 import { RecordedBlock, ValuePool } from './recorded-block.ts'
 import { TrainSpan } from '../train/train-span.ts'
@@ -29,6 +31,7 @@ export class KernelSpan implements KernelProgram {
   /** The program has addresses into these. */
   readonly #weights: KernelWeights
   readonly #train: TrainSpan
+  readonly #adapters: SpanAdapters
 
   private constructor(parts: {
     context: KernelContext
@@ -46,8 +49,11 @@ export class KernelSpan implements KernelProgram {
     this.#reserved = parts.reserved
     this.#weights = new KernelWeights(parts.store)
     const floatActivations = parts.context.floatActivations || hasFloatActivations(parts.plan.quant)
-    this.#program = spanProgram(parts.plan, this.#weights, floatActivations)
+    const names = new AdapterSlotNames()
+    this.#program = spanProgram(parts.plan, this.#weights, { floatActivations, names })
     parts.context.runner.prepare(this.#program)
+    const { slots } = this.#program
+    this.#adapters = new SpanAdapters({ plan, range, slots, names, budget })
     this.#train = new TrainSpan({ context, budget, plan, range, weights: this.#weights })
   }
 
@@ -102,11 +108,12 @@ export class KernelSpan implements KernelProgram {
         rows: hidden.length / this.#program.width,
         hidden,
         result,
-        segments: segments.map(({ pages, start: position, rows: count }) => ({
+        segments: segments.map(({ pages, start: position, rows: count, additions }) => ({
           pages,
           kvBlock: start - first,
           position,
-          rows: count
+          rows: count,
+          additions
         })),
         abort: stop.word
       })
@@ -114,6 +121,14 @@ export class KernelSpan implements KernelProgram {
       // Bad rows of one session must not fail those of the others.
       if (!(error instanceof NotFinite)) throw error
     }
+  }
+
+  loadAdapter(adapter: SpanAdapter): LoadedAdapter {
+    return this.#adapters.load(adapter)
+  }
+
+  openAdapters(adapters: readonly Weighted<LoadedAdapter>[]): AdapterSet {
+    return this.#adapters.open(adapters)
   }
 
   train(step: TrainStep, stop: StopFlag): TrainResult | undefined {
@@ -128,7 +143,11 @@ export class KernelSpan implements KernelProgram {
 }
 
 /** The program of all blocks of a plan. */
-function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: boolean): Program {
+function spanProgram(
+  plan: SpanPlan,
+  weights: KernelWeights,
+  { floatActivations, names }: { floatActivations: boolean; names: AdapterSlotNames }
+): Program {
   const { config, kv } = plan
   const family = graphOf(config.family)
   const builder = new ProgramBuilder({
@@ -141,8 +160,9 @@ function spanProgram(plan: SpanPlan, weights: KernelWeights, floatActivations: b
   const pool = new ValuePool((width) => builder.value(width))
   for (const { block, groups } of plan.blocks) {
     const recorded = new RecordedBlock(config.hiddenSize)
-    const scope: KernelScope = { ...weights.scope(config, { block, groups }), recorded }
-    const stream = family.block(kernelParts(scope, family.norm), { residual: recorded.hidden })
+    const own = weights.scope(config, { block, groups })
+    const scope: KernelScope = { ...own, recorded, slots: names }
+    const stream = family.block(kernelParts(scope, family.norm), enterBlock(scope))
     joinStream(scope, stream)
     recorded.write(builder, pool)
   }

@@ -355,6 +355,12 @@ int32_t pk_run(const struct pk_program* program, const struct pk_batch* batch, v
       case PK_SCALE:
         run_simple(&context);
         break;
+      case PK_ADAPT:
+        pk_run_adapt(&context);
+        break;
+      case PK_PROMPT:
+        pk_run_prompt(&context);
+        break;
       default:
         if (!pk_run_gradient(&context)) return PK_BAD_PROGRAM;
     }

@@ -52,6 +52,8 @@ int32_t pk_takes_rounded(const struct pk_program* program, const struct pk_matri
 void pk_run_attention(struct pk_context* context);
 void pk_run_experts(struct pk_context* context);
 void pk_run_experts_back(struct pk_context* context);
+void pk_run_adapt(struct pk_context* context);
+void pk_run_prompt(struct pk_context* context);
 int32_t pk_attention_items(const struct pk_program* program, const struct pk_attention* shape);
 uint64_t pk_attention_item_bytes(void);
 int64_t pk_attention_partials(const struct pk_attention* shape);

@@ -38,7 +38,11 @@ enum pk_code {
   // below 0 have no loss: 1 and 0.
   PK_ENTROPY = 19,         // v: logits, gradient          p: int32_t targets[], float facts[]
   PK_SOFT_CAP_BACK = 20,   // v: capped values, their gradient, in place     f: cap
-  PK_EXPERTS_BACK = 21     // v: in, gradient of out, of in   i: adds         p: struct pk_experts
+  PK_EXPERTS_BACK = 21,    // v: in, gradient of out, of in   i: adds         p: struct pk_experts
+  // Of adapters, each row with its own session's. At this slot, additions are struct pk_lora[].
+  PK_ADAPT = 22,           // v: in, out (adds)            i: slot
+  // At this slot, additions are rows of a prompt: that of the row's position is added.
+  PK_PROMPT = 23           // v: value                     i: slot
 };
 
 enum pk_activation {
@@ -102,6 +106,12 @@ struct pk_lora {
   float* b_gradient;      // (rank, outputs)
 };
 
+// What a session's adapters add at one slot of a program.
+struct pk_addition {
+  const void* at;  // struct pk_lora[], or (count, width) floats
+  int64_t count;
+};
+
 struct pk_program {
   uint32_t magic, version;
   int32_t max_rows;          // of a run
@@ -122,6 +132,7 @@ struct pk_segment {
   int32_t kv_block;       // the program's block with which these pages begin
   int32_t position;       // of the first row
   int32_t first_row, rows;
+  const struct pk_addition* additions;  // (slots of the program), or null
 };
 
 struct pk_batch {
@@ -138,6 +149,10 @@ struct pk_batch {
   // At a multiple of 64: rows of the program's kept values, one value after the other, which
   // outlive the run. Each row takes what it takes in the arena. Null where the program keeps none.
   char* kept;
+  // (rows, low_stride), written: room for rows between both matrices of each addition to a product;
+  // null where no segment has additions.
+  float* low;
+  int64_t low_stride;
 };
 
 enum pk_status {

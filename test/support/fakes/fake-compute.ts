@@ -3,6 +3,7 @@
 import { seededRandom } from '../../../src/base/random.ts'
 import type { BlockSpan } from '../../../src/base/block-span.ts'
 import { AppError, cancelled } from '../../../src/base/errors.ts'
+import type { SpanAdapter, Weighted } from '../../../src/blocks/adapters/adapter-types.ts'
 import type {
   ComputeApi,
   ComputeStats,
@@ -21,6 +22,8 @@ import type {
 interface FakeSession extends BlockSpan {
   /** Per block, the rows that went in. */
   readonly rows: Float32Array[][]
+  /** Added to every value by every block. */
+  readonly added: number
 }
 
 /** A step whose rows have been made. */
@@ -67,6 +70,10 @@ export function randomRows(count: number, width: number, seed: number): Float32A
   return Float32Array.from({ length: count * width }, () => random.next() - 0.5)
 }
 
+function meanOf(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
 export class FakeCompute implements ComputeApi {
   readonly hiddenSize: number
   readonly sessions: Map<number, FakeSession> = new Map()
@@ -75,6 +82,8 @@ export class FakeCompute implements ComputeApi {
   /** What each step says it took. */
   computeMs: () => number = () => 1
   steps: { session: number; start: number; count: number }[] = []
+  /** By number: the mean of its numbers is added to every value by every block. */
+  readonly adapters: Map<number, SpanAdapter> = new Map()
   #spans = new Map<number, SpanInfo>()
   #next = 1
   /** Settles with the last step of each session. */
@@ -108,12 +117,37 @@ export class FakeCompute implements ComputeApi {
     this.#spans.delete(span)
   }
 
-  async openSession(span: number, range?: BlockSpan): Promise<number> {
+  async loadAdapter(
+    _span: number,
+    adapter: SpanAdapter
+  ): Promise<{ adapter: number; sizeBytes: number }> {
+    const id = this.#next++
+    this.adapters.set(id, adapter)
+    const sizeBytes = (adapter.lora?.values.byteLength ?? 0) + (adapter.prompts?.byteLength ?? 0)
+    return { adapter: id, sizeBytes }
+  }
+
+  async unloadAdapter(adapter: number): Promise<void> {
+    this.adapters.delete(adapter)
+  }
+
+  async openSession(
+    span: number,
+    range?: BlockSpan,
+    adapters: readonly Weighted<number>[] = []
+  ): Promise<number> {
     const info = this.#spans.get(span)
     if (!info) throw new AppError('NOT_FOUND', 'No such span')
     const { start, end } = range ?? info
     const id = this.#next++
-    this.sessions.set(id, { start, end, rows: Array.from({ length: end - start }, () => []) })
+    let added = 0
+    for (const { adapter, weight } of adapters) {
+      const found = this.adapters.get(adapter)
+      if (!found) throw new AppError('NOT_FOUND', 'No such adapter')
+      added += weight * meanOf(found.lora?.values ?? found.prompts ?? new Float32Array(1))
+    }
+    const rows = Array.from({ length: end - start }, () => [])
+    this.sessions.set(id, { start, end, rows, added: Math.fround(added) })
     return id
   }
 
@@ -157,7 +191,11 @@ export class FakeCompute implements ComputeApi {
       rows.length = input.start
       for (let at = 0; at < input.count; at++) {
         rows.push(hidden.slice(at * this.hiddenSize, (at + 1) * this.hiddenSize))
-        hidden.set(fakeBlock(session.start + i, rows, input.start + at), at * this.hiddenSize)
+        const out = fakeBlock(session.start + i, rows, input.start + at)
+        hidden.set(
+          out.map((value) => value + session.added),
+          at * this.hiddenSize
+        )
       }
     }
     return { hidden, computeMs: this.computeMs(), queueMs: 0 }
