@@ -2,13 +2,15 @@
 // is, and opens sessions. Called by cli and api. Knows no terminal.
 import { toHex } from '../base/bytes.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { toAppError, type AppError } from '../base/errors.ts'
+import { noRoute, toAppError, type AppError } from '../base/errors.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { Resource } from '../base/resource.ts'
 import type { ComputeApi } from '../blocks/types.ts'
 import type { Family, Model, ModelConfig } from '../model/types.ts'
-import { covered } from '../swarm/coverage.ts'
+import { covered, gapsOf } from '../swarm/coverage.ts'
 import type { SwarmNode } from '../swarm/node.ts'
+import { AdapterGiver } from '../weights/adapters/adapter-giver.ts'
+import type { AdapterPack } from '../weights/adapters/adapter-pack.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import { swarmConnections, type SwarmConnections } from './connections.ts'
 import { ServerFinder } from './server-finder.ts'
@@ -17,6 +19,7 @@ import type { Published } from './session/prefix-naming.ts'
 import type { LocalServers } from './route/local-servers.ts'
 import { PeerBook } from './route/peers.ts'
 import type { RouteHop } from './route/route.ts'
+import { SessionAdapters, type WeightedPack } from './session/session-adapters.ts'
 import type { SessionOptions } from './session/session-options.ts'
 import { InferenceSession } from './session/session.ts'
 
@@ -92,12 +95,18 @@ export class Client extends Resource {
   #local: LocalModel | undefined
   #dtype: WireDtype | undefined
   readonly #prefix: PrefixSecret | undefined
+  /** Adapters of its sessions, by id in hex. */
+  readonly #packs = new Map<string, AdapterPack>()
+  readonly #giver: AdapterGiver
+  readonly #stopGiving: () => void
 
   constructor(options: ClientOptions) {
     super()
     this.#options = options
     this.#clock = options.clock ?? systemClock
     const { node, model, aliases = [], here } = options
+    this.#giver = new AdapterGiver((id) => this.#packs.get(id), this.#clock)
+    this.#stopGiving = node.handle(this.#giver.handlers)
     const serves = { id: toHex(model.contentId), names: [model.config.name, ...aliases] }
     this.#connections = swarmConnections(node, { serves, here })
     this.#finder = new ServerFinder({ ...options, book: this.book, clock: this.#clock })
@@ -115,19 +124,25 @@ export class Client extends Resource {
    * A new session over servers of the swarm; the caller closes it.
    * @param published a prompt that sessions of several clients begin with
    * @param events told of this session's fail-overs. Default: the client's own listeners
+   * @param adapters what it runs with, in the order in which they add. Default: nothing
+   * @throws AppError BAD_INPUT for adapters that cannot be used together
    */
   async openSession(
     maxTokens = 512,
     published?: Published,
-    events: SessionEvents = this.#options
+    events: SessionEvents = this.#options,
+    adapters?: readonly WeightedPack[]
   ): Promise<InferenceSession> {
     const { config, contentId } = this.#options.model
+    const own = this.#adaptersOf(adapters)
     const { onreroute, onwait } = events
     const session = new InferenceSession({
       connections: this.#connections,
       book: this.book,
-      find: (signal) => this.#finder.servers(signal),
-      look: (signal) => this.#finder.look(signal),
+      find: async (signal) => own.usable(await this.#finder.servers(signal)),
+      look: async (signal) => own.able(await this.#finder.look(signal)),
+      adapters: own.adapters,
+      isGivingTo: (peer, since) => this.#giver.isGivingTo(peer, since),
       model: contentId,
       blockCount: config.blockCount,
       hiddenSize: config.hiddenSize,
@@ -145,6 +160,30 @@ export class Client extends Resource {
     })
     await session.ready()
     return session
+  }
+
+  /** Offers adapters to servers, and says which servers can use them. */
+  #adaptersOf(wanted: readonly WeightedPack[] = []): {
+    adapters?: SessionAdapters
+    able(infos: readonly ServerInfo[]): readonly ServerInfo[]
+    usable(infos: readonly ServerInfo[]): readonly ServerInfo[]
+  } {
+    if (wanted.length === 0) return { able: (infos) => infos, usable: (infos) => infos }
+    const adapters = new SessionAdapters(wanted)
+    for (const pack of adapters.packs) this.#packs.set(pack.name, pack)
+    const { blockCount } = this.#options.model.config
+    const able = (infos: readonly ServerInfo[]): readonly ServerInfo[] =>
+      infos.filter((info) => info.adapters !== undefined)
+    const usable = (infos: readonly ServerInfo[]): readonly ServerInfo[] => {
+      const found = able(infos)
+      const gaps = gapsOf(found, blockCount)
+      if (gaps.length === 0 || !covered(infos, blockCount)) return found
+      const names = gaps.map(({ start, end }) => `${start}:${end}`).join(', ')
+      throw noRoute(`No route with adapters: who serves blocks ${names} cannot use any`, {
+        hint: 'Serve them on a CPU, with petals join MODEL'
+      })
+    }
+    return { adapters, able, usable }
   }
 
   /** What others serve may be better than what is computed here, and is not known at first. */
@@ -201,6 +240,7 @@ export class Client extends Resource {
 
   protected override async _close(): Promise<void> {
     this.#connections[Symbol.dispose]()
+    this.#stopGiving()
     if (this.#local) await this.#local.close()
     else this.#options.model.close()
   }

@@ -106,6 +106,7 @@ export class HostedBlocks implements LocalServers {
       quant,
       speed,
       freeTokens: server.freeTokens,
+      adapters: server.announcedAdapters,
       version: buildInfo().version
     })
     return { ...info, peer, issuedAt: this.#clock.wall(), expiresAt: Infinity }

@@ -14,7 +14,7 @@ import type { LocalServers } from '../client/route/local-servers.ts'
 import type { FetchedBytes, Model } from '../model/types.ts'
 import { describeSpan } from '../server/describe.ts'
 import { sessionTokens } from '../server/placement/budget.ts'
-import { fetchBlocks } from '../server/serving.ts'
+import { adapterMemory, fetchBlocks } from '../server/serving.ts'
 import { BlockServer } from '../server/sessions/block-server.ts'
 import type { ServerInfo, StepResult } from '../wire/types.ts'
 import { doesNotFit, fitHere } from './fit-here.ts'
@@ -207,13 +207,15 @@ export class LocalBlocks extends Resource implements LocalServers {
     const { freeBytes } = await compute.stats()
     const blocks = span.end - span.start
     const sizes = sizesOf(model.config, model.tensors, this.#quant)
+    const limitBytes = span.adapts === true ? adapterMemory(freeBytes) : 0
     const keys = Array.from({ length: KEYS }, () => crypto.getRandomValues(new Uint8Array(32)))
     const server = new BlockServer({
       compute,
       span,
       model: model.contentId,
       self: keys[0] ?? new Uint8Array(32),
-      capacityTokens: sessionTokens(sizes, blocks, freeBytes),
+      capacityTokens: sessionTokens(sizes, blocks, freeBytes - limitBytes),
+      adapters: { config: model.config, limitBytes },
       reach: async () => Promise.reject(closed('Blocks computed here push to no server')),
       limits: LIMITS,
       queuePerPeer: Infinity,
@@ -243,6 +245,7 @@ export class LocalBlocks extends Resource implements LocalServers {
       quant: this.#quant,
       speed: { decode, prefill: decode },
       freeTokens: server.freeTokens,
+      adapters: server.announcedAdapters,
       version: buildInfo().version
     })
     return { ...info, peer, issuedAt: this.#clock.wall(), expiresAt: Infinity }

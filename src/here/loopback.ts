@@ -63,7 +63,8 @@ function linkOf(
       tell(message, (events, own) => events.onresult(link, own))
     },
     error: (message) => tell(message, (events, own) => events.onerror(link, own)),
-    step() {}
+    step() {},
+    adaptersOf: (session) => listener(aliased(session, index))?.adapters
   }
   /** The message with the id that the session has at the server under this key. */
   const of = <M extends { session: Uint8Array }>(message: M): M => {

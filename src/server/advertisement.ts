@@ -23,6 +23,8 @@ export interface AdvertisementOptions {
   /** Called when only numbers have changed. */
   update: (info: ServerInfo) => void
   freeTokens: () => number
+  /** Beginnings of ids of adapters that are here for everybody; undefined: none can be used. */
+  adapters?: () => readonly Uint8Array[] | undefined
   clock: Clock
 }
 
@@ -79,7 +81,8 @@ export class Advertisement {
   #describe({ span, speed }: Pick<Serving, 'speed'> & { span: Described }): ServerInfo {
     const { model, name, quant, self, fixed } = this.#options
     const { version } = buildInfo()
-    const info = describeSpan({ model, span, quant, speed, freeTokens: 0, version })
+    const adapters = this.#options.adapters?.()
+    const info = describeSpan({ model, span, quant, speed, freeTokens: 0, adapters, version })
     const { modelName } = info
     return { ...info, modelName: name ?? modelName, peer: self, ...(fixed ? { fixed } : {}) }
   }

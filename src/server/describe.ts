@@ -10,11 +10,13 @@ export interface Described {
   quant: Quant
   speed: Speed
   freeTokens: number
+  /** Beginnings of ids of adapters that are here; undefined: it can use none. */
+  adapters?: readonly Uint8Array[] | undefined
   version: string
 }
 
 export function describeSpan(of: Described): ServerInfo {
-  const { model, span, quant, speed, freeTokens, version } = of
+  const { model, span, quant, speed, freeTokens, adapters, version } = of
   return {
     peer: new Uint8Array(32),
     issuedAt: 0,
@@ -33,6 +35,7 @@ export function describeSpan(of: Described): ServerInfo {
     version,
     draining: false,
     pings: [],
+    ...(adapters === undefined ? {} : { adapters }),
     ...(span.arithmetic === undefined ? {} : { arithmetic: span.arithmetic })
   }
 }

@@ -31,6 +31,11 @@ import {
   type ServingOptions
 } from './serving.ts'
 import { SessionTable } from './sessions/sessions.ts'
+import { AdapterGiver } from '../weights/adapters/adapter-giver.ts'
+import type { AdapterPack } from '../weights/adapters/adapter-pack.ts'
+import { askingSource } from '../weights/adapters/ask-adapter.ts'
+import { WeightAsker } from '../weights/weight-asker.ts'
+import { PeerLink } from '../wire/link.ts'
 import { watchOthers, type Moving } from './placement/watch-others.ts'
 
 export interface HostOptions {
@@ -47,6 +52,10 @@ export interface HostOptions {
   kv?: KvType | undefined
   /** Memory for kept prefixes, taken from the memory of sessions, in bytes. Default: half of it. */
   keepBytes?: number | undefined
+  /** Memory for adapters, in bytes; 0: sessions cannot use any. Default: see adapterMemory(). */
+  adapterBytes?: number | undefined
+  /** Adapters that are loaded at once and given to everybody who knows their ids. */
+  adapters?: readonly AdapterPack[] | undefined
   /**
    * Free disk space for weights that must be fetched, in bytes; used when the host chooses its
    * blocks. Default: no limit.
@@ -86,6 +95,10 @@ export interface HostOptions {
 }
 
 const NO_SESSIONS = new SessionTable()
+/** A client that gives an adapter may have steps of others on its way. */
+const ADAPTER_SILENCE_MS = 20_000
+/** Numbers of requests for adapters begin here: those for weights have others. */
+const ADAPTER_REQUESTS = 2 ** 40
 
 /** Load of a host. */
 export interface HostLoad {
@@ -110,7 +123,9 @@ export class Host extends Resource {
   readonly #clock: Clock
   readonly #log: Log
   readonly #node: SwarmNode
-  readonly #stopHandling: () => void
+  readonly #stopHandling: readonly (() => void)[]
+  /** Asks clients for their sessions' adapters. */
+  readonly #asker: WeightAsker
   /** Aborts the loading of blocks. */
   readonly #stop = new AbortController()
   readonly #failed = Promise.withResolvers<AppError>()
@@ -131,7 +146,10 @@ export class Host extends Resource {
     this.#node = options.node
     const { listener } = options
     this.events = new ServerEvents({ clock: this.#clock, log: this.#log, listener })
-    this.#stopHandling = this.#node.handle(
+    this.#asker = new WeightAsker(this.#clock, ADAPTER_SILENCE_MS, ADAPTER_REQUESTS)
+    const { adapters = [] } = options
+    const giver = new AdapterGiver((id) => adapters.find(({ name }) => name === id), this.#clock)
+    this.#stopHandling = [
       dispatchMessages({
         server: () => this.#serving?.server,
         trainer: () => this.#serving?.trainer,
@@ -139,8 +157,10 @@ export class Host extends Resource {
         ongone: (peer) => this.#monitor?.gone(peer),
         events: this.events,
         log: this.#log
-      })
-    )
+      }),
+      this.#asker.handlers,
+      giver.handlers
+    ].map((handlers) => this.#node.handle(handlers))
   }
 
   /** @throws TypeError while blocks are loaded */
@@ -258,7 +278,7 @@ export class Host extends Resource {
       await deadline(leaving, 5_000, { clock: this.#clock }).catch(() => {})
     }
     if (this.#serving) await closeServing(this.#serving, compute)
-    this.#stopHandling()
+    for (const stop of this.#stopHandling) stop()
     if (this.opened) this.events.finished()
     model.close()
   }
@@ -283,6 +303,9 @@ export class Host extends Resource {
       self: node.key,
       reach: (peer, abort) => node.connect(peer, { signal: abort, serves }),
       keepBytes,
+      adapterBytes: this.#options.adapterBytes,
+      adapters: this.#options.adapters,
+      sourceOf: (link) => (link instanceof PeerLink ? askingSource(this.#asker, link) : undefined),
       events: this.events,
       clock: this.#clock,
       log: this.#log,
@@ -307,6 +330,7 @@ export class Host extends Resource {
       serve: (info) => node.serve(info),
       update: (info) => node.update(info),
       freeTokens: () => this.#serving?.server.freeTokens ?? 0,
+      adapters: () => this.#serving?.server.announcedAdapters,
       clock: this.#clock
     })
   }

@@ -1,4 +1,5 @@
 // The part of a connection that the server room uses. PeerLink of the wire room implements it.
+import type { AdapterSource } from '../weights/adapters/adapter-pack.ts'
 import type { SessionOpened, Step, StepResult, WireError } from '../wire/types.ts'
 
 export interface ServerLink {
@@ -15,6 +16,8 @@ export interface ServerLink {
   /** False when the link is full: wait for drained(). */
   step(message: Step): boolean | void
   drained?(): Promise<void>
+  /** Adapters that the peer offers for a session, where it is in this process. */
+  adaptersOf?(session: Uint8Array): AdapterSource | undefined
   /**
    * Resolves when everything sent so far has arrived, with the time up to which that is known.
    * @throws AppError with the reason if the link ends first

@@ -11,7 +11,12 @@ import type { EnsureOptions, Model } from '../model/types.ts'
 import { BlockServer } from './sessions/block-server.ts'
 import { sessionTokens } from './placement/budget.ts'
 import type { ServerEvents } from './events.ts'
-import type { Reach } from './links.ts'
+import {
+  packSource,
+  type AdapterPack,
+  type AdapterSource
+} from '../weights/adapters/adapter-pack.ts'
+import type { Reach, ServerLink } from './links.ts'
 import { TrainServer } from './training/train-server.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 
@@ -33,6 +38,12 @@ export interface ServingOptions {
   reach: Reach
   /** Memory for kept prefixes, in bytes. Default: see prefix-keeper.ts. */
   keepBytes?: number | undefined
+  /** Memory for adapters, in bytes; 0: none are used. Default: see adapterMemory(). */
+  adapterBytes?: number | undefined
+  /** What the peer of a link gives of its sessions' adapters. */
+  sourceOf?: ((link: ServerLink) => AdapterSource | undefined) | undefined
+  /** Adapters that are for everybody. */
+  adapters?: readonly AdapterPack[] | undefined
   events: ServerEvents
   clock: Clock
   log: Log
@@ -73,7 +84,8 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
     const speed = await measureSpeed(compute, span, { clock, signal })
     const { freeBytes } = await compute.stats()
     const sizes = sizesOf(model.config, model.tensors, { quant, kv })
-    const capacityTokens = sessionTokens(sizes, end - start, freeBytes)
+    const limitBytes = span.adapts === true ? (options.adapterBytes ?? adapterMemory(freeBytes)) : 0
+    const capacityTokens = sessionTokens(sizes, end - start, freeBytes - limitBytes)
     if (capacityTokens < 1) throw noRoom()
     const server = new BlockServer({
       compute,
@@ -83,6 +95,7 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
       capacityTokens,
       reach: options.reach,
       events: options.events,
+      adapters: { config: model.config, limitBytes, sourceOf: options.sourceOf },
       ...(keepBytes === undefined
         ? {}
         : { keep: { tokens: Math.floor(keepBytes / span.kvBytesPerToken) } }),
@@ -90,6 +103,7 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
       log
     })
     await server.ready()
+    await preload(server, options)
     const trainer = new TrainServer({
       compute,
       span,
@@ -114,6 +128,20 @@ export async function closeServing(
   trainer.close()
   await server.close()
   await compute.unloadSpan(span.span)
+}
+
+/** A sixteenth of what sessions have, at most 1 GiB: a few dozen adapters of a small model. */
+export function adapterMemory(freeBytes: number): number {
+  return Math.floor(Math.min(2 ** 30, freeBytes / 16))
+}
+
+/** Loads the adapters that are for everybody. @throws AppError NO_MEMORY, UNSUPPORTED */
+async function preload(server: BlockServer, { adapters = [] }: ServingOptions): Promise<void> {
+  const source = packSource((id) => adapters.find(({ name }) => name === id))
+  for (const { name } of adapters) {
+    if (server.adapters === undefined) throw new TypeError('The server has no adapters')
+    await server.adapters.preload(name, source)
+  }
 }
 
 function noRoom(): AppError {

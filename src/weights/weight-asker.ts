@@ -48,11 +48,13 @@ export class WeightAsker {
   readonly #clock: Clock
   readonly #silenceMs: number
   readonly #pending = new Map<number, Pending>()
-  #request = 0
+  #request: number
 
-  constructor(clock: Clock, silenceMs: number = SILENCE_MS) {
+  /** @param lastRequest each asker of a node has numbers of its own: all hear all answers */
+  constructor(clock: Clock, silenceMs: number = SILENCE_MS, lastRequest = 0) {
     this.#clock = clock
     this.#silenceMs = silenceMs
+    this.#request = lastRequest
     this.handlers = {
       ongive: (link, message) => this.#ongive(link, message),
       onclosed: (link, error) => this.#onclosed(link, error)

@@ -34,7 +34,8 @@
 //            hiddenSize uint | start uint | end uint | quant say(16) | throughput f32 |
 //            prefillThroughput f32 | maxTokens uint | freeTokens uint | version say(32) |
 //            issuedAt uint | expiresAt uint | pings list(16, peer key, ms f32)
-//            bit 0 draining, 1 next <next>, 2 fixed, 3 arithmetic say(24)
+//            bit 0 draining, 1 next <next>, 2 fixed, 3 arithmetic say(24),
+//            4 adapters list(8, bytes8)
 //            start < end <= blockCount
 //            While a server loads and serves nothing yet, start and end say what it loads.
 //   next     flags | start uint | end uint | inMs uint                    start < end <= blockCount
@@ -48,9 +49,10 @@
 //                 bit 0 proof bytes(4096), 1 refusal <error>
 //    0  open      flags | session id | model key | start uint | end uint |
 //                 maxTokens uint                                            C to S
-//                 bit 0 prefix list(256, mark), 1 forget
+//                 bit 0 prefix list(256, mark), 1 forget,
+//                 2 adapters list(8, id key | weight f32, also negative)
 //    1  opened    flags | session id | <status>                             S to C
-//                 bit 0 held uint
+//                 bit 0 held uint, 1 adapted
 //    2  step      flags | session id | step uint | kind uint | start uint | count uint |
 //                 deadlineMs uint | route list(64, hop) | <tensor>          C to S
 //                 kind 0 forward, 1 stateless, 2 backward
@@ -71,7 +73,7 @@
 //   10  keep      flags | session id | step uint | marks list(256, mark)    C to S
 //                 bit 0 shared list(4, mark)
 //   11  want      flags | request uint | what uint | name str(512) | start uint | count uint   both
-//                 what 0 catalogue, 1 holding, 2 hashes, 3 bytes
+//                 what 0 catalogue, 1 holding, 2 hashes, 3 bytes, 4 adapter, 5 adapter part
 //   12  give      flags | request uint | left uint | data bytes(65536)      both
 //                 bit 0 refused str(32)
 //   13  tune      flags | request uint | left uint | data bytes(65536)     C to S
@@ -118,6 +120,19 @@
 //   bytes      bytes [start, start + count) of that file, count <= 1048576
 // A root is the BLAKE2b tree of a file's chunks (model/store/manifest.ts). All of this is a claim;
 // the peer that fetches decides what to believe (model/hub/bring-chunks.ts).
+//
+// ADAPTERS  A session is opened with adapters by their content ids. A server that lacks one asks
+// the peer that opens the session for it, by wants: by naming it that peer has offered it. A server
+// that says `adapters` in its info understands this, and its `opened` says `adapted`; others are
+// not asked. The ids in an info are cut: only who knows a whole one can ask for it.
+//   adapter       the adapter whose id in hex is `name`:
+//                 flags | model key | dtype uint | positions uint | parts list(4097, key)
+//                 bit 0 shape <shape>, 1 deep
+//                 Its id is the BLAKE2b-256 of these bytes. dtype 0 to 2: the first of f16, bf16
+//                 and f32 that holds all numbers exactly.
+//   adapter part  part `start` of that adapter, all `count` bytes of it: of a block its low-rank
+//                 numbers (for each target A, then B), then with `deep` its rows; of the number
+//                 behind the last block the prompt's rows. Its BLAKE2b-256 is in `parts`.
 //
 // TRAINING  Steps of training have no session and leave nothing behind. A call is one string of
 // bytes, sent in tunes with its number, in order, where `left` counts the bytes that follow; its
@@ -244,6 +259,16 @@ export const LIMITS = {
   tuneBytes: 65_536,
   /** A whole call: 4,096 rows of 8,192 floats and their gradient. */
   callBytes: 285_212_672,
+  /** Adapters of one session. */
+  adapters: 8,
+  /** Beginnings of ids of adapters in an info: with them a signed record fits a DHT datagram. */
+  namedAdapters: 8,
+  /** One for each block and one for the prompt. */
+  adapterParts: 4097,
+  /** Rows of an adapter's prompt. */
+  adapterRows: 4096,
+  /** All numbers of an adapter for one block: rank 256 of a 405B model has 340 MiB of f32. */
+  adapterPartBytes: 402_653_184,
   /** Sequences of one training step. */
   sequences: 1024,
   targets: 16,

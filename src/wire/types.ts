@@ -58,6 +58,11 @@ export interface ServerInfo extends BlockSpan {
   readonly fixed?: boolean
   /** Name and version of its arithmetic ('petals-1'); absent when it computes with another one. */
   readonly arithmetic?: string
+  /**
+   * It serves sessions with adapters; these are beginnings, 8 bytes each, of the ids of adapters
+   * that it has been given for everybody. Absent: it cannot use adapters.
+   */
+  readonly adapters?: readonly Uint8Array[]
 }
 
 /** Where a server is moving, so that no other server goes there too. */
@@ -108,6 +113,34 @@ export interface OpenSession extends BlockSpan {
    * Keep nothing of this session, and drop what is kept of earlier ones that begin like it.
    */
   readonly forget?: boolean
+  /** Adapters that the session runs with, in the order in which they add. Default: none. */
+  readonly adapters?: readonly WireAdapter[]
+}
+
+/** An adapter of a session, and the factor of what it adds. */
+export interface WireAdapter {
+  /** Its content id, 32 bytes: see AdapterManifest. */
+  readonly id: Uint8Array
+  readonly weight: number
+}
+
+/**
+ * What an adapter consists of. Its content id is the BLAKE2b-256 of this record as it is written,
+ * so that whoever has it can check each part alone.
+ */
+export interface AdapterManifest {
+  /** The model that it belongs to. */
+  readonly model: Uint8Array
+  /** How numbers of parts are written. */
+  readonly dtype: WireDtype
+  /** Rows of its prompt; 0: it has none. */
+  readonly positions: number
+  /** BLAKE2b-256 of each block's part, then of the prompt if there is one. */
+  readonly parts: readonly Uint8Array[]
+  /** Of its low-rank additions, if it has any. */
+  readonly shape?: WireAdapterShape
+  /** Each block has rows of its own that are added at the prompt's positions. */
+  readonly deep?: boolean
 }
 
 export interface SessionOpened {
@@ -115,6 +148,8 @@ export interface SessionOpened {
   readonly status: ServerStatus
   /** Tokens that the session holds already: one of the requested lengths. Default 0. */
   readonly held?: number
+  /** The session runs with the adapters that were asked for. */
+  readonly adapted?: boolean
 }
 
 export type StepKind = 'forward' | 'stateless' | 'backward'
@@ -266,7 +301,7 @@ export interface TuneAnswer {
 }
 
 /** The kinds of request about weights, by their number on the wire. */
-export const WANTS = ['catalogue', 'holding', 'hashes', 'bytes'] as const
+export const WANTS = ['catalogue', 'holding', 'hashes', 'bytes', 'adapter', 'adapter-part'] as const
 
 /** A request about weights; answered by gives with the same number. */
 export interface Want {
@@ -274,11 +309,11 @@ export interface Want {
   readonly request: number
   /** Index in WANTS; other numbers are refused. */
   readonly what: number
-  /** A name of the model (catalogue), or hex of a file's SHA-256. */
+  /** A name of the model (catalogue), hex of a file's SHA-256, or hex of an adapter's id. */
   readonly name: string
-  /** First chunk (hashes) or byte (bytes). */
+  /** First chunk (hashes) or byte (bytes); number of a part. */
   readonly start: number
-  /** Chunks or bytes; 0 for a catalogue or a holding. */
+  /** Chunks or bytes, of a part all; 0 for a catalogue, a holding or an adapter. */
   readonly count: number
 }
 

@@ -1,6 +1,7 @@
 // The connections that the client room needs; connections.ts implements them over the swarm's
 // links.
 import type { AppError } from '../../base/errors.ts'
+import type { AdapterSource } from '../../weights/adapters/adapter-pack.ts'
 import type {
   CancelStep,
   CloseSession,
@@ -35,6 +36,8 @@ export interface ClientLink {
 
 /** Receives what arrives for one session, from whichever server. */
 export interface SessionEvents {
+  /** Adapters that the session runs with, for servers in this process. */
+  readonly adapters?: AdapterSource | undefined
   onopened(link: ClientLink, message: SessionOpened): void
   onresult(link: ClientLink, message: StepResult): void
   onerror(link: ClientLink, message: WireError): void

@@ -2,12 +2,13 @@
 // Called by route-keeper.ts, which decides which servers. Knows no steps.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { deadline, type Clock } from '../../base/clock.ts'
-import { protocolError, toAppError, type AppError } from '../../base/errors.ts'
+import { protocolError, toAppError, unsupported, type AppError } from '../../base/errors.ts'
 import { fromWire } from '../../wire/peer-error.ts'
 import type { PrefixMark, SessionOpened, WireError } from '../../wire/types.ts'
 import type { ClientLink, Connections } from '../route/links.ts'
 import type { PeerBook } from '../route/peers.ts'
 import type { RouteHop } from '../route/route.ts'
+import type { SessionAdapters } from './session-adapters.ts'
 import { HopFailure } from './hop-failure.ts'
 
 export interface OpenerOptions {
@@ -18,6 +19,10 @@ export interface OpenerOptions {
   model: Uint8Array
   /** Servers shall keep nothing of the session and drop what they kept. */
   forget?: boolean | undefined
+  /** What the session runs with. */
+  adapters?: SessionAdapters | undefined
+  /** Whether a peer was given something of an adapter since then. */
+  isGivingTo?: ((peer: string, since: number) => boolean) | undefined
   clock: Clock
 }
 
@@ -89,15 +94,18 @@ export class Opener {
     this.#opening.set(link.peer, waiting)
     const stop = link.awaited()
     try {
-      const { model, session, clock, book, forget } = this.#options
+      const { model, session, clock, book, forget, adapters } = this.#options
       const { start, end } = span
       const sentAt = clock.now()
       const asked = prefix.length > 0 ? { prefix } : {}
-      const message = { session, model, start, end, maxTokens, ...asked }
+      const brought = adapters === undefined ? {} : { adapters: adapters.wire }
+      const message = { session, model, start, end, maxTokens, ...asked, ...brought }
       link.open(forget ? { ...message, forget } : message)
-      const opened = deadline(waiting.promise, openMs, { clock, signal, what: 'Opening a session' })
-      const { held = 0 } = await opened
-      if (!link.isLocal) book.noteRtt(link.peer, clock.now() - sentAt)
+      const { held = 0, adapted } = await this.#answer(link, waiting.promise, { openMs, signal })
+      if (adapters !== undefined && adapted !== true) {
+        throw unsupported('The server does not use the adapters that it was asked to')
+      }
+      if (!link.isLocal && adapters === undefined) book.noteRtt(link.peer, clock.now() - sentAt)
       if (held === 0 || prefix.some((mark) => mark.length === held)) return held
       throw protocolError(`The server holds ${held} tokens that it was not asked for`)
     } catch (error) {
@@ -106,6 +114,23 @@ export class Opener {
     } finally {
       stop()
       this.#opening.delete(link.peer)
+    }
+  }
+
+  /** Waits for the answer, longer while the server is being given adapters. */
+  async #answer(
+    link: ClientLink,
+    opened: Promise<SessionOpened>,
+    { openMs, signal }: { openMs: number; signal: AbortSignal }
+  ): Promise<SessionOpened> {
+    const { clock, isGivingTo = () => false } = this.#options
+    for (;;) {
+      const since = clock.now()
+      try {
+        return await deadline(opened, openMs, { clock, signal, what: 'Opening a session' })
+      } catch (error) {
+        if (toAppError(error).code !== 'TIMEOUT' || !isGivingTo(link.peer, since)) throw error
+      }
     }
   }
 

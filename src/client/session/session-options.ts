@@ -5,6 +5,7 @@ import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { ServerInfo, WireDtype } from '../../wire/types.ts'
 import type { Connections } from '../route/links.ts'
+import type { SessionAdapters } from './session-adapters.ts'
 import type { NamingOptions } from './prefix-naming.ts'
 import type { PeerBook } from '../route/peers.ts'
 import type { OptimizerOptions } from '../route/route-optimizer.ts'
@@ -18,6 +19,10 @@ export interface SessionOptions {
   model: Uint8Array
   blockCount: number
   hiddenSize: number
+  /** What it runs with, on every server. Default: nothing. */
+  adapters?: SessionAdapters | undefined
+  /** Whether a peer was given something of an adapter since then. Default: never. */
+  isGivingTo?: (peer: string, since: number) => boolean
   /** Length that servers are asked to promise at first, in tokens. */
   maxTokens: number
   /** The model's context, the limit of all promises. */

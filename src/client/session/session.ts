@@ -59,8 +59,10 @@ export class InferenceSession extends Resource {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
-    this.#maxTokens = Math.min(options.maxTokens, options.contextLength)
-    const { dtype = 'f16', model, hiddenSize, prefix, silenceMs = 60_000 } = options
+    const { positions = 0 } = options.adapters ?? {}
+    this.#maxTokens = Math.min(options.maxTokens + positions, options.contextLength)
+    const { dtype = 'f16', hiddenSize, prefix, silenceMs = 60_000, adapters } = options
+    const model = adapters?.modelOf(options.model) ?? options.model
     if (prefix) this.#naming = new PrefixNaming({ ...prefix, model, dtype })
     const common = { session: this.id, clock: this.#clock }
     this.#chain = new Chain({ hiddenSize, dtype })
@@ -95,6 +97,11 @@ export class InferenceSession extends Resource {
     return this.#chain.route
   }
 
+  /** Positions before the session's own: rows of an adapter's prompt. */
+  get virtualTokens(): number {
+    return this.#options.adapters?.positions ?? 0
+  }
+
   /** Number of times that servers were replaced or opened again. */
   get reroutes(): number {
     return this.#failover.reroutes
@@ -107,7 +114,7 @@ export class InferenceSession extends Resource {
 
   /** Asks servers to promise at least this many tokens before the next step. */
   reserve(maxTokens: number): void {
-    const most = Math.min(maxTokens, this.#options.contextLength)
+    const most = Math.min(maxTokens + this.virtualTokens, this.#options.contextLength)
     this.#maxTokens = Math.max(this.#maxTokens, most)
   }
 
@@ -128,7 +135,8 @@ export class InferenceSession extends Resource {
     const ending = this.#ending.signal
     try {
       const either = signal ? AbortSignal.any([signal, ending]) : ending
-      return await this.#forward(start, hidden, { ...options, signal: either })
+      const own = this.#behindPrompt(start, hidden, { ...options, signal: either })
+      return await this.#forward(own.start, own.hidden, own.options)
     } catch (error) {
       if (ending.aborted) throw closed('The session was closed')
       if (signal?.aborted) throw cancelled('The step was cancelled')
@@ -140,12 +148,13 @@ export class InferenceSession extends Resource {
 
   /** An answer has ended at this length; whoever continues the text will ask for this prefix. */
   answerEnded(length: number): void {
-    this.#keeper.name(this.#pipeline.lastStep, length)
+    this.#keeper.name(this.#pipeline.lastStep, length + this.virtualTokens)
   }
 
   protected override async _open(): Promise<void> {
     const { opener } = this.#keeper
     this.#unlisten = this.#options.connections.listen(this.id, {
+      adapters: this.#options.adapters?.source,
       onopened: (link, message) => opener.onopened(link, message),
       onresult: (link, message) => this.#pipeline.onresult(link, message),
       onerror: (link, message) => this.#onerror(link, message),
@@ -160,6 +169,32 @@ export class InferenceSession extends Resource {
     this.#unlisten()
   }
 
+  /**
+   * Rows at their places behind those of an adapter's prompt, with these before them when they were
+   * not sent yet.
+   */
+  #behindPrompt(
+    start: number,
+    hidden: Float32Array,
+    options: ForwardOptions & { signal: AbortSignal }
+  ): { start: number; hidden: Float32Array; options: ForwardOptions & { signal: AbortSignal } } {
+    const { adapters, hiddenSize } = this.#options
+    const count = this.virtualTokens
+    if (adapters === undefined || count === 0) return { start, hidden, options }
+    if (start > 0 || this.#chain.inputs(0).length >= count) {
+      return { start: start + count, hidden, options }
+    }
+    const rows = new Float32Array(count * hiddenSize + hidden.length)
+    rows.set(adapters.prompt)
+    rows.set(hidden, count * hiddenSize)
+    const { answerRows = hidden.length / hiddenSize, ids, onrows } = options
+    // Their names say which adapter it is: any ids will do.
+    const named = ids && [...Array.from({ length: count }, () => 0), ...ids]
+    const counted = onrows && ((done: number) => onrows(Math.max(0, done - count)))
+    const all = { ...options, answerRows, ...(named ? { ids: named } : {}), onrows: counted }
+    return { start: 0, hidden: rows, options: all }
+  }
+
   async #forward(
     start: number,
     hidden: Float32Array,
@@ -170,7 +205,7 @@ export class InferenceSession extends Resource {
     const { answerRows = rows } = options
     const end = start + rows
     await this.#changeRoute(signal)
-    if (end > this.#maxTokens) this.reserve(end + PROMISE_AHEAD)
+    if (end > this.#maxTokens) this.reserve(end - this.virtualTokens + PROMISE_AHEAD)
     this.#chain.truncate(start)
     this.#pipeline.truncate(start)
     const encoding = this.#clock.now()

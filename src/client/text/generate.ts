@@ -15,6 +15,8 @@ import { Speculator, verify, type Speculation } from '../speculate/speculate.ts'
 
 /** Runs hidden states through the blocks: an InferenceSession. */
 export interface Forward {
+  /** Positions that stand before the text, of an adapter's prompt. Default 0. */
+  readonly virtualTokens?: number
   /** An answer has ended; `length` ids of the text were fed and are valid. */
   answerEnded?(length: number): void
   reserve(maxTokens: number): void
@@ -141,6 +143,11 @@ export class Generator {
     this.#speculation = options.speculation ?? new Speculator()
   }
 
+  /** Positions before the text. */
+  get #before(): number {
+    return this.#swarm.virtualTokens ?? 0
+  }
+
   /**
    * Continues `prompt`, which contains the whole conversation so far; what the servers hold already
    * is not sent again.
@@ -152,8 +159,9 @@ export class Generator {
   ): AsyncGenerator<GeneratedToken, GenerationStats> {
     const { config, tokenizer, eosIds } = this.#model
     const { made = [] } = options
-    checkPrompt(prompt, config.contextLength)
-    const room = config.contextLength - prompt.length - made.length
+    const contextLength = config.contextLength - this.#before
+    checkPrompt(prompt, contextLength)
+    const room = contextLength - prompt.length - made.length
     const most = (options.maxTokens ?? Infinity) - made.length
     const run = this.#begin([...prompt, ...made], Math.max(0, Math.min(most, room)), options)
     const { stats, signal } = run
@@ -197,7 +205,7 @@ export class Generator {
   ): Promise<Float32Array[]> {
     const { config, embed, head } = this.#model
     const { signal } = options
-    checkPrompt(ids, config.contextLength + 1)
+    checkPrompt(ids, config.contextLength - this.#before + 1)
     const rows = Math.min(options.rows ?? 1, ids.length)
     const start = Math.min(commonPrefix(this.fed, ids), ids.length - rows)
     this.fed.length = start
@@ -294,7 +302,7 @@ export class Generator {
     const start = this.fed.length
     const rows = guesses.length > 0 ? [...ids, ...guesses] : ids
     const t0 = this.#clock.now()
-    const hidden = this.#model.embed(rows, start)
+    const hidden = this.#model.embed(rows, start + this.#before)
     const t1 = this.#clock.now()
     const answerRows = guesses.length + 1
     const { output, report } = await this.#swarm.forward(start, hidden, {

@@ -5,10 +5,12 @@
 // push.ts
 // way of a session: open() -> check.ts -> session-keeper.ts -> ComputeApi.openSession -> drop()
 import { systemClock, type Clock } from '../../base/clock.ts'
-import { toAppError, type AppError } from '../../base/errors.ts'
+import { toAppError, unsupported, type AppError } from '../../base/errors.ts'
 import { silentLog, type Log } from '../../base/log.ts'
 import { Resource } from '../../base/resource.ts'
 import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
+import type { ModelConfig } from '../../model/types.ts'
+import type { AdapterSource } from '../../weights/adapters/adapter-pack.ts'
 import type {
   CancelStep,
   CloseSession,
@@ -19,6 +21,7 @@ import type {
 } from '../../wire/types.ts'
 import { toWire } from '../../wire/peer-error.ts'
 import type { AdmissionLimits } from './admission.ts'
+import { AdapterKeeper } from '../adapters/adapter-keeper.ts'
 import { checkStep } from './check.ts'
 import { ServerEvents } from '../events.ts'
 import type { Reach, ServerLink } from '../links.ts'
@@ -50,6 +53,16 @@ export interface BlockServerOptions {
   idleMs?: number
   /** Limits of kept prefixes. Default: see prefix-keeper.ts; 0 tokens: none are kept. */
   keep?: Partial<KeepLimits> | undefined
+  /** Sessions may run with adapters. Default: none can. */
+  adapters?:
+    | {
+        readonly config: ModelConfig
+        /** Most memory for them, bytes. */
+        readonly limitBytes: number
+        /** What the peer of a link gives. Default: only what is in this process. */
+        readonly sourceOf?: ((link: ServerLink) => AdapterSource | undefined) | undefined
+      }
+    | undefined
   /** Hears of sessions, steps and refusals. Default: counts them for nobody. */
   events?: ServerEvents | undefined
   clock?: Clock
@@ -60,6 +73,8 @@ export class BlockServer extends Resource {
   readonly span: SpanInfo
   /** KV tokens that all sessions together may hold. */
   readonly capacityTokens: number
+  /** Undefined where sessions cannot run with adapters. */
+  readonly adapters: AdapterKeeper | undefined
   readonly #clock: Clock
   readonly #events: ServerEvents
   readonly #keeper: SessionKeeper
@@ -87,6 +102,19 @@ export class BlockServer extends Resource {
       clock,
       log
     })
+    const { adapters } = options
+    this.adapters =
+      adapters &&
+      new AdapterKeeper({
+        compute,
+        span,
+        model,
+        config: adapters.config,
+        limitBytes: adapters.limitBytes,
+        forget: (name) => this.#prefixes.forgetAdapter(name),
+        clock,
+        log
+      })
     this.#keeper = new SessionKeeper({
       compute,
       span,
@@ -94,6 +122,13 @@ export class BlockServer extends Resource {
       capacityTokens,
       limits: options.limits ?? { sessionsPerPeer: 16, sessions: 256 },
       prefixes: this.#prefixes,
+      adapters: async (link, message) => {
+        const source = link.adaptersOf?.(message.session) ?? adapters?.sourceOf?.(link)
+        if (this.adapters === undefined || source === undefined) {
+          throw unsupported('The session was refused: this server cannot use adapters')
+        }
+        return this.adapters.take(message.adapters ?? [], source)
+      },
       idleMs: options.idleMs ?? 30 * 60_000,
       events,
       clock,
@@ -122,6 +157,11 @@ export class BlockServer extends Resource {
     return this.#keeper.table
   }
 
+  /** Beginnings of ids of adapters that are here for everybody; undefined: none can be used. */
+  get announcedAdapters(): readonly Uint8Array[] | undefined {
+    return this.adapters?.isAble === true ? this.adapters.announced : undefined
+  }
+
   /** Counts of kept prefixes and of sessions that used them. */
   get kept(): { prefixes: number; tokens: number; hits: number; hitTokens: number } {
     const { kept, hits, hitTokens } = this.#prefixes
@@ -147,14 +187,20 @@ export class BlockServer extends Resource {
 
   /** Opens a session, or changes what its owner's open session is promised. */
   async open(link: ServerLink, message: OpenSession): Promise<void> {
+    const session = message.session.slice()
     try {
       const held = await this.#keeper.open(link, message)
-      const opened = { session: message.session, status: this.status() }
-      link.opened(held > 0 ? { ...opened, held } : opened)
+      const opened = { session, status: this.status() }
+      const { adaptersKey = '' } = this.sessions.get(session) ?? {}
+      link.opened({
+        ...opened,
+        ...(held > 0 ? { held } : {}),
+        ...(adaptersKey === '' ? {} : { adapted: true })
+      })
     } catch (error) {
       const refusal = toAppError(error)
       this.#events.refused(link.peer, 'a session', refusal)
-      this.#refuse(link, message.session, -1, refusal)
+      this.#refuse(link, session, -1, refusal)
     }
   }
 

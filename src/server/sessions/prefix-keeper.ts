@@ -9,6 +9,7 @@ import { toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
 import type { OpenSession } from '../../wire/types.ts'
+import { adaptersKey, type HeldAdapters } from '../adapters/adapter-keeper.ts'
 import { withRoom } from './last-resort.ts'
 import { originOf } from '../links.ts'
 import { handOut, LEAST_PREFIX, type KeepLimits } from './prefix-policy.ts'
@@ -78,11 +79,11 @@ export class PrefixKeeper {
   }
 
   /** Opens an empty session in the engine. @throws AppError NO_MEMORY */
-  async openEmpty(range: BlockSpan): Promise<number> {
+  async openEmpty(range: BlockSpan, held?: HeldAdapters): Promise<number> {
     const { compute, span } = this.#options
     return withRoom(
       () => this.freeOne(),
-      () => compute.openSession(span.span, range)
+      () => compute.openSession(span.span, range, held?.adapters)
     )
   }
 
@@ -95,8 +96,10 @@ export class PrefixKeeper {
     running: readonly RunningPrefix[] = []
   ): Promise<Beginning | undefined> {
     const { prefix = [], maxTokens, forget } = message
-    const hit = this.#store.find(prefix, message, maxTokens)
-    const live = longestRunning(prefix, { range: message, mostTokens: maxTokens, running })
+    const { start, end } = message
+    const place = { start, end, adapters: adaptersKey(message.adapters) }
+    const hit = this.#store.find(prefix, place, maxTokens)
+    const live = longestRunning(prefix, { range: place, mostTokens: maxTokens, running })
     const isLonger = live !== undefined && live.length > (hit?.length ?? 0)
     const begun = isLonger ? await this.#fork(live) : hit && (await this.#handOut(hit))
     if (forget) await this.#store.forget(prefix)
@@ -124,6 +127,7 @@ export class PrefixKeeper {
       session,
       start,
       end,
+      adapters: served.adaptersKey,
       length,
       marks: marks.all,
       owner: served.owner.peer,
@@ -133,6 +137,11 @@ export class PrefixKeeper {
       usedAt: this.#options.clock.now()
     }
     await this.#store.put(kept, this.#roomTokens)
+  }
+
+  /** Frees what was computed with an adapter, by its id in hex. */
+  async forgetAdapter(name: string): Promise<void> {
+    await this.#store.forgetAdapter(name)
   }
 
   /** Frees the prefix that is worth least; false if none is kept. */

@@ -8,7 +8,13 @@ import type { PrefixMark } from '../../wire/types.ts'
 import { evict, type Kept, type KeepLimits } from './prefix-policy.ts'
 import type { NamedPrefix } from './session-marks.ts'
 
-export interface KeptPrefix extends Kept, BlockSpan {
+/** What a prefix was computed by. */
+export interface PrefixPlace extends BlockSpan {
+  /** Names its adapters and what each counts; empty without any. */
+  readonly adapters: string
+}
+
+export interface KeptPrefix extends Kept, PrefixPlace {
   /** Monotonic ms: when its session ended, or when it was last used. */
   usedAt: number
   /** Number of the engine's session. */
@@ -55,16 +61,17 @@ export class PrefixStore {
   }
 
   /**
-   * The longest of `marks` that is kept for these blocks; of several, the one that loses least when
-   * it is cut.
+   * The longest of `marks` that is kept for these blocks and adapters; of several, the one that
+   * loses least when it is cut.
    */
-  find(marks: readonly PrefixMark[], range: BlockSpan, mostTokens: number): Hit | undefined {
+  find(marks: readonly PrefixMark[], place: PrefixPlace, mostTokens: number): Hit | undefined {
     let best: Hit | undefined
     for (const { length, label } of marks) {
       if (length > mostTokens || length < (best?.length ?? 1)) continue
       const name = toHex(label)
       for (const kept of this.#byLabel.get(name) ?? []) {
-        if (kept.start !== range.start || kept.end !== range.end) continue
+        if (kept.start !== place.start || kept.end !== place.end) continue
+        if (kept.adapters !== place.adapters) continue
         const named = kept.marks.find((one) => one.label === name && one.length === length)
         if (!named || (best?.length === length && best.kept.length <= kept.length)) continue
         best = { kept, length, shared: named.shared }
@@ -114,6 +121,10 @@ export class PrefixStore {
       kept.marks.some(({ label, shared }) => !shared && names.has(label))
     )
     await this.#free(gone)
+  }
+
+  async forgetAdapter(name: string): Promise<void> {
+    await this.#free([...this.#entries].filter(({ adapters }) => adapters.includes(name)))
   }
 
   async clear(): Promise<void> {

@@ -7,6 +7,7 @@ import { AppError, toAppError } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
 import type { OpenSession } from '../../wire/types.ts'
+import { adaptersKey, type HeldAdapters } from '../adapters/adapter-keeper.ts'
 import { admit, GIVE_UP_MS, leastUsed, type Admission, type AdmissionLimits } from './admission.ts'
 import { checkOpen } from './check.ts'
 import type { ServerEvents, SessionEnd } from '../events.ts'
@@ -27,6 +28,8 @@ export interface SessionKeeperOptions {
   capacityTokens: number
   limits: AdmissionLimits
   prefixes: PrefixKeeper
+  /** Adapters for a session, asked for where they are not here. */
+  adapters: (link: ServerLink, message: OpenSession) => Promise<HeldAdapters | undefined>
   /** A session without a step for this long is closed, ms. */
   idleMs: number
   events: ServerEvents
@@ -85,6 +88,7 @@ export class SessionKeeper {
     this.#options.steps.cancel(served)
     this.#options.ondrop(served)
     this.#remove(served)
+    served.adapters?.release()
     // A draining server keeps no prefixes.
     if (!this.draining) return this.#options.prefixes.end(served)
     if (served.compute !== undefined) await this.#options.compute.closeSession(served.compute)
@@ -123,6 +127,9 @@ export class SessionKeeper {
     if (known.start !== message.start || known.end !== message.end) {
       throw new AppError('BAD_INPUT', 'The session is open over other blocks')
     }
+    if (known.adaptersKey !== adaptersKey(message.adapters)) {
+      throw new AppError('BAD_INPUT', 'The session is open with other adapters')
+    }
     // A promise only grows: a smaller number frees nothing that the session holds.
     const more = message.maxTokens - known.maxTokens
     if (more <= 0) return
@@ -140,6 +147,8 @@ export class SessionKeeper {
       start: message.start,
       end: message.end,
       compute: undefined,
+      adapters: undefined,
+      adaptersKey: adaptersKey(message.adapters),
       opening: undefined,
       maxTokens: message.maxTokens,
       length: 0,
@@ -155,25 +164,39 @@ export class SessionKeeper {
     // flood.
     this.table.add(served)
     this.#options.events.opened(served)
-    served.opening = this.#openInEngine(served, message)
+    served.opening = this.#openInEngine(served, link, own(message))
     await served.opening
     return served.length
   }
 
-  async #openInEngine(served: ServedSession, message: OpenSession): Promise<void> {
+  async #openInEngine(
+    served: ServedSession,
+    link: ServerLink,
+    message: OpenSession
+  ): Promise<void> {
     const { compute, prefixes } = this.#options
     const { start, end } = served
+    let adapters: HeldAdapters | undefined
     try {
-      const begun = await prefixes.begin(message, this.#running())
+      // Nothing is awaited without them, so that messages stay in their order.
+      if (message.adapters !== undefined) {
+        adapters = await this.#options.adapters(link, message)
+        served.adapters = adapters
+      }
+      const begun = await prefixes.begin(message, this.#running(served.adaptersKey))
       if (begun) {
         served.length = begun.length
         served.marks.begin(begun.marks, begun.peak)
       }
       await prefixes.makeRoom()
-      const session = begun?.session ?? (await prefixes.openEmpty({ start, end }))
+      const session = begun?.session ?? (await prefixes.openEmpty({ start, end }, adapters))
       served.compute = session
-      if (served.closed) await compute.closeSession(session)
+      if (served.closed) {
+        adapters?.release()
+        await compute.closeSession(session)
+      }
     } catch (error) {
+      adapters?.release()
       this.#remove(served)
       if (!served.closed) this.#options.events.ended(served, 'failed')
       served.closed = true
@@ -181,12 +204,13 @@ export class SessionKeeper {
     }
   }
 
-  /** What open sessions hold under names. */
-  #running(): RunningPrefix[] {
+  /** What open sessions with the same adapters hold under names. */
+  #running(adapters: string): RunningPrefix[] {
     return this.table
       .all()
-      .flatMap(({ compute: session, start, end, marks, closed, forget }) =>
-        session === undefined || closed || forget ? [] : [{ session, start, end, marks: marks.all }]
+      .filter((one) => one.adaptersKey === adapters && !one.closed && !one.forget)
+      .flatMap(({ compute: session, start, end, marks }) =>
+        session === undefined ? [] : [{ session, start, end, marks: marks.all }]
       )
   }
 
@@ -271,5 +295,20 @@ export class SessionKeeper {
     if (served.compute !== undefined) this.#lives.push(this.#clock.now() - served.openedAt)
     if (this.#lives.length > MAX_LIVES) this.#lives.shift()
     if (this.table.size === 0) for (const wake of this.#idle.splice(0)) wake()
+  }
+}
+
+/** The message with bytes of its own: those of a frame do not stay. */
+function own(message: OpenSession): OpenSession {
+  const { adapters, prefix } = message
+  if (adapters === undefined) return message
+  return {
+    ...message,
+    adapters: adapters.map(({ id, weight }) => ({ id: id.slice(), weight })),
+    session: message.session.slice(),
+    model: message.model.slice(),
+    ...(prefix === undefined
+      ? {}
+      : { prefix: prefix.map(({ length, label }) => ({ length, label: label.slice() })) })
   }
 }

@@ -2,6 +2,7 @@
 // only by number, and no bytes of the wire.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
+import type { HeldAdapters } from '../adapters/adapter-keeper.ts'
 import { originOf, type ServerLink } from '../links.ts'
 import type { SessionMarks } from './session-marks.ts'
 
@@ -13,6 +14,10 @@ export interface ServedSession extends BlockSpan {
   readonly owner: ServerLink
   /** Number of the engine's session; undefined until it is open. */
   compute: number | undefined
+  /** Adapters that it runs with; undefined until they are here, or without any. */
+  adapters: HeldAdapters | undefined
+  /** Names them and what each counts; empty without any. */
+  readonly adaptersKey: string
   /** Settles when the engine has opened it or failed to. */
   opening: Promise<void> | undefined
   /** Longest length promised to the client, in tokens. */

@@ -6,6 +6,7 @@ import {
   amount,
   anyNumber,
   bytesUpTo,
+  fixedBytes,
   framed,
   key,
   listUpTo,
@@ -54,7 +55,8 @@ export const serverInfoCodec: Codec<ServerInfo> = checked(
     draining: flag,
     next: optional(nextSpan),
     fixed: mark,
-    arithmetic: optional(shownUpTo(LIMITS.arithmeticBytes, 'the arithmetic'))
+    arithmetic: optional(shownUpTo(LIMITS.arithmeticBytes, 'the arithmetic')),
+    adapters: optional(listUpTo(LIMITS.namedAdapters, fixedBytes(8), 'adapters'))
   }),
   checkSpan
 )

@@ -66,6 +66,8 @@ class Gate {
       end: 2,
       compute: 1,
       opening: undefined,
+      adapters: undefined,
+      adaptersKey: '',
       maxTokens: 9,
       length: 0,
       tokens: 0,

@@ -40,6 +40,8 @@ function scene(compute: (input: StepInput) => Promise<void> | void = () => {}, s
     end: 4,
     compute: 9,
     opening: undefined,
+    adapters: undefined,
+    adaptersKey: '',
     maxTokens: 100,
     length: 0,
     tokens: 0,

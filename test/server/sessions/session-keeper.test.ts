@@ -45,6 +45,7 @@ function scene(capacityTokens = 100, sessions = 8): Scene {
     model: MODEL,
     capacityTokens,
     prefixes,
+    adapters: async () => undefined,
     events,
     clock,
     steps,
