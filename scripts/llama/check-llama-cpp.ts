@@ -10,7 +10,8 @@ import { readFixture } from '../../test/families/support/fixture.ts'
 import { writeFixtureGguf } from '../../test/families/support/gguf.ts'
 
 /**
- * Those that a GGUF can express and llama.cpp runs: its Mistral has no window, its Falcon no ALiBi.
+ * Those that a GGUF can express and llama.cpp runs: its Mistral has no window, its Falcon no ALiBi,
+ * its Llama and Qwen 3 rotate whole heads.
  */
 const NAMES = [
   'llama',

@@ -33,6 +33,10 @@ MODELS = {
     'llama3': ('LlamaConfig', common(rope_theta=500000.0, rope_scaling=LLAMA3), torch.bfloat16),
     'llama-linear': ('LlamaConfig', common(
         head_dim=8, rope_scaling=dict(rope_type='linear', factor=4.0), tie_word_embeddings=True), torch.float16),
+    # RoPE over half of a head, with frequencies that are divided, too.
+    'llama-partial': ('LlamaConfig', common(
+        num_hidden_layers=2, partial_rotary_factor=0.5, rope_theta=500000.0, rope_scaling=LLAMA3), torch.bfloat16),
+    'qwen3-partial': ('Qwen3Config', common(num_hidden_layers=2, partial_rotary_factor=0.25), torch.bfloat16),
     'qwen2': ('Qwen2Config', {k: v for k, v in common(
         num_attention_heads=2, num_key_value_heads=1, rope_theta=1e6).items() if k != 'head_dim'}, torch.bfloat16),
     'qwen3': ('Qwen3Config', common(rope_theta=1e6, tie_word_embeddings=True), torch.bfloat16),
@@ -69,6 +73,15 @@ MODELS = {
         parallel_attn=False, bias=True, alibi=True, new_decoder_architecture=False, bos_token_id=1,
         eos_token_id=2), torch.bfloat16),
 }
+
+
+def rotate_parts():
+    """transformers makes such tables for Llama and Qwen 3, but only Nemotron's blocks and their kin use them."""
+    from transformers.models.llama import modeling_llama
+    from transformers.models.nemotron.modeling_nemotron import apply_rotary_pos_emb
+    from transformers.models.qwen3 import modeling_qwen3
+    for module in (modeling_llama, modeling_qwen3):
+        module.apply_rotary_pos_emb = apply_rotary_pos_emb
 
 
 def randomise(model):
@@ -132,5 +145,6 @@ def make(folder, name):
 
 
 if __name__ == '__main__':
+    rotate_parts()
     for each in sys.argv[2:] or MODELS:
         make(sys.argv[1], each)

@@ -2,6 +2,7 @@
 // and sizes. Knows no engine.
 import type { BlockSpan } from '../base/block-span.ts'
 import { kvBlockBytes } from '../kernels/program.ts'
+import { rotaryOf } from '../model/families/rope.ts'
 import type { ModelConfig, TensorStore, TensorType } from '../model/types.ts'
 import { graphOf } from './families/graph-of.ts'
 import {
@@ -208,7 +209,7 @@ function noteOf(matrix: LinearPart): string {
   return `${matrix.form.note}: ${(bits / (matrix.rows * matrix.columns)).toFixed(1)} bits a weight`
 }
 
-/** One pair of rotation tables, (positions, headDim / 2) each. */
+/** One pair of rotation tables, (positions, rotary / 2) each. */
 export interface RopeTable {
   readonly cos: TensorSpec
   readonly sin: TensorSpec
@@ -219,9 +220,9 @@ export interface RopeTable {
 
 /** The tables that blocks [start, end) need. */
 export function ropeTables(config: ModelConfig, range: BlockSpan): RopeTable[] {
-  const { positions, headDim, ropeTheta, ropeLocalTheta } = config
+  const { positions, ropeTheta, ropeLocalTheta } = config
   if (positions !== undefined) return []
-  const dims = [config.contextLength, headDim / 2]
+  const dims = [config.contextLength, rotaryOf(config) / 2]
   const table = (names: RopeNames, theta: number): RopeTable => ({
     cos: { name: names.cos, type: 'f32', dims },
     sin: { name: names.sin, type: 'f32', dims },

@@ -3,6 +3,7 @@
 import { corrupt, unsupported } from '../base/errors.ts'
 import { factsOf } from './families.ts'
 import { isExpert, type Part } from './families/facts.ts'
+import { rotaryOf } from './families/rope.ts'
 import type { ModelConfig, TensorStore } from './types.ts'
 
 /** Each limit with the largest known value. */
@@ -55,8 +56,12 @@ export function checkConfig(config: ModelConfig): ModelConfig {
     if (!(theta >= 1 && theta < Infinity)) throw bad(`the RoPE base is ${theta}`)
   }
   const { ropeFactors } = config
-  if (ropeFactors && !(ropeFactors.length === headDim / 2 && ropeFactors.every(isFactor))) {
-    throw bad(`the RoPE factors are no ${headDim / 2} numbers over 0`)
+  const rotary = rotaryOf(config)
+  if (!(Number.isInteger(rotary / 2) && rotary >= 2 && rotary <= headDim)) {
+    throw bad(`RoPE rotates ${rotary} values of a head of ${headDim}`)
+  }
+  if (ropeFactors && !(ropeFactors.length === rotary / 2 && ropeFactors.every(isFactor))) {
+    throw bad(`the RoPE factors are no ${rotary / 2} numbers over 0`)
   }
   for (const key of SCALES) {
     if (!isFactor(config[key] ?? 1)) throw bad(`${key} is ${config[key]}`)

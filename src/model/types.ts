@@ -40,8 +40,10 @@ export interface ModelConfig {
 
   /** How positions enter if not by RoPE: added to embeddings, or as a bias of attention. */
   readonly positions?: 'learned' | 'alibi'
+  /** Values of each head that RoPE rotates, the first ones; even. Absent: all headDim. */
+  readonly rotaryDim?: number
   /**
-   * Divisor of each RoPE frequency, (headDim / 2). A tensor `rope_freqs.weight` takes precedence.
+   * Divisor of each RoPE frequency, (rotaryDim / 2). A tensor `rope_freqs.weight` takes precedence.
    */
   readonly ropeFactors?: readonly number[]
   /** Factor of cosines and sines when frequencies are divided. */
@@ -95,7 +97,8 @@ export type TensorType =
 
 /**
  * One tensor under its canonical (hub) name, e.g. `model.layers.3.self_attn.q_proj.weight`. Linear
- * weights are (out, in) row-major; q and k rows are in half-split RoPE order whatever the source.
+ * weights are (out, in) row-major; q and k rows are in half-split RoPE order whatever the source,
+ * those that RoPE leaves alone behind them.
  */
 export interface TensorInfo {
   readonly name: string

@@ -40,7 +40,7 @@ export interface RopeNames {
 export const ROPE_GLOBAL: RopeNames = { cos: 'rope.cos', sin: 'rope.sin' }
 export const ROPE_LOCAL: RopeNames = { cos: 'rope.local.cos', sin: 'rope.local.sin' }
 
-/** Names of the tables (positions, headDim / 2) by which a block's queries and keys are rotated. */
+/** Names of the tables (positions, rotary / 2) by which a block's queries and keys are rotated. */
 export function ropeNames(config: ModelConfig, block: number): RopeNames {
   const isLocal = config.ropeLocalTheta !== undefined && isWindowed(config, block)
   return isLocal ? ROPE_LOCAL : ROPE_GLOBAL

@@ -1,5 +1,6 @@
 // Attention over a block's cache, by onnxruntime's fused operator: windows, soft caps, RoPE and
 // ALiBi. Knows the names of caches and tables among the graph's inputs.
+import { rotaryOf } from '../../model/families/rope.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { isWindowed, ropeNames } from '../families/facts.ts'
 import type { AttentionOptions } from '../families/parts.ts'
@@ -24,22 +25,23 @@ export function cacheNames(block: number, kind: 'key' | 'value'): CacheNames {
 }
 
 /**
- * Whether attention itself rotates queries and keys: it can only for heads of multiples of 16.
- * Otherwise nodes of our own do.
+ * Whether attention itself rotates queries and keys: it can only for whole heads of multiples of
+ * 16. Otherwise nodes of our own do.
  */
 export function ropeIsFused(config: ModelConfig): boolean {
-  return config.positions !== undefined || config.headDim % 16 === 0
+  if (config.positions !== undefined) return true
+  return config.headDim % 16 === 0 && rotaryOf(config) === config.headDim
 }
 
 /** Causal attention over the block's caches; qkv is (1, count, q + k + v). */
 export function attention(scope: BlockScope, qkv: Value, options: AttentionOptions = {}): Value {
   const { builder, config, block } = scope
-  const { positions, headDim } = config
+  const { positions } = config
   const tables = ropeNames(config, block)
   const turns = positions === undefined
   if (turns) {
     for (const name of Object.values(tables)) {
-      builder.weight(name, 'f32', [config.contextLength, headDim / 2])
+      builder.weight(name, 'f32', [config.contextLength, rotaryOf(config) / 2])
     }
   }
   const isInside = turns && ropeIsFused(config)
@@ -138,13 +140,16 @@ function splitQkv(scope: BlockScope, qkv: Value): [Value, Value, Value] {
 
 /** Rotates by position, for heads that the operator itself does not rotate. */
 function turned(
-  { builder }: BlockScope,
+  { builder, config }: BlockScope,
   x: Value,
   heads: number,
   tables: { cos: Value; sin: Value }
 ): Value {
   return builder.node('RotaryEmbedding', [x, ROPE_START, tables.cos, tables.sin], {
     domain: MICROSOFT,
-    attributes: { num_heads: heads }
+    attributes: {
+      num_heads: heads,
+      ...(config.rotaryDim === undefined ? {} : { rotary_embedding_dim: config.rotaryDim })
+    }
   })
 }

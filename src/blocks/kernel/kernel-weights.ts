@@ -4,6 +4,7 @@ import { ptr } from 'bun:ffi'
 import type { Address, PackedMatrix, RopeAddresses } from '../../kernels/program.ts'
 import { alibiSlopes, ropeNames } from '../families/facts.ts'
 import { packedNumber } from '../quantise/packed-form.ts'
+import { rotaryOf } from '../../model/families/rope.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import type { BlockPlan, MatrixPlan } from '../span-plan.ts'
 import type { WeightScope } from './kernel-parts.ts'
@@ -51,7 +52,7 @@ export class KernelWeights {
   rope(config: ModelConfig, block: number): RopeAddresses | undefined {
     if (config.positions !== undefined) return undefined
     const { cos, sin } = ropeNames(config, block)
-    const rotary = config.headDim
+    const rotary = rotaryOf(config)
     const positions = config.contextLength
     return { cos: this.address(cos), sin: this.address(sin), positions, rotary }
   }

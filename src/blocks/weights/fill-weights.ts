@@ -6,6 +6,7 @@ import { cosine, power, sine } from '../../base/double-math.ts'
 import { corrupt } from '../../base/errors.ts'
 import { dequantise } from '../../model/formats/dequantise.ts'
 import { isFactor } from '../../model/families-check.ts'
+import { rotaryOf } from '../../model/families/rope.ts'
 import { rowBytes } from '../../model/formats/tensor-types.ts'
 import type { ModelConfig, TensorStore } from '../../model/types.ts'
 import { hasOnlyNumbers } from '../finite.ts'
@@ -92,14 +93,14 @@ export class WeightFiller {
 
   /** Cosines and sines of all positions. @throws AppError CORRUPT */
   *rope(config: ModelConfig, table: RopeTable, sink: WeightSink): Generator<void> {
-    const { headDim } = config
-    const half = headDim / 2
+    const rotary = rotaryOf(config)
+    const half = rotary / 2
     const [length = 0] = table.cos.dims
     const factors = table.isScaled ? this.#ropeFactors(config) : undefined
     const scale = table.isScaled ? (config.ropeScale ?? 1) : 1
     const steps = Float64Array.from(
       { length: half },
-      (_, i) => power(table.theta, (-2 * i) / headDim) / (factors?.[i] ?? 1)
+      (_, i) => power(table.theta, (-2 * i) / rotary) / (factors?.[i] ?? 1)
     )
     const positions = Math.max(1, Math.floor(VALUES_AT_A_TIME / half))
     for (const [spec, of] of [
@@ -138,7 +139,7 @@ export class WeightFiller {
   /** The file's own factors, or those of the config. */
   #ropeFactors(config: ModelConfig): ArrayLike<number> | undefined {
     if (!this.#tensors.has(ROPE_FACTORS)) return config.ropeFactors
-    const source = this.#source(ROPE_FACTORS, 1, config.headDim / 2)
+    const source = this.#source(ROPE_FACTORS, 1, rotaryOf(config) / 2)
     const factors = dequantise(source.type, source.bytes)
     if (!factors.every(isFactor)) {
       throw corrupt(`Tensor '${ROPE_FACTORS}' cannot be used: not all are numbers over 0`)

@@ -4,11 +4,15 @@
 import type { Family, ModelConfig } from '../types.ts'
 import type { GgufFacts } from './gguf-facts.ts'
 import type { HubFacts } from './hub-facts.ts'
+import { rotaryOf } from './rope.ts'
 
 /** An order of rows in a file that differs from the canonical one. */
 export type RowOrder =
-  /** Rows of a head in pairs for RoPE. Canonical: all first halves, then all second halves. */
-  | { readonly kind: 'interleaved'; readonly heads: number }
+  /**
+   * The first `rotary` rows of a head in pairs for RoPE, by default all. Canonical: all first
+   * halves, then all second halves, then the head's other rows.
+   */
+  | { readonly kind: 'interleaved'; readonly heads: number; readonly rotary?: number | undefined }
   /** Groups that each have some rows of every part. Canonical: each part's rows together. */
   | { readonly kind: 'grouped'; readonly groups: number; readonly rows: readonly number[] }
   /** (in, out). Canonical: (out, in). Does not affect a bias. */
@@ -75,7 +79,7 @@ export const HEAD: Part = {
 export const ROPE_FACTORS: Part = {
   name: 'rope_freqs',
   gguf: 'rope_freqs',
-  shape: (c) => [c.headDim / 2],
+  shape: (c) => [rotaryOf(c) / 2],
   isOptional: () => true
 }
 
@@ -138,11 +142,15 @@ export function withBias(bias: 'may' | 'must', ...parts: readonly Part[]): Part[
  * GGUFs of the llama architecture rotate neighbouring rows, so their q and k rows are interleaved.
  */
 export const LLAMA_ATTENTION: readonly Part[] = [
-  { ...QUERY, ggufOrder: (c) => ({ kind: 'interleaved', heads: c.headCount }) },
-  { ...KEY, ggufOrder: (c) => ({ kind: 'interleaved', heads: c.kvHeadCount }) },
+  { ...QUERY, ggufOrder: (c) => inPairs(c, c.headCount) },
+  { ...KEY, ggufOrder: (c) => inPairs(c, c.kvHeadCount) },
   VALUE,
   ATTENTION_OUT
 ]
+
+function inPairs({ rotaryDim: rotary }: ModelConfig, heads: number): RowOrder {
+  return { kind: 'interleaved', heads, rotary }
+}
 
 /**
  * Whether it is a part of an expert: `model.layers.3.mlp.experts.7.up_proj` is

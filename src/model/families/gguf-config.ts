@@ -17,9 +17,6 @@ export function commonFromGguf(
   if ((gguf.optional('attention.value_length') ?? headDim) !== headDim) {
     throw gguf.refuse('a value size other than the key size')
   }
-  if ((gguf.optional('rope.dimension_count') ?? headDim) !== headDim) {
-    throw gguf.refuse('RoPE over part of a head')
-  }
   const embedding = gguf.tensor('token_embd.weight')
   if (!embedding) throw corrupt("The GGUF cannot be opened: tensor 'token_embd.weight' is missing")
   return {

@@ -15,7 +15,7 @@ export function orderRows(
 ): Uint8Array {
   switch (order.kind) {
     case 'interleaved':
-      return halfSplitRows(bytes, size.rows, order.heads)
+      return halfSplitRows(bytes, size.rows, order.heads, order.rotary)
     case 'grouped':
       return gatheredRows(bytes, size.rows, order)
     case 'transposed':
@@ -25,19 +25,28 @@ export function orderRows(
   }
 }
 
-/** Reorders each head's pairs (2i, 2i+1) to (i, i + half): [half, 2] -> [2, half]. */
-export function halfSplitRows(bytes: Uint8Array, rows: number, heads: number): Uint8Array {
+/**
+ * Reorders the pairs (2i, 2i+1) of each head's first `rotary` rows to (i, i + half): [half, 2] ->
+ * [2, half]. Its other rows stay.
+ */
+export function halfSplitRows(
+  bytes: Uint8Array,
+  rows: number,
+  heads: number,
+  rotary: number = rows / heads
+): Uint8Array {
   const rowSize = bytes.byteLength / rows
   const headRows = rows / heads
-  const half = headRows / 2
-  if (!Number.isInteger(rowSize) || !Number.isInteger(half)) {
+  const half = rotary / 2
+  const isWhole = Number.isInteger(rowSize) && Number.isInteger(headRows) && Number.isInteger(half)
+  if (!isWhole || rotary > headRows) {
     throw corrupt(`Rows cannot be reordered: ${rows} rows are no multiple of ${heads} even heads`)
   }
   const out = new Uint8Array(bytes.byteLength)
   for (let head = 0; head < heads; head++) {
     for (let i = 0; i < headRows; i++) {
       const to = (head * headRows + i) * rowSize
-      const source = i < half ? 2 * i : 2 * (i - half) + 1
+      const source = i >= rotary ? i : i < half ? 2 * i : 2 * (i - half) + 1
       const from = (head * headRows + source) * rowSize
       out.set(bytes.subarray(from, from + rowSize), to)
     }

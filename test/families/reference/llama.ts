@@ -18,8 +18,8 @@ import {
 /** One frequency a pair, divided as `rope_scaling` says. */
 function frequencies(model: HubModel, theta: number, isScaled: boolean): number[] {
   const { config } = model
-  const headDim = numberOf(config, 'head_dim')
-  const plain = Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim))
+  const width = numberOf(config, 'head_dim') * (perhaps(config, 'partial_rotary_factor') ?? 1)
+  const plain = Array.from({ length: width / 2 }, (_, i) => theta ** ((-2 * i) / width))
   const scaling = config['rope_scaling'] as Record<string, unknown> | null | undefined
   if (!isScaled || scaling === null || scaling === undefined) return plain
   const factor = numberOf(scaling, 'factor')
@@ -126,7 +126,7 @@ function attention(model: HubModel, block: number, rows: readonly Row[]): Row[] 
     const epsilon = numberOf(config, 'rms_norm_eps')
     return byHead(project(x, `${name}_proj`), headDim, (head) => {
       const own = norm === undefined ? head : rms(head, norm, epsilon, isGemma ? 1 : 0)
-      return turn(own, at, turns).map((each) => each * size)
+      return turn(own, at, turns, size)
     })
   }
   const scalar = perhaps(config, 'query_pre_attn_scalar') ?? headDim

@@ -67,12 +67,16 @@ export function softmax(scores: readonly number[]): number[] {
   return powers.map((power) => power / sum)
 }
 
-/** Pairs (i, i + half) of a head turned by position times each frequency. */
-export function turn(head: Row, position: number, frequencies: readonly number[]): Row {
-  const half = head.length / 2
-  const out = new Float64Array(head.length)
+/**
+ * Pairs (i, i + half) of a head turned by position times each of `half` frequencies, and multiplied
+ * by `size`; what lies behind them stays.
+ */
+export function turn(head: Row, position: number, frequencies: readonly number[], size = 1): Row {
+  const half = frequencies.length
+  const out = Float64Array.from(head)
   for (let i = 0; i < half; i++) {
-    const [cos, sin] = [Math.cos(position * frequencies[i]!), Math.sin(position * frequencies[i]!)]
+    const angle = position * frequencies[i]!
+    const [cos, sin] = [size * Math.cos(angle), size * Math.sin(angle)]
     out[i] = head[i]! * cos - head[i + half]! * sin
     out[i + half] = head[i + half]! * cos + head[i]! * sin
   }

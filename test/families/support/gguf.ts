@@ -17,11 +17,14 @@ function pickRows(tensor: Floats, from: (row: number) => number): Floats {
   return { shape: tensor.shape, values }
 }
 
-/** Halves of each head to neighbours: row 2i + s is the old row s * half + i. */
-function interleave(tensor: Floats, headDim: number): Floats {
+/**
+ * Halves of what RoPE turns of each head to neighbours: row 2i + s is the old row s * half + i.
+ */
+function interleave(tensor: Floats, headDim: number, rotary: number): Floats {
   return pickRows(tensor, (row) => {
     const [head, within] = [Math.floor(row / headDim), row % headDim]
-    return head * headDim + (within % 2) * (headDim / 2) + Math.floor(within / 2)
+    if (within >= rotary) return row
+    return head * headDim + (within % 2) * (rotary / 2) + Math.floor(within / 2)
   })
 }
 
@@ -141,6 +144,11 @@ function headDimOf(config: Config): number {
   return typeof config['head_dim'] === 'number' ? config['head_dim'] : hidden / heads
 }
 
+/** Values of each head that RoPE turns. */
+function rotaryOf(config: Config): number {
+  return headDimOf(config) * numberIn({ share: config['partial_rotary_factor'] ?? 1 }, 'share')
+}
+
 const hiddenOf = (config: Config): number => numberIn(config, 'hidden_size', 'n_embd')
 
 function numberIn(config: Config, ...keys: string[]): number {
@@ -152,7 +160,7 @@ function numberIn(config: Config, ...keys: string[]): number {
 function changed(type: string, config: Config, name: string, tensor: Floats): Floats {
   const headDim = headDimOf(config)
   const isArchLlama = type === 'llama' || type === 'mixtral'
-  if (isArchLlama && /attn_[qk]\./.test(name)) return interleave(tensor, headDim)
+  if (isArchLlama && /attn_[qk]\./.test(name)) return interleave(tensor, headDim, rotaryOf(config))
   if (type.startsWith('gemma')) {
     // What queries are scaled by is no metadata; it goes into what makes them.
     const factor = Math.sqrt(headDim / numberIn(config, 'query_pre_attn_scalar'))
@@ -205,18 +213,18 @@ function stackedExperts(tensors: Tensors): Tensors {
 
 /** Factors of the frequencies as llama.cpp's converter computes them. */
 function llama3(config: Config, scaling: Config): Floats {
-  const headDim = headDimOf(config)
+  const rotary = rotaryOf(config)
   const factor = numberIn(scaling, 'factor')
   const [low, high] = [numberIn(scaling, 'low_freq_factor'), numberIn(scaling, 'high_freq_factor')]
   const context = numberIn(scaling, 'original_max_position_embeddings')
-  const values = Float32Array.from({ length: headDim / 2 }, (_, i) => {
-    const wave = 2 * Math.PI * numberIn(config, 'rope_theta') ** ((2 * i) / headDim)
+  const values = Float32Array.from({ length: rotary / 2 }, (_, i) => {
+    const wave = 2 * Math.PI * numberIn(config, 'rope_theta') ** ((2 * i) / rotary)
     if (wave < context / high) return 1
     if (wave > context / low) return factor
     const smooth = (context / wave - low) / (high - low)
     return 1 / ((1 - smooth) / factor + smooth)
   })
-  return { shape: [headDim / 2], values }
+  return { shape: [rotary / 2], values }
 }
 
 function metadataOf(type: string, config: Config): MetadataEntry[] {
@@ -245,7 +253,7 @@ function metadataOf(type: string, config: Config): MetadataEntry[] {
   if (typeof config['head_dim'] === 'number' && type !== 'falcon') {
     add('u32', 'attention.key_length', config['head_dim'])
     add('u32', 'attention.value_length', config['head_dim'])
-    add('u32', 'rope.dimension_count', config['head_dim'])
+    add('u32', 'rope.dimension_count', rotaryOf(config))
   }
   if (type !== 'falcon') add('f32', 'rope.freq_base', config['rope_theta'])
   const scaling = config['rope_scaling'] as Config | null | undefined

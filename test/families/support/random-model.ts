@@ -162,7 +162,8 @@ function factsOf(family: Family, shape: Shape, pick: Pick): Facts {
       return {
         attention_bias: pick(true, false),
         mlp_bias: pick(true, false),
-        rope_scaling: pick<Facts | null>(null, llama3, yarn, { rope_type: 'linear', factor: 3 })
+        rope_scaling: pick<Facts | null>(null, llama3, yarn, { rope_type: 'linear', factor: 3 }),
+        partial_rotary_factor: pick(1, 0.5, 0.25)
       }
     case 'mistral':
       return { sliding_window: pick(1, 3, 8) }

@@ -24,7 +24,7 @@ async function configOf(...entries: readonly MetadataEntry[]): Promise<ModelConf
 async function hubConfigOf(change: object): Promise<ModelConfig> {
   await using folder = await tempFolder()
   const { config, tensors } = randomModel('llama', 1)
-  const { rope_scaling: _, rope_parameters: __, ...rest } = config
+  const { rope_scaling: _, partial_rotary_factor: __, ...rest } = config
   const model = await openModel(
     writeModel({ config: { ...rest, ...change }, tensors }, folder.path)
   )
@@ -100,11 +100,38 @@ test('a window in a GGUF that says llama is Mistral’s', async () => {
 
 test.each([
   ['embedding_multiplier', { embedding_multiplier: 12 }],
-  ['final_logit_softcapping', { final_logit_softcapping: 30 }],
-  ['partial_rotary_factor', { partial_rotary_factor: 0.5 }]
+  ['final_logit_softcapping', { final_logit_softcapping: 30 }]
 ])('%s in a config.json is refused', async (key, change) => {
-  const words = key === 'partial_rotary_factor' ? 'part of a head' : `'${key}'`
-  await expect(hubConfigOf(change)).rejects.toThrow(refusal('UNSUPPORTED', words))
+  await expect(hubConfigOf(change)).rejects.toThrow(refusal('UNSUPPORTED', `'${key}'`))
+})
+
+test('RoPE over part of a head is read from both kinds of files, with its factors', async () => {
+  const linear = { rope_type: 'linear', factor: 4 }
+  const hub = [
+    await hubConfigOf({ partial_rotary_factor: 0.5, rope_scaling: linear }),
+    await hubConfigOf({ rotary_pct: 0.5, rope_scaling: linear }),
+    await hubConfigOf({ rope_parameters: { ...linear, partial_rotary_factor: 0.5 } })
+  ]
+  const gguf = await configOf(
+    u32('llama.rope.dimension_count', 4),
+    f32('llama.rope.scaling.factor', 4)
+  )
+  for (const { headDim, rotaryDim, ropeFactors } of [...hub, gguf]) {
+    expect([rotaryDim, ropeFactors]).toEqual([headDim / 2, Array(headDim / 4).fill(4)])
+  }
+  expect((await hubConfigOf({ partial_rotary_factor: 1 })).rotaryDim).toBeUndefined()
+})
+
+test.each([0, 3, 10])('RoPE over %d values of a head of 8 is refused', async (count) => {
+  await expect(configOf(u32('llama.rope.dimension_count', count))).rejects.toThrow(
+    refusal('CORRUPT', `RoPE over ${count} values of a head of 8`)
+  )
+})
+
+test.each([0, -1, 1.5, 0.01])('RoPE over %d of a head is refused', async (share) => {
+  await expect(hubConfigOf({ partial_rotary_factor: share })).rejects.toThrow(
+    refusal('CORRUPT', 'RoPE over')
+  )
 })
 
 // Numbers by transformers' formulas, in Python.

@@ -134,6 +134,12 @@ test('halfSplitRows() moves pairs apart within each head', () => {
   )
 })
 
+test('halfSplitRows() leaves the rows alone that RoPE does not rotate', () => {
+  const rows = Uint8Array.of(0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15)
+  expect([...halfSplitRows(rows, 12, 2, 4)]).toEqual([0, 2, 1, 3, 4, 5, 10, 12, 11, 13, 14, 15])
+  expect(() => halfSplitRows(rows, 12, 2, 8)).toThrow('Rows cannot be reordered')
+})
+
 test('a worker opens the location that the main thread sends', async () => {
   const location = await smollm2Location()
   const worker = new Worker(new URL('../../support/open-worker.ts', import.meta.url).href)
