@@ -4,6 +4,7 @@
 // prevents that.
 import { cac } from 'cac'
 import { badInput } from '../base/errors.ts'
+import { lookUp } from '../base/look-up.ts'
 import { type Command, type Option, type Options, typedName } from './command.ts'
 import type { Flags, FlagValue } from './options.ts'
 import { GLOBAL_OPTIONS } from './common-options.ts'
@@ -130,12 +131,15 @@ function takesNext(
   return !/^(--?[a-z]\S*)$/i.test(next)
 }
 
+/** What cac leaves out without a word, or takes for an object. */
+const DROPPED = /^--(no-)?(constructor|__proto__|prototype)$|^--[^.]*\./
+
 /** The input for cac: options first, every value and word marked, so that nothing is misread. */
 function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): string[] {
   const options: string[] = []
   const words: string[] = []
   for (let at = 0; at < typed.length; at++) {
-    const word = SHORT[typed[at] ?? ''] ?? typed[at] ?? ''
+    const word = lookUp(SHORT, typed[at] ?? '') ?? typed[at] ?? ''
     const next = typed[at + 1]
     const equals = word.indexOf('=')
     const name = equals < 0 ? word : word.slice(0, equals)
@@ -143,6 +147,7 @@ function mark(typed: readonly string[], kinds: ReadonlyMap<string, Kind>): strin
       words.push(...typed.slice(at + 1))
       break
     }
+    if (DROPPED.test(name)) throw badInput(`There is no option ${name}`)
     if (word === '-' || !word.startsWith('-')) words.push(word)
     else if (takesNext(word, next, kinds)) {
       options.push(`${name}=${MARK}${next}`)
@@ -204,7 +209,7 @@ function readFlag(key: string, all: readonly Given[], options: Options, where: s
 
 function noCommand(name: string, commands: readonly Command[]): Error {
   const names = commands.map((one) => one.name)
-  const near = SYNONYMS[name.toLowerCase()] ?? nearest(name, names)
+  const near = lookUp(SYNONYMS, name.toLowerCase()) ?? nearest(name, names)
   const meant = near === undefined ? '' : `Did you mean petals ${near}? `
   return badInput(`There is no command '${name}'`, { hint: `${meant}petals --help lists them` })
 }

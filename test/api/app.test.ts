@@ -46,6 +46,11 @@ describe('a request that cannot be used is told which field and why', () => {
     ['an array', '[]', { status: 400, param: 'body' }],
     ['no messages', { model: MODEL }, { status: 400, param: 'messages' }],
     [
+      'an unknown role that lies in every object',
+      { ...chat, messages: [{ role: 'constructor', content: '' }] },
+      { param: 'messages[0].role' }
+    ],
+    [
       'an unknown role',
       { ...chat, messages: [{ role: 'god', content: '' }] },
       { param: 'messages[0].role' }

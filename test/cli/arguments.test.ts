@@ -131,6 +131,18 @@ test('a mistyped command or option is told with the one that was meant', () => {
   ])
 })
 
+test('names that lie in every object are words like others', () => {
+  for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty', 'valueOf']) {
+    expect(refusal(name)).toBe(
+      `BAD_INPUT: There is no command '${name}' / petals --help lists them`
+    )
+    expect(readArguments(['chat', name], COMMANDS).words).toEqual([name])
+    expect(refusal('chat', `--${name}`)).toStartWith('BAD_INPUT: There is no option --')
+    expect(refusal('chat', `--${name}=1`)).toStartWith('BAD_INPUT: There is no option --')
+  }
+  expect(refusal('chat', '--seed.constructor=1')).toStartWith('BAD_INPUT: There is no option')
+})
+
 test('words too few or too many are told by name', () => {
   expect([refusal('join'), refusal('rm', 'a', 'b'), refusal('models', 'x')]).toEqual([
     'BAD_INPUT: petals join needs a MODEL / petals join MODEL',

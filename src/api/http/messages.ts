@@ -1,4 +1,5 @@
 // Messages of a request as the chat template takes them. Knows no model.
+import { lookUp } from '../../base/look-up.ts'
 import type { ChatMessage, ChatToolCall } from '../../model/text/chat-template.ts'
 import { RequestError } from './errors.ts'
 import { asObject, Fields } from './fields.ts'
@@ -27,7 +28,7 @@ export function readMessages(fields: Fields): ChatMessage[] {
 function readMessage(entry: unknown, param: string): ChatMessage {
   const message = new Fields(asObject(entry, param), `${param}.`)
   const given = message.string('role') ?? ''
-  const role = ROLES[given]
+  const role = lookUp(ROLES, given)
   if (role === undefined) {
     throw new RequestError(`'${param}.role' cannot be '${given}'`, { param: `${param}.role` })
   }

@@ -1,5 +1,6 @@
 // POST /v1/responses: OpenAI's newer interface, without anything kept between requests; Codex CLI
 // and the AI SDK speak it.
+import { lookUp } from '../../base/look-up.ts'
 import type { ChatMessage } from '../../model/text/chat-template.ts'
 import type { ReplyEnd } from '../../library/text/reply.ts'
 import { chatRequest, type ChatRequest } from './chat-request.ts'
@@ -101,7 +102,7 @@ function readItem(entry: unknown, param: string): ChatMessage[] {
   const type = item.string('type') ?? 'message'
   switch (type) {
     case 'message': {
-      const role = ROLES[item.string('role') ?? '']
+      const role = lookUp(ROLES, item.string('role') ?? '')
       if (role === undefined) throw new RequestError(`'${param}.role' is unknown`, { param })
       return [{ role, content: textOf(item.raw('content'), `${param}.content`) }]
     }

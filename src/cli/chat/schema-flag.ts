@@ -3,6 +3,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { badInput } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
+import { lookUp } from '../../base/look-up.ts'
 import { checkConstraint, type Constraint } from '../../library/grammar/constraint.ts'
 
 const MOST_BYTES = 512 * 1024
@@ -58,22 +59,22 @@ function parse(text: string, where: string): unknown {
 
 /** `name, age int, bio: what they did`: an object with these properties, texts by default. */
 export function shortSchema(text: string): object {
-  const properties: Record<string, object> = {}
+  const fields = new Map<string, object>()
   for (const field of text.split(text.includes('\n') ? '\n' : ',')) {
     if (field.trim() === '') continue
     const [, name, word = 'str', description] = FIELD.exec(field.trim()) ?? []
-    const type = TYPES[word]
+    const type = lookUp(TYPES, word)
     if (name === undefined || type === undefined) {
       throw badInput(`--schema has the field '${field.trim()}', which cannot be read`, {
         hint: "Give a file, JSON, or names with types: 'name, age int, score float, ok bool'"
       })
     }
-    properties[name] = { type, ...(description === undefined ? {} : { description }) }
+    fields.set(name, { type, ...(description === undefined ? {} : { description }) })
   }
   return {
     type: 'object',
-    properties,
-    required: Object.keys(properties),
+    properties: Object.fromEntries(fields),
+    required: [...fields.keys()],
     additionalProperties: false
   }
 }

@@ -1,4 +1,5 @@
 // Commands within a conversation: lines that start with a slash and a word. Knows no chat.
+import { lookUp } from '../../base/look-up.ts'
 import { nearest } from '../nearest.ts'
 
 export interface SlashCommand {
@@ -51,7 +52,7 @@ export function parseSlash(line: string): Slash | undefined {
   if (!match) return undefined
   const [, typed = '', argument = ''] = match
   const lower = typed.toLowerCase()
-  const name = OTHER_NAMES[lower] ?? lower
+  const name = lookUp(OTHER_NAMES, lower) ?? lower
   const names = SLASH_COMMANDS.map((command) => command.name)
   if (names.includes(name)) return { kind: 'command', name, argument: argument.trim() }
   return { kind: 'unknown', name: typed, near: nearest(lower, names) }

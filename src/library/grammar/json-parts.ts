@@ -110,7 +110,8 @@ export class JsonParts {
    * @throws AppError BAD_INPUT for none
    */
   numberBetween(low: number, high: number, open: { low: boolean; high: boolean }): Fragment {
-    const places = Math.max(2, decimalPlaces(low), decimalPlaces(high))
+    // One more, for what lies between bounds that are excluded.
+    const places = Math.max(2, 1 + Math.max(decimalPlaces(low), decimalPlaces(high)))
     const parts: Fragment[] = []
     for (let digits = 0; digits <= places; digits++) {
       const from = low === -Infinity ? undefined : scaledUp(low, digits, open.low)

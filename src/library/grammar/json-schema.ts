@@ -2,6 +2,7 @@
 // properties in the order of the schema, and none beside them. What a schema says and this cannot
 // hold is refused by name, so that every whole answer is valid.
 import { badInput, type AppError } from '../../base/errors.ts'
+import { lookUp } from '../../base/look-up.ts'
 import type { Fragment, GrammarBuilder } from './grammar.ts'
 import { JsonParts } from './json-parts.ts'
 import { regexFragment } from './regex.ts'
@@ -62,6 +63,8 @@ const MOST_DEPTH = 64
 const MOST_PROPERTIES = 5000
 const MOST_ENUM = 5000
 const MOST_REPEATS = 10_000
+/** Numbers that are written are below it, and not below it negative. */
+const MOST_BOUND = 1e15
 
 /** @throws AppError BAD_INPUT, naming the keyword that cannot be held and where it stands */
 export function schemaFragment(builder: GrammarBuilder, schema: unknown): Fragment {
@@ -114,6 +117,9 @@ class Compiler {
       const isKnown = key === 'type' || TYPED.has(key) || COMBINING.some((one) => one === key)
       if (!isKnown) throw fault(path, `has '${key}', which cannot be held`)
     }
+    // References inside would lead elsewhere.
+    if (path !== '#' && '$id' in schema && JSON.stringify(schema).includes('"$ref"'))
+      throw fault(path, "has an '$id' of its own")
     const combining = COMBINING.filter((key) => key in schema)
     const [only, ...others] = combining
     if (only !== undefined) {
@@ -182,12 +188,13 @@ class Compiler {
   }
 
   #resolve(reference: unknown, path: string): unknown {
-    if (typeof reference !== 'string' || !reference.startsWith('#')) {
+    if (typeof reference !== 'string' || !/^#(\/|$)/.test(reference)) {
       throw fault(path, "has a '$ref' to elsewhere: only '#/...' is looked up")
     }
     let found = this.#root
     for (const part of reference.slice(1).split('/').slice(1)) {
-      const key = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+      const key = decoded(part)?.replaceAll('~1', '/').replaceAll('~0', '~')
+      if (key === undefined) throw fault(path, `has a '$ref' to '${reference}', which is no path`)
       const isThere = typeof found === 'object' && found !== null && Object.hasOwn(found, key)
       if (!isThere) throw fault(path, `has a '$ref' to '${reference}', which is not there`)
       found = (found as Record<string, unknown>)[key]
@@ -239,14 +246,17 @@ class Compiler {
     const bound = (key: string): number | undefined => {
       const value = schema[key]
       if (value === undefined) return undefined
-      if (typeof value === 'number' && Math.abs(value) < 1e15) return value
-      throw fault(path, `has a '${key}' that is no number below 1e15`)
+      if (typeof value !== 'number') throw fault(path, `has a '${key}' that is no number`)
+      if (Math.abs(value) < MOST_BOUND) return value
+      // All that is written lies within it, as within the bounds of 64-bit integers.
+      if (value < 0 === /min/i.test(key)) return undefined
+      throw fault(path, `has a '${key}' that no number below ${MOST_BOUND} fits`)
     }
     const minimum = bound('minimum')
     const maximum = bound('maximum')
     const above = bound('exclusiveMinimum')
     const below = bound('exclusiveMaximum')
-    const isFree = [minimum, maximum, above, below].every((one) => one === undefined)
+    const isFree = OF_TYPE.number.every((key) => schema[key] === undefined)
     if (isFree) return type === 'integer' ? this.#parts.integer() : this.#parts.number()
     const low = Math.max(minimum ?? -Infinity, above ?? -Infinity)
     const high = Math.min(maximum ?? Infinity, below ?? Infinity)
@@ -270,7 +280,7 @@ class Compiler {
     if (pattern !== undefined && format !== undefined) {
       throw fault(path, "has a 'pattern' beside a 'format'")
     }
-    const known = typeof format === 'string' ? FORMATS[format] : undefined
+    const known = typeof format === 'string' ? lookUp(FORMATS, format) : undefined
     if (format !== undefined && known === undefined) {
       throw fault(
         path,
@@ -327,6 +337,8 @@ class Compiler {
       throw fault(path, `requires '${missing[0]}', which it forbids`)
     }
     const all = [...names, ...new Set(missing)]
+    // Validators pass over it, as it is no common name in JavaScript.
+    if (all.includes('__proto__')) throw fault(path, "has '__proto__', which cannot be held")
     this.#properties += all.length
     if (this.#properties > MOST_PROPERTIES) {
       throw fault(path, `has more than ${MOST_PROPERTIES} properties in all`)
@@ -407,6 +419,15 @@ class Compiler {
 
 function fault(path: string, what: string): AppError {
   return badInput(`The schema cannot be used: '${path.slice(0, 200)}' ${what}`)
+}
+
+/** Undefined for what is no text of a URI. */
+function decoded(part: string): string | undefined {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return undefined
+  }
 }
 
 function isOfType(value: unknown, type: Type): boolean {

@@ -248,7 +248,7 @@ class Parser {
         this.#at = close + 1
         return [pointRange(String.fromCodePoint(Number.parseInt(hex, 16)))]
       }
-      return [pointRange(this.#hex(4))]
+      return [pointRange(this.#pair(this.#hex(4)))]
     }
     if (character === 'c') {
       const code = (this.#take().codePointAt(0) ?? 0) % 32
@@ -262,6 +262,15 @@ class Parser {
     const hex = this.#points.slice(this.#at, this.#at + length).join('')
     this.#at += length
     return String.fromCodePoint(Number.parseInt(hex, 16))
+  }
+
+  /** The character of which this is a half, if the other half is written behind it. */
+  #pair(half: string): string {
+    const other = this.#points.slice(this.#at, this.#at + 6).join('')
+    const low = /^\\u(d[c-f][0-9a-f]{2})$/i.exec(other)?.[1]
+    if (!/^[\ud800-\udbff]$/.test(half) || low === undefined) return half
+    this.#at += 6
+    return half + String.fromCharCode(Number.parseInt(low, 16))
   }
 
   /** Behind the opening bracket. */

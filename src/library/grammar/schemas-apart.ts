@@ -34,7 +34,13 @@ function rawConstants(schema: Schema): readonly unknown[] | undefined {
 }
 
 function constantsOf(schema: Schema): readonly string[] | undefined {
-  return rawConstants(schema)?.map((value) => JSON.stringify(value))
+  return rawConstants(schema)?.map((value) => JSON.stringify(value, inOrder))
+}
+
+/** Objects are the same in whatever order their names stand. */
+function inOrder(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)))
 }
 
 /** Schemas of properties that every value has. */

@@ -31,6 +31,7 @@ test('what is no schema is told', async () => {
     ['{', 'no JSON'],
     [broken, 'no JSON'],
     ['age integer32', 'age integer32'],
+    ['age toString', 'age toString'],
     ['no-such-file.json', 'no-such-file.json']
   ] as const) {
     await expect(readSchema(given)).rejects.toThrow(word)

@@ -150,6 +150,9 @@ const SCHEMAS: Record<string, object> = {
   'whole numbers between': { type: 'integer', minimum: 98, maximum: 1203 },
   'numbers between': { type: 'number', minimum: -1.25, maximum: 3.5 },
   'numbers strictly between': { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1 },
+  'numbers between close bounds': { type: 'number', exclusiveMinimum: 0.1, exclusiveMaximum: 0.11 },
+  'whole numbers of 64 bits': { type: 'integer', minimum: -(2 ** 63), maximum: 2 ** 53 - 1 },
+  'numbers with far bounds': { type: 'number', minimum: -1e15, maximum: 1e15 },
   'numbers that are small': { type: 'number', minimum: 0.001, maximum: 0.0015 },
   'several types': { type: ['string', 'null', 'integer'] },
   'one of, by type': { oneOf: [{ type: 'string' }, { type: 'number' }] },
@@ -181,6 +184,8 @@ test('patterns mean what JavaScript means by them, in strings too', () => {
     'x{2,3}?y*|z',
     '^(?<year>\\d{4})-[é-ü\\u{1F600}-\\u{1F64F}]$',
     '^\\t[\\w.-]+\\n$',
+    '^2026-[\\ud83d\\ude00-\\ud83d\\ude4f]$',
+    '\\uD83D\\uDE00',
     '^$'
   ]
   const texts = [
@@ -284,6 +289,14 @@ describe('what cannot be held is refused by name', () => {
     [{ type: 'string', pattern: 'a', minLength: 3 }, 'length'],
     [{ $ref: 'https://example.com/s.json' }, 'elsewhere'],
     [{ $ref: '#/nowhere' }, 'not there'],
+    [{ $defs: { a: { $anchor: 'a', type: 'null' } }, $ref: '#a' }, 'elsewhere'],
+    [{ $ref: '#/%' }, 'no path'],
+    [{ $defs: { a: { $id: '/a', $ref: '#/$defs/b' }, b: {} }, $ref: '#/$defs/a' }, "'$id'"],
+    [{ type: 'string', format: 'constructor' }, 'constructor'],
+    [{ type: 'object', properties: JSON.parse('{"__proto__":{}}') as object }, "'__proto__'"],
+    [{ oneOf: [{ const: { a: 1, b: 2 } }, { const: { b: 2, a: 1 } }] }, "'oneOf'"],
+    [{ type: 'integer', minimum: 1e15 }, "'minimum'"],
+    [{ type: 'number', exclusiveMaximum: -1e15 }, "'exclusiveMaximum'"],
     [{ type: 'thing' }, 'thing'],
     [{ type: 'integer', minimum: 5, maximum: 4 }, 'No whole number'],
     [{ type: 'object', required: ['a'], additionalProperties: false }, "'a'"],
