@@ -33,6 +33,27 @@ const PINNED: Readonly<Record<string, readonly string[]>> = {
     '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
     'cc000020400007010f19fda00f00000908706574616c732d31'
   ],
+  infoWithAdapters: [
+    '17aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    'aabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bb0b73746f726965733236304b1efd40020a140471385f300020004400000000',
+    'fd0008fe7011010005302e312e30ff0068e5cf8b010000ff6052e6cf8b010000',
+    '01cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc',
+    'cc000020400007010f19fda00f00000901efefefefefefefef'
+  ],
+  adapter: [
+    '03bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bb010402f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1',
+    'f1f1f1f1f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2',
+    'f2f2f2f218000800000040011073656c665f6174746e2e715f70726f6a00'
+  ],
+  openWithAdapters: [
+    '0751515151515151515151515151515151bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+    'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a14fd00081401fd2c01eeeeeeeeee',
+    'eeeeeeeeeeeeeeeeeeeeee002501efefefefefefefefefefefefefefefefefef',
+    'efefefefefefefefefefefefefef000000bf'
+  ],
+  openedAdapted: ['03515151515151515151515151515151510003fd2c010000c03f0000803e03fd', '2c0100'],
   catalogue: [
     '01bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
     'bb01010b636f6e6669672e6a736f6efdbc02c1c1c1c1c1c1c1c1c1c1c1c1c1c1',

@@ -1,10 +1,13 @@
 // One message of each kind, with every optional field, in numbers that are easy to see in hex.
 import { CODECS, type Messages } from '../../src/wire/messages.ts'
+import { adapterCodec } from '../../src/wire/codec/adapter.ts'
+import { openCodec, openedCodec } from '../../src/wire/codec/open.ts'
 import { helloCodec, serverInfoCodec } from '../../src/wire/codec/info.ts'
 import { answerCodec, callCodec } from '../../src/wire/codec/tune.ts'
 import { catalogueCodec, holdingCodec } from '../../src/wire/codec/weights.ts'
 import type { Codec } from '../../src/wire/codec/fields.ts'
 import type {
+  AdapterManifest,
   Catalogue,
   Hello,
   Holding,
@@ -175,11 +178,29 @@ const answer: TuneAnswer = {
   promptGradient: new Uint8Array([0, 0, 64, 64])
 }
 
+const adapter: AdapterManifest = {
+  model,
+  dtype: 'bf16',
+  positions: 4,
+  parts: [new Uint8Array(32).fill(0xf1), new Uint8Array(32).fill(0xf2)],
+  shape,
+  deep: true
+}
+const adapters = [{ id: new Uint8Array(32).fill(0xef), weight: -0.5 }]
+
 /** Everything that has bytes of its own: name, codec, sample. */
 export const samples: readonly (readonly [string, Codec<unknown>, unknown])[] = [
   ['hello', helloCodec as Codec<unknown>, hello],
   ['info', serverInfoCodec as Codec<unknown>, info],
   ['infoWithArithmetic', serverInfoCodec as Codec<unknown>, { ...info, arithmetic: 'petals-1' }],
+  [
+    'infoWithAdapters',
+    serverInfoCodec as Codec<unknown>,
+    { ...info, adapters: [new Uint8Array(8).fill(0xef)] }
+  ],
+  ['adapter', adapterCodec as Codec<unknown>, adapter],
+  ['openWithAdapters', openCodec as Codec<unknown>, { ...messages.open, adapters }],
+  ['openedAdapted', openedCodec as Codec<unknown>, { ...messages.opened, adapted: true }],
   ['catalogue', catalogueCodec as Codec<unknown>, catalogue],
   ['holding', holdingCodec as Codec<unknown>, holding],
   ['call', callCodec as Codec<unknown>, call],
