@@ -267,8 +267,28 @@ describe('known nodes', () => {
     const gone = await startBootstrap({ port: 0, nodes: 1 })
     await gone.close()
     const [one, two] = [alive, gone].map(({ host, port }) => ({ host, port }))
-    expect(await answering(one && two ? [two, one] : [], systemClock)).toEqual(one ? [one] : [])
-    expect(await answering([], systemClock)).toEqual([])
+    expect(await answering(one && two ? [two, one] : [], { clock: systemClock })).toEqual(
+      one ? [one] : []
+    )
+    expect(await answering([], { clock: systemClock })).toEqual([])
+  })
+
+  test('are waited for no longer when told to stop', async () => {
+    const asked = Promise.withResolvers<void>()
+    const socket = await Bun.udpSocket({
+      hostname: '127.0.0.1',
+      socket: { data: () => asked.resolve() }
+    })
+    const silent = [{ host: '127.0.0.1', port: socket.port }]
+    // Asked earlier, and given up by itself when it has waited long enough.
+    const waiting = answering(silent, { clock: systemClock }).then(() => 'waited')
+    await asked.promise
+    const stop = new AbortController()
+    const stopped = answering(silent, { clock: systemClock, signal: stop.signal })
+    stop.abort()
+    expect(await Promise.race([stopped.then(() => 'stopped'), waiting])).toBe('stopped')
+    expect([await stopped, await waiting]).toEqual([[], 'waited'])
+    socket.close()
   })
 
   test('are asked from the address that was given', async () => {
@@ -278,7 +298,7 @@ describe('known nodes', () => {
       socket: { data: (_socket, _bytes, _port, from) => asked.resolve(from) }
     })
     const silent = [{ host: '127.0.0.1', port: socket.port }]
-    const asking = answering(silent, systemClock, '127.0.0.9')
+    const asking = answering(silent, { clock: systemClock, host: '127.0.0.9' })
     expect(await asked.promise).toBe('127.0.0.9')
     socket.close()
     expect(await asking).toEqual([])

@@ -52,15 +52,21 @@ export function parseKnown(text: string): readonly KnownNode[] {
     })
 }
 
-/**
- * Which of these nodes answer; those that are gone would slow every search down.
- * @param host the address to ask from. Default: loopback where all nodes are there, else whichever
- * the system chooses
- */
+export interface AnsweringOptions {
+  clock: Clock
+  /**
+   * The address to ask from. Default: loopback where all nodes are there, else whichever the system
+   * chooses.
+   */
+  host?: string | undefined
+  /** Ends the waiting. */
+  signal?: AbortSignal | undefined
+}
+
+/** Which of these nodes answer; those that are gone would slow every search down. */
 export async function answering(
   addresses: readonly Address[],
-  clock: Clock,
-  host?: string
+  { clock, host, signal }: AnsweringOptions
 ): Promise<readonly Address[]> {
   if (addresses.length === 0) return []
   const isLoopback = addresses.every((address) => address.host.startsWith('127.'))
@@ -69,7 +75,7 @@ export async function answering(
   const dht = new DHT({ bootstrap: [], ephemeral: true, port: [0, 0], anyPort: true, ...from })
   try {
     await dht.fullyBootstrapped()
-    return await pingAll(dht, addresses, clock)
+    return await pingAll(dht, addresses, { clock, signal })
   } finally {
     await dht.destroy({ force: true })
   }
@@ -79,7 +85,7 @@ export async function answering(
 export async function pingAll(
   dht: DHT,
   addresses: readonly Address[],
-  clock: Clock
+  { clock, signal }: Pick<AnsweringOptions, 'clock' | 'signal'>
 ): Promise<readonly Address[]> {
   const alive = new Set<Address>()
   const first = Promise.withResolvers<void>()
@@ -94,7 +100,7 @@ export async function pingAll(
   )
   const all = Promise.all(pings)
   const enough = first.promise.then(() => sleep(GRACE_MS, { clock }))
-  await deadline(Promise.race([all, enough]), PING_MS, { clock }).catch(() => {})
+  await deadline(Promise.race([all, enough]), PING_MS, { clock, signal }).catch(() => {})
   return addresses.filter((address) => alive.has(address))
 }
 

@@ -144,7 +144,11 @@ export class Rendezvous extends Resource {
     const { bootstrap, host } = this.#options
     const [heard = [], alive] = await Promise.all([
       this.#beacon?.ask(ASK_MS),
-      answering(distinct([...bootstrap, ...this.#known]), this.#clock, host)
+      answering(distinct([...bootstrap, ...this.#known]), {
+        clock: this.#clock,
+        host,
+        signal: this.#stop.signal
+      })
     ])
     return distinct([...heard, ...alive])
   }
@@ -207,7 +211,7 @@ export class Rendezvous extends Resource {
       const found = (await this.#beacon?.ask(ASK_MS)) ?? []
       const fresh = found.filter((address) => !met.has(nameOf(address)))
       if (fresh.length === 0 || this.closing) return
-      await Promise.all([this.#own?.meet(fresh), pingAll(node.dht, fresh, this.#clock)])
+      await Promise.all([this.#own?.meet(fresh), pingAll(node.dht, fresh, { clock: this.#clock })])
       node.announceAgain()
     } finally {
       this.#later(wait, () => this.#meet(node))
@@ -262,7 +266,7 @@ export class Rendezvous extends Resource {
       if (this.#start.length === 0) return
       const own = this.#own ? [this.#own] : []
       const candidates = distinct([...own, ...bootstrap, ...this.#start, ...this.#known])
-      const alive = await pingAll(node.dht, candidates, this.#clock)
+      const alive = await pingAll(node.dht, candidates, { clock: this.#clock })
       if (alive.length > 0 && !this.closing) node.dht.bootstrapNodes = distinct(alive)
     } finally {
       this.#later(TEND_MS, () => this.#tend(node))
