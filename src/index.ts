@@ -13,6 +13,23 @@ export type { ChatMessage } from './model/text/chat-template.ts'
 export type { GenerateInput } from './library/generate-options.ts'
 export { InferenceSession, type SavedSession } from './library/inference-session.ts'
 export type { PretrainedOptions } from './library/pretrained-options.ts'
+export type { Tensor, TensorLike } from './library/training/tensor.ts'
+export type { LossGradient, TrainingPass } from './library/training/training-pass.ts'
+export type { ForwardOptions, StepOptions, Training } from './library/training/training.ts'
+export type { TrainOptions } from './library/training/train-options.ts'
+export { stepCount, stepsOf } from './tune/data/batches.ts'
+export type { TokenExample } from './tune/data/tokens.ts'
+export {
+  adamW,
+  clipGradients,
+  gradientNorm,
+  newAdamWState,
+  type AdamWOptions,
+  type AdamWState
+} from './tune/optimise/adamw.ts'
+export { learningRateAt, type Schedule, type ScheduleKind } from './tune/optimise/schedule.ts'
+export type { TuneMethod, TuneShape, TuneValues } from './tune/parameters.ts'
+export type { StepReport } from './tune/tuner.ts'
 export { TextStreamer, type Streamer, type TextStreamerOptions } from './library/streamer.ts'
 export type { AnswerEnd } from './library/text/answer.ts'
 export type { Encoding, Ids, PretrainedTokenizer } from './library/tokenizer.ts'

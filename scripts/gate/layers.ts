@@ -19,8 +19,8 @@ const RANKS: Readonly<Record<string, number>> = {
   server: 4,
   client: 4,
   here: 5,
-  library: 6,
-  tune: 7,
+  tune: 6,
+  library: 7,
   api: 8,
   index: 9,
   cli: 9

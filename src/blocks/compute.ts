@@ -19,7 +19,13 @@ import {
 import type { SpanAdapter, Weighted } from './adapters/adapter-types.ts'
 import { Scheduler, type PieceOutcome } from './scheduler/scheduler.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
-import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
+import type {
+  HeadLoss,
+  HeadLossStep,
+  HeadRowsStep,
+  TrainResult,
+  TrainStep
+} from './train/train-types.ts'
 import type {
   ComputeApi,
   ComputeOptions,
@@ -160,6 +166,11 @@ export class Compute extends Resource implements ComputeApi {
   async headLoss(step: HeadLossStep, signal?: AbortSignal): Promise<HeadLoss> {
     if (!this.#isUsable()) await this.ready()
     return this.#scheduler.train(() => this.#post('headLoss', step), signal)
+  }
+
+  async headRows(step: HeadRowsStep, signal?: AbortSignal): Promise<Float32Array> {
+    if (!this.#isUsable()) await this.ready()
+    return this.#scheduler.train(() => this.#post('headRows', step), signal)
   }
 
   async loadHead(location: ModelLocation, quant: 'native' | 'f32'): Promise<number> {

@@ -5,7 +5,13 @@ import { AppError, toAppError, type ErrorCode } from '../base/errors.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { SpanAdapter, Weighted } from './adapters/adapter-types.ts'
 import type { RunPiece } from './scheduler/step-job.ts'
-import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
+import type {
+  HeadLoss,
+  HeadLossStep,
+  HeadRowsStep,
+  TrainResult,
+  TrainStep
+} from './train/train-types.ts'
 import type { ComputeDevice, ComputeStats, KeepOptions, SpanInfo, SpanOptions } from './types.ts'
 
 /** What a worker is started with; all defaults are filled in. */
@@ -66,6 +72,7 @@ export interface Calls {
   /** Forgets a training step that was stopped. */
   endTrain: { args: { job: number }; answer: undefined }
   headLoss: { args: HeadLossStep; answer: HeadLoss }
+  headRows: { args: HeadRowsStep; answer: Float32Array }
   stats: { args: undefined; answer: ComputeStats }
   /** Cancels the loading with this id. */
   cancel: { args: { id: number }; answer: undefined }

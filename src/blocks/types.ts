@@ -3,7 +3,13 @@
 import type { BlockSpan } from '../base/block-span.ts'
 import type { ModelLocation } from '../model/types.ts'
 import type { SpanAdapter, Weighted } from './adapters/adapter-types.ts'
-import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from './train/train-types.ts'
+import type {
+  HeadLoss,
+  HeadLossStep,
+  HeadRowsStep,
+  TrainResult,
+  TrainStep
+} from './train/train-types.ts'
 
 /**
  * How weights are held. 'native' keeps the file's own types where the engine can hold them exactly.
@@ -150,6 +156,11 @@ export interface ComputeApi {
   train(step: TrainStep, signal?: AbortSignal): Promise<TrainResult>
   /** Losses at the model's end and their gradient. What it is given may be given away. */
   headLoss(step: HeadLossStep, signal?: AbortSignal): Promise<HeadLoss>
+  /**
+   * Logits (rows, vocabSize) with float activations, as headLoss() takes them; with their gradient
+   * the gradient (rows, hiddenSize) of the rows instead. What it is given may be given away.
+   */
+  headRows(step: HeadRowsStep, signal?: AbortSignal): Promise<Float32Array>
   /**
    * Loads final norm and output matrix. 'native' keeps the file's types as `Quant` does; 'f32' has
    * float activations.

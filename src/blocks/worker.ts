@@ -74,6 +74,8 @@ function handle(request: Request): Answer | Promise<Answer> {
     }
     case 'headLoss':
       return engine.headLoss(request.args)
+    case 'headRows':
+      return engine.headRows(request.args)
     case 'endTrain':
       engine.endTrain(request.args.job)
       return undefined

@@ -14,6 +14,9 @@ import { Petals } from './petals.ts'
 import { PRETRAINED_NAMES, readPretrained, type PretrainedOptions } from './pretrained-options.ts'
 import { answer, type AnswerEnd } from './text/answer.ts'
 import type { Borrowed, Lender, TextModel } from './text/text-model.ts'
+import { openTraining } from './training/open-training.ts'
+import type { TrainOptions } from './training/train-options.ts'
+import type { Training } from './training/training.ts'
 import { plainIds, pretrainedTokenizer, type Ids, type PretrainedTokenizer } from './tokenizer.ts'
 
 /** What generate() gives with `return_dict_in_generate`. */
@@ -156,6 +159,15 @@ export class AutoDistributedModelForCausalLM extends Resource {
       maxLength: wholeOption('max_length', named.max_length, 1, 2 ** 31),
       resume: named.resume as SavedSession | undefined
     })
+  }
+
+  /**
+   * Begins to train an adapter or a prompt for this model, over the servers that compute it; the
+   * program has the loop. Close it, or `using` does, before the model.
+   * @throws AppError BAD_INPUT, UNSUPPORTED, DENIED when an invite does not permit it
+   */
+  train(options: EitherCase<TrainOptions> = {}): Training {
+    return openTraining(this.#model, options)
   }
 
   /** The same in camel case. */

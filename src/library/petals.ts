@@ -29,6 +29,7 @@ import type { Surroundings } from './surroundings.ts'
 import type { OwnedGenerator, RouteNews, SessionWishes } from './text/owned-generator.ts'
 import { TextModel, type BlocksNow } from './text/text-model.ts'
 import { waitText } from './text/wait-text.ts'
+import { openTrainAccess } from './training/train-access.ts'
 
 export type { PrefixSecret }
 
@@ -52,6 +53,8 @@ export interface PetalsOptions extends StartComputeOptions, MeetingOptions {
   identity?: Identity | undefined
   /** Answers of one model at once. Default 16. */
   parallel?: number | undefined
+  /** What its models are opened for. Default 'chat'. */
+  act?: 'chat' | 'tune' | undefined
   /** Which blocks this process computes itself. Default 'auto': what fits and nobody serves. */
   here?: HereChoice | undefined
   /** Shows transfers and what is waited for. Default: nothing. */
@@ -128,6 +131,10 @@ export class Petals extends Resource {
         local: client.local,
         open: (wishes) => this.#openSession(opened, wishes),
         blocks: () => blocksNow(client, here),
+        openTraining: () => {
+          const { signal } = this.#surroundings
+          return openTrainAccess({ ...opened, ...this.#parts, compute: opened.compute, signal })
+        },
         ...(parallel === undefined ? {} : { parallel }),
         onclose: () => closing.disposeAsync()
       })
@@ -157,7 +164,7 @@ export class Petals extends Resource {
     stack.defer(() => model.close())
     await check?.(model)
     const named = namedModel(model, name)
-    membership?.require('chat', named)
+    membership?.require(this.#options.act ?? 'chat', named)
     const compute = await this.#parts.compute
     const here = this.#given
       ? new HostedBlocks({ ...this.#given, model, log })
@@ -244,7 +251,7 @@ export class Petals extends Resource {
       return
     }
     const membership = await openMembership(this.#options, this.#surroundings)
-    membership?.require('chat')
+    membership?.require(this.#options.act ?? 'chat')
     const node = await openNode(this.#stack, {
       flags: this.#options,
       context: this.#surroundings,

@@ -5,8 +5,8 @@ import { badInput, corrupt } from '../base/errors.ts'
 import { fileError } from '../base/files/file-error.ts'
 import { replaceFile } from '../base/files/replace-file.ts'
 import { readTensors, safetensors } from './adapter/safetensors-file.ts'
+import type { OptimiserStates } from './optimise/optimiser.ts'
 import { VALUE_NAMES, type TuneValues } from './parameters.ts'
-import type { OptimiserStates } from './tuner.ts'
 
 export interface Checkpoint {
   /** Steps done. */

@@ -13,8 +13,8 @@ export interface ForecastFacts {
   readonly prepared: Prepared
   readonly hops: readonly RouteHop[]
   readonly infos: readonly ServerInfo[]
-  /** Peers whose blocks this process computes: nothing of them travels. */
-  readonly own: ReadonlySet<string>
+  /** Whether this process computes a peer's blocks: nothing of them travels. */
+  readonly isHere: (peer: string) => boolean
   /** Numbers that are trained. */
   readonly numbers: number
 }
@@ -33,9 +33,9 @@ const TRIPS = 5
 const WORK = 6
 
 export function forecast(facts: ForecastFacts): Forecast {
-  const { config, prepared, hops, infos, own, numbers } = facts
+  const { config, prepared, hops, infos, isHere, numbers } = facts
   const { rows, steps } = prepared
-  const far = hops.filter(({ peer }) => !own.has(peer))
+  const far = hops.filter(({ peer }) => !isHere(peer))
   const share = far.reduce((sum, hop) => sum + (hop.end - hop.start) / config.blockCount, 0)
   const trafficBytes =
     rows * config.hiddenSize * 4 * TRIPS * far.length + steps * numbers * 4 * 2 * share

@@ -9,17 +9,17 @@ import { tryFileLock } from '../base/files/file-lock.ts'
 import { replaceFile } from '../base/files/replace-file.ts'
 import type { ChatModel } from '../model/text/chat-ids.ts'
 import type { Tokenizer } from '../model/text/tokenizer.ts'
-import type { ModelConfig } from '../model/types.ts'
-import { requireKeepable, writePeft } from './adapter/peft.ts'
-import { safetensors } from './adapter/safetensors-file.ts'
+import { keepTrained, type BaseModel } from './adapter/keep.ts'
+import { requireKeepable } from './adapter/peft.ts'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import { stepCount, stepsOf } from './data/batches.ts'
 import type { Example } from './data/examples.ts'
 import { tokenExamples, type TokenExample, type TokenExamples } from './data/tokens.ts'
 import { lossChart, type LossPoint } from './loss-chart.ts'
-import { rowsOf, type TuneModel } from './micro-batch.ts'
+import { rowsOf } from './micro-batch.ts'
 import { learningRateAt, type ScheduleKind } from './optimise/schedule.ts'
-import { newValues, VALUE_NAMES, type TuneShape, type TuneValues } from './parameters.ts'
+import { newValues, type TuneShape, type TuneValues } from './parameters.ts'
+import type { TuneModel } from './pass.ts'
 import type { Chain } from './swarm/chain.ts'
 import { Tuner, type StepReport } from './tuner.ts'
 
@@ -58,8 +58,7 @@ export interface TuningOptions {
   readonly prepared: Prepared
   readonly model: TuneModel
   readonly chain: Chain
-  /** What the model is called, and its content id in hex. */
-  readonly base: { readonly name: string; readonly id: string }
+  readonly base: BaseModel
   /** Folder of the adapter. */
   readonly out: string
   /** Names the data, so that another file is noticed. */
@@ -150,10 +149,7 @@ async function train(options: TuningOptions): Promise<TuningResult> {
   const before = options.resume ? await readCheckpoint(path, settings) : undefined
   const { shape, clip, weightDecay, microRows } = plan
   const values = before?.values ?? newValues(model.config, shape, plan.seed)
-  const tuner = new Tuner(
-    { model, chain, shape, values, microRows, clip, weightDecay },
-    before?.states
-  )
+  const tuner = new Tuner({ model, chain, shape, values, microRows }, before?.states)
   const points = await loggedPoints(join(out, LOG), before?.step ?? 0)
   const { steps } = prepared
   const counts = { count: prepared.trained.length, batch: plan.batch }
@@ -171,7 +167,7 @@ async function train(options: TuningOptions): Promise<TuningResult> {
     const learningRate = learningRateAt({ kind, learningRate: most, warmup, steps }, done)
     let report: StepReport
     try {
-      report = await tuner.step(examples, { learningRate, signal })
+      report = await tuner.step(examples, { learningRate, clip, weightDecay, signal })
     } catch (error) {
       await save(done)
       if (signal.aborted) return finish(options, tuner.values, { done, points, isStopped: true })
@@ -207,34 +203,11 @@ async function finish(
   values: TuneValues,
   { done, points, isStopped }: { done: number; points: readonly LossPoint[]; isStopped: boolean }
 ): Promise<TuningResult> {
-  await keep(values, { plan, out, config: model.config, base })
+  await keepTrained(out, values, { shape: plan.shape, config: model.config, base })
   if (points.length > 0) {
     await replaceFile(join(out, 'loss.svg'), lossChart(points, `${base.name}: loss`))
   }
   return { steps: done, points, isStopped }
-}
-
-/** The adapter as others read it, or prompts in a file of their own. */
-async function keep(
-  values: TuneValues,
-  of: { plan: TuningPlan; out: string; config: ModelConfig; base: TuningOptions['base'] }
-): Promise<void> {
-  const { plan, out, config, base } = of
-  const { adapter: shape, positions = 0 } = plan.shape
-  try {
-    if (values.adapter !== undefined && shape !== undefined) {
-      const adapter = { shape, values: values.adapter }
-      return await writePeft(out, config, { adapter, base: base.name })
-    }
-    const tensors = VALUE_NAMES.flatMap((name) => {
-      const list = values[name]
-      return list === undefined ? [] : [{ name, shape: [list.length], values: list }]
-    })
-    const facts = { base: base.id, method: plan.shape.method, positions: String(positions) }
-    await replaceFile(join(out, 'prompt.safetensors'), safetensors(tensors, facts))
-  } catch (cause) {
-    throw fileError(`What was learnt cannot be kept in '${out}'`, cause)
-  }
 }
 
 /** What going on needs to be the same; order of keys is that in which differences are told. */

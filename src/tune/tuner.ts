@@ -3,39 +3,33 @@
 // added in the order of the examples, so that the result does not depend on who was faster.
 //
 // # Design of this room
-// tuner.ts one step: micro-batches, sum of gradients, clipping, AdamW micro-batch.ts a few
-// examples: rows -> chain -> losses at the head -> back through the chain parameters.ts what is
-// trained: an adapter, a prompt, deep prompts run-tuning.ts a whole training: data, order,
-// schedule, checkpoints, log, the adapter at its end swarm/ chain.ts (whole sequences over servers,
-// a failed span done again), train-swarm.ts
-//                  (who is called, adapters brought), tune-caller.ts (calls over links)
-// data/            lines -> examples -> tokens -> steps       optimise/  AdamW, schedules, clipping
-// adapter/         a new one; peft's folder
+//
+// - tuner.ts: one step: micro-batches, sum of gradients, clipping, AdamW
+// - training.ts: the same for programs that bring their own loss or loop
+// - micro-batch.ts: a few examples: pass.ts (rows -> chain, and back), losses at the head between
+// - parameters.ts: what is trained: an adapter, a prompt, deep prompts
+// - run-tuning.ts: a whole training: data, order, schedule, checkpoints, log, the adapter at its end
+// - swarm/: chain.ts (whole sequences over servers, a failed span done again), train-swarm.ts (who
+//   is called, adapters brought), tune-caller.ts (calls over links)
+// - data/: lines -> examples -> tokens -> steps; optimise/: AdamW, schedules, clipping; adapter/: a
+//   new one; peft's folder
+//
 // Servers compute in blocks/train by way of server/training; wire/protocol.ts has the calls.
-import { clipGradients, adamW, newAdamWState, type AdamWState } from './optimise/adamw.ts'
 import { microBatches } from './data/batches.ts'
 import type { TokenExample } from './data/tokens.ts'
+import { inOrder } from './in-order.ts'
 import {
   evaluateMicroBatch,
   learntTokens,
   rowsOf,
   trainMicroBatch,
-  type MicroResult,
-  type TuneModel
+  type MicroResult
 } from './micro-batch.ts'
-import {
-  addValues,
-  chainAdapter,
-  VALUE_NAMES,
-  zeros,
-  type TuneShape,
-  type TuneValues
-} from './parameters.ts'
-import type { Chain } from './swarm/chain.ts'
+import { Optimiser, type OptimiserStates, type OptimiserStep } from './optimise/optimiser.ts'
+import { chainAdapter, type TuneShape, type TuneValues } from './parameters.ts'
+import type { PassParts } from './pass.ts'
 
-export interface TunerOptions {
-  readonly model: TuneModel
-  readonly chain: Chain
+export interface TunerOptions extends PassParts {
   readonly shape: TuneShape
   /** Changed by each step. */
   readonly values: TuneValues
@@ -43,10 +37,6 @@ export interface TunerOptions {
   readonly microRows?: number | undefined
   /** Micro-batches under way together. Default 4. */
   readonly parallel?: number | undefined
-  /** Gradients longer than this are shortened; 0: never. Default 1. */
-  readonly clip?: number | undefined
-  /** Default 0. */
-  readonly weightDecay?: number | undefined
 }
 
 export interface StepReport {
@@ -59,44 +49,45 @@ export interface StepReport {
   readonly norm: number
 }
 
-export type OptimiserStates = Partial<Record<(typeof VALUE_NAMES)[number], AdamWState>>
-
 export const MICRO_ROWS = 512
-const PARALLEL = 4
+export const PARALLEL = 4
 
 export class Tuner {
-  readonly values: TuneValues
-  readonly states: OptimiserStates
+  readonly optimiser: Optimiser
   readonly #options: TunerOptions
 
   /** `states` are those of an earlier training that is gone on with. */
   constructor(options: TunerOptions, states?: OptimiserStates) {
     this.#options = options
-    this.values = options.values
-    this.states = states ?? newStates(options.values)
+    this.optimiser = new Optimiser(options.values, states)
   }
 
-  /** One step of the optimiser over some examples. @throws AppError as a chain or a loss fails */
+  get values(): TuneValues {
+    return this.optimiser.values
+  }
+
+  get states(): OptimiserStates {
+    return this.optimiser.states
+  }
+
+  /**
+   * One step of the optimiser over some examples; gradients from before it do not count.
+   * @throws AppError as a chain or a loss fails
+   */
   async step(
     examples: readonly TokenExample[],
-    { learningRate, signal }: { learningRate: number; signal: AbortSignal }
+    { signal, ...step }: OptimiserStep & { readonly signal: AbortSignal }
   ): Promise<StepReport> {
-    const { clip = 1, weightDecay } = this.#options
     const tokens = examples.reduce((sum, example) => sum + learntTokens(example), 0)
-    const gradients = zeros(this.values)
     const weight = Math.fround(1 / Math.max(1, tokens))
+    const { optimiser } = this
+    optimiser.clear()
     let loss = 0
     for await (const result of this.#each(examples, { weight, signal }, trainMicroBatch)) {
       loss += result.loss
-      if (result.gradients !== undefined) addValues(gradients, result.gradients)
+      if (result.gradients !== undefined) optimiser.add(result.gradients)
     }
-    const lists = VALUE_NAMES.flatMap((name) => gradients[name] ?? [])
-    const norm = clipGradients(lists, clip)
-    for (const name of VALUE_NAMES) {
-      const [values, gradient, state] = [this.values[name], gradients[name], this.states[name]]
-      if (values === undefined || gradient === undefined || state === undefined) continue
-      adamW(values, gradient, state, { learningRate, weightDecay })
-    }
+    const norm = optimiser.step(step)
     return { loss: loss / Math.max(1, tokens), tokens, rows: this.#rows(examples), norm }
   }
 
@@ -111,7 +102,7 @@ export class Tuner {
   }
 
   /** Results of micro-batches in their order, while others are under way. */
-  async *#each(
+  #each(
     examples: readonly TokenExample[],
     { weight, signal }: { weight: number; signal: AbortSignal },
     run: typeof trainMicroBatch
@@ -121,42 +112,15 @@ export class Tuner {
     const adapter = chainAdapter(shape, values)
     const positions = shape.positions ?? 0
     const batches = microBatches(examples, (example) => rowsOf(example, positions), microRows)
-    // One that fails ends the others.
-    const stop = new AbortController()
-    const all = AbortSignal.any([signal, stop.signal])
-    const underWay: Promise<MicroResult>[] = []
-    const begin = (): void => {
-      const own = batches.shift()
-      if (own === undefined) return
-      const result = run({ model, chain }, { examples: own, values, adapter, weight }, all)
-      // Waited for in its turn.
-      result.catch(() => {})
-      underWay.push(result)
-    }
-    try {
-      while (underWay.length < parallel && batches.length > 0) begin()
-      for (let next = underWay.shift(); next !== undefined; next = underWay.shift()) {
-        const result = await next
-        begin()
-        yield result
-      }
-    } finally {
-      stop.abort()
-      await Promise.allSettled(underWay)
-    }
+    return inOrder(
+      batches,
+      (own, all) => run({ model, chain }, { examples: own, values, adapter, weight }, all),
+      { parallel, signal }
+    )
   }
 
   #rows(examples: readonly TokenExample[]): number {
     const { positions = 0 } = this.#options.shape
     return examples.reduce((sum, example) => sum + rowsOf(example, positions), 0)
   }
-}
-
-function newStates(values: TuneValues): OptimiserStates {
-  const states: OptimiserStates = {}
-  for (const name of VALUE_NAMES) {
-    const list = values[name]
-    if (list !== undefined) states[name] = newAdamWState(list.length)
-  }
-  return states
 }

@@ -35,7 +35,8 @@ describe('a program of the library', () => {
   test.each([
     ['generate.ts', `Once upon a time${told.slice(0, 40)}`],
     ['stream.ts', '20 tokens by 1 servers'],
-    ['session.ts', 'The dog was very sad']
+    ['session.ts', 'The dog was very sad'],
+    ['dpo.ts', 'step 8: loss 0.0']
   ])('%s', async (file, expected) => {
     await using folder = await tempFolder()
     // Nobody answers there: the model runs here.

@@ -13,7 +13,13 @@ import { openModel } from '../../model/open-model.ts'
 import type { Model, ModelLocation } from '../../model/types.ts'
 import type { LoadedAdapter, SpanAdapter, Weighted } from '../adapters/adapter-types.ts'
 import { MemoryBudget } from '../memory-budget.ts'
-import type { HeadLoss, HeadLossStep, TrainResult, TrainStep } from '../train/train-types.ts'
+import type {
+  HeadLoss,
+  HeadLossStep,
+  HeadRowsStep,
+  TrainResult,
+  TrainStep
+} from '../train/train-types.ts'
 import { defaultKv, type SpanPlan } from '../span-plan.ts'
 import type { ComputeStats, SpanInfo, SpanOptions } from '../types.ts'
 import type {
@@ -272,6 +278,16 @@ export class Engine implements Disposable {
       throw badInput('A loss has rows and targets of different numbers')
     }
     return head.loss(hidden, targets, weight)
+  }
+
+  /** Logits with float activations, or the gradient of rows from that of their logits. */
+  headRows({ head: id, hidden, gradient }: HeadRowsStep): Float32Array {
+    const head = this.#head(id)
+    if (head.rows === undefined) throw unsupported('Heads on this device cannot be trained through')
+    if (hidden.length > MAX_HEAD_ROWS * head.hiddenSize) {
+      throw overLimit(`The head cannot run on so many rows: ${MAX_HEAD_ROWS} are the most`)
+    }
+    return head.rows(hidden, gradient)
   }
 
   stats(): ComputeStats {

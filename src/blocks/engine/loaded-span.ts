@@ -80,6 +80,11 @@ export interface LoadedHead extends Disposable {
    * times `weight`. Absent where heads cannot be trained through.
    */
   loss?(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss
+  /**
+   * Logits (rows, vocabSize) with float activations; with their gradient the gradient of the rows
+   * (rows, hiddenSize) instead. Absent as `loss` is.
+   */
+  rows?(hidden: Float32Array, gradient?: Float32Array): Float32Array
 }
 
 export interface SpanLoadOptions extends BlockSpan {

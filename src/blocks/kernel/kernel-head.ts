@@ -5,6 +5,7 @@ import { badInput } from '../../base/errors.ts'
 import type { Model, ModelConfig } from '../../model/types.ts'
 import type { HeadLoss } from '../train/train-types.ts'
 import { HeadLossProgram, type HeadParts } from '../train/head-loss.ts'
+import { HeadRowsProgram } from '../train/head-rows.ts'
 import type { LoadedHead, StopFlag } from '../engine/loaded-span.ts'
 import { FINAL_NORM } from '../families/facts.ts'
 import { graphOf } from '../families/graph-of.ts'
@@ -28,6 +29,7 @@ export class KernelHead implements LoadedHead {
   readonly #reserved: Reservation
   readonly #parts: HeadParts
   #loss: HeadLossProgram | undefined
+  #rows: HeadRowsProgram | undefined
 
   private constructor(parts: {
     context: KernelContext
@@ -101,6 +103,11 @@ export class KernelHead implements LoadedHead {
   loss(hidden: Float32Array, targets: Int32Array, weight: number): HeadLoss {
     this.#loss ??= new HeadLossProgram(this.#context, this.#parts)
     return this.#loss.run(hidden, targets, weight)
+  }
+
+  rows(hidden: Float32Array, gradient?: Float32Array): Float32Array {
+    this.#rows ??= new HeadRowsProgram(this.#context, this.#parts)
+    return this.#rows.run(hidden, gradient)
   }
 
   [Symbol.dispose](): void {

@@ -48,6 +48,15 @@ export interface HeadLossStep {
   readonly weight: number
 }
 
+/** Rows at the model's end for losses that are computed elsewhere. */
+export interface HeadRowsStep {
+  readonly head: number
+  /** (rows, hiddenSize) */
+  readonly hidden: Float32Array
+  /** (rows, vocabSize): of the logits; with it the answer is the gradient of the rows. */
+  readonly gradient?: Float32Array | undefined
+}
+
 export interface TrainResult {
   /** (rows, hiddenSize): the output of the last block; backwards, the gradient of `hidden`. */
   readonly hidden: Float32Array

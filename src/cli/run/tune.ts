@@ -6,31 +6,25 @@ import { systemClock } from '../../base/clock.ts'
 import { toHex } from '../../base/bytes.ts'
 import { badInput } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
-import {
-  adapterNumbers,
-  adapterParts,
-  type AdapterShape
-} from '../../blocks/train/adapter-shape.ts'
-import { Client } from '../../client/client.ts'
-import { ARITHMETIC } from '../../kernels/arithmetic.ts'
-import { openHere, parseHere } from '../../library/open/here.ts'
-import { namedModel, openMembership, type SwarmOptions } from '../../library/open/membership.ts'
-import { openNode } from '../../library/open/node.ts'
-import type { Model, ModelConfig } from '../../model/types.ts'
+import { MOST_RANK } from '../../blocks/train/adapter-shape.ts'
+import { parseHere } from '../../library/open/here.ts'
+import type { SwarmOptions } from '../../library/open/membership.ts'
+import { Petals } from '../../library/petals.ts'
+import type { ModelConfig } from '../../model/types.ts'
+import { chooseShape, METHODS, MOST_POSITIONS, shapeNumbers } from '../../tune/choose-shape.ts'
 import { parseExamples } from '../../tune/data/examples.ts'
 import { duration, forecast, forecastLines } from '../../tune/forecast.ts'
 import type { TuneMethod, TuneShape } from '../../tune/parameters.ts'
 import { prepare, runTuning, type StepNews, type TuningPlan } from '../../tune/run-tuning.ts'
 import type { ScheduleKind } from '../../tune/optimise/schedule.ts'
 import { Chain } from '../../tune/swarm/chain.ts'
-import { SwarmTraining } from '../../tune/swarm/train-swarm.ts'
 import { MICRO_ROWS } from '../../tune/tuner.ts'
 import type { Context } from '../context.ts'
-import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
+import { engineOptions, type EngineOptions } from '../engine.ts'
 import { EXIT } from '../exit.ts'
 import { parseChoice, parseList, parseNumber, parseWhole } from '../options.ts'
 import { print } from '../output.ts'
-import { manifestRoots, openWeights, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
+import { manifestRoots, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 
 export interface TuneFlags
@@ -68,73 +62,51 @@ export async function runTune(
   context: Context
 ): Promise<number> {
   const { log, signal } = context
-  const method = parseChoice<TuneMethod>('method', flags.method, ['lora', 'prompt', 'deep-prompt'])
+  const { bootstrap, swarm: invite, lan, peerWeights } = flags
+  const method = parseChoice<TuneMethod>('method', flags.method, METHODS)
   const text = await readData(data, context)
   // Bad lines are told before anything is opened.
   const source = data === '-' ? 'stdin' : data
   const lines = parseExamples(text, source)
   const choice = parseHere(flags.here)
-  const membership = await openMembership(flags, context)
-  membership?.require('chat')
   await using stack = new AsyncDisposableStack()
-  const node = await openNode(stack, { flags, context, membership })
   const progress = stderrProgress()
-  const weights = openWeights(stack, node, flags, context)
-  const model = await openNamedModel(name, context, {
-    need: 'client',
-    disk: flags.disk,
-    weights,
-    roots: manifestRoots(flags)
-  })
-  const plan = planOf(flags, method ?? 'lora', model.config)
-  const named = namedModel(model, name)
-  const compute = stack.use(await startCompute(flags, context))
-  const here = openHere(choice, { compute, model, name, log, signal, progress })
-  if (here) stack.use(here)
-  if (choice !== 'all') await node.ready()
-  const client = stack.use(
-    new Client({
-      node,
-      compute,
-      here,
-      arithmetic: here && ARITHMETIC,
-      model,
-      aliases: named.names,
-      log,
-      signal
+  const petals = stack.use(
+    new Petals(context, {
+      ...engineOptions(flags),
+      bootstrap,
+      swarm: invite,
+      lan,
+      here: choice,
+      peerWeights,
+      roots: manifestRoots(flags),
+      progress
     })
   )
-  await client.ready()
-  const { tokenizer } = client.local
+  await petals.ready()
+  const textModel = stack.use(await petals.openModel(name))
+  await textModel.ready()
+  const { model, tokenizer } = textModel.local
+  const { config } = model
+  const plan = planOf(flags, method ?? 'lora', config)
   const prepared = prepare(lines, source, { model, tokenizer, plan })
-  const swarm = stack.use(
-    new SwarmTraining({
-      node,
-      client,
-      model: model.contentId,
-      blockCount: model.config.blockCount,
-      serves: named,
-      here: here && { blocks: here, compute },
-      clock: systemClock
-    })
-  )
-  const hops = await swarm.plan({ start: 0, end: model.config.blockCount })
-  const own = new Set(here?.infos.map(({ peer }) => toHex(peer)))
+  const access = stack.use(textModel.openTraining())
+  const { local, swarm, isHere } = access
   const facts = {
-    config: model.config,
+    config,
     plan,
     prepared,
-    hops,
-    infos: await client.servers(signal),
-    own,
-    numbers: numbersOf(plan.shape, model)
+    hops: await swarm.plan({ start: 0, end: config.blockCount }),
+    infos: await access.servers(),
+    isHere,
+    numbers: shapeNumbers(config, plan.shape)
   }
   progress.done()
   context.tell(`${forecastLines(forecast(facts), facts).join('\n')}\n`)
   if (!(await mayBegin(flags, context))) return EXIT.ok
   const chain = new Chain({
     swarm,
-    blockCount: model.config.blockCount,
+    blockCount: config.blockCount,
     clock: systemClock,
     onfailure: (peer, error) =>
       log.warn(`server ${peer.slice(0, 8)} is left out for a while: ${error.message}`)
@@ -143,9 +115,9 @@ export async function runTune(
   const result = await runTuning({
     plan,
     prepared,
-    model: client.local,
+    model: local,
     chain,
-    base: { name: model.config.name, id: toHex(model.contentId) },
+    base: { name: config.name, id: toHex(model.contentId) },
     out,
     dataId: new Bun.CryptoHasher('sha256').update(text).digest('hex'),
     resume: flags.resume === true,
@@ -198,40 +170,20 @@ function planOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): Tuni
 }
 
 function shapeOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): TuneShape {
-  if (method !== 'lora') {
-    return { method, positions: parseWhole('positions', flags.positions, 1, 1024) ?? 16 }
-  }
-  const rank = parseWhole('rank', flags.rank, 1, 256) ?? 8
-  const alpha = share('alpha', flags.alpha, 1e6) ?? 2 * rank
-  const adapter: AdapterShape = { rank, scale: alpha / rank, targets: targetsOf(flags, config) }
-  return { method, adapter }
-}
-
-function targetsOf({ targets }: TuneFlags, config: ModelConfig): string[] {
-  const all = adapterParts(config).map(({ target }) => target)
-  if (targets === undefined) return all
-  const names = parseList('targets', targets)
-  const isNamed = (target: string, name: string): boolean =>
-    target === name || target.endsWith(`.${name}`)
-  const unknown = names.find((name) => !all.some((target) => isNamed(target, name)))
-  if (unknown !== undefined) {
-    throw badInput(`--targets cannot be '${unknown}': the model's blocks have no such matrix`, {
-      hint: `They have ${all.map((target) => target.split('.').at(-1)).join(', ')}`
-    })
-  }
-  return all.filter((target) => names.some((name) => isNamed(target, name)))
+  const { targets } = flags
+  return chooseShape(config, {
+    method,
+    rank: parseWhole('rank', flags.rank, 1, MOST_RANK),
+    alpha: share('alpha', flags.alpha, 1e6),
+    targets: targets === undefined ? undefined : parseList('targets', targets),
+    positions: parseWhole('positions', flags.positions, 1, MOST_POSITIONS)
+  })
 }
 
 function share(name: string, value: string | undefined, most: number): number | undefined {
   const number = parseNumber(name, value, `a number from 0 to ${most}`)
   if (number === undefined || (number >= 0 && number <= most)) return number
   throw badInput(`--${name} cannot be '${value}'`, { hint: `Give a number from 0 to ${most}` })
-}
-
-function numbersOf({ adapter, method, positions = 0 }: TuneShape, { config }: Model): number {
-  const range = { start: 0, end: config.blockCount }
-  if (adapter !== undefined) return adapterNumbers(config, adapter, range)
-  return positions * config.hiddenSize * (method === 'prompt' ? 1 : 1 + config.blockCount)
 }
 
 /** @throws AppError BAD_INPUT where nobody can be asked */

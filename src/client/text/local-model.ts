@@ -2,7 +2,7 @@
 // machine. The compute worker runs the head; nothing here touches a peer.
 import { unsupported } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
-import type { HeadLoss, HeadLossStep } from '../../blocks/train/train-types.ts'
+import type { HeadLoss, HeadLossStep, HeadRowsStep } from '../../blocks/train/train-types.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
 import { embedTokens } from '../../model/embed.ts'
 import { clientTensorNames } from '../../model/needed-tensors.ts'
@@ -53,6 +53,12 @@ export class LocalModel extends Resource {
   headLoss(step: Omit<HeadLossStep, 'head'>, signal?: AbortSignal): Promise<HeadLoss> {
     if (this.#head === undefined) throw unsupported('The head was used before it was loaded')
     return this.#compute.headLoss({ ...step, head: this.#head }, signal)
+  }
+
+  /** Logits as losses take them, or with their gradient that of the rows. */
+  headRows(step: Omit<HeadRowsStep, 'head'>, signal?: AbortSignal): Promise<Float32Array> {
+    if (this.#head === undefined) throw unsupported('The head was used before it was loaded')
+    return this.#compute.headRows({ ...step, head: this.#head }, signal)
   }
 
   protected override async _open(): Promise<void> {

@@ -1,6 +1,6 @@
 // What an answer is made with: a model's client side, and sessions over the swarm. Knows no HTTP.
 import type { BlockSpan } from '../../base/block-span.ts'
-import { cancelled, closed, type AppError } from '../../base/errors.ts'
+import { cancelled, closed, unsupported, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import { commonPrefix } from '../../client/text/generate.ts'
 import { replyFormat } from '../../client/text/reply/formats.ts'
@@ -10,6 +10,7 @@ import { Constraints } from '../grammar/constraint.ts'
 import type { AnswerEnd } from './answer-end.ts'
 import { Conversation, type ConversationOptions } from './conversation.ts'
 import type { OwnedGenerator, RouteNews, SessionWishes } from './owned-generator.ts'
+import type { TrainAccess } from '../training/train-access.ts'
 
 export type { RouteNews }
 
@@ -38,6 +39,8 @@ export interface TextModelOptions {
   readonly open: (wishes?: SessionWishes) => Promise<OwnedGenerator>
   /** Who may compute its blocks now. Default: it is not known. */
   readonly blocks?: () => BlocksNow
+  /** Opens what a training stands on. Default: the model cannot be trained. */
+  readonly openTraining?: () => TrainAccess
   /** Answers at once; more wait for their turn, the first come first. Default 16. */
   readonly parallel?: number
   /** Sessions that are kept between answers, for prompts that begin alike. Default 4. */
@@ -105,6 +108,13 @@ export class TextModel extends Resource implements Lender {
     this.format = replyFormat(model)
     this.constraints = new Constraints(model.tokenizer, config.vocabSize)
     this.#options = options
+  }
+
+  /** What a training stands on. @throws AppError UNSUPPORTED, DENIED */
+  openTraining(): TrainAccess {
+    const { openTraining } = this.#options
+    if (openTraining === undefined) throw unsupported('The model cannot be trained here')
+    return openTraining()
   }
 
   /** Answers under way. */

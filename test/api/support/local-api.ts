@@ -8,6 +8,7 @@ import { DraftBlocks } from '../../../src/client/speculate/draft-blocks.ts'
 import { Generator } from '../../../src/client/text/generate.ts'
 import { LocalModel } from '../../../src/client/text/local-model.ts'
 import { TextModel } from '../../../src/library/text/text-model.ts'
+import { trainHere } from '../../support/train-here.ts'
 import { openModel } from '../../../src/model/open-model.ts'
 import { chatStoriesBytes } from '../../support/models/chat-stories.ts'
 import { tempFolder } from '../../support/temp-folder.ts'
@@ -51,6 +52,7 @@ export async function localApi(
           }
         }
       },
+      openTraining: () => trainHere(compute, local),
       onclose: () => local.close()
     })
   )

@@ -15,6 +15,7 @@ import type {
 import type {
   HeadLoss,
   HeadLossStep,
+  HeadRowsStep,
   TrainResult,
   TrainStep
 } from '../../../src/blocks/train/train-types.ts'
@@ -236,6 +237,11 @@ export class FakeCompute implements ComputeApi {
     const losses = Float64Array.from(targets, (target, row) => (target < 0 ? 0 : of(row)))
     const kept = hidden.map((v, i) => (targets[Math.floor(i / width)]! < 0 ? 0 : v * weight))
     return { losses, hidden: kept }
+  }
+
+  /** As head(): the gradient is the logits' own. */
+  async headRows({ hidden, gradient }: HeadRowsStep): Promise<Float32Array> {
+    return (gradient ?? hidden).slice()
   }
 
   async loadHead(): Promise<number> {
