@@ -27,6 +27,6 @@ for (let step = 1; step <= 8; step++) {
   const loss = margins.reduce((sum, margin) => sum + Math.log1p(Math.exp(-margin)), 0)
   const slopes = margins.map((margin) => BETA / (1 + Math.exp(margin)) / prompts.length)
   await pass.backward({ losses: slopes.flatMap((slope) => [slope, -slope]) })
-  training.step({ learning_rate: 0.01 })
+  training.step({ learning_rate: 0.001 })
   console.log(`step ${step}: loss ${(loss / prompts.length).toFixed(4)}`)
 }

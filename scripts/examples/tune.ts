@@ -1,11 +1,14 @@
-// bun scripts/examples/tune.ts [MODEL]
+// bun scripts/examples/tune.ts [MODEL] [FOLDER]
 // Trains an adapter on a few lines and keeps it in a folder, in a loop of its own.
 import { AutoDistributedModelForCausalLM, learningRateAt, stepsOf } from 'petals'
 
 const name = process.argv[2] ?? 'stories260k'
 await using model = await AutoDistributedModelForCausalLM.from_pretrained(name)
 using training = model.train({ rank: 4, targets: ['q_proj', 'v_proj'] })
-const lines = ['Sue', 'Ann', 'Mia'].map((who) => ({ prompt: `${who} had a`, completion: ' red cat.' }))
+const lines = ['Sue', 'Ann', 'Mia'].map((who) => ({
+  prompt: `${who} had a`,
+  completion: ' red cat.'
+}))
 const examples = training.examples(lines.map((line) => JSON.stringify(line)).join('\n'))
 
 const order = [...stepsOf({ count: examples.length, batch: 3, epochs: 10, seed: 0 })]
@@ -15,4 +18,4 @@ for (const [step, indices] of order.entries()) {
   const { loss } = await training.learn(batch, { learning_rate: learningRateAt(schedule, step) })
   console.log(`step ${step + 1}: loss ${loss.toFixed(3)}`)
 }
-await training.save(`${name}-tuned`)
+await training.save(process.argv[3] ?? `${name}-tuned`)

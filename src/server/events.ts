@@ -45,6 +45,10 @@ export interface ServedCounts {
   /** Of the engine, and of waiting for it, ms. */
   readonly computeMs: number
   readonly queueMs: number
+  /** Steps of trainings, their tokens each way, and the time until they were done, ms. */
+  readonly trainingSteps: number
+  readonly trainingTokens: number
+  readonly trainingMs: number
   readonly moves: number
   readonly ended: Readonly<Partial<Record<SessionEnd, number>>>
   readonly refused: Readonly<Partial<Record<ErrorCode, number>>>
@@ -84,6 +88,9 @@ export class ServerEvents {
   #generatedTokens = 0
   #computeMs = 0
   #queueMs = 0
+  #trainingSteps = 0
+  #trainingTokens = 0
+  #trainingMs = 0
   #moves = 0
 
   constructor({ clock, log = silentLog, listener = {} }: ServerEventsOptions) {
@@ -103,6 +110,9 @@ export class ServerEvents {
       generatedTokens: this.#generatedTokens,
       computeMs: this.#computeMs,
       queueMs: this.#queueMs,
+      trainingSteps: this.#trainingSteps,
+      trainingTokens: this.#trainingTokens,
+      trainingMs: this.#trainingMs,
       moves: this.#moves,
       ended: Object.fromEntries(this.#ended),
       refused: Object.fromEntries(this.#refused)
@@ -143,6 +153,13 @@ export class ServerEvents {
     this.#listener.onstep?.(step)
   }
 
+  /** A step of a training was computed, `ms` after it came: waits for sessions count. */
+  trained({ tokens, ms }: { tokens: number; ms: number }): void {
+    this.#trainingSteps++
+    this.#trainingTokens += tokens
+    this.#trainingMs += ms
+  }
+
   /** @param what was refused, e.g. 'a session' */
   refused(peer: string, what: string, { code, message }: AppError): void {
     this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1)
@@ -164,15 +181,18 @@ export class ServerEvents {
   /** What was served in all. */
   finished(): void {
     const { sessions, peers, promptTokens, generatedTokens, computeMs, refused } = this.counts
+    const { trainingSteps, trainingTokens } = this.counts
     const tokens = promptTokens + generatedTokens
     const seconds = Math.round((this.#clock.now() - this.#beganAt) / 1000)
     const turnedAway = Object.values(refused).reduce((sum, count) => sum + count, 0)
     const message =
       `${plural(sessions, 'session')} of ${plural(peers, 'peer')}, ` +
       `${plural(tokens, 'token')} in ${(computeMs / 1000).toFixed(1)} s of computing, ` +
+      (trainingSteps > 0 ? `${plural(trainingTokens, 'token')} of trainings, ` : '') +
       `${plural(turnedAway, 'request')} refused, in ${durationText(seconds)}`
     const fields = { sessions, peers, promptTokens, generatedTokens, refused: turnedAway, seconds }
-    this.tell('served', message, { ...fields, computeSeconds: computeMs / 1000 })
+    const more = { trainingSteps, trainingTokens, computeSeconds: computeMs / 1000 }
+    this.tell('served', message, { ...fields, ...more })
   }
 
   /** Peers decide how often this happens, and must not fill the disk with it. */

@@ -30,6 +30,7 @@ import {
   type Serving,
   type ServingOptions
 } from './serving.ts'
+import type { TrainLimits } from './training/train-server.ts'
 import { SessionTable } from './sessions/sessions.ts'
 import { AdapterGiver } from '../weights/adapters/adapter-giver.ts'
 import type { AdapterPack } from '../weights/adapters/adapter-pack.ts'
@@ -56,6 +57,8 @@ export interface HostOptions {
   adapterBytes?: number | undefined
   /** Adapters that are loaded at once and given to everybody who knows their ids. */
   adapters?: readonly AdapterPack[] | undefined
+  /** Memory of training steps; false: none are taken. Default: see train-server.ts. */
+  training?: TrainLimits | false | undefined
   /**
    * Free disk space for weights that must be fetched, in bytes; used when the host chooses its
    * blocks. Default: no limit.
@@ -294,7 +297,8 @@ export class Host extends Resource {
   }
 
   #servingOptions(node: SwarmNode, serves: NamedModel): ServingOptions {
-    const { compute, model, quant, kv, keepBytes, signal, onstage = () => {} } = this.#options
+    const { compute, model, quant, kv, keepBytes, training, signal } = this.#options
+    const { onstage = () => {} } = this.#options
     return {
       compute,
       model,
@@ -306,6 +310,7 @@ export class Host extends Resource {
       adapterBytes: this.#options.adapterBytes,
       adapters: this.#options.adapters,
       sourceOf: (link) => (link instanceof PeerLink ? askingSource(this.#asker, link) : undefined),
+      training,
       events: this.events,
       clock: this.#clock,
       log: this.#log,

@@ -17,14 +17,15 @@ import {
   type AdapterSource
 } from '../weights/adapters/adapter-pack.ts'
 import type { Reach, ServerLink } from './links.ts'
-import { TrainServer } from './training/train-server.ts'
+import { TrainServer, type TrainLimits } from './training/train-server.ts'
 import { measureSpeed, type Speed } from './measure.ts'
 
 export interface Serving {
   readonly span: SpanInfo
   readonly speed: Speed
   readonly server: BlockServer
-  readonly trainer: TrainServer
+  /** Absent where no training steps are taken. */
+  readonly trainer: TrainServer | undefined
 }
 
 export interface ServingOptions {
@@ -44,6 +45,8 @@ export interface ServingOptions {
   sourceOf?: ((link: ServerLink) => AdapterSource | undefined) | undefined
   /** Adapters that are for everybody. */
   adapters?: readonly AdapterPack[] | undefined
+  /** Memory of training steps; false: none are taken. Default: see train-server.ts. */
+  training?: TrainLimits | false | undefined
   events: ServerEvents
   clock: Clock
   log: Log
@@ -104,20 +107,30 @@ export async function openServing(range: BlockSpan, options: ServingOptions): Pr
     })
     await server.ready()
     await preload(server, options)
-    const trainer = new TrainServer({
-      compute,
-      span,
-      config: model.config,
-      model: model.contentId,
-      status: () => server.status(),
-      clock,
-      log
-    })
-    return { span, speed, server, trainer }
+    return { span, speed, server, trainer: openTrainer(span, server, options) }
   } catch (error) {
     await compute.unloadSpan(span.span)
     throw error
   }
+}
+
+function openTrainer(
+  span: SpanInfo,
+  server: BlockServer,
+  { compute, model, events, training = {}, clock, log }: ServingOptions
+): TrainServer | undefined {
+  if (training === false) return undefined
+  return new TrainServer({
+    compute,
+    span,
+    config: model.config,
+    model: model.contentId,
+    status: () => server.status(),
+    events,
+    ...training,
+    clock,
+    log
+  })
 }
 
 /** Ends all sessions and frees the weights. */
@@ -125,7 +138,7 @@ export async function closeServing(
   { server, trainer, span }: Serving,
   compute: ComputeApi
 ): Promise<void> {
-  trainer.close()
+  trainer?.close()
   await server.close()
   await compute.unloadSpan(span.span)
 }

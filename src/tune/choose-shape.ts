@@ -1,5 +1,5 @@
-// What is trained, from what was asked for: a method, its sizes, matrices by their short names. Knows
-// neither flags nor programs.
+// What is trained, from what was asked for: a method, its sizes, matrices by their short names.
+// Knows neither flags nor programs.
 import { badInput } from '../base/errors.ts'
 import { adapterNumbers, adapterParts, MOST_RANK } from '../blocks/train/adapter-shape.ts'
 import type { ModelConfig } from '../model/types.ts'

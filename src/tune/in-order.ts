@@ -1,4 +1,5 @@
-// Work on several things under way together, with results in their order. Knows nothing of training.
+// Work on several things under way together, with results in their order. Knows nothing of
+// training.
 
 export interface InOrderOptions {
   /** Under way together. */

@@ -8,7 +8,8 @@
 // - training.ts: the same for programs that bring their own loss or loop
 // - micro-batch.ts: a few examples: pass.ts (rows -> chain, and back), losses at the head between
 // - parameters.ts: what is trained: an adapter, a prompt, deep prompts
-// - run-tuning.ts: a whole training: data, order, schedule, checkpoints, log, the adapter at its end
+// - run-tuning.ts: a whole training: data, order, schedule, checkpoints, log, the adapter at its
+// end
 // - swarm/: chain.ts (whole sequences over servers, a failed span done again), train-swarm.ts (who
 //   is called, adapters brought), tune-caller.ts (calls over links)
 // - data/: lines -> examples -> tokens -> steps; optimise/: AdamW, schedules, clipping; adapter/: a

@@ -11,6 +11,7 @@ import type { ModelPeers } from '../model/hub/model-peers.ts'
 import type { Model } from '../model/types.ts'
 import { OfferedWeights } from './offered-weights.ts'
 import { whyNot, type NamedModel } from '../swarm/private/capability.ts'
+import { ACTS } from '../swarm/private/invite-codec.ts'
 import type { SwarmNode } from '../swarm/node.ts'
 import { WeightAsker } from './weight-asker.ts'
 import { WeightPeers } from './weight-peers.ts'
@@ -131,5 +132,6 @@ export class WeightExchange extends Resource {
 function notPermitted(node: SwarmNode, link: object, model: NamedModel): string | undefined {
   const member = node.memberOf(link)
   if (!member) return 'it is no member'
-  return whyNot(member, { act: 'chat', model }) && whyNot(member, { act: 'serve', model })
+  const [first, ...others] = ACTS.map((act) => whyNot(member, { act, model }))
+  return others.every((why) => why !== undefined) ? first : undefined
 }

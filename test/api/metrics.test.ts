@@ -21,6 +21,9 @@ const counts = {
   generatedTokens: 7,
   computeMs: 100,
   queueMs: 1,
+  trainingSteps: 7,
+  trainingTokens: 700,
+  trainingMs: 2500,
   moves: 1,
   ended: { done: 2, 'client gone': 1 },
   refused: { BUSY: 3 }

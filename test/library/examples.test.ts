@@ -1,5 +1,6 @@
 // The examples are run as they are, by the gate, on this machine alone.
 import { describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { localApi } from '../api/support/local-api.ts'
 import { chatStoriesBytes } from '../support/models/chat-stories.ts'
@@ -42,6 +43,20 @@ describe('a program of the library', () => {
     // Nobody answers there: the model runs here.
     const env = { PETALS_HOME: folder.path, PETALS_BOOTSTRAP: '127.0.0.1:9' }
     expect(await run([process.execPath, join(examples, file)], env)).toContain(expected)
+  })
+
+  test('tune.ts', async () => {
+    await using folder = await tempFolder()
+    const env = { PETALS_HOME: folder.path, PETALS_BOOTSTRAP: '127.0.0.1:9' }
+    const out = join(folder.path, 'out')
+    const told = await run([process.execPath, join(examples, 'tune.ts'), 'stories260k', out], env)
+    const losses = [...told.matchAll(/loss ([\d.]+)/g)].map(([, loss]) => Number(loss))
+    expect(losses.length).toBe(10)
+    expect(losses.at(-1)).toBeLessThan(losses[0]! / 3)
+    expect((await readdir(out)).sort()).toEqual([
+      'adapter_config.json',
+      'adapter_model.safetensors'
+    ])
   })
 
   test('chat.ts answers both turns', async () => {

@@ -80,7 +80,7 @@ describe('train()', () => {
           own.set(before.map((value, i) => value + (by * gradient[i]!) / size))
           return meanLoss(training)
         }
-        const slope = ((await at(0.01)) - (await at(-0.01))) / 0.02
+        const slope = ((await at(0.004)) - (await at(-0.004))) / 0.008
         own.set(before)
         expect(Math.abs(slope - size) / size).toBeLessThan(0.01)
       }

@@ -39,7 +39,7 @@ const swarm = createSwarm()
 const keys = keysOf(swarm)
 const stories = { id: 'ab'.repeat(32), names: ['Stories'] }
 const other = { id: 'cd'.repeat(32), names: ['Other'] }
-const WISHES: readonly Wish[] = (['chat', 'serve'] as const).flatMap((act) =>
+const WISHES: readonly Wish[] = (['chat', 'serve', 'tune'] as const).flatMap((act) =>
   [stories, other, undefined].map((model) => ({ act, model }))
 )
 
@@ -60,7 +60,7 @@ function permits(capability: Capability, now = NOW): boolean[] {
 }
 
 function randomCaveats(random: Random): Caveats {
-  const may: readonly (readonly Act[])[] = [['chat'], ['serve'], ['chat', 'serve']]
+  const may: readonly (readonly Act[])[] = [['chat', 'tune'], ['serve'], ['chat', 'serve']]
   const some = (chance: number): boolean => random.next() < chance
   return {
     ...(some(0.3) ? { may: may[random.below(3)] ?? [] } : {}),

@@ -122,7 +122,7 @@ describe('a private swarm', () => {
     const link = await client.connect(server.key, { serves: model })
     expect(await link.ping(30_000)).toBeGreaterThan(0)
     expect(link.servers.length).toBe(1)
-    expect(client.memberOf(link)?.may).toEqual(['chat', 'serve'])
+    expect(client.memberOf(link)?.may).toEqual(['chat', 'serve', 'tune'])
     const [seen] = [...server.links]
     expect(seen && server.memberOf(seen)).toMatchObject({ may: ['chat'], label: 'alice' })
     expect(info && (await probe(client, info, AMPLE)).state).toBe('alive')

@@ -99,6 +99,15 @@ export class ServerMetrics implements EventListener {
       [{}, counts().generatedTokens]
     ])
     this.#counter('steps_total', 'Steps computed', () => [[{}, counts().steps]])
+    this.#counter('training_steps_total', 'Steps of trainings computed, each way', () => [
+      [{}, counts().trainingSteps]
+    ])
+    this.#counter('training_tokens_total', 'Tokens of trainings computed, each way', () => [
+      [{}, counts().trainingTokens]
+    ])
+    this.#counter('training_seconds_total', 'Time until steps of trainings were done', () => [
+      [{}, counts().trainingMs / 1000]
+    ])
     this.#counter('sessions_total', 'Sessions opened', () => [[{}, counts().sessions]])
     this.#counter('sessions_ended_total', 'Sessions ended, by why', () =>
       Object.entries(counts().ended).map(([reason, count]) => [{ reason }, count])

@@ -1,5 +1,5 @@
 // Declares `petals join MODEL`.
-import { type Command, command, type OptionsFor, text } from '../command.ts'
+import { type Command, command, off, type OptionsFor, text } from '../command.ts'
 import {
   DEVICE,
   DISK,
@@ -31,6 +31,8 @@ export const JOIN_OPTIONS: OptionsFor<JoinFlags> = {
     'size',
     'Memory for what ended sessions leave for an hour, or off (default: half of that for sessions)'
   ),
+  tune: off('Compute no steps of trainings: chats only'),
+  tuneMemory: text('size', 'Most memory for steps of trainings that wait (default: 512m)'),
   ...SWARM_OPTIONS,
   port: text('port', 'UDP port (default: any)'),
   host: text('ip', 'Address to listen on (default: all, or loopback with its bootstrap)'),

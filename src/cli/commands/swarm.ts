@@ -20,7 +20,10 @@ export const swarm: Command = command<SwarmCommandFlags>({
   about: 'Private swarms: create NAME, invite NAME, members NAME, ...',
   usage: USAGE,
   options: {
-    may: text('acts', 'chat, serve or chat,serve (default: as before)'),
+    may: text(
+      'acts',
+      'What it permits: chat, serve, tune, with commas between (default: as before)'
+    ),
     models: text('names', 'Content ids or names of the models it is good for'),
     tokensPerDay: text('n', 'Tokens that each server computes for its holders in a day'),
     sessions: text('n', 'Sessions that its holders may have open at each server'),

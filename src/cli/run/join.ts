@@ -44,6 +44,8 @@ export interface JoinFlags
   identity?: string | undefined
   disk?: string | undefined
   prefixCache?: string | undefined
+  tune?: boolean | undefined
+  tuneMemory?: string | undefined
   metricsPort?: string | undefined
 }
 
@@ -69,6 +71,7 @@ export async function runJoin(
   const port = parseWhole('port', flags.port, 0, 65_535)
   if (flags.host !== undefined) requireOwnAddress('host', flags.host)
   const keepBytes = readKeepBytes(flags.prefixCache)
+  const callBytes = parseBytes('tune-memory', flags.tuneMemory)
   const metrics = await openMetrics(flags, () => ({ name, model, quant, host, weights }))
   const membership = await openMembership(flags, context)
   membership?.require('serve')
@@ -106,6 +109,7 @@ export async function runJoin(
     quant,
     kv,
     keepBytes,
+    training: flags.tune === false ? false : { callBytes },
     diskBytes,
     aliases: namedModel(model, name).names,
     node,

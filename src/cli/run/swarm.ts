@@ -3,7 +3,7 @@
 import { systemClock } from '../../base/clock.ts'
 import { badInput } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
-import type { Act, Caveats } from '../../swarm/private/invite-codec.ts'
+import { ACTS, type Caveats } from '../../swarm/private/invite-codec.ts'
 import { inviteText, narrowInvite, type Invite } from '../../swarm/private/invite.ts'
 import { publishRevocations } from '../../swarm/private/revocation-feed.ts'
 import type { Context } from '../context.ts'
@@ -153,12 +153,11 @@ async function handOut(invite: Invite, flags: SwarmCommandFlags): Promise<void> 
   else await writePrivate(flags.out, text)
 }
 
-const ACTS: readonly Act[] = ['chat', 'serve']
-
 function readCaveats(flags: SwarmCommandFlags): Caveats {
   const may = parseList('may', flags.may).map((word) => {
     const act = ACTS.find((one) => one === word)
-    if (!act) throw badInput(`--may cannot be '${word}'`, { hint: 'Give chat, serve or both' })
+    if (!act)
+      throw badInput(`--may cannot be '${word}'`, { hint: `Give some of ${ACTS.join(',')}` })
     return act
   })
   const models = parseList('models', flags.models)

@@ -78,6 +78,7 @@ export async function runTune(
       swarm: invite,
       lan,
       here: choice,
+      act: 'tune',
       peerWeights,
       roots: manifestRoots(flags),
       progress

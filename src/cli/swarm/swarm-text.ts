@@ -1,7 +1,7 @@
 // Invites and members as text and JSON, without any secret.
 import { toHex } from '../../base/bytes.ts'
 import { whyBarred, type Capability } from '../../swarm/private/capability.ts'
-import type { Caveats } from '../../swarm/private/invite-codec.ts'
+import { ACTS, type Caveats } from '../../swarm/private/invite-codec.ts'
 import { swarmIdOf } from '../../swarm/private/invite.ts'
 import type { OwnSwarm } from '../../library/open/own-swarms.ts'
 
@@ -16,7 +16,7 @@ export function membersReport(swarm: OwnSwarm, now: number): object {
       id: invite.id,
       label: invite.label ?? null,
       state: stateOf(invite.id, invite, swarm, now),
-      may: invite.may ?? ['chat', 'serve'],
+      may: invite.may ?? ACTS,
       models: invite.models ?? null,
       tokensPerDay: invite.tokensPerDay ?? null,
       sessions: invite.sessions ?? null,
@@ -101,7 +101,7 @@ function stateOf(id: string, caveats: Caveats, swarm: OwnSwarm, now: number): Me
 function permits(caveats: Caveats): string {
   const { may, models, tokensPerDay, sessions } = caveats
   return [
-    may?.join('+') ?? 'chat+serve',
+    (may ?? ACTS).join('+'),
     ...(models ? [models.map((one) => one.slice(0, 20)).join(' ')] : []),
     ...(tokensPerDay === undefined ? [] : [`${tokensPerDay} tokens a day`]),
     ...(sessions === undefined ? [] : [`${sessions} sessions`])

@@ -39,7 +39,8 @@ export interface ForwardOptions {
 }
 
 export interface StepOptions {
-  learning_rate: number
+  /** Must be given, in this spelling or in camel case. */
+  learning_rate?: number
   /** Gradients longer than this are shortened; 0: never. Default 1. */
   clip?: number
   /** Default 0. */
@@ -102,7 +103,9 @@ export class Training implements Disposable {
     return new TrainingPass({ model, micro, parallel, signal, add })
   }
 
-  /** A step of AdamW along the gradients, which are 0 then; their length before it was shortened. */
+  /**
+   * A step of AdamW along the gradients, which are 0 then; their length before it was shortened.
+   */
   step(options: EitherCase<StepOptions>): { readonly norm: number } {
     return { norm: this.#tuner.optimiser.step(stepOptions(options, 'step()')) }
   }

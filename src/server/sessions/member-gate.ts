@@ -1,9 +1,10 @@
-// Checks in a private swarm before a session is opened or a step runs: whether the peer's invite
-// allows it, and whether the quota it shares is used up. An open swarm has no gate. Called by
-// message-dispatch.ts. Knows no terminal.
-import { AppError, denied, toAppError } from '../../base/errors.ts'
+// Checks in a private swarm before a session is opened or a step runs, of a training too: whether
+// the peer's invite allows it, and whether the quota it shares is used up. An open swarm has no
+// gate. Called by message-dispatch.ts. Knows no terminal.
+import { AppError, denied } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { whyNot, type Capability, type NamedModel } from '../../swarm/private/capability.ts'
+import type { Act } from '../../swarm/private/invite-codec.ts'
 import type { OpenSession, Step } from '../../wire/types.ts'
 import type { SessionTable } from './sessions.ts'
 
@@ -57,14 +58,14 @@ export class MemberGate {
     return member !== undefined && whyNot(member, { act: 'serve', model }) === undefined
   }
 
-  /** Why the peer may not train here: it needs what a chat needs. */
-  whyNoTraining(link: object): AppError | undefined {
-    try {
-      this.#require(link, 'chat')
-      return undefined
-    } catch (error) {
-      return toAppError(error)
-    }
+  /**
+   * Whether the peer may have `tokens` of a training step computed, which then count.
+   * @throws AppError DENIED
+   */
+  train(link: object, tokens: number): void {
+    const member = this.#require(link, 'tune')
+    this.#checkTokens(member, tokens)
+    this.#count(member, tokens)
   }
 
   /** Whether the session's owner may run the step, whoever sent it. @throws AppError DENIED */
@@ -78,13 +79,17 @@ export class MemberGate {
   spend({ session, count }: Pick<Step, 'session' | 'count'>): void {
     const { memberOf, sessions } = this.#options
     const served = sessions.get(session)
-    const quotas = served ? memberOf(served.owner)?.quotas : undefined
-    for (const { id, tokensPerDay } of quotas ?? []) {
-      if (tokensPerDay !== undefined) this.#tokens.set(id, this.#used(id) + count)
+    const member = served && memberOf(served.owner)
+    if (member) this.#count(member, count)
+  }
+
+  #count({ quotas }: Capability, tokens: number): void {
+    for (const { id, tokensPerDay } of quotas) {
+      if (tokensPerDay !== undefined) this.#tokens.set(id, this.#used(id) + tokens)
     }
   }
 
-  #require(link: object, act: 'chat' | 'serve'): Capability {
+  #require(link: object, act: Act): Capability {
     const { memberOf, model } = this.#options
     const member = memberOf(link)
     const why = member ? whyNot(member, { act, model }) : 'the peer is no member'

@@ -1,7 +1,7 @@
 // Dispatches what arrives over a host's links: each message passes the gate of a private swarm and
 // goes to the current block server; if there is none, the sender is told. Called by the links.
 // Knows no engine.
-import { AppError, toAppError } from '../../base/errors.ts'
+import { AppError, toAppError, unsupported } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { LinkHandlers } from '../../wire/link.ts'
 import { fromWire, IDLE, toWire } from '../../wire/peer-error.ts'
@@ -15,7 +15,7 @@ import type { MemberGate } from './member-gate.ts'
 export interface DispatchOptions {
   /** Undefined while blocks are loaded. */
   server: () => BlockServer | undefined
-  /** As `server`, for training calls. */
+  /** As `server`, for training calls; undefined as well where none are taken. */
   trainer: () => TrainServer | undefined
   /** Set in a private swarm. */
   gate: () => MemberGate | undefined
@@ -33,6 +33,11 @@ export function notServing(): AppError {
   return new AppError('BUSY', 'The server serves no blocks now: it loads others', {
     retryAfterMs: AWAY_MS
   })
+}
+
+/** The error for training calls to a server that takes none. */
+function notTraining(): AppError {
+  return unsupported('The server computes no steps of trainings')
 }
 
 export function dispatchMessages(options: DispatchOptions): LinkHandlers {
@@ -84,9 +89,13 @@ export function dispatchMessages(options: DispatchOptions): LinkHandlers {
     onclosesession: (link, message) => guard(server()?.closeSession(link, message)),
     ontune: (link, message) => {
       const now = trainer()
-      if (now !== undefined) return now.ontune(link, message, gate()?.whyNoTraining(link))
+      const guarded = gate()
+      if (now !== undefined) {
+        return now.ontune(link, message, (tokens) => guarded?.train(link, tokens))
+      }
       if (message.cancel === true) return
-      const failure = toWire(notServing(), { status: status() })
+      const why = server() === undefined ? notServing() : notTraining()
+      const failure = toWire(why, { status: status() })
       link.tuned({ request: message.request, left: 0, data: new Uint8Array(0), failure })
     },
     onerror: (_link, message) => {

@@ -13,6 +13,7 @@ import {
   type AppError
 } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
+import type { ServerEvents } from '../events.ts'
 import { adapterNumbers } from '../../blocks/train/adapter-shape.ts'
 import type { TrainStep } from '../../blocks/train/train-types.ts'
 import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
@@ -34,19 +35,29 @@ export interface TuneLink {
   drained(): Promise<void>
 }
 
-export interface TrainServerOptions {
+/**
+ * Asked before each call and before its rows are computed: whether its peer may have so many tokens
+ * computed, which then count. @throws AppError DENIED
+ */
+export type Admit = (tokens: number) => void
+
+export interface TrainLimits {
+  /** Most memory for adapters, bytes. Default 256 MiB. */
+  readonly adapterBytes?: number | undefined
+  /** Most memory for calls under way, bytes. Default 512 MiB. */
+  readonly callBytes?: number | undefined
+}
+
+export interface TrainServerOptions extends TrainLimits {
   readonly compute: Pick<ComputeApi, 'train'>
   readonly span: SpanInfo
   readonly config: ModelConfig
   /** The model's content id, 32 bytes. */
   readonly model: Uint8Array
   readonly status: () => ServerStatus
+  readonly events: ServerEvents
   readonly clock: Clock
   readonly log: Log
-  /** Most memory for adapters, bytes. Default 256 MiB. */
-  readonly adapterBytes?: number | undefined
-  /** Most memory for calls under way, bytes. Default 512 MiB. */
-  readonly callBytes?: number | undefined
 }
 
 const ADAPTER_BYTES = 256 * 2 ** 20
@@ -82,19 +93,19 @@ export class TrainServer {
     return this.#calls.size
   }
 
-  /** Handles a piece of a call; never throws. `refusal` says why the peer may not train here. */
-  ontune(link: TuneLink, message: Tune, refusal?: AppError): void {
+  /** Handles a piece of a call; never throws. `admit`: by default everybody may train. */
+  ontune(link: TuneLink, message: Tune, admit: Admit = () => {}): void {
     const known = this.#find(link, message.request)
     if (message.cancel === true) {
       if (known !== undefined) this.#end(known)
       return
     }
     try {
-      if (refusal !== undefined) throw refusal
+      admit(0)
       const call = known ?? this.#begin(link, message)
       this.#restart(call)
       const whole = call.pieces.add(message)
-      if (whole !== undefined && !call.isRunning) void this.#run(call, whole)
+      if (whole !== undefined && !call.isRunning) void this.#run(call, whole, admit)
     } catch (error) {
       if (known !== undefined) this.#end(known)
       this.#refuse(link, message.request, toAppError(error))
@@ -149,7 +160,7 @@ export class TrainServer {
     })
   }
 
-  async #run(call: Call, bytes: Uint8Array): Promise<void> {
+  async #run(call: Call, bytes: Uint8Array, admit: Admit): Promise<void> {
     const { clock, log } = this.#options
     call.isRunning = true
     call.stopTimer()
@@ -158,7 +169,7 @@ export class TrainServer {
       call.stopTimer = clock.after(message.deadlineMs, () => {
         call.stop.abort(timedOut('The training step took longer than its caller waits'))
       })
-      const answer = await this.#answer(message, call.stop.signal)
+      const answer = await this.#answer(message, call.stop.signal, admit)
       await this.#send(call, encodeMessage(answerCodec, answer))
     } catch (error) {
       const failure = call.stop.signal.aborted
@@ -171,14 +182,19 @@ export class TrainServer {
     }
   }
 
-  async #answer(call: TuneCall, signal: AbortSignal): Promise<TuneAnswer> {
-    const { compute, status } = this.#options
+  async #answer(call: TuneCall, signal: AbortSignal, admit: Admit): Promise<TuneAnswer> {
+    const { compute, status, events, clock } = this.#options
     this.#check(call)
     if (call.kind === 'adapter') {
       this.#keep(call)
       return { hidden: new Uint8Array(0), status: status() }
     }
-    const done = await compute.train(this.#step(call), signal)
+    const step = this.#step(call)
+    const tokens = step.lengths.reduce((sum, length) => sum + length, 0)
+    admit(tokens)
+    const began = clock.now()
+    const done = await compute.train(step, signal)
+    events.trained({ tokens, ms: clock.now() - began })
     return {
       hidden: bytesOfFloats(done.hidden),
       status: status(),
@@ -242,6 +258,7 @@ export class TrainServer {
 
   #refuse(link: TuneLink, request: number, error: AppError): void {
     if (link.closed) return
+    this.#options.events.refused(link.peer, 'a training step', error)
     const failure = toWire(error, { status: this.#options.status() })
     link.tuned({ request, left: 0, data: new Uint8Array(0), failure })
   }

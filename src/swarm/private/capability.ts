@@ -1,6 +1,6 @@
 // What an invite permits: every block of its chain must agree, so a later block can only restrict.
 // Pure policy; knows no signatures and no network.
-import type { Act, Caveats } from './invite-codec.ts'
+import { ACTS, type Act, type Caveats } from './invite-codec.ts'
 
 export interface CheckedBlock {
   /** Hex, 16 bytes: the hash of the chain up to here. */
@@ -54,14 +54,12 @@ export interface Standing {
   readonly revoked: ReadonlySet<string>
 }
 
-const ALL_ACTS: readonly Act[] = ['chat', 'serve']
-
 export function capabilityOf(blocks: readonly CheckedBlock[]): Capability {
   const all = blocks.map(({ caveats }) => caveats)
   return {
     ids: blocks.map(({ id }) => id),
     key: blocks.at(-1)?.key ?? new Uint8Array(0),
-    may: ALL_ACTS.filter((act) => all.every(({ may }) => !may || may.includes(act))),
+    may: ACTS.filter((act) => all.every(({ may }) => !may || may.includes(act))),
     models: all.flatMap(({ models }) =>
       models ? new Set(models.map((one) => one.toLowerCase())) : []
     ),

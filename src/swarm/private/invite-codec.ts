@@ -3,7 +3,7 @@
 // of text.
 //
 //   body     version uint | key: who may narrow next | flags | fields in the order of bits
-//            bit 0 may uint (1 chat, 2 serve), 1 models list(16, model), 2 tokensPerDay uint,
+//            bit 0 may uint (1 chat, 2 serve, 4 tune), 1 models list(16, model), 2 tokensPerDay uint,
 //            3 sessions uint, 4 expiresAt uint (seconds), 5 label str(64)
 //            model: 0 | content id, or 1 | name str(128)
 //   chain    list(8, bytes(1024) body | signature)
@@ -27,15 +27,21 @@ import {
 } from '../../wire/codec/fields.ts'
 import { bare, checkedWhenRead, optional, record, versioned } from '../../wire/codec/record.ts'
 
-export type Act = 'chat' | 'serve'
+/** `tune`: to have servers compute steps of a training. */
+export type Act = 'chat' | 'serve' | 'tune'
+
+export const ACTS: readonly Act[] = ['chat', 'serve', 'tune']
 
 /** What one block restricts; a field that is absent restricts nothing. */
 export interface Caveats {
-  /** What the holder may do. */
+  /** What the holder may do; a block that says nothing leaves all that its chain permits. */
   readonly may?: readonly Act[]
   /** Content ids (64 hex digits) or names of the models that it is for. */
   readonly models?: readonly string[]
-  /** Tokens that one server computes for all its holders together in a day of UTC. */
+  /**
+   * Tokens that one server computes for all its holders together in a day of UTC. Those of a
+   * training count each time that they come: forwards, and back.
+   */
   readonly tokensPerDay?: number
   /** Sessions that all its holders together may have open at one server. */
   readonly sessions?: number
@@ -78,7 +84,6 @@ export const INVITE_LIMITS = {
 
 const BLOCK_VERSION = 1
 const INVITE_VERSION = 1
-const ACTS: readonly Act[] = ['chat', 'serve']
 /** Characters that a terminal shows as they are. */
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u
 const CONTENT_ID = /^[0-9a-f]{64}$/
@@ -104,7 +109,7 @@ const model: Codec<string> = {
 
 const caveats = record<Caveats>(
   {
-    may: optional(mapped(uintUpTo(3, 'what the invite permits'), bitsOf, actsOf)),
+    may: optional(mapped(uintUpTo(7, 'what the invite permits'), bitsOf, actsOf)),
     models: optional(listUpTo(INVITE_LIMITS.models, model, 'models')),
     tokensPerDay: optional(uintUpTo(INVITE_LIMITS.tokensPerDay, 'the tokens a day')),
     sessions: optional(uintUpTo(INVITE_LIMITS.sessions, 'the sessions')),

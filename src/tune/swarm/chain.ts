@@ -213,6 +213,8 @@ class Tries {
   #since: number
   #waitMs = FIRST_WAIT_MS
   #wrong = 0
+  /** In a row. */
+  #failed = 0
 
   constructor(clock: Clock, patienceMs: number, signal: AbortSignal) {
     this.#clock = clock
@@ -227,17 +229,19 @@ class Tries {
       const done = await work()
       this.#since = this.#clock.now()
       this.#waitMs = FIRST_WAIT_MS
+      this.#failed = 0
       return done
     } catch (thrown) {
       const error = toAppError(thrown)
       if (this.#signal.aborted || OWN.has(error.code)) throw error
+      if (error.code === 'NO_ROUTE' && !error.retryable) throw error
       // One server may compute wrongly; two that come to no numbers have the same reason.
       if (error.code === 'COMPUTE' && ++this.#wrong > 1) throw error
       if (this.#clock.now() - this.#since > this.#patienceMs) throw error
       const wait = Math.max(this.#waitMs, error.retryAfterMs ?? 0)
       this.#waitMs = Math.min(2 * this.#waitMs, LONGEST_WAIT_MS)
-      // Another server is asked at once; nobody to ask is worth a wait.
-      const isWaiting = error.code === 'NO_ROUTE' || error.code === 'BUSY'
+      // Another server is asked at once; nobody to ask, and failures in a row, are worth a wait.
+      const isWaiting = error.code === 'NO_ROUTE' || error.code === 'BUSY' || ++this.#failed > 1
       if (isWaiting) await sleep(wait, { clock: this.#clock, signal: this.#signal })
       return undefined
     }

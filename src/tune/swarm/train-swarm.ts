@@ -2,7 +2,7 @@
 // adapter that each one's blocks need. Knows no rows beyond their sizes.
 import type { BlockSpan } from '../../base/block-span.ts'
 import type { Clock } from '../../base/clock.ts'
-import { toAppError, type AppError } from '../../base/errors.ts'
+import { noRoute, toAppError, type AppError, type ErrorCode } from '../../base/errors.ts'
 import type { TrainStep } from '../../blocks/train/train-types.ts'
 import type { ComputeApi } from '../../blocks/types.ts'
 import type { Client } from '../../client/client.ts'
@@ -32,8 +32,14 @@ export interface SwarmTrainOptions {
 
 const DEADLINE_MS = 600_000
 const CONNECT_MS = 10_000
-/** A server that failed is left out for so long, ms. */
+/** A server that failed is left out for so long, ms, and one that takes no training steps. */
 const AVOID_MS = 60_000
+const REFUSED_MS = 3_600_000
+/**
+ * Codes of servers that take no training steps of this peer, and of those that have no room now.
+ */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNSUPPORTED', 'DENIED'])
+const FULL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['LIMIT', 'NO_MEMORY'])
 
 /** The part of an adapter for some blocks, and who has it already. */
 interface AdapterPart {
@@ -48,6 +54,8 @@ export class SwarmTraining implements TrainSwarm, Disposable {
   readonly #stop: () => void
   /** By the adapter's numbers, then by blocks. */
   readonly #parts = new WeakMap<ChainAdapter, Map<string, AdapterPart>>()
+  /** Servers on which chats may go on, but no training: until when, and why. */
+  readonly #refused = new Map<string, { readonly until: number; readonly error: AppError }>()
   /** Bytes sent and received, for a report. */
   sentBytes = 0
   receivedBytes = 0
@@ -68,8 +76,27 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     const { client, clock } = this.#options
     const infos = await client.servers()
     const candidates = infos.map((info) => client.book.candidate(info))
-    const avoid = client.book.avoided(clock.now())
-    return planRoute(candidates, start, end, { avoid }).hops
+    const now = clock.now()
+    for (const [peer, { until }] of this.#refused) if (until <= now) this.#refused.delete(peer)
+    const refused = [...this.#refused.keys()]
+    const avoid = new Set([...client.book.avoided(now), ...refused])
+    try {
+      return planRoute(candidates, start, end, { avoid }).hops
+    } catch {
+      // Servers that failed lately are better than none.
+    }
+    try {
+      return planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
+    } catch (thrown) {
+      const refusal = [...this.#refused.values()].find(({ error }) => REFUSALS.has(error.code))
+      if (refusal === undefined) throw thrown
+      const { message, hint } = refusal.error
+      // Waiting would not help.
+      throw noRoute(`No server takes the training's steps: ${message}`, {
+        retryable: false,
+        ...(hint === undefined ? {} : { hint })
+      })
+    }
   }
 
   async call(call: SpanCall, signal: AbortSignal): Promise<SpanAnswer> {
@@ -93,8 +120,14 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     }
   }
 
-  failed(peer: string, _error: AppError): void {
+  failed(peer: string, error: AppError): void {
     const { client, clock } = this.#options
+    const isRefusal = REFUSALS.has(error.code)
+    if (isRefusal || FULL.has(error.code)) {
+      const until = clock.now() + (isRefusal ? REFUSED_MS : AVOID_MS)
+      this.#refused.set(peer, { until, error })
+      return
+    }
     client.book.avoid(peer, clock.now() + AVOID_MS, clock.wall())
   }
 

@@ -167,6 +167,34 @@ describe('MemberGate', () => {
     expect(gate.open(one, 7)).toBe('ok')
   })
 
+  test('has training steps computed for those whose invite permits to tune', () => {
+    const gate = new Gate()
+    const all = { may: ['chat', 'serve', 'tune'] as const, models: ['another'] }
+    const peers = [
+      gate.peer(),
+      gate.peer({ may: ['tune'] }),
+      gate.peer({ may: ['chat', 'tune'] }),
+      gate.peer({ may: ['chat', 'serve'] }),
+      gate.peer(all),
+      new Peer()
+    ]
+    const codes = peers.map((peer) => attempt(() => gate.gate.train(peer, 5)))
+    expect(codes).toEqual(['ok', 'ok', 'ok', 'DENIED', 'DENIED', 'DENIED'])
+  })
+
+  test("counts training's tokens with those of chats", () => {
+    const gate = new Gate()
+    const team = issueInvite(swarm, { tokensPerDay: 10 })
+    const [one, two] = [gate.peer(team), gate.peer(narrowInvite(team, { tokensPerDay: 7 }))]
+    const train = (peer: Peer, tokens: number): string =>
+      attempt(() => gate.gate.train(peer, tokens))
+    gate.open(one, 1)
+    // A question whether it may costs nothing, and what is refused does not either.
+    expect([train(two, 0), train(two, 8), train(two, 6)]).toEqual(['ok', 'DENIED', 'ok'])
+    expect([gate.step(1, 0, 5), gate.step(1, 1, 3)]).toEqual(['DENIED', 'ok'])
+    expect([train(one, 2), train(one, 1), train(one, 0)]).toEqual(['DENIED', 'ok', 'DENIED'])
+  })
+
   test("spends a day's tokens once for each step, together with all narrowed from the invite", async () => {
     const gate = new Gate()
     const team = issueInvite(swarm, { tokensPerDay: 10 })

@@ -1,9 +1,15 @@
 import { describe, expect, test } from 'bun:test'
 import { systemClock } from '../../../src/base/clock.ts'
+import { denied } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { TrainResult, TrainStep } from '../../../src/blocks/train/train-types.ts'
 import { openModel } from '../../../src/model/open-model.ts'
-import { TrainServer, type TuneLink } from '../../../src/server/training/train-server.ts'
+import { ServerEvents } from '../../../src/server/events.ts'
+import {
+  TrainServer,
+  type Admit,
+  type TuneLink
+} from '../../../src/server/training/train-server.ts'
 import { decodeMessage, encodeMessage } from '../../../src/wire/codec/encode.ts'
 import { adapterBytes, answerCodec, callCodec } from '../../../src/wire/codec/tune.ts'
 import { IDLE } from '../../../src/wire/peer-error.ts'
@@ -63,28 +69,35 @@ class Recording extends FakeCompute {
 function world(options: { callBytes?: number; adapterBytes?: number } = {}): {
   compute: Recording
   server: TrainServer
+  events: ServerEvents
   caller: Caller
-  call: (request: number, call: Partial<TuneCall>) => ReturnType<Caller['answer']>
+  call: (request: number, call: Partial<TuneCall>, admit?: Admit) => ReturnType<Caller['answer']>
 } {
   const compute = new Recording(WIDTH)
+  const events = new ServerEvents({ clock: systemClock })
   const server = new TrainServer({
     compute,
     span: compute.span(SPAN.start, SPAN.end),
     config,
     model: MODEL,
     status: () => IDLE,
+    events,
     clock: systemClock,
     log: silentLog,
     ...options
   })
   const caller = new Caller()
-  const call = (request: number, one: Partial<TuneCall>): ReturnType<Caller['answer']> => {
+  const call = (
+    request: number,
+    one: Partial<TuneCall>,
+    admit?: Admit
+  ): ReturnType<Caller['answer']> => {
     const whole: TuneCall = { kind: 'forward', model: MODEL, ...SPAN, deadlineMs: 60_000, ...one }
     const bytes = encodeMessage(callCodec, whole)
-    for (const piece of piecesOf(bytes, 1000)) server.ontune(caller, { request, ...piece })
+    for (const piece of piecesOf(bytes, 1000)) server.ontune(caller, { request, ...piece }, admit)
     return caller.answer(request)
   }
-  return { compute, server, caller, call }
+  return { compute, server, events, caller, call }
 }
 
 const rows = (count: number, value = 1): Uint8Array =>
@@ -157,6 +170,30 @@ describe('TrainServer', () => {
       await call(1, { lengths: [2], hidden: rows(2), ...(fault as Partial<TuneCall>) })
     ).toMatchObject({ code })
     expect(compute.seen).toEqual([])
+  })
+
+  test('computes nothing that is not admitted, and asks for each way with its tokens', async () => {
+    const { call, compute, events } = world()
+    const asked: number[] = []
+    const admit: Admit = (tokens) => {
+      if (tokens > 0) asked.push(tokens)
+      if (tokens > 9) throw denied('Too much')
+    }
+    const none: Admit = () => {
+      throw denied('Nothing')
+    }
+    const step = { lengths: [4, 5], hidden: rows(9) }
+    const back = { ...step, kind: 'backward', gradient: rows(9) } as const
+    expect(await call(1, step, none)).toMatchObject({ code: 'DENIED' })
+    expect(await call(2, { lengths: [10], hidden: rows(10) }, admit)).toMatchObject({
+      code: 'DENIED'
+    })
+    expect(compute.seen).toEqual([])
+    expect(await call(3, step, admit)).toMatchObject({ status: IDLE })
+    expect(await call(4, back, admit)).toMatchObject({ status: IDLE })
+    expect(asked).toEqual([10, 9, 9])
+    expect(events.counts).toMatchObject({ trainingSteps: 2, trainingTokens: 18 })
+    expect(events.counts.refused.DENIED).toBeGreaterThanOrEqual(2)
   })
 
   test('refuses pieces that do not go on, and goes on serving', async () => {
