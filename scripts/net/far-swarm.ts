@@ -1,10 +1,10 @@
 // A swarm of programs of which every two are a round trip apart: on loopback, or each in a network
-// namespace of its own behind slow wires. For bench-push.ts and bench-speculation.ts; measures no
-// answers.
+// namespace of its own behind slow wires. For bench-push.ts, bench-speculation.ts and
+// bench-tune.ts; measures no answers.
 import { join } from 'node:path'
 import { Program } from '../processes.ts'
 import { SlowNetwork } from './slow-network.ts'
-import { partsOf, ProgramSwarm } from './swarm-programs.ts'
+import { partsOf, ProgramSwarm, type Served } from './swarm-programs.ts'
 
 const ECHO = join(import.meta.dir, 'echo.ts')
 const ECHO_PORT = '50099'
@@ -27,6 +27,7 @@ export class FarSwarm implements AsyncDisposable {
   readonly swarm: ProgramSwarm
   readonly #options: FarSwarmOptions
   readonly #network: SlowNetwork<string> | undefined
+  readonly #served: Served[] = []
 
   constructor(options: FarSwarmOptions) {
     this.#options = options
@@ -36,6 +37,11 @@ export class FarSwarm implements AsyncDisposable {
     const host = this.#network?.address('client')
     const within = this.within('client')
     this.swarm = new ProgramSwarm(petals, host === undefined ? {} : { host, within })
+  }
+
+  /** Servers that run, in the order of their blocks. */
+  get served(): readonly Served[] {
+    return this.#served
   }
 
   /** Words before a command: at the client's, or at a server's. */
@@ -52,7 +58,8 @@ export class FarSwarm implements AsyncDisposable {
     const { model, blocks, servers, threads } = this.#options
     await this.swarm.bootstrap()
     for (const [i, span] of partsOf(blocks, servers).entries()) {
-      await this.swarm.join(model, span, ['--threads', threads], `server-${i}`, this.within(i))
+      const flags = ['--threads', threads]
+      this.#served.push(await this.swarm.join(model, span, flags, `server-${i}`, this.within(i)))
     }
   }
 

@@ -65,6 +65,11 @@ export class ProgramSwarm implements AsyncDisposable {
     return this.#start(name, ['chat', model, ...swarm, ...args], input)
   }
 
+  /** Starts `petals tune`; the caller awaits its end. */
+  tune(model: string, data: string, args: readonly string[], name = 'tune'): Program {
+    return this.#start(name, ['tune', model, data, '--bootstrap', this.address, ...args])
+  }
+
   /** Starts `petals api`, and waits until its model is open. */
   async api(
     model: string,

@@ -11,8 +11,20 @@ interface Slot {
   readonly lora: Lora
 }
 
+/**
+ * Bytes of the memory for blocks of a span: both orders, and the gradients.
+ * @throws AppError BAD_INPUT, UNSUPPORTED
+ */
+export function slotBytes(
+  config: ModelConfig,
+  shape: AdapterShape,
+  { start, end }: BlockSpan
+): number {
+  const parts = targetParts(config, shape)
+  return (end - start) * blockNumbers(parts, strideOf(shape.rank)) * 4 * 3
+}
+
 export class AdapterSlots {
-  readonly sizeBytes: number
   readonly #shape: AdapterShape
   readonly #parts: readonly AdapterPart[]
   readonly #first: number
@@ -27,9 +39,6 @@ export class AdapterSlots {
     this.#blocks = Array.from({ length: end - start }, () =>
       parts.map((part) => ({ part, lora: emptyLora(part, shape) }))
     )
-    // Both orders, and the gradients.
-    const stride = strideOf(shape.rank)
-    this.sizeBytes = (end - start) * blockNumbers(parts, stride) * 4 * 3
   }
 
   loras(block: number, group: string): readonly Lora[] {

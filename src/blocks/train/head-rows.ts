@@ -53,7 +53,9 @@ export class HeadRowsProgram {
   }
 }
 
-/** Forwards `out` is the logits; backwards it is their gradient, and the result that of the rows. */
+/**
+ * Forwards `out` is the logits; backwards it is their gradient, and the result that of the rows.
+ */
 function headProgram(
   { config, plan, weights }: HeadParts,
   direction: 'forwards' | 'backwards'

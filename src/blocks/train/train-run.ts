@@ -28,6 +28,8 @@ export interface TrainRunOptions {
   readonly memory: (sizeBytes: number) => KeptMemory | undefined
   /** All blocks, when they were computed before. */
   readonly kept: readonly KeptBlock[] | undefined
+  /** Of the rows that enter each block, the present ones and their gradient. */
+  readonly reserved: Disposable
 }
 
 export class TrainRun implements Disposable {
@@ -103,6 +105,7 @@ export class TrainRun implements Disposable {
 
   [Symbol.dispose](): void {
     giveBack(this.takeBlocks())
+    this.#options.reserved[Symbol.dispose]()
   }
 
   /** Rows enter a block. */

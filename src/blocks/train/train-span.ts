@@ -11,7 +11,7 @@ import type { KernelWeights } from '../kernel/kernel-weights.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
 import type { AdapterShape } from './adapter-shape.ts'
-import { AdapterSlots } from './adapter-slots.ts'
+import { AdapterSlots, slotBytes } from './adapter-slots.ts'
 import { KeptSteps } from './kept-steps.ts'
 import { trainProgram, type Direction } from './train-program.ts'
 import { TrainRun } from './train-run.ts'
@@ -22,6 +22,7 @@ export const MOST_TRAIN_ROWS = 4096
 const LEAST_ROWS = 64
 /** Shapes of adapters whose programs are kept; each has programs for several numbers of rows. */
 const KEPT_SHAPES = 2
+const SMALLER = 'Train with smaller batches'
 
 export interface TrainSpanOptions {
   readonly context: KernelContext
@@ -45,9 +46,16 @@ export class TrainSpan implements Disposable {
   readonly #kept: KeptSteps
   #arena: { readonly memory: Arena; readonly reserved: Reservation } | undefined
   #step: TrainRun | undefined
+  #isRunning = false
+  readonly #borrower: Disposable
 
   constructor(options: TrainSpanOptions) {
     this.#options = options
+    // Sessions need memory: a step that was stopped then begins again. Before what is kept is given
+    // back, since the step's rows are part of it.
+    this.#borrower = options.budget.onshort(() => {
+      if (!this.#isRunning) this.#free()
+    })
     this.#kept = new KeptSteps(options.budget)
   }
 
@@ -57,6 +65,15 @@ export class TrainSpan implements Disposable {
    * @throws AppError BAD_INPUT, LIMIT, NO_MEMORY, UNSUPPORTED, COMPUTE
    */
   run(step: TrainStep, stop: StopFlag): TrainResult | undefined {
+    this.#isRunning = true
+    try {
+      return this.#run(step, stop)
+    } finally {
+      this.#isRunning = false
+    }
+  }
+
+  #run(step: TrainStep, stop: StopFlag): TrainResult | undefined {
     if (this.#step?.step !== step) {
       this.#end()
       this.#step = this.#begin(step)
@@ -100,7 +117,10 @@ export class TrainSpan implements Disposable {
       directions.flatMap((direction) => [program(direction, false), program(direction, true)])
     )
     const key = keyOf(step)
+    const blocks = step.range.end - step.range.start
+    const bytes = (blocks + 2) * step.hidden.byteLength
     return new TrainRun({
+      reserved: this.#options.budget.reserve(bytes, 'A training step', SMALLER),
       step,
       runner: this.#options.context.runner,
       range: own,
@@ -124,8 +144,9 @@ export class TrainSpan implements Disposable {
       reserved[Symbol.dispose]()
     }
     const { plan, range, budget } = this.#options
+    const bytes = shape === undefined ? 0 : slotBytes(plan.config, shape, range)
+    const reserved = budget.reserve(bytes, "An adapter's matrices")
     const slots = shape && new AdapterSlots(plan.config, shape, range)
-    const reserved = budget.reserve(slots?.sizeBytes ?? 0, "An adapter's matrices")
     const prepared = { slots, reserved, programs: new Map<string, Program>() }
     this.#prepared.set(key, prepared)
     return prepared
@@ -156,15 +177,20 @@ export class TrainSpan implements Disposable {
     if (this.#arena === undefined || this.#arena.reserved.sizeBytes < bytes) {
       this.#arena?.reserved[Symbol.dispose]()
       this.#arena = undefined
-      const reserved = budget.reserve(bytes, 'A training step', 'Train with smaller batches')
+      const reserved = budget.reserve(bytes, 'A training step', SMALLER)
       this.#arena = { memory: new Arena(), reserved }
     }
     return this.#arena.memory
   }
 
   [Symbol.dispose](): void {
-    this.#end()
+    this.#borrower[Symbol.dispose]()
+    this.#free()
     this.#kept[Symbol.dispose]()
+  }
+
+  #free(): void {
+    this.#end()
     for (const { reserved } of this.#prepared.values()) reserved[Symbol.dispose]()
     this.#prepared.clear()
     this.#arena?.reserved[Symbol.dispose]()
