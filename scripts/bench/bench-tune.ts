@@ -225,7 +225,8 @@ function median(list: readonly number[]): number {
   return list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? Number.NaN
 =======
 // bun scripts/bench/bench-tune.ts [--servers 1,2] [--rtt 0,50] [--steps 5] [--batch 16]
-//   [--length 256] [--rows 512] [--model smollm2-135m|random-1.1b] [--threads 1] [--petals ./petals]
+//   [--length 256] [--rows 512] [--model smollm2-135m|random-1.1b] [--threads 1]
+//   [--petals ./petals]
 // How fast LoRA trains over servers that are each a round trip apart: tokens a second by the
 // medians of steps, against the first of the setups; how much of the time each server computes,
 // against the ideal of a pipeline; and each server's most memory, before and in training. Needs
@@ -327,7 +328,15 @@ async function measure(servers: number, rttMs: number, data: string): Promise<Re
   const before = pids.map(processFacts)
   const shape = ['--batch', values.batch, '--rows', values.rows, '--max-length', values.length]
   await using tuning = far.swarm.tune(argument, data, [
-    ...['--out', out, '--yes', '--epochs', '1', '--threads', '1', '--here', 'none'],
+    '--out',
+    out,
+    '--yes',
+    '--epochs',
+    '1',
+    '--threads',
+    '1',
+    '--here',
+    'none',
     ...shape
   ])
   const ended = tuning.end(900_000)

@@ -2,6 +2,7 @@
 // from, and the way its gradient takes. Knows no optimiser.
 import { badInput } from '../../base/errors.ts'
 import { inOrder } from '../../tune/in-order.ts'
+import { addInto, scaledRows } from '../../tune/optimise/vectors.ts'
 import type { TuneValues } from '../../tune/parameters.ts'
 import type { Pass, TuneModel } from '../../tune/pass.ts'
 import { numbersOf, type Tensor, type TensorLike } from './tensor.ts'
@@ -102,7 +103,7 @@ export class TrainingPass {
         const sum = total[name]
         if (values === undefined) continue
         if (sum === undefined) total[name] = values
-        else for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + values[i]!
+        else addInto(sum, values)
       }
     }
     return total
@@ -140,15 +141,15 @@ export class TrainingPass {
       const [ids = 0] = shape
       const what = (name: string): string => `The gradient of '${name}' of sequence ${index}`
       const [byHidden, byLogits, byLoss] = [hidden?.[index], logits?.[index], losses?.[index]]
-      if (byHidden !== undefined) addTo(sum, numbersOf(byHidden, shape, what('hidden')))
+      if (byHidden !== undefined) addInto(sum, numbersOf(byHidden, shape, what('hidden')))
       if (byLogits !== undefined) {
         const numbers = numbersOf(byLogits, [ids, vocabSize], what('logits'))
-        addTo(sum, await this.#head(data, numbers))
+        addInto(sum, await this.#head(data, numbers))
       }
       if (byLoss !== undefined) {
         const numbers = numbersOf(byLoss, [ids - 1], what('losses'))
         const rows = lossRows?.[index]?.rows ?? new Float32Array(0)
-        addTo(sum, scaled(rows, numbers, hiddenSize))
+        addInto(sum, scaledRows(rows, numbers, hiddenSize))
       }
       all.push(sum)
     }
@@ -202,13 +203,4 @@ export class TrainingPass {
     }
     return all
   }
-}
-
-function addTo(sum: Float32Array, values: Float32Array): void {
-  for (let i = 0; i < values.length; i++) sum[i] = sum[i]! + values[i]!
-}
-
-/** Each row times its factor. */
-function scaled(rows: Float32Array, factors: Float32Array, width: number): Float32Array {
-  return rows.map((value, i) => value * factors[Math.floor(i / width)]!)
 }

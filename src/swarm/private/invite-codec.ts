@@ -3,8 +3,8 @@
 // of text.
 //
 //   body     version uint | key: who may narrow next | flags | fields in the order of bits
-//            bit 0 may uint (1 chat, 2 serve, 4 tune), 1 models list(16, model), 2 tokensPerDay uint,
-//            3 sessions uint, 4 expiresAt uint (seconds), 5 label str(64)
+//            bit 0 may uint (1 chat, 2 serve, 4 tune), 1 models list(16, model),
+//            2 tokensPerDay uint, 3 sessions uint, 4 expiresAt uint (seconds), 5 label str(64)
 //            model: 0 | content id, or 1 | name str(128)
 //   chain    list(8, bytes(1024) body | signature)
 //   invite   version uint | root key | secret | seed of the last key | <chain>
