@@ -1,6 +1,6 @@
 // A swarm of programs of which every two are a round trip apart: on loopback, or each in a network
 // namespace of its own behind slow wires. For bench-push.ts, bench-speculation.ts and
-// bench-tune.ts; measures no answers.
+// bench-tune-swarm.ts; measures no answers.
 import { join } from 'node:path'
 import { Program } from '../processes.ts'
 import { SlowNetwork } from './slow-network.ts'

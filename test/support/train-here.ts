@@ -42,6 +42,7 @@ export function trainHere(compute: ComputeApi, local: LocalModel): TrainAccess {
       },
       failed: () => {}
     },
-    [Symbol.dispose]: () => void loading.then(({ span }) => compute.unloadSpan(span))
+    [Symbol.dispose]: () =>
+      void loading.then(({ span }) => compute.unloadSpan(span)).catch(() => {})
   }
 }
