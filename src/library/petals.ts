@@ -125,16 +125,14 @@ export class Petals extends Resource {
     try {
       const opened = await this.#openClient(stack, name, check)
       const { client, here } = opened
+      const { signal } = this.#surroundings
       const closing = stack.move()
       return new TextModel({
         id,
         local: client.local,
         open: (wishes) => this.#openSession(opened, wishes),
         blocks: () => blocksNow(client, here),
-        openTraining: () => {
-          const { signal } = this.#surroundings
-          return openTrainAccess({ ...opened, ...this.#parts, compute: opened.compute, signal })
-        },
+        openTraining: () => openTrainAccess({ ...this.#parts, ...opened, signal }),
         ...(parallel === undefined ? {} : { parallel }),
         onclose: () => closing.disposeAsync()
       })
