@@ -30,9 +30,16 @@ export type Constraint =
 
 const MOST_CHOICES = 10_000
 /** Programs ask with the same schema again and again. */
-const MOST_COMPILED = 32
+const MOST_COMPILED = 16
 /** Masks that are kept: each is an eighth of a vocabulary in bytes. */
 const MOST_MASKS = 512
+
+/**
+ * What an answer may cost beside the model, as places of its automaton: below a second in which
+ * nobody else is served, and some ms for each token. Schemas that mean well take a tenth of it.
+ */
+const MOST_WORK = 1_000_000
+const WORK_PER_TOKEN = 40_000
 
 /** Ids that may follow in one state. */
 interface Mask {
@@ -56,7 +63,7 @@ export class Constraints {
 
   /**
    * Holds answers to a constraint; each answer takes a processor() of its own.
-   * @throws AppError BAD_INPUT, naming what cannot be held
+   * @throws AppError BAD_INPUT, naming what cannot be held, or for what takes too long to hold
    */
   compile(constraint: Constraint): CompiledConstraint {
     this.#vocabulary ??= this.#read()
@@ -67,6 +74,8 @@ export class Constraints {
     this.#compiled.delete(key)
     const compiled =
       known ?? new CompiledConstraint(automatonOf(constraint, specials), trie, this.#spec.eosIds)
+    // The first mask is the largest as a rule: what is too much work is told before there is text.
+    if (!known) compiled.processor().process(new Float32Array(this.#vocabSize), [])
     this.#compiled.set(key, compiled)
     if (this.#compiled.size > MOST_COMPILED) {
       const [oldest] = this.#compiled.keys()
@@ -123,7 +132,7 @@ function fragmentOf(constraint: Constraint, making: Making): Fragment {
       if (choices.length === 0 || choices.length > MOST_CHOICES || choices.includes('')) {
         throw badInput(`Give from 1 to ${MOST_CHOICES} choices, none of them empty`)
       }
-      return builder.choice([...new Set(choices)].map((text) => builder.text(text)))
+      return builder.texts(choices)
     }
     case 'mark': {
       const id = specials.get(constraint.text)
@@ -170,6 +179,15 @@ export class CompiledConstraint {
     const bytes: number[] = [...Buffer.from(made, 'utf8')]
     let generation = -1
     let state: State = DEAD
+    let left = MOST_WORK
+    /** What is done within what this answer may still cost. */
+    const within = <T>(what: () => T): T => {
+      const before = automaton.work
+      automaton.allow(left)
+      const result = what()
+      left = Math.min(MOST_WORK, left - (automaton.work - before) + WORK_PER_TOKEN)
+      return result
+    }
     /** Where the text stands; walked anew when the automaton has forgotten its states. */
     const current = (): State => {
       if (automaton.trim()) this.#masks.clear()
@@ -181,14 +199,15 @@ export class CompiledConstraint {
       return state
     }
     return {
-      process: (logits) => this.#masked(logits, current()),
+      process: (logits) => within(() => this.#masked(logits, current())),
       drew: (id) => {
-        let next = current()
-        for (const byte of this.#trie.bytesOf(id) ?? []) {
-          bytes.push(byte)
-          next = automaton.step(next, byte)
-        }
-        state = next
+        const more = this.#trie.bytesOf(id) ?? []
+        within(() => {
+          let next = current()
+          for (const byte of more) next = automaton.step(next, byte)
+          state = next
+        })
+        for (const byte of more) bytes.push(byte)
       }
     }
   }

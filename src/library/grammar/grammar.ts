@@ -47,7 +47,7 @@ export interface Fragment {
 }
 
 /** Of one grammar. A schema may be hostile: what would grow over it is refused. */
-const MOST_NODES = 200_000
+const MOST_NODES = 100_000
 
 /** Builds a grammar from fragments; each may be used in one place only. */
 export class GrammarBuilder {
@@ -93,6 +93,25 @@ export class GrammarBuilder {
       const next = this.node()
       this.edge(end, { kind: 'bytes', first: byte, last: byte, to: next })
       end = next
+    }
+    return { start, end }
+  }
+
+  /** Any one of these texts. Those that begin alike share their beginning. */
+  texts(texts: readonly string[]): Fragment {
+    const [start, end] = [this.node(), this.node()]
+    const children = new Map<Node, Map<number, Node>>()
+    for (const text of new Set(texts)) {
+      let at = start
+      for (const byte of Buffer.from(text, 'utf8')) {
+        const known = children.get(at) ?? new Map<number, Node>()
+        children.set(at, known)
+        const next = known.get(byte) ?? this.node()
+        if (!known.has(byte)) this.edge(at, { kind: 'bytes', first: byte, last: byte, to: next })
+        known.set(byte, next)
+        at = next
+      }
+      this.free(at, end)
     }
     return { start, end }
   }

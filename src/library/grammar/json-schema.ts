@@ -161,8 +161,7 @@ class Compiler {
     const types = 'type' in schema ? this.#types(schema, path) : TYPES
     const fit = values.filter((value) => types.some((type) => isOfType(value, type)))
     if (fit.length === 0) throw fault(path, "has no value of its 'type'")
-    const texts = [...new Set(fit.map((value) => JSON.stringify(value)))]
-    return this.#builder.choice(texts.map((text) => this.#builder.text(text)))
+    return this.#builder.texts(fit.map((value) => JSON.stringify(value)))
   }
 
   /** Values that fit several of a oneOf are not valid: the parts must have nothing in common. */

@@ -3,6 +3,7 @@
 import { describe, expect, setDefaultTimeout, test } from 'bun:test'
 import Ajv from 'ajv/dist/2020'
 import { seededRandom } from '../../../src/base/random.ts'
+import type { LogitsProcessor } from '../../../src/client/text/logits.ts'
 import { Constraints, type Constraint } from '../../../src/library/grammar/constraint.ts'
 import { FORMATS } from '../../../src/library/grammar/json-schema.ts'
 
@@ -318,4 +319,22 @@ describe('what cannot be held is refused by name', () => {
     expect(() => constraints.compile(huge)).toThrow('too large')
     expect(() => constraints.compile({ kind: 'choice', choices: [] })).toThrow('choices')
   })
+
+  test.each(['(.?){1500}', '([a-m]?.?[n-z]?){1000}'])(
+    'what can be read in ever more ways: %s',
+    (pattern) => {
+      const logits = new Float32Array(VOCAB_SIZE)
+      const begin = (): LogitsProcessor =>
+        constraints.compile({ kind: 'regex', pattern }).processor()
+      const hold = (processor: LogitsProcessor, tokens: number): void => {
+        for (let i = 0; i < tokens; i++) {
+          processor.process(logits, [])
+          processor.drew?.(97 + (i % 26), logits)
+        }
+      }
+      expect(() => hold(begin(), 500)).toThrow('too many ways')
+      // Another answer under it has its own share, and what was found for the first one.
+      expect(() => hold(begin(), 1)).not.toThrow()
+    }
+  )
 })
