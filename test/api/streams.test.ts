@@ -106,6 +106,41 @@ test('a model that fails to open is told as a status, or as an event when it too
   expect(late.status).toBe(503)
 })
 
+test.each([
+  ['/v1/messages', { messages, max_tokens: 4 }, ['ping', 'ping', 'message_start']],
+  [
+    '/v1/responses',
+    { input: STORY, max_output_tokens: 4 },
+    [
+      'response.created',
+      'response.in_progress',
+      'response.in_progress',
+      'response.output_item.added'
+    ]
+  ]
+])(
+  '%s fills silence with events, since its clients count those alone',
+  async (path, body, first) => {
+    const clock = new FakeClock()
+    await using slow = await localApi({ clock })
+    const { borrow } = slow.model
+    const turn = Promise.withResolvers<void>()
+    let isWaiting = false
+    slow.model.borrow = async (...args) => {
+      isWaiting = true
+      await turn.promise
+      return borrow.apply(slow.model, args)
+    }
+    const asked = post(path, { ...body, stream: true }, slow.url)
+    while (!isWaiting) await Bun.sleep(1)
+    await clock.advance(20_000)
+    const response = await asked
+    turn.resolve()
+    const named = (await response.text()).match(/^event: .*$/gm) ?? []
+    expect(named.slice(0, first.length)).toEqual(first.map((name) => `event: ${name}`))
+  }
+)
+
 interface Chunk {
   choices: { index: number; text?: string; delta?: { content?: string }; finish_reason?: string }[]
   usage?: { prompt_tokens: number; completion_tokens: number } | null

@@ -248,6 +248,7 @@ async function streamed(
       event('content_block_delta', { index, delta: deltaOf(kind, more) }),
     ended: ({ index }) => event('content_block_stop', { index })
   }
+  writer.inSilence(() => event('ping', {}))
   const { end } = await replyBlocks(request, context, {
     listener,
     onnews: (news) => writer.news(news)

@@ -248,11 +248,15 @@ async function streamed(
   const event = (type: string, more: object): void =>
     writer.data({ type, sequence_number: sequence++, ...more }, type)
   const at = (block: Block): object => ({ item_id: itemId(block), output_index: block.index })
+  let isStarted = false
+  const progress = (): void => {
+    if (!isStarted) event('response.created', { response: head })
+    isStarted = true
+    event('response.in_progress', { response: head })
+  }
+  writer.inSilence(progress)
   const listener: BlockListener = {
-    started() {
-      event('response.created', { response: head })
-      event('response.in_progress', { response: head })
-    },
+    started: () => (isStarted ? undefined : progress()),
     began(block) {
       const item = itemOf(block, 'in_progress')
       event('response.output_item.added', { output_index: block.index, item })

@@ -9,11 +9,13 @@ export interface EventWriter {
   data(value: unknown, name?: string): void
   /** What happens to the route, as a comment, which clients pass over and the page reads. */
   news(news: RouteNews): void
+  /** From now on this is told in silence: some clients count events only. Default: a comment. */
+  inSilence(tell: () => void): void
 }
 
 export interface StreamOptions {
   clock?: Clock
-  /** Silence after which a comment is sent, ms. Default 10,000: some clients give up after that. */
+  /** Silence after which something is sent, ms. Default 10,000: some clients give up after that. */
   aliveMs?: number
   /**
    * What goes wrong within this time, and before the first event, is thrown, so that it becomes the
@@ -59,7 +61,8 @@ export async function eventStream(
       const event = name === undefined ? '' : `event: ${name}\n`
       stream.send(`${event}data: ${JSON.stringify(value)}\n\n`)
     },
-    news: (news) => stream.send(`: petals ${JSON.stringify(news)}\n\n`)
+    news: (news) => stream.send(`: petals ${JSON.stringify(news)}\n\n`),
+    inSilence: (tell) => void (stream.onsilence = tell)
   }
   const run = async (): Promise<void> => {
     try {
@@ -89,6 +92,8 @@ export async function eventStream(
 /** A body that is written to, with comments where it would be silent. */
 class SentStream {
   readonly body: ReadableStream<Uint8Array>
+  /** Called when nothing was sent for long; sends something. */
+  onsilence: () => void = () => this.send(': keep-alive\n\n')
   readonly #clock: Clock
   readonly #aliveMs: number
   readonly #encoder = new TextEncoder()
@@ -110,7 +115,7 @@ class SentStream {
   send(text: string): void {
     if (!this.#controller) return
     this.#stopAlive()
-    this.#stopAlive = this.#clock.after(this.#aliveMs, () => this.send(': keep-alive\n\n'))
+    this.#stopAlive = this.#clock.after(this.#aliveMs, () => this.onsilence())
     try {
       this.#controller.enqueue(this.#encoder.encode(text))
     } catch {

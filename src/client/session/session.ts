@@ -14,7 +14,7 @@ import { decodeTensor, encodeTensor } from '../../wire/tensor.ts'
 import type { WireError, WireTensor } from '../../wire/types.ts'
 import type { ClientLink } from '../route/links.ts'
 import { RouteOptimizer, type SessionNow } from '../route/route-optimizer.ts'
-import { hopName, type RouteHop } from '../route/route.ts'
+import { hopName, uncovered, type RouteHop } from '../route/route.ts'
 import { Chain } from './chain.ts'
 import { Failover } from './failover.ts'
 import type { Forwarded, ForwardOptions } from './forward.ts'
@@ -100,6 +100,13 @@ export class InferenceSession extends Resource {
   /** Positions before the session's own: rows of an adapter's prompt. */
   get virtualTokens(): number {
     return this.#options.adapters?.positions ?? 0
+  }
+
+  /** Positions whose rows have passed all blocks and are held by the servers of the chain. */
+  get held(): number {
+    const { hops } = this.#chain
+    if (uncovered(hops, 0, this.#options.blockCount).length > 0) return 0
+    return Math.min(...hops.map(({ kv }) => kv))
   }
 
   /** Number of times that servers were replaced or opened again. */

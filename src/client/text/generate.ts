@@ -20,6 +20,8 @@ export interface Forward {
   /** An answer has ended; `length` ids of the text were fed and are valid. */
   answerEnded?(length: number): void
   reserve(maxTokens: number): void
+  /** Positions whose rows have passed all blocks and are held there. Default: those fed so far. */
+  readonly held?: number
   /** hidden (rows, hiddenSize) at `start` -> last answerRows rows */
   forward(
     start: number,
@@ -249,9 +251,18 @@ export class Generator {
       run.onprompt?.(done, ids.length)
     }
     run.onprompt?.(0, ids.length)
-    const drawn = await this.#step(run, ids, [], emptyTimes(), onrows)
-    run.stats.reusedTokens += run.stats.report?.reused ?? 0
-    return drawn
+    try {
+      const drawn = await this.#step(run, ids, [], emptyTimes(), onrows)
+      run.stats.reusedTokens += run.stats.report?.reused ?? 0
+      return drawn
+    } catch (error) {
+      // Whoever asks again goes on from here, though this one left.
+      const { held = 0 } = this.#swarm
+      for (let at = this.fed.length; at < Math.min(held, run.text.length - 1); at++) {
+        this.fed.push(run.text[at] ?? 0)
+      }
+      throw error
+    }
   }
 
   /** Feeds the last id followed by guesses; returns the ids drawn, at least one. */

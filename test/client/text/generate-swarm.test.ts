@@ -81,6 +81,28 @@ test('where two servers cannot reach each other the client carries guesses betwe
   expect(await tell(generator, PROMPT, options)).toEqual(plain)
 })
 
+test('of a prompt that was cancelled, what was computed is not computed again', async () => {
+  const swarm = await threeServers()
+  await using session = await startSession(swarm, { maxTokens: 700 })
+  const lm = new BlockLm({ seed: 1 })
+  const prompt = Array.from({ length: 600 }, (_, i) => PROMPT[i % PROMPT.length] ?? 0)
+  const options = { temperature: 0, maxTokens: 5 }
+  const plain = await reference(lm, prompt, options)
+  const generator = new Generator(lm, session)
+  const controller = new AbortController()
+  const { signal } = controller
+  const onprompt = (done: number): void => {
+    if (done > 0) controller.abort()
+  }
+  const cancelled = tell(generator, prompt, { ...options, signal, onprompt })
+  await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' })
+  const computed = generator.fed.length
+  expect(computed).toBeGreaterThan(0)
+  expect(computed).toBeLessThan(600)
+  expect(await tell(generator, prompt, options)).toEqual(plain)
+  expect(generator.stats.reusedTokens).toBe(computed)
+})
+
 test('a cancelled speculated trip leaves the conversation usable', async () => {
   const swarm = await threeServers()
   await using session = await startSession(swarm, { maxTokens: 64 })
