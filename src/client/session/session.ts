@@ -103,7 +103,7 @@ export class InferenceSession extends Resource {
   }
 
   /** Positions whose rows have passed all blocks and are held by the servers of the chain. */
-  get held(): number {
+  get heldTokens(): number {
     const { hops } = this.#chain
     if (uncovered(hops, 0, this.#options.blockCount).length > 0) return 0
     return Math.min(...hops.map(({ kv }) => kv))

@@ -20,8 +20,8 @@ export interface Forward {
   /** An answer has ended; `length` ids of the text were fed and are valid. */
   answerEnded?(length: number): void
   reserve(maxTokens: number): void
-  /** Positions whose rows have passed all blocks and are held there. Default: those fed so far. */
-  readonly held?: number
+  /** Positions whose rows have passed all blocks and are held there. Default: nothing is known. */
+  readonly heldTokens?: number
   /** hidden (rows, hiddenSize) at `start` -> last answerRows rows */
   forward(
     start: number,
@@ -257,8 +257,8 @@ export class Generator {
       return drawn
     } catch (error) {
       // Whoever asks again goes on from here, though this one left.
-      const { held = 0 } = this.#swarm
-      for (let at = this.fed.length; at < Math.min(held, run.text.length - 1); at++) {
+      const { heldTokens = 0 } = this.#swarm
+      for (let at = this.fed.length; at < Math.min(heldTokens, run.text.length - 1); at++) {
         this.fed.push(run.text[at] ?? 0)
       }
       throw error
