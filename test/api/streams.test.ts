@@ -125,14 +125,14 @@ test.each([
     await using slow = await localApi({ clock })
     const { borrow } = slow.model
     const turn = Promise.withResolvers<void>()
-    let isWaiting = false
+    const waits = Promise.withResolvers<void>()
     slow.model.borrow = async (...args) => {
-      isWaiting = true
+      waits.resolve()
       await turn.promise
       return borrow.apply(slow.model, args)
     }
     const asked = post(path, { ...body, stream: true }, slow.url)
-    while (!isWaiting) await Bun.sleep(1)
+    await waits.promise
     await clock.advance(20_000)
     const response = await asked
     turn.resolve()
