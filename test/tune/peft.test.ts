@@ -29,7 +29,8 @@ describe("peft's folder", () => {
     ['use_dora', true],
     ['bias', 'all'],
     ['modules_to_save', ['lm_head']],
-    ['rank_pattern', { 'layers.0': 2 }],
+    ['alpha_pattern', { '.*\\.q_proj': 2 }],
+    ['init_lora_weights', 'pissa'],
     ['peft_type', 'IA3']
   ])('is refused by name for %s', async (key, value) => {
     await using folder = await tempFolder()

@@ -50,6 +50,7 @@ export const BLOOM: FamilyFacts = {
   architectures: ['bloom'],
   modelTypes: ['bloom'],
   outer: [EMBEDDING, ...withBias('must', EMBEDDING_NORM, FINAL_NORM), HEAD],
+  hubBlocks: 'transformer.h.',
   block: () => BLOCK,
   hubName: (name) =>
     name

@@ -53,6 +53,8 @@ export interface FamilyFacts {
   block(config: ModelConfig): readonly Part[]
   /** Canonical name of a hub's tensor; undefined if it is to be ignored. Default: the same name. */
   hubName?(name: string): string | undefined
+  /** What names of a block's modules in transformers begin with. Default: 'model.layers.'. */
+  readonly hubBlocks?: string
   /** @throws AppError CORRUPT, UNSUPPORTED */
   fromHub(hub: HubFacts): ModelConfig
   /** @throws AppError CORRUPT, UNSUPPORTED */

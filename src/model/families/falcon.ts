@@ -55,6 +55,7 @@ export const FALCON: FamilyFacts = {
   architectures: ['falcon'],
   modelTypes: ['falcon', 'RefinedWebModel', 'RefinedWeb'],
   outer: [EMBEDDING, ...withBias('must', FINAL_NORM), HEAD],
+  hubBlocks: 'transformer.h.',
   block: (config) => [
     ...withBias('must', ...norms(config)),
     // The RW models' matrices have biases.

@@ -46,6 +46,7 @@ export const GPT2: FamilyFacts = {
     ...withBias('must', FINAL_NORM),
     HEAD
   ],
+  hubBlocks: 'transformer.h.',
   block: () => BLOCK,
   hubName(name) {
     const own = name.replace(/^transformer\./, '')

@@ -1,18 +1,22 @@
 // Adapters as peft keeps them: a folder with adapter_config.json and adapter_model.safetensors.
 // What cannot be applied is refused by name. Knows no swarm.
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { badInput, corrupt, unsupported } from '../../base/errors.ts'
+import { badInput, corrupt, overLimit, unsupported } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import { replaceFile } from '../../base/files/replace-file.ts'
 import {
+  adapterNumbers,
   adapterParts,
+  MOST_RANK,
   targetParts,
   type AdapterPart,
   type AdapterShape
 } from '../../blocks/train/adapter-shape.ts'
 import type { ModelConfig } from '../../model/types.ts'
-import { readTensors, safetensors } from './safetensors-file.ts'
+import { readPeftFacts, type PeftFacts } from './peft-facts.ts'
+import { fileRows, keyOf, moduleOf, placeOf } from './peft-names.ts'
+import { readTensors, safetensors, type FloatTensor } from './safetensors-file.ts'
 
 export interface Adapter {
   readonly shape: AdapterShape
@@ -20,78 +24,112 @@ export interface Adapter {
   readonly values: Float32Array
 }
 
-const CONFIG = 'adapter_config.json'
-const WEIGHTS = 'adapter_model.safetensors'
-const PREFIX = 'base_model.model.'
-
-/** Families whose blocks have other names on the hub than here, or other orders of rows. */
-const OTHER_NAMES = new Set(['bloom', 'falcon', 'gpt2'])
-
-/** @throws AppError UNSUPPORTED for a family whose adapters cannot be kept yet */
-export function requireKeepable({ family }: ModelConfig): void {
-  if (!OTHER_NAMES.has(family)) return
-  throw unsupported(`Adapters of '${family}' models cannot be kept yet`, {
-    hint: 'Train a model of another family'
-  })
+export interface PeftContent {
+  readonly adapter: Adapter
+  /** Where others find the model. */
+  readonly base: string
 }
 
-/** Writes an adapter's folder, each file as a whole. @throws AppError UNAVAILABLE, UNSUPPORTED */
+const CONFIG = 'adapter_config.json'
+const WEIGHTS = 'adapter_model.safetensors'
+/** Beside the matrices: names and shapes, and modules that are kept whole. */
+const OTHER_BYTES = 2 ** 26
+
+/** Writes an adapter's folder, each file as a whole. @throws what the file system says */
 export async function writePeft(
   folder: string,
   config: ModelConfig,
-  { adapter, base }: { adapter: Adapter; base: string }
+  { adapter, base }: PeftContent
 ): Promise<void> {
-  requireKeepable(config)
-  const { shape, values } = adapter
+  const { rank, scale, targets } = adapter.shape
   const facts = {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
     base_model_name_or_path: base,
     bias: 'none',
-    fan_in_fan_out: false,
+    // Matrices of GPT-2 are turned in transformers.
+    fan_in_fan_out: config.family === 'gpt2',
     inference_mode: true,
     init_lora_weights: true,
-    lora_alpha: shape.scale * shape.rank,
+    lora_alpha: scale * rank,
     lora_dropout: 0,
-    r: shape.rank,
-    target_modules: shape.targets.map((target) => target.slice(target.lastIndexOf('.') + 1)),
+    r: rank,
+    target_modules: targetNames(adapterParts(config), targets),
     use_rslora: false
   }
-  const tensors = [...tensorsOf(config, shape)].map(({ name, rows, columns, at }) => ({
-    name,
-    shape: [rows, columns],
-    values: values.subarray(at, at + rows * columns)
-  }))
-  await replaceFile(join(folder, WEIGHTS), safetensors(tensors))
+  await replaceFile(join(folder, WEIGHTS), safetensors([...tensorsOf(config, adapter)]))
   await replaceFile(join(folder, CONFIG), `${JSON.stringify(facts, undefined, 2)}\n`)
 }
 
-/** @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED for what cannot be applied */
-export async function readPeft(folder: string, config: ModelConfig): Promise<Adapter> {
-  requireKeepable(config)
-  const facts = await readFacts(join(folder, CONFIG))
-  const shape = shapeOf(facts, config, folder)
-  const file = new Uint8Array(await read(join(folder, WEIGHTS)))
-  const { tensors: found } = readTensors(file, join(folder, WEIGHTS))
-  const parts = [...tensorsOf(config, shape)]
-  const last = parts.at(-1)
-  const values = new Float32Array(last === undefined ? 0 : last.at + last.rows * last.columns)
-  for (const { name, rows, columns, at } of parts) {
-    const tensor = found.get(name)
-    if (tensor === undefined)
-      throw corrupt(`The adapter in '${folder}' cannot be used: it lacks '${name}'`)
-    if (tensor.shape[0] !== rows || tensor.shape[1] !== columns || tensor.shape.length !== 2) {
-      throw badInput(
-        `The adapter in '${folder}' cannot be used: '${name}' is ${tensor.shape.join(' x ')} and ` +
-          `the model needs ${rows} x ${columns}`
-      )
+/** Last words of targets where these say enough, since that is how others write them. */
+function targetNames(parts: readonly AdapterPart[], targets: readonly string[]): string[] {
+  const last = (target: string): string => target.slice(target.lastIndexOf('.') + 1)
+  const names = targets.map((target) => {
+    const alike = parts.filter((part) => last(part.target) === last(target))
+    return alike.every((part) => targets.includes(part.target)) ? last(target) : target
+  })
+  return [...new Set(names)]
+}
+
+function* tensorsOf(config: ModelConfig, { shape, values }: Adapter): Generator<FloatTensor> {
+  const { rank } = shape
+  const parts = targetParts(config, shape).map((part) => ({ part, rows: fileRows(config, part) }))
+  let at = 0
+  for (let block = 0; block < config.blockCount; block++) {
+    for (const { part, rows } of parts) {
+      const { target, inputs, outputs } = part
+      const a = values.subarray(at, (at += rank * inputs))
+      const b = values.subarray(at, (at += outputs * rank))
+      const turned = rows === undefined ? b : new Float32Array(b.length)
+      for (const [row, fileRow] of rows?.entries() ?? []) {
+        turned.set(b.subarray(row * rank, (row + 1) * rank), fileRow * rank)
+      }
+      const place = { block, target }
+      yield { name: keyOf(config, { ...place, matrix: 'A' }), shape: [rank, inputs], values: a }
+      yield {
+        name: keyOf(config, { ...place, matrix: 'B' }),
+        shape: [outputs, rank],
+        values: turned
+      }
     }
-    found.delete(name)
-    values.set(tensor.values, at)
   }
-  const [extra] = found.keys()
-  if (extra !== undefined) {
-    throw unsupported(`The adapter in '${folder}' cannot be used: '${extra}' cannot be applied`)
+}
+
+/**
+ * Matrices of different ranks and factors get one: smaller ones are filled up with zeros, and B is
+ * scaled.
+ * @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED for what cannot be applied, LIMIT
+ */
+export async function readPeft(folder: string, config: ModelConfig): Promise<Adapter> {
+  const facts = await readPeftFacts(join(folder, CONFIG))
+  const [module] = facts.saved
+  if (module !== undefined) {
+    throw unsupported(
+      `The adapter in '${folder}' cannot be used: 'modules_to_save' has '${module}'`
+    )
+  }
+  const path = join(folder, WEIGHTS)
+  const { tensors } = readTensors(await readBounded(path, config), path)
+  const found = new MatricesOfBlocks(config, tensors, folder)
+  const [first] = found.all
+  if (first === undefined) {
+    throw corrupt(`The adapter in '${folder}' cannot be used: it has no matrices`)
+  }
+  const targets = adapterParts(config).flatMap(({ target }) =>
+    found.all.some((one) => one.part.target === target) ? [target] : []
+  )
+  const rank = Math.max(...found.all.map((one) => one.rank))
+  const scale = facts.scaleOf(first.module, first.rank)
+  const shape = { rank, scale, targets }
+  const numbers = adapterNumbers(config, shape, { start: 0, end: config.blockCount })
+  const values = new Float32Array(numbers)
+  let at = 0
+  for (let block = 0; block < config.blockCount; block++) {
+    for (const part of targetParts(config, shape)) {
+      const one = found.of(block, part, facts)
+      if (one !== undefined) lay(one, { values, at, rank, scale, facts, config })
+      at += rank * (part.inputs + part.outputs)
+    }
   }
   if (!values.every(Number.isFinite)) {
     throw corrupt(`The adapter in '${folder}' cannot be used: it has values that are no numbers`)
@@ -99,104 +137,126 @@ export async function readPeft(folder: string, config: ModelConfig): Promise<Ada
   return { shape, values }
 }
 
-interface Place {
-  readonly name: string
-  readonly rows: number
-  readonly columns: number
-  /** Where its numbers begin among the adapter's. */
-  readonly at: number
+/** Lays both matrices of one product where they belong. */
+function lay(
+  { part, module, rank: own, a, b }: Matrices,
+  into: {
+    values: Float32Array
+    at: number
+    rank: number
+    scale: number
+    facts: PeftFacts
+    config: ModelConfig
+  }
+): void {
+  const { values, at, rank, scale, facts, config } = into
+  values.set(a, at)
+  const first = at + rank * part.inputs
+  const rows = fileRows(config, part)
+  const ownScale = facts.scaleOf(module, own)
+  const factor = ownScale === scale ? 1 : ownScale / scale
+  for (let row = 0; row < part.outputs; row++) {
+    const from = (rows?.[row] ?? row) * own
+    for (let i = 0; i < own; i++) values[first + row * rank + i] = (b[from + i] ?? 0) * factor
+  }
 }
 
-function* tensorsOf(config: ModelConfig, shape: AdapterShape): Generator<Place> {
-  let at = 0
-  const parts = targetParts(config, shape)
-  const { rank } = shape
-  for (let block = 0; block < config.blockCount; block++) {
-    for (const { target, inputs, outputs } of parts) {
-      const name = `${PREFIX}model.layers.${block}.${target}`
-      yield { name: `${name}.lora_A.weight`, rows: rank, columns: inputs, at }
-      at += rank * inputs
-      yield { name: `${name}.lora_B.weight`, rows: outputs, columns: rank, at }
-      at += outputs * rank
+interface Matrices {
+  readonly part: AdapterPart
+  readonly block: number
+  /** Its name in transformers' model. */
+  readonly module: string
+  readonly rank: number
+  /** (rank, inputs) and (outputs, rank), the rows of B in the file's order. */
+  readonly a: Float32Array
+  readonly b: Float32Array
+}
+
+/** The tensors of a file by what they add to. */
+class MatricesOfBlocks {
+  readonly all: readonly Matrices[]
+  readonly #config: ModelConfig
+  readonly #folder: string
+
+  /** @throws AppError CORRUPT, BAD_INPUT, UNSUPPORTED */
+  constructor(config: ModelConfig, tensors: ReadonlyMap<string, FloatTensor>, folder: string) {
+    this.#config = config
+    this.#folder = folder
+    const parts = adapterParts(config)
+    const places = [...tensors].map(([key, tensor]) => {
+      const place = placeOf(config, key)
+      const part = parts.find(({ target }) => target === place?.target)
+      if (place === undefined || part === undefined || place.block >= config.blockCount) {
+        throw unsupported(`The adapter in '${folder}' cannot be used: '${key}' cannot be applied`)
+      }
+      return { ...place, key, part, tensor }
+    })
+    const others = new Map(
+      places.flatMap((one) => (one.matrix === 'B' ? [[idOf(one), one] as const] : []))
+    )
+    this.all = places.flatMap((one) => {
+      if (one.matrix === 'B') return []
+      const other = others.get(idOf(one))
+      if (other === undefined) throw this.#lacks(keyOf(config, { ...one, matrix: 'B' }))
+      others.delete(idOf(one))
+      const { block, part } = one
+      const [rank = 0] = one.tensor.shape
+      if (rank < 1 || rank > MOST_RANK) {
+        throw badInput(
+          `The adapter in '${folder}' cannot be used: '${one.key}' has rank ${rank}, and 1 to ` +
+            `${MOST_RANK} can be`
+        )
+      }
+      this.#requireShape(one.key, one.tensor, [rank, part.inputs])
+      this.#requireShape(other.key, other.tensor, [part.outputs, rank])
+      const [a, b] = [one.tensor.values, other.tensor.values]
+      return [{ part, block, module: moduleOf(config, one), rank, a, b }]
+    })
+    const [alone] = others.values()
+    if (alone !== undefined) throw this.#lacks(keyOf(config, { ...alone, matrix: 'A' }))
+  }
+
+  /** The matrices of one product. @throws AppError CORRUPT if they must be there and are not */
+  of(block: number, part: AdapterPart, facts: PeftFacts): Matrices | undefined {
+    const found = this.all.find((one) => one.block === block && one.part.target === part.target)
+    const place = { block, target: part.target, matrix: 'A' } as const
+    if (found === undefined && facts.isTarget(moduleOf(this.#config, place), block) === true) {
+      throw this.#lacks(keyOf(this.#config, place))
     }
+    return found
   }
-}
 
-type Facts = Readonly<Record<string, unknown>>
-
-async function readFacts(path: string): Promise<Facts> {
-  let value: unknown
-  try {
-    value = JSON.parse((await read(path)).toString('utf8'))
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause
-    throw corrupt(`'${path}' cannot be read: it is no JSON`, { cause })
-  }
-  if (typeof value !== 'object' || value === null) throw corrupt(`'${path}' is no JSON object`)
-  return value as Facts
-}
-
-/** What the file says that changes results, and that we do not do. */
-const REFUSED: readonly (readonly [key: string, allowed: (value: unknown) => boolean])[] = [
-  ['peft_type', (value) => value === 'LORA'],
-  ['bias', (value) => value === undefined || value === 'none'],
-  ['use_dora', (value) => !value],
-  ['fan_in_fan_out', (value) => !value],
-  ['modules_to_save', isNothing],
-  ['layers_to_transform', isNothing],
-  ['layer_replication', isNothing],
-  ['rank_pattern', isNothing],
-  ['alpha_pattern', isNothing],
-  ['trainable_token_indices', isNothing],
-  ['megatron_config', isNothing]
-]
-
-function isNothing(value: unknown): boolean {
-  if (value === undefined || value === null || value === false) return true
-  return typeof value === 'object' && Object.keys(value).length === 0
-}
-
-function shapeOf(facts: Facts, config: ModelConfig, folder: string): AdapterShape {
-  const bad = REFUSED.find(([key, allowed]) => !allowed(facts[key]))
-  if (bad !== undefined) {
-    const [key] = bad
-    throw unsupported(
-      `The adapter in '${folder}' cannot be used: '${key}' is ${JSON.stringify(facts[key])}`
+  #requireShape(key: string, { shape }: FloatTensor, [rows, columns]: [number, number]): void {
+    if (shape.length === 2 && shape[0] === rows && shape[1] === columns) return
+    throw badInput(
+      `The adapter in '${this.#folder}' cannot be used: '${key}' is ${shape.join(' x ')} and the ` +
+        `model needs ${rows} x ${columns}`
     )
   }
-  const { r: rank, lora_alpha: alpha, target_modules: modules } = facts
-  if (typeof rank !== 'number' || typeof alpha !== 'number') {
-    throw corrupt(`The adapter in '${folder}' cannot be used: its rank or alpha is no number`)
+
+  #lacks(key: string): Error {
+    return corrupt(`The adapter in '${this.#folder}' cannot be used: it lacks '${key}'`)
   }
-  const scale = facts['use_rslora'] === true ? alpha / Math.sqrt(rank) : alpha / rank
-  const targets = targetsOf(modules, adapterParts(config), folder)
-  const shape = { rank, scale, targets }
-  targetParts(config, shape)
-  return shape
 }
 
-function targetsOf(modules: unknown, parts: readonly AdapterPart[], folder: string): string[] {
-  if (modules === 'all-linear') return parts.map(({ target }) => target)
-  if (!Array.isArray(modules)) {
-    throw unsupported(`The adapter in '${folder}' cannot be used: its targets are no list of names`)
-  }
-  const names = modules.map(String)
-  const isNamed = (target: string): boolean =>
-    names.some((name) => target === name || target.endsWith(`.${name}`))
-  const unknown = names.find(
-    (name) => !parts.some(({ target }) => target === name || target.endsWith(`.${name}`))
-  )
-  if (unknown !== undefined) {
-    throw unsupported(
-      `The adapter in '${folder}' cannot be used: the model's blocks have no '${unknown}'`
-    )
-  }
-  return parts.map(({ target }) => target).filter(isNamed)
+function idOf({ block, target }: { block: number; target: string }): string {
+  return `${block} ${target}`
 }
 
-async function read(path: string): Promise<Buffer> {
+/** A file of no more bytes than the largest adapter of the model has. */
+async function readBounded(path: string, config: ModelConfig): Promise<Uint8Array> {
+  const targets = adapterParts(config).map(({ target }) => target)
+  const shape = { rank: MOST_RANK, scale: 1, targets }
+  const most = 4 * adapterNumbers(config, shape, { start: 0, end: config.blockCount }) + OTHER_BYTES
   try {
-    return await readFile(path)
+    const { size } = await stat(path)
+    if (size > most) {
+      throw overLimit(
+        `'${path}' cannot be used: it has ${size} bytes, and no adapter of the model has ` +
+          `more than ${most}`
+      )
+    }
+    return new Uint8Array(await readFile(path))
   } catch (cause) {
     throw fileError(`'${path}' cannot be read`, cause)
   }

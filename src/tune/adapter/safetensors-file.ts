@@ -49,9 +49,12 @@ export function readTensors(
   } catch {
     throw bad('its header is no JSON')
   }
+  if (typeof header !== 'object' || header === null) throw bad('its header is no JSON object')
   const tensors = new Map<string, FloatTensor>()
   const facts: Record<string, string> = {}
+  let room = file.byteLength
   for (const [name, entry] of Object.entries(header)) {
+    if (typeof entry !== 'object' || entry === null) throw bad(`'${name}' is no JSON object`)
     if (name === '__metadata__') {
       for (const [key, value] of Object.entries(entry)) facts[key] = String(value)
       continue
@@ -65,6 +68,9 @@ export function readTensors(
     if (to - from !== count * width || 8 + size + to > file.byteLength) {
       throw bad(`'${name}' does not lie in the file`)
     }
+    // Each is copied: tensors that lie over each other could fill any memory.
+    room -= to - from
+    if (room < 0) throw bad(`'${name}' lies over others`)
     const bytes = file.slice(8 + size + from, 8 + size + to)
     tensors.set(name, { name, shape, values: floatsOf(bytes, String(dtype)) })
   }
