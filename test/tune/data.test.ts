@@ -1,25 +1,35 @@
 import { describe, expect, test } from 'bun:test'
 import { epochOrder, microBatches, stepCount, stepsOf } from '../../src/tune/data/batches.ts'
-import { parseExamples } from '../../src/tune/data/examples.ts'
+import { examplesOf, type Example } from '../../src/tune/data/examples.ts'
+import { readRecords } from '../../src/tune/data/records.ts'
 import { adamW, clipGradients, newAdamWState } from '../../src/tune/optimise/adamw.ts'
 import { learningRateAt } from '../../src/tune/optimise/schedule.ts'
 
-describe('parseExamples()', () => {
-  test('reads conversations, completions and texts, and skips empty lines', () => {
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+
+async function read(content: string | Uint8Array, name: string): Promise<Example[]> {
+  const file = typeof content === 'string' ? bytes(content) : content
+  return examplesOf(await readRecords(file, name), name)
+}
+
+describe('JSON lines', () => {
+  test('are conversations, completions and texts; empty lines are skipped', async () => {
     const text = [
       '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}',
       '',
       '{"prompt":"c","completion":"d"}',
       '{"text":"e"}'
     ].join('\n')
-    expect(parseExamples(text, 'f').map(({ kind, line }) => [kind, line])).toEqual([
-      ['messages', 1],
-      ['completion', 3],
-      ['text', 4]
-    ])
+    for (const name of ['f.jsonl', 'f', 'stdin']) {
+      expect((await read(text, name)).map(({ kind, line }) => [kind, line])).toEqual([
+        ['messages', 1],
+        ['completion', 3],
+        ['text', 4]
+      ])
+    }
   })
 
-  test('tells all bad lines at once, by number', () => {
+  test('that are bad are told all at once, by number', async () => {
     const text = [
       '{',
       '[]',
@@ -28,13 +38,53 @@ describe('parseExamples()', () => {
       '{"messages":[]}',
       '{"text":"fine"}'
     ].join('\n')
-    expect(() => parseExamples(text, 'f.jsonl')).toThrow(
+    await expect(read(text, 'f.jsonl')).rejects.toThrow(
       /line 1: no JSON\n.*line 2: no JSON object\n.*line 3:.*\n.*line 4: 'completion' is no text\n.*line 5/
     )
   })
 
-  test('refuses a file without examples', () => {
-    expect(() => parseExamples('\n\n', 'f')).toThrow('it has no examples')
+  test('are needed', async () => {
+    await expect(read('\n\n', 'f.jsonl')).rejects.toThrow('it has no examples')
+    await expect(read(Uint8Array.of(0xff, 0xfe, 0x7b, 0), 'f.jsonl')).rejects.toThrow('UTF-8')
+  })
+})
+
+describe('CSV', () => {
+  test('has quotes, lines in fields, other fields and a mark of its order of bytes', async () => {
+    const text = '\ufeffid,prompt,completion\r\n1,"a, ""b""","two\nlines"\r\n\r\n2,c,d\r\n'
+    expect(await read(text, 'f.csv')).toEqual([
+      { kind: 'completion', prompt: 'a, "b"', completion: 'two\nlines', line: 2 },
+      { kind: 'completion', prompt: 'c', completion: 'd', line: 5 }
+    ])
+  })
+
+  test.each([
+    ['semicolons', 'prompt;completion\na,b;c\n'],
+    ['tabs', 'prompt\tcompletion\na,b\tc\n']
+  ])('is read with %s', async (_, text) => {
+    const [only] = await read(text, 'stdin')
+    expect(only).toEqual({ kind: 'completion', prompt: 'a,b', completion: 'c', line: 2 })
+  })
+
+  test('has conversations as JSON', async () => {
+    const messages = [{ role: 'assistant', content: 'hello' }]
+    const quoted = JSON.stringify(messages).replaceAll('"', '""')
+    expect(await read(`messages\n"${quoted}"\n`, 'f.csv')).toEqual([
+      { kind: 'messages', messages, line: 2 }
+    ])
+  })
+
+  test('that is bad is told all at once, by the number of the line', async () => {
+    const text = 'prompt,completion\na,b\nonly\nc,\n1,2,3\nd,e\n"x"y,z\nf,g\n'
+    await expect(read(text, 'f.csv')).rejects.toThrow(
+      /line 3: 1 fields, and the first line names 2\n.*line 4: an empty completion\n.*line 5: 3 fields.*\n.*line 7: no CSV/
+    )
+  })
+
+  test('whose quote never ends does not take the rest for one field', async () => {
+    const text = `text\n"${'a\n'.repeat(10)}`
+    await expect(read(text, 'f.csv')).rejects.toThrow(/line \d+: no CSV/)
+    await expect(read('a,b\n1,2\n', 'f.csv')).rejects.toThrow("line 2: neither 'messages'")
   })
 })
 

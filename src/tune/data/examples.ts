@@ -1,6 +1,7 @@
-// Lines of a training file as examples: conversations, prompts with completions, or plain texts.
-// All bad lines are told at once, by number. Knows no tokens.
+// Records of a training file as examples: conversations, prompts with completions, or plain texts.
+// All bad ones are told at once, by number. Knows no tokens and no files.
 import { badInput } from '../../base/errors.ts'
+import type { DataFile } from './records.ts'
 
 export interface Message {
   readonly role: string
@@ -21,17 +22,16 @@ export type Example =
 const TOLD_FAULTS = 20
 const MAX_MESSAGES = 10_000
 
-/** @throws AppError BAD_INPUT with every bad line's number and fault */
-export function parseExamples(text: string, name: string): Example[] {
+/** @throws AppError BAD_INPUT with every bad record's number and fault */
+export function examplesOf({ records, unit }: DataFile, name: string): Example[] {
   const examples: Example[] = []
   const faults: string[] = []
-  for (const [index, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue
-    const number = index + 1
+  for (const { line, fields, fault } of records) {
     try {
-      examples.push(parseLine(line, number))
+      if (fields === undefined) throw new TypeError(fault ?? 'nothing')
+      examples.push(exampleOf(fields, line))
     } catch (error) {
-      faults.push(`line ${number}: ${error instanceof Error ? error.message : String(error)}`)
+      faults.push(`${unit} ${line}: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
   if (faults.length > 0) {
@@ -41,7 +41,8 @@ export function parseExamples(text: string, name: string): Example[] {
       `'${name}' cannot be trained on:\n  ${told}${more > 0 ? `\n  and ${more} more` : ''}`,
       {
         hint:
-          'Each line is {"messages": [{"role": "user", "content": "..."}, ...]}, ' +
+          `Each ${unit} has messages, prompt and completion, or text, as in ` +
+          '{"messages": [{"role": "user", "content": "..."}, ...]}, ' +
           '{"prompt": "...", "completion": "..."} or {"text": "..."}'
       }
     )
@@ -50,31 +51,30 @@ export function parseExamples(text: string, name: string): Example[] {
   return examples
 }
 
-function parseLine(text: string, line: number): Example {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    throw new TypeError('no JSON')
+function exampleOf(fields: Readonly<Record<string, unknown>>, line: number): Example {
+  if (isThere(fields['messages'])) {
+    return { kind: 'messages', messages: messagesOf(fields['messages']), line }
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TypeError('no JSON object')
-  }
-  const fields = value as Readonly<Record<string, unknown>>
-  if ('messages' in fields) return { kind: 'messages', messages: messagesOf(fields.messages), line }
-  if ('prompt' in fields || 'completion' in fields) {
+  if (isThere(fields['prompt']) || isThere(fields['completion'])) {
     const prompt = textOf(fields, 'prompt')
     const completion = textOf(fields, 'completion')
     if (completion === '') throw new TypeError('an empty completion')
     return { kind: 'completion', prompt, completion, line }
   }
-  if (!('text' in fields)) throw new TypeError("neither 'messages' nor 'prompt' nor 'text'")
+  if (!isThere(fields['text'])) throw new TypeError("neither 'messages' nor 'prompt' nor 'text'")
   const whole = textOf(fields, 'text')
   if (whole === '') throw new TypeError('an empty text')
   return { kind: 'text', text: whole, line }
 }
 
-function messagesOf(value: unknown): Message[] {
+/** Tables have every field in every row. */
+function isThere(value: unknown): boolean {
+  return value !== undefined && value !== null
+}
+
+/** In a table they may be JSON in a text. */
+function messagesOf(given: unknown): Message[] {
+  const value = typeof given === 'string' ? jsonOf(given) : given
   if (!Array.isArray(value) || value.length === 0) throw new TypeError("'messages' is no list")
   if (value.length > MAX_MESSAGES) throw new TypeError(`more than ${MAX_MESSAGES} messages`)
   const messages = value.map((one: unknown, index): Message => {
@@ -87,6 +87,14 @@ function messagesOf(value: unknown): Message[] {
     throw new TypeError("no message of the 'assistant' to learn")
   }
   return messages
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new TypeError("'messages' is no JSON")
+  }
 }
 
 function textOf(fields: Readonly<Record<string, unknown>>, key: string): string {
