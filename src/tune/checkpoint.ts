@@ -17,7 +17,10 @@ export interface Checkpoint {
   readonly states: OptimiserStates
 }
 
-/** @throws AppError UNAVAILABLE, e.g. for a full disk; what was there stays */
+/** Settings whose values tell people nothing. */
+const HASHES: ReadonlySet<string> = new Set(['model', 'data'])
+
+/** @throws what the file system says, e.g. of a full disk; what was there stays */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const { step, settings, values, states } = checkpoint
   const tensors = VALUE_NAMES.flatMap((name) => {
@@ -31,11 +34,7 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
     ]
   })
   const facts = { step: String(step), settings: JSON.stringify(settings) }
-  try {
-    await replaceFile(path, safetensors(tensors, facts))
-  } catch (cause) {
-    throw fileError(`The training's state cannot be kept in '${path}'`, cause)
-  }
+  await replaceFile(path, safetensors(tensors, facts))
 }
 
 /**
@@ -86,11 +85,11 @@ function checkSame(
     (key) => JSON.stringify(before[key]) !== JSON.stringify(settings[key])
   )
   if (changed === undefined) return
-  throw badInput(
-    `The training in '${path}' cannot go on: its '${changed}' was ` +
-      `${JSON.stringify(before[changed])} and is ${JSON.stringify(settings[changed])} now`,
-    { hint: 'Give the options that it began with, or another --out' }
-  )
+  const [was, is] = [before[changed], settings[changed]].map((value) => JSON.stringify(value))
+  const how = HASHES.has(changed) ? 'is another now' : `was ${was} and is ${is} now`
+  throw badInput(`The training in '${path}' cannot go on: its '${changed}' ${how}`, {
+    hint: 'Give the options that it began with, or another --out'
+  })
 }
 
 function parsed(text: string | undefined, path: string): Readonly<Record<string, unknown>> {

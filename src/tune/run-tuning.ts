@@ -1,27 +1,22 @@
 // A whole training: examples to tokens, steps in their order, a checkpoint now and then, a log, and
 // at its end the adapter's folder. Called by cli/run/tune.ts and the library. Knows no terminal.
-import { appendFile, mkdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { badInput, inUse, toAppError } from '../base/errors.ts'
-import { fileError, folderError } from '../base/files/file-error.ts'
-import { tryFileLock } from '../base/files/file-lock.ts'
-import { replaceFile } from '../base/files/replace-file.ts'
+import { badInput, corrupt, toAppError, type AppError } from '../base/errors.ts'
 import type { ChatModel } from '../model/text/chat-ids.ts'
 import type { Tokenizer } from '../model/text/tokenizer.ts'
 import { keepTrained, type BaseModel } from './adapter/keep.ts'
-import { requireKeepable } from './adapter/peft.ts'
-import { readCheckpoint, writeCheckpoint } from './checkpoint.ts'
+import type { Checkpoint } from './checkpoint.ts'
 import { stepCount, stepsOf } from './data/batches.ts'
 import type { Example } from './data/examples.ts'
 import { tokenExamples, type TokenExample, type TokenExamples } from './data/tokens.ts'
-import { lossChart, type LossPoint } from './loss-chart.ts'
+import type { LossPoint } from './loss-chart.ts'
 import { rowsOf } from './micro-batch.ts'
 import { learningRateAt, type ScheduleKind } from './optimise/schedule.ts'
-import { newValues, type TuneShape, type TuneValues } from './parameters.ts'
+import { newValues, VALUE_NAMES, type TuneShape } from './parameters.ts'
 import type { TuneModel } from './pass.ts'
 import type { Chain } from './swarm/chain.ts'
 import { Tuner, type StepReport } from './tuner.ts'
+import { requireFreeFolder, TuningFolder } from './tuning-folder.ts'
 
 export interface TuningPlan {
   readonly shape: TuneShape
@@ -65,9 +60,13 @@ export interface TuningOptions {
   readonly dataId: string
   /** Goes on with what is in `out`. */
   readonly resume: boolean
+  /** Steps between checkpoints. Default: one a minute. */
+  readonly saveEvery?: number | undefined
   readonly clock: Clock
   readonly signal: AbortSignal
   readonly onstep?: ((news: StepNews) => void) | undefined
+  /** Told of a file that cannot be written now and will be tried again. */
+  readonly onproblem?: ((error: AppError) => void) | undefined
 }
 
 export interface StepNews extends StepReport {
@@ -86,8 +85,6 @@ export interface TuningResult {
   readonly isStopped: boolean
 }
 
-const CHECKPOINT = 'checkpoint.safetensors'
-const LOG = 'log.jsonl'
 /** A checkpoint after so much work, ms, and at the end. */
 const CHECKPOINT_MS = 60_000
 
@@ -122,118 +119,126 @@ export function prepare(
   }
 }
 
+/** What a step of the optimiser is made of. */
+export interface PlannedStep {
+  readonly examples: readonly TokenExample[]
+  readonly learningRate: number
+}
+
+/** The steps of a whole training in their order. */
+export function* plannedSteps(
+  plan: TuningPlan,
+  { trained, steps }: Prepared
+): Generator<PlannedStep> {
+  const { batch, epochs, seed, learningRate, schedule: kind } = plan
+  const warmup = Math.round(plan.warmup * steps)
+  let step = 0
+  for (const indices of stepsOf({ count: trained.length, batch, epochs, seed })) {
+    yield {
+      examples: indices.flatMap((index) => trained[index] ?? []),
+      learningRate: learningRateAt({ kind, learningRate, warmup, steps }, step)
+    }
+    step++
+  }
+}
+
 /**
- * Trains to the end, or until it is stopped; either way what was learnt is kept. @throws AppError
+ * Trains to the end, or until it is stopped; either way what was learnt is kept.
+ * @throws AppError IN_USE for a folder that holds something else, BAD_INPUT when it was begun with
+ * other settings, or as a step fails
  */
 export async function runTuning(options: TuningOptions): Promise<TuningResult> {
-  const { out, model, plan } = options
-  if (plan.shape.method === 'lora') requireKeepable(model.config)
-  try {
-    await mkdir(out, { recursive: true })
-  } catch (cause) {
-    throw folderError(`'${out}' cannot be made`, cause)
-  }
-  const release = await tryFileLock(join(out, '.lock'), { clock: options.clock })
-  if (release === undefined) throw inUse(`'${out}' is written by another training`)
-  try {
-    return await train(options)
-  } finally {
-    await release()
-  }
+  const { out, resume, clock, onproblem } = options
+  await using folder = await TuningFolder.open(out, { clock, onproblem })
+  if (!resume) await requireFreeFolder(out)
+  return await train(options, folder)
 }
 
-async function train(options: TuningOptions): Promise<TuningResult> {
-  const { plan, prepared, model, chain, out, clock, signal } = options
-  const path = join(out, CHECKPOINT)
+async function train(options: TuningOptions, folder: TuningFolder): Promise<TuningResult> {
+  const { plan, prepared, model, chain, base, clock, signal, saveEvery } = options
   const settings = settingsOf(options)
-  const before = options.resume ? await readCheckpoint(path, settings) : undefined
+  const before = options.resume ? await folder.checkpoint(settings) : undefined
   const { shape, clip, weightDecay, microRows } = plan
-  const values = before?.values ?? newValues(model.config, shape, plan.seed)
+  const fresh = newValues(model.config, shape, plan.seed)
+  const values = before?.values ?? fresh
+  if (VALUE_NAMES.some((name) => values[name]?.length !== fresh[name]?.length)) {
+    throw corrupt(
+      `The training in '${folder.path}' cannot go on: its numbers are not of this model`
+    )
+  }
   const tuner = new Tuner({ model, chain, shape, values, microRows }, before?.states)
-  const points = await loggedPoints(join(out, LOG), before?.step ?? 0)
-  const { steps } = prepared
-  const counts = { count: prepared.trained.length, batch: plan.batch }
-  const all = [...stepsOf({ ...counts, epochs: plan.epochs, seed: plan.seed })]
-  const perEpoch = Math.ceil(counts.count / counts.batch)
-  const save = (step: number): Promise<void> =>
-    writeCheckpoint(path, { step, settings, values: tuner.values, states: tuner.states })
   let done = before?.step ?? 0
-  let saved = clock.now()
-  for (const indices of all.slice(done)) {
-    const began = clock.now()
-    const examples = indices.flatMap((index) => prepared.trained[index] ?? [])
-    const { learningRate: most, schedule: kind } = plan
-    const warmup = Math.round(plan.warmup * steps)
-    const learningRate = learningRateAt({ kind, learningRate: most, warmup, steps }, done)
-    let report: StepReport
-    try {
-      report = await tuner.step(examples, { learningRate, clip, weightDecay, signal })
-    } catch (error) {
-      await save(done)
-      if (signal.aborted) return finish(options, tuner.values, { done, points, isStopped: true })
-      throw toAppError(error)
-    }
-    done++
-    const evalLoss = await evalLossAt(options, tuner, { done, perEpoch })
-    const seconds = (clock.now() - began) / 1000
-    const news = { ...report, step: done, steps, learningRate, seconds, evalLoss }
-    points.push({ step: done, loss: report.loss, evalLoss })
-    await log(join(out, LOG), news)
-    options.onstep?.(news)
-    if (clock.now() - saved > CHECKPOINT_MS) {
-      await save(done)
-      saved = clock.now()
-    }
-  }
-  await save(done)
-  return finish(options, tuner.values, { done, points, isStopped: false })
-}
-
-async function evalLossAt(
-  { prepared, signal }: TuningOptions,
-  tuner: Tuner,
-  { done, perEpoch }: { done: number; perEpoch: number }
-): Promise<number | undefined> {
-  if (prepared.held.length === 0 || done % perEpoch !== 0) return undefined
-  return tuner.evaluate(prepared.held, signal)
-}
-
-async function finish(
-  { plan, out, model, base }: TuningOptions,
-  values: TuneValues,
-  { done, points, isStopped }: { done: number; points: readonly LossPoint[]; isStopped: boolean }
-): Promise<TuningResult> {
-  await keepTrained(out, values, { shape: plan.shape, config: model.config, base })
-  if (points.length > 0) {
-    await replaceFile(join(out, 'loss.svg'), lossChart(points, `${base.name}: loss`))
-  }
-  return { steps: done, points, isStopped }
-}
-
-/** What going on needs to be the same; order of keys is that in which differences are told. */
-function settingsOf({ plan, base, dataId }: TuningOptions): Readonly<Record<string, unknown>> {
-  return { model: base.id, data: dataId, ...plan }
-}
-
-async function log(path: string, news: StepNews): Promise<void> {
-  try {
-    await appendFile(path, `${JSON.stringify(news)}\n`)
-  } catch (cause) {
-    throw fileError(`'${path}' cannot be written`, cause)
-  }
-}
-
-/** What the log says of steps up to `done`; later ones are taken out, since they come again. */
-async function loggedPoints(path: string, done: number): Promise<LossPoint[]> {
-  const text = done === 0 ? '' : await readFile(path, 'utf8').catch(() => '')
-  const lines = text.split('\n').flatMap((line): StepNews[] => {
-    try {
-      const news = JSON.parse(line) as StepNews
-      return news.step <= done ? [news] : []
-    } catch {
-      return []
-    }
+  const points = await folder.logged(done)
+  const { steps } = prepared
+  const perEpoch = Math.ceil(prepared.trained.length / plan.batch)
+  const state = (): Checkpoint => ({
+    step: done,
+    settings,
+    values: tuner.values,
+    states: tuner.states
   })
-  await replaceFile(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
-  return lines.map(({ step, loss, evalLoss }) => ({ step, loss, evalLoss }))
+  const finish = async (isStopped: boolean): Promise<TuningResult> => {
+    const keep = (path: string): Promise<void> =>
+      keepTrained(path, tuner.values, { shape, config: model.config, base })
+    await folder.finish(state(), { points, title: `${base.name}: loss`, keep })
+    return { steps: done, points, isStopped }
+  }
+  let saved = clock.now()
+  try {
+    for (const { examples, learningRate } of [...plannedSteps(plan, prepared)].slice(done)) {
+      const began = clock.now()
+      const report = await tuner.step(examples, { learningRate, clip, weightDecay, signal })
+      done++
+      const isEpoch = prepared.held.length > 0 && done % perEpoch === 0
+      const evalLoss = isEpoch ? await evalLossOf(tuner, prepared, signal) : undefined
+      const seconds = (clock.now() - began) / 1000
+      const news = { ...report, step: done, steps, learningRate, seconds, evalLoss }
+      points.push({ step: done, loss: report.loss, evalLoss })
+      await folder.log(news)
+      options.onstep?.(news)
+      const isDue =
+        saveEvery === undefined ? clock.now() - saved > CHECKPOINT_MS : done % saveEvery === 0
+      if (isDue && (await folder.save(state()))) saved = clock.now()
+    }
+  } catch (error) {
+    const stopped = await finish(true)
+    if (signal.aborted) return stopped
+    throw toAppError(error)
+  }
+  return finish(false)
+}
+
+/** Undefined when it is stopped: the step that was done before it counts all the same. */
+async function evalLossOf(
+  tuner: Tuner,
+  { held }: Prepared,
+  signal: AbortSignal
+): Promise<number | undefined> {
+  try {
+    return await tuner.evaluate(held, signal)
+  } catch (error) {
+    if (signal.aborted) return undefined
+    throw error
+  }
+}
+
+/** What going on needs to be the same, by the options' names, in the order of their telling. */
+function settingsOf({ plan, base, dataId }: TuningOptions): Readonly<Record<string, unknown>> {
+  const { shape, learningRate, weightDecay, maxLength, evalSplit, microRows, ...others } = plan
+  const { adapter } = shape
+  return {
+    model: base.id,
+    data: dataId,
+    method: shape.method,
+    rank: adapter?.rank,
+    scale: adapter?.scale,
+    targets: adapter?.targets,
+    positions: shape.positions,
+    lr: learningRate,
+    'weight-decay': weightDecay,
+    'max-length': maxLength,
+    'eval-split': evalSplit,
+    rows: microRows,
+    ...others
+  }
 }

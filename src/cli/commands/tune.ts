@@ -35,6 +35,7 @@ export const tune: Command = command<TuneFlags>({
     maxLength: text('n', 'Longer examples are cut (default: 1024)'),
     evalSplit: text('share', 'Share of the examples to check by, not to learn (default: 0)'),
     seed: text('n', 'The same seed gives the same adapter (default: 0)'),
+    saveEvery: text('steps', 'Steps between checkpoints (default: one a minute)'),
     resume: flag('Go on with what --out holds'),
     yes: flag('Begin without asking'),
     here: HERE,

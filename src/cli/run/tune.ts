@@ -1,10 +1,10 @@
 // `petals tune MODEL DATA`: trains an adapter over the swarm. What it will take is said first, on
 // stderr; stdout gets the adapter's folder.
 import { createInterface } from 'node:readline/promises'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { systemClock } from '../../base/clock.ts'
 import { toHex } from '../../base/bytes.ts'
-import { badInput } from '../../base/errors.ts'
+import { badInput, overLimit } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import { MOST_RANK } from '../../blocks/train/adapter-shape.ts'
 import { parseHere } from '../../library/open/here.ts'
@@ -12,13 +12,15 @@ import type { SwarmOptions } from '../../library/open/membership.ts'
 import { Petals } from '../../library/petals.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { chooseShape, METHODS, MOST_POSITIONS, shapeNumbers } from '../../tune/choose-shape.ts'
-import { parseExamples } from '../../tune/data/examples.ts'
+import { examplesOf } from '../../tune/data/examples.ts'
+import { readRecords } from '../../tune/data/records.ts'
 import { duration, forecast, forecastLines } from '../../tune/forecast.ts'
 import type { TuneMethod, TuneShape } from '../../tune/parameters.ts'
 import { prepare, runTuning, type StepNews, type TuningPlan } from '../../tune/run-tuning.ts'
 import type { ScheduleKind } from '../../tune/optimise/schedule.ts'
 import { Chain } from '../../tune/swarm/chain.ts'
 import { MICRO_ROWS } from '../../tune/tuner.ts'
+import { requireFreeFolder } from '../../tune/tuning-folder.ts'
 import type { Context } from '../context.ts'
 import { engineOptions, type EngineOptions } from '../engine.ts'
 import { EXIT } from '../exit.ts'
@@ -46,6 +48,7 @@ export interface TuneFlags
   maxLength?: string | undefined
   evalSplit?: string | undefined
   seed?: string | undefined
+  saveEvery?: string | undefined
   resume?: boolean | undefined
   yes?: boolean | undefined
   here?: string | undefined
@@ -64,11 +67,14 @@ export async function runTune(
   const { log, signal } = context
   const { bootstrap, swarm: invite, lan, peerWeights } = flags
   const method = parseChoice<TuneMethod>('method', flags.method, METHODS)
-  const text = await readData(data, context)
+  const bytes = await readData(data, context)
   // Bad lines are told before anything is opened.
   const source = data === '-' ? 'stdin' : data
-  const lines = parseExamples(text, source)
+  const lines = examplesOf(await readRecords(bytes, source), source)
   const choice = parseHere(flags.here)
+  const saveEvery = parseWhole('save-every', flags.saveEvery, 1, 1_000_000)
+  const out = flags.out ?? `${name.replaceAll(/[^\w.-]+/g, '-')}-tuned`
+  if (flags.resume !== true) await requireFreeFolder(out)
   await using stack = new AsyncDisposableStack()
   const progress = stderrProgress()
   const petals = stack.use(
@@ -112,7 +118,6 @@ export async function runTune(
     onfailure: (peer, error) =>
       log.warn(`server ${peer.slice(0, 8)} is left out for a while: ${error.message}`)
   })
-  const out = flags.out ?? `${name.replaceAll(/[^\w.-]+/g, '-')}-tuned`
   const result = await runTuning({
     plan,
     prepared,
@@ -120,11 +125,13 @@ export async function runTune(
     chain,
     base: { name: config.name, id: toHex(model.contentId) },
     out,
-    dataId: new Bun.CryptoHasher('sha256').update(text).digest('hex'),
+    dataId: new Bun.CryptoHasher('sha256').update(bytes).digest('hex'),
     resume: flags.resume === true,
+    saveEvery,
     clock: systemClock,
     signal,
-    onstep: (news) => progress.update(stepLine(news))
+    onstep: (news) => progress.update(stepLine(news)),
+    onproblem: ({ message, hint }) => log.warn(`${message} (${hint})`)
   })
   progress.done()
   const last = result.points.at(-1)
@@ -134,14 +141,22 @@ export async function runTune(
     return EXIT.interrupted
   }
   log.info(`trained ${result.steps} steps${loss}`)
-  await print(out)
+  await print(`${out}\n`)
   return EXIT.ok
 }
 
-async function readData(path: string, context: Context): Promise<string> {
-  if (path === '-') return (await context.readStdin?.(MOST_DATA_BYTES)) ?? ''
+async function readData(path: string, context: Context): Promise<Uint8Array> {
+  if (path === '-') {
+    return new TextEncoder().encode((await context.readStdin?.(MOST_DATA_BYTES)) ?? '')
+  }
   try {
-    return await readFile(path, 'utf8')
+    const { size } = await stat(path)
+    if (size > MOST_DATA_BYTES) {
+      throw overLimit(`'${path}' cannot be trained on: it has more than ${MOST_DATA_BYTES} bytes`, {
+        hint: 'Train on a part of it'
+      })
+    }
+    return new Uint8Array(await readFile(path))
   } catch (cause) {
     throw fileError(`'${path}' cannot be read`, cause)
   }

@@ -1,7 +1,8 @@
 // Records of a training file as examples: conversations, prompts with completions, or plain texts.
 // All bad ones are told at once, by number. Knows no tokens and no files.
 import { badInput } from '../../base/errors.ts'
-import type { DataFile } from './records.ts'
+import { jsonRecords } from './json-lines.ts'
+import type { DataFile } from './record.ts'
 
 export interface Message {
   readonly role: string
@@ -21,6 +22,11 @@ export type Example =
 /** Faults that are told; of more only the number. */
 const TOLD_FAULTS = 20
 const MAX_MESSAGES = 10_000
+
+/** Examples of lines of JSON. @throws as examplesOf() */
+export function parseExamples(text: string, name: string): Example[] {
+  return examplesOf({ unit: 'line', records: jsonRecords(text) }, name)
+}
 
 /** @throws AppError BAD_INPUT with every bad record's number and fault */
 export function examplesOf({ records, unit }: DataFile, name: string): Example[] {

@@ -7,3 +7,9 @@ export interface DataRecord {
   readonly fields?: Readonly<Record<string, unknown>>
   readonly fault?: string
 }
+
+export interface DataFile {
+  readonly records: readonly DataRecord[]
+  /** What `line` counts. */
+  readonly unit: 'line' | 'row'
+}

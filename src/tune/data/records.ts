@@ -2,14 +2,9 @@
 // What cannot be read of a record is its fault, told later with all others. Knows no examples.
 import { badInput } from '../../base/errors.ts'
 import { csvRecords } from './csv.ts'
+import { jsonRecords } from './json-lines.ts'
 import { parquetRecords } from './parquet.ts'
-import type { DataRecord } from './record.ts'
-
-export interface DataFile {
-  readonly records: readonly DataRecord[]
-  /** What `line` counts. */
-  readonly unit: 'line' | 'row'
-}
+import type { DataFile } from './record.ts'
 
 /** Parquet's files begin and end with this. */
 const PARQUET = 'PAR1'
@@ -34,21 +29,4 @@ function textOf(bytes: Uint8Array, name: string): string {
   } catch (cause) {
     throw badInput(`'${name}' cannot be read: it is no text in UTF-8`, { cause })
   }
-}
-
-function jsonRecords(text: string): DataRecord[] {
-  return text.split('\n').flatMap((own, index): DataRecord[] => {
-    if (own.trim() === '') return []
-    const line = index + 1
-    let value: unknown
-    try {
-      value = JSON.parse(own)
-    } catch {
-      return [{ line, fault: 'no JSON' }]
-    }
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return [{ line, fault: 'no JSON object' }]
-    }
-    return [{ line, fields: value as Record<string, unknown> }]
-  })
 }
