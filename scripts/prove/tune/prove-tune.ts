@@ -1,9 +1,9 @@
-// bun scripts/prove/tune/prove-tune.ts --python PYTHON [--keep test/fixtures/tune.json] [--threads 2]
+// bun scripts/prove/tune/prove-tune.ts --python PYTHON [--keep FILE] [--threads 2]
 // Trains SmolLM2 with LoRA for 50 steps beside transformers and peft: the same examples in the same
 // order, the same rates and the same first adapter. Says both losses of each step, and fails where
 // they differ by more than 1 %; and whether both end with the same adapter. PYTHON has torch,
 // transformers, peft and gguf (python3 -m venv F && F/bin/pip install torch transformers peft
-// gguf). `--keep` writes peft's losses for test/tune/beside-peft.test.ts.
+// gguf). `--keep` writes peft's losses for a test.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
