@@ -22,7 +22,7 @@ optimizer = torch.optim.AdamW(parameters, lr=settings['lr'], weight_decay=0.0)
 print(json.dumps({'parameters': sum(one.numel() for one in parameters)}), flush=True)
 for line in sys.stdin:
     batches = json.loads(line)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     tokens = sum(len(ids) - 1 for batch in batches for ids in batch)
     total = 0.0
     for batch in batches:
@@ -36,4 +36,4 @@ for line in sys.stdin:
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    print(json.dumps({'seconds': time.perf_counter() - began, 'loss': total}), flush=True)
+    print(json.dumps({'seconds': time.perf_counter() - began, 'cpuSeconds': time.process_time() - cpu, 'loss': total}), flush=True)

@@ -85,7 +85,7 @@ const local = new LocalModel({ compute, model })
 await local.ready()
 const tuner = ownTuner()
 
-const [ours, theirs]: [number[], number[]] = [[], []]
+const [ours, theirs]: [StepCost[], StepCost[]] = [[], []]
 console.log(
   `${config.name}, ${threads} threads, ${batch} examples of ${length} tokens, LoRA of rank ${rank}`
 )
@@ -94,20 +94,17 @@ for (const [index, examples] of stepsOf.entries()) {
   const other = await torch.step(examples)
   // The first one packs, allocates and compiles.
   if (index > 0) {
-    ours.push(mine.seconds)
-    theirs.push(other.seconds)
+    ours.push(mine)
+    theirs.push(other)
   }
-  const rate = (seconds: number): string => `${((batch * length) / seconds).toFixed(0)} tokens/s`
-  console.log(
-    `step ${index}: ${rate(mine.seconds)}, loss ${mine.loss.toFixed(4)}; ` +
-      `peft ${rate(other.seconds)}, loss ${other.loss.toFixed(4)}`
-  )
+  console.log(`step ${index}: ${costOf(mine)}; peft ${costOf(other)}`)
 }
-const [own, peft] = [median(ours), median(theirs)]
-console.log(
-  `median ${((batch * length) / own).toFixed(0)} tokens/s, peft ${((batch * length) / peft).toFixed(0)}: ` +
-    (peft / own).toFixed(2)
-)
+for (const what of ['seconds', 'cpuSeconds'] as const) {
+  const [own, peft] = [ours, theirs].map((costs) => median(costs.map((cost) => cost[what])))
+  if (own === undefined || peft === undefined) continue
+  const unit = what === 'seconds' ? 'tokens/s' : 'tokens/CPU s'
+  console.log(`${rate(own)} ${unit}, peft ${rate(peft)}: ${(peft / own).toFixed(2)}`)
+}
 torch.stop()
 
 function ownTuner(): Tuner {
@@ -135,17 +132,31 @@ function ownTuner(): Tuner {
   })
 }
 
-async function ownStep(
-  examples: readonly TokenExample[]
-): Promise<{ seconds: number; loss: number }> {
-  const began = systemClock.now()
+async function ownStep(examples: readonly TokenExample[]): Promise<StepCost> {
+  const [began, cpu] = [systemClock.now(), process.cpuUsage()]
   const { signal } = new AbortController()
   const { loss } = await tuner.step(examples, { learningRate: LEARNING_RATE, signal })
-  return { seconds: (systemClock.now() - began) / 1000, loss }
+  const { user, system } = process.cpuUsage(cpu)
+  return { seconds: (systemClock.now() - began) / 1000, cpuSeconds: (user + system) / 1e6, loss }
+}
+
+function rate(seconds: number): string {
+  return ((batch * length) / seconds).toFixed(0)
+}
+
+function costOf({ seconds, cpuSeconds, loss }: StepCost): string {
+  return `${rate(seconds)} tokens/s (${rate(cpuSeconds)} a CPU second), loss ${loss.toFixed(4)}`
+}
+
+interface StepCost {
+  readonly seconds: number
+  /** Of all threads. */
+  readonly cpuSeconds: number
+  readonly loss: number
 }
 
 interface Torch {
-  step(examples: readonly TokenExample[]): Promise<{ seconds: number; loss: number }>
+  step(examples: readonly TokenExample[]): Promise<StepCost>
   stop(): void
 }
 
@@ -174,7 +185,7 @@ async function startTorch(): Promise<Torch> {
       }
       child.stdin.write(`${JSON.stringify(batches)}\n`)
       await child.stdin.flush()
-      return (await next()) as { seconds: number; loss: number }
+      return (await next()) as StepCost
     },
     stop: () => child.kill()
   }

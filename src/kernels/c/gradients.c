@@ -37,15 +37,23 @@ V_INLINE void tile(int R, int C, const struct pk_chains* s, int32_t i, int32_t j
 #pragma GCC unroll 8
     for (int v = 0; v < C; v++) acc[r][v] = s->adds ? v_load(c + r * s->ci + LANES * v) : v_set(0);
   }
-  for (int32_t l = 0; l < s->length; l++, a += s->al, b += s->bl) {
-    v16 from[TILE_VECTORS];
-#pragma GCC unroll 8
-    for (int v = 0; v < C; v++) from[v] = v_load(b + LANES * v);
+  for (int32_t l = 0; l < s->length;) {
+    // Rows of a are too short for the hardware to see them coming.
+    if (s->al == 1) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-      v16 factor = v_set(a[r * s->ai]);
+      for (int r = 0; r < R; r++) __builtin_prefetch(a + (R + r) * s->ai, 0, 2);
+    }
+    int32_t stop = l + LANES < s->length ? l + LANES : s->length;
+    for (; l < stop; l++, a += s->al, b += s->bl) {
+      v16 from[TILE_VECTORS];
 #pragma GCC unroll 8
-      for (int v = 0; v < C; v++) acc[r][v] = v_fma(factor, from[v], acc[r][v]);
+      for (int v = 0; v < C; v++) from[v] = v_load(b + LANES * v);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) {
+        v16 factor = v_set(a[r * s->ai]);
+#pragma GCC unroll 8
+        for (int v = 0; v < C; v++) acc[r][v] = v_fma(factor, from[v], acc[r][v]);
+      }
     }
   }
 #pragma GCC unroll 16
