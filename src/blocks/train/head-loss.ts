@@ -18,8 +18,10 @@ import type { KernelContext } from '../kernel/kernel-context.ts'
 import type { KernelWeights } from '../kernel/kernel-weights.ts'
 import type { HeadLoss } from './train-types.ts'
 
-/** Rows of one run; few, because logits and their gradients are wide. */
-const LOSS_ROWS = 64
+/** Of the logits of one run and their gradient, bytes. */
+const LOGIT_BYTES = 2 ** 26
+const MOST_ROWS = 504
+const LEAST_ROWS = 24
 
 export interface HeadParts {
   readonly config: ModelConfig
@@ -31,12 +33,16 @@ export class HeadLossProgram {
   readonly #context: KernelContext
   readonly #program: Program
   readonly #hiddenSize: number
-  readonly #targets = new Int32Array(new ArrayBuffer(4 * LOSS_ROWS))
-  readonly #facts = new Float32Array(new ArrayBuffer(8 + 8 * LOSS_ROWS))
+  readonly #maxRows: number
+  readonly #targets: Int32Array
+  readonly #facts: Float32Array
 
   constructor(context: KernelContext, parts: HeadParts) {
     this.#context = context
     this.#hiddenSize = parts.config.hiddenSize
+    this.#maxRows = rowsOf(parts.config)
+    this.#targets = new Int32Array(new ArrayBuffer(4 * this.#maxRows))
+    this.#facts = new Float32Array(new ArrayBuffer(8 + 8 * this.#maxRows))
     this.#program = this.#build(parts)
   }
 
@@ -45,8 +51,8 @@ export class HeadLossProgram {
     const width = this.#hiddenSize
     const losses = new Float64Array(targets.length)
     this.#facts[0] = weight
-    for (let from = 0; from < targets.length; from += LOSS_ROWS) {
-      const rows = Math.min(LOSS_ROWS, targets.length - from)
+    for (let from = 0; from < targets.length; from += this.#maxRows) {
+      const rows = Math.min(this.#maxRows, targets.length - from)
       this.#targets.set(targets.subarray(from, from + rows))
       const part = hidden.subarray(from * width, (from + rows) * width)
       this.#context.runner.run(this.#program, {
@@ -70,12 +76,14 @@ export class HeadLossProgram {
     const { norm: kind } = graphOf(family)
     const builder = new ProgramBuilder({
       width: hiddenSize,
-      maxRows: LOSS_ROWS,
+      maxRows: this.#maxRows,
       floatActivations: true
     })
     builder.block()
     const [normed, logits] = [builder.value(hiddenSize), builder.value(vocabSize)]
-    const [gradient, back] = [builder.value(vocabSize), builder.value(hiddenSize)]
+    const back = builder.value(hiddenSize)
+    // The gradient takes the logits' place, unless the cap's slope needs both.
+    const gradient = headSoftCap === undefined ? logits : builder.value(vocabSize)
     const weight = weights.address(FINAL_NORM.weight)
     const bias = kind === 'layer' ? weights.address(FINAL_NORM.bias) : undefined
     const matrices = plan.plans.map((one) => weights.matrix(one))
@@ -90,4 +98,11 @@ export class HeadLossProgram {
     copy(builder, builder.hidden, back)
     return builder.build()
   }
+}
+
+/** Rows of one run: whole tiles of the products. */
+function rowsOf({ vocabSize, headSoftCap }: ModelConfig): number {
+  const bytes = 4 * vocabSize * (headSoftCap === undefined ? 1 : 2)
+  const rows = Math.min(MOST_ROWS, Math.max(LEAST_ROWS, LOGIT_BYTES / bytes))
+  return Math.floor(rows / 12) * 12
 }

@@ -216,9 +216,12 @@ void pk_entropy(const float* logits, int32_t target, float weight, int32_t width
     facts[1] = 0;
     return;
   }
-  float most = logits[0];
-  for (int32_t i = 1; i < width; i++) most = logits[i] > most ? logits[i] : most;
-  v16 sum = v_set(0);
+  v16 tops = v_set(-__builtin_inff()), sum = v_set(0);
+  int32_t whole = width / LANES * LANES;
+  for (int32_t i = 0; i < whole; i += LANES) tops = v_max(v_load(logits + i), tops);
+  float most = tops[0], own = logits[target];
+  for (int32_t lane = 1; lane < LANES; lane++) most = tops[lane] > most ? tops[lane] : most;
+  for (int32_t i = whole; i < width; i++) most = logits[i] > most ? logits[i] : most;
   for (int32_t i = 0; i < width; i += LANES) {
     v16 e = within(v_exp(some(logits, i, width) - v_set(most)), i, width);
     put(gradient, i, width, e);
@@ -229,7 +232,7 @@ void pk_entropy(const float* logits, int32_t target, float weight, int32_t width
   for (int32_t i = 0; i < width; i += LANES) put(gradient, i, width, some(gradient, i, width) * factor);
   gradient[target] = gradient[target] - weight;
   facts[0] = z;
-  facts[1] = logits[target] - most;
+  facts[1] = own - most;
 }
 
 void pk_soft_cap_back(const float* capped, float cap, int32_t width, float* gradient) {

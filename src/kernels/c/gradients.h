@@ -27,7 +27,8 @@ void pk_turn_back(float* gradient, const float* cosines, const float* sines, int
 // Gradient of an `enum pk_activation`'s input, as wide as that; `width` is that of its output.
 void pk_activate_back(int32_t kind, const float* x, const float* gradient, float* dx, int32_t width);
 
-// The gradient of logits (width) for one target, times `weight`; facts as PK_ENTROPY has them.
+// The gradient of logits (width) for one target, times `weight`; it may take their place. Facts as
+// PK_ENTROPY has them.
 void pk_entropy(const float* logits, int32_t target, float weight, int32_t width, float* gradient,
                 float* facts);
 

@@ -14,6 +14,7 @@ import {
 } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { ServerEvents } from '../events.ts'
+import { hasOnlyNumbers } from '../../blocks/finite.ts'
 import { adapterNumbers } from '../../blocks/train/adapter-shape.ts'
 import type { TrainStep } from '../../blocks/train/train-types.ts'
 import type { ComputeApi, SpanInfo } from '../../blocks/types.ts'
@@ -225,7 +226,7 @@ export class TrainServer {
     if (numbers.length !== expected) {
       throw badInput(`An adapter of ${numbers.length} numbers cannot be used: ${expected} belong`)
     }
-    if (!numbers.every(Number.isFinite)) throw badInput('An adapter has values that are no numbers')
+    if (!hasOnlyNumbers(numbers)) throw badInput('An adapter has values that are no numbers')
     const hasher = new Bun.CryptoHasher('blake2b256')
     const id = new Uint8Array(hasher.update(adapterBytes(shape, values)).digest())
     this.#adapters.put(id, { start, end }, { shape, values: numbers })

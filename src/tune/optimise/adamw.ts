@@ -50,7 +50,9 @@ export function adamW(
 /** The length of several gradients taken as one. */
 export function gradientNorm(gradients: readonly Float32Array[]): number {
   let sum = 0
-  for (const gradient of gradients) for (const value of gradient) sum += value * value
+  for (const gradient of gradients) {
+    for (let i = 0; i < gradient.length; i++) sum += gradient[i]! * gradient[i]!
+  }
   return Math.sqrt(sum)
 }
 

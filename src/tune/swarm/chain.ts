@@ -4,6 +4,7 @@
 import type { BlockSpan } from '../../base/block-span.ts'
 import { sleep, type Clock } from '../../base/clock.ts'
 import { AppError, protocolError, toAppError } from '../../base/errors.ts'
+import { hasOnlyNumbers } from '../../blocks/finite.ts'
 import type { RouteHop } from '../../client/route/route.ts'
 
 /** What is trained of blocks [start, end), and what is computed in them. */
@@ -265,7 +266,7 @@ function checkRows(values: Float32Array | undefined, length: number): void {
   if (values === undefined || values.length !== length) {
     throw protocolError('A server answers a training step with values of another shape')
   }
-  if (!values.every(Number.isFinite)) {
+  if (!hasOnlyNumbers(values)) {
     throw new AppError(
       'COMPUTE',
       'A server answers a training step with values that are no numbers'
