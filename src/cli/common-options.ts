@@ -1,9 +1,11 @@
 // Options that several commands share, and those of every command.
 import {
   flag,
+  list,
   off,
   text,
   type FlagOption,
+  type ListOption,
   type OffOption,
   type Options,
   type TextOption
@@ -51,6 +53,11 @@ export const DISK: TextOption = text(
 export const CHAT_TEMPLATE: TextOption = text(
   'file|name',
   "Chat template in place of the model's own: a file, or chatml, llama2, llama3, mistral, ..."
+)
+
+export const API_ADAPTER: ListOption = list(
+  'name=adapter',
+  'Offer model+name too: a folder, a .gguf, owner/name or a content id, and :weight, with commas between'
 )
 
 export const HERE: TextOption = text(

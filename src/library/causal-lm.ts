@@ -51,6 +51,9 @@ export class AutoDistributedModelForCausalLM extends Resource {
   readonly tokenizer: PretrainedTokenizer
   readonly #model: TextModel
   readonly #onclose: () => Promise<void>
+  readonly #plain: TextModel
+  /** The model with other adapters, by their names. */
+  readonly #adapted = new Map<string, Promise<TextModel>>()
 
   /**
    * Opens a model of the swarm by an alias, owner/name or a file; close() or `await using` ends it.
@@ -60,27 +63,41 @@ export class AutoDistributedModelForCausalLM extends Resource {
     name: string,
     options: EitherCase<PretrainedOptions> = {}
   ): Promise<AutoDistributedModelForCausalLM> {
-    const { surroundings, petals: petalsOptions } = await readPretrained(options)
+    const { surroundings, petals: petalsOptions, adapters } = await readPretrained(options)
     const petals = new Petals(surroundings, petalsOptions)
     try {
       await petals.ready()
-      const model = await petals.openModel(name)
-      await model.ready()
-      return new AutoDistributedModelForCausalLM(model, async () => {
-        await model.close()
-        await petals.close()
-      })
+      const plain = await petals.openModel(name)
+      await plain.ready()
+      const model = adapters.length === 0 ? plain : await plain.withAdapters(name, adapters)
+      return new AutoDistributedModelForCausalLM(
+        model,
+        async () => {
+          if (model !== plain) await model.close()
+          await plain.close()
+          await petals.close()
+        },
+        plain
+      )
     } catch (error) {
       await petals.close()
       throw error
     }
   }
 
-  /** @param onclose closes the model, and what it stands on */
-  constructor(model: TextModel, onclose: () => Promise<void> = () => model.close()) {
+  /**
+   * @param onclose closes the model, and what it stands on
+   * @param plain the model without its adapters
+   */
+  constructor(
+    model: TextModel,
+    onclose: () => Promise<void> = () => model.close(),
+    plain: TextModel = model
+  ) {
     super()
     this.#model = model
     this.#onclose = onclose
+    this.#plain = plain
     const { local } = model
     this.tokenizer = pretrainedTokenizer(local.model, local.tokenizer)
   }
@@ -126,7 +143,8 @@ export class AutoDistributedModelForCausalLM extends Resource {
     if (prompt === undefined || others.length > 0 || request.sequences > 1 || request.beams > 1) {
       throw badInput('stream() gives one answer to one prompt')
     }
-    const pieces = answer(this.#lender(request), prompt, this.#limited(request, prompt))
+    const lender = await this.#lender(request)
+    const pieces = answer(lender, prompt, this.#limited(request, prompt))
     for (;;) {
       const step = await pieces.next()
       if (step.done) return step.value
@@ -197,8 +215,18 @@ export class AutoDistributedModelForCausalLM extends Resource {
     }
   }
 
-  #lender({ session }: GenerateRequest): Lender {
-    return session ?? this.#model
+  async #lender({ session, adapters }: GenerateRequest): Promise<Lender> {
+    if (session !== undefined || adapters === undefined) return session ?? this.#model
+    return adapters.length === 0 ? this.#plain : this.#with(adapters)
+  }
+
+  /** The model with adapters, opened once. */
+  #with(adapters: readonly string[]): Promise<TextModel> {
+    const key = adapters.join('\n')
+    const opening = this.#adapted.get(key) ?? this.#plain.withAdapters(this.#plain.id, adapters)
+    this.#adapted.set(key, opening)
+    opening.catch(() => this.#adapted.delete(key))
+    return opening
   }
 
   /** Options of an answer behind a prompt of this length. */
@@ -234,7 +262,7 @@ export class AutoDistributedModelForCausalLM extends Resource {
     }
     streamer?.put(prompt)
     const { seed } = options
-    const pieces = answer(this.#lender(request), prompt, {
+    const pieces = answer(await this.#lender(request), prompt, {
       ...options,
       ...(seed === undefined ? {} : { seed: seed + index }),
       processors: [...(options.processors ?? []), listener]
@@ -257,9 +285,10 @@ export class AutoDistributedModelForCausalLM extends Resource {
     const options = this.#limited(request, prompt)
     const room = local.config.contextLength - prompt.length
     await using stack = new AsyncDisposableStack()
+    const lender = await this.#lender(request)
     const lent: Borrowed[] = []
     for (let i = 0; i < beams; i++) {
-      lent.push(stack.use(await this.#model.borrow(prompt, { signal: options.signal })))
+      lent.push(stack.use(await lender.borrow(prompt, { signal: options.signal })))
     }
     const found = await beamSearch(prompt, {
       beams,
@@ -289,6 +318,8 @@ export class AutoDistributedModelForCausalLM extends Resource {
   }
 
   protected override async _close(): Promise<void> {
+    const adapted = await Promise.allSettled(this.#adapted.values())
+    for (const one of adapted) if (one.status === 'fulfilled') await one.value.close()
     await this.#onclose()
   }
 }

@@ -63,6 +63,9 @@ export interface GenerateInput {
   logits_processor?: readonly LogitsProcessor[]
   /** Ids are added to what the session holds. */
   session?: InferenceSession
+  /** In place of those of from_pretrained(); [] for none. `adapter` is the same. */
+  adapters?: string | readonly string[]
+  adapter?: string | readonly string[]
   /** Guess ids ahead; the text is the same. Default true. */
   speculate?: boolean
   /** Give an object with texts and counts instead of ids alone. */
@@ -96,6 +99,8 @@ const NAMES = [
   'choices',
   'logits_processor',
   'session',
+  'adapters',
+  'adapter',
   'speculate',
   'return_dict_in_generate',
   'signal'
@@ -122,6 +127,8 @@ export interface GenerateRequest {
   readonly sequences: number
   readonly streamer: Streamer | undefined
   readonly session: InferenceSession | undefined
+  /** Undefined: those of the model. */
+  readonly adapters: readonly string[] | undefined
   readonly asObject: boolean
   /** What each answer must be. */
   readonly constraint: Constraint | undefined
@@ -175,6 +182,7 @@ export function readGenerate(given: object): GenerateRequest {
     sequences,
     streamer,
     session,
+    adapters: adaptersOf(o, session),
     asObject: booleanOption('return_dict_in_generate', o.return_dict_in_generate) ?? false,
     answer: {
       temperature: samples ? (numberOption('temperature', o.temperature, 0, 100) ?? 1) : 0,
@@ -212,6 +220,19 @@ function promptOf(
     }
   }
   return { kind: 'ids', batch: batchOf(o.input_ids) }
+}
+
+function adaptersOf(
+  { adapters, adapter }: { readonly adapters?: unknown; readonly adapter?: unknown },
+  session: InferenceSession | undefined
+): readonly string[] | undefined {
+  if (adapters === undefined && adapter === undefined) return undefined
+  if (session !== undefined) {
+    throw badInput('A session runs with the adapters that it began with', {
+      hint: 'Leave adapter out, or session'
+    })
+  }
+  return [...textsOption('adapters', adapters), ...textsOption('adapter', adapter)]
 }
 
 function constraintOf(

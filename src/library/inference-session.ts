@@ -9,6 +9,8 @@ import { plainIds, type Ids } from './tokenizer.ts'
 export interface SavedSession {
   readonly model: string
   readonly ids: readonly number[]
+  /** Content ids of its adapters, and what each counts; absent without any. */
+  readonly adapters?: readonly string[]
 }
 
 export interface InferenceSessionOptions {
@@ -36,6 +38,9 @@ export class InferenceSession extends Resource implements Lender {
     }
     if (resume && resume.model !== model.id) {
       throw badInput(`The session is of '${resume.model}', not of '${model.id}'`)
+    }
+    if (resume && String(resume.adapters ?? []) !== String(model.adapters)) {
+      throw badInput('The session ran with other adapters', { hint: 'Give the same ones' })
     }
     this.#model = model
     this.#maxLength = maxLength
@@ -78,7 +83,9 @@ export class InferenceSession extends Resource implements Lender {
 
   /** What another process can go on with: `inference_session({ resume })`. */
   save(): SavedSession {
-    return { model: this.#model.id, ids: [...this.#ids] }
+    const { id: model, adapters } = this.#model
+    const saved = { model, ids: [...this.#ids] }
+    return adapters.length === 0 ? saved : { ...saved, adapters }
   }
 
   /** Lends its own generator, which stays with it. */

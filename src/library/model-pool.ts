@@ -77,7 +77,7 @@ export class ModelPool extends Resource {
       idleMs,
       () => {
         void pooled.opening.then((model) => {
-          if (model.active > 0 || model.waiting > 0) return this.#watch(name, pooled)
+          if (model.isInUse) return this.#watch(name, pooled)
           if (this.#open.get(name) !== pooled) return
           this.#open.delete(name)
           const closing = model.close().finally(() => this.#closing.delete(closing))

@@ -8,6 +8,7 @@ import { Resource } from '../base/resource.ts'
 import type { Compute } from '../blocks/compute.ts'
 import type { Quant } from '../blocks/types.ts'
 import { Client, type PrefixSecret } from '../client/client.ts'
+import type { WeightedPack } from '../client/session/session-adapters.ts'
 import { Generator } from '../client/text/generate.ts'
 import type { LocalServers } from '../client/route/local-servers.ts'
 import { HostedBlocks, type HostedBlocksOptions } from '../here/hosted-blocks.ts'
@@ -19,6 +20,7 @@ import type { Membership } from '../swarm/private/membership.ts'
 import { WeightExchange } from '../weights/weight-exchange.ts'
 import type { WireDtype } from '../wire/types.ts'
 import { startCompute, type StartComputeOptions } from './open/compute.ts'
+import { openAdapters } from './open/adapters.ts'
 import { openDrafters } from './open/drafters.ts'
 import { openHere, type HereChoice } from './open/here.ts'
 import { loadServers, saveServers } from './open/known-servers.ts'
@@ -131,6 +133,7 @@ export class Petals extends Resource {
         id,
         local: client.local,
         open: (wishes) => this.#openSession(opened, wishes),
+        adapt: (names) => this.#openAdapters(opened, names),
         blocks: () => blocksNow(client, here),
         openTraining: () => openTrainAccess({ ...this.#parts, ...opened, signal }),
         ...(parallel === undefined ? {} : { parallel }),
@@ -194,23 +197,44 @@ export class Petals extends Resource {
     return { name, model, client, compute, here, remembers }
   }
 
+  async #openAdapters(
+    { name, model, client }: OpenedModel,
+    names: readonly string[]
+  ): Promise<readonly WeightedPack[]> {
+    const { node } = this.#parts
+    return openAdapters(names, {
+      surroundings: this.#surroundings,
+      model,
+      swarm: { node, serves: namedModel(model, name), servers: () => client.servers() },
+      progress: this.#options.progress
+    })
+  }
+
   /** A session of this client with the generator over it. */
   async #openSession(of: OpenedModel, wishes: SessionWishes = {}): Promise<OwnedGenerator> {
     const { name, model, client, compute, remembers } = of
-    const { published, draft = 'none' } = wishes
+    const { published, draft = 'none', adapters } = wishes
     await using stack = new AsyncDisposableStack()
     const tell = (news: RouteNews): void => owned.onnews(news)
     const session = stack.use(
-      await client.openSession(undefined, published, {
-        onreroute: (peer, why) =>
-          tell({ kind: 'reroute', text: `server ${peer.slice(0, 8)} is avoided: ${why.message}` }),
-        onwait: (why, leftMs) =>
-          tell(
-            why === undefined
-              ? { kind: 'resume', text: 'going on' }
-              : { kind: 'wait', text: waitText(why, leftMs) }
-          )
-      })
+      await client.openSession(
+        undefined,
+        published,
+        {
+          onreroute: (peer, why) =>
+            tell({
+              kind: 'reroute',
+              text: `server ${peer.slice(0, 8)} is avoided: ${why.message}`
+            }),
+          onwait: (why, leftMs) =>
+            tell(
+              why === undefined
+                ? { kind: 'resume', text: 'going on' }
+                : { kind: 'wait', text: waitText(why, leftMs) }
+            )
+        },
+        adapters
+      )
     )
     const drafters = await openDrafters(stack, {
       draft,

@@ -42,6 +42,12 @@ export interface PretrainedOptions {
   max_disk?: number
   /** Take weights from peers too. Default true. */
   peer_weights?: boolean
+  /**
+   * What answers run with: folders, GGUF files, owner/name of a hub or content ids, and `:weight`
+   * behind them. `adapter` is the same.
+   */
+  adapters?: string | readonly string[]
+  adapter?: string | readonly string[]
   /** Answers at once. Default 16. */
   parallel?: number
   /** Default 'warn', on stderr. */
@@ -64,6 +70,8 @@ export const PRETRAINED_NAMES = [
   'max_memory',
   'max_disk',
   'peer_weights',
+  'adapters',
+  'adapter',
   'parallel',
   'log_level',
   'signal'
@@ -72,9 +80,11 @@ export const PRETRAINED_NAMES = [
 const MOST_BYTES = Number.MAX_SAFE_INTEGER
 
 /** @throws AppError BAD_INPUT for a name or a value that cannot be used */
-export async function readPretrained(
-  given: object
-): Promise<{ surroundings: Surroundings; petals: PetalsOptions }> {
+export async function readPretrained(given: object): Promise<{
+  surroundings: Surroundings
+  petals: PetalsOptions
+  adapters: readonly string[]
+}> {
   const o = namedOptions({ ...given }, PRETRAINED_NAMES, 'from_pretrained()')
   const token = textOption('token', o.token)
   const env: Surroundings['env'] = {
@@ -97,6 +107,7 @@ export async function readPretrained(
       env,
       signal: (o.signal as AbortSignal | undefined) ?? new AbortController().signal
     },
+    adapters: [...textsOption('adapters', o.adapters), ...textsOption('adapter', o.adapter)],
     petals: {
       ...(swarm === undefined ? {} : { swarm }),
       ...(lan === undefined ? {} : { lan }),

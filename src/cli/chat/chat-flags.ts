@@ -42,6 +42,7 @@ export interface ChatFlags
   speculate?: boolean | undefined
   draft?: string | undefined
   chatTemplate?: string | undefined
+  adapter?: readonly string[] | undefined
 }
 
 /** How answers are generated. */

@@ -9,7 +9,7 @@ import type { Context } from '../context.ts'
 import { draftOf, type ChatFlags } from './chat-flags.ts'
 import { publishedSystem } from './prefix-flags.ts'
 import { rememberModel } from './remember.ts'
-import { loadChat } from './saved-chat.ts'
+import { loadChat, requireAdapters, type SavedChat } from './saved-chat.ts'
 import { waitLine } from './wait-line.ts'
 
 export interface OpenTalkOptions {
@@ -39,8 +39,8 @@ export async function openTalk(
 ): Promise<OpenedTalk> {
   const { name, flags, context, petals, past, constraint } = options
   const { session: path, system } = flags
-  let saved = past
-  const model = stack.use(
+  let saved: SavedChat | undefined = past
+  const plain = stack.use(
     await petals.openModel(name, {
       async check({ contentId }) {
         if (!past && path !== undefined) saved = await loadChat(path, contentId)
@@ -50,6 +50,9 @@ export async function openTalk(
     })
   )
   await rememberModel(context, name)
+  const { adapter = [] } = flags
+  const model = adapter.length === 0 ? plain : stack.use(await plain.withAdapters(name, adapter))
+  if (!past && path !== undefined) requireAdapters(path, saved, model.adapters)
   const { node } = petals
   const published = publishedSystem(flags, model.local, node.key)
   const conversation = stack.use(

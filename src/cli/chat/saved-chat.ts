@@ -17,11 +17,33 @@ const FORMAT = 'petals-chat-1'
 const HINT = 'Choose a file in a folder that can be written'
 const NO_ROOM = 'Free some room on that disk, or keep the conversation in a file elsewhere'
 
+/** A conversation, and what it was held with. */
+export interface SavedChat extends SavedConversation {
+  /** Content ids of its adapters, and what each counts; absent without any. */
+  readonly adapters?: readonly string[] | undefined
+}
+
+/** @throws AppError BAD_INPUT for a conversation that was held with other adapters */
+export function requireAdapters(
+  path: string,
+  saved: SavedChat | undefined,
+  adapters: readonly string[]
+): void {
+  const { messages = [], unfinished, adapters: before = [] } = saved ?? {}
+  // A new file has no adapters yet.
+  if (messages.length === 0 && unfinished === undefined) return
+  if (String(before) === String(adapters)) return
+  const held = before.length === 0 ? 'without adapters' : `with ${before.join(', ')}`
+  throw badInput(`The conversation in '${path}' was held ${held}`, {
+    hint: 'Give the same --adapter, or another file'
+  })
+}
+
 /**
  * The conversation in `path`; empty if there is no such file or it is empty.
  * @throws AppError CORRUPT, or BAD_INPUT if it was held with another model
  */
-export async function loadChat(path: string, model: Uint8Array): Promise<SavedConversation> {
+export async function loadChat(path: string, model: Uint8Array): Promise<SavedChat> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw fileError(`The conversation in '${path}' cannot be read`, error)
@@ -54,13 +76,11 @@ export async function requireKeepable(path: string): Promise<void> {
 }
 
 /** Writes the whole conversation; the old file stays until the new one is complete. */
-export async function saveChat(
-  path: string,
-  model: Uint8Array,
-  chat: SavedConversation
-): Promise<void> {
-  const { messages, unfinished } = chat
-  const text = JSON.stringify({ format: FORMAT, model: toHex(model), messages, unfinished })
+export async function saveChat(path: string, model: Uint8Array, chat: SavedChat): Promise<void> {
+  const { messages, unfinished, adapters = [] } = chat
+  const facts = { format: FORMAT, model: toHex(model) }
+  const held = adapters.length === 0 ? facts : { ...facts, adapters }
+  const text = JSON.stringify({ ...held, messages, unfinished })
   try {
     await replaceFile(path, `${text}\n`)
   } catch (error) {
@@ -74,7 +94,7 @@ function cannotKeep(path: string, cause: unknown): Error {
   return fileError(`The conversation cannot be kept in '${path}'`, cause, { hint })
 }
 
-function parse(path: string, text: string): SavedConversation & { model: string } {
+function parse(path: string, text: string): SavedChat & { model: string } {
   const bad = (why: string): Error =>
     corrupt(`'${path}' is no conversation: ${why}`, { hint: 'Remove it to begin a new one' })
   if (text.length > MAX_FILE_BYTES) throw bad('it is too long')
@@ -84,11 +104,14 @@ function parse(path: string, text: string): SavedConversation & { model: string 
   } catch {
     throw bad('it is no JSON')
   }
-  const { format, model, messages, unfinished } = (value ?? {}) as Record<string, unknown>
+  const { format, model, messages, unfinished, adapters } = (value ?? {}) as Record<string, unknown>
   if (format !== FORMAT || typeof model !== 'string') throw bad(`it is not in ${FORMAT}`)
   if (!Array.isArray(messages) || messages.length > MAX_MESSAGES) throw bad('it has no messages')
+  const areNames = Array.isArray(adapters) && adapters.length <= LIMITS.adapters
+  if (adapters !== undefined && !areNames) throw bad('its adapters have no names')
   return {
     model,
+    ...(areNames ? { adapters: adapters.map(String) } : {}),
     unfinished: unfinished === undefined ? undefined : parseUnfinished(unfinished, bad),
     messages: messages.map((message: unknown) => {
       const { role, content } = (message ?? {}) as Record<string, unknown>

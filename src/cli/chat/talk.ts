@@ -9,7 +9,7 @@ import { ChatKeeper } from './chat-keeper.ts'
 import type { Answering, Talk } from '../conversation/converse.ts'
 import type { OpenedTalk } from './open-talk.ts'
 import { createReporter, stream, type Answer, type Reporter, type Write } from './reporter.ts'
-import { loadChat, saveChat } from './saved-chat.ts'
+import { loadChat, requireAdapters, saveChat, type SavedChat } from './saved-chat.ts'
 import type { Settings } from '../conversation/settings.ts'
 
 export interface TalkOptions {
@@ -53,8 +53,9 @@ export function createTalk(options: TalkOptions): ToldTalk {
     },
     conversation
   )
+  const kept = (): SavedChat => ({ ...conversation.save(), adapters: model.adapters })
   const keeper =
-    path === undefined ? undefined : new ChatKeeper(() => saveChat(path, contentId, conversation))
+    path === undefined ? undefined : new ChatKeeper(() => saveChat(path, contentId, kept()))
   const tell = async (answer: Answer, write: Write): Promise<void> => {
     keeper?.note()
     try {
@@ -98,12 +99,13 @@ export function createTalk(options: TalkOptions): ToldTalk {
     settings: () => settings.lines(),
     async save(to) {
       await requireOurs(to, contentId)
-      await saveChat(to, contentId, conversation)
+      await saveChat(to, contentId, kept())
     },
     async load(from) {
       const found = await stat(from).catch(() => undefined)
       if (!found) throw badInput(`There is no conversation in '${from}': no such file`)
       const saved = await loadChat(from, contentId)
+      requireAdapters(from, saved, model.adapters)
       conversation.reset()
       conversation.resume(saved)
     },

@@ -1,6 +1,7 @@
 // Declares `petals api [MODEL...]`.
 import { type Command, command, text } from '../command.ts'
 import {
+  API_ADAPTER,
   CHAT_TEMPLATE,
   DEVICE,
   DISK,
@@ -24,6 +25,7 @@ export const api: Command = command<ApiFlags>({
     apiKey: text('key', 'Demand this key of every request; @file reads it (PETALS_API_KEY)'),
     cors: text('origins', 'Sites whose pages may use it, with commas between, or *'),
     chatTemplate: CHAT_TEMPLATE,
+    adapter: API_ADAPTER,
     parallel: text('n', 'Answers of one model at once; more wait (default: 16)'),
     here: HERE,
     memory: text('size', 'Most memory for blocks that run here, e.g. 8g (default: 80% of free)'),

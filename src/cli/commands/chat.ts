@@ -45,6 +45,10 @@ export const chat: Command = command<ChatFlags>({
     ),
     parallel: text('n', 'Lines of --jsonl answered at once (default: 4)'),
     out: text('file', 'Where --jsonl writes; what is in it already is not asked again'),
+    adapter: list(
+      'name',
+      'Answer with an adapter: a folder, a .gguf, owner/name or a content id, and :weight; for more give it again'
+    ),
     session: text('file', 'Keep the conversation in a file and go on with it'),
     continue: flag('Print the whole of the answer that was interrupted, to its end (--session)'),
     prefixCache: off('Let servers keep nothing of it for the next time'),

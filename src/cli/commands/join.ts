@@ -1,5 +1,5 @@
 // Declares `petals join MODEL`.
-import { type Command, command, off, type OptionsFor, text } from '../command.ts'
+import { type Command, command, list, off, type OptionsFor, text } from '../command.ts'
 import {
   DEVICE,
   DISK,
@@ -33,6 +33,14 @@ export const JOIN_OPTIONS: OptionsFor<JoinFlags> = {
   ),
   tune: off('Compute no steps of trainings: chats only'),
   tuneMemory: text('size', 'Most memory for steps of trainings that wait (default: 512m)'),
+  adapters: list(
+    'name',
+    'Hold an adapter for everybody who knows its id: a folder, a .gguf or owner/name; for more give it again'
+  ),
+  adapterMemory: text(
+    'size',
+    'Memory for adapters of sessions, or off (default: a sixteenth of that for sessions, at most 1g)'
+  ),
   ...SWARM_OPTIONS,
   port: text('port', 'UDP port (default: any)'),
   host: text('ip', 'Address to listen on (default: all, or loopback with its bootstrap)'),

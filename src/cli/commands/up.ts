@@ -1,6 +1,6 @@
 // Declares `petals up MODEL`.
 import { type Command, command, flag, text } from '../command.ts'
-import { CHAT_TEMPLATE } from '../common-options.ts'
+import { API_ADAPTER, CHAT_TEMPLATE } from '../common-options.ts'
 import type { UpFlags } from '../run/up.ts'
 import { JOIN_OPTIONS } from './join.ts'
 
@@ -16,6 +16,7 @@ export const up: Command = command<UpFlags>({
     apiKey: text('key', 'Demand this key of every request; @file reads it (PETALS_API_KEY)'),
     cors: text('origins', 'Sites whose pages may use it, with commas between, or *'),
     chatTemplate: CHAT_TEMPLATE,
+    adapter: API_ADAPTER,
     ...JOIN_OPTIONS
   },
   examples: ['petals up smollm2-135m'],

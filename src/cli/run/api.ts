@@ -24,6 +24,7 @@ export interface ApiFlags extends PetalsFlags {
   apiKey?: string | undefined
   cors?: string | undefined
   parallel?: string | undefined
+  adapter?: readonly string[] | undefined
 }
 
 const PORT = 8080
@@ -52,7 +53,7 @@ export async function runApi(
 export interface SurfaceOptions {
   petals: Petals
   names: readonly string[]
-  flags: Pick<ApiFlags, 'bootstrap' | 'lan' | 'cors'>
+  flags: Pick<ApiFlags, 'bootstrap' | 'lan' | 'cors' | 'adapter'>
   apiKey: string | undefined
   host: string
   port: number
@@ -65,11 +66,16 @@ export async function openSurface(
   { petals, names, flags, apiKey, host, port, context }: SurfaceOptions
 ): Promise<string> {
   const offered = modelIds(names)
-  const pool = stack.use(
+  const adapted = adaptedIds([...offered.keys()], flags.adapter)
+  const pool: ModelPool = stack.use(
     new ModelPool({
-      names: [...offered.keys()],
+      names: [...offered.keys(), ...adapted.keys()],
       async open(id) {
-        const model = await petals.openModel(offered.get(id) ?? id, { id })
+        const variant = adapted.get(id)
+        const model =
+          variant === undefined
+            ? await petals.openModel(offered.get(id) ?? id, { id })
+            : await (await pool.take(variant.model)).withAdapters(id, variant.adapters)
         context.log.info(`${id} is ready`)
         return model
       }
@@ -134,6 +140,44 @@ function modelIds(names: readonly string[]): Map<string, string> {
     ids.set(ids.has(id) ? name : id, name)
   }
   return ids
+}
+
+/** A model with adapters that is offered under a name of its own. */
+interface AdaptedModel {
+  /** Id of the model that it stands on. */
+  readonly model: string
+  readonly adapters: readonly string[]
+}
+
+/**
+ * Models with adapters by their ids, `model+name`.
+ * @throws AppError BAD_INPUT for what is no `name=adapter`, or when the model is not clear
+ */
+export function adaptedIds(
+  ids: readonly string[],
+  given: readonly string[] = []
+): Map<string, AdaptedModel> {
+  const adapted = new Map<string, AdaptedModel>()
+  for (const text of given) {
+    const at = text.indexOf('=')
+    const word =
+      at < 0 ? basename(text.replace(/:[\d.+-]+$/, '')).replace(/\.gguf$/i, '') : text.slice(0, at)
+    const plus = word.lastIndexOf('+')
+    const [only, ...others] = ids
+    const model = plus < 0 && others.length === 0 ? only : word.slice(0, Math.max(0, plus))
+    const name = word.slice(plus + 1)
+    const id = `${model}+${name}`
+    if (model === undefined || !ids.includes(model) || !/^[\w.-]{1,64}$/.test(name)) {
+      throw badInput(`--adapter cannot be '${text}'`, {
+        hint: `Give NAME=FOLDER, or with several models ${ids[0] ?? 'MODEL'}+NAME=FOLDER`
+      })
+    }
+    if (adapted.has(id) || ids.includes(id)) throw badInput(`'${id}' is named twice`)
+    const adapters = text.slice(at + 1).split(',')
+    if (adapters.includes('')) throw badInput(`--adapter ${text} names no adapter`)
+    adapted.set(id, { model, adapters })
+  }
+  return adapted
 }
 
 /**

@@ -68,7 +68,9 @@ export async function runBatch(name: string, flags: ChatFlags, context: Context)
     })
   )
   await petals.ready()
-  const model = stack.use(await petals.openModel(name))
+  const plain = stack.use(await petals.openModel(name))
+  const { adapter = [] } = flags
+  const model = adapter.length === 0 ? plain : stack.use(await plain.withAdapters(name, adapter))
   await rememberModel(context, name)
   progress.done()
 

@@ -18,6 +18,8 @@ import type { Measured, MetricsPort } from '../metrics-port.ts'
 import { diskRoom } from '../disk-room.ts'
 import { openNamedModel, startCompute, type EngineOptions } from '../engine.ts'
 import { untilAborted } from '../lifetime.ts'
+import { openAdapters } from '../../library/open/adapters.ts'
+import type { AdapterPack } from '../../weights/adapters/adapter-pack.ts'
 import { joinSoon, openNode } from '../../library/open/node.ts'
 import type { PetalsParts } from '../../library/petals.ts'
 import { parseBlocks, parseBytes, parseChoice, parseKv, parseWhole } from '../options.ts'
@@ -46,6 +48,8 @@ export interface JoinFlags
   prefixCache?: string | undefined
   tune?: boolean | undefined
   tuneMemory?: string | undefined
+  adapters?: readonly string[] | undefined
+  adapterMemory?: string | undefined
   metricsPort?: string | undefined
 }
 
@@ -70,8 +74,13 @@ export async function runJoin(
   if (note !== undefined) context.log.info(note)
   const port = parseWhole('port', flags.port, 0, 65_535)
   if (flags.host !== undefined) requireOwnAddress('host', flags.host)
-  const keepBytes = readKeepBytes(flags.prefixCache)
   const callBytes = parseBytes('tune-memory', flags.tuneMemory)
+  const keepBytes = readSize('prefix-cache', flags.prefixCache)
+  const adapterBytes = readSize('adapter-memory', flags.adapterMemory)
+  const { adapters: wanted = [] } = flags
+  if (adapterBytes === 0 && wanted.length > 0) {
+    throw badInput('--adapters needs memory for them', { hint: 'Leave --adapter-memory off out' })
+  }
   const metrics = await openMetrics(flags, () => ({ name, model, quant, host, weights }))
   const membership = await openMembership(flags, context)
   membership?.require('serve')
@@ -98,6 +107,7 @@ export async function runJoin(
     }
   })
   checkBlocks(blocks, name, model)
+  const adapters = await openOwnAdapters(wanted, model, context)
   const diskBytes = await diskRoom(context.paths.cache, flags.disk)
   const compute = stack.use(await startCompute(flags, context))
   const host: Host = new Host({
@@ -110,6 +120,8 @@ export async function runJoin(
     kv,
     keepBytes,
     training: flags.tune === false ? false : { callBytes },
+    adapterBytes,
+    adapters,
     diskBytes,
     aliases: namedModel(model, name).names,
     node,
@@ -218,9 +230,23 @@ async function give(weights: WeightExchange, giving: Giving): Promise<void> {
   }
 }
 
-/** The value of `--prefix-cache`; undefined: the host decides. */
-function readKeepBytes(value: string | undefined): number | undefined {
-  return value === 'off' ? 0 : parseBytes('prefix-cache', value)
+/** A size, or off; undefined: the host decides. */
+function readSize(name: string, value: string | undefined): number | undefined {
+  return value === 'off' ? 0 : parseBytes(name, value)
+}
+
+/** Adapters that the server holds for everybody; tells their ids. @throws AppError */
+async function openOwnAdapters(
+  names: readonly string[],
+  model: Model,
+  context: Context
+): Promise<readonly AdapterPack[]> {
+  const progress = serverProgress(context.log)
+  const opened = await openAdapters(names, { surroundings: context, model, progress })
+  for (const [i, { pack }] of opened.entries()) {
+    context.log.info(`adapter ${names[i]}: others use it with --adapter ${pack.name}`)
+  }
+  return opened.map(({ pack }) => pack)
 }
 
 /** In each swarm another key, so that nobody can tell that two swarms have the same server. */

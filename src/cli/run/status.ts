@@ -96,7 +96,8 @@ function serverReport({ info, rttMs }: DirectoryEntry): object {
     moves: info.fixed !== true,
     next: info.next ?? null,
     version: info.version,
-    arithmetic: info.arithmetic ?? null
+    arithmetic: info.arithmetic ?? null,
+    adapters: info.adapters?.map((one) => toHex(one)) ?? null
   }
 }
 
@@ -104,9 +105,11 @@ function round(value: number): number {
   return Math.round(value * 10) / 10
 }
 
-/** What the server announced that it will do. */
-function plansOf({ draining, next }: ServerInfo): string {
-  if (!next) return draining ? 'leaving' : ''
+/** What the server announced that it will do, and adapters that it holds for everybody. */
+function plansOf({ draining, next, adapters = [] }: ServerInfo): string {
+  const ids = adapters.map((one) => toHex(one).slice(0, 8))
+  const held = ids.length === 0 ? '' : `adapters ${ids.join(', ')}`
+  if (!next) return [draining ? 'leaving' : '', held].filter((one) => one !== '').join(', ')
   const to = `${next.start}:${next.end}`
   return next.left ? `loading ${to}` : `moving to ${to}`
 }

@@ -27,6 +27,7 @@ export interface UpFlags extends JoinFlags {
   apiKey?: string | undefined
   cors?: string | undefined
   chatTemplate?: string | undefined
+  adapter?: readonly string[] | undefined
 }
 
 /** The private swarm of this machine's user. */
@@ -67,7 +68,7 @@ export async function runUp(
     await openSurface(stack, {
       petals,
       names: [name],
-      flags: { bootstrap: flags.bootstrap, lan, cors },
+      flags: { bootstrap: flags.bootstrap, lan, cors, adapter: flags.adapter },
       apiKey,
       host,
       port,

@@ -1,5 +1,6 @@
 // A session over the swarm with the generator on it, and what is told of its route.
 import type { RouteHop } from '../../client/route/route.ts'
+import type { WeightedPack } from '../../client/session/session-adapters.ts'
 import type { Published } from '../../client/session/prefix-naming.ts'
 import type { Generator } from '../../client/text/generate.ts'
 
@@ -35,6 +36,8 @@ export interface SessionWishes {
    * cache where it pays, or false for no guesses at all. Default 'none'.
    */
   readonly draft?: string | false | undefined
+  /** What it runs with, in the order in which they add. Default: nothing. */
+  readonly adapters?: readonly WeightedPack[] | undefined
 }
 
 export type { Published }

@@ -1,10 +1,12 @@
 // What an answer is made with: a model's client side, and sessions over the swarm. Knows no HTTP.
 import type { BlockSpan } from '../../base/block-span.ts'
+import { toHex } from '../../base/bytes.ts'
 import { cancelled, closed, unsupported, type AppError } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import { commonPrefix } from '../../client/text/generate.ts'
 import { replyFormat } from '../../client/text/reply/formats.ts'
 import type { ReplyFormat } from '../../client/text/reply/types.ts'
+import { SessionAdapters, type WeightedPack } from '../../client/session/session-adapters.ts'
 import type { LocalModel } from '../../client/text/local-model.ts'
 import { Constraints } from '../grammar/constraint.ts'
 import type { AnswerEnd } from './answer-end.ts'
@@ -37,6 +39,8 @@ export interface TextModelOptions {
   readonly local: Pick<LocalModel, 'model' | 'config' | 'tokenizer' | 'eosIds' | 'ready'>
   /** Opens a session over the swarm. */
   readonly open: (wishes?: SessionWishes) => Promise<OwnedGenerator>
+  /** Opens adapters by their names. Default: there are none. */
+  readonly adapt?: (names: readonly string[]) => Promise<readonly WeightedPack[]>
   /** Who may compute its blocks now. Default: it is not known. */
   readonly blocks?: () => BlocksNow
   /** Opens what a training stands on. Default: the model cannot be trained. */
@@ -45,6 +49,8 @@ export interface TextModelOptions {
   readonly parallel?: number
   /** Sessions that are kept between answers, for prompts that begin alike. Default 4. */
   readonly idle?: number
+  /** Content ids of what its sessions run with, and what each counts. */
+  readonly adapters?: readonly string[]
   /** Closed last. */
   readonly onclose?: () => Promise<void>
 }
@@ -99,6 +105,8 @@ export class TextModel extends Resource implements Lender {
   readonly #lent = new Set<OwnedGenerator>()
   readonly #waiting: Waiter[] = []
   #active = 0
+  /** Models of this one with adapters that are open. */
+  readonly #variants = new Set<TextModel>()
 
   constructor(options: TextModelOptions) {
     super()
@@ -120,6 +128,16 @@ export class TextModel extends Resource implements Lender {
   /** Answers under way. */
   get active(): number {
     return this.#active
+  }
+
+  /** Whether it must stay open: it answers, or another model stands on it. */
+  get isInUse(): boolean {
+    return this.#active > 0 || this.#waiting.length > 0 || this.#variants.size > 0
+  }
+
+  /** Names of its adapters and what each counts, for what is kept of its answers. */
+  get adapters(): readonly string[] {
+    return this.#options.adapters ?? []
   }
 
   /** Answers that wait for their turn. */
@@ -175,6 +193,27 @@ export class TextModel extends Resource implements Lender {
       onnews?.(news)
     }
     return new Conversation({ local, owned, constraints, system, resume })
+  }
+
+  /**
+   * This model with adapters: `folder`, `file.gguf`, `owner/name` or a content id, each with
+   * `:weight` behind it or not. The caller closes it, before this.
+   * @throws AppError NOT_FOUND, BAD_INPUT, UNSUPPORTED for what cannot be applied
+   */
+  async withAdapters(id: string, names: readonly string[]): Promise<TextModel> {
+    const { adapt, open } = this.#options
+    if (adapt === undefined) throw unsupported(`'${this.id}' cannot run with adapters`)
+    const adapters = await adapt(names)
+    const { wire } = new SessionAdapters(adapters)
+    const variant: TextModel = new TextModel({
+      ...this.#options,
+      id,
+      adapters: wire.map((one) => `${toHex(one.id)} ${one.weight}`),
+      open: (wishes) => open({ ...wishes, adapters }),
+      onclose: async () => void this.#variants.delete(variant)
+    })
+    this.#variants.add(variant)
+    return variant
   }
 
   /** Who may compute its blocks now. */
@@ -242,6 +281,7 @@ export class TextModel extends Resource implements Lender {
 
   protected override async _close(): Promise<void> {
     for (const waiter of this.#waiting.splice(0)) waiter.fail(closed('The model is closed'))
+    await Promise.allSettled([...this.#variants].map((one) => one.close()))
     await Promise.allSettled(this.#idle.splice(0).map((one) => one.close()))
     await this.#options.onclose?.()
   }

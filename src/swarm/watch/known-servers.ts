@@ -122,6 +122,7 @@ export function snapshotOf(server: KnownServer): ServerSnapshot {
     state,
     quant: info.quant,
     arithmetic: info.arithmetic ?? null,
+    adapters: info.adapters?.map((one) => toHex(one)) ?? null,
     version: info.version,
     tokensPerSecond: info.throughput / (end - start),
     prefillTokensPerSecond: info.prefillThroughput / (end - start),

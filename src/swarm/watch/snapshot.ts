@@ -34,6 +34,8 @@ export interface ServerSnapshot extends BlockSpan {
   readonly quant: string
   /** Null: it does not say. */
   readonly arithmetic: string | null
+  /** Beginnings of ids of adapters that it has for everybody; null: it can use none. */
+  readonly adapters: readonly string[] | null
   readonly version: string
   /** Through all of its blocks. */
   readonly tokensPerSecond: number

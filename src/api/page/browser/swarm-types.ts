@@ -36,6 +36,7 @@ export interface ServerSnapshot {
   readonly state: 'alive' | 'silent' | 'unasked'
   readonly quant: string
   readonly arithmetic: string | null
+  readonly adapters: readonly string[] | null
   readonly version: string
   readonly tokensPerSecond: number
   readonly prefillTokensPerSecond: number

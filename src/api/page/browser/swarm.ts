@@ -88,6 +88,7 @@ const COLUMNS: readonly [string, (server: ServerSnapshot) => string][] = [
   ['free tokens', ({ freeTokens }) => String(freeTokens)],
   ['weights', ({ quant }) => quant],
   ['arithmetic', ({ arithmetic }) => arithmetic ?? ''],
+  ['adapters', ({ adapters }) => (adapters ?? ['none']).map((id) => id.slice(0, 8)).join(', ')],
   ['version', ({ version }) => version]
 ]
 
