@@ -9,7 +9,7 @@ import type { ComputeApi } from '../blocks/types.ts'
 import type { Family, Model, ModelConfig } from '../model/types.ts'
 import { covered, gapsOf } from '../swarm/coverage.ts'
 import type { SwarmNode } from '../swarm/node.ts'
-import { AdapterGiver } from '../weights/adapters/adapter-giver.ts'
+import { giverOf, type AdapterGiver } from '../weights/adapters/adapter-giver.ts'
 import type { AdapterPack } from '../weights/adapters/adapter-pack.ts'
 import type { ServerInfo, WireDtype } from '../wire/types.ts'
 import { swarmConnections, type SwarmConnections } from './connections.ts'
@@ -105,8 +105,8 @@ export class Client extends Resource {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     const { node, model, aliases = [], here } = options
-    this.#giver = new AdapterGiver((id) => this.#packs.get(id), this.#clock)
-    this.#stopGiving = node.handle(this.#giver.handlers)
+    this.#giver = giverOf(node, this.#clock)
+    this.#stopGiving = this.#giver.offer((id) => this.#packs.get(id))
     const serves = { id: toHex(model.contentId), names: [model.config.name, ...aliases] }
     this.#connections = swarmConnections(node, { serves, here })
     this.#finder = new ServerFinder({ ...options, book: this.book, clock: this.#clock })

@@ -32,7 +32,7 @@ import {
 } from './serving.ts'
 import type { TrainLimits } from './training/train-server.ts'
 import { SessionTable } from './sessions/sessions.ts'
-import { AdapterGiver } from '../weights/adapters/adapter-giver.ts'
+import { giverOf } from '../weights/adapters/adapter-giver.ts'
 import type { AdapterPack } from '../weights/adapters/adapter-pack.ts'
 import { askingSource } from '../weights/adapters/ask-adapter.ts'
 import { WeightAsker } from '../weights/weight-asker.ts'
@@ -127,6 +127,7 @@ export class Host extends Resource {
   readonly #log: Log
   readonly #node: SwarmNode
   readonly #stopHandling: readonly (() => void)[]
+  readonly #stopOffering: () => void
   /** Asks clients for their sessions' adapters. */
   readonly #asker: WeightAsker
   /** Aborts the loading of blocks. */
@@ -151,7 +152,9 @@ export class Host extends Resource {
     this.events = new ServerEvents({ clock: this.#clock, log: this.#log, listener })
     this.#asker = new WeightAsker(this.#clock, ADAPTER_SILENCE_MS, ADAPTER_REQUESTS)
     const { adapters = [] } = options
-    const giver = new AdapterGiver((id) => adapters.find(({ name }) => name === id), this.#clock)
+    const offered = giverOf(this.#node, this.#clock).offer((id) =>
+      adapters.find(({ name }) => name === id)
+    )
     this.#stopHandling = [
       dispatchMessages({
         server: () => this.#serving?.server,
@@ -161,9 +164,9 @@ export class Host extends Resource {
         events: this.events,
         log: this.#log
       }),
-      this.#asker.handlers,
-      giver.handlers
+      this.#asker.handlers
     ].map((handlers) => this.#node.handle(handlers))
+    this.#stopOffering = offered
   }
 
   /** @throws TypeError while blocks are loaded */
@@ -282,6 +285,7 @@ export class Host extends Resource {
     }
     if (this.#serving) await closeServing(this.#serving, compute)
     for (const stop of this.#stopHandling) stop()
+    this.#stopOffering()
     if (this.opened) this.events.finished()
     model.close()
   }

@@ -13,6 +13,7 @@ import { OfferedWeights } from './offered-weights.ts'
 import { whyNot, type NamedModel } from '../swarm/private/capability.ts'
 import { ACTS } from '../swarm/private/invite-codec.ts'
 import type { SwarmNode } from '../swarm/node.ts'
+import { isAdapterWant } from './adapters/adapter-giver.ts'
 import { WeightAsker } from './weight-asker.ts'
 import { WeightPeers } from './weight-peers.ts'
 import { UploadBudget } from './upload-budget.ts'
@@ -70,6 +71,8 @@ export class WeightExchange extends Resource {
     })
     this.#stopHandling = node.handle({
       onwant: (link, message) => {
+        // What is about adapters is answered by their giver.
+        if (isAdapterWant(message)) return
         if (this.#server) return this.#server.onwant(link, message)
         const { request } = message
         link.give({ request, left: 0, data: new Uint8Array(0), refused: 'NOT_FOUND' })

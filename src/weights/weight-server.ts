@@ -10,7 +10,6 @@ import { encodeMessage } from '../wire/codec/encode.ts'
 import { LIMITS } from '../wire/protocol.ts'
 import { WANTS, type Catalogue, type Give, type Holding, type Want } from '../wire/types.ts'
 import type { UploadBudget } from './upload-budget.ts'
-import { isAdapterWant } from './adapters/adapter-giver.ts'
 
 /**
  * What is given: OfferedWeights. Each method may throw an AppError, whose code is the answer.
@@ -70,7 +69,7 @@ export class WeightServer extends Resource {
   }
 
   onwant(link: WantLink, want: Want): void {
-    if (this.closing || isAdapterWant(want)) return
+    if (this.closing) return
     if (this.#options.whyNot?.(link) !== undefined) return this.#refuse(link, want, 'DENIED')
     const asker = this.#askers.get(link) ?? { wants: [], isServed: false }
     if (asker.wants.length >= LIMITS.wants) return this.#refuse(link, want, 'BUSY')

@@ -1,5 +1,6 @@
-// Gives adapters to peers that ask for them by content id: the client whose session runs with one,
-// and servers that were given one for everybody. Knows no sessions.
+// Gives adapters to peers that ask for them by content id: those of a client's sessions, and those
+// that a server was given for everybody. A node has one giver, since a want has one answer. Knows
+// no sessions.
 import { toAppError, type ErrorCode } from '../../base/errors.ts'
 import type { Clock } from '../../base/clock.ts'
 import { piecesOf } from '../../wire/pieces.ts'
@@ -22,22 +23,40 @@ export function isAdapterWant({ what }: Pick<Want, 'what'>): boolean {
   return kind === 'adapter' || kind === 'adapter-part'
 }
 
+/** Finds the adapter with an id in hex. */
+export type FindAdapter = (id: string) => AdapterPack | undefined
+
+/** What a node's giver needs of the node. */
+export interface GivingNode {
+  handle(handlers: AdapterGiver['handlers']): () => void
+}
+
+const GIVERS = new WeakMap<GivingNode, AdapterGiver>()
+
+/** The giver of a node, which lives as long as the node. */
+export function giverOf(node: GivingNode, clock: Clock): AdapterGiver {
+  const known = GIVERS.get(node)
+  if (known !== undefined) return known
+  const giver = new AdapterGiver(clock)
+  GIVERS.set(node, giver)
+  node.handle(giver.handlers)
+  return giver
+}
+
 export class AdapterGiver {
   /** Handlers for the links of a node. */
   readonly handlers: {
     onwant(link: GiveLink, want: Want): void
     onclosed(link: GiveLink): void
   }
-  readonly #find: (id: string) => AdapterPack | undefined
+  readonly #offers = new Set<FindAdapter>()
   readonly #clock: Clock
   /** Wants of each link in order: the first one is being answered. */
   readonly #waiting = new Map<GiveLink, Want[]>()
   /** When each peer was last given something, monotonic ms. */
   readonly #gave = new Map<string, number>()
 
-  /** @param find the adapter with an id in hex */
-  constructor(find: (id: string) => AdapterPack | undefined, clock: Clock) {
-    this.#find = find
+  constructor(clock: Clock) {
     this.#clock = clock
     this.handlers = {
       onwant: (link, want) => this.#onwant(link, want),
@@ -46,6 +65,12 @@ export class AdapterGiver {
         this.#gave.delete(link.peer)
       }
     }
+  }
+
+  /** Offers what `find` finds, until the returned function is called. */
+  offer(find: FindAdapter): () => void {
+    this.#offers.add(find)
+    return () => void this.#offers.delete(find)
   }
 
   /** Whether a peer was given something since then, or is being given something. */
@@ -82,7 +107,8 @@ export class AdapterGiver {
 
   async #answer(link: GiveLink, want: Want): Promise<void> {
     const { request, what, name, start, count } = want
-    const pack = this.#find(name)
+    let pack: AdapterPack | undefined
+    for (const find of this.#offers) pack ??= find(name)
     const isPart = WANTS[what] === 'adapter-part'
     if (pack === undefined || (isPart && start >= pack.manifest.parts.length)) {
       return this.#refuse(link, want, 'NOT_FOUND')
