@@ -2,8 +2,8 @@
 // the bit, and only what failed is done again.
 import { describe, expect, test } from 'bun:test'
 import type { BlockSpan } from '../../src/base/block-span.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { AppError, disconnected, noRoute } from '../../src/base/errors.ts'
+import { systemClock, type Clock } from '../../src/base/clock.ts'
+import { AppError, badInput, disconnected, noRoute } from '../../src/base/errors.ts'
 import type { RouteHop } from '../../src/client/route/route.ts'
 import {
   Chain,
@@ -12,6 +12,8 @@ import {
   type SpanCall,
   type TrainSwarm
 } from '../../src/tune/swarm/chain.ts'
+import { until } from '../swarm/world.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { FakeCompute } from '../support/fakes/fake-compute.ts'
 
 const WIDTH = 3
@@ -81,8 +83,11 @@ const rows = (seed: number): Float32Array =>
   Float32Array.from({ length: 5 * WIDTH }, (_, i) => Math.fround(Math.sin(i + seed)))
 const { signal } = new AbortController()
 
-async function both(swarm: FakeSwarm): Promise<{ output: Float32Array; hidden: Float32Array }> {
-  const chain = new Chain({ swarm, blockCount: BLOCKS, clock: systemClock })
+async function both(
+  swarm: FakeSwarm,
+  clock: Clock = systemClock
+): Promise<{ output: Float32Array; hidden: Float32Array }> {
+  const chain = new Chain({ swarm, blockCount: BLOCKS, clock })
   const forward = await chain.forward(STEP, rows(1), signal)
   const back = await chain.backward(STEP, forward, { gradient: rows(2), signal })
   expect(back.adapter?.length).toBe(BLOCKS * 2)
@@ -151,6 +156,35 @@ describe('Chain', () => {
     const swarm = new FakeSwarm([hop('a', 0, 6), hop('b', 0, 6)])
     swarm.spoil = (answer) => ({ ...answer, hidden: answer.hidden.map(() => NaN) })
     await expect(both(swarm)).rejects.toMatchObject({ code: 'COMPUTE' })
+  })
+
+  test('ends when two servers refuse what they are given', async () => {
+    const swarm = new FakeSwarm([hop('a', 0, 6), hop('b', 0, 6)])
+    swarm.oncall = (_, kind) => {
+      if (kind === 'backward') throw badInput('no')
+    }
+    await expect(both(swarm)).rejects.toMatchObject({ code: 'BAD_INPUT' })
+    expect(swarm.calls.length).toBe(3)
+  })
+
+  test('asks a server that fails again and again at growing intervals', async () => {
+    const swarm = new FakeSwarm(ONE)
+    swarm.failed = () => {}
+    let asked = 0
+    swarm.oncall = (_, kind) => {
+      if (kind === 'backward' && ++asked < 4) throw disconnected('gone')
+    }
+    const clock = new FakeClock()
+    const made = both(swarm, clock)
+    await until(() => asked === 2)
+    for (const wait of [250, 500]) {
+      const before = asked
+      await clock.advance(wait - 1)
+      expect(asked).toBe(before)
+      await clock.advance(1)
+      await until(() => asked === before + 1)
+    }
+    expect(await made).toEqual(await both(new FakeSwarm(ONE)))
   })
 
   test('ends at once when it is cancelled', async () => {

@@ -149,7 +149,8 @@ export class TrainingPass {
       if (byLoss !== undefined) {
         const numbers = numbersOf(byLoss, [ids - 1], what('losses'))
         const rows = lossRows?.[index]?.rows ?? new Float32Array(0)
-        addInto(sum, scaledRows(rows, numbers, hiddenSize))
+        // The last id has no next one.
+        addInto(sum.subarray(0, rows.length), scaledRows(rows, numbers, hiddenSize))
       }
       all.push(sum)
     }

@@ -88,6 +88,8 @@ const LONGEST_WAIT_MS = 15_000
 
 /** Failures that are the step's own: another server would say the same. */
 const OWN = new Set(['CANCELLED', 'CLOSED'])
+/** Failures that a second server has as well when the step is to blame. */
+const FOR_GOOD = new Set(['COMPUTE', 'BAD_INPUT'])
 
 export class Chain {
   readonly #options: ChainOptions
@@ -158,7 +160,7 @@ export class Chain {
         this.#call({ hop: own, step, hidden: input, gradient }, signal)
       )
       if (answer !== undefined) return [{ hop: own, answer }]
-      const hops = await tries.attempt(() => this.#options.swarm.plan(hop))
+      const hops = await tries.attempt(() => this.#options.swarm.plan(hop), { isOnlyPlan: true })
       const [first, ...others] = hops ?? []
       if (first === undefined) continue
       if (others.length === 0) {
@@ -225,9 +227,14 @@ class Tries {
   }
 
   /** What `work` gives, or undefined when it failed and may be tried again. @throws AppError */
-  async attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
+  async attempt<T>(
+    work: () => Promise<T>,
+    { isOnlyPlan = false }: { isOnlyPlan?: boolean } = {}
+  ): Promise<T | undefined> {
     try {
       const done = await work()
+      // Who is planned may still fail.
+      if (isOnlyPlan) return done
       this.#since = this.#clock.now()
       this.#waitMs = FIRST_WAIT_MS
       this.#failed = 0
@@ -236,8 +243,9 @@ class Tries {
       const error = toAppError(thrown)
       if (this.#signal.aborted || OWN.has(error.code)) throw error
       if (error.code === 'NO_ROUTE' && !error.retryable) throw error
-      // One server may compute wrongly; two that come to no numbers have the same reason.
-      if (error.code === 'COMPUTE' && ++this.#wrong > 1) throw error
+      // One server may be wrong; two that come to no numbers, or refuse what they are given, have
+      // the same reason.
+      if (FOR_GOOD.has(error.code) && ++this.#wrong > 1) throw error
       if (this.#clock.now() - this.#since > this.#patienceMs) throw error
       const wait = Math.max(this.#waitMs, error.retryAfterMs ?? 0)
       this.#waitMs = Math.min(2 * this.#waitMs, LONGEST_WAIT_MS)
