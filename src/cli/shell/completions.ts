@@ -41,10 +41,9 @@ function allOptions(command: Command): TypedOption[] {
   return optionsOf({ ...command.options, ...GLOBAL_OPTIONS })
 }
 
-/** What the first word behind a command may be. */
-function firstWords(command: Command): readonly string[] {
-  if (command.choices.length > 0) return command.choices
-  return command.words.includes('MODEL') ? ALIASES.map(({ name }) => name) : []
+/** Names that a word behind a command may be, beside files. */
+function modelNames({ words, choices }: Command): readonly string[] {
+  return choices.length === 0 && words.includes('MODEL') ? ALIASES.map(({ name }) => name) : []
 }
 
 const isPath = ({ value }: TypedOption): boolean => value === 'file' || value === 'folder'
@@ -61,16 +60,17 @@ function bashScript(commands: readonly Command[]): string {
     const free = options.filter(
       (one) => one.value !== undefined && one.choices.length === 0 && !isPath(one)
     )
-    const words = firstWords(command)
+    const { name, choices } = command
     return [
-      `    ${command.name})`,
+      `    ${name})`,
       '      case $prev in',
+      ...(choices.length > 0 ? [`        ${name}) words="${choices.join(' ')}" ;;`] : []),
       ...chosen,
       ...(paths.length > 0 ? [`        ${dashed(paths)}) files=1 ;;`] : []),
       ...(free.length > 0 ? [`        ${dashed(free)}) return ;;`] : []),
       '        *)',
       `          if [[ $cur == -* ]]; then words="${options.map(({ name }) => `--${name}`).join(' ')}"`,
-      `          else words="${words.join(' ')}"; files=1; fi ;;`,
+      `          else words="${modelNames(command).join(' ')}"; files=1; fi ;;`,
       '      esac ;;'
     ].join('\n')
   })
@@ -106,34 +106,42 @@ complete -F _petals petals ./petals
 
 function zshScript(commands: readonly Command[]): string {
   const cases = commands.map((command) => {
-    const words = firstWords(command)
+    const { choices } = command
+    const models = modelNames(command)
     const action =
-      words.length > 0
-        ? `_alternative 'words:word:(${words.join(' ')})' 'files:file:_files'`
+      models.length > 0
+        ? `_alternative 'words:word:(${models.join(' ')})' 'files:file:_files'`
         : '_files'
     return [
-      `    ${command.name})`,
-      '      _arguments \\',
-      ...allOptions(command).map((one) => `        ${zshOption(one)} \\`),
-      `        ${zshQuoted(`*:word:{ ${action} }`)} ;;`
+      `        ${command.name})`,
+      '          _arguments \\',
+      ...allOptions(command).map((one) => `            ${zshOption(one)} \\`),
+      ...(choices.length > 0
+        ? [`            ${zshQuoted(`1:word:(${choices.join(' ')})`)} \\`]
+        : []),
+      `            ${zshQuoted(`*:word:{ ${action} }`)} ;;`
     ].join('\n')
   })
   const list = commands.map(({ name, about }) => `    ${zshQuoted(`${name}:${about}`)}`)
+  const globals = optionsOf(GLOBAL_OPTIONS).map((one) => `    ${zshOption(one)} \\`)
+  // Options may stand before the command; those behind it are its own.
   return `#compdef petals
 # petals completion zsh > a folder of $fpath, as _petals
 _petals() {
   local -a commands=(
 ${list.join('\n')}
   )
-  if (( CURRENT == 2 )); then
-    _describe command commands
-    return
-  fi
-  local command=$words[2]
-  shift words
-  (( CURRENT-- ))
-  case $command in
+  local curcontext=$curcontext state line
+  _arguments -C \\
+${globals.join('\n')}
+    '(-): :->command' \\
+    '(-)*:: :->words' && return
+  case $state in
+    command) _describe command commands ;;
+    words)
+      case $words[1] in
 ${cases.join('\n')}
+      esac ;;
   esac
 }
 _petals "$@"
@@ -155,10 +163,13 @@ function zshQuoted(text: string): string {
 function fishScript(commands: readonly Command[]): string {
   const lines = commands.flatMap((command) => {
     const behind = `-n '__fish_seen_subcommand_from ${command.name}'`
-    const words = firstWords(command)
+    const models = modelNames(command).join(' ')
+    const choices = command.choices.join(' ')
+    const isFirst = `-n '__fish_seen_subcommand_from ${command.name}; and not __fish_seen_subcommand_from ${choices}'`
     return [
       `complete -c petals -n __fish_use_subcommand -f -a ${command.name} -d ${fishQuoted(command.about)}`,
-      ...(words.length > 0 ? [`complete -c petals ${behind} -a '${words.join(' ')}'`] : []),
+      ...(choices === '' ? [] : [`complete -c petals ${isFirst} -f -a '${choices}'`]),
+      ...(models === '' ? [] : [`complete -c petals ${behind} -a '${models}'`]),
       ...optionsOf(command.options).map((one) => `complete -c petals ${behind} ${fishOption(one)}`)
     ]
   })
