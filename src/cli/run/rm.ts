@@ -1,12 +1,12 @@
 // `petals rm MODEL`: removes files that no other cached model needs, and converted weights.
 // On a terminal it asks first.
 import { resolve } from 'node:path'
-import { createInterface } from 'node:readline/promises'
 import { formatBytes } from '../../base/bytes.ts'
 import { inUse } from '../../base/errors.ts'
 import { convertedOf, listConverted, removeConverted } from '../../model/store/converted-cache.ts'
 import { findCachedModels, removeCachedModels } from '../../model/store/model-cache.ts'
 import type { Context } from '../context.ts'
+import { ask, canAsk } from '../terminal/ask.ts'
 
 export interface RmFlags {
   yes?: boolean | undefined
@@ -42,15 +42,9 @@ async function mayRemove(
 ): Promise<boolean> {
   if (yes === true) return true
   const use = isUsed ? ', which a process of this machine uses now' : ''
-  if (process.stdin.isTTY && process.stderr.isTTY) {
-    const lines = createInterface({ input: process.stdin, output: process.stderr })
-    try {
-      const { signal } = context
-      const answer = await lines.question(`Remove ${what}${use}? [y/N] `, { signal })
-      if (/^y(es)?$/i.test(answer.trim())) return true
-    } finally {
-      lines.close()
-    }
+  if (canAsk()) {
+    const answer = await ask(`Remove ${what}${use}? [y/N] `, context.signal)
+    if (/^y(es)?$/i.test(answer ?? '')) return true
     context.log.info('nothing is removed')
     return false
   }

@@ -1,6 +1,5 @@
 // `petals tune MODEL DATA`: trains an adapter over the swarm. What it will take is said first, on
 // stderr; stdout gets the adapter's folder.
-import { createInterface } from 'node:readline/promises'
 import { readFile, stat } from 'node:fs/promises'
 import { systemClock } from '../../base/clock.ts'
 import { toHex } from '../../base/bytes.ts'
@@ -27,6 +26,7 @@ import { EXIT } from '../exit.ts'
 import { parseChoice, parseList, parseNumber, parseWhole } from '../options.ts'
 import { print } from '../output.ts'
 import { manifestRoots, type ManifestFlags, type PeerFlags } from '../peer-weights.ts'
+import { ask, canAsk } from '../terminal/ask.ts'
 import { stderrProgress } from '../terminal/stderr.ts'
 
 export interface TuneFlags
@@ -205,16 +205,10 @@ function share(name: string, value: string | undefined, most: number): number | 
 /** @throws AppError BAD_INPUT where nobody can be asked */
 async function mayBegin({ yes }: TuneFlags, context: Context): Promise<boolean> {
   if (yes === true) return true
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+  if (!canAsk()) {
     throw badInput('The training was not begun: nobody can be asked here', { hint: 'Give --yes' })
   }
-  const lines = createInterface({ input: process.stdin, output: process.stderr })
-  try {
-    const answer = await lines.question('Begin? [Y/n] ', { signal: context.signal })
-    return /^(y(es)?)?$/i.test(answer.trim())
-  } finally {
-    lines.close()
-  }
+  return /^(y(es)?)?$/i.test((await ask('Begin? [Y/n] ', context.signal)) ?? 'n')
 }
 
 function stepLine({ step, steps, loss, rows, seconds }: StepNews): string {
