@@ -26,12 +26,9 @@ const RANKS: Readonly<Record<string, number>> = {
   cli: 9
 }
 
-/**
- * What commands use through the library alone, but for those that plan routes over a swarm or train
- * over it.
- */
+/** What commands use through the library alone, but for the one that plans routes over a swarm. */
 const THROUGH_LIBRARY: Readonly<Record<string, RegExp>> = {
-  client: /^src\/cli\/(plan\/|run\/(plan|tune)\.ts$)/,
+  client: /^src\/cli\/(plan\/|run\/plan\.ts$)/,
   here: /^$/
 }
 

@@ -19,7 +19,7 @@ describe('layerFaults()', () => {
     expect(faultsOf('src/blocks/span.ts', code)).toEqual([])
   })
 
-  test('lets commands that plan and train over a swarm use the client', () => {
+  test('lets the command that plans routes over a swarm use the client', () => {
     const code = "import { b } from '../../client/b.ts'"
     expect(faultsOf('src/cli/run/plan.ts', code)).toEqual([])
     expect(faultsOf('src/cli/plan/a.ts', code)).toEqual([])
