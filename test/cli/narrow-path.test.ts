@@ -44,7 +44,7 @@ test.skipIf(!isPossible)(
     await using program = new Program(words, { cwd: join(folder.path, 'here'), env })
     const { code, stdout, stderr } = await program.end(MS)
     expect({ code, stderr }).toMatchObject({ code: 0 })
-    const [, over = '', own] = stdout.split('<answer>\n')
+    const [, over = '', own = ''] = stdout.split('<answer>\n')
     expect(over.length).toBeGreaterThan(10)
     expect(over).toBe(own)
   },
