@@ -177,7 +177,7 @@ describe('Chain', () => {
     const clock = new FakeClock()
     const made = both(swarm, clock)
     await until(() => asked === 2)
-    for (const wait of [250, 500]) {
+    for (const wait of [500, 1000]) {
       const before = asked
       await clock.advance(wait - 1)
       expect(asked).toBe(before)
