@@ -27,7 +27,7 @@ async function post(
   return fetch(`${api.url}${path}`, {
     method: 'POST',
     headers,
-    body: typeof body === 'string' ? body : JSON.stringify(body)
+    body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body)
   })
 }
 
@@ -43,6 +43,12 @@ async function refused(body: unknown): Promise<ErrorReply['error'] & { status: n
 describe('a request that cannot be used is told which field and why', () => {
   test.each([
     ['no JSON', '{"messages": [', { status: 400, code: 'invalid_json' }],
+    ['no UTF-8', Uint8Array.of(0x22, 0xff, 0x22), { message: 'The body is not UTF-8' }],
+    [
+      'too large a number',
+      '{"top_p": 1e999, "messages": [{"role": "user", "content": "a"}]}',
+      { message: "'top_p' must be a number from 0 to 1, not Infinity" }
+    ],
     ['an array', '[]', { status: 400, param: 'body' }],
     ['no messages', { model: MODEL }, { status: 400, param: 'messages' }],
     [
@@ -176,6 +182,10 @@ test('tokens go there and back', async () => {
   const back = await post('/detokenize', { model: MODEL, tokens })
   expect(await back.json()).toEqual({ content })
   expect((await post('/detokenize', { tokens: [-1] })).status).toBe(400)
+  // Encoding holds everybody up: what is far too long is refused.
+  const long = await post('/tokenize', { content: '1 2 '.repeat(20_000) })
+  expect(long.status).toBe(400)
+  expect(((await long.json()) as ErrorReply).error.code).toBe('context_length_exceeded')
 })
 
 describe('who may ask', () => {
@@ -186,6 +196,8 @@ describe('who may ask', () => {
     expect(rebound.status).toBe(403)
     const own = await post('/v1/chat/completions', chat, { origin: api.url })
     expect(own.status).toBe(200)
+    const packed = await post('/v1/chat/completions', chat, { 'content-encoding': 'gzip' })
+    expect(packed.status).toBe(415)
   })
 
   test('with --cors a site may, and its preflight is answered for any header', async () => {
@@ -208,6 +220,25 @@ describe('who may ask', () => {
       headers: { origin: 'https://app.example' }
     })
     expect(answer.headers.get('access-control-allow-origin')).toBe('https://app.example')
+  })
+
+  test('a page that may read answers reads errors too', async () => {
+    const origin = 'https://app.example'
+    await using locked = await localApi({ apiKey: 'correct horse', cors: [origin] })
+    const ask = (path: string, key: string, from: string): Promise<Response> =>
+      fetch(`${locked.url}${path}`, { headers: { origin: from, 'x-api-key': key } })
+    const unknown = await ask('/nowhere', 'correct horse', origin)
+    const keyless = await ask('/v1/models', 'wrong', origin)
+    const foreign = await ask('/v1/models', 'correct horse', 'https://evil.example')
+    const told = [unknown, keyless, foreign].map(({ status, headers }) => [
+      status,
+      headers.get('access-control-allow-origin')
+    ])
+    expect(told).toEqual([
+      [404, origin],
+      [401, origin],
+      [403, null]
+    ])
   })
 
   test('a key is demanded of everything but /health', async () => {

@@ -69,8 +69,12 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     const { status, body, retryAfterMs } = errorAnswer(error)
     if (status >= 500) log.warn(`a request failed: ${withHint(error)}`)
     const isAnthropic = c.req.path.startsWith('/v1/messages')
-    const headers: Record<string, string> =
-      retryAfterMs === undefined ? {} : { 'retry-after': `${Math.ceil(retryAfterMs / 1000)}` }
+    const allowed = allowedOrigin(c, options)
+    const headers: Record<string, string> = {
+      ...(retryAfterMs === undefined ? {} : { 'retry-after': `${Math.ceil(retryAfterMs / 1000)}` }),
+      // A page reads no error without it.
+      ...(allowed === undefined ? {} : { 'access-control-allow-origin': allowed })
+    }
     return Response.json(isAnthropic ? anthropicError(error).body : body, { status, headers })
   })
   app.notFound((c) => {
@@ -168,12 +172,21 @@ function checkKey(c: AppContext, apiKey: string | undefined): void {
   })
 }
 
+/** The origin of the page that asks, if it may use this server. */
+function allowedOrigin(c: AppContext, { cors = [] }: AppOptions): string | undefined {
+  const host = c.req.header('host') ?? ''
+  const origin = c.req.header('origin')
+  if (origin === undefined) return undefined
+  const isOwn = origin === `http://${host}` || origin === `https://${host}`
+  return isOwn || cors.includes('*') || cors.includes(origin) ? origin : undefined
+}
+
 /**
  * The origin that the answer is for, if a page asks. @throws RequestError for a page of another
  * site, and for a name that is not this server's
  */
 function checkOrigin(c: AppContext, options: AppOptions): string | undefined {
-  const { cors = [], hosts } = options
+  const { hosts } = options
   const host = c.req.header('host') ?? ''
   const name = host.replace(/:\d+$/, '').toLowerCase()
   if (hosts !== undefined && !hosts.includes(name)) {
@@ -181,8 +194,8 @@ function checkOrigin(c: AppContext, options: AppOptions): string | undefined {
   }
   const origin = c.req.header('origin')
   if (origin === undefined) return undefined
-  if (origin === `http://${host}` || origin === `https://${host}`) return origin
-  if (cors.includes('*') || cors.includes(origin)) return origin
+  const allowed = allowedOrigin(c, options)
+  if (allowed !== undefined) return allowed
   throw new RequestError(`Pages of '${origin}' may not use this server`, {
     status: 403,
     code: 'origin_not_allowed'

@@ -5,8 +5,15 @@ import { RequestError } from './errors.ts'
 /** No request that means well is nested deeper. */
 const MOST_DEPTH = 200
 
-/** @throws RequestError 413 for too large a body, 400 for what is no JSON */
+/** @throws RequestError 413 for too large a body, 400 for what is no JSON, 415 for a packed one */
 export async function readBody(request: Request, maxBytes: number): Promise<unknown> {
+  const encoding = request.headers.get('content-encoding') ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity') {
+    throw new RequestError(`A body in the encoding '${encoding.slice(0, 60)}' is not read`, {
+      status: 415,
+      code: 'unsupported_encoding'
+    })
+  }
   const claimed = Number(request.headers.get('content-length') ?? 0)
   if (claimed > maxBytes) throw tooLarge(maxBytes)
   const chunks: Uint8Array[] = []
@@ -22,8 +29,14 @@ export async function readBody(request: Request, maxBytes: number): Promise<unkn
       code: 'invalid_json'
     })
   }
+  let text: string
   try {
-    return JSON.parse(bytes.toString('utf8')) as unknown
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new RequestError('The body is not UTF-8', { code: 'invalid_json' })
+  }
+  try {
+    return JSON.parse(text) as unknown
   } catch {
     throw new RequestError('The body is not JSON', { code: 'invalid_json' })
   }

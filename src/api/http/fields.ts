@@ -43,13 +43,13 @@ export class Fields {
     const value = this.raw(name)
     if (value === undefined) return undefined
     if (typeof value === 'number' && value >= low && value <= high) return value
-    throw wrong(this.#prefix + name, `a number from ${low} to ${high}`, value)
+    throw wrong(this.#prefix + name, `a number ${between(low, high)}`, value)
   }
 
   integer(name: string, low: number, high: number): number | undefined {
     const value = this.number(name, low, high)
     if (value === undefined || Number.isInteger(value)) return value
-    throw wrong(this.#prefix + name, `a whole number from ${low} to ${high}`, value)
+    throw wrong(this.#prefix + name, `a whole number ${between(low, high)}`, value)
   }
 
   /** One string, or at most `most` of them. */
@@ -95,8 +95,13 @@ function wrong(param: string, what: string, value: unknown): RequestError {
   })
 }
 
+function between(low: number, high: number): string {
+  return low === high ? `that is ${low}` : `from ${low} to ${high}`
+}
+
 function shown(value: unknown): string {
-  if (Array.isArray(value)) return 'an array'
+  if (Array.isArray(value)) return `an array of ${value.length}`
+  if (typeof value === 'number') return String(value)
   if (typeof value === 'object' && value !== null) return 'an object'
   return JSON.stringify(value)?.slice(0, 60) ?? String(value)
 }

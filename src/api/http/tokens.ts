@@ -1,16 +1,22 @@
 // POST /tokenize and /detokenize, as llama-server has them.
+import { withinContext } from './chat-request.ts'
 import { RequestError } from './errors.ts'
 import type { EndpointContext } from './endpoint.ts'
 import type { Fields } from './fields.ts'
 
-const MOST_IDS = 2 ** 22
+/** Nobody else is answered meanwhile: what no model takes at once is not encoded at once. */
+const LEAST_LIMIT = 2 ** 15
+const MOST_IDS = 2 ** 18
 
 export function tokenize(fields: Fields, { model }: EndpointContext): object {
-  const { tokenizer } = model.local
-  const tokens = tokenizer.encode(fields.string('content') ?? '', {
+  const { tokenizer, config } = model.local
+  const content = fields.string('content') ?? ''
+  const options = {
     addSpecial: fields.boolean('add_special') ?? false,
-    parseSpecial: fields.boolean('parse_special') ?? true
-  })
+    parseSpecial: fields.boolean('parse_special') ?? true,
+    maxTokens: Math.max(LEAST_LIMIT, config.contextLength)
+  }
+  const tokens = withinContext(() => tokenizer.encode(content, options))
   if (fields.boolean('with_pieces') !== true) return { tokens }
   const pieces = tokens.map((id) => ({ id, piece: tokenizer.decode([id], { skipSpecial: false }) }))
   return { tokens: pieces }
