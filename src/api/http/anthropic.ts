@@ -53,15 +53,17 @@ function readRequest(fields: Fields, context: EndpointContext, isCount = false):
     throw new RequestError("'max_tokens' is missing", { param: 'max_tokens' })
   }
   const thinking = fields.object('thinking')?.string('type')
+  const effort = fields.object('output_config')?.string('effort')
   const stop = fields.strings('stop_sequences', MOST_STOPS)
   return chatRequest(
     {
       messages: readMessages(fields),
       use: readTools(fields),
       constraint: readResponseFormat(fields),
-      ...(thinking === undefined
-        ? {}
-        : { variables: { enable_thinking: thinking !== 'disabled' } }),
+      variables: {
+        ...(thinking === undefined ? {} : { enable_thinking: thinking !== 'disabled' }),
+        ...(effort === undefined ? {} : { reasoning_effort: effort })
+      },
       options: () => ({ ...samplingOf(fields, local.config), stop })
     },
     context
@@ -86,7 +88,7 @@ function readTools(fields: Fields): ToolUse {
 
 /** @throws RequestError */
 function readMessages(fields: Fields): ChatMessage[] {
-  const system = textOf(fields.raw('system'), 'system').replace(BILLING_LINE, '')
+  const system = systemOf(fields)
   const entries = fields.array('messages', MOST_MESSAGES)
   if (entries.length === 0) {
     throw new RequestError("'messages' must have at least one message", { param: 'messages' })
@@ -95,6 +97,17 @@ function readMessages(fields: Fields): ChatMessage[] {
   return mergeNeighbours(
     system === '' ? messages : [{ role: 'system', content: system }, ...messages]
   )
+}
+
+/** Its parts are texts of their own; one that differs each time is left out. */
+function systemOf(fields: Fields): string {
+  const raw = fields.raw('system')
+  const parts = Array.isArray(raw) ? fields.array('system', MOST_BLOCKS) : [raw]
+  return parts
+    .map((part, i) => textOf(Array.isArray(raw) ? [part] : part, `system[${i}]`))
+    .map((text) => text.replace(BILLING_LINE, ''))
+    .filter((text) => text !== '')
+    .join('\n')
 }
 
 /** Results of tools are messages of their own, before what else the message says. */

@@ -227,7 +227,8 @@ export class Segment {
         kind: 'forward',
         start,
         count,
-        deadlineMs: timeout.mostMs,
+        // It waits for those that were sent before it, and each server for the one before it.
+        deadlineMs: timeout.mostMs * (this.#pending.size + hops.length - 1),
         route: hops.slice(1).map((hop) => ({
           peer: hop.link.key,
           start: hop.start,

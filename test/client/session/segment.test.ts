@@ -102,6 +102,14 @@ test('run() sends a window of steps, and the next as answers come', async () => 
   ])
 })
 
+test('a step may wait for those before it: a slow server is no dead one', async () => {
+  const { links, segment, answer } = world({ window: 3 })
+  outcomeOf(segment)
+  expect(links[0].steps.map(({ deadlineMs }) => deadlineMs)).toEqual([120_000, 180_000, 240_000])
+  for (const step of [0, 1, 2]) for (const at of [0, 1] as const) answer(at, step)
+  await settle()
+})
+
 test('every server is watched while it runs, and not after', async () => {
   const { links, segment, answer, clock } = world()
   const outcome = outcomeOf(segment)
