@@ -148,11 +148,11 @@ V_INLINE void gather(int32_t kind, int32_t count, int32_t vectors, int32_t wide,
   }
 }
 
-// How many queries and vectors fit into the registers together.
+// How many vectors of one, two, and three or four queries fit into the registers together.
 #if defined(__AVX512F__)
-#define WITH_MANY 4
+enum { OF_ONE = 4, OF_TWO = 4, OF_MORE = 4 };
 #else
-#define WITH_MANY 1
+enum { OF_ONE = 4, OF_TWO = 2, OF_MORE = 1 };
 #endif
 
 #define SCORE_BY_KIND(count, tiles)                                                       \
@@ -162,22 +162,22 @@ V_INLINE void gather(int32_t kind, int32_t count, int32_t vectors, int32_t wide,
     else score(KIND_INT8, count, tiles, dim, q, keys, scores, at);                        \
   } while (0)
 
-static void score_four(int32_t kind, int32_t tiles, int32_t dim, const float* const* q,
-                       const char* const* keys, float* const* scores, int32_t at) {
-  if (tiles == 4 && WITH_MANY == 4) {
-    SCORE_BY_KIND(4, 4);
-    return;
-  }
-  for (int32_t t = 0; t < tiles; t++, keys++, at += LANES) SCORE_BY_KIND(4, 1);
-}
+#define SCORE_OF(count, most)                                                             \
+  case count:                                                                             \
+    for (; (most) > 1 && tiles >= (most); tiles -= (most), keys += (most), at += (most) * LANES) \
+      SCORE_BY_KIND(count, most);                                                         \
+    for (; tiles > 0; tiles--, keys++, at += LANES) SCORE_BY_KIND(count, 1);              \
+    break
 
-static void score_one(int32_t kind, int32_t tiles, int32_t dim, const float* const* q,
-                      const char* const* keys, float* const* scores, int32_t at) {
-  if (tiles == 4) {
-    SCORE_BY_KIND(1, 4);
-    return;
+// Of one to four queries.
+static void score_some(int32_t kind, int32_t count, int32_t tiles, int32_t dim, const float* const* q,
+                       const char* const* keys, float* const* scores, int32_t at) {
+  switch (count) {
+    SCORE_OF(1, OF_ONE);
+    SCORE_OF(2, OF_TWO);
+    SCORE_OF(3, OF_MORE);
+    SCORE_OF(4, OF_MORE);
   }
-  for (int32_t t = 0; t < tiles; t++, keys++, at += LANES) SCORE_BY_KIND(1, 1);
 }
 
 #define GATHER_BY_KIND(count, vectors)                                                         \
@@ -191,18 +191,22 @@ static void score_one(int32_t kind, int32_t tiles, int32_t dim, const float* con
     }                                                                                          \
   } while (0)
 
-static void gather_four(int32_t kind, int32_t wide, const struct run* runs, int32_t run_count,
-                        const float* const* p, float* const* sums) {
-  int32_t column = 0;
-  for (; WITH_MANY == 4 && column + 64 <= wide; column += 64) GATHER_BY_KIND(4, 4);
-  for (; column < wide; column += LANES) GATHER_BY_KIND(4, 1);
-}
+#define GATHER_OF(count, most)                                                                 \
+  case count:                                                                                  \
+    for (; (most) > 1 && column + (most) * LANES <= wide; column += (most) * LANES)            \
+      GATHER_BY_KIND(count, most);                                                             \
+    for (; column < wide; column += LANES) GATHER_BY_KIND(count, 1);                           \
+    break
 
-static void gather_one(int32_t kind, int32_t wide, const struct run* runs, int32_t run_count,
-                       const float* const* p, float* const* sums) {
+static void gather_some(int32_t kind, int32_t count, int32_t wide, const struct run* runs,
+                        int32_t run_count, const float* const* p, float* const* sums) {
   int32_t column = 0;
-  for (; column + 64 <= wide; column += 64) GATHER_BY_KIND(1, 4);
-  for (; column < wide; column += LANES) GATHER_BY_KIND(1, 1);
+  switch (count) {
+    GATHER_OF(1, OF_ONE);
+    GATHER_OF(2, OF_TWO);
+    GATHER_OF(3, OF_MORE);
+    GATHER_OF(4, OF_MORE);
+  }
 }
 
 int32_t pk_seen_floats(int32_t dim) { return LANES + padded(dim); }
@@ -334,7 +338,7 @@ void pk_see_chunk(const struct pk_kv* kv, const struct pk_queries* queries, int3
     }
   }
   for (int32_t at = 0; at < count;) {
-    int32_t take = count - at >= 4 ? 4 : 1;
+    int32_t take = count - at < 4 ? count - at : 4;
     const float* q[4];
     float* scores[4];
     for (int32_t a = 0; a < take; a++) {
@@ -344,8 +348,7 @@ void pk_see_chunk(const struct pk_kv* kv, const struct pk_queries* queries, int3
     }
     for (int32_t t = tile0; t < tile_end; t += 4) {
       int32_t some = tile_end - t < 4 ? tile_end - t : 4;
-      if (take == 4) score_four(used, some, dim, q, tiles + t, scores, t * LANES);
-      else score_one(used, some, dim, q, tiles + t, scores, t * LANES);
+      score_some(used, take, some, dim, q, tiles + t, scores, t * LANES);
     }
     at += take;
   }
@@ -376,7 +379,7 @@ void pk_see_chunk(const struct pk_kv* kv, const struct pk_queries* queries, int3
     row_bytes = (uint64_t)wide * 4;
   }
   for (int32_t at = 0; at < count;) {
-    int32_t take = count - at >= 4 ? 4 : 1;
+    int32_t take = count - at < 4 ? count - at : 4;
     const float* p[4];
     float* sums[4];
     int32_t from[4], to[4], all_from = 0, all_to = PK_CHUNK;
@@ -398,17 +401,14 @@ void pk_see_chunk(const struct pk_kv* kv, const struct pk_queries* queries, int3
     for (int32_t a = 0; a < take; a++) {
       int32_t end = to[a] < all_from ? to[a] : all_from;
       some_count = runs_of(rows, row_runs, from[a], end, row_bytes, some);
-      if (some_count) gather_one(used, wide, some, some_count, p + a, sums + a);
+      if (some_count) gather_some(used, 1, wide, some, some_count, p + a, sums + a);
     }
     some_count = runs_of(rows, row_runs, all_from, all_to, row_bytes, some);
-    if (some_count) {
-      if (take == 4) gather_four(used, wide, some, some_count, p, sums);
-      else gather_one(used, wide, some, some_count, p, sums);
-    }
+    if (some_count) gather_some(used, take, wide, some, some_count, p, sums);
     for (int32_t a = 0; a < take; a++) {
       int32_t begin = from[a] > all_to ? from[a] : all_to;
       some_count = runs_of(rows, row_runs, begin, to[a], row_bytes, some);
-      if (some_count) gather_one(used, wide, some, some_count, p + a, sums + a);
+      if (some_count) gather_some(used, 1, wide, some, some_count, p + a, sums + a);
     }
     at += take;
   }
