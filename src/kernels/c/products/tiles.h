@@ -38,14 +38,6 @@ static void pk_amx_open(int two) {
   _tile_loadconfig(&config);
 }
 
-// Weights with their sign.
-static PK_INLINE void pk_amx_sign(int kind, struct pk_pblock* b) {
-  if (!PK_HAS_OFFSET(kind)) return;
-  for (int quad = 0; quad < 8; quad++) {
-    vi_store(b->quads[quad], vi_sub8(vi_load(b->quads[quad]), vi_bytes1(1 << PK_SHIFT(kind))));
-  }
-}
-
 static void pk_amx_copy_rows(const struct pk_xblock* x, size_t stride, int R, size_t blocks, int two,
                              struct pk_amx_rows* to) {
   for (size_t block = 0; block < blocks; block++, to++) {
@@ -150,7 +142,7 @@ static void pk_amx_slice(const struct pk_product* job, const struct pk_xblock* x
                          int32_t group0, int32_t group1, struct pk_amx_scratch* scratch) {
   int32_t form = job->matrix->form;
   int kind = pk_kind_of(form);
-  pk_panel_function decode = pk_panel_of(form);
+  pk_panel_function decode = pk_signed_panel_of(form);
   pk_amx_function multiply = PK_AMX_FUNCTIONS[PK_TWO(kind)][PK_MINIMUM(kind)];
   for (size_t block = 0; block < job->blocks; block += PK_AMX_BLOCKS) {
     size_t left = job->blocks - block, count = left < PK_AMX_BLOCKS ? left : PK_AMX_BLOCKS;
@@ -164,7 +156,6 @@ static void pk_amx_slice(const struct pk_product* job, const struct pk_xblock* x
       for (int32_t g = 0; g < groups; g++) {
         struct pk_planes p = pk_product_planes(job, first + g);
         decode(&p, block, count, scratch->panel[g]);
-        for (size_t b = 0; b < count; b++) pk_amx_sign(kind, &scratch->panel[g][b]);
       }
       for (int32_t t = 0; t < rows; t += 16) {
         int32_t R = rows - t < 16 ? rows - t : 16;
