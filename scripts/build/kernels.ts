@@ -62,7 +62,11 @@ const INSTRUCTIONS: Readonly<Record<string, { zig: string[]; cc: string[] }>> = 
     ]
   },
   'arm64 plain': { zig: ['-mcpu=generic'], cc: ['-march=armv8-a'] },
-  'arm64 neon': { zig: ['-mcpu=generic+dotprod'], cc: ['-march=armv8.2-a+dotprod'] }
+  'arm64 neon': { zig: ['-mcpu=generic+dotprod'], cc: ['-march=armv8.2-a+dotprod'] },
+  'arm64 i8mm': {
+    zig: ['-mcpu=generic+dotprod+i8mm'],
+    cc: ['-march=armv8.2-a+dotprod+i8mm']
+  }
 }
 
 const ZIG_TARGETS: Readonly<Record<string, string[]>> = {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh scripts/prove/prove-neon.sh: matrix products of every form, and whole blocks on a pool of threads,
-# have the same bits in plain C, AVX2, AVX-512 and AMX, and on arm64 in plain C and NEON under qemu. Takes
+# have the same bits in plain C, AVX2, AVX-512 and AMX, and on arm64 in plain C, NEON and i8mm under qemu. Takes
 # 2 minutes of a CPU. Needs zig (setup.sh) or `python3 -m ziglang`, and on Debian:
 # apt-get install qemu-user-static libc6-arm64-cross
 set -eu
@@ -51,4 +51,5 @@ grep -q ' amx_int8 ' /proc/cpuinfo &&
   prove amx x86_64-linux-gnu x86_64_v4+avx512vnni+amx_tile+amx_int8 env
 prove arm64-plain aarch64-linux-gnu generic qemu-aarch64-static -L /usr/aarch64-linux-gnu
 prove arm64-neon aarch64-linux-gnu generic+dotprod qemu-aarch64-static -L /usr/aarch64-linux-gnu
+prove arm64-i8mm aarch64-linux-gnu generic+dotprod+i8mm qemu-aarch64-static -cpu max -L /usr/aarch64-linux-gnu
 exit $faults

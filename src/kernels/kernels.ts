@@ -1,8 +1,11 @@
 // The kernels' functions as TypeScript calls them; load.ts finds the library.
 import type { Address } from './program.ts'
 
-/** Instruction sets, from the plainest; `neon` is arm64's with dot products. */
-export const VARIANTS = ['plain', 'avx2', 'avx512', 'amx', 'neon'] as const
+/**
+ * Instruction sets, from the plainest; `neon` is arm64's with dot products, `i8mm` that with
+ * products of matrices.
+ */
+export const VARIANTS = ['plain', 'avx2', 'avx512', 'amx', 'neon', 'i8mm'] as const
 export type Variant = (typeof VARIANTS)[number]
 
 /** Rows of a model's file on their way into a packed matrix (pk_pack in c/products/forms.h). */

@@ -30,7 +30,7 @@ export const SOURCES = [
 /** Ascending: the best is last. */
 export function variantsOf(arch: string): readonly Variant[] {
   if (arch === 'x64') return ['plain', 'avx2', 'avx512', 'amx']
-  if (arch === 'arm64') return ['plain', 'neon']
+  if (arch === 'arm64') return ['plain', 'neon', 'i8mm']
   throw unsupported(`The kernels cannot run on '${arch}': x64 and arm64 are known`)
 }
 

@@ -2,7 +2,6 @@
 // computes correctly. Knows where libraries are in a source tree; an executable says where it has
 // unpacked its own.
 import { dlopen, type FFIFunction, type Pointer } from 'bun:ffi'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AppError, unavailable, unsupported } from '../base/errors.ts'
 import { loadFailed } from '../base/files/native-files.ts'
@@ -25,7 +24,14 @@ export interface LoadOptions {
 export const SELF_CHECK = 0x607a78e953b3ffcbn
 
 /** Bits of `pk_cpu`. */
-const CPU_BITS: Readonly<Partial<Record<Variant, number>>> = { avx2: 2, avx512: 4, amx: 8 }
+const CPU_BITS: Readonly<Record<Variant, number>> = {
+  plain: 1,
+  avx2: 2,
+  avx512: 4,
+  amx: 8,
+  neon: 16,
+  i8mm: 32
+}
 
 const FUNCTIONS = {
   pk_cpu: { args: [], returns: 'i32' },
@@ -92,30 +98,7 @@ function openLibrary(folder: string, variant: Variant): Symbols {
 }
 
 function permits(plain: Symbols, variant: Variant): boolean {
-  if (variant === 'plain') return true
-  if (variant === 'neon') return hasDotProducts()
-  const bit = CPU_BITS[variant] ?? 0
-  return bit !== 0 && (plain.pk_cpu() & bit) !== 0
-}
-
-const AT_HWCAP = 16n
-const HWCAP_ASIMDDP = 1n << 20n
-
-/** On arm64 only the system can tell. */
-function hasDotProducts(): boolean {
-  if (process.platform === 'darwin') return true
-  try {
-    const bytes = readFileSync('/proc/self/auxv')
-    const words = new BigUint64Array(
-      bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)
-    )
-    for (let at = 0; at + 1 < words.length; at += 2) {
-      if (words[at] === AT_HWCAP) return ((words[at + 1] ?? 0n) & HWCAP_ASIMDDP) !== 0n
-    }
-  } catch {
-    // Windows, or a /proc that cannot be read: the plain variant runs everywhere.
-  }
-  return false
+  return (plain.pk_cpu() & CPU_BITS[variant]) !== 0
 }
 
 const pointer = (address: Address): Pointer => address as Pointer

@@ -147,7 +147,7 @@ test('PETALS_CPU that is no instruction set is refused', () => {
     stdout: 'pipe'
   })
   expect(child.stdout.toString().trim()).toBe(
-    "BAD_INPUT PETALS_CPU cannot be 'sse9': Use one of plain, avx2, avx512, amx, neon"
+    "BAD_INPUT PETALS_CPU cannot be 'sse9': Use one of plain, avx2, avx512, amx, neon, i8mm"
   )
 })
 

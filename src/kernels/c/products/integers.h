@@ -42,6 +42,21 @@ enum { PK_ROW_GROUPS = 4 };
   }
 PK_EACH_INTEGER_FORM(PK_DEFINE_ROW)
 
+// Dots of R rows with a block of a panel.
+static PK_INLINE void pk_dots(vdot* d, int kind, int R, const struct pk_pblock* w, int part,
+                              const struct pk_xblock* x, const struct pk_wscale* s) {
+#ifdef __ARM_FEATURE_MATMUL_INT8
+  if (R > 1) {
+    dot_pairs(d, kind, R, w->quads[0] + PK_AT(part), x);
+    return;
+  }
+#endif
+  PK_UNROLL for (int quad = 0; quad < 8; quad++) {
+    vq four = vq_from(kind, vi_load(w->quads[quad] + PK_AT(part)));
+    PK_UNROLL for (int r = 0; r < R; r++) dot_quad(&d[r], kind, four, x[r].q, quad, s);
+  }
+}
+
 // `R` rows times one group of a panel, `blocks` of it. A tile's block is R blocks of rows. What has
 // been summed of earlier panels is in y.
 static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, const struct pk_xblock* tile,
@@ -56,10 +71,7 @@ static PK_INLINE void pk_tile(int kind, int R, const struct pk_pblock* panel, co
       vdot d[PK_ROWS];
       pk_panel_scales(panel + block, kind, part, &s);
       PK_UNROLL for (int r = 0; r < R; r++) dot_start(&d[r], kind, x + r);
-      PK_UNROLL for (int quad = 0; quad < 8; quad++) {
-        vq w = vq_from(kind, vi_load(panel[block].quads[quad] + PK_AT(part)));
-        PK_UNROLL for (int r = 0; r < R; r++) dot_quad(&d[r], kind, w, x[r].q, quad, &s);
-      }
+      pk_dots(d, kind, R, panel + block, part, x, &s);
       PK_UNROLL for (int r = 0; r < R; r++) acc[r] = pk_add_block(&d[r], kind, x + r, &s, acc[r]);
     }
     PK_UNROLL for (int r = 0; r < R; r++) {
@@ -141,6 +153,9 @@ static void pk_copy_tile(const struct pk_xblock* x, size_t stride, int R, size_t
       tile->minusLow *= factor;
       tile->minusHigh *= factor;
     }
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    for (int r = 0; r + 1 < R; r += 2) pk_pair_rows(tile - R + r);
+#endif
   }
 }
 

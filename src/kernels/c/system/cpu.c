@@ -54,6 +54,37 @@ int32_t pk_cpu(void) {
   return found;
 }
 
+#elif defined(__aarch64__)
+
+// Only the system can tell.
+#if defined(_WIN32)
+__declspec(dllimport) int IsProcessorFeaturePresent(unsigned long);
+enum { DOT_PRODUCTS = 43, INT8_MATRICES = 66 };
+static int has_dots(void) { return IsProcessorFeaturePresent(DOT_PRODUCTS); }
+static int has_matrices(void) { return IsProcessorFeaturePresent(INT8_MATRICES); }
+#elif defined(__APPLE__)
+extern int sysctlbyname(const char*, void*, unsigned long*, void*, unsigned long) __attribute__((weak));
+static int has(const char* name) {
+  int32_t value = 0;
+  unsigned long size = sizeof value;
+  return sysctlbyname && sysctlbyname(name, &value, &size, 0, 0) == 0 && value != 0;
+}
+// Every Mac has them, also where an old system does not know the name.
+static int has_dots(void) { return 1; }
+static int has_matrices(void) { return has("hw.optional.arm.FEAT_I8MM"); }
+#else
+extern unsigned long getauxval(unsigned long) __attribute__((weak));
+enum { AT_HWCAP = 16, AT_HWCAP2 = 26, HWCAP_ASIMDDP = 1 << 20, HWCAP2_I8MM = 1 << 13 };
+static int has(unsigned long kind, unsigned long bit) { return getauxval && (getauxval(kind) & bit) != 0; }
+static int has_dots(void) { return has(AT_HWCAP, HWCAP_ASIMDDP); }
+static int has_matrices(void) { return has(AT_HWCAP2, HWCAP2_I8MM); }
+#endif
+
+int32_t pk_cpu(void) {
+  if (!has_dots()) return PK_CPU_PLAIN;
+  return PK_CPU_PLAIN | PK_CPU_NEON | (has_matrices() ? PK_CPU_I8MM : 0);
+}
+
 #else
 
 int32_t pk_cpu(void) { return PK_CPU_PLAIN; }

@@ -1,4 +1,5 @@
-// Four lanes of NEON with dot products: a group of 16 columns is four vectors. Weights are signed.
+// Four lanes of NEON with dot products, and products of matrices where they are there: a group of
+// 16 columns is four vectors. Weights are signed.
 #include <arm_neon.h>
 #define PK_W 4
 #define PK_ROWS 8
@@ -98,3 +99,51 @@ static PK_INLINE vf dot_result(const vdot* d, int kind, const struct pk_xblock* 
   if (!PK_TWO(kind)) return vf_from(d->s);
   return vf_from(vmlaq_s32(vmulq_s32(d->s, s->c0), d->t, s->c1));
 }
+
+#ifdef __ARM_FEATURE_MATMUL_INT8
+// Two rows of a block in each other's memory, as the instruction takes them: 8 values of the first,
+// the same 8 of the second, four times.
+static PK_INLINE void pk_pair_rows(struct pk_xblock* x) {
+  int8x8_t first[4], second[4];
+  for (int i = 0; i < 4; i++) {
+    first[i] = vld1_s8(x[0].q + 8 * i);
+    second[i] = vld1_s8(x[1].q + 8 * i);
+  }
+  for (int i = 0; i < 4; i++) {
+    vst1q_s8(x[i >> 1].q + 16 * (i & 1), vcombine_s8(first[i], second[i]));
+  }
+}
+
+// What dot_quad does for all quads and R rows in pairs; `quads` has 64 bytes for each. A sum is of
+// two rows times two columns.
+static PK_INLINE void dot_pairs(vdot* d, int kind, int R, const uint8_t* quads, const struct pk_xblock* x) {
+  vi sums[2][PK_ROWS / 2][2];
+  PK_UNROLL for (int p = 0; p < R / 2; p++) {
+    const vdot *a = d + 2 * p, *b = a + 1;
+    sums[0][p][0] = sums[0][p][1] = vcombine_s32(vget_low_s32(a->s), vget_low_s32(b->s));
+    if (PK_TWO(kind))
+      sums[1][p][0] = sums[1][p][1] = vcombine_s32(vget_low_s32(a->t), vget_low_s32(b->t));
+  }
+  PK_UNROLL for (int i = 0; i < 4; i++) {
+    vi low = vi_load(quads + 128 * i), high = vi_load(quads + 128 * i + 64);
+    vq left = vreinterpretq_s8_s32(vzip1q_s32(low, high));
+    vq right = vreinterpretq_s8_s32(vzip2q_s32(low, high));
+    int half = PK_TWO(kind) && i >= 2;
+    PK_UNROLL for (int p = 0; p < R / 2; p++) {
+      int8x16_t rows = vld1q_s8(x[2 * p + (i >> 1)].q + 16 * (i & 1));
+      sums[half][p][0] = vmmlaq_s32(sums[half][p][0], rows, left);
+      sums[half][p][1] = vmmlaq_s32(sums[half][p][1], rows, right);
+    }
+  }
+  PK_UNROLL for (int p = 0; p < R / 2; p++) {
+    PK_UNROLL for (int half = 0; half < 1 + PK_TWO(kind); half++) {
+      int64x2_t left = vreinterpretq_s64_s32(sums[half][p][0]);
+      int64x2_t right = vreinterpretq_s64_s32(sums[half][p][1]);
+      vi first = vreinterpretq_s32_s64(vzip1q_s64(left, right));
+      vi second = vreinterpretq_s32_s64(vzip2q_s64(left, right));
+      if (half == 0) d[2 * p].s = first, d[2 * p + 1].s = second;
+      else d[2 * p].t = first, d[2 * p + 1].t = second;
+    }
+  }
+}
+#endif
