@@ -7,6 +7,12 @@ import {
 } from './library/causal-lm.ts'
 import { AutoTokenizer } from './library/auto-tokenizer.ts'
 
+export {
+  AutoDistributedModelForSequenceClassification,
+  type ClassifierOptions,
+  type Prediction
+} from './library/classification/sequence-classification.ts'
+
 export { AppError, type ErrorCode } from './base/errors.ts'
 export type { LogitsProcessor } from './client/text/logits.ts'
 export type { ChatMessage } from './model/text/chat-template.ts'

@@ -15,31 +15,42 @@ export interface ShapeWish {
   readonly rank?: number | undefined
   /** An adapter counts alpha / rank. Default 2 * rank. */
   readonly alpha?: number | undefined
+  /** It counts alpha / sqrt(rank), as rsLoRA has it. Default false. */
+  readonly isRankStable?: boolean | undefined
   /** Matrices by their names, e.g. 'q_proj' or 'self_attn.q_proj'. Default: all. */
   readonly targets?: readonly string[] | undefined
   /** Rows of a prompt, 1 to MOST_POSITIONS. Default 16. */
   readonly positions?: number | undefined
+  /** Names of classes, where texts are told apart. */
+  readonly labels?: readonly string[] | undefined
 }
 
 /** @throws AppError BAD_INPUT for sizes and names that the model cannot have */
 export function chooseShape(config: ModelConfig, wish: ShapeWish): TuneShape {
-  const { method = 'lora', rank = 8, positions = 16 } = wish
+  const { method = 'lora', rank = 8, positions = 16, labels } = wish
+  const classes = labels === undefined ? {} : { labels }
   if (method !== 'lora') {
     checkWhole('positions', positions, MOST_POSITIONS)
-    return { method, positions }
+    return { method, positions, ...classes }
   }
   checkWhole('rank', rank, MOST_RANK)
   const { alpha = 2 * rank } = wish
   const targets = targetsOf(config, wish.targets)
-  return { method, adapter: { rank, scale: alpha / rank, targets } }
+  const isRankStable = wish.isRankStable === true
+  const scale = alpha / (isRankStable ? Math.sqrt(rank) : rank)
+  const kind = isRankStable ? { isRankStable } : {}
+  return { method, adapter: { rank, scale, targets }, ...kind, ...classes }
 }
 
 /** How many numbers are trained. */
 export function shapeNumbers(config: ModelConfig, shape: TuneShape): number {
-  const { adapter, method, positions = 0 } = shape
+  const { adapter, method, positions = 0, labels = [] } = shape
   const { blockCount, hiddenSize } = config
-  if (adapter !== undefined) return adapterNumbers(config, adapter, { start: 0, end: blockCount })
-  return positions * hiddenSize * (method === 'prompt' ? 1 : 1 + blockCount)
+  const score = labels.length * hiddenSize
+  if (adapter !== undefined) {
+    return score + adapterNumbers(config, adapter, { start: 0, end: blockCount })
+  }
+  return score + positions * hiddenSize * (method === 'prompt' ? 1 : 1 + blockCount)
 }
 
 function targetsOf(config: ModelConfig, names: readonly string[] | undefined): string[] {

@@ -17,20 +17,27 @@ export interface MicroBatch {
 }
 
 export interface MicroResult {
-  /** Sum over learnt tokens, and how many they are. */
+  /** Sum over learnt tokens or classes, and how many they are. */
   readonly loss: number
   readonly tokens: number
+  /** Classes that were told right. */
+  readonly correct?: number | undefined
   /** Absent after evaluate(). */
   readonly gradients?: TuneValues | undefined
 }
 
-/** Rows of an example: its last token is only a target. */
-export function rowsOf({ ids }: TokenExample, positions: number): number {
-  return positions + Math.max(1, ids.length - 1)
+/** Rows of an example: its last token is only a target, unless its class is told. */
+export function rowsOf(example: TokenExample, positions: number): number {
+  return positions + inputsOf(example)
 }
 
-/** Tokens of an example that are learnt. */
-export function learntTokens({ learnt }: TokenExample): number {
+function inputsOf({ ids, label }: TokenExample): number {
+  return label === undefined ? Math.max(1, ids.length - 1) : ids.length
+}
+
+/** Tokens of an example that are learnt; a class counts as one. */
+export function learntTokens({ learnt, label }: TokenExample): number {
+  if (label !== undefined) return 1
   return learnt.reduce((sum, one) => sum + (one ? 1 : 0), 0)
 }
 
@@ -42,13 +49,13 @@ export async function trainMicroBatch(
 ): Promise<MicroResult> {
   const { hiddenSize } = parts.model.config
   const pass = await forward(parts, batch, signal)
-  const { rows, losses, hidden } = await lossesOf(parts, { pass, batch }, signal)
+  const { rows, losses, hidden, score, correct } = await lossesOf(parts, { pass, batch }, signal)
   const gradient = new Float32Array(pass.output.length)
   for (const [i, row] of rows.entries()) {
     gradient.set(hidden.subarray(i * hiddenSize, (i + 1) * hiddenSize), row * hiddenSize)
   }
-  const gradients = await pass.backward(gradient, signal)
-  return { loss: sum(losses), tokens: rows.length, gradients }
+  const gradients = { ...(await pass.backward(gradient, signal)), score }
+  return { loss: sum(losses), tokens: rows.length, correct, gradients }
 }
 
 /** Losses alone. */
@@ -58,12 +65,12 @@ export async function evaluateMicroBatch(
   signal: AbortSignal
 ): Promise<MicroResult> {
   const pass = await forward(parts, batch, signal)
-  const { rows, losses } = await lossesOf(parts, { pass, batch }, signal)
-  return { loss: sum(losses), tokens: rows.length }
+  const { rows, losses, correct } = await lossesOf(parts, { pass, batch }, signal)
+  return { loss: sum(losses), tokens: rows.length, correct }
 }
 
 function forward(parts: PassParts, batch: MicroBatch, signal: AbortSignal): Promise<Pass> {
-  const sequences = batch.examples.map(({ ids }) => ids.slice(0, Math.max(1, ids.length - 1)))
+  const sequences = batch.examples.map((example) => example.ids.slice(0, inputsOf(example)))
   const { values, adapter } = batch
   return Pass.forward(parts, { sequences, values, adapter }, signal)
 }
@@ -71,17 +78,25 @@ function forward(parts: PassParts, batch: MicroBatch, signal: AbortSignal): Prom
 interface Losses extends HeadLoss {
   /** Rows of the output that have a target. */
   readonly rows: readonly number[]
+  /** Where classes are told apart: their matrix's gradient, and how many were told right. */
+  readonly score?: Float32Array | undefined
+  readonly correct?: number | undefined
 }
 
 async function lossesOf(
-  { model }: PassParts,
+  { model, scoreHead }: PassParts,
   { pass, batch }: { pass: Pass; batch: MicroBatch },
   signal: AbortSignal
 ): Promise<Losses> {
   const { hiddenSize } = model.config
   const { examples, weight } = batch
   const [rows, targets]: [number[], number[]] = [[], []]
-  for (const [index, { ids, learnt }] of examples.entries()) {
+  for (const [index, example] of examples.entries()) {
+    const { ids, learnt, label } = example
+    if (label !== undefined) {
+      rows.push((pass.firsts[index] ?? 0) + ids.length - 1)
+      targets.push(label)
+    }
     for (const [i, id] of ids.entries()) {
       if (i === 0 || learnt[i] !== true) continue
       rows.push((pass.firsts[index] ?? 0) + i - 1)
@@ -94,6 +109,11 @@ async function lossesOf(
   }
   try {
     const targetIds = Int32Array.from(targets)
+    const { score } = batch.values
+    if (score !== undefined) {
+      if (scoreHead === undefined) throw new TypeError('There is no head for classes')
+      return { rows, ...scoreHead.loss(hidden, targetIds, { score, weight }) }
+    }
     return { rows, ...(await model.headLoss({ hidden, targets: targetIds, weight }, signal)) }
   } catch (thrown) {
     const cause = toAppError(thrown)

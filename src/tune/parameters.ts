@@ -5,6 +5,7 @@ import { seededRandom } from '../base/random.ts'
 import type { AdapterShape } from '../blocks/train/adapter-shape.ts'
 import type { ModelConfig } from '../model/types.ts'
 import { newAdapter } from './adapter/new-adapter.ts'
+import { newScore } from './classify/score-head.ts'
 import { addInto } from './optimise/vectors.ts'
 import type { ChainAdapter } from './swarm/chain.ts'
 
@@ -18,8 +19,14 @@ export interface TuneShape {
   readonly method: TuneMethod
   /** Of `lora`. */
   readonly adapter?: AdapterShape | undefined
+  /**
+   * Its matrices count alpha / sqrt(rank), and not alpha / rank; the shape's scale says it, too.
+   */
+  readonly isRankStable?: true | undefined
   /** Rows of `prompt` and `deep-prompt`. */
   readonly positions?: number | undefined
+  /** Names of the classes that texts are told apart by; a matrix for them is trained, too. */
+  readonly labels?: readonly string[] | undefined
 }
 
 /** Lists of numbers by name; absent where the method has none. */
@@ -30,16 +37,19 @@ export interface TuneValues {
   readonly prompt?: Float32Array | undefined
   /** (blocks, positions, hiddenSize) */
   readonly deepPrompt?: Float32Array | undefined
+  /** (classes, hiddenSize) */
+  readonly score?: Float32Array | undefined
 }
 
-export const VALUE_NAMES = ['adapter', 'prompt', 'deepPrompt'] as const
+export const VALUE_NAMES = ['adapter', 'prompt', 'deepPrompt', 'score'] as const
 
 /** Numbers to begin with; the same seed gives the same ones. */
 export function newValues(config: ModelConfig, shape: TuneShape, seed: number): TuneValues {
-  const { method, adapter, positions = 0 } = shape
+  const { method, adapter, positions = 0, labels } = shape
+  const score = labels && newScore(config, labels.length, seed)
   if (method === 'lora') {
     if (adapter === undefined) throw new TypeError('LoRA has a shape')
-    return { adapter: newAdapter(config, adapter, seed) }
+    return { adapter: newAdapter(config, adapter, seed), score }
   }
   const { hiddenSize, blockCount } = config
   const random = seededRandom(seed)
@@ -49,8 +59,8 @@ export function newValues(config: ModelConfig, shape: TuneShape, seed: number): 
     { length: positions * hiddenSize },
     () => (2 * random.next() - 1) * scale
   )
-  if (method === 'prompt') return { prompt }
-  return { prompt, deepPrompt: new Float32Array(blockCount * positions * hiddenSize) }
+  if (method === 'prompt') return { prompt, score }
+  return { prompt, deepPrompt: new Float32Array(blockCount * positions * hiddenSize), score }
 }
 
 /** A list of numbers of the same sizes, all 0. */
@@ -60,7 +70,8 @@ export function zeros(values: TuneValues): TuneValues {
   return {
     adapter: of(values.adapter),
     prompt: of(values.prompt),
-    deepPrompt: of(values.deepPrompt)
+    deepPrompt: of(values.deepPrompt),
+    score: of(values.score)
   }
 }
 

@@ -2,6 +2,7 @@
 // trained, what comes out behind the last block, and gradients. Knows no losses and no optimiser.
 import type { HeadLoss, HeadLossStep, HeadRowsStep } from '../blocks/train/train-types.ts'
 import type { ModelConfig } from '../model/types.ts'
+import type { ScoreHead } from './classify/score-head.ts'
 import { addInto } from './optimise/vectors.ts'
 import type { TuneValues } from './parameters.ts'
 import type { Chain, ChainAdapter, ChainStep, Forward } from './swarm/chain.ts'
@@ -18,6 +19,8 @@ export interface TuneModel {
 export interface PassParts {
   readonly model: TuneModel
   readonly chain: Chain
+  /** Where classes are told apart. */
+  readonly scoreHead?: ScoreHead | undefined
 }
 
 export interface PassInput {

@@ -5,6 +5,7 @@ import { badInput, corrupt, toAppError, type AppError } from '../base/errors.ts'
 import type { ChatModel } from '../model/text/chat-ids.ts'
 import type { Tokenizer } from '../model/text/tokenizer.ts'
 import { keepTrained, type BaseModel } from './adapter/keep.ts'
+import type { ScoreHead } from './classify/score-head.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { stepCount, stepsOf } from './data/batches.ts'
 import type { Example } from './data/examples.ts'
@@ -15,7 +16,7 @@ import { learningRateAt, type ScheduleKind } from './optimise/schedule.ts'
 import { newValues, VALUE_NAMES, type TuneShape } from './parameters.ts'
 import type { TuneModel } from './pass.ts'
 import type { Chain } from './swarm/chain.ts'
-import { Tuner, type StepReport } from './tuner.ts'
+import { Tuner, type Evaluation, type StepReport } from './tuner.ts'
 import { requireFreeFolder, TuningFolder } from './tuning-folder.ts'
 
 export interface TuningPlan {
@@ -60,6 +61,8 @@ export interface TuningOptions {
   readonly dataId: string
   /** Goes on with what is in `out`. */
   readonly resume: boolean
+  /** Where classes are told apart. */
+  readonly scoreHead?: ScoreHead | undefined
   /** Steps between checkpoints. Default: one a minute. */
   readonly saveEvery?: number | undefined
   readonly clock: Clock
@@ -75,7 +78,9 @@ export interface StepNews extends StepReport {
   readonly steps: number
   readonly learningRate: number
   readonly seconds: number
+  /** Of the examples that are not trained on. */
   readonly evalLoss?: number | undefined
+  readonly evalAccuracy?: number | undefined
 }
 
 export interface TuningResult {
@@ -98,9 +103,8 @@ export function prepare(
   const { contextLength } = model.config
   const positions = plan.shape.positions ?? 0
   const maxLength = Math.min(plan.maxLength, contextLength - positions)
-  const { examples, cut, empty } = tokenExamples(model, tokenizer, lines, {
-    maxLength
-  })
+  const { labels } = plan.shape
+  const { examples, cut, empty } = tokenExamples(model, tokenizer, lines, { maxLength, labels })
   // Every n-th, so that the share is held whatever the file's order is.
   const every = plan.evalSplit > 0 ? Math.max(2, Math.round(1 / plan.evalSplit)) : Infinity
   const isHeld = (index: number): boolean => index % every === every - 1
@@ -166,7 +170,8 @@ async function train(options: TuningOptions, folder: TuningFolder): Promise<Tuni
       `The training in '${folder.path}' cannot go on: its numbers are not of this model`
     )
   }
-  const tuner = new Tuner({ model, chain, shape, values, microRows }, before?.states)
+  const { scoreHead } = options
+  const tuner = new Tuner({ model, chain, scoreHead, shape, values, microRows }, before?.states)
   let done = before?.step ?? 0
   const points = await folder.logged(done)
   const { steps } = prepared
@@ -190,9 +195,11 @@ async function train(options: TuningOptions, folder: TuningFolder): Promise<Tuni
       const report = await tuner.step(examples, { learningRate, clip, weightDecay, signal })
       done++
       const isEpoch = prepared.held.length > 0 && done % perEpoch === 0
-      const evalLoss = isEpoch ? await evalLossOf(tuner, prepared, signal) : undefined
+      const held = isEpoch ? await evaluated(tuner, prepared, signal) : undefined
+      const evalLoss = held?.loss
       const seconds = (clock.now() - began) / 1000
-      const news = { ...report, step: done, steps, learningRate, seconds, evalLoss }
+      const told = { step: done, steps, learningRate, seconds, evalLoss }
+      const news = { ...report, ...told, evalAccuracy: held?.accuracy }
       points.push({ step: done, loss: report.loss, evalLoss })
       await folder.log(news)
       options.onstep?.(news)
@@ -209,11 +216,11 @@ async function train(options: TuningOptions, folder: TuningFolder): Promise<Tuni
 }
 
 /** Undefined when it is stopped: the step that was done before it counts all the same. */
-async function evalLossOf(
+async function evaluated(
   tuner: Tuner,
   { held }: Prepared,
   signal: AbortSignal
-): Promise<number | undefined> {
+): Promise<Evaluation | undefined> {
   try {
     return await tuner.evaluate(held, signal)
   } catch (error) {
@@ -234,6 +241,7 @@ function settingsOf({ plan, base, dataId }: TuningOptions): Readonly<Record<stri
     scale: adapter?.scale,
     targets: adapter?.targets,
     positions: shape.positions,
+    labels: shape.labels,
     lr: learningRate,
     'weight-decay': weightDecay,
     'max-length': maxLength,

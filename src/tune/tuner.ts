@@ -48,7 +48,12 @@ export interface StepReport {
   readonly rows: number
   /** Of the gradients before they were shortened. */
   readonly norm: number
+  /** Share of the classes that were told right, where classes are told apart. */
+  readonly accuracy?: number | undefined
 }
+
+/** Of examples that are not trained on. */
+export type Evaluation = Pick<StepReport, 'loss' | 'accuracy'>
 
 export const MICRO_ROWS = 512
 export const PARALLEL = 4
@@ -83,23 +88,22 @@ export class Tuner {
     const weight = Math.fround(1 / Math.max(1, tokens))
     const { optimiser } = this
     optimiser.clear()
-    let loss = 0
+    const sums = new Sums()
     for await (const result of this.#each(examples, { weight, signal }, trainMicroBatch)) {
-      loss += result.loss
+      sums.add(result)
       if (result.gradients !== undefined) optimiser.add(result.gradients)
     }
     const norm = optimiser.step(step)
-    return { loss: loss / Math.max(1, tokens), tokens, rows: this.#rows(examples), norm }
+    return { ...sums.mean(), tokens, rows: this.#rows(examples), norm }
   }
 
-  /** Mean loss of examples that are not trained on. */
-  async evaluate(examples: readonly TokenExample[], signal: AbortSignal): Promise<number> {
-    let [loss, tokens] = [0, 0]
+  /** Examples that are not trained on. */
+  async evaluate(examples: readonly TokenExample[], signal: AbortSignal): Promise<Evaluation> {
+    const sums = new Sums()
     for await (const result of this.#each(examples, { weight: 0, signal }, evaluateMicroBatch)) {
-      loss += result.loss
-      tokens += result.tokens
+      sums.add(result)
     }
-    return loss / Math.max(1, tokens)
+    return sums.mean()
   }
 
   /** Results of micro-batches in their order, while others are under way. */
@@ -108,14 +112,16 @@ export class Tuner {
     { weight, signal }: { weight: number; signal: AbortSignal },
     run: typeof trainMicroBatch
   ): AsyncGenerator<MicroResult> {
-    const { model, chain, shape, microRows = MICRO_ROWS, parallel = PARALLEL } = this.#options
+    const { shape, microRows = MICRO_ROWS, parallel = PARALLEL } = this.#options
+    const { model, chain, scoreHead } = this.#options
     const { values } = this
     const adapter = chainAdapter(shape, values)
     const positions = shape.positions ?? 0
     const batches = microBatches(examples, (example) => rowsOf(example, positions), microRows)
     return inOrder(
       batches,
-      (own, all) => run({ model, chain }, { examples: own, values, adapter, weight }, all),
+      (own, all) =>
+        run({ model, chain, scoreHead }, { examples: own, values, adapter, weight }, all),
       { parallel, signal }
     )
   }
@@ -123,5 +129,24 @@ export class Tuner {
   #rows(examples: readonly TokenExample[]): number {
     const { positions = 0 } = this.#options.shape
     return examples.reduce((sum, example) => sum + rowsOf(example, positions), 0)
+  }
+}
+
+/** Means over the learnt tokens or classes of micro-batches. */
+class Sums {
+  #loss = 0
+  #tokens = 0
+  #correct: number | undefined
+
+  add({ loss, tokens, correct }: MicroResult): void {
+    this.#loss += loss
+    this.#tokens += tokens
+    if (correct !== undefined) this.#correct = (this.#correct ?? 0) + correct
+  }
+
+  mean(): Evaluation {
+    const count = Math.max(1, this.#tokens)
+    const loss = this.#loss / count
+    return this.#correct === undefined ? { loss } : { loss, accuracy: this.#correct / count }
   }
 }

@@ -4,18 +4,19 @@
 import { describe, expect, test } from 'bun:test'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { readPeft, writePeft } from '../../src/tune/adapter/peft.ts'
+import { readClassifier, readPeft, writePeft } from '../../src/tune/adapter/peft.ts'
 import { readTensors, type FloatTensor } from '../../src/tune/adapter/safetensors-file.ts'
 import { worst } from '../kernels/support/world.ts'
 import { tempFolder } from '../support/temp-folder.ts'
-import { adaptedLogits, openFixture } from '../support/tune/adapted-logits.ts'
+import { adaptedClasses, adaptedLogits, openFixture } from '../support/tune/adapted-logits.ts'
 
 /** Of the largest logit: float32 on both sides. */
 const TOLERANCE = 5e-5
 /** Different ranks and factors become one, and blocks that are left out get zeros. */
 const MADE_EVEN = new Set(['llama', 'llama3'])
 
-const folder = join(import.meta.dir, '..', 'fixtures', 'adapters')
+const fixtures = join(import.meta.dir, '..', 'fixtures')
+const folder = join(fixtures, 'adapters')
 const floats = (base64: string): Float32Array =>
   new Float32Array(Uint8Array.fromBase64(base64).buffer)
 
@@ -50,6 +51,28 @@ describe("peft's adapters", () => {
       const adapter = await readPeft(join(folder, name), config)
       await writePeft(out.path, config, { adapter, base: name })
       expect(tensorsIn(out.path)).toEqual(tensorsIn(join(folder, name)))
+    })
+  }
+})
+
+describe("peft's adapters with a matrix for classes", () => {
+  for (const name of readdirSync(join(fixtures, 'classifiers'))) {
+    test(`of ${name} give peft's logits, and are written as peft writes them`, async () => {
+      const path = join(fixtures, 'classifiers', name)
+      const { logits } = JSON.parse(readFileSync(join(path, 'expected.json'), 'utf8')) as {
+        logits: string
+      }
+      const { fixture, config } = await openFixture(name)
+      const { adapter, classes } = await readClassifier(path, config)
+      expect(classes.labels).toEqual(['LABEL_0', 'LABEL_1', 'LABEL_2'])
+      const own = await adaptedClasses(fixture, adapter, classes.score)
+      expect(worst(own, floats(logits))).toBeLessThan(TOLERANCE)
+      await expect(readPeft(path, config)).rejects.toThrow("'modules_to_save' has 'classifier'")
+      await using out = await tempFolder()
+      const named = { ...classes, labels: ['no', 'yes', 'maybe'] }
+      await writePeft(out.path, config, { adapter, base: name, classes: named })
+      expect(tensorsIn(out.path)).toEqual(tensorsIn(path))
+      expect((await readClassifier(out.path, config)).classes).toEqual(named)
     })
   }
 })

@@ -1,9 +1,11 @@
 # python3 scripts/prove/tune/adapters-reference.py make test/fixtures/families test/fixtures/adapters
 # python3 scripts/prove/tune/adapters-reference.py logits test/fixtures/families/NAME ADAPTER
+# python3 scripts/prove/tune/adapters-reference.py classes test/fixtures/families test/fixtures/classifiers
 # `make`: LoRA adapters by peft for the families' tiny models, as peft keeps them, and the last rows of the
 # logits that transformers and peft give with them. Made once, with torch 2.15.0, transformers 5.24.0, peft
 # 0.21.2; the files are committed, so no test needs Python. `logits` prints the same rows for any adapter's
-# folder, as JSON: prove-adapters.ts asks it about ours.
+# folder, as JSON: prove-adapters.ts asks it about ours. `classes`: the same for models that tell three classes
+# apart, of some families.
 import base64
 import json
 import os
@@ -21,6 +23,7 @@ FUSED = ['query_key_value', 'dense', 'dense_h_to_4h', 'dense_4h_to_h']
 GPT2 = ['c_attn', 'c_proj', 'c_fc']
 # transformers 5 adds Falcon's ALiBi otherwise than transformers 4, which made the family's own fixture.
 LEFT_OUT = {'falcon-rw'}
+CLASSES = ['bloom', 'gemma2', 'gpt2', 'llama3', 'qwen3']
 # Further options, one family each, so that all of them are met.
 OPTIONS = {
     'llama': dict(rank_pattern={'q_proj': 3, 'down_proj': 1}, alpha_pattern={'v_proj': 7}),
@@ -56,13 +59,25 @@ def logits_of(model, ids):
     return base64.b64encode(rows.float().contiguous().numpy().tobytes()).decode()
 
 
-def make(folder, name, out):
+def classes_of(model, ids):
+    with torch.no_grad():
+        logits = model(torch.tensor([ids]), use_cache=False).logits[0]
+    return base64.b64encode(logits.float().contiguous().numpy().tobytes()).decode()
+
+
+def open_classes(folder):
+    return transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, attn_implementation='eager', dtype=torch.float32, num_labels=3).eval()
+
+
+def make(folder, name, out, open_model=open_model, logits_of=logits_of, task='CAUSAL_LM'):
     torch.manual_seed(sum(name.encode()))
+    options = OPTIONS.get(name, {}) if task == 'CAUSAL_LM' else {}
     config = peft.LoraConfig(**{
-        **dict(r=2, lora_alpha=4, target_modules=targets_of(name), task_type='CAUSAL_LM'), **OPTIONS.get(name, {})})
+        **dict(r=2, lora_alpha=4, target_modules=targets_of(name), task_type=task), **options})
     model = peft.get_peft_model(open_model(folder), config)
     for key, value in model.named_parameters():
-        if '.lora_' in key:
+        if '.lora_' in key or '.score.' in key:
             # Both matrices count, in bfloat16 as they are kept.
             value.data = (torch.randn_like(value) * 0.3).to(torch.bfloat16).float()
     model.eval()
@@ -92,6 +107,10 @@ def main():
         json.dump({'rows': ROWS, 'logits': logits_of(model, ids_of(folder))}, sys.stdout)
         return
     families, out = sys.argv[2:4]
+    if sys.argv[1] == 'classes':
+        for name in CLASSES:
+            make(os.path.join(families, name), name, os.path.join(out, name), open_classes, classes_of, 'SEQ_CLS')
+        return
     for name in sorted(os.listdir(families)):
         if name not in LEFT_OUT:
             make(os.path.join(families, name), name, os.path.join(out, name))

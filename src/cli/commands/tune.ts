@@ -19,9 +19,11 @@ export const tune: Command = command<TuneFlags>({
   options: {
     ...SWARM_OPTIONS,
     out: text('folder', 'Where the adapter is kept (default: MODEL-tuned)'),
+    task: text('name', 'text, or classification of texts by label (default: text)'),
     method: text('name', 'lora, prompt or deep-prompt (default: lora)'),
     rank: text('n', "Rank of lora's matrices (default: 8)"),
     alpha: text('n', 'They count alpha / rank (default: 2 * rank)'),
+    rslora: flag('They count alpha / the root of rank'),
     targets: text('names', 'Matrices that lora adds to, e.g. q_proj,v_proj (default: all)'),
     positions: text('n', 'Rows of a prompt (default: 16)'),
     lr: text('rate', 'Learning rate (default: 2e-4, of prompts 1e-2)'),

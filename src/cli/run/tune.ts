@@ -11,8 +11,9 @@ import type { SwarmOptions } from '../../library/open/membership.ts'
 import { Petals } from '../../library/petals.ts'
 import type { ModelConfig } from '../../model/types.ts'
 import { chooseShape, METHODS, MOST_POSITIONS, shapeNumbers } from '../../tune/choose-shape.ts'
-import { examplesOf } from '../../tune/data/examples.ts'
+import { examplesOf, labelsOf, type TuneTask } from '../../tune/data/examples.ts'
 import { readRecords } from '../../tune/data/records.ts'
+import { ScoreHead } from '../../tune/classify/score-head.ts'
 import { duration, forecast, forecastLines } from '../../tune/forecast.ts'
 import type { TuneMethod, TuneShape } from '../../tune/parameters.ts'
 import { prepare, runTuning, type StepNews, type TuningPlan } from '../../tune/run-tuning.ts'
@@ -32,9 +33,11 @@ import { stderrProgress } from '../terminal/stderr.ts'
 export interface TuneFlags
   extends SwarmOptions, Omit<EngineOptions, 'memory'>, PeerFlags, ManifestFlags {
   out?: string | undefined
+  task?: string | undefined
   method?: string | undefined
   rank?: string | undefined
   alpha?: string | undefined
+  rslora?: boolean | undefined
   targets?: string | undefined
   positions?: string | undefined
   lr?: string | undefined
@@ -70,7 +73,9 @@ export async function runTune(
   const bytes = await readData(data, context)
   // Bad lines are told before anything is opened.
   const source = data === '-' ? 'stdin' : data
-  const lines = examplesOf(await readRecords(bytes, source), source)
+  const task = parseChoice<TuneTask>('task', flags.task, ['text', 'classification']) ?? 'text'
+  const lines = examplesOf(await readRecords(bytes, source), source, task)
+  const labels = task === 'classification' ? labelsOf(lines, source) : undefined
   const choice = parseHere(flags.here)
   const saveEvery = parseWhole('save-every', flags.saveEvery, 1, 1_000_000)
   const out = flags.out ?? `${name.replaceAll(/[^\w.-]+/g, '-')}-tuned`
@@ -95,7 +100,7 @@ export async function runTune(
   await textModel.ready()
   const { model, tokenizer } = textModel.local
   const { config } = model
-  const plan = planOf(flags, method ?? 'lora', config)
+  const plan = planOf(flags, { method: method ?? 'lora', labels }, config)
   const prepared = prepare(lines, source, { model, tokenizer, plan })
   const access = stack.use(textModel.openTraining())
   const { local, swarm, isHere } = access
@@ -123,6 +128,7 @@ export async function runTune(
     prepared,
     model: local,
     chain,
+    scoreHead: labels && new ScoreHead(model),
     base: { name: config.name, id: toHex(model.contentId) },
     out,
     dataId: new Bun.CryptoHasher('sha256').update(bytes).digest('hex'),
@@ -162,15 +168,21 @@ async function readData(path: string, context: Context): Promise<Uint8Array> {
   }
 }
 
+interface Asked {
+  readonly method: TuneMethod
+  readonly labels: readonly string[] | undefined
+}
+
 /** @throws AppError BAD_INPUT */
-function planOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): TuningPlan {
+function planOf(flags: TuneFlags, of: Asked, config: ModelConfig): TuningPlan {
+  const { method } = of
   const schedule = parseChoice<ScheduleKind>('schedule', flags.schedule, [
     'cosine',
     'linear',
     'constant'
   ])
   return {
-    shape: shapeOf(flags, method, config),
+    shape: shapeOf(flags, of, config),
     learningRate: share('lr', flags.lr, 10) ?? (method === 'lora' ? 2e-4 : 1e-2),
     schedule: schedule ?? 'cosine',
     warmup: share('warmup', flags.warmup, 1) ?? 0.03,
@@ -185,10 +197,11 @@ function planOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): Tuni
   }
 }
 
-function shapeOf(flags: TuneFlags, method: TuneMethod, config: ModelConfig): TuneShape {
+function shapeOf(flags: TuneFlags, asked: Asked, config: ModelConfig): TuneShape {
   const { targets } = flags
   return chooseShape(config, {
-    method,
+    ...asked,
+    isRankStable: flags.rslora,
     rank: parseWhole('rank', flags.rank, 1, MOST_RANK),
     alpha: share('alpha', flags.alpha, 1e6),
     targets: targets === undefined ? undefined : parseList('targets', targets),
@@ -211,11 +224,12 @@ async function mayBegin({ yes }: TuneFlags, context: Context): Promise<boolean> 
   return /^(y(es)?)?$/i.test((await ask('Begin? [Y/n] ', context.signal)) ?? 'n')
 }
 
-function stepLine({ step, steps, loss, rows, seconds }: StepNews): string {
+function stepLine({ step, steps, loss, accuracy, rows, seconds }: StepNews): string {
   const left = duration((steps - step) * seconds)
+  const right = accuracy === undefined ? '' : `, ${(100 * accuracy).toFixed(0)} % right`
   const speed = (rows / Math.max(seconds, 1e-3)).toFixed(0)
   const width = 20
   const filled = Math.round((step / steps) * width)
   const bar = `${'#'.repeat(filled)}${'.'.repeat(width - filled)}`
-  return `[${bar}] ${step}/${steps}  loss ${loss.toFixed(4)}  ${speed} tokens/s  ${left} left`
+  return `[${bar}] ${step}/${steps}  loss ${loss.toFixed(4)}${right}  ${speed} tokens/s  ${left} left`
 }

@@ -125,8 +125,8 @@ export class Training implements Disposable {
   }
 
   /** Mean loss of examples, without learning them. */
-  evaluate(examples: readonly TokenExample[]): Promise<number> {
-    return this.#tuner.evaluate(examples, this.#parts.signal)
+  async evaluate(examples: readonly TokenExample[]): Promise<number> {
+    return (await this.#tuner.evaluate(examples, this.#parts.signal)).loss
   }
 
   /**

@@ -24,14 +24,30 @@ export interface Adapter {
   readonly values: Float32Array
 }
 
+/** A matrix that tells classes apart, and their names. */
+export interface Classes {
+  readonly labels: readonly string[]
+  /** (classes, hiddenSize) */
+  readonly score: Float32Array
+}
+
 export interface PeftContent {
   readonly adapter: Adapter
   /** Where others find the model. */
   readonly base: string
+  /** The scale is alpha / sqrt(rank). Default: alpha / rank. */
+  readonly isRankStable?: boolean | undefined
+  /** Of a model that tells classes apart. */
+  readonly classes?: Classes | undefined
 }
 
 const CONFIG = 'adapter_config.json'
 const WEIGHTS = 'adapter_model.safetensors'
+/** Names of classes, as a list. */
+const LABELS = 'labels.json'
+const SCORE = 'score'
+const SCORE_KEY = 'base_model.model.score.weight'
+const MOST_LABELS_BYTES = 2 ** 20
 /** Beside the matrices: names and shapes, and modules that are kept whole. */
 const OTHER_BYTES = 2 ** 26
 
@@ -39,25 +55,33 @@ const OTHER_BYTES = 2 ** 26
 export async function writePeft(
   folder: string,
   config: ModelConfig,
-  { adapter, base }: PeftContent
+  { adapter, base, isRankStable = false, classes }: PeftContent
 ): Promise<void> {
   const { rank, scale, targets } = adapter.shape
   const facts = {
     peft_type: 'LORA',
-    task_type: 'CAUSAL_LM',
+    task_type: classes === undefined ? 'CAUSAL_LM' : 'SEQ_CLS',
     base_model_name_or_path: base,
     bias: 'none',
     // Matrices of GPT-2 are turned in transformers.
     fan_in_fan_out: config.family === 'gpt2',
     inference_mode: true,
     init_lora_weights: true,
-    lora_alpha: scale * rank,
+    lora_alpha: scale * (isRankStable ? Math.sqrt(rank) : rank),
     lora_dropout: 0,
+    ...(classes === undefined ? {} : { modules_to_save: [SCORE] }),
     r: rank,
     target_modules: targetNames(adapterParts(config), targets),
-    use_rslora: false
+    use_rslora: isRankStable
   }
-  await replaceFile(join(folder, WEIGHTS), safetensors([...tensorsOf(config, adapter)]))
+  const tensors = [...tensorsOf(config, adapter)]
+  if (classes !== undefined) {
+    const shape = [classes.labels.length, config.hiddenSize]
+    tensors.push({ name: SCORE_KEY, shape, values: classes.score })
+    // peft leaves their names to the model's own config.
+    await replaceFile(join(folder, LABELS), `${JSON.stringify(classes.labels)}\n`)
+  }
+  await replaceFile(join(folder, WEIGHTS), safetensors(tensors))
   await replaceFile(join(folder, CONFIG), `${JSON.stringify(facts, undefined, 2)}\n`)
 }
 
@@ -101,15 +125,55 @@ function* tensorsOf(config: ModelConfig, { shape, values }: Adapter): Generator<
  * @throws AppError NOT_FOUND, CORRUPT, UNSUPPORTED for what cannot be applied, LIMIT
  */
 export async function readPeft(folder: string, config: ModelConfig): Promise<Adapter> {
-  const facts = await readPeftFacts(join(folder, CONFIG))
-  const [module] = facts.saved
-  if (module !== undefined) {
-    throw unsupported(
-      `The adapter in '${folder}' cannot be used: 'modules_to_save' has '${module}'`
+  const { adapter, module } = await readParts(folder, config)
+  if (module === undefined) return adapter
+  throw unsupported(`The adapter in '${folder}' cannot be used: 'modules_to_save' has '${module}'`)
+}
+
+/** The same of a model that tells classes apart. @throws as readPeft() */
+export async function readClassifier(
+  folder: string,
+  config: ModelConfig
+): Promise<{ readonly adapter: Adapter; readonly classes: Classes }> {
+  const { adapter, score } = await readParts(folder, config)
+  if (score === undefined) {
+    throw corrupt(`The adapter in '${folder}' cannot be used: it lacks '${SCORE_KEY}'`)
+  }
+  const [count = 0, width] = score.shape
+  if (score.shape.length !== 2 || count < 1 || width !== config.hiddenSize) {
+    throw badInput(
+      `The adapter in '${folder}' cannot be used: '${SCORE_KEY}' is ${score.shape.join(' x ')}`
     )
   }
+  const labels = await readLabels(join(folder, LABELS), count)
+  return { adapter, classes: { labels, score: score.values } }
+}
+
+/** Without a file of names, classes are called by number, as transformers does. */
+async function readLabels(path: string, count: number): Promise<string[]> {
+  const file = Bun.file(path)
+  if (!(await file.exists())) return Array.from({ length: count }, (_, i) => `LABEL_${i}`)
+  const text = await file.slice(0, MOST_LABELS_BYTES).text()
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    // Told below.
+  }
+  if (Array.isArray(value) && value.length === count) return value.map(String)
+  throw corrupt(`'${path}' does not name ${count} classes`)
+}
+
+async function readParts(
+  folder: string,
+  config: ModelConfig
+): Promise<{ adapter: Adapter; score: FloatTensor | undefined; module: string | undefined }> {
+  const facts = await readPeftFacts(join(folder, CONFIG))
   const path = join(folder, WEIGHTS)
   const { tensors } = readTensors(await readBounded(path, config), path)
+  const score = tensors.get(SCORE_KEY)
+  const [module] = facts.saved
+  if (module !== undefined) tensors.delete(SCORE_KEY)
   const found = new MatricesOfBlocks(config, tensors, folder)
   const [first] = found.all
   if (first === undefined) {
@@ -131,10 +195,10 @@ export async function readPeft(folder: string, config: ModelConfig): Promise<Ada
       at += rank * (part.inputs + part.outputs)
     }
   }
-  if (!values.every(Number.isFinite)) {
+  if (!values.every(Number.isFinite) || score?.values.every(Number.isFinite) === false) {
     throw corrupt(`The adapter in '${folder}' cannot be used: it has values that are no numbers`)
   }
-  return { shape, values }
+  return { adapter: { shape, values }, score, module }
 }
 
 /** Lays both matrices of one product where they belong. */

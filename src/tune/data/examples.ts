@@ -18,10 +18,29 @@ export type Example =
       readonly line: number
     }
   | { readonly kind: 'text'; readonly text: string; readonly line: number }
+  | {
+      readonly kind: 'label'
+      readonly text: string
+      /** The name of its class. */
+      readonly label: string
+      readonly line: number
+    }
+
+/** What is learnt: to go on with texts, or to tell classes of texts apart. */
+export type TuneTask = 'text' | 'classification'
 
 /** Faults that are told; of more only the number. */
 const TOLD_FAULTS = 20
 const MAX_MESSAGES = 10_000
+const MAX_LABELS = 1000
+const MAX_LABEL = 256
+
+const HINTS: Readonly<Record<TuneTask, string>> = {
+  text:
+    'messages, prompt and completion, or text, as in {"messages": [{"role": "user", "content": ' +
+    '"..."}, ...]}, {"prompt": "...", "completion": "..."} or {"text": "..."}',
+  classification: 'text and label, as in {"text": "...", "label": "..."}'
+}
 
 /** Examples of lines of JSON. @throws as examplesOf() */
 export function parseExamples(text: string, name: string): Example[] {
@@ -29,13 +48,17 @@ export function parseExamples(text: string, name: string): Example[] {
 }
 
 /** @throws AppError BAD_INPUT with every bad record's number and fault */
-export function examplesOf({ records, unit }: DataFile, name: string): Example[] {
+export function examplesOf(
+  { records, unit }: DataFile,
+  name: string,
+  task: TuneTask = 'text'
+): Example[] {
   const examples: Example[] = []
   const faults: string[] = []
   for (const { line, fields, fault } of records) {
     try {
       if (fields === undefined) throw new TypeError(fault ?? 'nothing')
-      examples.push(exampleOf(fields, line))
+      examples.push(task === 'text' ? exampleOf(fields, line) : labelledOf(fields, line))
     } catch (error) {
       faults.push(`${unit} ${line}: ${error instanceof Error ? error.message : String(error)}`)
     }
@@ -46,10 +69,7 @@ export function examplesOf({ records, unit }: DataFile, name: string): Example[]
     throw badInput(
       `'${name}' cannot be trained on:\n  ${told}${more > 0 ? `\n  and ${more} more` : ''}`,
       {
-        hint:
-          `Each ${unit} has messages, prompt and completion, or text, as in ` +
-          '{"messages": [{"role": "user", "content": "..."}, ...]}, ' +
-          '{"prompt": "...", "completion": "..."} or {"text": "..."}'
+        hint: `Each ${unit} has ${HINTS[task]}`
       }
     )
   }
@@ -71,6 +91,32 @@ function exampleOf(fields: Readonly<Record<string, unknown>>, line: number): Exa
   const whole = textOf(fields, 'text')
   if (whole === '') throw new TypeError('an empty text')
   return { kind: 'text', text: whole, line }
+}
+
+function labelledOf(fields: Readonly<Record<string, unknown>>, line: number): Example {
+  const text = textOf(fields, 'text')
+  const { label } = fields
+  const isNumber = typeof label === 'number' || typeof label === 'bigint'
+  const name = isNumber ? String(label) : textOf(fields, 'label').trim()
+  if (name === '' || name.length > MAX_LABEL) throw new TypeError("no good 'label'")
+  if (text === '') throw new TypeError('an empty text')
+  return { kind: 'label', text, label: name, line }
+}
+
+/**
+ * Names of the classes of examples: numbers by size, others by letters.
+ * @throws AppError BAD_INPUT for less than two or too many
+ */
+export function labelsOf(examples: readonly Example[], name: string): string[] {
+  const labels = [...new Set(examples.flatMap((one) => (one.kind === 'label' ? [one.label] : [])))]
+  if (labels.length < 2 || labels.length > MAX_LABELS) {
+    throw badInput(
+      `'${name}' cannot be trained on: it has ${labels.length} classes, and 2 to ${MAX_LABELS} can ` +
+        'be told apart'
+    )
+  }
+  const isNumbers = labels.every((label) => /^-?\d+$/.test(label))
+  return labels.toSorted((a, b) => (isNumbers ? Number(a) - Number(b) : a < b ? -1 : 1))
 }
 
 /** Tables have every field in every row. */

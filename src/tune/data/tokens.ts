@@ -10,12 +10,16 @@ export interface TokenExample {
   readonly ids: readonly number[]
   /** For each id whether it is to be learnt; the first one never is. */
   readonly learnt: readonly boolean[]
+  /** Index of its class, where classes are told apart: then no id is learnt. */
+  readonly label?: number | undefined
   readonly line: number
 }
 
 export interface TokenOptions {
   /** Longer examples are cut. */
   readonly maxLength: number
+  /** Names of the classes, where classes are told apart. */
+  readonly labels?: readonly string[] | undefined
 }
 
 export interface TokenExamples {
@@ -30,7 +34,7 @@ export function tokenExamples(
   model: ChatModel,
   tokenizer: Tokenizer,
   examples: readonly Example[],
-  { maxLength }: TokenOptions
+  { maxLength, labels = [] }: TokenOptions
 ): TokenExamples {
   const [cut, empty]: [number[], number[]] = [[], []]
   const all: TokenExample[] = []
@@ -38,8 +42,9 @@ export function tokenExamples(
     const { ids, learnt } = tokensOf(model, tokenizer, example)
     if (ids.length > maxLength) cut.push(example.line)
     const kept = learnt.slice(0, maxLength)
-    if (kept.some(Boolean)) {
-      all.push({ ids: ids.slice(0, maxLength), learnt: kept, line: example.line })
+    const label = example.kind === 'label' ? labels.indexOf(example.label) : undefined
+    if (ids.length > 0 && (label !== undefined || kept.some(Boolean))) {
+      all.push({ ids: ids.slice(0, maxLength), learnt: kept, label, line: example.line })
     } else empty.push(example.line)
   }
   return { examples: all, cut, empty }
@@ -63,9 +68,18 @@ function tokensOf(model: ChatModel, tokenizer: Tokenizer, example: Example): Mar
       const ids = tokenizer.encode(example.text, { addSpecial: true })
       return ended(model, { ids, learnt: ids.map((_, i) => i > 0) })
     }
+    case 'label': {
+      const ids = classTokens(tokenizer, example.text)
+      return { ids, learnt: ids.map(() => false) }
+    }
     default:
       throw new TypeError('An example of an unknown kind')
   }
+}
+
+/** A text whose class is to be told, as transformers' tokenizers give it. */
+export function classTokens(tokenizer: Tokenizer, text: string): number[] {
+  return tokenizer.encode(text, { addSpecial: true })
 }
 
 function joined(prompt: readonly number[], rest: readonly number[]): Marked {

@@ -2,7 +2,8 @@
 import { openModel } from '../../../src/model/open-model.ts'
 import type { ModelConfig } from '../../../src/model/types.ts'
 import { embedTokens } from '../../../src/model/embed.ts'
-import { NEVER, testEngine } from '../../blocks/support/engine-helpers.ts'
+import { ScoreHead } from '../../../src/tune/classify/score-head.ts'
+import { NEVER, testEngine, type TestEngine } from '../../blocks/support/engine-helpers.ts'
 import { readFixture, type Fixture } from '../../families/support/fixture.ts'
 import type { Adapter } from '../../../src/tune/adapter/peft.ts'
 
@@ -18,18 +19,43 @@ export async function openFixture(
 
 /** (rows, vocabSize): of the fixture's last ids. */
 export async function adaptedLogits(
-  { location, ids }: Fixture,
+  fixture: Fixture,
   adapter: Adapter,
   rows: number
 ): Promise<Float32Array> {
   using engine = testEngine()
+  const hidden = await adaptedRows(engine, fixture, adapter)
+  const head = await engine.engine.loadHead(fixture.location, 'f32')
+  const width = hidden.length / fixture.ids.length
+  return engine.engine.head(head, hidden.slice(-rows * width), NEVER)
+}
+
+/** (classes): of the whole of the fixture's ids. */
+export async function adaptedClasses(
+  fixture: Fixture,
+  adapter: Adapter,
+  score: Float32Array
+): Promise<Float32Array> {
+  using engine = testEngine()
+  const hidden = await adaptedRows(engine, fixture, adapter)
+  const model = await openModel(fixture.location)
+  const last = hidden.slice(-model.config.hiddenSize)
+  const logits = new ScoreHead(model).logits(last, score)
+  model.close()
+  return logits
+}
+
+/** (ids, hiddenSize), behind the last block. */
+async function adaptedRows(
+  engine: TestEngine,
+  { location, ids }: Fixture,
+  adapter: Adapter
+): Promise<Float32Array> {
   const model = await openModel(location)
-  const { blockCount, hiddenSize } = model.config
+  const { blockCount } = model.config
   const range = { start: 0, end: blockCount }
   const hidden = embedTokens(model, ids)
   model.close()
   const { span } = await engine.load({ location, ...range, quant: 'f32' })
-  const out = engine.train({ span, range, lengths: [ids.length], hidden, adapter })
-  const head = await engine.engine.loadHead(location, 'f32')
-  return engine.engine.head(head, out.hidden.slice(-rows * hiddenSize), NEVER)
+  return engine.train({ span, range, lengths: [ids.length], hidden, adapter }).hidden
 }
