@@ -85,6 +85,8 @@ export interface SpanInfo extends BlockSpan {
   readonly arithmetic?: string
   /** Its sessions can run with adapters. */
   readonly adapts?: true
+  /** It takes steps of trainings. */
+  readonly trains?: true
 }
 
 export interface StepInput {

@@ -107,6 +107,7 @@ export class HostedBlocks implements LocalServers {
       speed,
       freeTokens: server.freeTokens,
       adapters: server.announcedAdapters,
+      trains: span.trains === true,
       version: buildInfo().version
     })
     return { ...info, peer, issuedAt: this.#clock.wall(), expiresAt: Infinity }

@@ -246,6 +246,7 @@ export class LocalBlocks extends Resource implements LocalServers {
       speed: { decode, prefill: decode },
       freeTokens: server.freeTokens,
       adapters: server.announcedAdapters,
+      trains: span.trains === true,
       version: buildInfo().version
     })
     return { ...info, peer, issuedAt: this.#clock.wall(), expiresAt: Infinity }

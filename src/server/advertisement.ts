@@ -25,6 +25,8 @@ export interface AdvertisementOptions {
   freeTokens: () => number
   /** Beginnings of ids of adapters that are here for everybody; undefined: none can be used. */
   adapters?: () => readonly Uint8Array[] | undefined
+  /** Whether steps of trainings are taken; undefined while nothing is served. */
+  trains?: () => boolean | undefined
   clock: Clock
 }
 
@@ -82,7 +84,9 @@ export class Advertisement {
     const { model, name, quant, self, fixed } = this.#options
     const { version } = buildInfo()
     const adapters = this.#options.adapters?.()
-    const info = describeSpan({ model, span, quant, speed, freeTokens: 0, adapters, version })
+    const trains = this.#options.trains?.()
+    const about = { model, span, quant, speed, freeTokens: 0, adapters, trains, version }
+    const info = describeSpan(about)
     const { modelName } = info
     return { ...info, modelName: name ?? modelName, peer: self, ...(fixed ? { fixed } : {}) }
   }

@@ -12,11 +12,13 @@ export interface Described {
   freeTokens: number
   /** Beginnings of ids of adapters that are here; undefined: it can use none. */
   adapters?: readonly Uint8Array[] | undefined
+  /** Whether it takes steps of trainings. Default true. */
+  trains?: boolean | undefined
   version: string
 }
 
 export function describeSpan(of: Described): ServerInfo {
-  const { model, span, quant, speed, freeTokens, adapters, version } = of
+  const { model, span, quant, speed, freeTokens, adapters, trains = true, version } = of
   return {
     peer: new Uint8Array(32),
     issuedAt: 0,
@@ -35,6 +37,7 @@ export function describeSpan(of: Described): ServerInfo {
     version,
     draining: false,
     pings: [],
+    ...(trains ? {} : { noTraining: true }),
     ...(adapters === undefined ? {} : { adapters }),
     ...(span.arithmetic === undefined ? {} : { arithmetic: span.arithmetic })
   }

@@ -340,6 +340,7 @@ export class Host extends Resource {
       update: (info) => node.update(info),
       freeTokens: () => this.#serving?.server.freeTokens ?? 0,
       adapters: () => this.#serving?.server.announcedAdapters,
+      trains: () => this.#serving && this.#serving.trainer !== undefined,
       clock: this.#clock
     })
   }

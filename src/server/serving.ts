@@ -119,7 +119,7 @@ function openTrainer(
   server: BlockServer,
   { compute, model, events, training = {}, clock, log }: ServingOptions
 ): TrainServer | undefined {
-  if (training === false) return undefined
+  if (training === false || span.trains !== true) return undefined
   return new TrainServer({
     compute,
     span,

@@ -35,7 +35,7 @@
 //            prefillThroughput f32 | maxTokens uint | freeTokens uint | version say(32) |
 //            issuedAt uint | expiresAt uint | pings list(16, peer key, ms f32)
 //            bit 0 draining, 1 next <next>, 2 fixed, 3 arithmetic say(24),
-//            4 adapters list(8, bytes8)
+//            4 adapters list(8, bytes8), 5 noTraining
 //            start < end <= blockCount
 //            While a server loads and serves nothing yet, start and end say what it loads.
 //   next     flags | start uint | end uint | inMs uint                    start < end <= blockCount

@@ -63,6 +63,8 @@ export interface ServerInfo extends BlockSpan {
    * that it has been given for everybody. Absent: it cannot use adapters.
    */
   readonly adapters?: readonly Uint8Array[]
+  /** It takes no steps of trainings: its device cannot, or whoever runs it does not want it. */
+  readonly noTraining?: boolean
 }
 
 /** Where a server is moving, so that no other server goes there too. */

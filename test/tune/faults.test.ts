@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { Compute } from '../../src/blocks/compute.ts'
 import type { TrainResult, TrainStep } from '../../src/blocks/train/train-types.ts'
+import type { SpanInfo, SpanOptions } from '../../src/blocks/types.ts'
 import { createSwarm, issueInvite, type Invite } from '../../src/swarm/private/invite.ts'
 import { Membership } from '../../src/swarm/private/membership.ts'
 import { World } from '../swarm/world.ts'
@@ -110,8 +111,32 @@ test('a server that was too slow once is asked again when there is no other', as
 test('a server that takes no training says so, and nobody waits', async () => {
   await using world = await World.start()
   const { host } = await serve(world, ALL, { host: { training: false } })
-  await expect(train(world)).rejects.toThrow(/No server takes .*: The server computes no steps/)
+  await expect(train(world)).rejects.toThrow(/No server takes .*: one server of the model says so/)
   await host.close()
+}, 120_000)
+
+/** As on a device whose graphs do not pass gradients. */
+class OnDevice extends Compute {
+  override async loadSpan(options: SpanOptions): Promise<SpanInfo> {
+    const { trains: _, ...info } = await super.loadSpan(options)
+    return info
+  }
+}
+
+test('a server whose device cannot train says so before anybody asks', async () => {
+  await using world = await World.start()
+  const memory = { threads: 1, memoryBytes: 256 * 2 ** 20 }
+  const device = await serve(world, ALL, { host: { compute: kept(new OnDevice(memory)) } })
+  await expect(train(world)).rejects.toMatchObject({
+    code: 'NO_ROUTE',
+    message: expect.stringContaining("No server takes the training's steps"),
+    hint: expect.stringContaining('CPUs')
+  })
+  const honest = await serve(world, ALL)
+  const { adapter, losses, failures } = await train(world)
+  expect({ adapter, losses, failures }).toEqual({ ...expected, failures: [] })
+  await device.host.close()
+  await honest.host.close()
 }, 120_000)
 
 describe('in a private swarm', () => {

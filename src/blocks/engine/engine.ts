@@ -389,6 +389,7 @@ function infoOf(id: number, loaded: LoadedSpan, arithmetic: string | undefined):
     maxTokens: plan.config.contextLength,
     notes: plan.notes,
     ...(loaded.loadAdapter === undefined ? {} : { adapts: true as const }),
+    ...(loaded.train === undefined ? {} : { trains: true as const }),
     ...(arithmetic === undefined ? {} : { arithmetic: `${arithmetic}${kvWord(plan)}` })
   }
 }

@@ -74,7 +74,8 @@ export class SwarmTraining implements TrainSwarm, Disposable {
 
   async plan({ start, end }: BlockSpan): Promise<readonly RouteHop[]> {
     const { client, clock } = this.#options
-    const infos = await client.servers()
+    const all = await client.servers()
+    const infos = all.filter((info) => info.noTraining !== true)
     const candidates = infos.map((info) => client.book.candidate(info))
     const now = clock.now()
     for (const [peer, { until }] of this.#refused) if (until <= now) this.#refused.delete(peer)
@@ -89,6 +90,8 @@ export class SwarmTraining implements TrainSwarm, Disposable {
       return planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
     } catch (thrown) {
       const refusal = [...this.#refused.values()].find(({ error }) => REFUSALS.has(error.code))
+      if (refusal === undefined && infos.length < all.length)
+        throw noTraining(all.length - infos.length)
       if (refusal === undefined) throw thrown
       const { message, hint } = refusal.error
       // Waiting would not help.
@@ -221,4 +224,13 @@ function answerOf({ hidden, adapterGradient, promptGradient }: TuneAnswer): Span
     adapterGradient: adapterGradient && floatsOf(adapterGradient),
     promptGradient: promptGradient && floatsOf(promptGradient)
   }
+}
+
+/** Servers there are, but they say that they take no steps of trainings. */
+function noTraining(count: number): AppError {
+  const servers = count === 1 ? 'one server of the model says' : `${count} servers of the model say`
+  return noRoute(`No server takes the training's steps: ${servers} so`, {
+    retryable: false,
+    hint: 'Servers on CPUs do, unless they were started with --no-tune; --here computes blocks itself'
+  })
 }

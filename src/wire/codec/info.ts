@@ -56,7 +56,8 @@ export const serverInfoCodec: Codec<ServerInfo> = checked(
     next: optional(nextSpan),
     fixed: mark,
     arithmetic: optional(shownUpTo(LIMITS.arithmeticBytes, 'the arithmetic')),
-    adapters: optional(listUpTo(LIMITS.namedAdapters, fixedBytes(8), 'adapters'))
+    adapters: optional(listUpTo(LIMITS.namedAdapters, fixedBytes(8), 'adapters')),
+    noTraining: mark
   }),
   checkSpan
 )

@@ -108,7 +108,8 @@ export class FakeCompute implements ComputeApi {
       kvBytesPerToken: 8,
       kvPageTokens: 64,
       maxTokens: 4096,
-      notes: []
+      notes: [],
+      trains: true
     }
     this.#spans.set(info.span, info)
     return info
