@@ -1,7 +1,7 @@
 // Whether text on stdin is meant for this chat. A program inherits stdin from its parent: if the
 // prompt is given in words, stdin may as well be the lines that a shell loop reads, or nothing at
 // all.
-import { fstatSync, readFileSync, readlinkSync, type Stats } from 'node:fs'
+import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync, type Stats } from 'node:fs'
 import { isatty } from 'node:tty'
 import { fileOffset } from '../../base/files/file-offset.ts'
 import { badInput } from '../../base/errors.ts'
@@ -79,21 +79,59 @@ function kindOf(): StdinFacts['kind'] {
   return facts.isFile() ? 'file' : 'device'
 }
 
+/** Programs between us and a shell: timeout, nice, a script. */
+const MOST_ABOVE = 8
+
 /**
- * Whether the parent is part of a shell that reads lines from our pipe: it has the same stdin, is a
- * fork of its own parent (`... | while read`), and has read since. Only Linux tells; elsewhere the
- * pipe is assumed to be ours.
+ * Whether a shell reads lines from our pipe. It is looked for among those above us that have the
+ * same stdin. Only Linux tells; elsewhere the pipe is assumed to be ours.
  */
 function isReadByShell(parent: number): boolean {
   try {
-    const isSame = readlinkSync('/proc/self/fd/0') === readlinkSync(`/proc/${parent}/fd/0`)
-    if (!isSame) return false
-    const above = /^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${parent}/status`, 'utf8'))?.[1]
-    const words = (pid: string | number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-    if (above === undefined || words(parent) !== words(above)) return false
-    const read = /^rchar:\s*(\d+)$/m.exec(readFileSync(`/proc/${parent}/io`, 'utf8'))?.[1]
-    return Number(read ?? 0) > 0
+    const ours = readlinkSync('/proc/self/fd/0')
+    let pid = parent
+    for (let i = 0; i < MOST_ABOVE && readlinkSync(`/proc/${pid}/fd/0`) === ours; i++) {
+      const above = parentOf(pid)
+      if (isReadingFork(pid, above) || hasSavedStdin(pid)) return true
+      pid = above
+    }
+    return false
   } catch {
     return false
   }
+}
+
+/** A shell's fork, as `... | while read` makes it, that has read since. */
+function isReadingFork(pid: number, above: number): boolean {
+  const words = (one: number): string => readFileSync(`/proc/${one}/cmdline`, 'utf8')
+  if (words(pid) !== words(above)) return false
+  const read = /^rchar:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1]
+  return Number(read ?? 0) > 0
+}
+
+/**
+ * A shell that keeps its own stdin aside while a loop has another, as in `while read; do ...; done
+ * < <(...)`: at descriptors from 10 on, which its children do not have. There are its scripts too,
+ * which are files; bash has its script at 255.
+ */
+function hasSavedStdin(pid: number): boolean {
+  const isBash = readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'bash'
+  return readdirSync(`/proc/${pid}/fd`).some((name) => {
+    if (Number(name) < 10 || Number(name) >= 255) return false
+    const theirs = `/proc/${pid}/fd/${name}`
+    if (readlinkSync(theirs) === targetOf(`/proc/self/fd/${name}`)) return false
+    return isBash || !statSync(theirs).isFile()
+  })
+}
+
+function targetOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link)
+  } catch {
+    return undefined
+  }
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
 }
