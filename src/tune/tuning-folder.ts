@@ -10,6 +10,7 @@ import { tryFileLock, type Release } from '../base/files/file-lock.ts'
 import { replaceFile } from '../base/files/replace-file.ts'
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.ts'
 import { lossChart, type LossPoint } from './loss-chart.ts'
+import { PROMPTS } from './adapter/keep.ts'
 
 export interface TuningFolderOptions {
   readonly clock: Clock
@@ -27,7 +28,7 @@ const LOG = 'log.jsonl'
 const STATE = "The training's state"
 const CHART = 'loss.svg'
 /** What another training would overwrite. */
-const RESULTS = [CHECKPOINT, 'adapter_config.json', 'prompt.safetensors']
+const RESULTS = [CHECKPOINT, 'adapter_config.json', PROMPTS]
 /** As replace-file.ts names a file before it is whole. */
 const PART = /^(checkpoint|adapter_model|prompt)\.safetensors\.[\da-f-]{36}\.tmp$/
 /** Before a failed write is tried again, ms. */

@@ -8,7 +8,12 @@ import { readClassifier, readPeft, writePeft } from '../../src/tune/adapter/peft
 import { readTensors, type FloatTensor } from '../../src/tune/adapter/safetensors-file.ts'
 import { worst } from '../kernels/support/world.ts'
 import { tempFolder } from '../support/temp-folder.ts'
-import { adaptedClasses, adaptedLogits, openFixture } from '../support/tune/adapted-logits.ts'
+import {
+  adaptedClasses,
+  adaptedLogits,
+  openFixture,
+  servedLogits
+} from '../support/tune/adapted-logits.ts'
 
 /** Of the largest logit: float32 on both sides. */
 const TOLERANCE = 5e-5
@@ -38,6 +43,8 @@ describe("peft's adapters", () => {
       const adapter = await readPeft(path, config)
       const logits = await adaptedLogits(fixture, adapter, expected.rows)
       expect(worst(logits, floats(expected.logits))).toBeLessThan(TOLERANCE)
+      const served = await servedLogits(fixture, adapter, expected.rows)
+      expect(worst(served, floats(expected.logits))).toBeLessThan(TOLERANCE)
       const zeros = { ...adapter, values: new Float32Array(adapter.values.length) }
       const plain = await adaptedLogits(fixture, zeros, expected.rows)
       // It matters whether there is an adapter.

@@ -15,7 +15,8 @@ export interface BaseModel {
   readonly id: string
 }
 
-const PROMPT = 'prompt.safetensors'
+/** Where prompts are kept. */
+export const PROMPTS = 'prompt.safetensors'
 const MOST_PROMPT_BYTES = 2 ** 31
 
 /** Writes into a folder that is there. @throws AppError UNAVAILABLE, UNSUPPORTED */
@@ -40,7 +41,7 @@ export async function keepTrained(
     })
     const names = labels === undefined ? {} : { labels: JSON.stringify(labels) }
     const facts = { base: base.id, method, positions: String(positions), ...names }
-    await replaceFile(join(folder, PROMPT), safetensors(tensors, facts))
+    await replaceFile(join(folder, PROMPTS), safetensors(tensors, facts))
   } catch (cause) {
     throw fileError(`What was learnt cannot be kept in '${folder}'`, cause)
   }
@@ -61,7 +62,7 @@ export async function readTrainedClasses(
   folder: string,
   { config, base }: { config: ModelConfig; base: BaseModel }
 ): Promise<Trained> {
-  const path = join(folder, PROMPT)
+  const path = join(folder, PROMPTS)
   const file = Bun.file(path)
   if (!(await file.exists())) {
     const { adapter, classes } = await readClassifier(folder, config)

@@ -2,17 +2,15 @@
 // llama.cpp. Knows no swarm.
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { badInput, corrupt, notFound, overLimit } from '../../base/errors.ts'
+import { badInput, corrupt, notFound, overLimit, unsupported } from '../../base/errors.ts'
 import { fileError } from '../../base/files/file-error.ts'
 import { toHex } from '../../base/bytes.ts'
 import type { AdapterContent, AdapterModel } from '../../weights/adapters/adapter-pack.ts'
 import { LIMITS } from '../../wire/protocol.ts'
 import { readGgufLora } from './gguf-lora.ts'
+import { PROMPTS } from './keep.ts'
 import { readPeft } from './peft.ts'
 import { readTensors } from './safetensors-file.ts'
-
-/** What `petals tune` writes for prompts. */
-export const PROMPTS = 'prompt.safetensors'
 
 /** @throws AppError NOT_FOUND, CORRUPT, BAD_INPUT, UNSUPPORTED for what cannot be applied */
 export async function readAdapter(path: string, model: AdapterModel): Promise<AdapterContent> {
@@ -38,6 +36,9 @@ async function readPrompts(
   const { tensors, facts } = readTensors(new Uint8Array(file), path)
   if (facts['base'] !== toHex(contentId)) {
     throw badInput(`The prompts in '${path}' cannot be used: they were trained on another model`)
+  }
+  if (facts['labels'] !== undefined) {
+    throw unsupported(`The prompts in '${path}' cannot be used: they tell classes apart`)
   }
   const prompt = tensors.get('prompt')?.values
   const deepPrompt = tensors.get('deepPrompt')?.values

@@ -17,6 +17,29 @@ export async function openFixture(
   return { fixture, config: model.config }
 }
 
+/** The same of a session that runs with the adapter, in steps of a few rows. */
+export async function servedLogits(
+  { location, ids }: Fixture,
+  lora: Adapter,
+  rows: number
+): Promise<Float32Array> {
+  using engine = testEngine()
+  const model = await openModel(location)
+  const { blockCount, hiddenSize: width } = model.config
+  const hidden = embedTokens(model, ids)
+  model.close()
+  const { span } = await engine.load({ location, start: 0, end: blockCount, quant: 'f32' })
+  const { adapter } = engine.engine.loadAdapter(span, { lora })
+  const session = engine.engine.openSession(span, undefined, [{ adapter, weight: 1 }])
+  const out = new Float32Array(hidden.length)
+  for (let at = 0; at < hidden.length; at += 5 * width) {
+    const piece = hidden.slice(at, at + 5 * width)
+    out.set(engine.step(session, at / width, piece, width), at)
+  }
+  const head = await engine.engine.loadHead(location, 'f32')
+  return engine.engine.head(head, out.slice(-rows * width), NEVER)
+}
+
 /** (rows, vocabSize): of the fixture's last ids. */
 export async function adaptedLogits(
   fixture: Fixture,
