@@ -44,7 +44,7 @@ const FACTS: readonly MetadataEntry[] = [
 
 const bytesOf = (list: Float32Array): Uint8Array => new Uint8Array(list.slice().buffer)
 
-/** As convert_lora_to_gguf.py writes them: rows of queries and keys in pairs for RoPE. */
+/** As llama.cpp's converter writes them: rows of queries and keys in pairs for RoPE. */
 function paired(b: Float32Array, heads: number): Float32Array {
   const out = new Float32Array(b.length)
   const each = b.length / RANK / heads

@@ -91,12 +91,19 @@ async function install(
     context.log.warn('HF_TOKEN is not kept for the service: petals pull fetches the model first')
   }
   const model = (await isThere(typed)) ? resolve(typed) : typed
-  const { identity, bootstrap = context.env['PETALS_BOOTSTRAP'] || undefined } = flags
+  const {
+    adapters = [],
+    identity,
+    bootstrap = context.env['PETALS_BOOTSTRAP'] || undefined
+  } = flags
   const given = {
     ...flags,
     bootstrap,
     swarm: await keepInvite(name, flags, context),
-    identity: identity === undefined ? undefined : resolve(identity)
+    identity: identity === undefined ? undefined : resolve(identity),
+    adapters: await Promise.all(
+      adapters.map(async (one) => ((await isThere(one)) ? resolve(one) : one))
+    )
   }
   const program = embedded ? [process.execPath] : [process.execPath, Bun.main]
   const own = { ...joinOptions, ...GLOBAL_OPTIONS }

@@ -12,6 +12,10 @@ export function wordsOf(flags: Flags, options: Options): string[] {
     switch (option.kind) {
       case 'text':
         return typeof value === 'string' ? [`--${name}`, oneLine(name, value)] : []
+      case 'list':
+        return Array.isArray(value)
+          ? value.flatMap((one) => [`--${name}`, oneLine(name, String(one))])
+          : []
       case 'flag':
         return value === true ? [`--${name}`] : []
       case 'off':

@@ -68,5 +68,11 @@ describe('serviceFiles()', () => {
 test('wordsOf() writes flags as they were typed', () => {
   const flags = { blocks: '0:5', lan: true, peerWeights: false, name: 'other', quant: undefined }
   expect(wordsOf(flags, JOIN_OPTIONS)).toEqual(['--blocks', '0:5', '--lan', '--no-peer-weights'])
+  expect(wordsOf({ adapters: ['a', 'b'] }, JOIN_OPTIONS)).toEqual([
+    '--adapters',
+    'a',
+    '--adapters',
+    'b'
+  ])
   expect(() => wordsOf({ identity: 'a\nExecStart=/bin/sh' }, JOIN_OPTIONS)).toThrow('--identity')
 })
