@@ -45,8 +45,8 @@ const WORK_PER_TOKEN = 40_000
 interface Mask {
   /** A bit each. */
   readonly allowed: Uint32Array
-  /** Whether any may. */
-  readonly isEmpty: boolean
+  /** How many. */
+  readonly count: number
 }
 
 /** Constraints of one model; its vocabulary is read once, when it is first needed. */
@@ -213,14 +213,20 @@ export class CompiledConstraint {
   }
 
   #masked(logits: Float32Array, state: State): Float32Array {
-    const { allowed, isEmpty } = this.#mask(state)
-    const canEnd = this.#automaton.canEnd(state) || isEmpty
-    const masked = new Float32Array(logits.length).fill(-Infinity)
-    for (const [word, bits] of allowed.entries()) {
+    const { allowed, count } = this.#mask(state)
+    const canEnd = this.#automaton.canEnd(state) || count === 0
+    const { length } = logits
+    // What there is less of is written id by id: most of a vocabulary may stand within a text.
+    const isMost = 2 * count > length
+    const masked = isMost ? logits.slice() : new Float32Array(length).fill(-Infinity)
+    for (let word = 0; word < allowed.length; word++) {
+      const held = allowed[word] ?? 0
+      const bits = isMost ? ~held : held
       for (let rest = bits, id = 32 * word; rest !== 0; rest >>>= 1, id++) {
-        if (rest & 1 && id < logits.length) masked[id] = logits[id] ?? -Infinity
+        if (rest & 1 && id < length) masked[id] = isMost ? -Infinity : (logits[id] ?? -Infinity)
       }
     }
+    masked.fill(-Infinity, 32 * allowed.length)
     if (canEnd) for (const id of this.#eosIds) masked[id] = logits[id] ?? -Infinity
     return masked
   }
@@ -238,7 +244,7 @@ export class CompiledConstraint {
       allowed[id >>> 5] = (allowed[id >>> 5] ?? 0) | (1 << (id & 31))
       count++
     })
-    const mask = { allowed, isEmpty: count === 0 }
+    const mask = { allowed, count }
     if (this.#masks.size >= MOST_MASKS) {
       const [oldest] = this.#masks.keys()
       if (oldest !== undefined) this.#masks.delete(oldest)
