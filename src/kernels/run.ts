@@ -37,8 +37,9 @@ export interface Run {
   /** One word of shared memory: the run ends early when it is not 0. */
   readonly abort?: Int32Array | undefined
   /**
-   * One word, of operations that were run already: an aborted run says there how far it came, and
-   * goes on from there if nothing else was run in the same arena.
+   * Two words, of operations that were run already and of items of the next one: an aborted run
+   * says there how far it came, and goes on from there if nothing else was run in the same arena.
+   * With it a long operation ends early, too.
    */
   readonly done?: Int32Array | undefined
   /**

@@ -36,7 +36,8 @@ export class TrainRun implements Disposable {
   readonly step: TrainStep
   readonly key: string
   readonly #options: TrainRunOptions
-  readonly #done = new Int32Array(new ArrayBuffer(4))
+  /** Operations of the block, and items of the next one, that were run before it was stopped. */
+  readonly #done = new Int32Array(new ArrayBuffer(8))
   /** The blocks so far, the first one's first. */
   #blocks: KeptBlock[] = []
   readonly #prompts: PromptRows | undefined
@@ -176,7 +177,7 @@ export class TrainRun implements Disposable {
       if (error instanceof AppError && error.code === 'COMPUTE') throw notFinite()
       throw error
     }
-    this.#done[0] = 0
+    this.#done.fill(0)
     return true
   }
 }

@@ -33,6 +33,43 @@ int32_t pk_grain(const struct pk_context* context, int32_t items, int32_t shares
   return grain < 1 ? 1 : grain;
 }
 
+// Multiplications of a thread between two looks at `abort`: about 2 ms.
+static const int64_t WORK_AT_A_TIME = 1 << 26;
+
+struct part {
+  struct pk_context* context;
+  pk_job job;
+  int32_t from;
+};
+
+static void part_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  const struct part* part = argument;
+  part->job(part->context, part->from + first, part->from + end, thread);
+}
+
+void pk_run_items(struct pk_context* context, pk_job job, int32_t items, int32_t grain, int64_t work) {
+  const struct pk_batch* batch = context->batch;
+  if (!batch->done || !batch->abort) {
+    pk_pool_run(context->pool, job, context, items, grain);
+    return;
+  }
+  int32_t threads = pk_pool_threads(context->pool);
+  int64_t most = WORK_AT_A_TIME / (work < 1 ? 1 : work);
+  int32_t each = most < 1 ? 1 : most > items ? items : (int32_t)most;
+  struct part part = {context, job, context->from};
+  context->from = 0;
+  while (part.from < items) {
+    int32_t left = items - part.from, count = left / threads < each ? left : each * threads;
+    pk_pool_run(context->pool, part_job, &part, count, grain < each ? grain : each);
+    part.from += count;
+    if (part.from < items && *batch->abort) {
+      context->from = part.from;
+      context->stopped = 1;
+      return;
+    }
+  }
+}
+
 static struct pk_layout layout_of(const struct pk_program* program, int32_t threads) {
   struct pk_layout layout = {0};
   uint64_t rows = (uint64_t)program->max_rows, at = 0;
@@ -187,7 +224,8 @@ static void run_matmul(struct pk_context* context) {
     pk_pool_run(context->pool, round_job, context, rows, pk_grain(context, rows, 4));
     context->rounded = op->v[0];
   }
-  pk_pool_run(context->pool, matmul_job, context, groups, pk_grain(context, groups, 8));
+  int64_t work = (int64_t)rows * matrices[0].columns * PK_GROUP;
+  pk_run_items(context, matmul_job, groups, pk_grain(context, groups, 8), work);
   if (context->rounded == op->v[1] || context->rounded == op->v[2]) context->rounded = PK_NONE;
 }
 
@@ -319,18 +357,19 @@ int32_t pk_run(const struct pk_program* program, const struct pk_batch* batch, v
   context.values = (struct pk_value*)((char*)arena + context.layout.values);
   context.rounded = PK_NONE;
   lay_values(&context);
-  int32_t done = batch->done ? *batch->done : 0;
-  if (done < 0 || done > program->block_op[batch->end_block] - program->block_op[batch->first_block]) {
+  int32_t done = batch->done ? batch->done[0] : 0;
+  context.from = batch->done ? batch->done[1] : 0;
+  if (done < 0 || context.from < 0 || done > program->block_op[batch->end_block] - program->block_op[batch->first_block]) {
     return PK_BAD_BATCH;
   }
-  if (done == 0 && batch->hidden != batch->result) {
+  if (done == 0 && context.from == 0 && batch->hidden != batch->result) {
     pk_pool_run(pool, copy_rows, &context, batch->rows, pk_grain(&context, batch->rows, 1));
   }
   const struct pk_op* end = program->op + program->block_op[batch->end_block];
   const struct pk_op* first = program->op + program->block_op[batch->first_block];
   for (const struct pk_op* op = first + done; op < end; op++) {
     if (batch->abort && *batch->abort) {
-      if (batch->done) *batch->done = (int32_t)(op - first);
+      if (batch->done) batch->done[0] = (int32_t)(op - first), batch->done[1] = context.from;
       return PK_ABORTED;
     }
     context.op = op;
@@ -363,6 +402,10 @@ int32_t pk_run(const struct pk_program* program, const struct pk_batch* batch, v
         break;
       default:
         if (!pk_run_gradient(&context)) return PK_BAD_PROGRAM;
+    }
+    if (context.stopped) {
+      batch->done[0] = (int32_t)(op - first), batch->done[1] = context.from;
+      return PK_ABORTED;
     }
   }
   pk_pool_run(pool, check_rows, &context, batch->rows, pk_grain(&context, batch->rows, 1));

@@ -30,6 +30,8 @@ struct pk_context {
   // Of the operation that runs.
   const void* detail;
   int32_t rounds;  // 1: each row that is written is rounded, too
+  int32_t from;     // items of the operation that an aborted run has done
+  int32_t stopped;  // 1: the operation was ended between two items
   uint32_t bad;
 };
 
@@ -44,6 +46,10 @@ static inline uint64_t pk_aligned(uint64_t bytes) { return (bytes + 63) / 64 * 6
 
 // Items of a job that one thread takes at a time.
 int32_t pk_grain(const struct pk_context* context, int32_t items, int32_t shares);
+
+// Runs a job's items, each of which multiplies `work` times. In a batch that can go on an abort ends
+// it between two items, too: a long product would keep whoever aborts waiting.
+void pk_run_items(struct pk_context* context, pk_job job, int32_t items, int32_t grain, int64_t work);
 
 // Whether a product with these matrices takes rounded rows.
 int32_t pk_takes_rounded(const struct pk_program* program, const struct pk_matrix* matrices,

@@ -143,8 +143,8 @@ struct pk_batch {
   float* out;           // (rows, width of value 1), or null
   const struct pk_segment* segment;
   const volatile int32_t* abort;  // not 0: end at the next operation; or null
-  // Null, or operations of these blocks that were run already: an aborted run goes on with the same
-  // arena. Written when it is aborted.
+  // Null, or two numbers: operations of these blocks that were run already, and items of the next
+  // one. An aborted run goes on with the same arena. Written when it is aborted.
   int32_t* done;
   // At a multiple of 64: rows of the program's kept values, one value after the other, which
   // outlive the run. Each row takes what it takes in the arena. Null where the program keeps none.

@@ -209,6 +209,17 @@ uint64_t pk_gradient_thread_bytes(const struct pk_program* program, const struct
   return op->code == PK_MATMUL_BACK || op->code == PK_EXPERTS_BACK ? pk_matmul_back_bytes() : 0;
 }
 
+// Multiplications of one head of the longest sequence.
+static int64_t longest_work(const struct pk_context* context) {
+  const struct pk_attention* shape = context->op->p[0];
+  int64_t longest = 0;
+  for (int32_t i = 0; i < context->batch->segments; i++) {
+    int32_t rows = context->batch->segment[i].rows;
+    if (rows > longest) longest = rows;
+  }
+  return longest * longest * shape->dim;
+}
+
 int32_t pk_run_gradient(struct pk_context* context) {
   const struct pk_op* op = context->op;
   const struct pk_attention* shape = op->p[0];
@@ -227,14 +238,16 @@ int32_t pk_run_gradient(struct pk_context* context) {
       pk_pool_run(context->pool, turn_job, context, rows, pk_grain(context, rows, 4));
       return 1;
     case PK_ATTEND:
-      pk_pool_run(context->pool, attend_job, context, segments * shape->heads, 1);
+      pk_run_items(context, attend_job, segments * shape->heads, 1, longest_work(context));
       return 1;
     case PK_ATTEND_BACK:
-      pk_pool_run(context->pool, attend_job, context, segments * shape->kv_heads, 1);
+      pk_run_items(context, attend_job, segments * shape->kv_heads, 1,
+                   4 * longest_work(context) * (shape->heads / shape->kv_heads));
       return 1;
     case PK_MATMUL_BACK:
       columns = ((const struct pk_matrix*)op->p[0])->columns;
-      pk_pool_run(context->pool, matmul_back_job, context, (columns + PK_TURNED - 1) / PK_TURNED, 1);
+      pk_run_items(context, matmul_back_job, (columns + PK_TURNED - 1) / PK_TURNED, 1,
+                   (int64_t)rows * PK_TURNED * width_of(context, op->v[0]));
       return 1;
     case PK_LORA:
     case PK_LORA_BACK:
