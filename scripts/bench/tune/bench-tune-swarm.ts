@@ -1,4 +1,4 @@
-// bun scripts/bench/bench-tune-swarm.ts [--servers 1,2] [--rtt 0,50] [--steps 5] [--batch 16]
+// bun scripts/bench/tune/bench-tune-swarm.ts [--servers 1,2] [--rtt 0,50] [--steps 5] [--batch 16]
 //   [--length 256] [--rows 512] [--model smollm2-135m|random-1.1b] [--threads 1]
 //   [--petals ./petals]
 // How fast LoRA trains over servers that are each a round trip apart: tokens a second by the
@@ -8,16 +8,16 @@
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { scriptArguments } from '../arguments.ts'
-import { seededRandom } from '../../src/base/random.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { createTokenizer } from '../../src/model/text/tokenizer.ts'
-import { FarSwarm } from '../net/far-swarm.ts'
-import { median } from '../net/swarm-programs.ts'
-import { endOnSignals } from '../processes.ts'
-import { benchModel } from './parts/bench-models.ts'
+import { scriptArguments } from '../../arguments.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { createTokenizer } from '../../../src/model/text/tokenizer.ts'
+import { FarSwarm } from '../../net/far-swarm.ts'
+import { median } from '../../net/swarm-programs.ts'
+import { endOnSignals } from '../../processes.ts'
+import { benchModel } from '../parts/bench-models.ts'
 
-const root = join(import.meta.dir, '..', '..')
+const root = join(import.meta.dir, '..', '..', '..')
 const { values } = scriptArguments(import.meta.path, {
   options: {
     petals: { type: 'string', default: join(root, 'petals') },

@@ -1,15 +1,15 @@
-// bun scripts/bench/bench-tune-chat.ts [--model smollm2-135m|random-1.1b] [--threads 1]
+// bun scripts/bench/tune/bench-tune-chat.ts [--model smollm2-135m|random-1.1b] [--threads 1]
 //   [--rounds 6] [--steps 100] [--gap 2] [--rows 512] [--context 128]
 // A chat's steps at a server that trains beside them, against the same server without, in turn in
 // one run: p50 and p99 of a step's time in the engine and its queue, and their ratios; and how busy
 // the server's threads are in both. A client takes --gap ms between two steps. Nothing is asserted.
-import { scriptArguments } from '../arguments.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { seededRandom } from '../../src/base/random.ts'
-import { Compute } from '../../src/blocks/compute.ts'
-import { adapterNumbers, adapterParts } from '../../src/blocks/train/adapter-shape.ts'
-import { openModel } from '../../src/model/open-model.ts'
-import { benchModel } from './parts/bench-models.ts'
+import { scriptArguments } from '../../arguments.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { seededRandom } from '../../../src/base/random.ts'
+import { Compute } from '../../../src/blocks/compute.ts'
+import { adapterNumbers, adapterParts } from '../../../src/blocks/train/adapter-shape.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { benchModel } from '../parts/bench-models.ts'
 
 const { values } = scriptArguments(import.meta.path, {
   options: {
