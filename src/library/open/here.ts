@@ -57,16 +57,20 @@ export function openHere(choice: HereChoice, options: OpenHereOptions): LocalBlo
     onfetch: transferLine(progress, name),
     onchange(spans) {
       progress.done()
-      const rest = choice === 'all' ? 'nothing leaves this machine' : restOf(spans, blockCount)
+      const rest = restOf(choice, spans, blockCount)
       log.info(`blocks ${spans.map(textOf).join(' and ')} of ${name} run here: ${rest}`)
     }
   })
 }
 
 /** What becomes of the other blocks, or of these when others serve them better. */
-function restOf(spans: readonly BlockSpan[], blockCount: number): string {
+function restOf(choice: HerePlan, spans: readonly BlockSpan[], blockCount: number): string {
+  if (choice === 'all') return 'nothing leaves this machine'
   const isWhole = spans.some(({ start, end }) => start === 0 && end === blockCount)
-  return isWhole ? 'servers take over where they are faster' : 'servers compute the others'
+  if (!isWhole) return 'servers compute the others'
+  return choice === 'auto'
+    ? 'servers take over where they are faster'
+    : 'no server is asked for any'
 }
 
 function textOf({ start, end }: BlockSpan): string {

@@ -60,6 +60,8 @@ test('--here all leaves nothing to servers', async () => {
     true,
     `blocks 0:5 of stories260k run here: nothing leaves this machine\n${CUT}`
   ])
+  const { stderr: named } = await alone.chat('--here', '0:5')
+  expect(named).toBe(`blocks 0:5 of stories260k run here: no server is asked for any\n${CUT}`)
 }, 120_000)
 
 test('--here none and blocks that are missing end without a swarm', async () => {
