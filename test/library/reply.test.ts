@@ -1,13 +1,16 @@
 // Replies over a generator whose tokens are given: how the tokens of thoughts are counted, and
 // which session an answer is lent.
 import { expect, test } from 'bun:test'
+import { AppError } from '../../src/base/errors.ts'
 import type { Generator } from '../../src/client/text/generate.ts'
 import { createReplyParser } from '../../src/client/text/reply/parser.ts'
 import { reply } from '../../src/library/text/reply.ts'
 import type { OwnedGenerator } from '../../src/library/text/owned-generator.ts'
 import { TextModel } from '../../src/library/text/text-model.ts'
 import { collect } from '../../src/library/text/together.ts'
+import { Turns } from '../../src/library/text/turns.ts'
 import { openModel } from '../../src/model/open-model.ts'
+import { FakeClock } from '../support/fakes/fake-clock.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 
 const THINKING = { reasoning: { open: '<think>', close: '</think>' }, shown: [] }
@@ -59,6 +62,68 @@ test('tokens of a thought are counted with its marks, and those behind it are no
   // Opened by the template, and cut before it ended.
   expect(await reasoningTokens(['It', ' is'], '<think>\n')).toEqual([2, 2])
   expect(await reasoningTokens(['It', '</think>', 'Yes'], '<think>')).toEqual([2, 3])
+})
+
+test('an answer that servers refuse waits for a session of another, before those who came later', async () => {
+  const limit = (): AppError => new AppError('LIMIT', '1 session is open', { retryable: true })
+  const order: string[] = []
+  let open = 0
+  const gate = Promise.withResolvers<void>()
+  await using model = await modelOf(() => {
+    const owned = saying(['a', 'b'])
+    const isOver = ++open > 1
+    const { generator } = owned
+    const generate = generator.generate.bind(generator)
+    generator.generate = async function* (...given) {
+      if (isOver) throw limit()
+      if (order.length === 0) await gate.promise
+      return yield* generate(...given)
+    }
+    return { ...owned, close: async () => void open-- }
+  })
+  const ask = async (name: string): Promise<void> => {
+    const end = await collect(reply(model, [1], {}), () => {})
+    order.push(`${name} ${end.newTokens}`)
+  }
+  const first = ask('first')
+  const second = ask('second')
+  while (model.waiting < 1) await Bun.sleep(1)
+  const third = ask('third')
+  while (model.waiting < 2) await Bun.sleep(1)
+  gate.resolve()
+  await Promise.all([first, second, third])
+  expect(order.map((one) => one.split(' ')[0])).toEqual(['first', 'second', 'third'])
+  expect(open).toBe(1)
+})
+
+test('what servers refuse to the only answer fails', async () => {
+  await using model = await modelOf(() => {
+    const owned = saying([])
+    owned.generator.generate = () => {
+      throw new AppError('NO_MEMORY', 'No room', { retryable: true })
+    }
+    return owned
+  })
+  const failing = collect(reply(model, [1], {}), () => {})
+  expect(await failing.catch((error: unknown) => error)).toMatchObject({ code: 'NO_MEMORY' })
+  expect(model.active).toBe(0)
+})
+
+test('after a refusal one more at once is tried each 20 s', async () => {
+  const clock = new FakeClock()
+  const turns = new Turns(4, clock)
+  for (let i = 0; i < 4; i++) await turns.take(undefined)
+  expect([turns.refuse(), turns.most]).toEqual([true, 3])
+  turns.leave()
+  let has = false
+  const waiting = turns.take(undefined).then(() => (has = true))
+  await clock.advance(19_999)
+  expect(has).toBe(false)
+  await clock.advance(1)
+  expect(turns.most).toBe(4)
+  turns.leave()
+  await waiting
+  expect([turns.active, turns.waiting]).toEqual([3, 0])
 })
 
 test('a new session is opened where one under way holds more of the prompt than an idle one', async () => {

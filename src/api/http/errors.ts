@@ -66,7 +66,9 @@ export function errorAnswer(thrown: unknown): {
     return { status, body: { error: { message, type: typeOf(status), code, param, ...details } } }
   }
   const error = toAppError(thrown)
-  const status = STATUS[error.code] ?? 500
+  // A server's limit that others use up now, and no limit of the request.
+  const isFull = error.code === 'LIMIT' && error.retryable
+  const status = isFull ? 503 : (STATUS[error.code] ?? 500)
   const code = error.code.toLowerCase()
   return {
     status,

@@ -1,13 +1,18 @@
 // One answer as it becomes: pieces of text that are certain, then why it ended and what it took.
 // Knows no HTTP and no messages: a prompt is ids.
 import { systemClock, type Clock } from '../../base/clock.ts'
-import { toAppError } from '../../base/errors.ts'
-import type { GenerateOptions } from '../../client/text/generate.ts'
+import { toAppError, type ErrorCode } from '../../base/errors.ts'
+import type {
+  GenerateOptions,
+  GeneratedToken,
+  GenerationStats,
+  Generator
+} from '../../client/text/generate.ts'
 import { recordLogProbs, type DrawnLogProb } from '../../client/text/logits.ts'
 import type { AnswerEnd } from './answer-end.ts'
 import { StopMatcher } from './stop-matcher.ts'
 import type { RouteHop } from '../../client/route/route.ts'
-import type { Lender, RouteNews } from './text-model.ts'
+import type { Borrowed, Lender, RouteNews } from './text-model.ts'
 
 export interface AnswerOptions extends GenerateOptions {
   /** Texts that end the answer, which does not have them. */
@@ -39,18 +44,19 @@ export async function* answer(
 ): AsyncGenerator<AnswerPiece, AnswerEnd> {
   const { stop = [], logProbs, onbegun, onnews, clock = systemClock, ...rest } = options
   const began = clock.now()
-  await using borrowed = await model.borrow(prompt, { signal: rest.signal, onnews })
-  const { generator } = borrowed
   const matcher = new StopMatcher(stop)
   let drawn: DrawnLogProb[] = []
   let told = 0
   const recorder =
     logProbs === undefined ? [] : [recordLogProbs(logProbs, (one) => drawn.push(one))]
   const processors = [...(rest.processors ?? []), ...recorder]
-  const tokens = generator.generate(prompt, { ...rest, processors })
+  const begun = await begin(model, prompt, { ...rest, processors }, onnews)
+  const promptMs = clock.now() - began
+  onbegun?.()
+  await using borrowed = begun.borrowed
+  const { generator } = borrowed
+  const { tokens } = begun
   let finish: AnswerEnd['finish'] = 'stop'
-  let hasBegun = false
-  let promptMs = 0
   let stopped: string | undefined
   const piece = (text: string): AnswerPiece => {
     const { newTokens } = generator.stats
@@ -61,13 +67,7 @@ export async function* answer(
   }
   const tellRoute = routeTeller(() => borrowed.route(), onnews)
   try {
-    for (;;) {
-      const step = await tokens.next()
-      if (!hasBegun) {
-        hasBegun = true
-        promptMs = clock.now() - began
-        onbegun?.()
-      }
+    for (let step = begun.first; ; step = await tokens.next()) {
       tellRoute()
       if (step.done) {
         finish = step.value.finish === 'stop' ? 'stop' : 'length'
@@ -81,7 +81,7 @@ export async function* answer(
       if (stopped !== undefined) break
     }
   } catch (error) {
-    if (toAppError(error).code !== 'CANCELLED') borrowed.spoil()
+    spoil(borrowed, error)
     throw error
   } finally {
     await tokens.return(generator.stats)
@@ -107,6 +107,44 @@ export async function* answer(
   }
   model.listener?.answered(end)
   return end
+}
+
+interface Begun {
+  readonly borrowed: Borrowed
+  readonly tokens: ReturnType<Generator['generate']>
+  readonly first: IteratorResult<GeneratedToken, GenerationStats>
+}
+
+/**
+ * The first token, on a session that servers took; one that they refused waits until another answer
+ * gives one back.
+ */
+async function begin(
+  model: Lender,
+  prompt: readonly number[],
+  options: GenerateOptions,
+  onnews: AnswerOptions['onnews']
+): Promise<Begun> {
+  for (let isAgain = false; ; isAgain = true) {
+    const borrowed = await model.borrow(prompt, { signal: options.signal, onnews, isAgain })
+    try {
+      const tokens = borrowed.generator.generate(prompt, options)
+      return { borrowed, tokens, first: await tokens.next() }
+    } catch (error) {
+      const { code, retryable } = toAppError(error)
+      const isWorthIt = retryable && REFUSALS.has(code) && borrowed.refused?.() === true
+      spoil(borrowed, error)
+      await borrowed[Symbol.asyncDispose]()
+      if (!isWorthIt) throw error
+    }
+  }
+}
+
+/** With these, and told that it may be tried again, a server takes no more sessions now. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(['LIMIT', 'BUSY', 'NO_MEMORY'])
+
+function spoil(borrowed: Borrowed, error: unknown): void {
+  if (toAppError(error).code !== 'CANCELLED') borrowed.spoil()
 }
 
 /** Tells the route when it is another one than before. */

@@ -1,7 +1,7 @@
 // What an answer is made with: a model's client side, and sessions over the swarm. Knows no HTTP.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { toHex } from '../../base/bytes.ts'
-import { cancelled, closed, unsupported, type AppError } from '../../base/errors.ts'
+import { closed, unsupported } from '../../base/errors.ts'
 import { Resource } from '../../base/resource.ts'
 import { commonPrefix } from '../../client/text/generate.ts'
 import { replyFormat } from '../../client/text/reply/formats.ts'
@@ -12,6 +12,7 @@ import { Constraints } from '../grammar/constraint.ts'
 import type { AnswerEnd } from './answer-end.ts'
 import { Conversation, type ConversationOptions } from './conversation.ts'
 import type { OwnedGenerator, RouteNews, SessionWishes } from './owned-generator.ts'
+import { Turns } from './turns.ts'
 import type { TrainAccess } from '../training/train-access.ts'
 
 export type { RouteNews }
@@ -59,11 +60,18 @@ export interface TextModelOptions {
 export interface Borrowed extends AsyncDisposable, Pick<OwnedGenerator, 'generator' | 'route'> {
   /** The answer failed: its session is not used again. */
   spoil(): void
+  /**
+   * Servers took no session for the answer. Whether it is worth borrowing again, when others have
+   * given one back. Default: it is not.
+   */
+  refused?(): boolean
 }
 
 export interface BorrowOptions {
   readonly signal?: AbortSignal | undefined
   readonly onnews?: ((news: RouteNews) => void) | undefined
+  /** The answer was refused before: it goes before those that were not. */
+  readonly isAgain?: boolean
 }
 
 /** Hears of all answers of a model. */
@@ -85,11 +93,6 @@ export interface Lender {
 /** Tokens that a new session must save over an idle one: opening it takes a trip to the servers. */
 const WORTH_OPENING = 32
 
-interface Waiter {
-  start(): void
-  fail(error: AppError): void
-}
-
 export class TextModel extends Resource implements Lender {
   readonly id: string
   readonly local: TextModelOptions['local']
@@ -103,8 +106,7 @@ export class TextModel extends Resource implements Lender {
   /** The one used last is at the end. */
   readonly #idle: OwnedGenerator[] = []
   readonly #lent = new Set<OwnedGenerator>()
-  readonly #waiting: Waiter[] = []
-  #active = 0
+  readonly #turns: Turns
   /** Models of this one with adapters that are open. */
   readonly #variants = new Set<TextModel>()
 
@@ -116,6 +118,7 @@ export class TextModel extends Resource implements Lender {
     this.format = replyFormat(model)
     this.constraints = new Constraints(model.tokenizer, config.vocabSize)
     this.#options = options
+    this.#turns = new Turns(this.#parallel)
   }
 
   /** What a training stands on. @throws AppError UNSUPPORTED, DENIED */
@@ -127,12 +130,12 @@ export class TextModel extends Resource implements Lender {
 
   /** Answers under way. */
   get active(): number {
-    return this.#active
+    return this.#turns.active
   }
 
   /** Whether it must stay open: it answers, or another model stands on it. */
   get isInUse(): boolean {
-    return this.#active > 0 || this.#waiting.length > 0 || this.#variants.size > 0
+    return this.active > 0 || this.waiting > 0 || this.#variants.size > 0
   }
 
   /** Names of its adapters and what each counts, for what is kept of its answers. */
@@ -142,7 +145,7 @@ export class TextModel extends Resource implements Lender {
 
   /** Answers that wait for their turn. */
   get waiting(): number {
-    return this.#waiting.length
+    return this.#turns.waiting
   }
 
   /**
@@ -152,10 +155,11 @@ export class TextModel extends Resource implements Lender {
    * @throws AppError CANCELLED, CLOSED, or what opening a session throws
    */
   async borrow(prompt: readonly number[], options: BorrowOptions = {}): Promise<Borrowed> {
-    const { signal, onnews } = options
-    await this.#turn(signal)
+    const { signal, onnews, isAgain } = options
+    if (this.closing) throw closed('The model is closed')
+    await this.#turns.take(signal, isAgain)
     try {
-      const owned = this.#takeBest(prompt) ?? (await this.#options.open())
+      const owned = this.#takeBest(prompt) ?? (await this.#openAnother())
       this.#lent.add(owned)
       owned.onnews = (news) => {
         this.listener?.news(news)
@@ -166,15 +170,16 @@ export class TextModel extends Resource implements Lender {
         generator: owned.generator,
         route: () => owned.route(),
         spoil: () => void (spoilt = true),
+        refused: () => this.#turns.refuse(),
         [Symbol.asyncDispose]: async () => {
           owned.onnews = () => {}
           this.#lent.delete(owned)
-          this.#next()
+          this.#turns.leave()
           await this.#giveBack(owned, spoilt || this.closing)
         }
       }
     } catch (error) {
-      this.#next()
+      this.#turns.leave()
       throw error
     }
   }
@@ -221,38 +226,6 @@ export class TextModel extends Resource implements Lender {
     return this.#options.blocks?.() ?? { servers: 0, here: [], kept: undefined }
   }
 
-  async #turn(signal: AbortSignal | undefined): Promise<void> {
-    if (this.closing) throw closed('The model is closed')
-    if (signal?.aborted) throw cancelled('The answer was cancelled')
-    const { parallel = 16 } = this.#options
-    if (this.#active < parallel) {
-      this.#active++
-      return
-    }
-    const turn = Promise.withResolvers<void>()
-    const waiter: Waiter = { start: turn.resolve, fail: turn.reject }
-    this.#waiting.push(waiter)
-    const onabort = (): void => {
-      const at = this.#waiting.indexOf(waiter)
-      if (at < 0) return
-      this.#waiting.splice(at, 1)
-      turn.reject(cancelled('The answer was cancelled'))
-    }
-    signal?.addEventListener('abort', onabort, { once: true })
-    try {
-      await turn.promise
-    } finally {
-      signal?.removeEventListener('abort', onabort)
-    }
-  }
-
-  /** An answer has ended: its place is the next one's. */
-  #next(): void {
-    const next = this.#waiting.shift()
-    if (next) next.start()
-    else this.#active--
-  }
-
   #takeBest(prompt: readonly number[]): OwnedGenerator | undefined {
     let best = -1
     let most = 0
@@ -268,6 +241,16 @@ export class TextModel extends Resource implements Lender {
     return best < 0 ? undefined : this.#idle.splice(best, 1)[0]
   }
 
+  /** Those that are idle count at the servers too: no more are open than may answer. */
+  async #openAnother(): Promise<OwnedGenerator> {
+    if (this.#lent.size + this.#idle.length >= this.#parallel) await this.#idle.shift()?.close()
+    return this.#options.open()
+  }
+
+  get #parallel(): number {
+    return this.#options.parallel ?? 16
+  }
+
   async #giveBack(owned: OwnedGenerator, isSpoilt: boolean): Promise<void> {
     if (isSpoilt) return owned.close()
     this.#idle.push(owned)
@@ -280,7 +263,7 @@ export class TextModel extends Resource implements Lender {
   }
 
   protected override async _close(): Promise<void> {
-    for (const waiter of this.#waiting.splice(0)) waiter.fail(closed('The model is closed'))
+    this.#turns.end()
     await Promise.allSettled([...this.#variants].map((one) => one.close()))
     await Promise.allSettled(this.#idle.splice(0).map((one) => one.close()))
     await this.#options.onclose?.()
