@@ -22,11 +22,13 @@ export function watchSwarm({ node, swarmWords = '' }: WatchSwarmOptions): SwarmW
  */
 export function joinCommand(
   { name, model, blockCount }: ModelSummary,
-  { start, end }: BareNeed,
+  { start, end, why }: BareNeed,
   swarmWords: string
 ): string {
   const word = findAlias(name)?.name ?? model
-  const isWhole = start === 0 && end === blockCount
-  const blocks = isWhole ? [] : ['--blocks', `${start}:${end}`]
+  // Without blocks a server takes as many of the weakest as fit it, and moves when others need it
+  // more; only what nobody serves must be served all together.
+  const isAll = start === 0 && end === blockCount
+  const blocks = why === 'missing' && !isAll ? ['--blocks', `${start}:${end}`] : []
   return ['petals', 'join', word, ...blocks, ...(swarmWords === '' ? [] : [swarmWords])].join(' ')
 }

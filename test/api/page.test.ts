@@ -1,7 +1,8 @@
 // The page in a real browser, over a model that is computed in this process. Without Chromium on
 // the machine it is skipped, and the summary says so.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { launch, type Browser, type Page } from 'puppeteer-core'
+import { launch, type Browser, type ElementHandle, type Page } from 'puppeteer-core'
+import { tempFolder } from '../support/temp-folder.ts'
 import { localApi, type LocalApi } from './support/local-api.ts'
 
 setDefaultTimeout(120_000)
@@ -86,6 +87,42 @@ describe.skipIf(chromium === undefined)('the page', () => {
     expect((await said())[1]).toBe(second!)
   })
 
+  test('an edited question is a branch of its own, and editing can be left', async () => {
+    const [question, answer] = await said()
+    const edit = async (): Promise<void> => {
+      const [, button] = await page.$$('.message.user .actions button')
+      await button!.click()
+      await page.waitForSelector('#editing:not([hidden])')
+    }
+    await edit()
+    expect(await said()).toEqual([])
+    await page.keyboard.press('Escape')
+    expect(await said()).toEqual([question!, answer!])
+    await edit()
+    await page.keyboard.type(' there was')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('.message:nth-child(2)')
+    await idle()
+    expect((await said())[0]).toBe(`${question} there was`)
+    expect(await page.$eval('.message.user .actions span', (one) => one.textContent)).toBe('2 of 2')
+    const before = await page.$('.message.user [aria-label="Branch before"]')
+    await before!.click()
+    expect(await said()).toEqual([question!, answer!])
+  })
+
+  test('a text that is attached goes along, by name', async () => {
+    const input = (await page.$('#file')) as ElementHandle<HTMLInputElement>
+    await using folder = await tempFolder()
+    await input.uploadFile(await folder.write('notes.txt', Buffer.from('The cat sat.')))
+    await page.waitForSelector('#attached:not([hidden])')
+    expect(await page.$eval('#attached', (one) => one.textContent)).toContain('notes.txt')
+    await page.focus('#prompt')
+    await page.keyboard.type('Go on')
+    await page.keyboard.press('Enter')
+    await idle()
+    expect((await said()).at(-2)).toBe('Go on\n\nnotes.txt:\n\nThe cat sat.')
+  })
+
   test('Esc stops an answer, which says so', async () => {
     await set('maxTokens', '')
     await page.focus('#prompt')
@@ -128,7 +165,7 @@ describe.skipIf(chromium === undefined)('the page', () => {
       `localStorage.setItem('petals-conversations', ${JSON.stringify(JSON.stringify([one]))})`
     )
     await page.reload()
-    await page.waitForSelector('.message pre button')
+    await page.waitForSelector('.message .code button')
     const body = await page.$eval('.message .body', (one) => one.innerHTML)
     expect(body).not.toMatch(/<(img|script|iframe|style|form)|onerror|javascript:/i)
     expect(await page.$eval('#conversations', (one) => one.innerHTML)).not.toContain('<b>')
@@ -144,7 +181,14 @@ describe.skipIf(chromium === undefined)('the page', () => {
     const back: unknown = await page.evaluate('getComputedStyle(document.body).backgroundColor')
     expect(back).toBe('rgb(25, 23, 22)')
     await page.click('#menu')
-    expect(await page.$eval('#side', (one) => one.checkVisibility())).toBe(true)
+    const isOpen = (): Promise<boolean> => page.$eval('#side', (one) => one.checkVisibility())
+    expect(await isOpen()).toBe(true)
+    await page.click('#close')
+    expect(await isOpen()).toBe(false)
+    await page.click('#menu')
+    await page.mouse.click(350, 300)
+    expect(await isOpen()).toBe(false)
+    expect(await page.$eval('#menu', (one) => one.getAttribute('aria-expanded'))).toBe('false')
     await page.setViewport({ width: 1100, height: 760 })
   })
 
@@ -157,6 +201,11 @@ describe.skipIf(chromium === undefined)('the page', () => {
       'petals join smollm2-135m --blocks 4:6'
     )
     expect(await page.$eval('#events', (one) => one.textContent)).toContain('joined')
+    // It is shown anew every few seconds; whoever goes through it by keyboard stays where they are.
+    await page.focus('.needs button')
+    await page.evaluate("document.querySelector('.card').id = 'old'")
+    await page.waitForSelector('.card:not(#old)')
+    expect(await page.evaluate('document.activeElement.textContent')).toBe('Copy')
   })
 
   test('nothing failed meanwhile', () => {

@@ -1,7 +1,7 @@
 // Where another server helps most, and what the last hour was like.
 import { describe, expect, test } from 'bun:test'
 import { SwarmHistory } from '../../../src/swarm/watch/history.ts'
-import { needsOf } from '../../../src/swarm/watch/needs.ts'
+import { needsOf, type BareNeed } from '../../../src/swarm/watch/needs.ts'
 import type { SwarmEvent } from '../../../src/swarm/watch/snapshot.ts'
 import { joinCommand } from '../../../src/library/watch-swarm.ts'
 import { blockStates, summarise } from '../../../src/swarm/summary.ts'
@@ -53,13 +53,16 @@ describe('needsOf()', () => {
 
 test('joinCommand() believes an alias of ours alone, and else names what peers can prove', () => {
   const need = { start: 2, end: 5, why: 'missing', servers: 0, tokensPerSecond: 0 } as const
-  const commandOf = (modelName: string, words = ''): string => {
+  const commandOf = (modelName: string, words = '', why: BareNeed['why'] = need.why): string => {
     const [model] = summarise([infoOf(0, 30, { modelName })])
     if (!model) throw new Error('There is no model')
-    return joinCommand(model, need, words)
+    return joinCommand(model, { ...need, why }, words)
   }
   const id = '07'.repeat(32)
   expect(commandOf('stories260k')).toBe('petals join stories260k --blocks 2:5')
+  // Where it is about speed or safety, the server that joins knows best what fits it.
+  expect(commandOf('stories260k', '', 'alone')).toBe('petals join stories260k')
+  expect(commandOf('stories260k', '', 'slowest')).toBe('petals join stories260k')
   expect(commandOf('x; rm -rf ~', '--lan')).toBe(`petals join ${id} --blocks 2:5 --lan`)
 })
 

@@ -1,5 +1,5 @@
 // The chat page: conversations of this browser, asked of the server that it came from.
-import { answer, listModels, ServerError, type Hop, type RouteNews } from './client.ts'
+import { answer, listModels, ServerError } from './client.ts'
 import {
   addTurn,
   branchOf,
@@ -12,19 +12,23 @@ import {
   type Settings,
   type Turn
 } from './conversations.ts'
+import { copyButton } from './copy-button.ts'
 import { byId, make } from './element.ts'
-import { copyButton, showMarkdown } from './markdown.ts'
+import { showMarkdown } from './markdown.ts'
+import { RoutePanel } from './route-panel.ts'
 
 const side = byId('side', HTMLElement)
 const list = byId('conversations', HTMLUListElement)
 const messages = byId('messages', HTMLDivElement)
-const route = byId('route', HTMLDivElement)
+const panel = new RoutePanel(byId('route', HTMLDivElement))
 const model = byId('model', HTMLSelectElement)
 const promptBox = byId('prompt', HTMLTextAreaElement)
 const send = byId('send', HTMLButtonElement)
 const stop = byId('stop', HTMLButtonElement)
 const attached = byId('attached', HTMLDivElement)
 const file = byId('file', HTMLInputElement)
+const editing = byId('editing', HTMLDivElement)
+const menu = byId('menu', HTMLButtonElement)
 const settingsBox = byId('settings', HTMLFieldSetElement)
 const fields: Readonly<Record<keyof Settings, HTMLInputElement | HTMLTextAreaElement>> = {
   system: byId('system', HTMLTextAreaElement),
@@ -42,6 +46,8 @@ const conversations = loadConversations()
 let current = conversations[0] ?? newConversation()
 let running: AbortController | undefined
 let attachment: { name: string; text: string } | undefined
+/** While a question is edited: the end of the branch that was shown. */
+let leafBefore: string | undefined
 
 function keep(): void {
   if (!conversations.includes(current)) conversations.unshift(current)
@@ -77,7 +83,8 @@ function open(conversation: Conversation): void {
   running?.abort()
   current = conversation
   for (const key of SETTINGS) fields[key].value = current.settings[key] ?? ''
-  side.classList.remove('open')
+  setEditing(undefined)
+  showSide(false)
   showList()
   showMessages()
   promptBox.focus()
@@ -95,7 +102,10 @@ function showMessages(): void {
   const branch = branchOf(current)
   messages.replaceChildren(...branch.map(messageElement))
   if (branch.length === 0) {
-    const text = 'Conversations stay in this browser. Servers of the swarm can read what you ask.'
+    const text =
+      leafBefore === undefined
+        ? 'Conversations stay in this browser. Servers of the swarm can read what you ask.'
+        : 'The question is below.'
     messages.append(make('p', { class: 'empty' }, text))
   }
   messages.scrollTop = messages.scrollHeight
@@ -152,10 +162,31 @@ function actionsOf(turn: Turn): HTMLElement {
 /** The question comes back into the box; sending it begins a branch beside it. */
 function edit(turn: Turn): void {
   running?.abort()
+  setEditing(leafBefore ?? current.leaf)
   promptBox.value = turn.text
   current.leaf = turn.parent
   showMessages()
   promptBox.focus()
+}
+
+/** What was to be edited stands as it was. */
+function leaveEditing(): void {
+  if (leafBefore === undefined) return
+  current.leaf = leafBefore
+  promptBox.value = ''
+  setEditing(undefined)
+  showMessages()
+  promptBox.focus()
+}
+
+function setEditing(leaf: string | undefined): void {
+  leafBefore = leaf
+  editing.hidden = leaf === undefined
+}
+
+function showSide(isOpen: boolean): void {
+  side.classList.toggle('open', isOpen)
+  menu.setAttribute('aria-expanded', String(isOpen))
 }
 
 function retry(turn: Turn): void {
@@ -224,19 +255,19 @@ async function run(): Promise<void> {
         text(more) {
           turn.text += more
           pieces++
-          showSpeed((1000 * pieces) / (performance.now() - began))
+          panel.showSpeed((1000 * pieces) / (performance.now() - began))
           changed()
         },
         thought(more) {
           turn.thought = (turn.thought ?? '') + more
           changed()
         },
-        news: showNews
+        news: (news) => panel.showNews(news)
       },
       abort.signal
     )
     if (end.finish === 'length') turn.note = 'The answer was cut: a limit was reached.'
-    if (end.tokensPerSecond !== undefined) showSpeed(end.tokensPerSecond)
+    if (end.tokensPerSecond !== undefined) panel.showSpeed(end.tokensPerSecond)
   } catch (error) {
     turn.failed = !abort.signal.aborted
     turn.note = abort.signal.aborted ? 'Stopped.' : wordsOf(error)
@@ -263,40 +294,6 @@ function setRunning(isRunning: boolean): void {
   messages.setAttribute('aria-busy', String(isRunning))
 }
 
-const speed = make('span', { class: 'speed' })
-const hops = make('span', { class: 'hops' })
-const newsLine = make('span', { class: 'news' })
-route.append(hops, speed, newsLine)
-let failedAt: number | undefined
-
-function showSpeed(tokensPerSecond: number): void {
-  speed.textContent = `${tokensPerSecond.toFixed(1)} tokens/s`
-}
-
-function showNews({ kind, text, route: now }: RouteNews): void {
-  if (kind === 'route') {
-    hops.replaceChildren(...(now ?? []).map(hopElement))
-    if (failedAt !== undefined) {
-      const ms = Math.round(performance.now() - failedAt)
-      newsLine.textContent = `gone on elsewhere after ${ms} ms, at the same word`
-      failedAt = undefined
-    }
-    return
-  }
-  if (kind === 'reroute') failedAt ??= performance.now()
-  newsLine.textContent = text
-}
-
-function hopElement({ peer, start, end, isLocal }: Hop): HTMLElement {
-  const name = isLocal ? 'here' : peer.slice(0, 8)
-  const what = `blocks ${start} to ${end - 1} ${isLocal ? 'on the machine of this server' : `by ${peer}`}`
-  return make(
-    'span',
-    { class: isLocal ? 'hop here' : 'hop', title: what, 'aria-label': what },
-    `${start}:${end} ${name}`
-  )
-}
-
 function submit(): void {
   const typed = promptBox.value.trim()
   if (running || (typed === '' && !attachment)) return
@@ -305,6 +302,7 @@ function submit(): void {
     : typed
   promptBox.value = ''
   attach(undefined)
+  setEditing(undefined)
   addTurn(current, { parent: current.leaf, role: 'user', text })
   keep()
   void run()
@@ -316,7 +314,9 @@ function attach(given: { name: string; text: string } | undefined): void {
   attached.replaceChildren()
   if (!given) return
   attached.append(`Goes along: ${given.name} `)
-  attached.append(make('button', { type: 'button', click: () => attach(undefined) }, 'Remove'))
+  const drop = { type: 'button', 'aria-label': `Remove ${given.name}` } as const
+  attached.append(make('button', { ...drop, click: () => attach(undefined) }, 'Remove'))
+  promptBox.focus()
 }
 
 byId('composer', HTMLFormElement).addEventListener('submit', (event) => {
@@ -330,17 +330,27 @@ promptBox.addEventListener('keydown', (event) => {
 })
 document.addEventListener('keydown', (event) => {
   if (event.key !== 'Escape') return
-  running?.abort()
-  side.classList.remove('open')
+  if (running) running.abort()
+  else leaveEditing()
+  showSide(false)
 })
 stop.addEventListener('click', () => running?.abort())
 byId('new', HTMLButtonElement).addEventListener('click', () =>
   open(newConversation(current.settings))
 )
-const menu = byId('menu', HTMLButtonElement)
-menu.addEventListener('click', () =>
-  menu.setAttribute('aria-expanded', String(side.classList.toggle('open')))
-)
+byId('leave', HTMLButtonElement).addEventListener('click', leaveEditing)
+menu.addEventListener('click', () => {
+  showSide(true)
+  byId('close', HTMLButtonElement).focus()
+})
+byId('close', HTMLButtonElement).addEventListener('click', () => {
+  showSide(false)
+  menu.focus()
+})
+// Beside the open side a touch closes it.
+document.addEventListener('click', ({ target }) => {
+  if (target instanceof Node && !side.contains(target) && target !== menu) showSide(false)
+})
 const options = byId('options', HTMLButtonElement)
 options.addEventListener('click', () => {
   settingsBox.hidden = !settingsBox.hidden
@@ -357,7 +367,7 @@ file.addEventListener('change', () => {
   file.value = ''
   if (!chosen) return
   if (chosen.size > MOST_FILE_BYTES) {
-    newsLine.textContent = `${chosen.name} is over 1 MiB`
+    panel.say(`${chosen.name} is over 1 MiB`)
     return
   }
   void chosen.text().then((text) => attach({ name: chosen.name, text }))
@@ -371,5 +381,5 @@ try {
   const chosen = localStorage.getItem(MODEL_KEY)
   if (chosen !== null && names.includes(chosen)) model.value = chosen
 } catch (error) {
-  newsLine.textContent = wordsOf(error)
+  panel.say(wordsOf(error))
 }

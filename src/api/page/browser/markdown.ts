@@ -1,6 +1,7 @@
 // Answers as people read them: Markdown made safe, and code that can be copied.
 import DOMPurify from 'dompurify'
 import { marked } from 'marked'
+import { copyButton } from './copy-button.ts'
 import { make } from './element.ts'
 
 /** Fills `target` with what the text means. What is no plain markup is left out. */
@@ -15,29 +16,21 @@ export function showMarkdown(target: HTMLElement, text: string): void {
     link.rel = 'noopener noreferrer'
     link.target = '_blank'
   }
+  for (const table of clean.querySelectorAll('table')) {
+    const frame = make('div', { class: 'scroll', tabindex: '0' })
+    table.replaceWith(frame)
+    frame.append(table)
+  }
   for (const block of clean.querySelectorAll('pre')) {
     const code = block.textContent ?? ''
     block.tabIndex = 0
-    block.append(copyButton(() => code))
+    const frame = make(
+      'div',
+      { class: 'code' },
+      copyButton(() => code, 'Copy the code')
+    )
+    block.replaceWith(frame)
+    frame.prepend(block)
   }
   target.replaceChildren(clean)
-}
-
-export function copyButton(text: () => string, label = 'Copy'): HTMLButtonElement {
-  const button = make(
-    'button',
-    {
-      type: 'button',
-      click: () => {
-        void navigator.clipboard.writeText(text()).then(() => {
-          button.textContent = 'Copied'
-          setTimeout(() => {
-            button.textContent = label
-          }, 1500)
-        })
-      }
-    },
-    label
-  )
-  return button
 }

@@ -1,5 +1,6 @@
 // The monitor: which models a swarm serves, block by block, and what would help it most.
 import { ask } from './client.ts'
+import { copyButton } from './copy-button.ts'
 import { byId, make } from './element.ts'
 import type { ModelSnapshot, ServerSnapshot, SwarmSnapshot } from './swarm-types.ts'
 
@@ -20,7 +21,7 @@ async function look(): Promise<void> {
 
 function show(swarm: SwarmSnapshot): void {
   state.textContent = stateOf(swarm)
-  models.replaceChildren(...swarm.models.map(modelCard))
+  keepPlace(models, () => models.replaceChildren(...swarm.models.map(modelCard)))
   events.replaceChildren(
     ...swarm.events
       .slice(0, 100)
@@ -32,6 +33,18 @@ function show(swarm: SwarmSnapshot): void {
         )
       )
   )
+}
+
+/** What is shown anew stays scrolled as it was, and its focus where it was. */
+function keepPlace(within: HTMLElement, change: () => void): void {
+  const places = (): HTMLElement[] => [...within.querySelectorAll<HTMLElement>('button, .scroll')]
+  const before = places().map((one) => [one === document.activeElement, one.scrollLeft] as const)
+  change()
+  for (const [i, one] of places().entries()) {
+    const [hadFocus = false, left = 0] = before[i] ?? []
+    one.scrollLeft = left
+    if (hadFocus) one.focus()
+  }
 }
 
 function stateOf({ looked, reachable, models: all, at }: SwarmSnapshot): string {
@@ -56,12 +69,17 @@ function modelCard(model: ModelSnapshot): HTMLElement {
   if (needs.length > 0) {
     card.append(make('h3', {}, 'What would help most'), needList(model))
   }
-  if (model.history.length > 1) card.append(historyLine(model))
+  if (model.history.length > 1) card.append(...historyLine(model))
   return card
 }
 
 function blockMap({ name, blockCount, blocks, hosts }: ModelSnapshot): HTMLElement {
-  const table = make('table', { class: 'map', 'aria-label': `Blocks of ${name} by servers` })
+  // A picture: the table of servers below says the same in words.
+  const table = make('table', {
+    class: 'map',
+    role: 'img',
+    'aria-label': `Blocks of ${name} by servers: ${servedText(blocks)}`
+  })
   const cells = (kind: (block: number) => string): HTMLElement[] =>
     Array.from({ length: blockCount }, (_, block) =>
       make('td', { class: kind(block), title: `block ${block}` })
@@ -76,6 +94,11 @@ function blockMap({ name, blockCount, blocks, hosts }: ModelSnapshot): HTMLEleme
     table.append(row)
   }
   return make('div', { class: 'scroll', tabindex: '0' }, table)
+}
+
+function servedText(blocks: ModelSnapshot['blocks']): string {
+  const missing = blocks.flatMap(({ servers }, block) => (servers === 0 ? [block] : []))
+  return missing.length === 0 ? 'all are served' : `nobody serves ${missing.join(', ')}`
 }
 
 const COLUMNS: readonly [string, (server: ServerSnapshot) => string][] = [
@@ -117,12 +140,19 @@ function needList({ needs }: ModelSnapshot): HTMLElement {
     'ul',
     { class: 'needs' },
     ...needs.map(({ start, end, why, command }) =>
-      make('li', {}, `Blocks ${start}:${end}, ${WHY[why]}: `, make('code', {}, command))
+      make(
+        'li',
+        {},
+        `Blocks ${start}:${end}, ${WHY[why]}: `,
+        make('code', {}, command),
+        ' ',
+        copyButton(() => command)
+      )
     )
   )
 }
 
-function historyLine({ history, name }: ModelSnapshot): SVGSVGElement {
+function historyLine({ history, name }: ModelSnapshot): [HTMLElement, SVGSVGElement] {
   const space = 'http://www.w3.org/2000/svg'
   const svg = document.createElementNS(space, 'svg')
   const most = Math.max(1, ...history.map(({ tokensPerSecond }) => tokensPerSecond))
@@ -141,7 +171,8 @@ function historyLine({ history, name }: ModelSnapshot): SVGSVGElement {
   const line = document.createElementNS(space, 'polyline')
   line.setAttribute('points', points.join(' '))
   svg.append(line)
-  return svg
+  const words = `Tokens a second in the last hour, at most ${most.toFixed(1)}`
+  return [make('p', { class: 'facts caption' }, words), svg]
 }
 
 function timeOf(at: number): string {
