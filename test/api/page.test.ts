@@ -1,7 +1,7 @@
 // The page in a real browser, over a model that is computed in this process. Without Chromium on
 // the machine it is skipped, and the summary says so.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { launch, type Browser, type ElementHandle, type Page } from 'puppeteer-core'
+import { launch, type Browser, type Page } from 'puppeteer-core'
 import { tempFolder } from '../support/temp-folder.ts'
 import { localApi, type LocalApi } from './support/local-api.ts'
 
@@ -111,9 +111,10 @@ describe.skipIf(chromium === undefined)('the page', () => {
   })
 
   test('a text that is attached goes along, by name', async () => {
-    const input = (await page.$('#file')) as ElementHandle<HTMLInputElement>
     await using folder = await tempFolder()
-    await input.uploadFile(await folder.write('notes.txt', Buffer.from('The cat sat.')))
+    const notes = await folder.write('notes.txt', Buffer.from('The cat sat.'))
+    const [chooser] = await Promise.all([page.waitForFileChooser(), page.click('label.button')])
+    await chooser.accept([notes])
     await page.waitForSelector('#attached:not([hidden])')
     expect(await page.$eval('#attached', (one) => one.textContent)).toContain('notes.txt')
     await page.focus('#prompt')
