@@ -81,6 +81,12 @@ class Calls implements CallReader {
     if (this.#call === undefined && this.#count === 0 && this.#grammar.last?.(this.#text.trim())) {
       return { isCall: true, rest: '' }
     }
+    // What the answer's end cut off of a closing mark is no text.
+    const trimmed = this.#text.trimStart()
+    const isMark = this.#call === undefined && this.#count > 0 && trimmed !== ''
+    if (isMark && this.#grammar.next(trimmed, this.#count) === 'more') {
+      return { isCall: true, rest: '' }
+    }
     return this.#failed()
   }
 

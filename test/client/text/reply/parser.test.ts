@@ -293,3 +293,19 @@ test('a call that is cut is ended as it stands', () => {
   parser.push('<tool_call>{"name": "weather", "arguments": {"city": "Pa')
   expect(parser.end()).toEqual([{ type: 'tool-end', index: 0 }])
 })
+
+test('a closing mark that the end cuts off is no text', () => {
+  const call = '{"name": "now", "arguments": {}}'
+  const cuts: readonly [ReplyFormat, string, string][] = [
+    [HERMES, `<tool_call>${call}\n`, '</tool_call>'],
+    [MISTRAL, `[TOOL_CALLS][${call}`, ', ']
+  ]
+  for (const [format, text, mark] of cuts) {
+    for (let length = 0; length < mark.length; length++) {
+      const parts = partsOf([text, mark.slice(0, length)], format)
+      expect(parts).toEqual([{ call: 'now', id: 'id0', index: 0, arguments: {}, isEnded: true }])
+    }
+  }
+  // What is no mark stands.
+  expect(partsOf([`<tool_call>${call}</tool_cat`], HERMES).at(-1)).toEqual({ text: '</tool_cat' })
+})
