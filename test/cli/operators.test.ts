@@ -60,11 +60,11 @@ test('a server counts and tells what it serves, in JSON when asked to', async ()
   ])
   expect(lines.at(-2)).toMatchObject({ sessions: 1, peers: 1, refused: 0 })
   await using wrong = start('server', ['join', 'nosuch', '--log-format', 'json'])
-  expect(JSON.parse((await wrong.end(MS)).stderr)).toMatchObject({
-    level: 'error',
-    code: 'NOT_FOUND',
-    exitCode: 3
-  })
+  const said = (await wrong.end(MS)).stderr.trim().split('\n')
+  expect(said.map((line) => JSON.parse(line) as Line)).toMatchObject([
+    { level: 'info', message: 'opening nosuch' },
+    { level: 'error', code: 'NOT_FOUND', exitCode: 3 }
+  ])
 }, 120_000)
 
 test('parseMetricsPort() takes a port, on loopback unless an address of this machine is given', () => {

@@ -44,7 +44,7 @@ describe('decodeMessage()', () => {
   test('skips what a later version adds to an info inside a list', () => {
     const { next: _, fixed: __, ...plain } = { ...info, draining: false }
     const bytes = [...encodeMessage(serverInfoCodec, plain)]
-    const later = [0b10_0000, ...bytes.slice(1), 2, 7, 7]
+    const later = [0b100_0000, ...bytes.slice(1), 2, 7, 7]
     const head = [1, 0, 0, 0, 1, later.length]
     const decoded = decodeMessage(helloCodec, new Uint8Array([...head, ...later]))
     expect(decoded.servers).toEqual([plain])
