@@ -17,6 +17,7 @@ import { MAX_ROWS, type KernelContext } from './kernel-context.ts'
 import { enterBlock, joinStream, kernelParts, type KernelScope } from './kernel-parts.ts'
 import { KernelWeights } from './kernel-weights.ts'
 import { RecordedBlock, ValuePool } from './recorded-block.ts'
+import { KernelTraining } from '../train/kernel-training.ts'
 import { TrainSpan } from '../train/train-span.ts'
 import type { TrainResult, TrainStep } from '../train/train-types.ts'
 
@@ -54,7 +55,9 @@ export class KernelSpan implements KernelProgram {
     parts.context.runner.prepare(this.#program)
     const { slots } = this.#program
     this.#adapters = new SpanAdapters({ plan, range, slots, names, budget })
-    this.#train = new TrainSpan({ context, budget, plan, range, weights: this.#weights })
+    const facts = { budget, plan, range }
+    const backend = new KernelTraining({ ...facts, context, weights: this.#weights })
+    this.#train = new TrainSpan({ ...facts, backend })
   }
 
   /** Maps weights that were kept, or packs and keeps them. */

@@ -6,12 +6,14 @@ import type { Model } from '../../model/types.ts'
 import type { LoadedSpan, RunPart, SpanLoadOptions, StopFlag } from '../engine/loaded-span.ts'
 import type { MemoryBudget, Reservation } from '../memory-budget.ts'
 import { planSpan, type SpanPlan } from '../span-plan.ts'
+import { TrainSpan } from '../train/train-span.ts'
 import type { Quant } from '../types.ts'
 import { spanParts } from '../weights/span-parts.ts'
 import { WeightStore } from '../weights/weight-store.ts'
 import type { Backend } from './backend.ts'
 import { FIRST_STEP } from './kv-cache.ts'
 import { OnnxSession } from './onnx-session.ts'
+import { OnnxTraining } from './onnx-training.ts'
 import { SpanGraphs, type LoadedGraph } from './span-graphs.ts'
 
 interface SpanState {
@@ -22,6 +24,7 @@ interface SpanState {
   readonly store: WeightStore
   readonly reserved: Reservation
   readonly graphs: SpanGraphs
+  readonly training: OnnxTraining
 }
 
 export class OnnxSpan implements LoadedSpan {
@@ -30,11 +33,19 @@ export class OnnxSpan implements LoadedSpan {
   readonly pageTokens: number = FIRST_STEP
   readonly #state: SpanState
   readonly #sessions = new Set<OnnxSession>()
+  /** Absent where the device lacks operators of the way back. */
+  readonly train?: NonNullable<LoadedSpan['train']>
+  #trainSpan: TrainSpan | undefined
 
   private constructor(state: SpanState) {
     this.plan = state.plan
     this.range = state.range
     this.#state = state
+    const { plan, range, budget, training } = state
+    if (!training.canTrain()) return
+    const steps = new TrainSpan({ plan, range, budget, backend: training })
+    this.#trainSpan = steps
+    this.train = (step, stop) => steps.run(step, stop)
   }
 
   /**
@@ -64,17 +75,19 @@ export class OnnxSpan implements LoadedSpan {
     const accuracy = accuracyOf(quant, backend)
     const graphs = new SpanGraphs({ backend, budget, plan, store, accuracy })
     const range = { start, end }
-    const span = new OnnxSpan({ backend, budget, plan, range, store, reserved, graphs })
+    const training = new OnnxTraining({ backend, budget, plan, range, store })
+    const state = { backend, budget, plan, range, store, reserved, graphs, training }
     try {
       for (const part of spanParts(model, plan, { start, end })) {
         for (const _ of store.load(part)) await checkpoint()
         await checkpoint()
       }
+      const span = new OnnxSpan(state)
       // Built now, so that the first session does not wait for it.
       span.graph(span.range)
       return span
     } catch (error) {
-      span[Symbol.dispose]()
+      disposeState(state)
       throw error
     }
   }
@@ -119,11 +132,16 @@ export class OnnxSpan implements LoadedSpan {
   }
 
   [Symbol.dispose](): void {
-    const { graphs, store, reserved } = this.#state
-    graphs[Symbol.dispose]()
-    store[Symbol.dispose]()
-    reserved[Symbol.dispose]()
+    this.#trainSpan?.[Symbol.dispose]()
+    disposeState(this.#state)
   }
+}
+
+function disposeState({ training, graphs, store, reserved }: SpanState): void {
+  training[Symbol.dispose]()
+  graphs[Symbol.dispose]()
+  store[Symbol.dispose]()
+  reserved[Symbol.dispose]()
 }
 
 /** Float weights need float activations; integer weights get int8 ones. */

@@ -1,27 +1,46 @@
 // One training step on its way through the blocks of a span, forwards and back, a block at a time.
-// It can be stopped between two operations and continued. Called by train-span.ts.
-import { AppError, computeError } from '../../base/errors.ts'
-import type { BlockSpan } from '../../base/block-span.ts'
-import type { Address, Program } from '../../kernels/program.ts'
-import type { Arena, Run, Runner } from '../../kernels/run.ts'
+// It can be stopped between two operations and continued. Knows no way of computing: a BlockRunner
+// runs blocks. Called by train-span.ts.
+import { computeError, type AppError } from '../../base/errors.ts'
+import type { Address } from '../../kernels/program.ts'
 import type { StopFlag } from '../engine/loaded-span.ts'
 import { hasOnlyNumbers } from '../finite.ts'
-import type { AdapterSlots } from './adapter-slots.ts'
 import { giveBack, type KeptBlock, type KeptMemory } from './kept-steps.ts'
 import { PromptRows } from './prompt-rows.ts'
-import type { Direction } from './train-program.ts'
 import type { TrainResult, TrainStep } from './train-types.ts'
+
+/** What a run of a block reads and writes; (rows, hiddenSize) each. */
+export interface ForwardRows {
+  /** The block's input, which becomes its output. */
+  readonly rows: Float32Array
+  /** Memory of keptBytes() that the way back will read; absent: nothing is kept. */
+  readonly kept: Address | undefined
+}
+
+export interface BackwardRows {
+  /** The block's input, which becomes the gradient of it. */
+  readonly input: Float32Array
+  /** Of the block's output. */
+  readonly gradient: Float32Array
+  readonly kept: Address | undefined
+}
+
+/** Runs blocks of one step. */
+export interface BlockRunner {
+  /** Bytes that a block can keep between its two ways; 0: none. */
+  keptBytes(): number
+  /** False when it was stopped; called again, it goes on. @throws AppError COMPUTE */
+  forwards(block: number, rows: ForwardRows, stop: StopFlag): boolean
+  /** Likewise. */
+  backwards(block: number, rows: BackwardRows, stop: StopFlag): boolean
+  /** Gradients of the adapter's numbers of the block that ran backwards last. */
+  adapterGradient(block: number): Float32Array
+}
 
 export interface TrainRunOptions {
   readonly step: TrainStep
-  readonly runner: Runner
-  /** Blocks of the programs. */
-  readonly range: BlockSpan
+  readonly runner: BlockRunner
   readonly hiddenSize: number
-  /** Runs a block forwards, or back; rows may be kept in between. */
-  readonly program: (direction: Direction, keeps: boolean) => Program
-  readonly arena: Arena
-  readonly slots: AdapterSlots | undefined
   /** Names what is computed forwards. */
   readonly key: string
   /** Memory for rows of a block. */
@@ -36,8 +55,6 @@ export class TrainRun implements Disposable {
   readonly step: TrainStep
   readonly key: string
   readonly #options: TrainRunOptions
-  /** Operations of the block, and items of the next one, that were run before it was stopped. */
-  readonly #done = new Int32Array(new ArrayBuffer(8))
   /** The blocks so far, the first one's first. */
   #blocks: KeptBlock[] = []
   readonly #prompts: PromptRows | undefined
@@ -111,80 +128,43 @@ export class TrainRun implements Disposable {
 
   /** Rows enter a block. */
   #enter(): void {
-    const { memory, program, hiddenSize } = this.#options
+    const { memory, runner } = this.#options
     const { range, gradient } = this.step
     this.#prompts?.addTo(this.#rows, this.#block - range.start)
     const input = this.#rows.slice()
     // With a gradient, the last block is run by its way back alone.
     const isRun = gradient === undefined || this.#block < range.end - 1
-    const sizeBytes = program('forwards', true).keptBytes * (input.length / hiddenSize)
-    this.#blocks.push({ input, memory: isRun ? memory(sizeBytes) : undefined })
+    const sizeBytes = isRun ? runner.keptBytes() : 0
+    this.#blocks.push({ input, memory: sizeBytes > 0 ? memory(sizeBytes) : undefined })
   }
 
   #forwards(stop: StopFlag): boolean {
     const kept = this.#blocks.at(-1)?.memory?.address
-    const program = this.#options.program('forwards', kept !== undefined)
-    return this.#run(program, stop, { hidden: this.#rows, result: this.#rows, kept })
+    return this.#options.runner.forwards(this.#block, { rows: this.#rows, kept }, stop)
   }
 
   #backwards(stop: StopFlag): boolean {
-    const { slots } = this.#options
+    const { runner } = this.#options
+    const { range, adapter } = this.step
     const block = this.#blocks.at(-1)
     if (block === undefined) throw new TypeError('A block has no input')
     const { input, memory } = block
-    const kept = memory?.address
-    const program = this.#options.program('backwards', kept !== undefined)
-    const rows = { hidden: input, result: input, out: this.#rows, kept }
-    if (!this.#run(program, stop, rows)) return false
+    const rows = { input, gradient: this.#rows, kept: memory?.address }
+    if (!runner.backwards(this.#block, rows, stop)) return false
     this.#rows = input
     this.#blocks.pop()
     memory?.[Symbol.dispose]()
-    this.#prompts?.takeFrom(input, this.#block - this.step.range.start)
-    const range = { start: this.#block, end: this.#block + 1 }
-    if (slots !== undefined) {
-      const values = slots.gradients(range)
+    this.#prompts?.takeFrom(input, this.#block - range.start)
+    if (adapter !== undefined) {
+      const values = runner.adapterGradient(this.#block)
       if (!hasOnlyNumbers(values)) throw notFinite()
       this.#adapterGradients.push(values)
     }
     return true
   }
-
-  #run(
-    program: Program,
-    stop: StopFlag,
-    rows: Pick<Run, 'hidden' | 'result' | 'out'> & { kept: Address | undefined }
-  ): boolean {
-    const { runner, range, arena } = this.#options
-    const first = this.#block - range.start
-    const run: Run = {
-      first,
-      end: first + 1,
-      rows: rows.hidden.length / program.width,
-      ...rows,
-      segments: this.step.lengths.map((count) => ({
-        pages: NO_PAGES,
-        kvBlock: 0,
-        position: 0,
-        rows: count
-      })),
-      abort: stop.word,
-      done: this.#done
-    }
-    try {
-      runner.run(program, run, arena)
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'CANCELLED') return false
-      if (error instanceof AppError && error.code === 'COMPUTE') throw notFinite()
-      throw error
-    }
-    this.#done.fill(0)
-    return true
-  }
 }
 
-const NO_PAGES = new BigUint64Array(0)
-
-function notFinite(): AppError {
+export function notFinite(): AppError {
   return computeError('A training step gave values that are no numbers', { retryable: false })
 }
 

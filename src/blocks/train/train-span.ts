@@ -1,50 +1,40 @@
-// Training steps over the weights of a span: programs by shape, and steps that can be stopped
-// between two operations and continued later. Called by the engine; knows no messages.
+// Training steps over the blocks of a span: checked, computed a block at a time, with what is kept
+// between their two ways. Called by the engine's spans; knows no messages, and no way of computing:
+// a TrainBackend has the weights.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { badInput, overLimit } from '../../base/errors.ts'
-import type { Program } from '../../kernels/program.ts'
-import { Arena } from '../../kernels/run.ts'
 import { hasOnlyNumbers } from '../finite.ts'
 import type { StopFlag } from '../engine/loaded-span.ts'
-import type { KernelContext } from '../kernel/kernel-context.ts'
-import type { KernelWeights } from '../kernel/kernel-weights.ts'
-import type { MemoryBudget, Reservation } from '../memory-budget.ts'
+import type { MemoryBudget } from '../memory-budget.ts'
 import type { SpanPlan } from '../span-plan.ts'
-import type { AdapterShape } from './adapter-shape.ts'
-import { AdapterSlots, slotBytes } from './adapter-slots.ts'
 import { KeptSteps } from './kept-steps.ts'
-import { trainProgram, type Direction } from './train-program.ts'
-import { TrainRun } from './train-run.ts'
+import { TrainRun, type BlockRunner } from './train-run.ts'
 import type { TrainResult, TrainStep } from './train-types.ts'
 
 /** Most rows of one step. */
 export const MOST_TRAIN_ROWS = 4096
-const LEAST_ROWS = 64
-/** Shapes of adapters whose programs are kept; each has programs for several numbers of rows. */
-const KEPT_SHAPES = 2
-const SMALLER = 'Train with smaller batches'
+/** What to do where memory is short. */
+export const SMALLER = 'Train with smaller batches'
+
+/** Computes a span's blocks in training. */
+export interface TrainBackend {
+  /** For a step that was checked. @throws AppError NO_MEMORY, UNSUPPORTED */
+  begin(step: TrainStep): BlockRunner
+  /** Gives back all memory; no step runs. */
+  free(): void
+}
 
 export interface TrainSpanOptions {
-  readonly context: KernelContext
+  readonly backend: TrainBackend
   readonly budget: MemoryBudget
   readonly plan: SpanPlan
   readonly range: BlockSpan
-  readonly weights: KernelWeights
-}
-
-/** What is kept for one shape of adapters, or for none. */
-interface Prepared {
-  readonly slots: AdapterSlots | undefined
-  readonly reserved: Reservation
-  readonly programs: Map<string, Program>
 }
 
 export class TrainSpan implements Disposable {
   readonly #options: TrainSpanOptions
-  readonly #prepared = new Map<string, Prepared>()
   /** What blocks lately made forwards. */
   readonly #kept: KeptSteps
-  #arena: { readonly memory: Arena; readonly reserved: Reservation } | undefined
   #step: TrainRun | undefined
   #isRunning = false
   readonly #borrower: Disposable
@@ -99,7 +89,6 @@ export class TrainSpan implements Disposable {
   #begin(step: TrainStep): TrainRun {
     const { plan, range: own } = this.#options
     checkStep(step, { own, hiddenSize: plan.config.hiddenSize })
-    const rows = step.lengths.reduce((sum, length) => sum + length, 0)
     const longest = Math.max(...step.lengths)
     if (longest > plan.config.contextLength) {
       throw overLimit(
@@ -107,80 +96,19 @@ export class TrainSpan implements Disposable {
           `${plan.config.contextLength}`
       )
     }
-    const prepared = this.#prepare(step.adapter?.shape)
-    if (step.adapter !== undefined) prepared.slots?.fill(step.range, step.adapter.values)
-    const program = (direction: Direction, keeps: boolean): Program =>
-      this.#program(prepared, { direction, keeps, rows })
-    const directions: Direction[] =
-      step.gradient === undefined ? ['forwards'] : ['forwards', 'backwards']
-    const arena = this.#reserveArena(
-      directions.flatMap((direction) => [program(direction, false), program(direction, true)])
-    )
+    const runner = this.#options.backend.begin(step)
     const key = keyOf(step)
     const blocks = step.range.end - step.range.start
     const bytes = (blocks + 2) * step.hidden.byteLength
     return new TrainRun({
       reserved: this.#options.budget.reserve(bytes, 'A training step', SMALLER),
       step,
-      runner: this.#options.context.runner,
-      range: own,
+      runner,
       hiddenSize: plan.config.hiddenSize,
-      program,
-      arena,
-      slots: prepared.slots,
       key,
       memory: (sizeBytes) => this.#kept.memory(sizeBytes),
       kept: step.gradient === undefined ? undefined : this.#kept.take(key)
     })
-  }
-
-  #prepare(shape: AdapterShape | undefined): Prepared {
-    const key = JSON.stringify(shape ?? null)
-    const known = this.#prepared.get(key)
-    if (known !== undefined) return known
-    for (const [old, { reserved }] of this.#prepared) {
-      if (this.#prepared.size < KEPT_SHAPES) break
-      this.#prepared.delete(old)
-      reserved[Symbol.dispose]()
-    }
-    const { plan, range, budget } = this.#options
-    const bytes = shape === undefined ? 0 : slotBytes(plan.config, shape, range)
-    const reserved = budget.reserve(bytes, "An adapter's matrices")
-    const slots = shape && new AdapterSlots(plan.config, shape, range)
-    const prepared = { slots, reserved, programs: new Map<string, Program>() }
-    this.#prepared.set(key, prepared)
-    return prepared
-  }
-
-  #program(
-    { slots, programs }: Prepared,
-    of: { direction: Direction; keeps: boolean; rows: number }
-  ): Program {
-    const { plan, weights } = this.#options
-    // A few programs serve all numbers of rows.
-    let maxRows = LEAST_ROWS
-    while (maxRows < of.rows) maxRows *= 2
-    const { direction, keeps } = of
-    const key = `${direction} ${keeps} ${maxRows}`
-    const known = programs.get(key)
-    if (known !== undefined) return known
-    const loras: AdapterSlots['loras'] = (block, group) => slots?.loras(block, group) ?? []
-    const made = trainProgram(plan, weights, { maxRows, direction, keeps, loras })
-    programs.set(key, made)
-    return made
-  }
-
-  /** Memory for the programs' runs, reserved before it is allocated. */
-  #reserveArena(programs: readonly Program[]): Arena {
-    const { context, budget } = this.#options
-    const bytes = Math.max(...programs.map((program) => context.runner.arenaBytes(program)))
-    if (this.#arena === undefined || this.#arena.reserved.sizeBytes < bytes) {
-      this.#arena?.reserved[Symbol.dispose]()
-      this.#arena = undefined
-      const reserved = budget.reserve(bytes, 'A training step', SMALLER)
-      this.#arena = { memory: new Arena(), reserved }
-    }
-    return this.#arena.memory
   }
 
   [Symbol.dispose](): void {
@@ -191,10 +119,7 @@ export class TrainSpan implements Disposable {
 
   #free(): void {
     this.#end()
-    for (const { reserved } of this.#prepared.values()) reserved[Symbol.dispose]()
-    this.#prepared.clear()
-    this.#arena?.reserved[Symbol.dispose]()
-    this.#arena = undefined
+    this.#options.backend.free()
   }
 }
 

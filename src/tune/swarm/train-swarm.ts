@@ -35,6 +35,8 @@ const CONNECT_MS = 10_000
 /** A server that failed is left out for so long, ms, and one that takes no training steps. */
 const AVOID_MS = 60_000
 const REFUSED_MS = 3_600_000
+/** Others may be found for so long after those that take no training, ms. */
+const LOOKING_MS = 10_000
 /**
  * Codes of servers that take no training steps of this peer, and of those that have no room now.
  */
@@ -56,6 +58,8 @@ export class SwarmTraining implements TrainSwarm, Disposable {
   readonly #parts = new WeakMap<ChainAdapter, Map<string, AdapterPart>>()
   /** Servers on which chats may go on, but no training: until when, and why. */
   readonly #refused = new Map<string, { readonly until: number; readonly error: AppError }>()
+  /** Since when all servers that are known take no training. */
+  #noneSince: number | undefined
   /** Bytes sent and received, for a report. */
   sentBytes = 0
   receivedBytes = 0
@@ -90,8 +94,10 @@ export class SwarmTraining implements TrainSwarm, Disposable {
       return planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
     } catch (thrown) {
       const refusal = [...this.#refused.values()].find(({ error }) => REFUSALS.has(error.code))
-      if (refusal === undefined && infos.length < all.length)
-        throw noTraining(all.length - infos.length)
+      if (refusal === undefined && infos.length < all.length) {
+        this.#noneSince ??= now
+        throw noTraining(all.length - infos.length, now - this.#noneSince < LOOKING_MS)
+      }
       if (refusal === undefined) throw thrown
       const { message, hint } = refusal.error
       // Waiting would not help.
@@ -227,10 +233,10 @@ function answerOf({ hidden, adapterGradient, promptGradient }: TuneAnswer): Span
 }
 
 /** Servers there are, but they say that they take no steps of trainings. */
-function noTraining(count: number): AppError {
+function noTraining(count: number, retryable: boolean): AppError {
   const servers = count === 1 ? 'one server of the model says' : `${count} servers of the model say`
   return noRoute(`No server takes the training's steps: ${servers} so`, {
-    retryable: false,
+    retryable,
     hint: 'Servers on CPUs do, unless they were started with --no-tune; --here computes blocks itself'
   })
 }
