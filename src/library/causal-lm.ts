@@ -13,6 +13,7 @@ import { namedOptions, wholeOption, type EitherCase } from './named-options.ts'
 import { Petals } from './petals.ts'
 import { PRETRAINED_NAMES, readPretrained, type PretrainedOptions } from './pretrained-options.ts'
 import { answer, type AnswerEnd } from './text/answer.ts'
+import { together } from './text/together.ts'
 import type { Borrowed, Lender, TextModel } from './text/text-model.ts'
 import { openTraining } from './training/open-training.ts'
 import type { TrainOptions } from './training/train-options.ts'
@@ -36,6 +37,14 @@ export interface GenerateOutput {
   }
   /** Which servers computed the last text. */
   readonly route: readonly RouteHop[]
+}
+
+/** One of several texts behind the same prompt. */
+interface Sequence {
+  readonly index: number
+  readonly onbegun?: () => void
+  /** Ends it when another failed. */
+  readonly ending?: AbortSignal
 }
 
 interface Made {
@@ -244,14 +253,27 @@ export class AutoDistributedModelForCausalLM extends Resource {
 
   async #continue(prompt: readonly number[], request: GenerateRequest): Promise<Made[]> {
     if (request.beams > 1) return this.#beams(prompt, request)
-    const made: Made[] = []
-    for (let i = 0; i < request.sequences; i++) made.push(await this.#one(prompt, request, i))
-    return made
+    if (request.session) return [await this.#one(prompt, request, { index: 0 })]
+    const failing = new AbortController()
+    try {
+      return await together(request.sequences, (index, onbegun) =>
+        this.#one(prompt, request, { index, onbegun, ending: failing.signal })
+      )
+    } catch (error) {
+      // Nobody waits for the others.
+      failing.abort()
+      throw error
+    }
   }
 
-  async #one(prompt: readonly number[], request: GenerateRequest, index: number): Promise<Made> {
+  async #one(
+    prompt: readonly number[],
+    request: GenerateRequest,
+    { index, onbegun, ending }: Sequence
+  ): Promise<Made> {
     const { streamer, session } = request
-    const options = this.#limited(request, prompt)
+    const { signal, ...options } = this.#limited(request, prompt)
+    const signals = [signal, ending].filter((one) => one !== undefined)
     const ids: number[] = []
     const listener: LogitsProcessor = {
       process: (logits) => logits,
@@ -265,6 +287,8 @@ export class AutoDistributedModelForCausalLM extends Resource {
     const pieces = answer(await this.#lender(request), prompt, {
       ...options,
       ...(seed === undefined ? {} : { seed: seed + index }),
+      ...(signals.length > 0 ? { signal: AbortSignal.any(signals) } : {}),
+      onbegun,
       processors: [...(options.processors ?? []), listener]
     })
     let text = ''

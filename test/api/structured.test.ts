@@ -154,6 +154,22 @@ test('a pattern and choices hold, as vLLM names them', async () => {
   expect(['yes', 'no']).toContain(await send({ structured_outputs: { choice: ['yes', 'no'] } }))
 })
 
+test('tokens of thoughts are counted apart, by chat and by responses', async () => {
+  const thinking = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' }}"
+  await using own = await localApi({ template: thinking })
+  const client = new OpenAI({ baseURL: `${own.url}/v1`, apiKey: 'none', maxRetries: 0 })
+  const chat = await client.chat.completions.create({ ...ask, max_tokens: 9 })
+  expect(chat.usage?.completion_tokens_details?.reasoning_tokens).toBe(9)
+  const response = await client.responses.create({
+    model: MODEL,
+    input: 'Once upon a time',
+    max_output_tokens: 9
+  })
+  expect(response.usage?.output_tokens_details.reasoning_tokens).toBe(9)
+  const plain = await openai.chat.completions.create({ ...ask, max_tokens: 9 })
+  expect(plain.usage?.completion_tokens_details?.reasoning_tokens).toBe(0)
+})
+
 describe('tools', () => {
   test('that must be called are called, with arguments of their schema', async () => {
     for (let seed = 0; seed < 6; seed++) {
