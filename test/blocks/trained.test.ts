@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Compute } from '../../src/blocks/compute.ts'
 import type { Quant } from '../../src/blocks/types.ts'
+import { loadKernels } from '../../src/kernels/load.ts'
 import { embedTokens } from '../../src/model/embed.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { Model, ModelLocation } from '../../src/model/types.ts'
@@ -12,7 +13,7 @@ import { readReferences, storiesLocation } from '../support/models/stories.ts'
 import { argmax } from './support/engine-helpers.ts'
 
 // A machine that does other things at the same time must not fail these.
-setDefaultTimeout(120_000)
+setDefaultTimeout(300_000)
 
 interface Prompt {
   name: string
@@ -149,7 +150,10 @@ describe('stories260K', () => {
 
 describe('SmolLM2', () => {
   const fixture = join(import.meta.dir, '..', 'fixtures', 'smollm2.json')
-  const { prompts } = JSON.parse(readFileSync(fixture, 'utf8')) as { prompts: Prompt[] }
+  const all = (JSON.parse(readFileSync(fixture, 'utf8')) as { prompts: Prompt[] }).prompts
+  // Plain C is 20 times slower: it has the short ones.
+  const isPlain = loadKernels().variant === 'plain'
+  const prompts = all.filter(({ promptIds }) => !isPlain || promptIds.length < 20)
 
   test('gives the ids of float arithmetic with float activations', async () => {
     await withChain(await smollm2Location(), 'f32', [0, 30], async (chain) => {
