@@ -7,23 +7,20 @@
 
 #define PK_AT(part) ((part) * 4 * PK_W)
 
-// Bytes that are asked for before they are needed: hardware reads ahead by itself, but begins anew
-// at each page, and with this a row reaches 1.15 times as much of the memory's speed.
-enum { PK_AHEAD = 1024 };
-static PK_INLINE void pk_read_ahead(const uint8_t* at, int part) {
-  if (part == 0) pk_prefetch(at + PK_AHEAD);
+static PK_INLINE void pk_read_ahead(const struct pk_planes* p, const uint8_t* at, int part) {
+  if (part == 0) pk_prefetch(at + p->ahead);
 }
 
 static PK_INLINE vi pk_nibble(const struct pk_planes* p, size_t block, int quad, int part) {
   const uint8_t* at = p->bits4 + block * 256 + (quad >> 1) * 64 + PK_AT(part);
-  if (!(quad & 1)) pk_read_ahead(at, part);
+  if (!(quad & 1)) pk_read_ahead(p, at, part);
   vi pair = vi_load(at);
   return vi_and(quad & 1 ? vi_sr(pair, 4) : pair, vi_bytes1(15));
 }
 // Bits of the plane bits2 as bits `to` and to + 1.
 static PK_INLINE vi pk_two_bits(const struct pk_planes* p, size_t block, int quad, int part, int to) {
   const uint8_t* at = p->bits2 + block * 128 + (quad >> 2) * 64 + PK_AT(part);
-  if (!(quad & 3)) pk_read_ahead(at, part);
+  if (!(quad & 3)) pk_read_ahead(p, at, part);
   vi four = vi_load(at);
   int from = 2 * (quad & 3);
   vi moved = from > to ? vi_sr(four, from - to) : from < to ? vi_sl(four, to - from) : four;
@@ -82,7 +79,7 @@ PK_SCALES_1(Q5_1)
 #define PK_KIND_Q8_0 PK_KIND_8
 PK_QUAD(Q8_0) {
   const uint8_t* at = p->bits8 + block * 512 + quad * 64 + PK_AT(part);
-  pk_read_ahead(at, part);
+  pk_read_ahead(p, at, part);
   vi a = vi_load(at);
   return PK_SIGNED8 ? a : vi_xor(a, vi_bytes1(0x80));
 }

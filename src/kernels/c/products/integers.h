@@ -20,11 +20,11 @@ static PK_INLINE vf pk_add_block(const vdot* d, int kind, const struct pk_xblock
 // reads ahead in each, 1.4 times as fast as in one.
 enum { PK_ROW_GROUPS = 4 };
 
-// One row times some groups; `sums` hold what was summed before.
+// One row times blocks [block, end) of some groups; `sums` hold what was summed before.
 #define PK_DEFINE_ROW(form)                                                                       \
   static void form##_row(const struct pk_planes* planes, int groups, const struct pk_xblock* x,   \
-                         size_t blocks, vf (*sums)[PK_PARTS]) {                                   \
-    for (size_t block = 0; block < blocks; block++, x++) {                                        \
+                         size_t block, size_t end, vf (*sums)[PK_PARTS]) {                        \
+    for (x += block; block < end; block++, x++) {                                                 \
       for (int g = 0; g < groups; g++) {                                                          \
         PK_UNROLL for (int part = 0; part < PK_PARTS; part++) {                                   \
           struct pk_wscale s;                                                                     \
@@ -159,7 +159,8 @@ static void pk_copy_tile(const struct pk_xblock* x, size_t stride, int R, size_t
   }
 }
 
-typedef void (*pk_row_function)(const struct pk_planes*, int, const struct pk_xblock*, size_t, vf (*)[PK_PARTS]);
+typedef void (*pk_row_function)(const struct pk_planes*, int, const struct pk_xblock*, size_t, size_t,
+                                vf (*)[PK_PARTS]);
 static pk_row_function pk_row_of(int32_t form) {
 #define PK_ROW_CASE(name) \
   case PK_##name:         \
@@ -248,7 +249,10 @@ static void pk_write_sums(const struct pk_product* job, int32_t first, int group
 }
 
 static void pk_integers_one(const struct pk_product* job, const struct pk_xblock* x, int32_t group0, int32_t group1) {
+  const struct pk_form_layout* l = &job->layout;
   pk_row_function row = pk_row_of(job->matrix->form);
+  size_t bytes = (size_t)(l->bits4 ? l->bits4 : l->bits8 ? l->bits8 : l->bits2), ahead = PK_AHEAD / bytes;
+  size_t last = job->blocks > ahead ? job->blocks - ahead : 0;
   for (int32_t first = group0; first < group1; first += PK_ROW_GROUPS) {
     struct pk_planes planes[PK_ROW_GROUPS];
     vf sums[PK_ROW_GROUPS][PK_PARTS];
@@ -257,7 +261,18 @@ static void pk_integers_one(const struct pk_product* job, const struct pk_xblock
       planes[g] = pk_product_planes(job, first + g);
       for (int part = 0; part < PK_PARTS; part++) sums[g][part] = vf_zero();
     }
-    row(planes, groups, x, job->blocks, sums);
+    row(planes, groups, x, 0, last, sums);
+    // What would be asked for next lies behind the integers. Wanted are those of the next groups,
+    // and the scales that they begin with: 1.15 times as fast where rows have 576 weights.
+    size_t next = (size_t)groups * job->groupBytes;
+    for (int g = 0; g < groups; g++) {
+      planes[g].ahead = PK_AHEAD + next - job->blocks * bytes;
+      for (size_t at = 0; at < 128; at += 64) {
+        pk_prefetch(planes[g].deltas + next + at);
+        if (l->scales) pk_prefetch(planes[g].scales + next + at);
+      }
+    }
+    row(planes, groups, x, last, job->blocks, sums);
     pk_write_sums(job, first, groups, sums);
   }
 }
