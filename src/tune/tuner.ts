@@ -36,7 +36,7 @@ export interface TunerOptions extends PassParts {
   readonly values: TuneValues
   /** Rows of a micro-batch. Default 512. */
   readonly microRows?: number | undefined
-  /** Micro-batches under way together. Default 4. */
+  /** Micro-batches under way together. Default 8. */
   readonly parallel?: number | undefined
 }
 
@@ -56,7 +56,7 @@ export interface StepReport {
 export type Evaluation = Pick<StepReport, 'loss' | 'accuracy'>
 
 export const MICRO_ROWS = 512
-export const PARALLEL = 4
+export const PARALLEL = 8
 
 export class Tuner {
   readonly optimiser: Optimiser

@@ -1,9 +1,21 @@
 // Training over real servers on a network of this machine: one server, three, and three of which
 // each one dies on the way give the same adapter, to the bit.
 import { afterAll, expect, test } from 'bun:test'
+import { adapterNumbers } from '../../src/blocks/train/adapter-shape.ts'
+import { openModel } from '../../src/model/open-model.ts'
 import type { SwarmTraining } from '../../src/tune/swarm/train-swarm.ts'
+import { storiesLocation } from '../support/models/stories.ts'
 import { World } from '../swarm/world.ts'
-import { BLOCKS, closeEngines, serve, train, type Trained } from './support/train-world.ts'
+import {
+  BLOCKS,
+  closeEngines,
+  serve,
+  SHAPE,
+  STEP_ROWS,
+  STEPS,
+  train,
+  type Trained
+} from './support/train-world.ts'
 
 const ALL = { start: 0, end: BLOCKS }
 const PARTS = [
@@ -21,13 +33,19 @@ test('one server', async () => {
   const { host } = await serve(world, ALL)
   expected = await train(world)
   expect(expected.losses[2]).toBeLessThan(expected.losses[0] ?? 0)
+  // Micro-batches are under way together: the adapter is brought once for all of them.
+  const { config } = await openModel(storiesLocation)
+  const rows = STEP_ROWS * config.hiddenSize * 3
+  expect(expected.sentBytes).toBe(4 * STEPS * (adapterNumbers(config, SHAPE.adapter, ALL) + rows))
   await host.close()
 }, 120_000)
 
 test('three servers give what one gives', async () => {
   await using world = await World.start()
   const servers = await Promise.all(PARTS.map((part) => serve(world, part)))
-  expect(await train(world)).toEqual(expected!)
+  const { adapter, losses, failures } = await train(world)
+  expect(failures).toEqual([])
+  expect({ adapter, losses }).toEqual({ adapter: expected!.adapter, losses: expected!.losses })
   await Promise.all(servers.map(({ host }) => host.close()))
 }, 120_000)
 

@@ -86,7 +86,7 @@ async function readLog(path: string): Promise<Logged[]> {
 interface Result {
   readonly rate: number
   readonly loss: number
-  /** Share of the time that each server's threads compute. */
+  /** Share of the time that each server's threads compute, and then the client's. */
   readonly busy: readonly number[]
   readonly bytes: readonly number[]
   readonly mostBytes: readonly number[]
@@ -114,15 +114,17 @@ async function measure(servers: number, rttMs: number, data: string): Promise<Re
     ...shape
   ])
   const ended = tuning.end(900_000)
+  // The client's own work is told as the last one's.
+  const all = [...pids, tuning.pid]
   const log = join(out, 'log.jsonl')
   // The first step builds programs and warms up; the last ends while this looks.
   let began: { facts: ReturnType<typeof processFacts>[]; at: number } | undefined
   let finished = began
   for (;;) {
     const { length: done } = await readLog(log)
-    if (done >= 1) began ??= { facts: pids.map(processFacts), at: performance.now() }
+    if (done >= 1) began ??= { facts: all.map(processFacts), at: performance.now() }
     if (done >= steps) {
-      finished = { facts: pids.map(processFacts), at: performance.now() }
+      finished = { facts: all.map(processFacts), at: performance.now() }
       break
     }
     if (await Promise.race([ended.then(() => true), Bun.sleep(20).then(() => false)])) break
@@ -134,12 +136,12 @@ async function measure(servers: number, rttMs: number, data: string): Promise<Re
   return {
     rate: median(logged.map((step) => step.rows / step.seconds)),
     loss: logged.at(-1)?.loss ?? Number.NaN,
-    busy: pids.map((_, i) => {
+    busy: all.map((_, i) => {
       const used = (finished?.facts[i]?.cpuSeconds ?? 0) - (began?.facts[i]?.cpuSeconds ?? 0)
       return used / (seconds * threads)
     }),
     bytes: before.map(({ bytes }) => bytes),
-    mostBytes: finished?.facts.map(({ mostBytes }) => mostBytes) ?? []
+    mostBytes: finished?.facts.slice(0, -1).map(({ mostBytes }) => mostBytes) ?? []
   }
 }
 
@@ -167,8 +169,8 @@ for (const rttMs of numbers(values.rtt)) {
     console.log(
       `${servers} servers, ${rttMs} ms RTT: ${result.rate.toFixed(1)} tokens/s, ` +
         `${(result.rate / first.rate).toFixed(2)} of the first; loss ${result.loss.toFixed(4)}\n` +
-        `  computes ${of(result.busy, (share) => share.toFixed(2))} of the time, a pipeline ` +
-        `${ideal} at most; memory ${of(result.bytes, mebi)} MiB, at most ` +
+        `  computes ${of(result.busy.slice(0, -1), (share) => share.toFixed(2))} of the time, a ` +
+        `pipeline ${ideal} at most, the client ${result.busy.at(-1)?.toFixed(2)}; memory ${of(result.bytes, mebi)} MiB, at most ` +
         `${of(result.mostBytes, mebi)} in training`
     )
   }

@@ -27,7 +27,7 @@ export interface TrainOptions {
   seed?: number
   /** Tokens that travel together. Default 512. */
   rows?: number
-  /** Such parts under way together, so that every server has work. Default 4. */
+  /** Such parts under way together, so that every server has work. Default 8. */
   parallel?: number
   /** Ends what is under way. */
   signal?: AbortSignal

@@ -27,7 +27,7 @@ export interface TrainingParts extends PassParts {
   readonly values: TuneValues
   /** Tokens that travel together. Default 512. */
   readonly microRows?: number | undefined
-  /** Such parts under way together. Default 4. */
+  /** Such parts under way together. Default 8. */
   readonly parallel?: number | undefined
   readonly signal: AbortSignal
   readonly onclose: () => void

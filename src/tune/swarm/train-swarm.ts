@@ -47,7 +47,8 @@ const FULL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['LIMIT', 'NO_MEMORY'])
 interface AdapterPart {
   readonly id: Uint8Array
   readonly values: Uint8Array
-  readonly holders: WeakSet<object>
+  /** By link, when it is there: micro-batches that are under way together bring it once. */
+  readonly holders: WeakMap<object, Promise<void>>
 }
 
 export class SwarmTraining implements TrainSwarm, Disposable {
@@ -117,14 +118,14 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     const key = new Uint8Array(Buffer.from(call.hop.peer, 'hex'))
     const link = await node.connect(key, { signal, timeoutMs: CONNECT_MS, serves })
     const part = this.#part(call)
-    if (part !== undefined && !part.holders.has(link)) await this.#bring(link, part, call, signal)
+    const held = part && (await this.#held(link, part, call, signal))
     try {
       return answerOf(await this.#send(link, this.#message(call, part), signal))
     } catch (thrown) {
       const error = toAppError(thrown)
       if (part === undefined || error.code !== 'NOT_FOUND' || !error.retryable) throw error
       // It had to make room for others.
-      await this.#bring(link, part, call, signal)
+      await this.#held(link, part, call, signal, held?.bringing)
       return answerOf(await this.#send(link, this.#message(call, part), signal))
     }
   }
@@ -159,17 +160,45 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     }
   }
 
-  /** Brings the adapter's part for a call's blocks. */
+  /**
+   * Waits until the server has the adapter's part for a call's blocks. `lost`: an earlier bringing,
+   * which it had to forget.
+   */
+  async #held(
+    link: CallLink,
+    part: AdapterPart,
+    call: SpanCall,
+    signal: AbortSignal,
+    lost?: Promise<void>
+  ): Promise<{ bringing: Promise<void> }> {
+    const { holders } = part
+    for (;;) {
+      const known = holders.get(link)
+      const bringing =
+        known === undefined || known === lost ? this.#bring(link, part, call, signal) : known
+      holders.set(link, bringing)
+      try {
+        await bringing
+        return { bringing }
+      } catch (error) {
+        if (holders.get(link) === bringing) holders.delete(link)
+        // Another micro-batch brought it and was cancelled.
+        if (bringing === known && !signal.aborted && toAppError(error).code === 'CANCELLED')
+          continue
+        throw error
+      }
+    }
+  }
+
   async #bring(
     link: CallLink,
-    { id: _id, values, holders }: AdapterPart,
+    { values }: AdapterPart,
     { hop, step }: SpanCall,
     signal: AbortSignal
   ): Promise<void> {
     const shape = step.adapter?.shape
     if (shape === undefined) return
     await this.#send(link, { ...this.#about(hop), kind: 'adapter', shape, values }, signal)
-    holders.add(link)
   }
 
   async #send(link: CallLink, call: TuneCall, signal: AbortSignal): Promise<TuneAnswer> {
@@ -208,7 +237,7 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     const values = bytesOfFloats(this.#slice(adapter.values, hop))
     const hasher = new Bun.CryptoHasher('blake2b256')
     const id = new Uint8Array(hasher.update(adapterBytes(adapter.shape, values)).digest())
-    const part = { id, values, holders: new WeakSet<object>() }
+    const part = { id, values, holders: new WeakMap<object, Promise<void>>() }
     parts.set(key, part)
     return part
   }

@@ -4,6 +4,7 @@ import { systemClock } from '../../../src/base/clock.ts'
 import type { AppError } from '../../../src/base/errors.ts'
 import { toHex } from '../../../src/base/bytes.ts'
 import { Compute } from '../../../src/blocks/compute.ts'
+import type { AdapterShape } from '../../../src/blocks/train/adapter-shape.ts'
 import { Client } from '../../../src/client/client.ts'
 import { openModel } from '../../../src/model/open-model.ts'
 import { Host, type HostOptions } from '../../../src/server/host.ts'
@@ -17,8 +18,10 @@ import { storiesLocation } from '../../support/models/stories.ts'
 import type { NodeOptions, World } from '../../swarm/world.ts'
 
 export const BLOCKS = 5
-const STEPS = 3
-const SHAPE: TuneShape = {
+export const STEPS = 3
+/** Rows of a step: all tokens of an example but its last. */
+export const STEP_ROWS = 38
+export const SHAPE: TuneShape & { readonly adapter: AdapterShape } = {
   method: 'lora',
   adapter: { rank: 2, scale: 2, targets: ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.down_proj'] }
 }
@@ -73,6 +76,8 @@ export interface Trained {
   readonly adapter: string
   readonly losses: readonly number[]
   readonly failures: readonly { readonly peer: string; readonly error: AppError }[]
+  /** Of adapters, rows and gradients. */
+  readonly sentBytes: number
 }
 
 export interface TrainOptions {
@@ -118,5 +123,6 @@ export async function train(world: World, options: TrainOptions = {}): Promise<T
     losses.push(report.loss)
   }
   const bytes = new Uint8Array(tuner.values.adapter?.buffer ?? new ArrayBuffer(0))
-  return { adapter: Bun.hash.xxHash3(bytes).toString(16), losses, failures }
+  const adapter = Bun.hash.xxHash3(bytes).toString(16)
+  return { adapter, losses, failures, sentBytes: swarm.sentBytes }
 }
