@@ -75,6 +75,18 @@ export class PeerBook {
     seen.rttMs = blend(seen.rttMs, ms)
   }
 
+  /**
+   * A link to the server is open, with this round trip, ms: one that was found gone is there after
+   * all.
+   */
+  noteReached(peer: string, ms: number): void {
+    const seen = this.#of(peer)
+    if (seen.rttMs === undefined) this.noteRtt(peer, ms)
+    if (seen.goneAt === Infinity) return
+    seen.avoidUntil = -Infinity
+    seen.goneAt = Infinity
+  }
+
   /** The server's measured round trip; undefined if it was never measured. */
   rttMs(peer: string): number | undefined {
     return this.#seen.get(peer)?.rttMs

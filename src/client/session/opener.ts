@@ -10,6 +10,7 @@ import type { PeerBook } from '../route/peers.ts'
 import type { RouteHop } from '../route/route.ts'
 import type { SessionAdapters } from './session-adapters.ts'
 import { HopFailure } from './hop-failure.ts'
+import { GONE_MS } from './repairs.ts'
 
 export interface OpenerOptions {
   session: Uint8Array
@@ -78,6 +79,8 @@ export class Opener {
       // its server is alive is for the link to find out.
       if (link && !link.closed) link.closeSession({ session })
       if (error instanceof HopFailure) throw error
+      // Where many DHT nodes are gone, living servers are found late: they are not avoided then.
+      if (toAppError(error).code === 'TIMEOUT') this.warmUp([planned.peer])
       throw new HopFailure(planned.peer, toAppError(error), { blocks: planned })
     }
   }
@@ -134,13 +137,25 @@ export class Opener {
     }
   }
 
-  /** Connects to servers that may be needed soon. */
+  /**
+   * Connects to servers that may be needed soon. Those that answer go before strangers from then
+   * on, and those that do not behind them.
+   */
   warmUp(peers: readonly string[]): void {
-    const { signal } = new AbortController()
     for (const peer of peers) {
-      // If it cannot be reached, that shows when it is needed.
-      this.#options.connections.connect(peer, signal, OPEN_MS).catch(() => {})
+      this.#meet(peer).catch((error: unknown) => {
+        const { clock, book } = this.#options
+        const { code } = toAppError(error)
+        if (code !== 'DISCONNECTED' && code !== 'TIMEOUT') return
+        book.avoid(peer, clock.now() + GONE_MS, clock.wall())
+      })
     }
+  }
+
+  async #meet(peer: string): Promise<void> {
+    const { connections, book } = this.#options
+    const link = await connections.connect(peer, new AbortController().signal, OPEN_MS)
+    if (!link.isLocal) book.noteReached(peer, await link.ping(FIRST_TRY_MS))
   }
 
   onopened(link: ClientLink, message: SessionOpened): void {

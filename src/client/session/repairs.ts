@@ -40,7 +40,7 @@ const MOST_REFUSERS = 3
 const REST_MS = 200
 
 /** A server that was gone or silent is tried again after this, ms; it may have restarted. */
-const GONE_MS = 30_000
+export const GONE_MS = 30_000
 /** The same for a server that computed wrongly or had an internal error. */
 const FAULTY_MS = 120_000
 const BUSY_MS = 2_000

@@ -29,8 +29,15 @@ export interface RouteKeeperOptions extends OpenerOptions {
   oncrossing?: (peer: string, arithmetic: string | undefined) => void
 }
 
-/** Spare servers to connect to besides the one that replaces a failed one. */
-const MOST_SPARES = 3
+/**
+ * Spare servers to connect to beside those that are entered, and so many more for each that failed:
+ * where many were killed at once their records are there for a minute, and one dead server after
+ * another would cost 2.5 s each.
+ */
+const SPARES = 3
+const MOST_SPARES = 12
+/** Servers that have not opened the session by then may be gone, ms. */
+const SPARES_AFTER_MS = 600
 /**
  * Time limit, ms: a voluntary move must not delay a step for long, and the servers are connected
  * already.
@@ -64,7 +71,7 @@ export class RouteKeeper {
    * @throws AppError NO_ROUTE, or HopFailure naming a server that refused
    */
   async cover(maxTokens: number, signal: AbortSignal): Promise<void> {
-    const { blockCount, find } = this.#options
+    const { blockCount, find, clock } = this.#options
     const chain = this.#chain
     // A server that has moved may be needed at its new place.
     for (const hop of chain.hops.filter(hasLeft)) this.drop(hop.link.peer)
@@ -72,10 +79,12 @@ export class RouteKeeper {
     if (gaps.length > 0) {
       const servers = await find(signal)
       this.know(servers)
-      const planned = this.#plan(servers, maxTokens)
+      const { enter: planned, spares, afterMs } = this.#plan(servers, maxTokens)
       this.#settle([...chain.route, ...planned])
+      const stop = clock.after(afterMs, () => this.opener.warmUp(spares), true)
       const entered = planned.map((one) => this.#enter(one, { maxTokens, signal }))
       const opened = await Promise.allSettled(entered)
+      stop()
       chain.add(opened.flatMap((one) => (one.status === 'fulfilled' ? one.value : [])))
       throwFirst(opened)
       this.#forgetInputs()
@@ -159,16 +168,23 @@ export class RouteKeeper {
     this.#chain.clear()
   }
 
-  /** Which servers take the blocks without one. Releases hops that another split does without. */
-  #plan(servers: readonly ServerInfo[], tokens: number): readonly RouteHop[] {
+  /**
+   * Which servers take the blocks without one, which others to connect to, and when. Releases hops
+   * that another split does without.
+   */
+  #plan(
+    servers: readonly ServerInfo[],
+    tokens: number
+  ): { enter: readonly RouteHop[]; spares: readonly string[]; afterMs: number } {
     const { book, clock, blockCount } = this.#options
     const candidates = servers.map((info) => book.candidate(info))
     const failed = book.avoidedInOrder(clock.now())
     const arithmetic = this.#arithmetic
     const plan = planGaps(this.#chain.route, candidates, { blockCount, tokens, failed, arithmetic })
     for (const hop of plan.leave) this.drop(hop.peer)
-    if (failed.length > 0) this.opener.warmUp(this.#spares(candidates, plan.enter, failed))
-    return plan.enter
+    const { enter } = plan
+    const spares = this.#spares(candidates, enter, failed)
+    return { enter, spares, afterMs: failed.length > 0 ? 0 : SPARES_AFTER_MS }
   }
 
   /** Other servers of the same blocks, in case those that are entered fail. */
@@ -184,7 +200,7 @@ export class RouteKeeper {
         return serves && !this.#chain.has(peer) && !entered.some((hop) => hop.peer === peer)
       })
       .sort((a, b) => (late.get(a.peer) ?? 0) - (late.get(b.peer) ?? 0))
-      .slice(0, MOST_SPARES)
+      .slice(0, Math.min(MOST_SPARES, SPARES * (1 + failed.length)))
       .map(({ peer }) => peer)
   }
 

@@ -1,6 +1,6 @@
 // Opening a session on one server: what is asked, how long is waited, and what is left as it was.
 import { expect, test } from 'bun:test'
-import { disconnected, timedOut } from '../../../src/base/errors.ts'
+import { busy, disconnected, timedOut } from '../../../src/base/errors.ts'
 import type { ClientLink } from '../../../src/client/route/links.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'
 import { HopFailure } from '../../../src/client/session/hop-failure.ts'
@@ -156,4 +156,36 @@ test('tokens that nobody asked for are a lie', async () => {
   opener.onopened(link, { session: new Uint8Array(16), status: IDLE, held: 40 })
   await settle()
   expect(outcome()).toMatchObject({ error: { code: 'PROTOCOL' } })
+})
+
+test('warmUp() puts servers that answer before strangers, and those that do not behind', async () => {
+  const { clock, book, opener } = world()
+  opener.warmUp([PEER])
+  await settle()
+  expect([book.rttMs(PEER), book.avoided(clock.now()).size]).toEqual([1, 0])
+  const gone = world(async () => Promise.reject(disconnected('It is gone')))
+  gone.opener.warmUp([PEER])
+  await settle()
+  expect([...gone.book.avoided(gone.clock.now())]).toEqual([PEER])
+  expect(gone.book.rttMs(PEER)).toBeUndefined()
+  const full = world(async () => Promise.reject(busy('Others are being tried')))
+  full.opener.warmUp([PEER])
+  await settle()
+  expect(full.book.avoided(full.clock.now()).size).toBe(0)
+})
+
+test('a server that is reached later than was waited for is not avoided from then on', async () => {
+  let late = true
+  const { clock, link, book, enter } = world(async (timeoutMs) => {
+    await new Promise<void>((resolve) => void clock.after(late ? timeoutMs : 400, resolve))
+    if (!late) return link
+    late = false
+    throw timedOut('Connecting did not finish')
+  })
+  const outcome = enter()
+  await clock.advance(2500)
+  expect(outcome()).toBeInstanceOf(HopFailure)
+  book.avoid(PEER, clock.now() + 30_000, clock.wall())
+  await clock.advance(500)
+  expect([book.avoided(clock.now()).size, book.rttMs(PEER)]).toEqual([0, 1])
 })

@@ -1,7 +1,7 @@
 // Who serves the blocks of a session: servers that open at once, that refuse, and that are
 // replaced.
 import { expect, test } from 'bun:test'
-import { AppError } from '../../../src/base/errors.ts'
+import { AppError, timedOut } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { ClientLink } from '../../../src/client/route/links.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'
@@ -24,6 +24,8 @@ interface Server {
   closes: number
   /** Set: what it answers an opening with. */
   refuses?: AppError
+  /** It was killed: nobody reaches it. */
+  isDead?: boolean
 }
 
 function peer(name: string): string {
@@ -53,6 +55,10 @@ function world(spans: Record<string, readonly [number, number]>) {
   for (const [name, span] of Object.entries(spans)) add(name, span)
   const connect = async (id: string): Promise<ClientLink> => {
     const server = servers.get(id)!
+    if (server.isDead) {
+      await new Promise<void>((resolve) => void clock.after(2500, resolve))
+      throw timedOut('Nobody is there')
+    }
     const link: ClientLink = {
       peer: id,
       key: server.info.peer,
@@ -177,6 +183,23 @@ test('a server of another arithmetic is told of; one of the same is not', async 
   rounding(add('c3', [3, 6]), 'other')
   await keeper.cover(100, signal)
   expect(crossings).toEqual(['c3'])
+})
+
+test('while a server does not answer, others are tried; one that answers is next', async () => {
+  const spans = Object.fromEntries(
+    ['a1', 'a2', 'a3', 'a4', 'f5'].map((name) => [name, [0, 6] as const])
+  )
+  const { keeper, clock, server, route, book } = world(spans)
+  for (const name of ['a1', 'a2', 'a3', 'a4']) server(name).isDead = true
+  let rounds = 0
+  for (; route().length === 0 && rounds < 5; rounds++) {
+    const covering = keeper.cover(100, signal).catch((failure: HopFailure) => {
+      book.avoid(failure.peer, clock.now() + 30_000, clock.wall())
+    })
+    await clock.advance(3000)
+    await covering
+  }
+  expect([route(), rounds]).toEqual([['f5 0:6'], 3])
 })
 
 test('close() ends the session at every server', async () => {
