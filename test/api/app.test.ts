@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { connect } from 'node:net'
 import { busy } from '../../src/base/errors.ts'
+import { silentLog } from '../../src/base/log.ts'
 import { localApi, MODEL, type LocalApi } from './support/local-api.ts'
 
 setDefaultTimeout(60_000)
@@ -305,7 +306,10 @@ describe('load', () => {
 })
 
 test('an error in the middle of a stream is an event, and the stream ends', async () => {
-  await using failing = await localApi()
+  const warnings: string[] = []
+  await using failing = await localApi({
+    log: { ...silentLog, warn: (text: string) => void warnings.push(text) }
+  })
   const { borrow } = failing.model
   failing.model.borrow = async (...args) => {
     const borrowed = await borrow.apply(failing.model, args)
@@ -326,6 +330,7 @@ test('an error in the middle of a stream is an event, and the stream ends', asyn
   const error = lines.map((line) => line.slice(6)).find((line) => line.startsWith('{"error"'))
   expect(JSON.parse(error ?? '{}')).toMatchObject({ error: { type: 'server_error' } })
   expect(lines.at(-1)).toBe('data: [DONE]')
+  expect(warnings).toEqual(['a request failed: the wire is cut'])
   // Its session is not lent again.
   expect(failing.sessions.closed).toBe(1)
 })

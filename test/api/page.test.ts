@@ -99,6 +99,11 @@ describe.skipIf(chromium === undefined)('the page', () => {
     await page.keyboard.press('Escape')
     expect(await said()).toEqual([question!, answer!])
     await edit()
+    // What was said is not lost by going elsewhere meanwhile.
+    await page.click('#new')
+    await page.click('#conversations li button')
+    expect(await said()).toEqual([question!, answer!])
+    await edit()
     await page.keyboard.type(' there was')
     await page.keyboard.press('Enter')
     await page.waitForSelector('.message:nth-child(2)')

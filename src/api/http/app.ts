@@ -64,10 +64,11 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     owned_by: 'petals'
   })
   const { maxBodyBytes = MAX_BODY_BYTES } = options
+  const report = (thrown: unknown): void => log.warn(`a request failed: ${withHint(thrown)}`)
   const app = new Hono<AppEnvironment>()
   app.onError((error, c) => {
     const { status, body, retryAfterMs } = errorAnswer(error)
-    if (status >= 500) log.warn(`a request failed: ${withHint(error)}`)
+    if (status >= 500) report(error)
     const isAnthropic = c.req.path.startsWith('/v1/messages')
     const allowed = allowedOrigin(c, options)
     const headers: Record<string, string> = {
@@ -122,7 +123,7 @@ export function createApp(options: AppOptions): Hono<AppEnvironment> {
     const opening = open(name)
     // Heard by whoever answers, unless the client has left.
     opening.catch(() => {})
-    return answer({ fields, request, opening, clock })
+    return answer({ fields, request, opening, clock, report })
   }
   const endpoint = (make: MakeEndpoint) => asking((call) => respond(make, call))
   const question = (answer: Question) =>

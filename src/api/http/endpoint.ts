@@ -41,11 +41,13 @@ export interface RespondOptions {
   /** The model, which may take long to open. */
   readonly opening: Promise<TextModel>
   readonly clock: Clock
+  /** Told of what goes wrong in a stream, for the log. */
+  readonly report: (thrown: unknown) => void
 }
 
 /** @throws what goes wrong before an answer or a stream began: it becomes the status */
 export async function respond(make: MakeEndpoint, options: RespondOptions): Promise<Response> {
-  const { fields, request, opening, clock } = options
+  const { fields, request, opening, clock, report } = options
   const endpoint = make(fields, request)
   const { last, onerror } = endpoint
   const prepare = async (): Promise<Prepared> =>
@@ -53,6 +55,7 @@ export async function respond(make: MakeEndpoint, options: RespondOptions): Prom
   if (fields.boolean('stream') !== true) return Response.json(await (await prepare()).whole())
   return eventStream(async (writer) => (await prepare()).streamed(writer), {
     clock,
+    report,
     abort: request.abort,
     ...(last === undefined ? {} : { last }),
     ...(onerror === undefined ? {} : { onerror })

@@ -26,6 +26,8 @@ export interface StreamOptions {
   abort: AbortController
   /** Sent after the last event, as OpenAI's clients want it. Default '[DONE]'; '' for none. */
   last?: string
+  /** Told of what goes wrong after the status was sent, for the log. */
+  report?: ((thrown: unknown) => void) | undefined
   /** An error as an event. Default: a data line with OpenAI's error. */
   onerror?: (thrown: unknown, writer: EventWriter) => void
 }
@@ -75,6 +77,7 @@ export async function eventStream(
         return
       }
       if (!abort.signal.aborted) {
+        options.report?.(error)
         if (options.onerror) options.onerror(error, writer)
         else writer.data(errorAnswer(error).body)
       }

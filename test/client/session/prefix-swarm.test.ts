@@ -78,6 +78,22 @@ test('the same prompt asked again costs its last row', async () => {
   expect(again).toEqual({ ids: first.ids, rows: [8, 8, 8], reused: 149 })
 })
 
+test('a session that begins as one that still runs does costs what is new of it', async () => {
+  const swarm = await threeServers()
+  let second: number[] = []
+  let reused = 0
+  const first = await ask(swarm, PROMPT, {}, OPTIONS, async (count) => {
+    if (count !== 3) return
+    await using session = await startSession(swarm, { prefix: { secret: SECRET }, maxTokens: 200 })
+    const generator = new Generator(LM, session)
+    second = await tell(generator, PROMPT, { ...OPTIONS, speculate: false })
+    reused = generator.stats.reusedTokens
+  })
+  expect([first.ids, second]).toEqual([await plain(PROMPT), await plain(PROMPT)])
+  // Its last row alone is computed again.
+  expect(reused).toBe(149)
+})
+
 test('the next turn of a conversation costs what is new of it', async () => {
   const swarm = await threeServers()
   const prefix = { secret: SECRET, stops: new Set([23]) }

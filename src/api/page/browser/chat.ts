@@ -46,8 +46,8 @@ const conversations = loadConversations()
 let current = conversations[0] ?? newConversation()
 let running: AbortController | undefined
 let attachment: { name: string; text: string } | undefined
-/** While a question is edited: the end of the branch that was shown. */
-let leafBefore: string | undefined
+/** The question that is edited: what is sent becomes a branch beside it. */
+let edited: Turn | undefined
 
 function keep(): void {
   if (!conversations.includes(current)) conversations.unshift(current)
@@ -99,11 +99,11 @@ function remove(conversation: Conversation): void {
 }
 
 function showMessages(): void {
-  const branch = branchOf(current)
+  const branch = branchOf(edited ? { ...current, leaf: edited.parent } : current)
   messages.replaceChildren(...branch.map(messageElement))
   if (branch.length === 0) {
     const text =
-      leafBefore === undefined
+      edited === undefined
         ? 'Conversations stay in this browser. Servers of the swarm can read what you ask.'
         : 'The question is below.'
     messages.append(make('p', { class: 'empty' }, text))
@@ -162,26 +162,24 @@ function actionsOf(turn: Turn): HTMLElement {
 /** The question comes back into the box; sending it begins a branch beside it. */
 function edit(turn: Turn): void {
   running?.abort()
-  setEditing(leafBefore ?? current.leaf)
+  setEditing(turn)
   promptBox.value = turn.text
-  current.leaf = turn.parent
   showMessages()
   promptBox.focus()
 }
 
 /** What was to be edited stands as it was. */
 function leaveEditing(): void {
-  if (leafBefore === undefined) return
-  current.leaf = leafBefore
+  if (edited === undefined) return
   promptBox.value = ''
   setEditing(undefined)
   showMessages()
   promptBox.focus()
 }
 
-function setEditing(leaf: string | undefined): void {
-  leafBefore = leaf
-  editing.hidden = leaf === undefined
+function setEditing(turn: Turn | undefined): void {
+  edited = turn
+  editing.hidden = turn === undefined
 }
 
 function showSide(isOpen: boolean): void {
@@ -191,6 +189,7 @@ function showSide(isOpen: boolean): void {
 
 function retry(turn: Turn): void {
   running?.abort()
+  setEditing(undefined)
   current.leaf = turn.parent
   void run()
 }
@@ -224,6 +223,7 @@ async function run(): Promise<void> {
   const turn = addTurn(conversation, { parent: conversation.leaf, role: 'assistant', text: '' })
   showMessages()
   const body = messages.lastElementChild?.querySelector<HTMLElement>('.body')
+  body?.append(make('p', { class: 'waiting' }, 'Waiting for the first word'))
   const abort = new AbortController()
   running = abort
   setRunning(true)
@@ -302,8 +302,9 @@ function submit(): void {
     : typed
   promptBox.value = ''
   attach(undefined)
+  const parent = edited ? edited.parent : current.leaf
   setEditing(undefined)
-  addTurn(current, { parent: current.leaf, role: 'user', text })
+  addTurn(current, { parent, role: 'user', text })
   keep()
   void run()
 }
