@@ -30,7 +30,7 @@ const CHART = 'loss.svg'
 /** What another training would overwrite. */
 const RESULTS = [CHECKPOINT, 'adapter_config.json', PROMPTS]
 /** As replace-file.ts names a file before it is whole. */
-const PART = /^(checkpoint|adapter_model|prompt)\.safetensors\.[\da-f-]{36}\.tmp$/
+const PART = /^[a-z_]+\.(safetensors|jsonl?|svg)\.[\da-f-]{36}\.tmp$/
 /** Before a failed write is tried again, ms. */
 const RETRY_MS = 5000
 /** How often failures are told, ms. */
