@@ -122,12 +122,7 @@ export class AdapterKeeper {
     }
     const held: Entry[] = []
     try {
-      for (const name of names) {
-        const entry = await this.#get(name, source)
-        entry.sessions++
-        entry.usedAt = this.#options.clock.now()
-        held.push(entry)
-      }
+      for (const name of names) held.push(await this.#hold(name, source))
     } catch (error) {
       for (const entry of held) entry.sessions--
       throw error
@@ -148,15 +143,19 @@ export class AdapterKeeper {
     await this.#load(name, source, true)
   }
 
-  async #get(name: string, source: AdapterSource): Promise<Entry> {
+  /** An adapter with one more session, which keeps it from being dropped. */
+  async #hold(name: string, source: AdapterSource): Promise<Entry> {
     for (;;) {
       const found = this.#entries.get(name)
-      if (found !== undefined) return found
+      if (found !== undefined) {
+        found.sessions++
+        found.usedAt = this.#options.clock.now()
+        return found
+      }
       const loading = this.#loading.get(name)
-      if (loading === undefined) return this.#load(name, source, false)
+      if (loading === undefined) await this.#load(name, source, false)
       // What one peer failed to give may be asked of another.
-      const entry = await loading.catch(() => undefined)
-      if (entry !== undefined && this.#entries.get(name) === entry) return entry
+      else await loading.catch(() => undefined)
     }
   }
 
@@ -180,9 +179,8 @@ export class AdapterKeeper {
     try {
       const manifest = this.#read(name, await source.manifest(name, signal))
       const neededBytes = this.#sizeOf(manifest)
-      await this.#makeRoom(neededBytes)
+      await this.#takeRoom(neededBytes)
       sizeBytes = neededBytes
-      this.#promisedBytes += sizeBytes
       stopTimer()
       const mostMs = LEAST_MS + (1000 * sizeBytes) / LEAST_BYTES_PER_S
       stopTimer = clock.after(mostMs, () => stop.abort())
@@ -240,8 +238,8 @@ export class AdapterKeeper {
     return each * (span.end - span.start)
   }
 
-  /** Drops those that were used longest ago. @throws AppError NO_MEMORY */
-  async #makeRoom(sizeBytes: number): Promise<void> {
+  /** Takes room, dropping those that were used longest ago. @throws AppError NO_MEMORY */
+  async #takeRoom(sizeBytes: number): Promise<void> {
     const { limitBytes } = this.#options
     if (sizeBytes > limitBytes) {
       throw noMemory(
@@ -259,6 +257,7 @@ export class AdapterKeeper {
       }
       await this.#drop(oldest)
     }
+    this.#promisedBytes += sizeBytes
   }
 
   async #drop(entry: Entry): Promise<void> {

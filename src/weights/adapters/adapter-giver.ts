@@ -17,6 +17,9 @@ export interface GiveLink {
   drained(): Promise<void>
 }
 
+/** More would only drain the uplink of whoever gives. */
+const MOST_TIMES = 64
+
 /** Whether a want is about adapters; others are for the givers of weights. */
 export function isAdapterWant({ what }: Pick<Want, 'what'>): boolean {
   const kind = WANTS[what]
@@ -53,6 +56,8 @@ export class AdapterGiver {
   readonly #clock: Clock
   /** Wants of each link in order: the first one is being answered. */
   readonly #waiting = new Map<GiveLink, Want[]>()
+  /** How often each part was given over a link. */
+  readonly #given = new WeakMap<GiveLink, Map<string, number>>()
   /** When each peer was last given something, monotonic ms. */
   readonly #gave = new Map<string, number>()
 
@@ -113,6 +118,10 @@ export class AdapterGiver {
     if (pack === undefined || (isPart && start >= pack.manifest.parts.length)) {
       return this.#refuse(link, want, 'NOT_FOUND')
     }
+    // An honest server asks again when it has had to make room.
+    if (this.#count(link, `${name} ${isPart ? start : ''}`) > MOST_TIMES) {
+      return this.#refuse(link, want, 'LIMIT')
+    }
     const bytes = isPart ? pack.part(start) : pack.manifestBytes
     if (isPart && count !== bytes.byteLength) return this.#refuse(link, want, 'BAD_INPUT')
     for (const piece of piecesOf(bytes, LIMITS.giveBytes)) {
@@ -120,6 +129,14 @@ export class AdapterGiver {
       this.#gave.set(link.peer, this.#clock.now())
       if (!link.give({ request, ...piece })) await link.drained()
     }
+  }
+
+  #count(link: GiveLink, what: string): number {
+    const given = this.#given.get(link) ?? new Map<string, number>()
+    this.#given.set(link, given)
+    const times = (given.get(what) ?? 0) + 1
+    given.set(what, times)
+    return times
   }
 
   #refuse(link: GiveLink, { request }: Want, refused: ErrorCode): void {
