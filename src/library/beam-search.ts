@@ -38,7 +38,9 @@ export async function beamSearch(
   options: BeamOptions
 ): Promise<BeamText[]> {
   const { beams: count, maxTokens, eosIds, logits, earlyStopping = false, texts = 1 } = options
-  const score = ({ ids, sum }: Beam): number => sum / ids.length ** (options.lengthPenalty ?? 1)
+  // Without an id the sum is 0, whatever it is divided by.
+  const score = ({ ids, sum }: Beam): number =>
+    sum / Math.max(1, ids.length) ** (options.lengthPenalty ?? 1)
   let beams: Beam[] = [{ ids: [], sum: 0 }]
   let done: BeamText[] = []
   for (let length = 1; length <= maxTokens && beams.length > 0; length++) {

@@ -72,6 +72,7 @@ export class AutoDistributedModelForCausalLM extends Resource {
     name: string,
     options: EitherCase<PretrainedOptions> = {}
   ): Promise<AutoDistributedModelForCausalLM> {
+    if (typeof name !== 'string') throw badInput('A model is named by a text')
     const { surroundings, petals: petalsOptions, adapters } = await readPretrained(options)
     const petals = new Petals(surroundings, petalsOptions)
     try {
@@ -240,10 +241,12 @@ export class AutoDistributedModelForCausalLM extends Resource {
 
   /** Options of an answer behind a prompt of this length. */
   #limited(request: GenerateRequest, prompt: readonly number[]): GenerateRequest['answer'] {
-    const { answer, maxLength, constraint } = request
+    const { answer, constraint, session } = request
     const held = constraint ? [this.#model.constraints.compile(constraint).processor()] : []
     const options = { ...answer, processors: [...(answer.processors ?? []), ...held] }
-    if (maxLength === undefined) return options
+    session?.checkRoom(prompt.length - session.position)
+    const maxLength = Math.min(request.maxLength ?? Infinity, session?.maxLength ?? Infinity)
+    if (maxLength === Infinity) return options
     const maxTokens = Math.min(
       options.maxTokens ?? Infinity,
       Math.max(0, maxLength - prompt.length)

@@ -4,10 +4,13 @@ import type { LogitsProcessor } from '../client/text/logits.ts'
 import type { ChatMessage } from '../model/text/chat-template.ts'
 import type { Constraint } from './grammar/constraint.ts'
 import { InferenceSession } from './inference-session.ts'
+import { messagesOption } from './messages-option.ts'
 import {
   booleanOption,
   namedOptions,
   numberOption,
+  listOption,
+  partOption,
   textOption,
   textsOption,
   wholeOption
@@ -144,7 +147,10 @@ export function readGenerate(given: object): GenerateRequest {
   const beams = wholeOption('num_beams', o.num_beams, 1, MOST_BEAMS) ?? 1
   const sequences =
     wholeOption('num_return_sequences', o.num_return_sequences, 1, MOST_SEQUENCES) ?? 1
-  const streamer = o.streamer as Streamer | undefined
+  const streamer = partOption<Streamer>('streamer', o.streamer, ['put', 'end'])
+  const processors = listOption('logits_processor', o.logits_processor).map((one) =>
+    partOption<LogitsProcessor>('logits_processor', one, ['process'])
+  )
   const session = o.session as InferenceSession | undefined
   if (session !== undefined && !(session instanceof InferenceSession)) {
     throw badInput("'session' is none", { hint: 'Give what model.inference_session() made' })
@@ -157,6 +163,7 @@ export function readGenerate(given: object): GenerateRequest {
       hint: 'Give a num_return_sequences of at most num_beams'
     })
   }
+  if (beams > 1) refuseBesideBeams(o)
   if (beams > 1 && (streamer || session)) {
     throw badInput('Beam search has no text before its end', {
       hint: 'Leave streamer and session out'
@@ -194,10 +201,18 @@ export function readGenerate(given: object): GenerateRequest {
       ...(speculate === undefined ? {} : { speculate }),
       ...(maxTokens === undefined ? {} : { maxTokens }),
       stop: [...textsOption('stop', o.stop), ...textsOption('stop_strings', o.stop_strings)],
-      processors: (o.logits_processor as readonly LogitsProcessor[] | undefined) ?? [],
-      signal: o.signal as AbortSignal | undefined
+      processors: processors.filter((one) => one !== undefined),
+      signal: partOption<AbortSignal>('signal', o.signal, ['addEventListener', 'throwIfAborted'])
     }
   }
+}
+
+/** What beam search does not look at, and would pass over. @throws AppError BAD_INPUT */
+function refuseBesideBeams(o: Partial<Record<(typeof NAMES)[number], unknown>>): void {
+  const names = ['stop', 'stop_strings', 'repetition_penalty', 'logits_processor'] as const
+  const given = names.find((name) => o[name] !== undefined)
+  if (given === undefined) return
+  throw badInput(`Beam search takes no '${given}'`, { hint: `Leave ${given} or num_beams out` })
 }
 
 function promptOf(
@@ -215,7 +230,7 @@ function promptOf(
   if (o.messages !== undefined) {
     return {
       kind: 'messages',
-      messages: o.messages as readonly ChatMessage[],
+      messages: messagesOption(o.messages),
       tools: o.tools as readonly object[] | undefined
     }
   }

@@ -36,6 +36,18 @@ export class InferenceSession extends Resource implements Lender {
         hint: `Give a max_length from 1 to ${contextLength}`
       })
     }
+    const saved = resume?.ids ?? []
+    const isSaved = resume === undefined || Array.isArray(resume.ids)
+    if (!isSaved || !saved.every((id) => Number.isInteger(id) && id >= 0)) {
+      throw badInput("'resume' is no session that was kept", {
+        hint: 'Give what save() of an earlier one gave'
+      })
+    }
+    if (saved.length > maxLength) {
+      throw badInput(`The kept session holds ${saved.length} ids, and max_length is ${maxLength}`, {
+        hint: 'Give a larger max_length'
+      })
+    }
     if (resume && resume.model !== model.id) {
       throw badInput(`The session is of '${resume.model}', not of '${model.id}'`)
     }
@@ -44,12 +56,17 @@ export class InferenceSession extends Resource implements Lender {
     }
     this.#model = model
     this.#maxLength = maxLength
-    this.#ids.push(...(resume?.ids ?? []))
+    for (const id of saved) this.#ids.push(id)
   }
 
   /** Ids that it holds, in order. */
   get ids(): readonly number[] {
     return this.#ids
+  }
+
+  /** How many ids it may come to hold. */
+  get maxLength(): number {
+    return this.#maxLength
   }
 
   /** How many ids it holds. */
@@ -63,7 +80,7 @@ export class InferenceSession extends Resource implements Lender {
    */
   async step(ids: Ids, options: { signal?: AbortSignal } = {}): Promise<Float32Array[]> {
     const fresh = plainIds(ids)
-    this.#checkRoom(fresh.length)
+    this.checkRoom(fresh.length)
     if (fresh.length === 0) throw badInput('A step needs at least one id')
     await this.ready()
     const all = [...this.#ids, ...fresh]
@@ -90,7 +107,7 @@ export class InferenceSession extends Resource implements Lender {
 
   /** Lends its own generator, which stays with it. */
   async borrow(prompt: readonly number[], options: BorrowOptions = {}): Promise<Borrowed> {
-    this.#checkRoom(prompt.length - this.#ids.length)
+    this.checkRoom(prompt.length - this.#ids.length)
     options.signal?.throwIfAborted()
     await this.ready()
     const { generator, route } = this.#open
@@ -108,7 +125,8 @@ export class InferenceSession extends Resource implements Lender {
     return this.#borrowed
   }
 
-  #checkRoom(more: number): void {
+  /** @throws AppError BAD_INPUT when so many more ids are too many */
+  checkRoom(more: number): void {
     if (this.#ids.length + more <= this.#maxLength) return
     throw badInput(
       `The session holds ${this.#ids.length} ids and takes ${this.#maxLength}: ${more} more are too many`,

@@ -95,6 +95,27 @@ export function textsOption(name: string, value: unknown): readonly string[] {
   throw badInput(`'${name}' cannot be ${shown(value)}`, { hint: 'Give a text or a list of texts' })
 }
 
+/** @throws AppError BAD_INPUT for what is no list */
+export function listOption(name: string, value: unknown): readonly unknown[] {
+  if (value === undefined || value === null) return []
+  if (Array.isArray(value)) return value as unknown[]
+  throw badInput(`'${name}' cannot be ${shown(value)}`, { hint: 'Give a list' })
+}
+
+/** What a program lends: it is known by its methods. @throws AppError BAD_INPUT */
+export function partOption<T extends object>(
+  name: string,
+  value: unknown,
+  methods: readonly (keyof T & string)[]
+): T | undefined {
+  if (value === undefined || value === null) return undefined
+  const part = value as Readonly<Record<string, unknown>>
+  if (methods.every((method) => typeof part[method] === 'function')) return value as T
+  throw badInput(`'${name}' cannot be ${shown(value)}`, {
+    hint: `Give what has ${methods.join(' and ')}`
+  })
+}
+
 function shown(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'an object'

@@ -1,8 +1,10 @@
 // A model's tokenizer by the names that transformers gives its parts.
+import { badInput } from '../base/errors.ts'
 import { encodeChat } from '../model/text/chat-ids.ts'
 import { renderChat, type ChatMessage } from '../model/text/chat-template.ts'
 import { createTokenizer, type Tokenizer } from '../model/text/tokenizer.ts'
 import type { Model } from '../model/types.ts'
+import { messagesOption } from './messages-option.ts'
 import { booleanOption, namedOptions } from './named-options.ts'
 
 export interface Encoding {
@@ -54,6 +56,7 @@ export function pretrainedTokenizer(
 ): PretrainedTokenizer {
   const encode = (text: string, options: object = {}): number[] => {
     const named = namedOptions({ ...options }, ['add_special_tokens'], 'encode()')
+    if (typeof text !== 'string') throw badInput('Only a text can be encoded')
     const addSpecial = booleanOption('add_special_tokens', named.add_special_tokens) ?? true
     return tokenizer.encode(text, { addSpecial, parseSpecial: true })
   }
@@ -62,7 +65,8 @@ export function pretrainedTokenizer(
     const skipSpecial = booleanOption('skip_special_tokens', named.skip_special_tokens) ?? false
     return tokenizer.decode(plainIds(ids), { skipSpecial })
   }
-  function applyTemplate(messages: readonly ChatMessage[], given: object = {}): number[] | string {
+  function applyTemplate(said: readonly ChatMessage[], given: object = {}): number[] | string {
+    const messages = messagesOption(said)
     const options = namedOptions(
       { ...given },
       ['tokenize', 'add_generation_prompt', 'tools', 'documents', 'variables'],

@@ -53,6 +53,41 @@ describe('generate()', () => {
     expect(await refused({ num_beams: 2, do_sample: true })).toContain('chance')
     expect(await refused({ num_return_sequences: 2 })).toContain('same')
     expect(await refused({ max_new_tokens: 1, maxNewTokens: 2 })).toContain('twice')
+    expect(await refused({ streamer: 5 })).toContain("'streamer' cannot be 5")
+    expect(await refused({ signal: {} })).toContain("'signal' cannot be an object")
+    expect(await refused({ logits_processor: [5] })).toContain("'logits_processor' cannot be 5")
+  })
+
+  test('beam search refuses what it does not look at', async () => {
+    const process = (logits: Float32Array): Float32Array => logits
+    for (const more of [
+      { stop: 'a' },
+      { stop_strings: ['a'] },
+      { repetition_penalty: 1.2 },
+      { logits_processor: [{ process }] }
+    ]) {
+      const [name = ''] = Object.keys(more)
+      await expect(
+        model.generate({ input_ids, max_new_tokens: 1, num_beams: 2, ...more })
+      ).rejects.toThrow(`Beam search takes no '${name}'`)
+    }
+    const none = {
+      input_ids,
+      max_new_tokens: 0,
+      num_beams: 2,
+      return_dict_in_generate: true
+    } as const
+    expect((await model.generate(none)).sequences_scores).toEqual([0])
+  })
+
+  test('a conversation is one, and its parts are texts', async () => {
+    const ask = (messages: unknown): Promise<number[][]> =>
+      model.generate({ messages: messages as never, max_new_tokens: 1 })
+    for (const wrong of [[], 'hi', [5], [{ role: 'user' }], [{ role: 5, content: 'x' }]]) {
+      await expect(ask(wrong)).rejects.toMatchObject({ code: 'BAD_INPUT' })
+    }
+    const image = [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }]
+    await expect(ask(image)).rejects.toThrow('no text')
   })
 
   test('one seed gives one text, and samples differ', async () => {
@@ -183,6 +218,20 @@ describe('inference_session()', () => {
     await expect(session.step([1, 2])).rejects.toMatchObject({ code: 'BAD_INPUT' })
     expect(() => session.rollback(9)).toThrow('cannot go back')
     expect(() => model.inference_session({ max_lenght: 3 })).toThrow('no option')
+  })
+
+  test('generate() stays within max_length, and what was kept is checked', async () => {
+    await using session = model.inference_session({ max_length: input_ids.length + 3 })
+    const [ids] = await model.generate({ session, input_ids, max_new_tokens: 50 })
+    expect(ids).toEqual([...input_ids, ...reference.ids.slice(0, 3)])
+    await expect(model.generate({ session, input_ids })).rejects.toThrow('too many')
+    const kept = session.save()
+    for (const resume of [{ ...kept, ids: 'abc' }, { ...kept, ids: [-1] }, { model: kept.model }]) {
+      expect(() => model.inference_session({ resume })).toThrow("'resume' is no session")
+    }
+    expect(() => model.inference_session({ resume: kept, max_length: 2 })).toThrow(
+      'max_length is 2'
+    )
   })
 })
 
