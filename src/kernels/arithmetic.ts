@@ -92,20 +92,25 @@
 // weight, of matrices side by side in their order. Low-rank addition: low = (chain over k of x * A)
 // * scale; y = fma(low, B, y) for the ranks in order. Backwards dlow = (chain over n of g * B) *
 // scale; dx = fma(dlow, A, dx) likewise; dA and dB are chains over the rows of dlow * x and of low
-// * g. Norms: r as above, h = g * weight. RMS: c = (sixteen lanes of fma(h, x, acc)) * r * r * r /
-// n; dx = fma(h, r, -(x * c)). Layer: d = x - m; a = sixteen lanes of acc + h, / n; b = sixteen
-// lanes of fma(h, d, acc), * r * r / n; dx = fma(-d, b, h - a) * r. Turning: a' = fma(a, c, b * s),
-// b' = fma(b, c, -(a * s)). Activations: c/gradients.c has the slopes. Attention of one row and
-// head, over its own sequence: scores as above, m the largest of those that it sees (and of the
-// sink); e[j] = exp(score[j] - m), 0 where it does not see j; z = sixteen lanes of acc + e[j], by j
-// modulo 16 (then + exp(sink - m)); p[j] = e[j] * (1 / z); out[d] = chain over j of p[j] * v[j][d].
-// Backwards: D = sixteen lanes of fma(g[d], out[d], acc); t[j] = p[j] * ((chain over d of g[d] *
-// v[j][d]) - D), with a cap times fma(-y, y, 1) where y is its tanh, then * scale; dq[d] = chain
-// over j of t[j] * k[j][d]; dk[j][d] and dv[j][d] are chains over the heads that share them and, in
-// each, over the rows, of t[j] * q[d] and of p[j] * g[d]. Experts: of a row's chosen ones, in their
-// order, the gradient of what one gave is g * share, that of its share the sixteen lanes of fma(g,
-// down, acc); back through `down`, activation and gateUp as above; dx is the sum of what they come
-// to, from 0, in that order. a = chain of share * its gradient; a chosen score's gradient is share
+// * g. Dropout before it, of draws without state: mix(v): v ^= v >> 16, v *= 0x85ebca6b, v ^= v >>
+// 13, v *= 0xc2b2ae35, v ^= v >> 16, of 32 bits; u = mix(mix(seed of the row ^ salt * 0x9e3779b9) +
+// i * 0x9e3779b9); x[i] becomes 0 where u < threshold, else x[i] * factor; gradients pass likewise.
+// The row's seed is mix(seed of its sequence + position * 0x9e3779b9), the salt is block * 64 + the
+// target's number, the threshold share * 2 ** 32, the factor 1 / (1 - share). Norms: r as above, h
+// = g * weight. RMS: c = (sixteen lanes of fma(h, x, acc)) * r * r * r / n; dx = fma(h, r, -(x *
+// c)). Layer: d = x - m; a = sixteen lanes of acc + h, / n; b = sixteen lanes of fma(h, d, acc), *
+// r * r / n; dx = fma(-d, b, h - a) * r. Turning: a' = fma(a, c, b * s), b' = fma(b, c, -(a * s)).
+// Activations: c/gradients.c has the slopes. Attention of one row and head, over its own sequence:
+// scores as above, m the largest of those that it sees (and of the sink); e[j] = exp(score[j] - m),
+// 0 where it does not see j; z = sixteen lanes of acc + e[j], by j modulo 16 (then + exp(sink -
+// m)); p[j] = e[j] * (1 / z); out[d] = chain over j of p[j] * v[j][d]. Backwards: D = sixteen lanes
+// of fma(g[d], out[d], acc); t[j] = p[j] * ((chain over d of g[d] * v[j][d]) - D), with a cap times
+// fma(-y, y, 1) where y is its tanh, then * scale; dq[d] = chain over j of t[j] * k[j][d]; dk[j][d]
+// and dv[j][d] are chains over the heads that share them and, in each, over the rows, of t[j] *
+// q[d] and of p[j] * g[d]. Experts: of a row's chosen ones, in their order, the gradient of what
+// one gave is g * share, that of its share the sixteen lanes of fma(g, down, acc); back through
+// `down`, activation and gateUp as above; dx is the sum of what they come to, from 0, in that
+// order. a = chain of share * its gradient; a chosen score's gradient is share
 // * (its gradient - a), of the others 0, or where shares are of all scores -((e / sum) * a). dx
 // then goes on as the chain over the experts of these
 // * the router's weight.

@@ -28,7 +28,8 @@ const CODE = {
   loraBack: 18,
   entropy: 19,
   softCapBack: 20,
-  expertsBack: 21
+  expertsBack: 21,
+  drop: 24
 }
 
 /** into = from */
@@ -207,19 +208,71 @@ export function loraUp(
   builder.operation({ code: CODE.lora, values, addresses: [record] })
 }
 
-/** Gradients of both matrices and of `low`; what `x` contributes is added to its gradient. */
+/**
+ * Gradients of both matrices and of `low`; what `x` contributes is added to its gradient, or that
+ * is set.
+ */
 export function loraBack(
   builder: ProgramBuilder,
   of: { x: Value; low: Value; gradient: Value; lowGradient: Value; back: Value },
-  record: Address
+  { record, adds }: { record: Address; adds: boolean }
 ): void {
   builder.operation({
     code: CODE.loraBack,
     values: [of.x.id, of.low.id, of.gradient.id],
     integer: of.lowGradient.id,
     second: of.back.id,
+    float: adds ? 0 : 1,
     addresses: [record]
   })
+}
+
+/** Values of rows are dropped by chance. Its memory must outlive the program. */
+export interface Dropout {
+  /** Which share of the values is dropped, from 0 to below 1. */
+  readonly share: number
+  /** (maxRows): seeds of the rows, of 32 bits. */
+  readonly seeds: Int32Array
+}
+
+/** A `struct pk_dropout`. */
+export function dropoutRecord(builder: ProgramBuilder, { share, seeds }: Dropout): Address {
+  const record = new Struct(16)
+  record.i32(Math.floor(share * 2 ** 32))
+  record.f32(1 / (1 - share))
+  record.u64(builder.keep(seeds))
+  return builder.keep(record.bytes)
+}
+
+/** into = from without what is dropped; or adds that. The same salt drops the same values. */
+export function drop(
+  builder: ProgramBuilder,
+  of: { from: Value; into: Value },
+  options: { record: Address; salt: number; adds: boolean }
+): void {
+  same(of.from, of.into)
+  builder.operation({
+    code: CODE.drop,
+    values: [of.from.id, of.into.id],
+    integer: options.salt,
+    second: options.adds ? 1 : 0,
+    addresses: [options.record]
+  })
+}
+
+/** The mixing function of dropout's draws, of 32 bits: see arithmetic.ts. */
+export function mixed(value: number): number {
+  let own = value >>> 0
+  own = Math.imul(own ^ (own >>> 16), 0x85ebca6b)
+  own = Math.imul(own ^ (own >>> 13), 0xc2b2ae35)
+  return (own ^ (own >>> 16)) >>> 0
+}
+
+const GOLDEN = 0x9e3779b9
+
+/** The seed of a row of a sequence. */
+export function rowSeed(sequenceSeed: number, position: number): number {
+  return mixed(sequenceSeed + Math.imul(position, GOLDEN))
 }
 
 /** Targets of a run's rows, and what is reported of each row's loss. */

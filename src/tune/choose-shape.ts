@@ -19,6 +19,8 @@ export interface ShapeWish {
   readonly isRankStable?: boolean | undefined
   /** Matrices by their names, e.g. 'q_proj' or 'self_attn.q_proj'. Default: all. */
   readonly targets?: readonly string[] | undefined
+  /** Share of the values that it does not read in a step, from 0 to below 1. Default 0. */
+  readonly dropout?: number | undefined
   /** Rows of a prompt, 1 to MOST_POSITIONS. Default 16. */
   readonly positions?: number | undefined
   /** Names of classes, where texts are told apart. */
@@ -38,7 +40,15 @@ export function chooseShape(config: ModelConfig, wish: ShapeWish): TuneShape {
   const targets = targetsOf(config, wish.targets)
   const isRankStable = wish.isRankStable === true
   const scale = alpha / (isRankStable ? Math.sqrt(rank) : rank)
-  const kind = isRankStable ? { isRankStable } : {}
+  const { dropout = 0 } = wish
+  if (!(dropout >= 0 && dropout < 1)) {
+    throw badInput(`'dropout' cannot be ${dropout}`, { hint: 'Give a number from 0 to below 1' })
+  }
+  const kind = {
+    ...(isRankStable ? { isRankStable } : {}),
+    // As it travels.
+    ...(dropout > 0 ? { dropout: Math.fround(dropout) } : {})
+  }
   return { method, adapter: { rank, scale, targets }, ...kind, ...classes }
 }
 

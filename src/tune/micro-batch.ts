@@ -1,7 +1,7 @@
 // A few examples through the model and back: targets, losses, gradients. Knows no optimiser and no
 // order of steps.
 import { computeError, toAppError } from '../base/errors.ts'
-import type { HeadLoss } from '../blocks/train/train-types.ts'
+import type { HeadLoss, StepDropout } from '../blocks/train/train-types.ts'
 import type { TokenExample } from './data/tokens.ts'
 import type { TuneValues } from './parameters.ts'
 import { Pass, type PassParts } from './pass.ts'
@@ -14,6 +14,8 @@ export interface MicroBatch {
   readonly adapter: ChainAdapter | undefined
   /** What each learnt token counts in the gradients. */
   readonly weight: number
+  /** Of the examples, where the adapter does not read all. */
+  readonly dropout?: StepDropout | undefined
 }
 
 export interface MicroResult {
@@ -71,8 +73,8 @@ export async function evaluateMicroBatch(
 
 function forward(parts: PassParts, batch: MicroBatch, signal: AbortSignal): Promise<Pass> {
   const sequences = batch.examples.map((example) => example.ids.slice(0, inputsOf(example)))
-  const { values, adapter } = batch
-  return Pass.forward(parts, { sequences, values, adapter }, signal)
+  const { values, adapter, dropout } = batch
+  return Pass.forward(parts, { sequences, values, adapter, dropout }, signal)
 }
 
 interface Losses extends HeadLoss {

@@ -23,6 +23,8 @@ export interface TuneShape {
    * Its matrices count alpha / sqrt(rank), and not alpha / rank; the shape's scale says it, too.
    */
   readonly isRankStable?: true | undefined
+  /** Share of the values that an adapter does not read in a step of training, a float32. */
+  readonly dropout?: number | undefined
   /** Rows of `prompt` and `deep-prompt`. */
   readonly positions?: number | undefined
   /** Names of the classes that texts are told apart by; a matrix for them is trained, too. */

@@ -1,6 +1,11 @@
 // Sequences of ids through a model's blocks and back: their rows, behind those of a prompt that is
 // trained, what comes out behind the last block, and gradients. Knows no losses and no optimiser.
-import type { HeadLoss, HeadLossStep, HeadRowsStep } from '../blocks/train/train-types.ts'
+import type {
+  HeadLoss,
+  HeadLossStep,
+  HeadRowsStep,
+  StepDropout
+} from '../blocks/train/train-types.ts'
 import type { ModelConfig } from '../model/types.ts'
 import type { ScoreHead } from './classify/score-head.ts'
 import { addInto } from './optimise/vectors.ts'
@@ -29,6 +34,7 @@ export interface PassInput {
   /** Numbers of prompts; those of an adapter are in `adapter`. */
   readonly values: TuneValues
   readonly adapter?: ChainAdapter | undefined
+  readonly dropout?: StepDropout | undefined
 }
 
 export class Pass {
@@ -59,7 +65,7 @@ export class Pass {
   /** Through all blocks. @throws AppError as the chain fails */
   static async forward(
     { model, chain }: PassParts,
-    { sequences, values, adapter }: PassInput,
+    { sequences, values, adapter, dropout }: PassInput,
     signal: AbortSignal
   ): Promise<Pass> {
     const { hiddenSize } = model.config
@@ -75,7 +81,7 @@ export class Pass {
       hidden.set(model.embed(ids, positions), (first + positions) * hiddenSize)
       first += positions + ids.length
     }
-    const step = { lengths, adapter, prompts }
+    const step = { lengths, adapter, dropout, prompts }
     const forward = await chain.forward(step, hidden, signal)
     return new Pass({ chain, prompt, firsts, step, forward })
   }

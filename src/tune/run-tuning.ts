@@ -171,7 +171,10 @@ async function train(options: TuningOptions, folder: TuningFolder): Promise<Tuni
     )
   }
   const { scoreHead } = options
-  const tuner = new Tuner({ model, chain, scoreHead, shape, values, microRows }, before?.states)
+  const tuner = new Tuner(
+    { model, chain, scoreHead, shape, values, microRows, seed: plan.seed },
+    before?.states
+  )
   let done = before?.step ?? 0
   const points = await folder.logged(done)
   const { steps } = prepared
@@ -240,6 +243,7 @@ function settingsOf({ plan, base, dataId }: TuningOptions): Readonly<Record<stri
     rank: adapter?.rank,
     scale: adapter?.scale,
     targets: adapter?.targets,
+    dropout: shape.dropout,
     positions: shape.positions,
     labels: shape.labels,
     lr: learningRate,

@@ -16,6 +16,7 @@
 //   new one; peft's folder
 //
 // Servers compute in blocks/train by way of server/training; wire/protocol.ts has the calls.
+import { seededRandom } from '../base/random.ts'
 import { microBatches } from './data/batches.ts'
 import type { TokenExample } from './data/tokens.ts'
 import { inOrder } from './in-order.ts'
@@ -38,6 +39,8 @@ export interface TunerOptions extends PassParts {
   readonly microRows?: number | undefined
   /** Micro-batches under way together. Default 8. */
   readonly parallel?: number | undefined
+  /** Of what an adapter does not read, if that is so. Default 0. */
+  readonly seed?: number | undefined
 }
 
 export interface StepReport {
@@ -89,7 +92,8 @@ export class Tuner {
     const { optimiser } = this
     optimiser.clear()
     const sums = new Sums()
-    for await (const result of this.#each(examples, { weight, signal }, trainMicroBatch)) {
+    const work = { weight, signal, isDropping: true }
+    for await (const result of this.#each(examples, work, trainMicroBatch)) {
       sums.add(result)
       if (result.gradients !== undefined) optimiser.add(result.gradients)
     }
@@ -100,7 +104,8 @@ export class Tuner {
   /** Examples that are not trained on. */
   async evaluate(examples: readonly TokenExample[], signal: AbortSignal): Promise<Evaluation> {
     const sums = new Sums()
-    for await (const result of this.#each(examples, { weight: 0, signal }, evaluateMicroBatch)) {
+    const work = { weight: 0, signal, isDropping: false }
+    for await (const result of this.#each(examples, work, evaluateMicroBatch)) {
       sums.add(result)
     }
     return sums.mean()
@@ -109,7 +114,7 @@ export class Tuner {
   /** Results of micro-batches in their order, while others are under way. */
   #each(
     examples: readonly TokenExample[],
-    { weight, signal }: { weight: number; signal: AbortSignal },
+    { weight, signal, isDropping }: { weight: number; signal: AbortSignal; isDropping: boolean },
     run: typeof trainMicroBatch
   ): AsyncGenerator<MicroResult> {
     const { shape, microRows = MICRO_ROWS, parallel = PARALLEL } = this.#options
@@ -117,13 +122,25 @@ export class Tuner {
     const { values } = this
     const adapter = chainAdapter(shape, values)
     const positions = shape.positions ?? 0
-    const batches = microBatches(examples, (example) => rowsOf(example, positions), microRows)
-    return inOrder(
-      batches,
-      (own, all) =>
-        run({ model, chain, scoreHead }, { examples: own, values, adapter, weight }, all),
-      { parallel, signal }
-    )
+    const share = isDropping ? shape.dropout : undefined
+    // Each example has its own, whatever others travel with it.
+    const seeds = share === undefined ? [] : this.#seeds(examples.length)
+    const items = examples.map((example, index) => ({ example, seed: seeds[index] ?? 0 }))
+    const batches = microBatches(items, ({ example }) => rowsOf(example, positions), microRows)
+    const work = (own: readonly Seeded[], all: AbortSignal): Promise<MicroResult> => {
+      const dropout = share === undefined ? undefined : { share, seeds: own.map(seedOf) }
+      const micro = { examples: own.map(exampleOf), values, adapter, weight, dropout }
+      return run({ model, chain, scoreHead }, micro, all)
+    }
+    return inOrder(batches, work, { parallel, signal })
+  }
+
+  /** Other ones in each step. */
+  #seeds(count: number): number[] {
+    const [state] = Object.values(this.states)
+    const { seed = 0 } = this.#options
+    const random = seededRandom(BigInt(seed) * 1_000_003n + BigInt(state?.step ?? 0))
+    return Array.from({ length: count }, () => random.below(2 ** 32))
   }
 
   #rows(examples: readonly TokenExample[]): number {
@@ -150,3 +167,11 @@ class Sums {
     return this.#correct === undefined ? { loss } : { loss, accuracy: this.#correct / count }
   }
 }
+
+interface Seeded {
+  readonly example: TokenExample
+  readonly seed: number
+}
+
+const exampleOf = ({ example }: Seeded): TokenExample => example
+const seedOf = ({ seed }: Seeded): number => seed

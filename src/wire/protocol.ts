@@ -140,7 +140,8 @@
 // floats are f32, little-endian. `lengths` are the rows of each sequence; rows of one see no other.
 //   call     flags | kind uint | model key | start uint | end uint | deadlineMs uint
 //            bit 0 lengths list(1024, uint), 1 hidden bytes, 2 gradient bytes, 3 prompts bytes,
-//            4 adapter key, 5 shape <shape>, 6 values bytes
+//            4 adapter key, 5 shape <shape>, 6 values bytes, 7 dropout <dropout>: what the adapter
+//            does not read, forwards and backwards alike
 //            kind 0 forward: lengths, hidden -> answer's hidden
 //                 1 backward: lengths, hidden, gradient -> hidden is the gradient of hidden, and
 //                   gradients of adapter and prompts where the call has them
@@ -150,6 +151,7 @@
 //                   by that.
 //            A call whose adapter is not (or no longer) there fails with NOT_FOUND.
 //   shape    flags | rank uint | scale f32 | targets list(16, str(64))
+//   dropout  flags | share f32 | seeds list(1024, uint): one for each sequence, of 32 bits
 //   answer   flags | hidden bytes | <status>
 //            bit 0 adapterGradient bytes, 1 promptGradient bytes
 //

@@ -293,6 +293,13 @@ export interface TuneCall extends BlockSpan {
   readonly adapter?: Uint8Array
   readonly shape?: WireAdapterShape
   readonly values?: Uint8Array
+  readonly dropout?: WireDropout
+}
+
+/** What an adapter does not read: a share of the values, by a seed for each sequence. */
+export interface WireDropout {
+  readonly share: number
+  readonly seeds: readonly number[]
 }
 
 export interface TuneAnswer {

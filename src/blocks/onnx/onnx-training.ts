@@ -2,7 +2,7 @@
 // its own that is made on first use and given up where memory is short. Knows no steps beyond their
 // rows.
 import type { BlockSpan } from '../../base/block-span.ts'
-import { notFound, toAppError } from '../../base/errors.ts'
+import { notFound, toAppError, unsupported } from '../../base/errors.ts'
 import type { StopFlag } from '../engine/loaded-span.ts'
 import { hasOnlyNumbers } from '../finite.ts'
 import { MASK, POSITIONS } from '../graph/train/gradient-attention.ts'
@@ -82,6 +82,11 @@ export class OnnxTraining implements TrainBackend, Disposable {
   }
 
   begin(step: TrainStep): BlockRunner {
+    if (step.dropout !== undefined) {
+      throw unsupported('Dropout cannot be computed on this device', {
+        hint: 'Servers on CPUs can; or train without --dropout'
+      })
+    }
     const { budget, plan } = this.#options
     const { headCount, hiddenSize, ffnSize } = plan.config
     const rows = step.lengths.reduce((sum, length) => sum + length, 0)

@@ -4,7 +4,13 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { badInput } from '../../base/errors.ts'
 import type { Lora } from '../../kernels/gradient-operations.ts'
 import type { ModelConfig } from '../../model/types.ts'
-import { blockNumbers, targetParts, type AdapterPart, type AdapterShape } from './adapter-shape.ts'
+import {
+  adapterParts,
+  blockNumbers,
+  targetParts,
+  type AdapterPart,
+  type AdapterShape
+} from './adapter-shape.ts'
 
 interface Slot {
   readonly part: AdapterPart
@@ -24,9 +30,18 @@ export function slotBytes(
   return (end - start) * blockNumbers(parts, strideOf(shape.rank)) * 4 * 3
 }
 
+/** Targets of a block, whose numbers tell their dropout apart. */
+const MOST_TARGETS = 64
+
+export interface SaltedLora {
+  readonly lora: Lora
+  readonly salt: number
+}
+
 export class AdapterSlots {
   readonly #shape: AdapterShape
   readonly #parts: readonly AdapterPart[]
+  readonly #all: readonly AdapterPart[]
   readonly #first: number
   /** A copy of what fill() took last. */
   #filled: { readonly range: BlockSpan; readonly values: Float32Array } | undefined
@@ -37,15 +52,23 @@ export class AdapterSlots {
     this.#shape = shape
     this.#first = start
     this.#parts = targetParts(config, shape)
+    this.#all = adapterParts(config)
     const parts = this.#parts
     this.#blocks = Array.from({ length: end - start }, () =>
       parts.map((part) => ({ part, lora: emptyLora(part, shape) }))
     )
   }
 
-  loras(block: number, group: string): readonly Lora[] {
+  /** Additions to a group's product, each with a number of its own for dropout. */
+  loras(block: number, group: string): readonly SaltedLora[] {
     const slots = this.#blocks[block - this.#first] ?? []
-    return slots.filter(({ part }) => part.group === group).map(({ lora }) => lora)
+    return slots
+      .filter(({ part }) => part.group === group)
+      .map(({ part, lora }) => ({ lora, salt: block * MOST_TARGETS + this.#numberOf(part) }))
+  }
+
+  #numberOf({ target }: AdapterPart): number {
+    return this.#all.findIndex((part) => part.target === target)
   }
 
   /**

@@ -2,6 +2,7 @@
 // memory that is reserved. Knows no steps beyond their shapes.
 import type { BlockSpan } from '../../base/block-span.ts'
 import { AppError } from '../../base/errors.ts'
+import { rowSeed, type Dropout } from '../../kernels/gradient-operations.ts'
 import type { Program } from '../../kernels/program.ts'
 import { Arena, type Run } from '../../kernels/run.ts'
 import type { StopFlag } from '../engine/loaded-span.ts'
@@ -13,8 +14,8 @@ import type { AdapterShape } from './adapter-shape.ts'
 import { AdapterSlots, slotBytes } from './adapter-slots.ts'
 import { trainProgram, type Direction } from './train-program.ts'
 import { notFinite, type BackwardRows, type BlockRunner, type ForwardRows } from './train-run.ts'
-import { SMALLER, type TrainBackend } from './train-span.ts'
-import type { TrainStep } from './train-types.ts'
+import { MOST_TRAIN_ROWS, SMALLER, type TrainBackend } from './train-span.ts'
+import type { StepDropout, TrainStep } from './train-types.ts'
 
 const LEAST_ROWS = 64
 /** Shapes of adapters whose programs are kept; each has programs for several numbers of rows. */
@@ -31,6 +32,7 @@ export interface KernelTrainingOptions {
 /** What is kept for one shape of adapters, or for none. */
 interface Prepared {
   readonly slots: AdapterSlots | undefined
+  readonly dropout: Dropout | undefined
   readonly reserved: Reservation
   readonly programs: Map<string, Program>
 }
@@ -47,8 +49,9 @@ export class KernelTraining implements TrainBackend {
   begin(step: TrainStep): BlockRunner {
     const { context, range } = this.#options
     const rows = step.lengths.reduce((sum, length) => sum + length, 0)
-    const prepared = this.#prepare(step.adapter?.shape)
+    const prepared = this.#prepare(step.adapter?.shape, step.dropout?.share)
     if (step.adapter !== undefined) prepared.slots?.fill(step.range, step.adapter.values)
+    if (step.dropout !== undefined) prepared.dropout?.seeds.set(rowSeeds(step, step.dropout))
     const program = (direction: Direction, keeps: boolean): Program =>
       this.#program(prepared, { direction, keeps, rows })
     const directions: Direction[] =
@@ -66,8 +69,8 @@ export class KernelTraining implements TrainBackend {
     this.#arena = undefined
   }
 
-  #prepare(shape: AdapterShape | undefined): Prepared {
-    const key = JSON.stringify(shape ?? null)
+  #prepare(shape: AdapterShape | undefined, share: number | undefined): Prepared {
+    const key = JSON.stringify([shape, share])
     const known = this.#prepared.get(key)
     if (known !== undefined) return known
     for (const [old, { reserved }] of this.#prepared) {
@@ -79,13 +82,17 @@ export class KernelTraining implements TrainBackend {
     const bytes = shape === undefined ? 0 : slotBytes(plan.config, shape, range)
     const reserved = budget.reserve(bytes, "An adapter's matrices")
     const slots = shape && new AdapterSlots(plan.config, shape, range)
-    const prepared = { slots, reserved, programs: new Map<string, Program>() }
+    const dropout =
+      share === undefined
+        ? undefined
+        : { share, seeds: new Int32Array(new ArrayBuffer(4 * MOST_TRAIN_ROWS)) }
+    const prepared = { slots, dropout, reserved, programs: new Map<string, Program>() }
     this.#prepared.set(key, prepared)
     return prepared
   }
 
   #program(
-    { slots, programs }: Prepared,
+    { slots, dropout, programs }: Prepared,
     of: { direction: Direction; keeps: boolean; rows: number }
   ): Program {
     const { plan, weights } = this.#options
@@ -97,7 +104,7 @@ export class KernelTraining implements TrainBackend {
     const known = programs.get(key)
     if (known !== undefined) return known
     const loras: AdapterSlots['loras'] = (block, group) => slots?.loras(block, group) ?? []
-    const made = trainProgram(plan, weights, { maxRows, direction, keeps, loras })
+    const made = trainProgram(plan, weights, { maxRows, direction, keeps, loras, dropout })
     programs.set(key, made)
     return made
   }
@@ -114,6 +121,13 @@ export class KernelTraining implements TrainBackend {
     }
     return this.#arena.memory
   }
+}
+
+/** Of all rows: they depend on where a row is in its own sequence, and not on who is beside it. */
+function rowSeeds({ lengths }: TrainStep, { seeds }: StepDropout): number[] {
+  return lengths.flatMap((length, index) =>
+    Array.from({ length }, (_, position) => rowSeed(seeds[index] ?? 0, position))
+  )
 }
 
 interface KernelBlocksOptions {

@@ -4,6 +4,7 @@
 import {
   activateBack,
   copy,
+  drop,
   expertsBack,
   loraBack,
   loraDown,
@@ -11,10 +12,9 @@ import {
   loraUp,
   matmulBack,
   normBack,
-  SequenceAttention,
-  type Lora
+  SequenceAttention
 } from '../../kernels/gradient-operations.ts'
-import type { Activation } from '../../kernels/program.ts'
+import type { Activation, Address } from '../../kernels/program.ts'
 import type { AttentionOptions, BlockParts, NormKind, Stream } from '../families/parts.ts'
 import {
   attentionOptions,
@@ -22,12 +22,15 @@ import {
   normOptions,
   type WeightScope
 } from '../kernel/kernel-parts.ts'
+import type { SaltedLora } from './adapter-slots.ts'
 import { valueOf, type Node, type Tape } from './tape.ts'
 
 export interface TrainScope extends WeightScope {
   readonly tape: Tape
   /** Additions to the products of a matrix group. */
-  readonly loras: (group: string) => readonly Lora[]
+  readonly loras: (group: string) => readonly SaltedLora[]
+  /** The record of what they do not read; undefined: they read all. */
+  readonly dropout?: Address | undefined
 }
 
 export function trainParts(scope: TrainScope, kind: NormKind): BlockParts<Node> {
@@ -88,16 +91,17 @@ function linear(scope: TrainScope, x: Node, name: string): Node {
   const { tape } = scope
   const { builder } = tape
   const matrices = scope.matrices(name)
-  const added = scope.loras(name).map((one) => {
-    const record = loraRecord(builder, one)
+  const added = scope.loras(name).map(({ lora, salt }) => {
+    const record = loraRecord(builder, lora)
+    const read = dropped(scope, x, salt)
     const low = tape.add({
-      width: one.stride,
-      inputs: [x],
-      write: (out) => loraDown(builder, { x: valueOf(x), low: out }, record),
+      width: lora.stride,
+      inputs: [read],
+      write: (out) => loraDown(builder, { x: valueOf(read), low: out }, record),
       isCostly: true,
       reads: []
     })
-    return { record, low }
+    return { record, read, low }
   })
   const lows = added.map(({ low }) => low)
   return tape.add({
@@ -108,16 +112,34 @@ function linear(scope: TrainScope, x: Node, name: string): Node {
       for (const { record, low } of added) loraUp(builder, { low: valueOf(low), out }, record)
     },
     isCostly: true,
-    reads: added.length === 0 ? [] : [x, ...lows],
+    reads: [...new Set(added.map(({ read }) => read)), ...lows],
     back(gradient) {
       const { back, adds } = tape.gradientOf(x)
       matmulBack(builder, { gradient, back }, { matrices, adds })
-      for (const { record, low } of added) {
+      for (const { record, read, low } of added) {
         const lowGradient = tape.take(low.width)
-        const of = { x: valueOf(x), low: valueOf(low), gradient, lowGradient, back }
-        loraBack(builder, of, record)
+        const own = tape.gradientOf(read)
+        const rows = { x: valueOf(read), low: valueOf(low), gradient, lowGradient }
+        loraBack(builder, { ...rows, back: own.back }, { record, adds: own.adds })
         tape.giveBack(lowGradient)
       }
+    }
+  })
+}
+
+/** What of rows an addition reads. */
+function dropped(scope: TrainScope, x: Node, salt: number): Node {
+  const { tape, dropout: record } = scope
+  const { builder } = tape
+  if (record === undefined) return x
+  return tape.add({
+    width: x.width,
+    inputs: [x],
+    write: (into) => drop(builder, { from: valueOf(x), into }, { record, salt, adds: false }),
+    reads: [],
+    back(gradient) {
+      const { back, adds } = tape.gradientOf(x)
+      drop(builder, { from: gradient, into: back }, { record, salt, adds })
     }
   })
 }

@@ -1,11 +1,12 @@
 // Programs of training over a span's blocks: one runs blocks forwards, one runs a block forwards
 // and then backwards. In both, each block can be run on its own. Knows no rows.
-import { copy, type Lora } from '../../kernels/gradient-operations.ts'
+import { copy, dropoutRecord, type Dropout } from '../../kernels/gradient-operations.ts'
 import { ProgramBuilder, type Program } from '../../kernels/program.ts'
 import { graphOf } from '../families/graph-of.ts'
 import type { KernelWeights } from '../kernel/kernel-weights.ts'
 import { ValuePool } from '../kernel/recorded-block.ts'
 import type { SpanPlan } from '../span-plan.ts'
+import type { SaltedLora } from './adapter-slots.ts'
 import { Tape, type Node } from './tape.ts'
 import { sum, trainParts, type TrainScope } from './train-parts.ts'
 
@@ -25,7 +26,9 @@ export interface TrainProgramOptions {
    */
   readonly keeps: boolean
   /** Additions to the products of a block's matrix group. */
-  readonly loras: (block: number, group: string) => readonly Lora[]
+  readonly loras: (block: number, group: string) => readonly SaltedLora[]
+  /** Of what these read. Default: none. */
+  readonly dropout?: Dropout | undefined
 }
 
 export function trainProgram(
@@ -44,6 +47,7 @@ export function trainProgram(
     floatActivations: true
   })
   const family = graphOf(config.family)
+  const dropout = options.dropout && dropoutRecord(builder, options.dropout)
   const pools = {
     rows: new ValuePool((width) => builder.value(width)),
     kept: keeps ? new ValuePool((width) => builder.kept(width)) : undefined
@@ -54,7 +58,8 @@ export function trainProgram(
     const scope: TrainScope = {
       ...weights.scope(config, planned),
       tape,
-      loras: (group) => loras(planned.block, group)
+      loras: (group) => loras(planned.block, group),
+      dropout
     }
     const input: Node = { width, value: builder.hidden }
     const stream = family.block(trainParts(scope, family.norm), { residual: input })

@@ -124,9 +124,9 @@ export class TrainSpan implements Disposable {
 }
 
 /** Two steps of one key have the same inputs in all blocks: nobody can find another such step. */
-function keyOf({ range, lengths, hidden, prompts, adapter }: TrainStep): string {
+function keyOf({ range, lengths, hidden, prompts, adapter, dropout }: TrainStep): string {
   const hasher = new Bun.CryptoHasher('blake2b256')
-  const facts = { range, lengths, shape: adapter?.shape, prompts: prompts?.length }
+  const facts = { range, lengths, shape: adapter?.shape, prompts: prompts?.length, dropout }
   hasher.update(JSON.stringify(facts)).update(hidden)
   if (prompts !== undefined) hasher.update(prompts)
   if (adapter !== undefined) hasher.update(adapter.values)
@@ -137,7 +137,7 @@ function checkStep(
   step: TrainStep,
   { own, hiddenSize }: { own: BlockSpan; hiddenSize: number }
 ): void {
-  const { range, lengths, hidden, gradient, prompts, adapter } = step
+  const { range, lengths, hidden, gradient, prompts, adapter, dropout } = step
   const rows = lengths.reduce((sum, length) => sum + length, 0)
   if (range.start < own.start || range.end > own.end || range.start >= range.end) {
     throw badInput(`Blocks ${range.start}:${range.end} cannot be trained: the span has others`)
@@ -148,6 +148,12 @@ function checkStep(
   if (hidden.length !== rows * hiddenSize) throw badInput('A training step has rows of other sizes')
   if (gradient !== undefined && gradient.length !== hidden.length) {
     throw badInput('A gradient has another shape than its rows')
+  }
+  if (dropout !== undefined) {
+    const { share, seeds } = dropout
+    if (!(share > 0 && share < 1) || seeds.length !== lengths.length || adapter === undefined) {
+      throw badInput('Dropout has an impossible share, or not one seed for each sequence')
+    }
   }
   const blocks = range.end - range.start
   if (prompts !== undefined && (prompts.length === 0 || prompts.length % (blocks * hiddenSize))) {

@@ -10,6 +10,14 @@ export interface StepAdapter {
   readonly values: Float32Array
 }
 
+/** Dropout of what an adapter reads; the same seeds drop the same values. */
+export interface StepDropout {
+  /** Which share is dropped, over 0 and below 1. */
+  readonly share: number
+  /** Of each sequence, 32 bits. */
+  readonly seeds: readonly number[]
+}
+
 export interface TrainStep {
   readonly span: number
   /** Blocks of the span. */
@@ -23,6 +31,7 @@ export interface TrainStep {
    */
   readonly gradient?: Float32Array | undefined
   readonly adapter?: StepAdapter | undefined
+  readonly dropout?: StepDropout | undefined
   /**
    * (blocks, positions, hiddenSize): added to the input of each block, at the first positions of
    * each sequence.

@@ -24,6 +24,7 @@ export const tune: Command = command<TuneFlags>({
     rank: text('n', "Rank of lora's matrices (default: 8)"),
     alpha: text('n', 'They count alpha / rank (default: 2 * rank)'),
     rslora: flag('They count alpha / the root of rank'),
+    dropout: text('share', 'Of what they read, is left out by chance (default: 0)'),
     targets: text('names', 'Matrices that lora adds to, e.g. q_proj,v_proj (default: all)'),
     positions: text('n', 'Rows of a prompt (default: 16)'),
     lr: text('rate', 'Learning rate (default: 2e-4, of prompts 1e-2)'),

@@ -38,6 +38,7 @@ export interface TuneFlags
   rank?: string | undefined
   alpha?: string | undefined
   rslora?: boolean | undefined
+  dropout?: string | undefined
   targets?: string | undefined
   positions?: string | undefined
   lr?: string | undefined
@@ -202,6 +203,7 @@ function shapeOf(flags: TuneFlags, asked: Asked, config: ModelConfig): TuneShape
   return chooseShape(config, {
     ...asked,
     isRankStable: flags.rslora,
+    dropout: share('dropout', flags.dropout, 0.99),
     rank: parseWhole('rank', flags.rank, 1, MOST_RANK),
     alpha: share('alpha', flags.alpha, 1e6),
     targets: targets === undefined ? undefined : parseList('targets', targets),

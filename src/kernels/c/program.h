@@ -32,7 +32,8 @@ enum pk_code {
   PK_ATTEND_BACK = 15,     // v: prepared, out, gradient of out   i: gradient of prepared   p: as above
   PK_ACTIVATE_BACK = 16,   // v: in, gradient of out, of in   i: pk_activation
   PK_LORA = 17,            // v: in or -1: low is there; low, out or -1 (adds)    p: struct pk_lora
-  PK_LORA_BACK = 18,       // v: in, low, gradient of out   i: of low, of in (adds)   p: struct pk_lora
+  PK_LORA_BACK = 18,       // v: in, low, gradient of out   i: of low, of in   f: 1: sets that of in, 0: adds
+                           // p: struct pk_lora
   // The gradient of logits from the loss of each row's target, times facts[0]; facts[2 + 2 * row]
   // is the sum of exp(logit - largest), the one after it the target's logit - largest. Targets
   // below 0 have no loss: 1 and 0.
@@ -42,7 +43,9 @@ enum pk_code {
   // Of adapters, each row with its own session's. At this slot, additions are struct pk_lora[].
   PK_ADAPT = 22,           // v: in, out (adds)            i: slot
   // At this slot, additions are rows of a prompt: that of the row's position is added.
-  PK_PROMPT = 23           // v: value                     i: slot
+  PK_PROMPT = 23,          // v: value                     i: slot
+  // Of training: values of rows are dropped by chance, the others grow in turn.
+  PK_DROP = 24             // v: in, out                   i: salt, adds      p: struct pk_dropout
 };
 
 enum pk_activation {
@@ -104,6 +107,13 @@ struct pk_lora {
   const float* b_turned;  // (rank, outputs)
   float* a_gradient;      // (rank, inputs), set by PK_LORA_BACK
   float* b_gradient;      // (rank, outputs)
+};
+
+// Which values PK_DROP drops: see arithmetic.ts.
+struct pk_dropout {
+  uint32_t threshold;     // draws below it are dropped
+  float factor;           // of the others
+  const uint32_t* seeds;  // (max_rows)
 };
 
 // What a session's adapters add at one slot of a program.

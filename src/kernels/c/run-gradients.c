@@ -36,6 +36,30 @@ static void row_job(void* argument, int32_t first, int32_t end, int32_t thread) 
   }
 }
 
+static uint32_t mixed(uint32_t value) {
+  value = (value ^ value >> 16) * 0x85ebca6bu;
+  value = (value ^ value >> 13) * 0xc2b2ae35u;
+  return value ^ value >> 16;
+}
+
+static void drop_job(void* argument, int32_t first, int32_t end, int32_t thread) {
+  (void)thread;
+  struct pk_context* context = argument;
+  const struct pk_op* op = context->op;
+  const struct pk_dropout* dropout = op->p[0];
+  int32_t width = width_of(context, op->v[0]);
+  for (int32_t row = first; row < end; row++) {
+    const float* in = pk_row(context, op->v[0], row);
+    float* out = pk_row(context, op->v[1], row);
+    uint32_t seed = mixed(dropout->seeds[row] ^ (uint32_t)op->i[0] * 0x9e3779b9u);
+    for (int32_t i = 0; i < width; i++) {
+      uint32_t draw = mixed(seed + (uint32_t)i * 0x9e3779b9u);
+      float kept = draw < dropout->threshold ? 0 : in[i] * dropout->factor;
+      out[i] = op->i[1] ? out[i] + kept : kept;
+    }
+  }
+}
+
 static int32_t position_of(const struct pk_batch* batch, int32_t row) {
   int32_t low = 0, high = batch->segments - 1;
   while (low < high) {
@@ -156,7 +180,7 @@ static void lora_job(void* argument, int32_t first, int32_t end, int32_t thread)
       down.length = lora->outputs, down.b = lora->b, down.bl = lora->stride;
       const struct pk_value* gradient = &context->values[op->i[1]];
       up.columns = lora->inputs, up.b = lora->a, up.bl = lora->inputs;
-      up.c = gradient->at + row * gradient->stride, up.ci = gradient->stride;
+      up.c = gradient->at + row * gradient->stride, up.ci = gradient->stride, up.adds = op->f[0] == 0;
     } else {
       down.a = in->at + row * in->stride, down.ai = in->stride;
       down.length = lora->inputs, down.b = lora->a_turned, down.bl = lora->stride;
@@ -232,6 +256,9 @@ int32_t pk_run_gradient(struct pk_context* context) {
     case PK_ENTROPY:
     case PK_SOFT_CAP_BACK:
       pk_pool_run(context->pool, row_job, context, rows, pk_grain(context, rows, 4));
+      return 1;
+    case PK_DROP:
+      pk_pool_run(context->pool, drop_job, context, rows, pk_grain(context, rows, 4));
       return 1;
     case PK_TURN:
     case PK_TURN_BACK:

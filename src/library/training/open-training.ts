@@ -20,6 +20,7 @@ export function openTraining(model: TextModel, options: object): Training {
     base: { name: config.name, id: toHex(local.model.contentId) },
     shape,
     values: newValues(config, shape, seed),
+    seed,
     microRows,
     parallel,
     signal,

@@ -4,6 +4,7 @@ import { chooseShape, METHODS, MOST_POSITIONS } from '../../tune/choose-shape.ts
 import type { TuneMethod, TuneShape } from '../../tune/parameters.ts'
 import { MOST_RANK } from '../../blocks/train/adapter-shape.ts'
 import {
+  booleanOption,
   choiceOption,
   namedOptions,
   numberOption,
@@ -19,6 +20,10 @@ export interface TrainOptions {
   rank?: number
   /** They count alpha / rank. Default 2 * rank. */
   alpha?: number
+  /** They count alpha / sqrt(rank), as rsLoRA has it. Default false. */
+  use_rslora?: boolean
+  /** Share of the values that lora leaves out by chance in learn(). Default 0. */
+  dropout?: number
   /** Matrices that lora adds to, e.g. 'q_proj'. Default: all. */
   targets?: string | readonly string[]
   /** Rows of a prompt. Default 16. */
@@ -37,6 +42,8 @@ const NAMES = [
   'method',
   'rank',
   'alpha',
+  'use_rslora',
+  'dropout',
   'targets',
   'positions',
   'seed',
@@ -62,6 +69,8 @@ export function readTrain(config: ModelConfig, given: object): TrainRequest {
       method: choiceOption('method', o.method, METHODS),
       rank: wholeOption('rank', o.rank, 1, MOST_RANK),
       alpha: numberOption('alpha', o.alpha, 0, 1e6),
+      isRankStable: booleanOption('use_rslora', o.use_rslora),
+      dropout: numberOption('dropout', o.dropout, 0, 0.99),
       targets: targets.length === 0 ? undefined : targets,
       positions: wholeOption('positions', o.positions, 1, MOST_POSITIONS)
     }),

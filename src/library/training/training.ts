@@ -29,6 +29,8 @@ export interface TrainingParts extends PassParts {
   readonly microRows?: number | undefined
   /** Such parts under way together. Default 8. */
   readonly parallel?: number | undefined
+  /** Of what an adapter leaves out by chance in learn(). Default 0. */
+  readonly seed?: number | undefined
   readonly signal: AbortSignal
   readonly onclose: () => void
 }

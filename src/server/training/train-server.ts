@@ -232,7 +232,17 @@ export class TrainServer {
     this.#adapters.put(id, { start, end }, { shape, values: numbers })
   }
 
-  #step({ kind, lengths, hidden, gradient, prompts, adapter, start, end }: TuneCall): TrainStep {
+  #step({
+    kind,
+    lengths,
+    hidden,
+    gradient,
+    prompts,
+    adapter,
+    dropout,
+    start,
+    end
+  }: TuneCall): TrainStep {
     const isBackward = kind === 'backward'
     if (lengths === undefined || hidden === undefined || isBackward !== (gradient !== undefined)) {
       throw badInput('A training step lacks its rows or their gradient')
@@ -245,7 +255,8 @@ export class TrainServer {
       hidden: floatsOf(hidden),
       gradient: gradient && floatsOf(gradient),
       prompts: prompts && floatsOf(prompts),
-      adapter: adapter && this.#adapters.take(adapter, range)
+      adapter: adapter && this.#adapters.take(adapter, range),
+      dropout
     }
   }
 

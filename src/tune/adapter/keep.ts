@@ -26,13 +26,13 @@ export async function keepTrained(
   of: { shape: TuneShape; config: ModelConfig; base: BaseModel }
 ): Promise<void> {
   const { shape, config, base } = of
-  const { adapter, method, positions = 0, labels, isRankStable } = shape
+  const { adapter, method, positions = 0, labels, isRankStable, dropout } = shape
   try {
     if (values.adapter !== undefined && adapter !== undefined) {
       const made = { shape: adapter, values: values.adapter }
       const { score } = values
       const classes = labels && score && { labels, score }
-      const content = { adapter: made, base: base.name, isRankStable, classes }
+      const content = { adapter: made, base: base.name, isRankStable, dropout, classes }
       return await writePeft(folder, config, content)
     }
     const tensors = VALUE_NAMES.flatMap((name) => {

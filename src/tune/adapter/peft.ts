@@ -37,6 +37,8 @@ export interface PeftContent {
   readonly base: string
   /** The scale is alpha / sqrt(rank). Default: alpha / rank. */
   readonly isRankStable?: boolean | undefined
+  /** What it was trained with; it changes nothing afterwards. Default 0. */
+  readonly dropout?: number | undefined
   /** Of a model that tells classes apart. */
   readonly classes?: Classes | undefined
 }
@@ -55,7 +57,7 @@ const OTHER_BYTES = 2 ** 26
 export async function writePeft(
   folder: string,
   config: ModelConfig,
-  { adapter, base, isRankStable = false, classes }: PeftContent
+  { adapter, base, isRankStable = false, dropout = 0, classes }: PeftContent
 ): Promise<void> {
   const { rank, scale, targets } = adapter.shape
   const facts = {
@@ -68,7 +70,7 @@ export async function writePeft(
     inference_mode: true,
     init_lora_weights: true,
     lora_alpha: scale * (isRankStable ? Math.sqrt(rank) : rank),
-    lora_dropout: 0,
+    lora_dropout: dropout,
     ...(classes === undefined ? {} : { modules_to_save: [SCORE] }),
     r: rank,
     target_modules: targetNames(adapterParts(config), targets),

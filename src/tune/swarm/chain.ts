@@ -5,6 +5,7 @@ import type { BlockSpan } from '../../base/block-span.ts'
 import { sleep, type Clock } from '../../base/clock.ts'
 import { AppError, protocolError, toAppError } from '../../base/errors.ts'
 import { hasOnlyNumbers } from '../../blocks/finite.ts'
+import type { StepDropout } from '../../blocks/train/train-types.ts'
 import type { RouteHop } from '../../client/route/route.ts'
 
 /** What is trained of blocks [start, end), and what is computed in them. */
@@ -13,6 +14,7 @@ export interface ChainStep {
   readonly lengths: readonly number[]
   /** The adapter of all blocks, block after block, if one is trained. */
   readonly adapter?: ChainAdapter | undefined
+  readonly dropout?: StepDropout | undefined
   /** (blocks, positions, hiddenSize), of all blocks. */
   readonly prompts?: Float32Array | undefined
 }

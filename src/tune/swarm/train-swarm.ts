@@ -143,7 +143,7 @@ export class SwarmTraining implements TrainSwarm, Disposable {
 
   /** A call to blocks that this process computes itself. */
   #ownStep({ hop, step, hidden, gradient }: SpanCall, span: number): TrainStep {
-    const { lengths, adapter, prompts } = step
+    const { lengths, adapter, dropout, prompts } = step
     const { start, end } = hop
     return {
       span,
@@ -156,6 +156,7 @@ export class SwarmTraining implements TrainSwarm, Disposable {
         shape: adapter.shape,
         values: this.#slice(adapter.values, hop).slice()
       },
+      dropout,
       prompts: prompts && this.#slice(prompts, hop).slice()
     }
   }
@@ -217,7 +218,8 @@ export class SwarmTraining implements TrainSwarm, Disposable {
       hidden: bytesOfFloats(hidden),
       ...(gradient === undefined ? {} : { gradient: bytesOfFloats(gradient) }),
       ...(prompts === undefined ? {} : { prompts: bytesOfFloats(prompts) }),
-      ...(part === undefined ? {} : { adapter: part.id })
+      ...(part === undefined ? {} : { adapter: part.id }),
+      ...(step.dropout === undefined ? {} : { dropout: step.dropout })
     }
   }
 

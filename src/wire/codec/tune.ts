@@ -9,7 +9,8 @@ import {
   type TuneAnswer,
   type TuneCall,
   type Tuned,
-  type WireAdapterShape
+  type WireAdapterShape,
+  type WireDropout
 } from '../types.ts'
 import { errorCodec } from './control.ts'
 import {
@@ -61,6 +62,13 @@ export const shapeCodec: Codec<WireAdapterShape> = record<WireAdapterShape>({
   targets: listUpTo(LIMITS.targets, target, 'targets')
 })
 
+const seed = uintUpTo(2 ** 32 - 1, 'a seed')
+
+export const dropoutCodec: Codec<WireDropout> = record<WireDropout>({
+  share: finite,
+  seeds: listUpTo(LIMITS.sequences, seed, 'seeds')
+})
+
 const block = uintUpTo(LIMITS.blocks, 'a block')
 
 export const callCodec: Codec<TuneCall> = checked(
@@ -78,7 +86,8 @@ export const callCodec: Codec<TuneCall> = checked(
     prompts: optional(floats),
     adapter: optional(key),
     shape: optional(shapeCodec),
-    values: optional(floats)
+    values: optional(floats),
+    dropout: optional(dropoutCodec)
   }),
   ({ start, end, lengths = [] }) => {
     if (start >= end) throw protocolError('The call is refused: it names no blocks')

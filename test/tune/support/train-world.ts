@@ -23,6 +23,8 @@ export const STEPS = 3
 export const STEP_ROWS = 38
 export const SHAPE: TuneShape & { readonly adapter: AdapterShape } = {
   method: 'lora',
+  // By the examples' seeds: whoever computes them drops the same values.
+  dropout: Math.fround(0.1),
   adapter: { rank: 2, scale: 2, targets: ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.down_proj'] }
 }
 
