@@ -10,6 +10,7 @@ import { proveChat } from './chat.ts'
 import { Tally, type Place, type ProvenDevice } from './device.ts'
 import { proveFamilies } from './families.ts'
 import { proveSpeed } from './speed.ts'
+import { proveTraining } from './training.ts'
 
 const DEVICES: readonly ProvenDevice[] = ['cuda', 'webgpu', 'onnx-cpu']
 
@@ -41,6 +42,7 @@ async function prove(): Promise<number> {
   const own = embedded ? [process.execPath] : [process.execPath, Bun.main]
   const parts: [string, () => Promise<void>][] = [
     ['blocks of every family beside the CPU', () => proveFamilies(place, tally)],
+    ['training beside the CPU', () => proveTraining(place, tally)],
     ['a chat over two kinds of servers', () => proveChat(place, tally, [...own, 'petals'])],
     ['speed', () => proveSpeed(place, tally)]
   ]
