@@ -30,11 +30,17 @@ async function main(typed: readonly string[]): Promise<number> {
     if (flags['version'] === true) return await print(await fullVersion())
     if (command && flags['help'] !== true) return await execute(command, read, how)
     if (typed.length === 0) return await greet()
-    const left = await print(helpText(command, COMMANDS))
+    const left = await print(helpText(command, COMMANDS, helpColumns()))
     return left !== EXIT.ok || flags['help'] === true ? left : EXIT.usage
   } catch (thrown) {
     return fail(errorOf(thrown), how)
   }
+}
+
+/** Those of the terminal; a file gets whole lines. */
+function helpColumns(): number | undefined {
+  const { isTTY, columns } = process.stdout
+  return isTTY ? columns || 80 : undefined
 }
 
 /** `petals` alone. */

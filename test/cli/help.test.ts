@@ -42,3 +42,15 @@ test('every option says what it is for, and every command has a line', () => {
     }
   }
 })
+
+test('on a terminal of 80 columns no line is wider, and no word is broken', () => {
+  for (const command of [undefined, ...COMMANDS]) {
+    const { name, options = {}, examples = [] } = command ?? {}
+    const text = helpText(command, COMMANDS, 80)
+    const isExample = (line: string): boolean => examples.some((one) => line.trim() === one)
+    const wide = text.split('\n').filter((line) => line.length > 80 && !isExample(line))
+    expect({ name, wide }).toEqual({ name, wide: [] })
+    const flat = text.replaceAll(/\s+/g, ' ')
+    for (const { help } of Object.values(options)) expect(flat).toContain(help)
+  }
+})

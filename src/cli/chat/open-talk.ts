@@ -5,6 +5,7 @@ import type { Constraint } from '../../library/grammar/constraint.ts'
 import type { Petals } from '../../library/petals.ts'
 import type { Conversation, SavedConversation } from '../../library/text/conversation.ts'
 import type { RouteNews, TextModel } from '../../library/text/text-model.ts'
+import { requireTemplate } from '../../model/text/chat-template.ts'
 import type { Context } from '../context.ts'
 import { draftOf, type ChatFlags } from './chat-flags.ts'
 import { publishedSystem } from './prefix-flags.ts'
@@ -42,7 +43,9 @@ export async function openTalk(
   let saved: SavedChat | undefined = past
   const plain = stack.use(
     await petals.openModel(name, {
-      async check({ contentId }) {
+      async check(files) {
+        const { contentId } = files
+        if (flags.raw !== true && flags.continue !== true) requireTemplate(files)
         if (!past && path !== undefined) saved = await loadChat(path, contentId)
         if (flags.continue !== true || saved?.unfinished) return
         throw badInput(`There is no interrupted answer in '${path}'`, { hint: 'Ask something new' })

@@ -4,7 +4,7 @@ import type { ServiceFlags } from '../run/service.ts'
 import { JOIN_OPTIONS } from './join.ts'
 
 const USAGE = `service ACTION
-  install MODEL [options]  keep petals join MODEL running, also after a restart of the machine
+  install MODEL [options]  keep petals join MODEL running, also after restarts
   remove [NAME|MODEL]      stop it and take it away
   status [NAME|MODEL]      whether it runs, and where its log is`
 

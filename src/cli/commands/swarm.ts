@@ -10,7 +10,8 @@ const USAGE = `swarm ACTION
   narrow INVITE [options]    print a weaker invite; needs nobody else
   show INVITE                what an invite permits
   members NAME               invites given out, and whether they are good
-  revoke NAME [ID|LABEL]...  take invites back, with all narrowed from them; none: publish again`
+  revoke NAME [ID|LABEL]...  take invites back, with all narrowed from them;
+                             without one: publish again`
 
 export const swarm: Command = command<SwarmCommandFlags>({
   name: 'swarm',

@@ -94,9 +94,7 @@ export async function openSurface(
   const server = serve({ app, host, port, pages: PAGES })
   stack.defer(() => server.close())
   await print(`${server.url}/v1\n`)
-  context.log.info(
-    `${pool.names.join(', ')} for programs at ${server.url}/v1, for people at ${server.url}`
-  )
+  context.log.info(`programs use ${pool.names.join(', ')} there; a page is at ${server.url}`)
   warmUp(pool, context)
   return server.url
 }

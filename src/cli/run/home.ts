@@ -38,7 +38,7 @@ export async function runHome(context: Context): Promise<number> {
     '',
     ...aligned([
       [`petals chat ${name}`, 'a conversation, on this machine alone if need be'],
-      [`petals up ${name}`, 'a page and an API for this machine and others of yours'],
+      [`petals up ${name}`, 'a page and an API for your machines'],
       [`petals join ${name}`, 'serve some of its blocks to everybody'],
       ['petals --help', 'all commands']
     ])

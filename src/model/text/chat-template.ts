@@ -41,19 +41,22 @@ const WORK_PER_MESSAGE = 2 ** 15
 const BASE_SIZE = 2 ** 22
 const SIZE_PER_CHARACTER = 8
 
+/** The model's template. @throws AppError BAD_INPUT if it has none */
+export function requireTemplate({ chatTemplate: template }: Pick<Model, 'chatTemplate'>): string {
+  if (template !== undefined && template !== '') return template
+  throw badInput('The model cannot chat: it has no chat template', {
+    hint: 'Name one by --chat-template FILE|NAME, or use --raw to give it the text as it is',
+    advice: AS_IT_IS
+  })
+}
+
 /** @throws AppError BAD_INPUT if there is no template or it refuses the messages. */
 export function renderChat(
   model: Pick<Model, 'chatTemplate' | 'config' | 'tokenizer'>,
   messages: readonly ChatMessage[],
   options: ChatOptions = {}
 ): string {
-  const { chatTemplate: template } = model
-  if (template === undefined || template === '') {
-    throw badInput('The model cannot chat: it has no chat template', {
-      hint: 'Name one by --chat-template FILE|NAME, or use --raw to give it the text as it is',
-      advice: AS_IT_IS
-    })
-  }
+  const template = requireTemplate(model)
   if (messages.length > MAX_MESSAGES) {
     throw badInput(
       `The chat cannot be rendered: ${messages.length} messages are over ${MAX_MESSAGES}`

@@ -52,6 +52,16 @@ test('a chat is answered here where there is no swarm, and a word says so', asyn
   ])
 }, 120_000)
 
+test('a model without a chat template is told of before its blocks are loaded', async () => {
+  await using alone = await machine(NOBODY)
+  await using program = alone.start(['chat', 'stories260k', PROMPT])
+  const { code, stderr } = await program.end(MS)
+  expect([code, stderr.split('\n')[0]]).toEqual([
+    2,
+    'error: The model cannot chat: it has no chat template'
+  ])
+}, 120_000)
+
 test('--here all leaves nothing to servers', async () => {
   await using alone = await machine(NOBODY)
   const { code, stdout, stderr } = await alone.chat('--here', 'all')
