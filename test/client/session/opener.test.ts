@@ -4,7 +4,11 @@ import { busy, disconnected, timedOut } from '../../../src/base/errors.ts'
 import type { ClientLink } from '../../../src/client/route/links.ts'
 import { PeerBook } from '../../../src/client/route/peers.ts'
 import { HopFailure } from '../../../src/client/session/hop-failure.ts'
-import { Opener } from '../../../src/client/session/opener.ts'
+import { Opener, type OpenerOptions } from '../../../src/client/session/opener.ts'
+import { SessionAdapters } from '../../../src/client/session/session-adapters.ts'
+import { AdapterPack } from '../../../src/weights/adapters/adapter-pack.ts'
+import { openModel } from '../../../src/model/open-model.ts'
+import { storiesLocation } from '../../support/models/stories.ts'
 import { toWire } from '../../../src/wire/peer-error.ts'
 import type { OpenSession } from '../../../src/wire/types.ts'
 import { FakeClock, settle } from '../../support/fakes/fake-clock.ts'
@@ -13,7 +17,10 @@ const PEER = 'ab'.repeat(32)
 const SPAN = { peer: PEER, start: 2, end: 4 }
 const IDLE = { queue: 0, freeTokens: 0, computeMs: 0, queueMs: 0 }
 
-function world(connect?: (timeoutMs: number) => Promise<ClientLink>) {
+function world(
+  connect?: (timeoutMs: number) => Promise<ClientLink>,
+  more: Partial<OpenerOptions> = {}
+) {
   const clock = new FakeClock()
   const state = { opens: [] as OpenSession[], closes: 0, awaits: 0, closed: false }
   const link: ClientLink = {
@@ -42,7 +49,8 @@ function world(connect?: (timeoutMs: number) => Promise<ClientLink>) {
     },
     book,
     model: new Uint8Array(32),
-    clock
+    clock,
+    ...more
   })
   const { signal } = new AbortController()
   const enter = (): (() => unknown) => {
@@ -188,4 +196,48 @@ test('a server that is reached later than was waited for is not avoided from the
   book.avoid(PEER, clock.now() + 30_000, clock.wall())
   await clock.advance(500)
   expect([book.avoided(clock.now()).size, book.rttMs(PEER)]).toEqual([0, 1])
+})
+
+const stories = await openModel(storiesLocation)
+stories.close()
+const pack = new AdapterPack(
+  { prompt: new Float32Array(stories.config.hiddenSize).fill(1) },
+  { config: stories.config, contentId: new Uint8Array(32) }
+)
+const adapters = new SessionAdapters([{ pack }])
+
+test('a server that does not say that it uses the adapters is left', async () => {
+  const { state, link, opener, enter } = world(undefined, { adapters })
+  const outcome = enter()
+  await settle()
+  expect(state.opens).toMatchObject([{ adapters: [{ id: pack.id, weight: 1 }] }])
+  opener.onopened(link, { session: new Uint8Array(16), status: IDLE })
+  await settle()
+  expect(outcome()).toMatchObject({ error: { code: 'UNSUPPORTED' } })
+  expect(state.closes).toBe(1)
+  const again = enter()
+  await settle()
+  opener.onopened(link, { session: new Uint8Array(16), status: IDLE, adapted: true })
+  await settle()
+  expect(again()).toMatchObject({ held: 0 })
+})
+
+test('a server is waited for as long as it is being given adapters', async () => {
+  let gaveAt = 0
+  const { clock, link, opener, enter } = world(undefined, {
+    adapters,
+    isGivingTo: (_, since) => gaveAt >= since
+  })
+  const outcome = enter()
+  for (let i = 0; i < 9; i++) {
+    await clock.advance(2000)
+    gaveAt = clock.now()
+  }
+  expect(outcome()).toBeUndefined()
+  opener.onopened(link, { session: new Uint8Array(16), status: IDLE, adapted: true })
+  await settle()
+  expect(outcome()).toMatchObject({ held: 0 })
+  const silent = enter()
+  await clock.advance(30_000)
+  expect(silent()).toMatchObject({ error: { code: 'TIMEOUT' } })
 })
