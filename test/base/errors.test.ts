@@ -1,5 +1,7 @@
 // AppError: codes to decide on, hints to act on, and what becomes of foreign errors.
+import { Glob } from 'bun'
 import { expect, test } from 'bun:test'
+import { join } from 'node:path'
 import * as errors from '../../src/base/errors.ts'
 import { AppError, badInput, busy, toAppError } from '../../src/base/errors.ts'
 
@@ -47,4 +49,20 @@ test('toAppError() passes an AppError through and wraps anything else as INTERNA
     code: 'INTERNAL',
     message: "Something that is no error was thrown: 'z'"
   })
+})
+
+test('advice is a hint too, and names no command or flag: other programs are told it', async () => {
+  const error = badInput('It is too long', { advice: 'Shorten it' })
+  expect([error.hint, error.advice]).toEqual(['Shorten it', 'Shorten it'])
+  expect(badInput('x', { hint: 'Use --raw', advice: 'Shorten it' }).hint).toBe('Use --raw')
+  const src = join(import.meta.dir, '../../src')
+  const given: string[] = []
+  for await (const path of new Glob('**/*.ts').scan(src)) {
+    const text = await Bun.file(join(src, path)).text()
+    given.push(...text.matchAll(/\badvice: (['"`].*)$/gm).map(([, words = '']) => words))
+  }
+  expect(given.length).toBeGreaterThan(5)
+  expect(given.filter((words) => /--[a-z]|\bpetals [a-z]|(?<!\w)\/[a-z]+\b/.test(words))).toEqual(
+    []
+  )
 })

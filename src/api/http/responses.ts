@@ -249,14 +249,17 @@ async function streamed(
     writer.data({ type, sequence_number: sequence++, ...more }, type)
   const at = (block: Block): object => ({ item_id: itemId(block), output_index: block.index })
   let isStarted = false
-  const progress = (): void => {
-    if (!isStarted) event('response.created', { response: head })
+  const start = (): void => {
+    if (isStarted) return
     isStarted = true
+    event('response.created', { response: head })
     event('response.in_progress', { response: head })
   }
-  writer.inSilence(progress)
+  // Again and again, so without what is large.
+  const brief = { ...head, tools: [], instructions: null }
+  writer.inSilence(() => (isStarted ? event('response.in_progress', { response: brief }) : start()))
   const listener: BlockListener = {
-    started: () => (isStarted ? undefined : progress()),
+    started: start,
     began(block) {
       const item = itemOf(block, 'in_progress')
       event('response.output_item.added', { output_index: block.index, item })
