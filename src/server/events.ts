@@ -119,6 +119,11 @@ export class ServerEvents {
     }
   }
 
+  /** Of ServedCounts. */
+  get trainingTokens(): number {
+    return this.#trainingTokens
+  }
+
   /** Something that happens seldom, e.g. 'ready'. */
   tell(event: string, message: string, fields: LogFields = {}): void {
     this.#log.info(message, { ...fields, event })

@@ -18,6 +18,8 @@ export interface DirectoryEntry {
   /** Why a silent one was not reached. */
   readonly why?: AppError
   readonly rttMs: number | undefined
+  /** Tokens of trainings that it has computed, each way, as it says. */
+  readonly trainedTokens?: number
 }
 
 export interface FindOptions {
@@ -140,7 +142,8 @@ export async function probe(
     const wanted = { peer, model, blockCount, now: node.clock.wall() }
     for (const server of link.servers) {
       const verdict = judgeInfo(server, wanted)
-      if (verdict.kind === 'usable') return { info: verdict.info, state: 'alive', rttMs }
+      if (verdict.kind !== 'usable') continue
+      return { info: verdict.info, state: 'alive', rttMs, trainedTokens: link.heard?.trained ?? 0 }
     }
     return { info, state: 'gone', rttMs }
   } catch (error) {

@@ -52,6 +52,7 @@ export class PeerLink {
   remote: Hello | undefined
   /** The other end's spans, kept current by its announcements. */
   servers: readonly ServerInfo[] = []
+  heard: ServerStatus | undefined // In its newest pong.
   closed = false
   /** Whether any message about a session or weights was sent or received. */
   used = false
@@ -294,8 +295,11 @@ export class PeerLink {
       ...passedOn(this, handlers, () => this.remote !== undefined),
       step: (message, size) => this.#onstep(message, size),
       error: (message) => this.#onerror(message),
-      ping: ({ nonce }) => this.#send('pong', { nonce, status: this.#status() }),
-      pong: ({ nonce }) => this.#liveness.pong(nonce),
+      ping: ({ nonce }) => this.#send('pong', { nonce, status: this.#handlers.status?.() ?? IDLE }),
+      pong: ({ nonce, status }) => {
+        this.heard = status
+        this.#liveness.pong(nonce)
+      },
       announce: (message) => {
         this.servers = message.servers
         if (!this.remote && this.#hello) this.#enter(this.#hello)
@@ -438,13 +442,9 @@ export class PeerLink {
     else this.error(failure)
   }
 
-  #status(): ServerStatus {
-    return this.#handlers.status?.() ?? IDLE
-  }
-
   #errorOf(session: Uint8Array, step: number, error: AppError): WireError {
     // A peer that may still be refused is not told how busy this end is.
-    const status = this.#refusal && !this.remote ? IDLE : this.#status()
+    const status = this.#refusal && !this.remote ? IDLE : (this.#handlers.status?.() ?? IDLE)
     return toWire(error, { session, step, status })
   }
 }

@@ -21,6 +21,7 @@
 // that is a new version.
 //
 //   status   flags | queue uint | freeTokens uint | computeMs f32 | queueMs f32
+//            bit 0 trained uint: in pongs, tokens of trainings computed so far
 //   hop      flags | peer key | start uint | end uint                       start < end
 //   trace    flags | peer key | <status>
 //   mark     length uint | label id          tokens of a prefix, and its name; no flags

@@ -26,6 +26,8 @@ export interface ServerStatus {
   readonly computeMs: number
   /** Time this step waited, ms. */
   readonly queueMs: number
+  /** In pongs: tokens of trainings computed since the server began, each way. Absent: none. */
+  readonly trained?: number
 }
 
 /** What a server says about one span; published signed in the DHT and repeated in hello. */

@@ -37,14 +37,24 @@ test('a server that does not answer yet has a row of its own, and nobody is told
   )
   expect(text.split('\n')).toEqual([
     'tiny, 30 blocks, 1 server, 2 that do not answer yet',
-    'blocks  server    quant  arithmetic  tokens/s  free tokens  rtt ms',
-    '0:10    01010101  f32    petals-1    10.0      4096         2.0',
-    '10:20   0b0b0b0b  f32    other       10.0      4096         -       does not answer yet',
-    '20:30   15151515  f32    other       10.0      4096         -       not reached: NAT',
+    'blocks  server    quant  arithmetic  tokens/s  free tokens  training  rtt ms',
+    '0:10    01010101  f32    petals-1    10.0      4096         -         2.0',
+    '10:20   0b0b0b0b  f32    other       10.0      4096         -         -       does not answer yet',
+    '20:30   15151515  f32    other       10.0      4096         -         -       not reached: NAT',
     'The servers of blocks 10:30 do not answer yet: they may be far away, behind a NAT, or gone for a ' +
       'minute or less. Ask again, or --debug tells what was tried.',
     ''
   ])
+})
+
+test('a server says how many tokens of trainings it has computed, or that it computes none', () => {
+  const own = entry(0, 10, { trainedTokens: 512 })
+  const none = entry(10, 30, { info: infoOf(10, 30, { noTraining: true }), trainedTokens: 0 })
+  const [, head = '', first = '', second = ''] = table('tiny', 30, seenOf([own, none], 30)).split(
+    '\n'
+  )
+  const at = head.indexOf('training')
+  expect([first.slice(at, at + 3), second.slice(at, at + 2)]).toEqual(['512', 'no'])
 })
 
 test('blocks that nobody serves are asked for', () => {

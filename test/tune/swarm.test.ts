@@ -3,6 +3,7 @@
 import { afterAll, expect, test } from 'bun:test'
 import { adapterNumbers } from '../../src/blocks/train/adapter-shape.ts'
 import { openModel } from '../../src/model/open-model.ts'
+import { status } from '../../src/swarm/directory.ts'
 import type { SwarmTraining } from '../../src/tune/swarm/train-swarm.ts'
 import { storiesLocation } from '../support/models/stories.ts'
 import { World } from '../swarm/world.ts'
@@ -34,9 +35,11 @@ test('one server', async () => {
   expected = await train(world)
   expect(expected.losses[2]).toBeLessThan(expected.losses[0] ?? 0)
   // Micro-batches are under way together: the adapter is brought once for all of them.
-  const { config } = await openModel(storiesLocation)
+  const { config, contentId } = await openModel(storiesLocation)
   const rows = STEP_ROWS * config.hiddenSize * 3
   expect(expected.sentBytes).toBe(4 * STEPS * (adapterNumbers(config, SHAPE.adapter, ALL) + rows))
+  const [seen] = await status(await world.node(), contentId, BLOCKS)
+  expect(seen?.trainedTokens).toBe(2 * STEPS * STEP_ROWS)
   await host.close()
 }, 120_000)
 

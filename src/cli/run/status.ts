@@ -82,7 +82,7 @@ function report(name: string, model: Model, { alive, silent, gaps, unanswered }:
   }
 }
 
-function serverReport({ info, rttMs }: DirectoryEntry): object {
+function serverReport({ info, rttMs, trainedTokens }: DirectoryEntry): object {
   return {
     peer: toHex(info.peer),
     start: info.start,
@@ -97,6 +97,8 @@ function serverReport({ info, rttMs }: DirectoryEntry): object {
     next: info.next ?? null,
     version: info.version,
     arithmetic: info.arithmetic ?? null,
+    trains: info.noTraining !== true,
+    trainedTokens: trainedTokens ?? null,
     adapters: info.adapters?.map((one) => toHex(one)) ?? null
   }
 }
@@ -117,7 +119,17 @@ function plansOf({ draining, next, adapters = [] }: ServerInfo): string {
 export function table(name: string, blockCount: number, seen: Seen): string {
   const { alive, silent } = seen
   const rows = [
-    ['blocks', 'server', 'quant', 'arithmetic', 'tokens/s', 'free tokens', 'rtt ms', ''],
+    [
+      'blocks',
+      'server',
+      'quant',
+      'arithmetic',
+      'tokens/s',
+      'free tokens',
+      'training',
+      'rtt ms',
+      ''
+    ],
     ...alive.map((entry) => row(entry, plansOf(entry.info))),
     ...silent.map((entry) => row(entry, silence(entry)))
   ]
@@ -132,7 +144,7 @@ export function table(name: string, blockCount: number, seen: Seen): string {
   return `${name}, ${blockCount} blocks, ${servers}${others}\n${text}${withModel(verdict(seen), name)}\n`
 }
 
-function row({ info, rttMs }: DirectoryEntry, note: string): string[] {
+function row({ info, rttMs, trainedTokens }: DirectoryEntry, note: string): string[] {
   return [
     `${info.start}:${info.end}`,
     toHex(info.peer).slice(0, 8),
@@ -140,6 +152,7 @@ function row({ info, rttMs }: DirectoryEntry, note: string): string[] {
     info.arithmetic ?? 'other',
     round(info.throughput / (info.end - info.start)).toFixed(1),
     String(info.freeTokens),
+    info.noTraining ? 'no' : trainedTokens === undefined ? '-' : String(trainedTokens),
     rttMs === undefined ? '-' : rttMs.toFixed(1),
     note
   ]

@@ -111,6 +111,9 @@ export function dispatchMessages(options: DispatchOptions): LinkHandlers {
       trainer()?.onclosed(link)
       ongone(link.peer)
     },
-    status
+    status: () => {
+      const { trainingTokens: trained } = events
+      return trained > 0 ? { ...status(), trained } : status()
+    }
   }
 }

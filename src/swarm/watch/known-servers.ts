@@ -8,10 +8,17 @@ export interface KnownServer {
   info: ServerInfo
   state: ServerSnapshot['state']
   rttMs: number | undefined
+  trainedTokens: number | undefined
   readonly firstSeenAt: number
   lastSeenAt: number
   /** When it was asked last, wall ms. */
   askedAt: number
+}
+
+/** What asking a server came to. */
+export interface Asked {
+  readonly rttMs: number | undefined
+  readonly trainedTokens?: number | undefined
 }
 
 /** More servers than a page can show; who is known already is not pushed out. */
@@ -32,14 +39,15 @@ export class KnownServers {
   }
 
   /** What a record or the server itself says, at a wall time. */
-  heard(info: ServerInfo, now: number, asked?: { rttMs: number | undefined }): void {
+  heard(info: ServerInfo, now: number, asked?: Asked): void {
     const peer = toHex(info.peer)
     const known = this.#servers.get(peer)
     if (!known) {
       if (!this.#hasRoom(info)) return
       const state = asked ? 'alive' : 'unasked'
       const times = { firstSeenAt: now, lastSeenAt: now, askedAt: asked ? now : 0 }
-      this.#servers.set(peer, { info, state, rttMs: asked?.rttMs, ...times })
+      const { rttMs, trainedTokens } = asked ?? {}
+      this.#servers.set(peer, { info, state, rttMs, trainedTokens, ...times })
       this.#tell('joined', info, now)
       return
     }
@@ -52,6 +60,7 @@ export class KnownServers {
     if (!asked) return
     known.state = 'alive'
     known.rttMs = asked.rttMs
+    known.trainedTokens = asked.trainedTokens
     known.askedAt = now
   }
 
@@ -113,7 +122,7 @@ function isElsewhere(a: ServerInfo, b: ServerInfo): boolean {
 }
 
 export function snapshotOf(server: KnownServer): ServerSnapshot {
-  const { info, state, rttMs, firstSeenAt, lastSeenAt } = server
+  const { info, state, rttMs, trainedTokens, firstSeenAt, lastSeenAt } = server
   const { start, end, next } = info
   return {
     peer: toHex(info.peer),
@@ -123,6 +132,8 @@ export function snapshotOf(server: KnownServer): ServerSnapshot {
     quant: info.quant,
     arithmetic: info.arithmetic ?? null,
     adapters: info.adapters?.map((one) => toHex(one)) ?? null,
+    trains: info.noTraining !== true,
+    trainedTokens: trainedTokens ?? null,
     version: info.version,
     tokensPerSecond: info.throughput / (end - start),
     prefillTokensPerSecond: info.prefillThroughput / (end - start),

@@ -36,6 +36,10 @@ export interface ServerSnapshot extends BlockSpan {
   readonly arithmetic: string | null
   /** Beginnings of ids of adapters that it has for everybody; null: it can use none. */
   readonly adapters: readonly string[] | null
+  /** Whether it takes steps of trainings. */
+  readonly trains: boolean
+  /** Tokens of trainings that it has computed, each way; null: it was not asked. */
+  readonly trainedTokens: number | null
   readonly version: string
   /** Through all of its blocks. */
   readonly tokensPerSecond: number

@@ -152,9 +152,9 @@ export class SwarmWatch extends Resource {
     await Promise.all(asked)
   }
 
-  #answered({ info, state, rttMs }: DirectoryEntry): void {
+  #answered({ info, state, rttMs, trainedTokens }: DirectoryEntry): void {
     const now = this.#node.clock.wall()
-    if (state === 'alive') this.#known.heard(info, now, { rttMs })
+    if (state === 'alive') this.#known.heard(info, now, { rttMs, trainedTokens })
     else if (state === 'silent') this.#known.silent(info.peer, now)
     else this.#known.left(info.peer, now)
   }

@@ -35,7 +35,8 @@ export const statusCodec: Codec<ServerStatus> = record<ServerStatus>({
   queue: roughUpTo(Number.MAX_SAFE_INTEGER, 'the queue'),
   freeTokens: roughUpTo(Number.MAX_SAFE_INTEGER, 'the free tokens'),
   computeMs: amount,
-  queueMs: amount
+  queueMs: amount,
+  trained: optional(roughUpTo(Number.MAX_SAFE_INTEGER, 'the tokens of trainings'))
 })
 
 const block = uintUpTo(LIMITS.blocks, 'a block')

@@ -41,6 +41,8 @@ export interface ServerSnapshot {
   readonly tokensPerSecond: number
   readonly prefillTokensPerSecond: number
   readonly freeTokens: number
+  readonly trains: boolean
+  readonly trainedTokens: number | null
   readonly draining: boolean
   readonly next: object | null
   readonly rttMs: number | null

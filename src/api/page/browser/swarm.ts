@@ -109,6 +109,7 @@ const COLUMNS: readonly [string, (server: ServerSnapshot) => string][] = [
   ['prompt tokens/s', ({ prefillTokensPerSecond }) => prefillTokensPerSecond.toFixed(0)],
   ['ping', ({ rttMs }) => (rttMs === null ? '' : `${rttMs.toFixed(0)} ms`)],
   ['free tokens', ({ freeTokens }) => String(freeTokens)],
+  ['training', ({ trains, trainedTokens }) => (trains ? String(trainedTokens ?? '') : 'no')],
   ['weights', ({ quant }) => quant],
   ['arithmetic', ({ arithmetic }) => arithmetic ?? ''],
   ['adapters', ({ adapters }) => (adapters ?? ['none']).map((id) => id.slice(0, 8)).join(', ')],
