@@ -54,7 +54,7 @@ test('a chat is answered here where there is no swarm, and a word says so', asyn
 
 test('a model without a chat template is told of before its blocks are loaded', async () => {
   await using alone = await machine(NOBODY)
-  await using program = alone.start(['chat', 'stories260k', PROMPT])
+  await using program = alone.start(['chat', 'stories260k', 'Hello'])
   const { code, stderr } = await program.end(MS)
   expect([code, stderr.split('\n')[0]]).toEqual([
     2,
