@@ -163,6 +163,24 @@ describe.skipIf(chromium === undefined)('the page', () => {
     expect(await page.$$eval('#conversations li', (items) => items.length)).toBe(1)
   })
 
+  test('an answer that a reload cuts off is kept as far as it came', async () => {
+    await page.click('#new')
+    await set('maxTokens', '400')
+    await page.focus('#prompt')
+    await page.keyboard.type('Tell me more')
+    await page.keyboard.press('Enter')
+    await page.waitForFunction(
+      "document.querySelectorAll('.message .body')[1]?.textContent.length > 60"
+    )
+    await page.reload()
+    await page.waitForSelector('.message:nth-child(2)')
+    const [question, answer = ''] = await said()
+    expect(question).toBe('Tell me more')
+    expect(answer.length).toBeGreaterThan(20)
+    expect(answer).toEndWith('Stopped.')
+    await set('maxTokens', '12')
+  })
+
   test('markup in an answer does nothing but look', async () => {
     const turn = { id: 'a', role: 'assistant', text: HOSTILE }
     const settings = { system: '', temperature: '', topP: '', maxTokens: '', seed: '', schema: '' }
@@ -173,7 +191,8 @@ describe.skipIf(chromium === undefined)('the page', () => {
     await page.reload()
     await page.waitForSelector('.message .code button')
     const body = await page.$eval('.message .body', (one) => one.innerHTML)
-    expect(body).not.toMatch(/<(img|script|iframe|style|form)|onerror|javascript:/i)
+    expect(body).not.toMatch(/<(img|script|iframe|style|form|svg|dialog|label)/i)
+    expect(body).not.toMatch(/onerror|javascript:|evil\.example\/[ab]/i)
     expect(await page.$eval('#conversations', (one) => one.innerHTML)).not.toContain('<b>')
     await page.evaluate('localStorage.clear()')
   })
@@ -223,6 +242,8 @@ describe.skipIf(chromium === undefined)('the page', () => {
 const HOSTILE = [
   '<img src=x onerror=alert(1)><script>alert(1)</script><iframe src="//evil.example"></iframe>',
   '[link](javascript:alert(1)) <style>body{display:none}</style><form action="//evil.example"></form>',
+  '<svg><image href="//evil.example/a.png"></image></svg><table background="//evil.example/b.png">',
+  '<tr><td>x</td></tr></table><dialog open>over</dialog><label for="prompt">x</label>',
   '```js\nlet a = 1 // <script>\n```'
 ].join('\n\n')
 

@@ -336,6 +336,14 @@ document.addEventListener('keydown', (event) => {
   showSide(false)
 })
 stop.addEventListener('click', () => running?.abort())
+// A page that is left or loaded anew keeps what was answered so far.
+addEventListener('pagehide', () => {
+  if (!running) return
+  const [turn] = branchOf(current).slice(-1)
+  if (turn?.role === 'assistant') turn.note = 'Stopped.'
+  keep()
+  running.abort()
+})
 byId('new', HTMLButtonElement).addEventListener('click', () =>
   open(newConversation(current.settings))
 )

@@ -9,8 +9,10 @@ export function showMarkdown(target: HTMLElement, text: string): void {
   const html = marked.parse(text, { async: false, gfm: true, breaks: true })
   const clean = DOMPurify.sanitize(html, {
     RETURN_DOM_FRAGMENT: true,
-    FORBID_TAGS: ['style', 'form', 'input', 'button', 'img', 'iframe', 'video', 'audio'],
-    FORBID_ATTR: ['style', 'class', 'id', 'name']
+    // Pictures of SVG and the like load from elsewhere too.
+    USE_PROFILES: { html: true },
+    FORBID_TAGS: ['style', 'form', 'input', 'button', 'label', 'dialog', 'img', 'video', 'audio'],
+    FORBID_ATTR: ['style', 'class', 'id', 'name', 'background', 'for']
   })
   for (const link of clean.querySelectorAll('a')) {
     link.rel = 'noopener noreferrer'
