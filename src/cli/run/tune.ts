@@ -148,6 +148,7 @@ export async function runTune(
     return EXIT.interrupted
   }
   log.info(`trained ${result.steps} steps${loss}`)
+  if (labels === undefined) log.info(`  it answers: petals chat ${name} --adapter ${out}`)
   await print(`${out}\n`)
   return EXIT.ok
 }

@@ -33,7 +33,9 @@ export function checkStep(step: Step, served: ServedSession | undefined, hiddenS
     throw unsupported(`The step was refused: kind '${step.kind}' is not served yet`)
   }
   if (step.prompts || step.adapter) {
-    throw unsupported('The step was refused: prompts and adapters are not served yet')
+    throw unsupported(
+      'The step was refused: adapters are named when a session is opened, and not by steps'
+    )
   }
   if (step.count < 1 || step.tensor.rows !== step.count) {
     throw badInput(`The step was refused: ${step.tensor.rows} rows for ${step.count} tokens`)
