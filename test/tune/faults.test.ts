@@ -7,7 +7,15 @@ import type { SpanInfo, SpanOptions } from '../../src/blocks/types.ts'
 import { createSwarm, issueInvite, type Invite } from '../../src/swarm/private/invite.ts'
 import { Membership } from '../../src/swarm/private/membership.ts'
 import { World } from '../swarm/world.ts'
-import { BLOCKS, closeEngines, kept, serve, train, type Server } from './support/train-world.ts'
+import {
+  BLOCKS,
+  closeEngines,
+  kept,
+  serve,
+  SHAPE,
+  train,
+  type Server
+} from './support/train-world.ts'
 
 const ALL = { start: 0, end: BLOCKS }
 
@@ -138,6 +146,35 @@ test('a server whose device cannot train says so before anybody asks', async () 
   await device.host.close()
   await honest.host.close()
 }, 120_000)
+
+describe("servers whose blocks are onnxruntime's graphs, as on a device", () => {
+  const graphs = (): Compute =>
+    kept(new Compute({ threads: 1, device: 'onnx-cpu', memoryBytes: 256 * 2 ** 20 }))
+
+  test('train, to the losses of those with our own kernels', async () => {
+    const { dropout: _, ...shape } = SHAPE
+    const losses = await Promise.all(
+      [undefined, graphs()].map(async (compute) => {
+        await using world = await World.start()
+        const { host } = await serve(world, ALL, compute === undefined ? {} : { host: { compute } })
+        const trained = await train(world, { shape })
+        await host.close()
+        return trained.losses
+      })
+    )
+    const [own = [], device = []] = losses
+    expect(device.length).toBe(own.length)
+    for (const [i, loss] of own.entries())
+      expect(Math.abs(device[i]! / loss - 1)).toBeLessThan(1e-4)
+  }, 120_000)
+
+  test('say that they cannot drop values, and nobody waits', async () => {
+    await using world = await World.start()
+    const { host } = await serve(world, ALL, { host: { compute: graphs() } })
+    await expect(train(world)).rejects.toThrow(/No server takes .*: Dropout cannot be computed/)
+    await host.close()
+  }, 120_000)
+})
 
 describe('in a private swarm', () => {
   const root = createSwarm()

@@ -84,6 +84,8 @@ export interface Trained {
 
 export interface TrainOptions {
   readonly node?: NodeOptions
+  /** Default: SHAPE. */
+  readonly shape?: TuneShape
   /** Called before each step. */
   readonly onstep?: (step: number, swarm: SwarmTraining) => Promise<void> | void
   /** Patience with one call, and with all of a step, ms. */
@@ -94,7 +96,7 @@ export interface TrainOptions {
 
 /** Trains a few steps. */
 export async function train(world: World, options: TrainOptions = {}): Promise<Trained> {
-  const { onstep = () => {}, deadlineMs, patienceMs } = options
+  const { onstep = () => {}, deadlineMs, patienceMs, shape = SHAPE } = options
   const node = await world.node(options.node)
   const model = await openModel(storiesLocation)
   const { config, contentId } = model
@@ -115,8 +117,8 @@ export async function train(world: World, options: TrainOptions = {}): Promise<T
     options.onfailure?.(peer, error)
   }
   const chain = new Chain({ swarm, blockCount: BLOCKS, clock: systemClock, onfailure, patienceMs })
-  const values = newValues(config, SHAPE, 1)
-  const tuner = new Tuner({ model: client.local, chain, shape: SHAPE, values, microRows: 16 })
+  const values = newValues(config, shape, 1)
+  const tuner = new Tuner({ model: client.local, chain, shape, values, microRows: 16 })
   const losses: number[] = []
   for (let step = 0; step < STEPS; step++) {
     await onstep(step, swarm)
