@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { seededRandom } from '../../src/base/random.ts'
 import { epochOrder, microBatches, stepCount, stepsOf } from '../../src/tune/data/batches.ts'
-import { examplesOf, type Example } from '../../src/tune/data/examples.ts'
+import { examplesOf, labelsOf, type Example } from '../../src/tune/data/examples.ts'
 import { readRecords } from '../../src/tune/data/records.ts'
 import { adamW, clipGradients, newAdamWState } from '../../src/tune/optimise/adamw.ts'
 import { learningRateAt } from '../../src/tune/optimise/schedule.ts'
@@ -85,6 +88,53 @@ describe('CSV', () => {
     const text = `text\n"${'a\n'.repeat(10)}`
     await expect(read(text, 'f.csv')).rejects.toThrow(/line \d+: no CSV/)
     await expect(read('a,b\n1,2\n', 'f.csv')).rejects.toThrow("line 2: neither 'messages'")
+  })
+})
+
+describe('Parquet', () => {
+  // Tables of three rows by pyarrow 26, each with another compression.
+  const tables = join(import.meta.dir, '..', 'fixtures', 'tables')
+  const file = (name: string): Uint8Array => new Uint8Array(readFileSync(join(tables, name)))
+
+  test.each(['none', 'snappy', 'gzip', 'brotli', 'zstd'])('is read with %s', async (name) => {
+    expect(await read(file(`${name}.parquet`), `${name}.parquet`)).toEqual([
+      {
+        kind: 'messages',
+        messages: [
+          { role: 'user', content: 'Hi' },
+          { role: 'assistant', content: 'Hello, Zoë' }
+        ],
+        line: 1
+      },
+      { kind: 'completion', prompt: 'a', completion: 'b', line: 2 },
+      { kind: 'text', text: 'c', line: 3 }
+    ])
+  })
+
+  test('has classes, also as numbers, and tells bad rows by number', async () => {
+    const records = await readRecords(file('labels.parquet'), 'labels.parquet')
+    const examples = examplesOf(records, 'labels.parquet', 'classification')
+    expect(examples[1]).toEqual({ kind: 'label', text: 'bad', label: '0', line: 2 })
+    expect(labelsOf(examples, 'labels.parquet')).toEqual(['0', '1'])
+    const others = await readRecords(file('none.parquet'), 'none.parquet')
+    expect(() => examplesOf(others, 'none.parquet', 'classification')).toThrow(
+      /row 1: 'text' is no text\n {2}row 2: .*\n {2}row 3: 'label' is no text/
+    )
+  })
+
+  test('that is cut short or spoilt is refused, whatever it claims', async () => {
+    await expect(read(bytes('text'), 'x.parquet')).rejects.toThrow('it is no Parquet file')
+    const good = file('snappy.parquet')
+    await expect(read(good.subarray(0, 900), 'x.parquet')).rejects.toThrow('as Parquet')
+    const random = seededRandom(5)
+    for (let round = 0; round < 200; round++) {
+      const spoilt = good.slice()
+      for (let i = 0; i < 3; i++) spoilt[4 + random.below(spoilt.length - 4)] = random.below(256)
+      // What is read of it may be wrong, or it is refused as bad input; nothing else.
+      await read(spoilt, 'x.parquet').catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'BAD_INPUT' })
+      })
+    }
   })
 })
 
