@@ -57,8 +57,8 @@ export class TuningFolder implements AsyncDisposable {
   readonly #release: Release
   /** Lines of the log that are not written yet. */
   #lines: string[] = []
-  /** When a failed write was last told; undefined since one succeeded. */
-  #told: number | undefined
+  /** When a failed write of a file was last told, until one succeeds. */
+  readonly #told = new Map<string, number>()
   /** Whether a line was written in part. */
   #isTorn = false
 
@@ -150,12 +150,12 @@ export class TuningFolder implements AsyncDisposable {
   async #try(write: () => Promise<void>, what: string): Promise<boolean> {
     try {
       await write()
-      this.#told = undefined
+      this.#told.delete(what)
       return true
     } catch (cause) {
       const now = this.#options.clock.now()
-      if (this.#told !== undefined && now - this.#told < TELL_MS) return false
-      this.#told = now
+      if (now - (this.#told.get(what) ?? -Infinity) < TELL_MS) return false
+      this.#told.set(what, now)
       const why = cause instanceof AppError ? (cause.cause ?? cause) : cause
       const error = fileError(`${what} cannot be kept in '${this.path}'`, why, {
         hint: 'Make room there: it is tried again, and nothing is lost meanwhile'

@@ -124,6 +124,7 @@ export async function runTune(
     onfailure: (peer, error) =>
       log.warn(`server ${peer.slice(0, 8)} is left out for a while: ${error.message}`)
   })
+  let pace: number | undefined
   const result = await runTuning({
     plan,
     prepared,
@@ -137,7 +138,11 @@ export async function runTune(
     saveEvery,
     clock: systemClock,
     signal,
-    onstep: (news) => progress.update(stepLine(news)),
+    onstep: (news) => {
+      // Steps differ: what is left goes by all lately.
+      pace = pace === undefined ? news.seconds : 0.9 * pace + 0.1 * news.seconds
+      progress.update(stepLine(news, pace))
+    },
     onproblem: ({ message, hint }) => log.warn(`${message} (${hint})`)
   })
   progress.done()
@@ -227,8 +232,9 @@ async function mayBegin({ yes }: TuneFlags, context: Context): Promise<boolean> 
   return /^(y(es)?)?$/i.test((await ask('Begin? [Y/n] ', context.signal)) ?? 'n')
 }
 
-function stepLine({ step, steps, loss, accuracy, rows, seconds }: StepNews): string {
-  const left = duration((steps - step) * seconds)
+/** `pace`: seconds of a step lately. */
+function stepLine({ step, steps, loss, accuracy, rows, seconds }: StepNews, pace: number): string {
+  const left = duration((steps - step) * pace)
   const right = accuracy === undefined ? '' : `, ${(100 * accuracy).toFixed(0)} % right`
   const speed = (rows / Math.max(seconds, 1e-3)).toFixed(0)
   const width = 20
