@@ -39,11 +39,11 @@ const logged = (out: string): number => {
 async function tune(name: string, onstep: (step: number) => Promise<void>): Promise<Uint8Array> {
   const out = join(swarm.folder, name)
   const plan = ['--here', 'none', '--yes', '--batch', '2', '--epochs', values.epochs]
-  let isOver = false
-  const run = swarm.run(['tune', model, data, '--out', out, ...plan], 900_000).finally(() => {
-    isOver = true
-  })
-  for (let step = 0; !isOver;) {
+  const over = new AbortController()
+  const run = swarm
+    .run(['tune', model, data, '--out', out, ...plan], 900_000)
+    .finally(() => over.abort())
+  for (let step = 0; !over.signal.aborted;) {
     if (logged(out) <= step) await Bun.sleep(50)
     else await onstep(++step)
   }
