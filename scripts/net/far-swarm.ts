@@ -3,6 +3,7 @@
 // bench-tune-swarm.ts; measures no answers.
 import { join } from 'node:path'
 import { Program } from '../processes.ts'
+import { forgetLimit, limitedTo } from './core-share.ts'
 import { SlowNetwork } from './slow-network.ts'
 import { partsOf, ProgramSwarm, type Served } from './swarm-programs.ts'
 
@@ -19,6 +20,8 @@ export interface FarSwarmOptions {
   servers: number
   /** Of each server. */
   threads: string
+  /** Of a core, for each server. Default 1: all of one. */
+  share?: number
   /** Between any two; 0 is loopback, more needs Linux and root. */
   rttMs: number
 }
@@ -55,11 +58,12 @@ export class FarSwarm implements AsyncDisposable {
 
   /** Starts the bootstrap node and the servers. */
   async start(): Promise<void> {
-    const { model, blocks, servers, threads } = this.#options
+    const { model, blocks, servers, threads, share = 1 } = this.#options
     await this.swarm.bootstrap()
     for (const [i, span] of partsOf(blocks, servers).entries()) {
       const flags = ['--threads', threads]
-      this.#served.push(await this.swarm.join(model, span, flags, `server-${i}`, this.within(i)))
+      const within = [...limitedTo(share), ...this.within(i)]
+      this.#served.push(await this.swarm.join(model, span, flags, `server-${i}`, within))
     }
   }
 
@@ -77,6 +81,7 @@ export class FarSwarm implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.swarm[Symbol.asyncDispose]()
+    for (const { program } of this.#served) forgetLimit(program.pid)
     this.#network?.[Symbol.dispose]()
   }
 }

@@ -1,10 +1,11 @@
 // bun scripts/bench/tune/bench-tune-swarm.ts [--servers 1,2] [--rtt 0,50] [--steps 5] [--batch 16]
 //   [--length 256] [--rows 512] [--model smollm2-135m|random-1.1b] [--threads 1]
-//   [--petals ./petals]
+//   [--share 1] [--petals ./petals]
 // How fast LoRA trains over servers that are each a round trip apart: tokens a second by the
 // medians of steps, against the first of the setups; how much of the time each server computes,
-// against the ideal of a pipeline; and each server's most memory, before and in training. Needs
-// Linux and root for round trips over 0. Nothing is asserted.
+// against the ideal of a pipeline; and each server's most memory, before and in training. --share
+// gives each server so much of a core, so that the client has one where there are few. Needs Linux
+// and root for that, and for round trips over 0. Nothing is asserted.
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -28,7 +29,8 @@ const { values } = scriptArguments(import.meta.path, {
     steps: { type: 'string', default: '5' },
     batch: { type: 'string', default: '16' },
     length: { type: 'string', default: '256' },
-    rows: { type: 'string', default: '512' }
+    rows: { type: 'string', default: '512' },
+    share: { type: 'string', default: '1' }
   }
 })
 const petals = values.petals.split(' ')
@@ -94,7 +96,7 @@ interface Result {
 
 async function measure(servers: number, rttMs: number, data: string): Promise<Result> {
   const options = { petals, model: argument, blocks: blockCount, servers, threads: values.threads }
-  await using far = new FarSwarm({ ...options, rttMs })
+  await using far = new FarSwarm({ ...options, rttMs, share: Number(values.share) })
   await far.start()
   const out = join(far.swarm.folder, 'out')
   await mkdir(out)
@@ -138,7 +140,8 @@ async function measure(servers: number, rttMs: number, data: string): Promise<Re
     loss: logged.at(-1)?.loss ?? Number.NaN,
     busy: all.map((_, i) => {
       const used = (finished?.facts[i]?.cpuSeconds ?? 0) - (began?.facts[i]?.cpuSeconds ?? 0)
-      return used / (seconds * threads)
+      const share = i < pids.length ? Math.min(1, Number(values.share)) : 1
+      return used / (seconds * threads * share)
     }),
     bytes: before.map(({ bytes }) => bytes),
     mostBytes: finished?.facts.slice(0, -1).map(({ mostBytes }) => mostBytes) ?? []
