@@ -73,12 +73,19 @@ async function rootOf(file: CachedFile, cache: string): Promise<string | null> {
   return map ? toHex(manifestRoot(map)) : null
 }
 
+/** Of names that have a row; two columns of sizes and states stand beside it. */
+const LONGEST_NAME = 32
+
 function table({ cache, usedBytes, models, others }: Listing): string {
   if (models.length + others.length === 0) return `No models in ${cache}\n`
   const rows = [...models.map(rowOf), ...others.map(otherRow)]
-  const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
+  const lengths = (column: number): number[] => rows.map((row) => row[column]?.length ?? 0)
+  const nameWidth = Math.max(0, ...lengths(0).filter((length) => length <= LONGEST_NAME))
+  const heldWidth = Math.max(...lengths(1))
   const lines = rows.map(([name = '', held = '', share = '']) => {
-    return `${name.padEnd(widths[0] ?? 0)}  ${held.padStart(widths[1] ?? 0)}  ${share}\n`
+    // A path stands on a line of its own.
+    const first = name.length > LONGEST_NAME ? `${name}\n${''.padEnd(nameWidth)}` : name
+    return `${first.padEnd(nameWidth)}  ${held.padStart(heldWidth)}  ${share}\n`
   })
   return `${lines.join('')}${formatBytes(usedBytes)} in ${cache}\n`
 }

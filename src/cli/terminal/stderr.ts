@@ -15,9 +15,23 @@ export function stderrTerminal(): ProgressStream {
   }
 }
 
-/** A line of progress on stderr. */
-export function stderrProgress(): Progress {
-  return createProgress(stderrTerminal())
+/** The line of progress that was shown last. */
+let standing: Progress | undefined
+
+/** A line of progress on stderr; lines of the log take its place. */
+export function stderrProgress(terminal: ProgressStream = stderrTerminal()): Progress {
+  const line = createProgress(terminal)
+  return {
+    update(text) {
+      standing = line
+      line.update(text)
+    },
+    stage(text) {
+      standing = line
+      line.stage(text)
+    },
+    done: () => line.done()
+  }
 }
 
 /**
@@ -25,7 +39,7 @@ export function stderrProgress(): Progress {
  * rewritten.
  */
 export function serverProgress(log: Log, terminal: ProgressStream = stderrTerminal()): Progress {
-  const line = createProgress(terminal)
+  const line = stderrProgress(terminal)
   if (terminal.isTTY) return line
   let last = ''
   return {
@@ -41,6 +55,7 @@ let show = (text: string): void => void process.stderr.write(text)
 
 /** What is said beside the answer, in whole lines. */
 export function writeStderr(text: string): void {
+  standing?.done()
   show(text)
 }
 

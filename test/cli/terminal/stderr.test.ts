@@ -1,6 +1,11 @@
 import { expect, test } from 'bun:test'
 import { createLog } from '../../../src/base/log.ts'
-import { serverProgress, takeStderr, writeStderr } from '../../../src/cli/terminal/stderr.ts'
+import {
+  serverProgress,
+  stderrProgress,
+  takeStderr,
+  writeStderr
+} from '../../../src/cli/terminal/stderr.ts'
 
 test('what is said goes to whoever took it last, and back again', () => {
   const seen: string[] = []
@@ -30,4 +35,16 @@ test('a server tells what it does in lines of its log, once each, where there is
   act(true)
   expect(lines).toHaveLength(2)
   expect(bars[0]).toEndWith('fetching m, 2 GiB')
+})
+
+test('a line of the log takes the place of a line of progress', () => {
+  let seen = ''
+  const giveBack = takeStderr((text) => void (seen += text))
+  const progress = stderrProgress({ isTTY: true, write: (text) => void (seen += text) })
+  progress.stage('joining')
+  writeStderr('joined\n')
+  writeStderr('ready\n')
+  progress.done()
+  giveBack()
+  expect(seen).toBe('\r\x1b[2Kjoining\r\x1b[2Kjoined\nready\n')
 })
