@@ -38,6 +38,8 @@ export function serve({ app, host, port, option = '--port', pages = {} }: ServeO
     const server = Bun.serve({
       hostname: host,
       port,
+      // Else Bun shares the port with whatever else of Bun listens there, and says nothing.
+      reusePort: false,
       idleTimeout: IDLE_S,
       maxRequestBodySize: MOST_BODY_BYTES,
       development: false,
