@@ -38,6 +38,8 @@ import type {
 
 /** Share of free memory that weights and caches may take by default. */
 const MEMORY_SHARE = 0.8
+/** Rows of losses at once: a model's end is wide. */
+const LOSS_ROWS = 64
 
 interface Pending {
   resolve(answer: unknown): void
@@ -165,7 +167,23 @@ export class Compute extends Resource implements ComputeApi {
 
   async headLoss(step: HeadLossStep, signal?: AbortSignal): Promise<HeadLoss> {
     if (!this.#isUsable()) await this.ready()
-    return this.#scheduler.train(() => this.#post('headLoss', step), signal)
+    const { hidden, targets } = step
+    const width = hidden.length / targets.length
+    const losses = new Float64Array(targets.length)
+    const gradient = new Float32Array(hidden.length)
+    let first = 0
+    // Steps of this process come between a few rows and the next.
+    const some = async (): Promise<HeadLoss | undefined> => {
+      const end = Math.min(first + LOSS_ROWS, targets.length)
+      const rows = hidden.slice(first * width, end * width)
+      const part = { ...step, hidden: rows, targets: targets.slice(first, end) }
+      const found = await this.#post('headLoss', part)
+      losses.set(found.losses, first)
+      gradient.set(found.hidden, first * width)
+      first = end
+      return end < targets.length ? undefined : { losses, hidden: gradient }
+    }
+    return this.#scheduler.train(some, signal)
   }
 
   async headRows(step: HeadRowsStep, signal?: AbortSignal): Promise<Float32Array> {

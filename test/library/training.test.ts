@@ -105,6 +105,21 @@ describe('train()', () => {
     expect(Math.sqrt(dot(apart, apart) / dot(a, a))).toBeLessThan(1e-3)
   })
 
+  test('losses of a long sequence are those of its logits', async () => {
+    using training = model.train({ rank: 2 })
+    const ids = Array.from({ length: 150 }, (_, i) => 3 + ((i * 37) % 400))
+    const pass = await training.forward([ids])
+    const [[losses], [logits]] = await Promise.all([pass.losses(), pass.logits()])
+    const vocab = model.config.vocabSize
+    for (const [i, loss] of losses!.data.entries()) {
+      const row = logits!.data.subarray(i * vocab, (i + 1) * vocab)
+      const most = row.reduce((a, b) => Math.max(a, b))
+      const total = row.reduce((sum, one) => sum + Math.exp(one - most), 0)
+      expect(loss).toBeCloseTo(Math.log(total) + most - row[ids[i + 1]!]!, 3)
+    }
+    expect(losses!.shape).toEqual([149])
+  })
+
   test('learn() is forward(), losses(), backward() and step()', async () => {
     using one = model.train({ rank: 2 })
     using other = model.train({ rank: 2 })
