@@ -19,6 +19,8 @@ export interface BatchLineOptions {
 const HINT =
   'Give "a prompt", {"prompt": ...}, {"messages": [...]}, or fields for --prompt-template'
 
+const ROLES: readonly string[] = ['system', 'user', 'assistant', 'tool']
+
 /** The name of a line that may be none. */
 export function idOf(line: string): string | number | undefined {
   try {
@@ -71,6 +73,11 @@ function asMessages(prompt: string, system: string | undefined): ChatMessage[] {
 
 function asMessage(value: unknown): ChatMessage {
   const { role, content } = (value ?? {}) as Fields
-  if (typeof role === 'string' && typeof content === 'string') return { role, content }
+  if (typeof role === 'string' && typeof content === 'string') {
+    if (ROLES.includes(role)) return { role, content }
+    throw badInput(`A message's role cannot be '${role.slice(0, 40)}'`, {
+      hint: `Give one of ${ROLES.join(', ')}`
+    })
+  }
   throw badInput('A message has no role, or a content that is no text')
 }

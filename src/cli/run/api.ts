@@ -87,7 +87,7 @@ export async function openSurface(
     models: pool,
     swarm: () => watch.snapshot(),
     apiKey,
-    cors: parseList('cors', flags.cors),
+    cors: parseOrigins(flags.cors),
     hosts: apiKey === undefined ? [...LOOPBACK, host] : undefined,
     log: context.log
   })
@@ -97,6 +97,20 @@ export async function openSurface(
   context.log.info(`programs use ${pool.names.join(', ')} there; a page is at ${server.url}`)
   warmUp(pool, context)
   return server.url
+}
+
+/** Origins of pages as browsers tell them. @throws AppError BAD_INPUT */
+export function parseOrigins(given: string | undefined): readonly string[] {
+  const origins = parseList('cors', given)
+  const wrong = origins.find((one) => one !== '*' && one !== 'null' && !isOrigin(one))
+  if (wrong === undefined) return origins
+  throw badInput(`--cors cannot be '${wrong}'`, {
+    hint: 'Give origins without a path: https://app.example, or * for all'
+  })
+}
+
+function isOrigin(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,]+$/.test(text)
 }
 
 /** What leads into the same swarm, without an invite: that is for nobody else to see. */

@@ -123,7 +123,7 @@ export async function findInvite(
     return { invite: own.invite, ...(list ? { revocations: list.bytes } : {}) }
   }
   if (await isFile(text)) return { invite: await readInviteFile(text, context) }
-  throw badInput('--swarm names no invite, no file and no swarm of this machine', {
+  throw badInput('The swarm that is named is no invite, no file and none made on this machine', {
     hint: 'Give the invite, @FILE, - for stdin, or a name that petals swarm create was given'
   })
 }

@@ -46,6 +46,8 @@ test('what asks nothing is refused, and still told by its name', () => {
   expect(refusal('[1]')).toBe('BAD_INPUT: The line is neither a text nor an object')
   expect(refusal('" "')).toBe('BAD_INPUT: The prompt is empty')
   expect(refusal('{"messages": [{"role": "user"}]}')).toContain('A message has no role')
+  const unknown = '{"messages": [{"role": "usr", "content": "a"}]}'
+  expect(refusal(unknown)).toContain("role cannot be 'usr'")
   expect(['{"id": "a"}', 'null', 'no', '{"id": {}}'].map(idOf)).toEqual([
     'a',
     undefined,
