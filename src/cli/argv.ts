@@ -219,7 +219,9 @@ function checkWords({ name, words, mostWords }: Command, typed: readonly string[
   const needed = [...words.matchAll(/<([^>]+)>/g)].map(([, word]) => word ?? '')
   const missing = needed[typed.length]
   if (missing !== undefined) {
-    throw badInput(`petals ${name} needs a ${missing}`, { hint: `petals ${name} ${missing}` })
+    throw badInput(`petals ${name} needs a ${missing}`, {
+      hint: `petals ${[name, ...needed].join(' ')}`
+    })
   }
   if (typed.length > mostWords) {
     throw badInput(`There are too many words: '${typed[mostWords] ?? ''}'`, {

@@ -16,6 +16,7 @@ import { errorOf, errorText, EXIT, exitCode } from './exit.ts'
 import { helpText } from './help.ts'
 import { interruptible } from './lifetime.ts'
 import { print } from './output.ts'
+import { WordWrap } from './terminal/word-wrap.ts'
 
 /** Runs the program with the words after its name. Returns the exit code. */
 async function main(typed: readonly string[]): Promise<number> {
@@ -101,11 +102,19 @@ function errorLine(error: AppError, debug: boolean): string {
   return jsonLine({ time: systemClock.wall(), level: 'error', message: error.message, fields })
 }
 
+/** Broken at words, where a terminal would break within them. */
+function fitted(text: string): string {
+  const { stderr } = process
+  return stderr.isTTY ? new WordWrap(() => stderr.columns || 80).push(text) : text
+}
+
 /** Shows the error; returns its exit code. */
 function fail(error: AppError, { debug, format, model }: Telling): number {
   if (error.code !== 'CANCELLED') {
     const isJson = format === 'json'
-    process.stderr.write(isJson ? errorLine(error, debug) : errorText(error, { debug, model }))
+    process.stderr.write(
+      isJson ? errorLine(error, debug) : fitted(errorText(error, { debug, model }))
+    )
   }
   return exitCode(error.code)
 }

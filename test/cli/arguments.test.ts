@@ -144,6 +144,7 @@ test('names that lie in every object are words like others', () => {
 })
 
 test('words too few or too many are told by name', () => {
+  expect(refusal('tune', 'm')).toBe('BAD_INPUT: petals tune needs a DATA / petals tune MODEL DATA')
   expect([refusal('join'), refusal('rm', 'a', 'b'), refusal('models', 'x')]).toEqual([
     'BAD_INPUT: petals join needs a MODEL / petals join MODEL',
     "BAD_INPUT: There are too many words: 'b' / petals rm MODEL takes no more; petals rm --help tells the rest",

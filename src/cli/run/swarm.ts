@@ -68,9 +68,12 @@ export async function runSwarm(
     case 'revoke':
       return revoke(name, rest, flags, context)
     default:
-      throw badInput(`'petals swarm ${action ?? ''}' is no command`, {
-        hint: 'Use create, list, invite, narrow, show, members or revoke'
-      })
+      throw badInput(
+        action === undefined
+          ? 'petals swarm needs to be told what to do'
+          : `'petals swarm ${action}' is no command`,
+        { hint: 'Use create, list, invite, narrow, show, members or revoke' }
+      )
   }
 }
 

@@ -1,4 +1,5 @@
-// `petals rm` on a terminal asks first, and takes anything but a yes for a no.
+// On a terminal: `petals rm` asks first, and takes anything but a yes for a no; errors are broken
+// at words.
 import { expect, test } from 'bun:test'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,9 +9,13 @@ import { tempFolder } from '../support/temp-folder.ts'
 const main = join(import.meta.dir, '..', '..', 'src', 'cli', 'main.ts')
 
 /** Runs it on a terminal of its own and types `keys` when it asks. */
-async function answered(home: string, keys: string): Promise<{ code: number; seen: string }> {
+async function answered(
+  home: string,
+  keys: string,
+  words: readonly string[] = ['rm', 'tiny.gguf']
+): Promise<{ code: number; seen: string }> {
   let seen = ''
-  const child = Bun.spawn([process.execPath, main, 'rm', 'tiny.gguf'], {
+  const child = Bun.spawn([process.execPath, main, ...words], {
     env: { ...process.env, PETALS_HOME: home, NO_COLOR: '1' },
     terminal: {
       cols: 80,
@@ -49,3 +54,24 @@ test('rm asks, and removes on a yes alone', async () => {
   expect([code, existsSync(file)]).toEqual([0, false])
   expect(seen).toContain('removed tiny.gguf: ')
 }, 120_000)
+
+/** What a line shows once the cursor has gone back over a word that moves to the next line. */
+function shown(line: string): string {
+  const [first = '', ...rest] = line.split('\x1b[')
+  return rest.reduce((text, part) => {
+    const [, back] = /^(\d+)D/.exec(part) ?? []
+    const more = part.replace(/^[\d;]*[A-Za-z]/, '')
+    return `${back === undefined ? text : text.slice(0, -Number(back))}${more}`
+  }, first)
+}
+
+test('a long error is broken at words where the terminal would break within them', async () => {
+  await using folder = await tempFolder()
+  const { code, seen } = await answered(folder.path, '', ['pull', 'nosuch'])
+  const lines = seen.trimEnd().split(/[\r\n]+/)
+  expect([code, lines.length > 2, lines.map(shown).filter((line) => line.length > 80)]).toEqual([
+    3,
+    true,
+    []
+  ])
+})
