@@ -186,7 +186,10 @@ test('tokens go there and back', async () => {
   // Encoding holds everybody up: what is far too long is refused.
   const long = await post('/tokenize', { content: '1 2 '.repeat(20_000) })
   expect(long.status).toBe(400)
-  expect(((await long.json()) as ErrorReply).error.code).toBe('context_length_exceeded')
+  expect(((await long.json()) as ErrorReply).error).toMatchObject({
+    code: 'context_length_exceeded',
+    message: "'content' has more than 32768 tokens: send it in parts"
+  })
 })
 
 describe('who may ask', () => {

@@ -1,5 +1,5 @@
 // POST /tokenize and /detokenize, as llama-server has them.
-import { withinContext } from './chat-request.ts'
+import { PromptTooLong } from '../../model/text/tokenizer.ts'
 import { RequestError } from './errors.ts'
 import type { EndpointContext } from './endpoint.ts'
 import type { Fields } from './fields.ts'
@@ -11,12 +11,13 @@ const MOST_IDS = 2 ** 18
 export function tokenize(fields: Fields, { model }: EndpointContext): object {
   const { tokenizer, config } = model.local
   const content = fields.string('content') ?? ''
+  const maxTokens = Math.max(LEAST_LIMIT, config.contextLength)
   const options = {
     addSpecial: fields.boolean('add_special') ?? false,
     parseSpecial: fields.boolean('parse_special') ?? true,
-    maxTokens: Math.max(LEAST_LIMIT, config.contextLength)
+    maxTokens
   }
-  const tokens = withinContext(() => tokenizer.encode(content, options))
+  const tokens = atMost(maxTokens, () => tokenizer.encode(content, options))
   if (fields.boolean('with_pieces') !== true) return { tokens }
   const pieces = tokens.map((id) => ({ id, piece: tokenizer.decode([id], { skipSpecial: false }) }))
   return { tokens: pieces }
@@ -30,4 +31,17 @@ export function detokenize(fields: Fields, { model }: EndpointContext): object {
   }
   const content = model.local.tokenizer.decode(ids as number[], { skipSpecial: false })
   return { content }
+}
+
+/** @throws RequestError for a text of more tokens */
+function atMost(mostTokens: number, encode: () => number[]): number[] {
+  try {
+    return encode()
+  } catch (error) {
+    if (!(error instanceof PromptTooLong)) throw error
+    throw new RequestError(`'content' has more than ${mostTokens} tokens: send it in parts`, {
+      code: 'context_length_exceeded',
+      param: 'content'
+    })
+  }
 }
