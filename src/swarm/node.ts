@@ -147,6 +147,11 @@ export class SwarmNode extends Resource {
     return this.#members?.get(link)
   }
 
+  /** What is served, as of now: what nobody updates must not grow old in a hello. */
+  get served(): readonly ServerInfo[] {
+    return this.#servers.map((info) => this.#stamp(info))
+  }
+
   /** Takes a list of revoked invites in and passes it on. @throws AppError CORRUPT */
   learnRevocations(bytes: Uint8Array): void {
     this.#members?.learn(bytes)
@@ -355,7 +360,7 @@ export class SwarmNode extends Resource {
               return refusal
             }
           }
-        : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.#served() } }),
+        : { hello: { version: PROTOCOL_VERSION, agent, dtypes, servers: this.served } }),
       handlers: this.#handlers.handlers,
       helloMs,
       clock: this.clock,
@@ -386,7 +391,7 @@ export class SwarmNode extends Resource {
       clock: this.clock,
       log: this.log,
       links: () => this.#links,
-      servers: () => this.#served(),
+      servers: () => this.served,
       onbarred: (error) => {
         const all = [...this.#links]
         for (const link of all) link.destroy(error)
@@ -414,11 +419,6 @@ export class SwarmNode extends Resource {
     const why = this.#members?.whyNot(link, 'serve', model)
     if (why === undefined) return
     throw protocolError(`Peer ${link.peer.slice(0, 8)} may not serve this: ${why}`)
-  }
-
-  /** What is served, as of now: what nobody updates must not grow old in a hello. */
-  #served(): readonly ServerInfo[] {
-    return this.#servers.map((info) => this.#stamp(info))
   }
 
   #stamp(info: ServerInfo): ServerInfo {

@@ -115,11 +115,12 @@ export class SwarmWatch extends Resource {
     const { signal } = this.#stop
     if (signal.aborted) return
     const { clock, log } = this.#node
+    this.#lookAtOwn()
     try {
       // It may wait for as long as nobody of the swarm answers.
       await deadline(this.#node.ready(), JOIN_MS, { clock, signal, what: 'Joining the swarm' })
       for await (const info of findAllServers(this.#node, { signal })) {
-        this.#known.heard(info, clock.wall())
+        if (!this.#isOwn(info)) this.#known.heard(info, clock.wall())
       }
       await this.#ask(signal)
       this.#reachable = true
@@ -139,10 +140,25 @@ export class SwarmWatch extends Resource {
     }
   }
 
+  /** What this node serves itself: no search finds it, and there is no link to oneself. */
+  #lookAtOwn(): void {
+    const { served, key, clock } = this.#node
+    const now = clock.wall()
+    if (served.length === 0) this.#known.left(key, now)
+    for (const info of served) this.#known.heard(info, now, { rttMs: 0 })
+  }
+
+  #isOwn({ peer }: ServerInfo): boolean {
+    return Buffer.compare(peer, this.#node.key) === 0
+  }
+
   /** Asks those that were not asked for longest. */
   async #ask(signal: AbortSignal): Promise<void> {
     const { mostAsked = MOST_ASKED } = this.#options
-    const servers = this.#known.all.toSorted((a, b) => a.askedAt - b.askedAt).slice(0, mostAsked)
+    const servers = this.#known.all
+      .filter(({ info }) => !this.#isOwn(info))
+      .toSorted((a, b) => a.askedAt - b.askedAt)
+      .slice(0, mostAsked)
     if (servers.length === 0) return
     const timeoutMs = await reachLimit(this.#node)
     const gate = limiter(ASKED_AT_ONCE)

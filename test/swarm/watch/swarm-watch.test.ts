@@ -56,6 +56,21 @@ test('shows models, blocks, servers and needs, and who joins and leaves', async 
   expect(left?.gaps).toEqual([{ start: 20, end: 30 }])
 }, 60_000)
 
+test('shows what its own node serves, until it leaves', async () => {
+  await using world = await World.start()
+  const own = await world.server(0, 30)
+  await using watch = watchSwarm({ node: own })
+  await watch.ready()
+  await watch.look()
+  const { models, events } = watch.snapshot()
+  expect(models[0]?.hosts).toMatchObject([{ peer: own.peer, state: 'alive', start: 0, end: 30 }])
+  expect(events.map(({ kind }) => kind)).toEqual(['joined'])
+  await own.leave()
+  await watch.look()
+  expect(watch.snapshot().models).toEqual([])
+  expect(watch.snapshot().events.map(({ kind }) => kind)).toEqual(['left', 'joined'])
+}, 60_000)
+
 test('sees a private swarm as a member, and nothing of it as a stranger', async () => {
   await using world = await World.start()
   const membership = new Membership(issueInvite(createSwarm()))
