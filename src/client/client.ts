@@ -219,6 +219,11 @@ export class Client extends Resource {
     return this.#finder.servers(signal)
   }
 
+  /** All servers, not only as many as serve every block: asks the swarm when that was long ago. */
+  look(signal?: AbortSignal): Promise<readonly ServerInfo[]> {
+    return this.#finder.look(signal)
+  }
+
   protected override async _open(): Promise<void> {
     const { compute, model, here, signal } = this.#options
     const beginning = this.#finder.begin(signal)

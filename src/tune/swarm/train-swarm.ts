@@ -12,13 +12,13 @@ import type { SwarmNode } from '../../swarm/node.ts'
 import type { NamedModel } from '../../swarm/private/capability.ts'
 import { adapterBytes } from '../../wire/codec/tune.ts'
 import { bytesOfFloats, floatsOf } from '../../wire/pieces.ts'
-import type { TuneAnswer, TuneCall } from '../../wire/types.ts'
+import type { ServerInfo, TuneAnswer, TuneCall } from '../../wire/types.ts'
 import type { ChainAdapter, SpanAnswer, SpanCall, TrainSwarm } from './chain.ts'
 import { TuneCaller, type CallLink } from './tune-caller.ts'
 
 export interface SwarmTrainOptions {
   readonly node: SwarmNode
-  readonly client: Pick<Client, 'servers' | 'book'>
+  readonly client: Pick<Client, 'servers' | 'look' | 'book'>
   /** Content id, 32 bytes. */
   readonly model: Uint8Array
   readonly blockCount: number
@@ -77,27 +77,25 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     })
   }
 
-  async plan({ start, end }: BlockSpan): Promise<readonly RouteHop[]> {
+  async plan(span: BlockSpan): Promise<readonly RouteHop[]> {
     const { client, clock } = this.#options
-    const all = await client.servers()
-    const infos = all.filter((info) => info.noTraining !== true)
-    const candidates = infos.map((info) => client.book.candidate(info))
     const now = clock.now()
     for (const [peer, { until }] of this.#refused) if (until <= now) this.#refused.delete(peer)
-    const refused = [...this.#refused.keys()]
-    const avoid = new Set([...client.book.avoided(now), ...refused])
+    const known = await client.servers()
     try {
-      return planRoute(candidates, start, end, { avoid }).hops
+      return this.#routeOver(known, span)
     } catch {
-      // Servers that failed lately are better than none.
+      // That search ended with the first that serve every block, who may take no training.
     }
+    const all = await client.look()
     try {
-      return planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
+      return this.#routeOver(all, span)
     } catch (thrown) {
       const refusal = [...this.#refused.values()].find(({ error }) => REFUSALS.has(error.code))
-      if (refusal === undefined && infos.length < all.length) {
+      const others = all.filter((info) => info.noTraining === true).length
+      if (refusal === undefined && others > 0) {
         this.#noneSince ??= now
-        throw noTraining(all.length - infos.length, now - this.#noneSince < LOOKING_MS)
+        throw noTraining(others, now - this.#noneSince < LOOKING_MS)
       }
       if (refusal === undefined) throw thrown
       const { message, hint } = refusal.error
@@ -106,6 +104,21 @@ export class SwarmTraining implements TrainSwarm, Disposable {
         retryable: false,
         ...(hint === undefined ? {} : { hint })
       })
+    }
+  }
+
+  /** @throws AppError NO_ROUTE */
+  #routeOver(all: readonly ServerInfo[], { start, end }: BlockSpan): readonly RouteHop[] {
+    const { book } = this.#options.client
+    const infos = all.filter(({ noTraining, draining }) => noTraining !== true && !draining)
+    const candidates = infos.map((info) => book.candidate(info))
+    const refused = [...this.#refused.keys()]
+    const avoid = new Set([...book.avoided(this.#options.clock.now()), ...refused])
+    try {
+      return planRoute(candidates, start, end, { avoid }).hops
+    } catch {
+      // Servers that failed lately are better than none.
+      return planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
     }
   }
 
