@@ -57,19 +57,25 @@ function setUp(limitBytes = 4 * SIZE): {
 
 const one = (pack: AdapterPack, weight = 1) => [{ id: pack.id, weight }]
 
+/** A giver of one adapter, and the parts that it was asked for. */
+function countingSource(): { pack: AdapterPack; asked: number[]; counting: AdapterSource } {
+  const pack = packOf(1)
+  const asked: number[] = []
+  const source = packSource(() => pack)
+  const counting: AdapterSource = {
+    ...source,
+    part: (id, place) => {
+      asked.push(place.index)
+      return source.part(id, place)
+    }
+  }
+  return { pack, asked, counting }
+}
+
 describe('an adapter', () => {
   test('is asked for once, part by part of its own blocks', async () => {
     const { keeper, compute } = setUp()
-    const pack = packOf(1)
-    const asked: number[] = []
-    const source = packSource(() => pack)
-    const counting: AdapterSource = {
-      ...source,
-      part: (id, place) => {
-        asked.push(place.index)
-        return source.part(id, place)
-      }
-    }
+    const { pack, asked, counting } = countingSource()
     const [held] = await Promise.all([
       keeper.take(one(pack, 0.5), counting),
       keeper.take(one(pack), counting)
@@ -168,16 +174,7 @@ describe('refused is', () => {
 
   test('what is larger than all the memory for adapters, before any part is asked for', async () => {
     const { keeper } = setUp(SIZE - 1)
-    const pack = packOf(1)
-    const asked: number[] = []
-    const source = packSource(() => pack)
-    const counting: AdapterSource = {
-      ...source,
-      part: (id, place) => {
-        asked.push(place.index)
-        return source.part(id, place)
-      }
-    }
+    const { pack, asked, counting } = countingSource()
     await expect(keeper.take(one(pack), counting)).rejects.toMatchObject({
       code: 'NO_MEMORY',
       retryable: false
