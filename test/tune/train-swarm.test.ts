@@ -1,7 +1,7 @@
 // Who is planned for a training's steps: a search for servers ends with the first that serve every
 // block, and they may take no training.
 import { expect, test } from 'bun:test'
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock, type Clock } from '../../src/base/clock.ts'
 import { PeerBook } from '../../src/client/route/peers.ts'
 import type { SwarmNode } from '../../src/swarm/node.ts'
 import { SwarmTraining } from '../../src/tune/swarm/train-swarm.ts'
@@ -14,18 +14,32 @@ const device = server(1, { noTraining: true })
 const leaving = server(2, { draining: true })
 const honest = server(3)
 
-function planOver(known: readonly ServerInfo[], all: readonly ServerInfo[]): Promise<string[]> {
-  const training = new SwarmTraining({
+const SPAN = { start: 0, end: BLOCKS }
+
+function trainingOver(
+  servers: () => readonly ServerInfo[],
+  look: () => readonly ServerInfo[],
+  clock: Clock = systemClock
+): SwarmTraining {
+  return new SwarmTraining({
     node: { handle: () => () => {} } as unknown as SwarmNode,
-    client: { servers: async () => known, look: async () => all, book: new PeerBook() },
+    client: { servers: async () => servers(), look: async () => look(), book: new PeerBook() },
     model: MODEL,
     blockCount: BLOCKS,
     serves: { id: Buffer.from(MODEL).toString('hex'), names: [] },
-    clock: systemClock
+    clock
   })
-  return training
-    .plan({ start: 0, end: BLOCKS })
-    .then((hops) => hops.map(({ peer }) => peer.slice(0, 2)))
+}
+
+async function planOver(
+  known: readonly ServerInfo[],
+  all: readonly ServerInfo[]
+): Promise<string[]> {
+  const hops = await trainingOver(
+    () => known,
+    () => all
+  ).plan(SPAN)
+  return hops.map(({ peer }) => peer.slice(0, 2))
 }
 
 test('plans with a server that the search for every block did not reach', async () => {
@@ -41,4 +55,23 @@ test('says that others take no training, not those that leave', async () => {
     code: 'NO_ROUTE',
     message: expect.stringContaining('one server of the model says so')
   })
+})
+
+test('looks for others as long as before when those that trained have gone again', async () => {
+  let now = 0
+  let all = [device]
+  const clock = { ...systemClock, now: () => now }
+  const training = trainingOver(
+    () => all,
+    () => all,
+    clock
+  )
+  await expect(training.plan(SPAN)).rejects.toMatchObject({ retryable: true })
+  all = [device, honest]
+  expect(await training.plan(SPAN)).toHaveLength(1)
+  all = [device]
+  now = 60_000
+  await expect(training.plan(SPAN)).rejects.toMatchObject({ retryable: true })
+  now = 71_000
+  await expect(training.plan(SPAN)).rejects.toMatchObject({ retryable: false })
 })

@@ -59,7 +59,7 @@ export class SwarmTraining implements TrainSwarm, Disposable {
   readonly #parts = new WeakMap<ChainAdapter, Map<string, AdapterPart>>()
   /** Servers on which chats may go on, but no training: until when, and why. */
   readonly #refused = new Map<string, { readonly until: number; readonly error: AppError }>()
-  /** Since when all servers that are known take no training. */
+  /** Since when all servers that are known take no training; undefined while a route is found. */
   #noneSince: number | undefined
   /** Bytes sent and received, for a report. */
   sentBytes = 0
@@ -114,12 +114,15 @@ export class SwarmTraining implements TrainSwarm, Disposable {
     const candidates = infos.map((info) => book.candidate(info))
     const refused = [...this.#refused.keys()]
     const avoid = new Set([...book.avoided(this.#options.clock.now()), ...refused])
+    let hops: readonly RouteHop[]
     try {
-      return planRoute(candidates, start, end, { avoid }).hops
+      hops = planRoute(candidates, start, end, { avoid }).hops
     } catch {
       // Servers that failed lately are better than none.
-      return planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
+      hops = planRoute(candidates, start, end, { avoid: new Set(refused) }).hops
     }
+    this.#noneSince = undefined
+    return hops
   }
 
   async call(call: SpanCall, signal: AbortSignal): Promise<SpanAnswer> {
